@@ -1,0 +1,149 @@
+"""Read a run's YAML: defaults <- included files <- the file <- --set. Never executes or guesses anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from orbit2.config.schema import RunConfig
+from orbit2.errors import OrbitError, did_you_mean, nearest
+from orbit2.files import short_hash
+
+Model = TypeVar("Model", bound=BaseModel)
+CONFIG_ROOT = Path(__file__).resolve().parents[2] / "config"
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Load and check a run configuration. `overrides` are `dotted.key=yaml-value` strings.
+
+    Raises OrbitError (file, key, value, allowed, hint) for anything that is not a valid run.
+    """
+    path = Path(path)
+    return from_mapping(read_yaml(path), overrides, base=path.parent, where=path)
+
+
+def from_mapping(raw: Mapping[str, Any], overrides: Sequence[str] = (), *, base: Path | None = None, where: object = "config") -> RunConfig:
+    """Build a RunConfig from a mapping that may hold `include:` keys (relative to `base`, then to config/)."""
+    resolved = _include(dict(raw), base or CONFIG_ROOT, (where,))
+    for item in overrides:
+        _override(resolved, item)
+    return validate(RunConfig, resolved, where)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        siblings = [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        raise OrbitError("configuration file not found", where=path, hint=did_you_mean(path.name, siblings) or "see config/runs/")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise OrbitError(f"not valid YAML ({' '.join(str(error).split())})", where=path) from None
+    if not isinstance(content, dict):
+        raise OrbitError("the file must hold a mapping of keys to values", where=path, got=type(content).__name__)
+    return content
+
+
+def merge(base: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
+    """`update` over `base`, mappings merged key by key, everything else replaced."""
+    result = dict(base)
+    for key, value in update.items():
+        old = result.get(key)
+        result[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def _include(node: Any, base: Path, chain: tuple[object, ...]) -> Any:
+    if isinstance(node, list):
+        return [_include(item, base, chain) for item in node]
+    if not isinstance(node, dict):
+        return node
+    names = node.get("include", [])
+    own = {key: _include(value, base, chain) for key, value in node.items() if key != "include"}
+    merged: dict[str, Any] = {}
+    for name in [names] if isinstance(names, str) else names:
+        path = next((p for p in (base / name, CONFIG_ROOT / name) if p.is_file()), base / name)
+        if path in chain:
+            raise OrbitError("files include each other in a circle", where=path, got=" -> ".join(map(str, chain)))
+        merged = merge(merged, _include(read_yaml(path), path.parent, (*chain, path)))
+    return merge(merged, own)
+
+
+def _override(config: dict[str, Any], item: str) -> None:
+    key, separator, value = item.partition("=")
+    if not separator or not key:
+        raise OrbitError("an override must read key=value", where="--set", got=item)
+    *parents, last = key.split(".")
+    node = config
+    for part in parents:
+        child = node.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise OrbitError("override goes below a plain value", where="--set", got=item)
+        node = child
+    try:
+        node[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise OrbitError("override value is not valid YAML", where="--set", got=item) from None
+
+
+def validate(schema: type[Model], raw: Mapping[str, Any], where: object = "config") -> Model:
+    """Validate `raw`, turning Pydantic's findings into one OrbitError about the first of them."""
+    try:
+        return schema.model_validate(raw)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
+        key = ".".join(str(part) for part in first["loc"]) or "(top level)"
+        more = f" ({len(found) - 1} more problems)" if len(found) > 1 else ""
+        if first["type"] == "extra_forbidden":
+            valid = _keys_at(schema, first["loc"][:-1])
+            close = nearest(str(first["loc"][-1]), valid)
+            raise OrbitError(f"unknown key '{key}'{more}", where=where,
+                             hint=f"did you mean '{close}'?" if close else f"valid keys: {', '.join(valid)}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        value = first.get("input")
+        shown = value if isinstance(value, (str, int, float, bool)) else None
+        raise OrbitError(f"{key}: {message}{more}", where=where, got=shown) from None
+
+
+def _keys_at(schema: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """Field names valid at `location` inside `schema`."""
+    current: Any = schema
+    for part in location:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            field = current.model_fields.get(str(part))
+            current = field.annotation if field else None
+        else:
+            arguments = getattr(current, "__args__", ())
+            current = arguments[-1] if arguments else None
+        while current is not None and not (isinstance(current, type) and issubclass(current, BaseModel)):
+            models = [a for a in getattr(current, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)]
+            if not models or getattr(current, "__origin__", None) is dict:
+                break
+            current = models[0]
+    return sorted(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+
+
+def dataset_hash(config: RunConfig, name: str) -> str:
+    """8 hex digits of the config keys that dataset `name` depends on."""
+    return short_hash(config.datasets[name].model_dump(mode="json"))
+
+
+def model_hash(config: RunConfig, name: str) -> str:
+    """8 hex digits of the config keys that model `name`, its ancestors and their datasets depend on."""
+    return short_hash(model_slice(config, name))
+
+
+def model_slice(config: RunConfig, name: str) -> dict[str, Any]:
+    """What training model `name` depends on: its own section, its datasets, its parent's hash."""
+    model = config.models[name]
+    return {
+        "name": name,
+        "model": model.model_dump(mode="json"),
+        "architecture": config.architecture_of(name).model_dump(mode="json"),
+        "datasets": {key: {"hash": dataset_hash(config, key), **config.datasets[key].model_dump(mode="json")} for key in model.datasets},
+        "parent": model_hash(config, model.finetune_from) if model.finetune_from else None,
+    }

@@ -1,0 +1,253 @@
+"""The configuration of a run as one Pydantic model that rejects unknown keys. Never reads files (see load.py)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from orbit2.errors import OrbitError, did_you_mean
+from orbit2.grid import named
+from orbit2.variables import variable
+
+Box = Annotated[tuple[float, float, float, float], Field(description="south, north, west, east in degrees")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+Source = Literal["sample", "era5", "prism", "daymet", "imerg"]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Period(Strict):
+    start: str = Field(description="First time (ISO 8601 date or date-time, UTC), inclusive.")
+    end: str = Field(description="Last time (ISO 8601; a bare date means its whole day), inclusive.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Period:
+        try:
+            first, last = np.datetime64(self.start), np.datetime64(self.end)
+        except ValueError as error:
+            raise ValueError(f"not an ISO 8601 date or date-time ({error})") from None
+        if last < first:
+            raise ValueError(f"period ends ({self.end}) before it starts ({self.start})")
+        return self
+
+
+class Split(Strict):
+    """Three blocks of time, in any order, that do not touch: random splits leak."""
+
+    train: Period = Field(description="Training block; the only one statistics are computed from.")
+    validation: Period = Field(description="Validation block (early stopping, choice of the best checkpoint).")
+    test: Period = Field(description="Test block; never seen before evaluation.")
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Split:
+        blocks = sorted((np.datetime64(p.start, "s"), np.datetime64(p.end, "s") + np.timedelta64(86399 if len(p.end) == 10 else 0, "s"), n)
+                        for n, p in (("train", self.train), ("validation", self.validation), ("test", self.test)))
+        for (_, end, first), (start, _, second) in zip(blocks, blocks[1:], strict=False):
+            if start <= end:
+                raise ValueError(f"blocks '{first}' and '{second}' overlap; leave a gap between them")
+        return self
+
+
+class DatasetConfig(Strict):
+    """Coarse/fine pairs built by retrieve, regrid and statistics."""
+
+    source: Source = Field(description="Where the fields come from; `sample` is the ERA5 week that ships with orbit2.")
+    inputs: tuple[str, ...] = Field(min_length=1, description="Dynamic input variables (canonical names) on the coarse grid.")
+    outputs: tuple[str, ...] = Field(min_length=1, description="Output variables (canonical names) on the fine grid.")
+    statics: tuple[str, ...] = Field(("land_sea_mask", "orography", "slope"), description="Static fields on both grids.")
+    coarse_grid: str = Field(description="Named coarse grid, e.g. `global_4.0` (degrees) or `us_60` (arc minutes).")
+    fine_grid: str = Field(description="Named fine grid; its cells must nest in the coarse ones.")
+    split: Split = Field(description="Time blocks for training, validation and test.")
+    samples_per_part: int = Field(8, ge=1, description="Samples built by one regrid job; a multiple of samples_per_shard.")
+    samples_per_shard: int = Field(8, ge=1, description="Samples in one Zarr shard.")
+    min_valid_fraction: float = Field(0.5, gt=0, le=1, description="Least valid area fraction of a target cell (0 to 1).")
+
+    @field_validator("inputs", "outputs", "statics")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            variable(name)
+        if len(set(names)) != len(names):
+            raise ValueError("a variable is listed twice")
+        return names
+
+    @model_validator(mode="after")
+    def _geometry(self) -> DatasetConfig:
+        named(self.fine_grid).nests_in(named(self.coarse_grid))
+        if self.samples_per_part % self.samples_per_shard:
+            raise ValueError(f"samples_per_part ({self.samples_per_part}) must be a multiple of samples_per_shard ({self.samples_per_shard})")
+        return self
+
+    @property
+    def refinement(self) -> int:
+        return named(self.fine_grid).nests_in(named(self.coarse_grid))
+
+
+class ArchitectureConfig(Strict):
+    """The network (paper section III; published sizes in config/models)."""
+
+    kind: Literal["reslim"] = Field("reslim", description="Architecture family.")
+    embed_dim: int = Field(128, ge=8, description="Embedding width D.")
+    depth: int = Field(4, ge=0, description="Transformer blocks.")
+    heads: int = Field(4, ge=1, description="Attention heads; must divide embed_dim.")
+    mlp_ratio: float = Field(4.0, gt=0, description="Hidden width of a block's MLP over embed_dim.")
+    decoder_depth: int = Field(4, ge=0, description="Residual decoder layers (linear + 3x3 depthwise convolution).")
+    patch: int = Field(2, ge=1, description="Patch size p in coarse cells.")
+    refinement: int = Field(4, ge=1, description="Refinement factor s: fine cells per coarse cell along a side.")
+    position: Literal["geographic", "table"] = Field("geographic", description="Position embedding.")
+    table_shape: tuple[int, int] = Field((90, 180), description="Tokens (rows, columns) of the `table` position embedding.")
+    time_embedding: bool = Field(False, description="Add day of year and hour of day to every token.")
+    interpolation: Literal["bilinear", "bicubic"] = Field("bicubic", description="Interpolation of the residual path.")
+    residual_width: int = Field(48, ge=0, description="Channels of the residual path's convolutions; 0 leaves pure interpolation.")
+    residual_blocks: int = Field(4, ge=0, description="Residual blocks of the residual path.")
+    drop_path: float = Field(0.0, ge=0, lt=1, description="Stochastic depth rate of the last block (linear from 0).")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout in the MLPs.")
+    attention: Literal["auto", "sdpa", "flash"] = Field("auto", description="Attention kernel.")
+
+    @model_validator(mode="after")
+    def _heads(self) -> ArchitectureConfig:
+        if self.embed_dim % self.heads:
+            valid = [h for h in range(1, self.embed_dim + 1) if self.embed_dim % h == 0]
+            close = sorted(valid, key=lambda h: abs(h - self.heads))[:3]
+            raise ValueError(f"heads ({self.heads}) must divide embed_dim ({self.embed_dim}); nearest valid: {sorted(close)}")
+        return self
+
+
+class TrainConfig(Strict):
+    steps: int = Field(400, ge=1, description="Optimiser steps.")
+    batch_size: int = Field(4, ge=1, description="GLOBAL batch size (samples per step over all ranks).")
+    learning_rate: float = Field(5e-4, gt=0, description="Peak learning rate of AdamW.")
+    warmup_steps: int = Field(20, ge=0, description="Steps of linear warm-up before the cosine.")
+    weight_decay: float = Field(1e-5, ge=0, description="AdamW weight decay (none on norms, biases, embeddings).")
+    betas: tuple[float, float] = Field((0.9, 0.99), description="AdamW beta1, beta2.")
+    clip: float = Field(1.0, gt=0, description="Gradient norm limit.")
+    ema: float = Field(0.99, ge=0, lt=1, description="Decay of the weight average used for validation and kept; 0 = off.")
+    loss: Literal["bayesian_tv", "mse", "mae", "huber"] = Field("bayesian_tv", description="Training loss.")
+    tv_weight: float = Field(0.02, ge=0, description="Lambda of the total-variation prior.")
+    variable_weights: dict[str, float] = Field({}, description="Loss weight per output variable (default 1).")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto = bf16 autocast where the device multiplies bf16 fast.")
+    augment: bool = Field(True, description="Physics-respecting augmentation (coarse-grid phase shifts, north-south reflection).")
+    validate_every: int = Field(50, ge=1, description="Steps between validations.")
+    checkpoint_minutes: float = Field(5.0, gt=0, description="Minutes between periodic checkpoints.")
+    checkpoint_every: int = Field(0, ge=0, description="Steps between checkpoints; 0 = by time only.")
+    keep_checkpoints: int = Field(2, ge=1, description="Newest checkpoints kept beside the best.")
+    patience: int = Field(0, ge=0, description="Validations without improvement before stopping; 0 = never.")
+    wall_minutes: float = Field(0.0, ge=0, description="Stop, save and exit 75 after this many minutes; 0 = no limit.")
+    workers: int = Field(0, ge=0, description="Data-loading worker processes.")
+    threads: int = Field(0, ge=0, description="CPU threads; 0 = all.")
+    seed: int = Field(0, ge=0, description="Seed of weights, sampling and augmentation.")
+    deterministic: bool = Field(True, description="Same seed, config and ranks give the same bits on CPU.")
+
+
+class ModelConfig(Strict):
+    """A trained model: foundation pretraining, or fine-tuning of another one."""
+
+    datasets: tuple[Name, ...] = Field(min_length=1, description="Datasets it trains on (keys of `datasets`).")
+    finetune_from: Name | None = Field(None, description="Model whose weights it starts from; makes this a finetune job.")
+    architecture: ArchitectureConfig | None = Field(None, description="The network; inherited when fine-tuning.")
+    region: Box | None = Field(None, description="Train on this box only (south, north, west, east, degrees).")
+    outputs: tuple[str, ...] | None = Field(None, description="Subset of output variables; default all.")
+    train: TrainConfig = Field(default_factory=lambda: TrainConfig(), description="Optimisation.")
+
+    @model_validator(mode="after")
+    def _architecture_or_parent(self) -> ModelConfig:
+        if self.architecture is None and self.finetune_from is None:
+            raise ValueError("give `architecture`, or `finetune_from` to inherit one")
+        if self.architecture is not None and self.finetune_from is not None:
+            raise ValueError("a fine-tuned model inherits its architecture: remove `architecture`")
+        return self
+
+
+class DownscaleConfig(Strict):
+    """One downscaling task: which model, which samples."""
+
+    model: Name = Field(description="Model to apply (key of `models`).")
+    dataset: Name = Field(description="Dataset whose samples are downscaled (key of `datasets`).")
+    split: Literal["train", "validation", "test"] = Field("test", description="Time block to downscale.")
+    input: Literal["coarse", "fine"] = Field("coarse", description="`coarse`: the pair's input (has a truth); `fine`: the pair's truth, to a still finer grid.")
+    max_samples: int = Field(0, ge=0, description="Use only the first samples of the block; 0 = all.")
+    tile: int = Field(0, ge=0, description="Core tile edge in coarse cells; 0 = no tiles.")
+    halo: int = Field(8, ge=0, description="Halo around a tile in coarse cells.")
+
+
+class EvaluateConfig(Strict):
+    protocols: tuple[Literal["standard"], ...] = Field(("standard",), description="Definitions used for the metrics.")
+    baselines: tuple[Literal["nearest", "bilinear", "bicubic", "conservative"], ...] = Field(
+        ("nearest", "bilinear", "bicubic", "conservative"), description="Interpolations of the same inputs scored beside the model.")
+    spectra_bands: tuple[tuple[float, float], ...] = Field(((-60.0, -30.0), (-30.0, 30.0), (30.0, 60.0)), description="Latitude bands of zonal spectra (degrees).")
+    spectra_boxes: dict[str, Box] = Field({"conus": (32.0, 46.0, 242.0, 278.0)}, description="Boxes of radial spectra.")
+    bootstrap: int = Field(0, ge=0, description="Block-bootstrap draws for confidence intervals; 0 = none.")
+
+
+class DiagnoseConfig(Strict):
+    regions: Literal["ar6"] = Field("ar6", description="Region set: the 58 IPCC AR6 reference regions.")
+    hovmoller_band: tuple[float, float] = Field((-5.0, 5.0), description="Latitude band averaged in the time-longitude diagram (degrees).")
+
+
+class ReportConfig(Strict):
+    title: str = Field("orbit2 downscaling report", description="Title of the report.")
+    map_task: Name | None = Field(None, description="Downscale task shown in the maps; default the first with a truth.")
+    frame: int = Field(0, ge=0, description="Index of the dated frame shown in the maps.")
+    zoom: Box = Field((30.0, 48.0, 355.0, 20.0), description="Box of the zoomed maps (may cross the 0 meridian).")
+
+
+class SourcesConfig(Strict):
+    resources: str = Field("resources", description="Folder of downloaded provider files.")
+
+
+class RunConfig(Strict):
+    """Everything scientific about one run; machines live in profiles/."""
+
+    label: Name = Field("demo", description="Name of the run and of its results folder.")
+    sources: SourcesConfig = Field(default_factory=lambda: SourcesConfig(), description="Where provider files are kept.")
+    datasets: dict[Name, DatasetConfig] = Field(min_length=1, description="Paired datasets by name.")
+    models: dict[Name, ModelConfig] = Field(min_length=1, description="Models by name, foundation and fine-tuned.")
+    downscale: dict[Name, DownscaleConfig] = Field({}, description="Downscaling tasks by name.")
+    evaluate: EvaluateConfig = Field(default_factory=lambda: EvaluateConfig(), description="Scores.")
+    diagnose: DiagnoseConfig = Field(default_factory=lambda: DiagnoseConfig(), description="Climate diagnostics.")
+    report: ReportConfig = Field(default_factory=lambda: ReportConfig(), description="The report.")
+
+    @model_validator(mode="after")
+    def _references(self) -> RunConfig:
+        def need(kind: str, table: object, key: str, user: str) -> None:
+            names = list(table)  # type: ignore[call-overload]
+            if key not in names:
+                hint = did_you_mean(key, names) or f"known: {', '.join(names)}"
+                raise ValueError(f"{user} names unknown {kind} '{key}'; {hint}")
+
+        for name, model in self.models.items():
+            for dataset in model.datasets:
+                need("dataset", self.datasets, dataset, f"models.{name}")
+            if model.finetune_from is not None:
+                need("model", self.models, model.finetune_from, f"models.{name}.finetune_from")
+            architecture = self.architecture_of(name)
+            for dataset in model.datasets:
+                factor = self.datasets[dataset].refinement
+                if factor != architecture.refinement:
+                    raise ValueError(f"models.{name}: refinement {architecture.refinement} does not match dataset '{dataset}' ({factor})")
+                for output in model.outputs or ():
+                    if output not in self.datasets[dataset].outputs:
+                        raise ValueError(f"models.{name}.outputs: '{output}' is not an output of dataset '{dataset}'")
+        for name, task in self.downscale.items():
+            need("model", self.models, task.model, f"downscale.{name}")
+            need("dataset", self.datasets, task.dataset, f"downscale.{name}")
+        if self.report.map_task is not None:
+            need("downscale task", self.downscale, self.report.map_task, "report.map_task")
+        return self
+
+    def architecture_of(self, name: str) -> ArchitectureConfig:
+        """The architecture of model `name`, followed through its fine-tuning ancestors."""
+        seen = [name]
+        while True:
+            model = self.models[seen[-1]]
+            if model.architecture is not None:
+                return model.architecture
+            parent = model.finetune_from
+            assert parent is not None
+            if parent in seen or parent not in self.models:
+                raise OrbitError("models fine-tune from each other in a circle", where=f"models.{name}", got=" -> ".join([*seen, parent]))
+            seen.append(parent)

@@ -1,0 +1,51 @@
+"""The one way orbit2 tells a user what went wrong. Never carries a traceback to the terminal."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_DONE = 0
+EXIT_USER = 2
+EXIT_RESUMABLE = 75
+
+
+class OrbitError(Exception):
+    """A user's mistake or a bad input: what failed, where, the value, what is allowed, what to do next.
+
+    Printed as one readable line by the CLI, which then exits with code 2.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        got: object = None,
+        allowed: object = None,
+        hint: str | None = None,
+    ) -> None:
+        self.what, self.where, self.got, self.allowed, self.hint = what, where, got, allowed, hint
+        parts = [what if where is None else f"{where}: {what}"]
+        if got is not None:
+            parts.append(f"got {got!r}" if isinstance(got, str) else f"got {got}")
+        if allowed is not None:
+            parts.append(f"allowed: {allowed}")
+        if hint:
+            parts.append(hint)
+        super().__init__("; ".join(parts))
+
+
+class Interrupted(Exception):
+    """Work stopped early on purpose (signal or deadline) and can be resumed; the CLI exits with code 75."""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """The choice most like `name`, or None: for "did you mean" hints."""
+    found = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
+    return found[0] if found else None
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str | None:
+    close = nearest(name, choices)
+    return f"did you mean '{close}'?" if close else None

@@ -1,0 +1,86 @@
+"""One vocabulary: canonical name, CF standard name, units, kind and transform. Never touches files or arrays on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from orbit2.errors import OrbitError, did_you_mean
+
+Kind = Literal["surface", "pressure", "static"]
+Transform = Literal["zscore", "log1p", "identity"]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A physical field. `valid` is the range (in `units`) outside which a value is an error, not weather."""
+
+    name: str
+    short: str
+    standard_name: str
+    units: str
+    kind: Kind
+    transform: Transform
+    long_name: str
+    valid: tuple[float, float]
+    cell_methods: str = "time: point"
+    parity: int = 1  # -1 for a northward component: it changes sign under a north-south reflection
+
+
+def _table() -> dict[str, Variable]:
+    rows = [
+        Variable("land_sea_mask", "lsm", "land_area_fraction", "1", "static", "identity", "Land fraction", (0, 1)),
+        Variable("orography", "orog", "surface_altitude", "m", "static", "zscore", "Surface altitude", (-500, 9000)),
+        Variable("slope", "slope", "magnitude_of_derivative_of_position_wrt_surface_altitude", "1", "static", "zscore",
+                 "Terrain slope at the grid's own resolution", (0, 5)),
+        Variable("latitude", "lat", "latitude", "degrees_north", "static", "zscore", "Latitude", (-90, 90)),
+        Variable("landcover", "lc", "area_type", "1", "static", "identity", "Land cover class fraction", (0, 1)),
+        Variable("2m_temperature", "t2m", "air_temperature", "K", "surface", "zscore", "2 m temperature", (150, 350)),
+        Variable("2m_temperature_max", "tmax", "air_temperature", "K", "surface", "zscore",
+                 "Maximum 2 m temperature", (150, 350), "time: maximum (interval: 24 hours)"),
+        Variable("2m_temperature_min", "tmin", "air_temperature", "K", "surface", "zscore",
+                 "Minimum 2 m temperature", (150, 350), "time: minimum (interval: 24 hours)"),
+        Variable("10m_u_component_of_wind", "u10", "eastward_wind", "m s-1", "surface", "zscore",
+                 "10 m eastward wind", (-120, 120)),
+        Variable("10m_v_component_of_wind", "v10", "northward_wind", "m s-1", "surface", "zscore",
+                 "10 m northward wind", (-120, 120), parity=-1),
+        Variable("mean_sea_level_pressure", "msl", "air_pressure_at_mean_sea_level", "Pa", "surface", "zscore",
+                 "Mean sea level pressure", (80000, 115000)),
+        Variable("precipitation_rate", "tp", "lwe_precipitation_rate", "mm day-1", "surface", "log1p",
+                 "Precipitation (mean rate over the hour ending at the time stamp)", (0, 10000),
+                 "time: mean (interval: 1 hour)"),
+        Variable("total_precipitation_24hr", "tp24", "lwe_thickness_of_precipitation_amount", "mm", "surface", "log1p",
+                 "Precipitation of the trailing 24 hours", (0, 3000), "time: sum (interval: 24 hours)"),
+        Variable("volumetric_soil_water_layer_1", "swvl1", "volume_fraction_of_condensed_water_in_soil", "1",
+                 "surface", "zscore", "Volumetric soil water, 0-7 cm", (-0.01, 1)),
+    ]
+    for level in (200, 500, 850):
+        rows += [
+            Variable(f"temperature_{level}", f"t{level}", "air_temperature", "K", "pressure", "zscore",
+                     f"Temperature at {level} hPa", (130, 350)),
+            Variable(f"u_component_of_wind_{level}", f"u{level}", "eastward_wind", "m s-1", "pressure", "zscore",
+                     f"Eastward wind at {level} hPa", (-200, 200)),
+            Variable(f"v_component_of_wind_{level}", f"v{level}", "northward_wind", "m s-1", "pressure", "zscore",
+                     f"Northward wind at {level} hPa", (-200, 200), parity=-1),
+            Variable(f"specific_humidity_{level}", f"q{level}", "specific_humidity", "kg kg-1", "pressure", "zscore",
+                     f"Specific humidity at {level} hPa", (-0.001, 0.1)),
+        ]
+    return {row.name: row for row in rows}
+
+
+VARIABLES: dict[str, Variable] = _table()
+
+
+def variable(name: str) -> Variable:
+    """Look a variable up by canonical name. Raises OrbitError naming the nearest known name."""
+    try:
+        return VARIABLES[name]
+    except KeyError:
+        raise OrbitError(
+            "unknown variable", got=name,
+            hint=did_you_mean(name, VARIABLES) or f"known: {', '.join(sorted(VARIABLES))}",
+        ) from None
+
+
+def is_precipitation(name: str) -> bool:
+    return variable(name).transform == "log1p"
