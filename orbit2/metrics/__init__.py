@@ -1,0 +1,1 @@
+"""Scores in four interchangeable parts: Statistic (mergeable) -> Metric -> Binning -> Weighting. Never reads a configuration."""

@@ -1,0 +1,91 @@
+"""Scores computed from Moments. Never sees a field: everything comes from the sufficient statistics of statistics.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from orbit2.metrics.statistics import Moments, PairStatistic, combine
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`of` maps Moments [..., B] to values [..., B]; `method` says in words which definition it is (evaluation.md 1.1)."""
+
+    name: str
+    method: str
+    of: Callable[[Moments], Array]
+
+
+def _ratio(numerator: Array, denominator: Array) -> Array:
+    return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
+
+
+def rmse(m: Moments) -> Array:
+    return np.asarray(np.sqrt(_ratio(m.se, m.w)))
+
+
+def mae(m: Moments) -> Array:
+    return _ratio(m.ae, m.w)
+
+
+def bias(m: Moments) -> Array:
+    return np.where(m.w > 0, m.mean_p - m.mean_o, np.nan)
+
+
+def pearson_r(m: Moments) -> Array:
+    r = _ratio(m.po, np.sqrt(m.pp * m.oo))
+    return np.clip(r, -1.0, 1.0)  # rounding only
+
+
+def pearson_r2(m: Moments) -> Array:
+    return pearson_r(m) ** 2
+
+
+def r2_cod(m: Moments) -> Array:
+    return 1.0 - _ratio(m.se, m.oo)
+
+
+POOLED = "pooled over samples and valid cells"
+METRICS = (
+    Metric("rmse", f"square root of the area-weighted MSE {POOLED}", rmse),
+    Metric("mae", f"area-weighted, {POOLED}", mae),
+    Metric("bias", f"area-weighted mean of prediction minus truth, {POOLED}", bias),
+    Metric("pearson_r", f"area-weighted, centred, {POOLED}", pearson_r),
+    Metric("pearson_r2", f"square of pearson_r, {POOLED}", pearson_r2),
+    Metric("r2_cod", f"coefficient of determination 1 - SSE/SST about the truth's area-weighted mean, {POOLED}", r2_cod),
+)
+
+
+def rmse_mean_of_daily(statistic: PairStatistic) -> Array:
+    """Mean over samples of each sample's RMSE, [B] (ClimateLearn's order; below or equal to `rmse` by Jensen)."""
+    daily = rmse(statistic.daily())
+    known = np.isfinite(daily)
+    with np.errstate(invalid="ignore"):
+        mean: Array = np.where(known, daily, 0.0).sum(axis=0) / known.sum(axis=0)
+    return mean
+
+
+def bootstrap(statistic: PairStatistic, draws: int, block: int, seed: int = 0) -> dict[str, tuple[Array, Array]]:
+    """95 % intervals of every metric from a circular block bootstrap over samples: name -> (low [B], high [B]).
+
+    The draws depend only on the number of samples, `block` (samples) and `seed`, so models scored on the same samples are paired.
+    Empty when the record is shorter than two blocks: too few blocks to say anything.
+    """
+    keys = statistic.samples()
+    if draws < 1 or len(keys) < 2 * block:
+        return {}
+    generator = np.random.default_rng(seed)
+    values: dict[str, list[Array]] = {metric.name: [] for metric in METRICS}
+    for _ in range(draws):
+        starts = generator.integers(0, len(keys), -(-len(keys) // block))
+        chosen = (starts[:, None] + np.arange(block)).ravel()[: len(keys)] % len(keys)
+        total = combine(statistic.rows[keys[i]] for i in chosen)
+        for metric in METRICS:
+            values[metric.name].append(metric.of(total))
+    return {name: (np.quantile(stack, 0.025, axis=0), np.quantile(stack, 0.975, axis=0)) for name, stack in values.items()}

@@ -1,0 +1,31 @@
+"""Cell-area weights normalised over valid cells. Never uses cos(latitude) where exact areas are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from orbit2.grid import Grid
+
+Array = npt.NDArray[np.float64]
+
+
+def area_weights(grid: Grid, valid: npt.NDArray[np.bool_] | None = None) -> Array:
+    """Exact relative cell areas [H, W], (sin north - sin south) x width, scaled to mean 1 over the `valid` cells.
+
+    Invalid cells weigh 0, so the weighted mean of a constant is that constant whatever is missing (evaluation.md 1.0).
+    """
+    weights = np.outer(grid.lat_weights, np.diff(grid.lon_edges))
+    if valid is not None:
+        weights = np.where(valid, weights, 0.0)
+    total = weights.sum()
+    count = weights.size if valid is None else int(valid.sum())
+    scaled: Array = weights * (count / total) if total > 0 else weights
+    return scaled
+
+
+def weighted_mean(values: Array, weights: Array) -> float:
+    """Mean of the finite `values` under `weights` (same shape); NaN where no finite value has weight."""
+    known = np.isfinite(values)
+    total = float(weights[known].sum())
+    return float((weights[known] * values[known]).sum() / total) if total > 0 else float("nan")
