@@ -1,0 +1,82 @@
+# Two commands matter: `make demo` and `make test`. Both install what they need into .venv first; a second call installs nothing.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= 2
+GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
+# torch goes first: left to the other packages it would pull gigabytes of CUDA libraries onto a machine without a GPU.
+# Without a GPU the CPU build is taken where pip can find it (an index or wheel folder that offers it), else the plain one;
+# TORCH="torch==2.9.1" overrides, and pip's own PIP_* variables are respected.
+TORCH ?= $(if $(GPU),torch>=2.6,torch==2.13.0+cpu torch==2.13.0)
+
+.PHONY: help install demo test test-slow lint format docs bench snakemake-report constraints clean distclean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
+
+install: .venv/.installed ## Create .venv and install orbit2 with its development tools
+
+.venv/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "error: orbit2 needs Python >= 3.11, '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true); install it, or name it: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "error: '$(PYTHON)' has no venv module; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	@[ -x $(BIN)/python ] && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@touch $@
+
+.venv/.torch: .venv/.created
+	@for build in $(foreach build,$(TORCH),'$(build)'); do \
+	  echo "Installing $$build ..."; \
+	  $(BIN)/python -m pip install --quiet "$$build" && exit 0 || echo "$$build could not be installed" >&2; \
+	done; exit 1
+	@touch $@
+
+.venv/.installed: .venv/.torch pyproject.toml constraints.txt
+	@echo "Installing orbit2 and what it needs ..."
+	@grep -v '^torch==' constraints.txt > .venv/constraints.txt
+	@$(BIN)/python -m pip install --quiet -c .venv/constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install ## Run the whole pipeline on the real ERA5 that ships with orbit2; prints the report's path and the headline numbers
+	@$(BIN)/snakemake --profile profiles/local all
+	@$(BIN)/orbit2 report headline results/demo
+
+test: lint ## Linters, types, import rules, then the tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+test-slow: install ## The tests that take minutes (a small pipeline from end to end among them)
+	@$(BIN)/python -m pytest -m slow
+
+lint: install ## ruff, mypy --strict, import rules, snakefmt
+	@$(BIN)/ruff check orbit2 tests benchmarks
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/snakefmt --check --compact-diff workflow
+
+format: install ## Let the tools fix what they can
+	@$(BIN)/ruff check --fix orbit2 tests benchmarks
+	@$(BIN)/snakefmt workflow
+
+docs: install ## Regenerate the configuration pages, the JSON schema and the DAG picture
+	@$(BIN)/orbit2 config generate
+	@$(BIN)/snakemake --profile profiles/local --rulegraph mermaid-js all 2>/dev/null > docs/dag.mmd
+
+bench: install ## Run every benchmark; results go to benchmarks/results
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+snakemake-report: install ## Snakemake's own report of the demo run (results/demo/snakemake.html)
+	@$(BIN)/snakemake --profile profiles/local --report results/demo/snakemake.html all
+
+constraints: install ## Write the versions of this .venv into constraints.txt
+	@{ echo "# Exact versions that the demo and the tests were run with; written by 'make constraints'."; \
+	  $(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^([A-Za-z0-9_.-]+==[^+]+)\+.*/\1/'; } > constraints.txt
+
+clean: ## Remove results and caches (downloads and .venv stay)
+	@rm -rf .snakemake .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	@find results -mindepth 1 ! -name .gitkeep -delete
+
+distclean: clean ## Also remove .venv and downloads
+	@rm -rf .venv resources
