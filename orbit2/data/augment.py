@@ -1,0 +1,65 @@
+"""Augmentation that respects physics: new positions of the coarse grid over the same fine truth, and a mirrored Earth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Physical fields of a batch: coarse [B, V, H, W], fine [B, C, sH, sW], statics [S, ..], weights [sH, sW], centres."""
+
+    coarse: Tensor
+    fine: Tensor
+    static_coarse: Tensor
+    static_fine: Tensor
+    weights: Tensor
+    lat: Tensor
+    lon: Tensor
+    periodic: bool
+
+
+def coarsen(fine: Tensor, row_weights: Tensor, factor: int) -> Tensor:
+    """Area-weighted block means [..., sH, sW] -> [..., H, W]; `row_weights` [sH]. A block with a missing cell is missing."""
+    weights = row_weights[:, None].to(fine.dtype)
+    blocks = (fine * weights).unflatten(-1, (-1, factor)).unflatten(-3, (-1, factor)).sum((-1, -3))
+    totals: Tensor = row_weights.to(fine.dtype).view(-1, factor).sum(1)[:, None] * factor
+    return blocks / totals
+
+
+def shift_phase(raw: Raw, rows: int, columns: int, factor: int, inputs: Sequence[int]) -> Raw:
+    """Move the coarse grid by `rows`, `columns` fine cells and coarsen the same truth anew (physical units, mm for rain).
+
+    Turns one pair into s^2 pairs. The globe wraps in longitude; a shift in latitude gives up one coarse row.
+    `inputs` are the positions of the input variables among the fine ones.
+    """
+    if not rows and not columns:
+        return raw
+    height = raw.fine.shape[-2] - (factor if rows else 0)
+    keep = slice(rows, rows + height)
+    fine = raw.fine[..., keep, :].roll(-columns, -1)
+    static_fine = raw.static_fine[..., keep, :].roll(-columns, -1)
+    weights = raw.weights[keep].roll(-columns, -1)
+    row_weights = weights[:, 0]
+    step = (raw.lat[1] - raw.lat[0]) * rows / factor
+    return replace(
+        raw, fine=fine, static_fine=static_fine, weights=weights,
+        coarse=coarsen(fine[:, list(inputs)], row_weights, factor), static_coarse=coarsen(static_fine, row_weights, factor),
+        lat=(raw.lat + step)[: height // factor], lon=raw.lon + (raw.lon[1] - raw.lon[0]) * columns / factor,
+    )
+
+
+def flip_north_south(raw: Raw, coarse_parity: Sequence[int], fine_parity: Sequence[int]) -> Raw:
+    """The mirrored Earth: rows reversed, northward components negated, Coriolis and terrain mirrored with them.
+
+    Cells keep their true latitude (row order is then north to south), so the position embedding still knows the place.
+    """
+    signs = [torch.tensor(p, dtype=raw.fine.dtype)[:, None, None] for p in (coarse_parity, fine_parity)]
+    return replace(
+        raw, coarse=raw.coarse.flip(-2) * signs[0], fine=raw.fine.flip(-2) * signs[1], static_coarse=raw.static_coarse.flip(-2),
+        static_fine=raw.static_fine.flip(-2), weights=raw.weights.flip(0), lat=raw.lat.flip(0),
+    )

@@ -1,0 +1,84 @@
+"""Embeddings added to every token: where it is, at what resolution, and when (paper section III-A, corrected)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from orbit2.model.geometry import Geometry, token_centres
+
+OCTAVES = 5  # finest Fourier wavelength is 1/16 of the Earth's diameter: about 800 km
+
+
+class GeographicPosition(nn.Module):
+    """Fourier features of the token centre's unit vector -> MLP -> [B, N, D]; periodic in longitude, no grid size."""
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__()
+        self.mlp = _mlp(3 + 6 * OCTAVES, embed_dim)
+
+    def forward(self, geometry: Geometry, patch: int) -> Tensor:
+        centres = token_centres(geometry, patch).flatten(1, 2)  # [B, N, 3]
+        angles = centres[..., None] * (math.pi * 2.0 ** torch.arange(OCTAVES, device=centres.device))
+        features = torch.cat([centres, angles.sin().flatten(2), angles.cos().flatten(2)], -1)
+        embedded: Tensor = self.mlp(features)
+        return embedded
+
+
+class TablePosition(nn.Module):
+    """Learned table [h0, w0, D] initialised sin-cos and interpolated to the token grid (the published parameter counts)."""
+
+    def __init__(self, embed_dim: int, shape: tuple[int, int]) -> None:
+        super().__init__()
+        self.table = nn.Parameter(_sincos(shape, embed_dim))
+
+    def forward(self, geometry: Geometry, patch: int) -> Tensor:
+        size = (-(-geometry.lat.shape[1] // patch), -(-geometry.lon.shape[1] // patch))
+        table = self.table.permute(2, 0, 1)[None]
+        if table.shape[-2:] != size:
+            table = F.interpolate(table, size=size, mode="bilinear", align_corners=False)
+        return table.flatten(2).transpose(1, 2)
+
+
+class ResolutionEmbedding(nn.Module):
+    """MLP of the logarithms of the coarse and fine spacing in km -> [1, 1, D]."""
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__()
+        self.mlp = _mlp(2, embed_dim)
+
+    def forward(self, geometry: Geometry) -> Tensor:
+        scales = torch.tensor([geometry.coarse_km, geometry.fine_km], device=geometry.lat.device)
+        embedded: Tensor = self.mlp((scales.log() - math.log(50.0)) / 2)  # 50 km in the middle, e^2 apart per unit
+        return embedded[None, None]
+
+
+class TimeEmbedding(nn.Module):
+    """MLP of sin/cos of day of year and hour of day [B, 4] -> [B, 1, D]."""
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__()
+        self.mlp = _mlp(4, embed_dim)
+
+    def forward(self, clock: Tensor) -> Tensor:
+        embedded: Tensor = self.mlp(clock)
+        return embedded[:, None]
+
+
+def _mlp(inputs: int, embed_dim: int) -> nn.Sequential:
+    """Two layers and a LayerNorm, so that every embedding starts with unit spread and none drowns another."""
+    return nn.Sequential(nn.Linear(inputs, embed_dim), nn.GELU(), nn.Linear(embed_dim, embed_dim), nn.LayerNorm(embed_dim))
+
+
+def _sincos(shape: tuple[int, int], embed_dim: int) -> Tensor:
+    if torch.empty(0).device.type == "meta":
+        return torch.empty(*shape, embed_dim)
+    quarter = max(embed_dim // 4, 1)
+    frequency = 1 / 10000 ** (torch.arange(quarter) / quarter)
+    rows, columns = (torch.arange(n)[:, None] * frequency for n in shape)
+    parts = [part.expand(*shape, quarter) for part in (rows.sin()[:, None], rows.cos()[:, None], columns.sin()[None], columns.cos()[None])]
+    table = torch.cat(parts, -1)
+    return F.pad(table, (0, embed_dim - table.shape[-1])) if table.shape[-1] < embed_dim else table[..., :embed_dim].contiguous()

@@ -1,0 +1,77 @@
+"""Where a field lies on the sphere, as tensors, and padding that respects it. Never reads files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from orbit2.grid import Grid
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Coarse cell centres of each sample of a batch and the two resolutions.
+
+    lat [B, H] and lon [B, W] in degrees; `periodic` when the rows close around the globe.
+    """
+
+    lat: Tensor
+    lon: Tensor
+    coarse_km: float
+    fine_km: float
+    periodic: bool
+
+    @classmethod
+    def of(cls, coarse: Grid, refinement: int, batch: int = 1, device: torch.device | str = "cpu") -> Geometry:
+        lat = torch.as_tensor(coarse.lat, dtype=torch.float32, device=device).expand(batch, -1)
+        lon = torch.as_tensor(coarse.lon, dtype=torch.float32, device=device).expand(batch, -1)
+        return cls(lat, lon, coarse.km, coarse.km / refinement, coarse.periodic)
+
+    def to(self, device: torch.device | str) -> Geometry:
+        return replace(self, lat=self.lat.to(device), lon=self.lon.to(device))
+
+
+def pad(fields: Tensor, north: int, east: int, periodic: bool, south: int = 0, west: int = 0) -> Tensor:
+    """Pad [..., H, W]: latitude replicates its edge rows, longitude wraps when periodic and replicates otherwise.
+
+    Row 0 is the southernmost.
+    """
+    if not (north or south or east or west):
+        return fields
+    flat = fields.reshape(-1, 1, *fields.shape[-2:])
+    if east or west:
+        flat = F.pad(flat, (west, east, 0, 0), mode="circular" if periodic else "replicate")
+    if north or south:
+        flat = F.pad(flat, (0, 0, south, north), mode="replicate")
+    return flat.reshape(*fields.shape[:-2], *flat.shape[-2:])
+
+
+def to_multiple(size: int, patch: int) -> int:
+    """Cells to add so that `size` is a multiple of `patch`."""
+    return -size % patch
+
+
+def token_centres(geometry: Geometry, patch: int) -> Tensor:
+    """Unit vectors of the patch centres [B, h, w, 3], with h = ceil(H / p), w = ceil(W / p)."""
+    lat, lon = geometry.lat, geometry.lon
+    rows, columns = to_multiple(lat.shape[1], patch), to_multiple(lon.shape[1], patch)
+    if rows:
+        lat = torch.cat([lat, lat[:, -1:].expand(-1, rows)], 1)
+    if columns:
+        lon = torch.cat([lon, lon[:, :columns] if geometry.periodic else lon[:, -1:].expand(-1, columns)], 1)
+    lat, lon = torch.deg2rad(lat), torch.deg2rad(lon)
+    z = torch.sin(lat).unflatten(1, (-1, patch)).mean(2)
+    x = torch.cos(lon).unflatten(1, (-1, patch)).mean(2)
+    y = torch.sin(lon).unflatten(1, (-1, patch)).mean(2)
+    norm = torch.sqrt(x * x + y * y).clamp_min(1e-6)
+    x, y = x / norm, y / norm
+    radius = torch.sqrt((1 - z * z).clamp_min(0))
+    shape = (*z.shape, x.shape[1])
+    return torch.stack([
+        (radius[:, :, None] * x[:, None, :]).expand(shape),
+        (radius[:, :, None] * y[:, None, :]).expand(shape),
+        z[:, :, None].expand(shape),
+    ], -1)

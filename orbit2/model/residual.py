@@ -1,0 +1,100 @@
+"""The residual path: interpolation of the inputs plus a light convolution stack on the COARSE grid (paper section III-A).
+
+Untrained it IS the interpolation. Fine static fields enter through PixelUnshuffle, so cost is linear in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from orbit2.model.decoder import SphereConv
+from orbit2.model.geometry import pad
+
+MARGIN = 3  # coarse cells of context that bicubic interpolation needs, and one to spare
+
+
+def interpolate(fields: Tensor, factor: int, mode: str, periodic: bool) -> Tensor:
+    """Interpolate [B, C, H, W] to [B, C, sH, sW] between cell centres; longitude wraps when periodic.
+
+    Missing cells (NaN) take no part: the weights of the valid ones are normalised; NaN stays where none is near.
+    """
+    valid = torch.isfinite(fields)
+    if bool(valid.all()):
+        return _resize(fields, factor, mode, periodic)
+    weight = _resize(valid.to(fields.dtype), factor, "bilinear", periodic)
+    value = _resize(torch.nan_to_num(fields), factor, "bilinear", periodic)
+    return torch.where(weight > 0.25, value / weight.clamp_min(0.25), torch.nan)
+
+
+def _resize(fields: Tensor, factor: int, mode: str, periodic: bool) -> Tensor:
+    margin = min(MARGIN, fields.shape[-1])
+    padded = pad(fields, margin, margin, periodic, south=margin, west=margin)
+    fine = F.interpolate(padded, scale_factor=factor, mode=mode, align_corners=False)
+    cut = margin * factor
+    return fine[..., cut:-cut, cut:-cut]
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(GELU(conv(x))) with 3x3 convolutions."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = SphereConv(width, width), SphereConv(width, width)
+
+    def forward(self, fields: Tensor, periodic: bool) -> Tensor:
+        result: Tensor = fields + self.conv2(F.gelu(self.conv1(fields, periodic)), periodic)
+        return result
+
+
+class ResidualPath(nn.Module):
+    """Interpolation of the outputs' own inputs + convolutions of all inputs and fine statics -> [B, C, sH, sW]."""
+
+    def __init__(self, vocabulary: Sequence[str], statics: Sequence[str], outputs: Sequence[str], refinement: int,
+                 interpolation: str, width: int, blocks: int) -> None:
+        super().__init__()
+        self.vocabulary, self.statics, self.outputs = tuple(vocabulary), tuple(statics), tuple(outputs)
+        self.refinement, self.interpolation, self.width = refinement, interpolation, width
+        if width:
+            count = len(self.vocabulary)
+            self.enter = nn.Parameter(torch.empty(count, width, 3, 3))  # one 3x3 filter bank per variable, by name
+            nn.init.normal_(self.enter, std=(9 * max(count, 1)) ** -0.5)
+            self.enter_statics = SphereConv(len(self.statics) * refinement**2 + count, width) if self.statics else SphereConv(count, width)
+            self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(blocks))
+            self.leave = SphereConv(width, len(self.outputs) * refinement**2)
+            nn.init.zeros_(self.leave.weight)
+            assert self.leave.bias is not None
+            nn.init.zeros_(self.leave.bias)
+
+    def forward(self, fields: Tensor, variables: Sequence[str], statics: Tensor | None, periodic: bool) -> tuple[Tensor, Tensor | None]:
+        """Returns (interpolation, correction): [B, C, sH, sW] each; correction is None when width is 0."""
+        base = self._interpolation(fields, list(variables), periodic)
+        if not self.width:
+            return base, None
+        valid = torch.isfinite(fields)
+        chosen = [self.vocabulary.index(name) for name in variables]
+        padded = pad(torch.nan_to_num(fields), 1, 1, periodic, south=1, west=1)
+        hidden = F.conv2d(padded, self.enter[chosen].transpose(0, 1).to(fields.dtype))
+        missing = fields.new_ones(fields.shape[0], len(self.vocabulary), *fields.shape[2:])
+        missing[:, chosen] = (~valid).to(fields.dtype)
+        extra = missing
+        if self.statics:
+            assert statics is not None
+            extra = torch.cat([F.pixel_unshuffle(torch.nan_to_num(statics), self.refinement), missing], 1)
+        hidden = F.gelu(hidden + self.enter_statics(extra, periodic))
+        for block in self.blocks:
+            hidden = block(hidden, periodic)
+        return base, F.pixel_shuffle(self.leave(hidden, periodic), self.refinement)
+
+    def _interpolation(self, fields: Tensor, variables: list[str], periodic: bool) -> Tensor:
+        """The outputs that are inputs, interpolated; an output that is not an input starts from zero."""
+        present = [name for name in self.outputs if name in variables]
+        b, _, height, width = fields.shape
+        base = fields.new_zeros(b, len(self.outputs), height * self.refinement, width * self.refinement)
+        if present:
+            source = fields[:, [variables.index(name) for name in present]]
+            base[:, [self.outputs.index(name) for name in present]] = interpolate(source, self.refinement, self.interpolation, periodic)
+        return base

@@ -1,0 +1,82 @@
+"""Reslim: y = interpolation + convolutions(coarse, fine statics) + ViT on the coarse grid (arXiv 2505.04802, section III).
+
+Letters: B batch, V input variables, C outputs, H x W coarse grid, s refinement, p patch, D embedding, N tokens.
+The model works on normalised fields (NaN = missing) and knows variables by name; nothing is upsampled before attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from orbit2.config.schema import ArchitectureConfig
+from orbit2.model.aggregate import VariableAggregation
+from orbit2.model.blocks import Block
+from orbit2.model.constraints import conserve_blocks
+from orbit2.model.decoder import Decoder
+from orbit2.model.embed import GeographicPosition, ResolutionEmbedding, TablePosition, TimeEmbedding
+from orbit2.model.geometry import Geometry
+from orbit2.model.residual import ResidualPath
+
+
+class Reslim(nn.Module):
+    """Residual slim ViT.
+
+    `inputs` (dynamic, then static) and `statics` (fine) are the vocabularies; `outputs` the predicted variables.
+    `output_scale` [C] is the typical size of (truth - interpolation) in normalised units: both paths predict in it.
+    """
+
+    output_scale: Tensor
+
+    def __init__(self, config: ArchitectureConfig, inputs: Sequence[str], outputs: Sequence[str], statics: Sequence[str]) -> None:
+        super().__init__()
+        self.config, self.inputs, self.outputs, self.statics = config, tuple(inputs), tuple(outputs), tuple(statics)
+        width = config.embed_dim
+        self.aggregate = VariableAggregation(self.inputs, config.patch, width, config.heads)
+        self.position: nn.Module
+        if config.position == "geographic":
+            self.position = GeographicPosition(width)
+        else:
+            self.position = TablePosition(width, config.table_shape)
+        self.resolution = ResolutionEmbedding(width)
+        self.time = TimeEmbedding(width) if config.time_embedding else None
+        rates = torch.linspace(0, config.drop_path, config.depth, device="cpu").tolist()
+        self.blocks = nn.ModuleList(Block(width, config.heads, config.mlp_ratio, rate, config.dropout) for rate in rates)
+        self.norm = nn.LayerNorm(width)
+        self.decoder = Decoder(width, len(self.outputs), config.decoder_depth, config.patch, config.refinement)
+        self.residual = ResidualPath(self.inputs, self.statics, self.outputs, config.refinement, config.interpolation,
+                                     config.residual_width, config.residual_blocks)
+        self.register_buffer("output_scale", torch.ones(len(self.outputs)))
+
+    def forward(self, coarse: Tensor, statics: Tensor | None, geometry: Geometry, variables: Sequence[str] | None = None,
+                clock: Tensor | None = None) -> Tensor:
+        """coarse [B, V, H, W] (normalised, NaN = missing), statics [B, S, sH, sW] -> [B, C, sH, sW] (normalised).
+
+        `variables` names the V channels (default: all inputs, in order); `clock` [B, 4] feeds the time embedding.
+        Raises OrbitError for a variable the model does not know.
+        """
+        names = tuple(variables) if variables is not None else self.inputs
+        base, correction = self.residual(coarse, names, statics, geometry.periodic)
+        detail = self.main(coarse, names, geometry, clock)
+        if correction is not None:
+            detail = detail + correction
+        detail = detail.float() * self.output_scale[:, None, None]
+        if self.config.conserve:
+            detail = conserve_blocks(base, detail, coarse, names, self.outputs, geometry, self.config.refinement)
+        return base + detail
+
+    def main(self, coarse: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None) -> Tensor:
+        """The transformer path -> [B, C, sH, sW]."""
+        s, p = self.config.refinement, self.config.patch
+        height, width = coarse.shape[-2:]
+        shape = (-(-height // p), -(-width // p))
+        tokens = self.aggregate(coarse, names, geometry.periodic)
+        tokens = tokens + self.position(geometry, p) + self.resolution(geometry)
+        if self.time is not None and clock is not None:
+            tokens = tokens + self.time(clock)
+        for block in self.blocks:
+            tokens = block(tokens)
+        fine: Tensor = self.decoder(self.norm(tokens), shape, geometry.periodic and width % p == 0)
+        return fine[..., : height * s, : width * s]

@@ -1,0 +1,86 @@
+"""How this process was started (plain, torchrun or srun) and sums over ranks. The only door to torch.distributed."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+TIMEOUT = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among `world` processes; `device` is where it computes."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+
+def detect() -> tuple[int, int, int]:
+    """(rank, world, local rank) from torchrun's or SLURM's variables; (0, 1, 0) for a plain process."""
+    for rank, world, local in (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")):
+        if rank in os.environ and world in os.environ:
+            return int(os.environ[rank]), int(os.environ[world]), int(os.environ.get(local, 0))
+    return 0, 1, 0
+
+
+@contextmanager
+def ranks() -> Iterator[Ranks]:
+    """Join the process group when there is more than one process, and leave it at the end."""
+    rank, world, local = detect()
+    device = torch.device("cuda", local % torch.cuda.device_count()) if torch.cuda.is_available() else torch.device("cpu")
+    if world == 1:
+        yield Ranks(0, 1, device)
+        return
+    if "MASTER_ADDR" not in os.environ:  # srun: the first node of the step; the port follows the job
+        os.environ["MASTER_ADDR"] = os.environ.get("SLURM_LAUNCH_NODE_IPADDR", socket.gethostname())
+        os.environ["MASTER_PORT"] = str(20000 + int(os.environ.get("SLURM_JOB_ID", "0")) % 20000)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", rank=rank, world_size=world, timeout=TIMEOUT)
+    try:
+        yield Ranks(rank, world, device)
+    finally:
+        dist.destroy_process_group()
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum of `values` over all ranks (unchanged for one process)."""
+    if dist.is_initialized():
+        values = values.clone()
+        dist.all_reduce(values)
+    return values
+
+
+def any_rank(flag: bool, device: torch.device) -> bool:
+    """Whether the flag is set on any rank: the same answer everywhere."""
+    return flag if not dist.is_initialized() else bool(total(torch.tensor(float(flag), device=device)) > 0)
+
+
+def barrier() -> None:
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Add gradients over ranks in place; a parameter without gradient on this rank counts as zero."""
+    if not dist.is_initialized():
+        return
+    chosen = [p for p in parameters if p.requires_grad]
+    flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in chosen])
+    dist.all_reduce(flat)
+    for parameter, gradient in zip(chosen, flat.split([p.numel() for p in chosen]), strict=True):
+        parameter.grad = gradient.view_as(parameter).clone()

@@ -1,0 +1,244 @@
+"""The training loop, readable in one sitting: train and finetune, one process or many, stopped and resumed at any step.
+
+    orbit2 train    --config M/config.json --store D/pairs.zarr --statistics D/statistics.json --out M/model
+    torchrun --nproc-per-node 2 -m orbit2 train ...      # the same steps, the same loss
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from orbit2.config.load import validate
+from orbit2.config.schema import ArchitectureConfig, ModelConfig, TrainConfig
+from orbit2.data.dataset import Batch, Pairs, Steps
+from orbit2.data.pairs import PairStore
+from orbit2.data.transforms import Normaliser
+from orbit2.errors import Interrupted, OrbitError
+from orbit2.files import read_json, write_json
+from orbit2.model import folder
+from orbit2.model.reslim import Reslim
+from orbit2.model.transfer import transfer
+from orbit2.parallel.launch import Ranks, any_rank, barrier, ranks, sum_gradients, total
+from orbit2.train import losses
+from orbit2.train.card import write_card
+from orbit2.train.checkpoint import Checkpoints
+from orbit2.train.optimizer import build, learning_rate, set_learning_rate
+from orbit2.train.precision import autocast_dtype
+from orbit2.train.progress import Progress
+from orbit2.train.signals import StopRequest
+from orbit2.train.validation import residual_scale, validate_model
+
+log = logging.getLogger(__name__)
+LOG_EVERY = 5
+
+
+def run(*, config: Path, stores: Mapping[str, Path], statistics: Mapping[str, Path], out: Path, checkpoints: Path, parent: Path | None = None) -> None:
+    """Train (or, with `parent`, fine-tune) the model of a slice file and write its folder to `out`.
+
+    Resumes from the newest complete checkpoint. Raises Interrupted (exit 75) after a signal or at the run's own deadline,
+    OrbitError for unusable inputs.
+    """
+    section = read_json(config)
+    model_config = validate(ModelConfig, section["model"], config)
+    with ranks() as here:
+        prepare(model_config.train)
+        setup = Setup(section, model_config, stores, statistics, parent, here)
+        train(setup, out, Checkpoints(checkpoints, {k: section[k] for k in ("model", "architecture", "datasets", "parent")}, model_config.train.keep_checkpoints))
+
+
+def prepare(config: TrainConfig) -> None:
+    """Threads, seeds and determinism."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    torch.use_deterministic_algorithms(config.deterministic and not torch.cuda.is_available())
+
+
+class Setup:
+    """Everything a run is made of: data, model, optimiser, weight average."""
+
+    def __init__(self, section: Mapping[str, Any], model_config: ModelConfig, stores: Mapping[str, Path], statistics: Mapping[str, Path],
+                 parent: Path | None, here: Ranks) -> None:
+        self.section, self.config, self.here = section, model_config.train, here
+        missing = [name for name in model_config.datasets if name not in stores or name not in statistics]
+        if missing:
+            raise OrbitError("no pair store or statistics given for a dataset", got=missing[0], hint="pass --store NAME=PATH and --statistics NAME=PATH")
+        opened = {name: PairStore(stores[name]) for name in model_config.datasets}
+        facts = {name: read_json(statistics[name]) for name in model_config.datasets}
+        inputs = _union(opened[n].variables("coarse") for n in opened)
+        statics = _union(opened[n].statics("fine") for n in opened)
+        available = _union(opened[n].variables("fine") for n in opened)
+        self.outputs = tuple(model_config.outputs) if model_config.outputs else available
+        self.normaliser = _normaliser(facts, self.config.precipitation_threshold)
+        origin: Reslim | None = None
+        if parent is not None:
+            origin, inherited, _ = folder.load(parent)
+            self.normaliser = inherited.extended(self.normaliser)
+            inputs, statics = _union([origin.inputs[: len(origin.inputs) - len(origin.statics)], inputs]), _union([origin.statics, statics])
+        architecture = validate(ArchitectureConfig, section["architecture"], "architecture")
+        self.model = Reslim(architecture, (*inputs, *statics), self.outputs, statics)
+        splits = {name: section["datasets"][name]["split"] for name in opened}
+
+        def pairs(block: str) -> list[Pairs]:
+            return [Pairs(store, (splits[name][block]["start"], splits[name][block]["end"]), self.normaliser, self.outputs, model_config.region, name)
+                    for name, store in opened.items()]
+
+        self.training, self.validation = pairs("train"), pairs("validation")
+        self.model.output_scale.copy_(residual_scale(self.model, self.training))
+        self.origin = "random initialisation"
+        if origin is not None:
+            report = transfer(origin, self.model)
+            self.origin = f"{parent}: {report}"
+        self.model.to(here.device)
+        self.average = AveragedModel(self.model, multi_avg_fn=_ema(self.config.ema))
+        self.average.update_parameters(self.model)
+        self.optimizer = build(self.model, self.config)
+        self.dtype = autocast_dtype(self.config.precision, here.device)
+        weights = [self.config.variable_weights.get(name, 1.0) for name in self.outputs]
+        self.channel_weights = torch.tensor(weights, device=here.device)
+        self.steps = Steps(self.training, self.config.batch_size, self.config.seed, self.config.augment, here.rank, here.world)
+
+    def state(self, step: int, best: float, seconds: float, stale: int) -> dict[str, Any]:
+        return {"step": step, "best": best, "seconds": seconds, "stale": stale, "model": self.model.state_dict(),
+                "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def restore(self, state: Mapping[str, Any]) -> tuple[int, float, float, int]:
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        return int(state["step"]), float(state["best"]), float(state["seconds"]), int(state["stale"])
+
+
+def train(setup: Setup, out: Path, checkpoints: Checkpoints) -> None:
+    """Run the steps that remain, then write the model folder from the best validated weights."""
+    config, here = setup.config, setup.here
+    step, best, seconds, stale = 0, math.inf, 0.0, 0
+    found = checkpoints.newest()
+    if found is not None:
+        step, best, seconds, stale = setup.restore(found)
+    progress = Progress(checkpoints.folder, config.steps, step, here.first)
+    parameters = sum(p.numel() for p in setup.model.parameters())
+    progress.say(f"{setup.section['name']}: {parameters / 1e6:.2f} M parameters, {sum(len(d.indices) for d in setup.training)} training samples, "
+                 f"{here.world} rank(s), {setup.dtype or torch.float32}, from step {step} of {config.steps}; weights from {setup.origin}")
+    loader = torch.utils.data.DataLoader(setup.steps, batch_size=None, sampler=range(step, config.steps), num_workers=config.workers,
+                                         pin_memory=here.device.type == "cuda")
+    began, saved = time.monotonic(), time.monotonic()
+    waiting = time.monotonic()
+    with StopRequest(config.wall_minutes) as stop:
+        for batch in loader:
+            ready = time.monotonic()
+            record = optimise(setup, batch.to(here.device), step)
+            step += 1
+            done = time.monotonic()
+            rate = config.batch_size / max(done - waiting, 1e-9)
+            record.update(step=step, samples_per_second=rate, data_seconds=ready - waiting, step_seconds=done - ready)
+            if step % LOG_EVERY == 0 or step == config.steps:
+                progress.log(record)
+            progress.advance(step, f"loss {record['loss']:.4f}  {rate:.2f} samples/s" + (f"  best {best:.4f}" if math.isfinite(best) else ""))
+            if step % config.validate_every == 0 or step == config.steps:
+                found_score = validate_model(setup.average.module, setup.validation, setup.dtype, here)
+                progress.log({"step": step, **found_score})
+                score = float(found_score["validation_loss"])
+                stale = 0 if score < best else stale + 1
+                if score < best and here.first:
+                    checkpoints.save_best({"step": step, "model": setup.average.module.state_dict()}, step)
+                best = min(best, score)
+            elapsed = seconds + time.monotonic() - began
+            enough = bool(config.patience) and stale >= config.patience
+            stopping = any_rank(bool(stop), here.device)
+            due = time.monotonic() - saved > 60 * config.checkpoint_minutes or (config.checkpoint_every and step % config.checkpoint_every == 0)
+            if any_rank(bool(due), here.device) or stopping or enough or step == config.steps:
+                if here.first:
+                    checkpoints.save(setup.state(step, best, elapsed, stale), step)
+                saved = time.monotonic()
+            if enough:
+                progress.say(f"no improvement in {config.patience} validations: stopped at step {step}")
+                break
+            if stopping and step < config.steps:
+                progress.close()
+                write_json(checkpoints.folder / "status.json", {"state": "resumable", "step": step, "of": config.steps, "reason": stop.reason or "another rank"})
+                raise Interrupted(f"stopped at step {step} of {config.steps} ({stop.reason or 'another rank'}); run the same command to resume")
+            waiting = time.monotonic()
+    progress.close()
+    barrier()
+    if here.first:
+        finish(setup, out, checkpoints, step, seconds + time.monotonic() - began)
+    barrier()
+
+
+def optimise(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
+    """One step on this rank's share of the global batch; returns the global loss and its parts."""
+    config, model, here = setup.config, setup.model, setup.here
+    model.train()
+    torch.manual_seed((config.seed * 1_000_003 + step) * 4099 + here.rank)  # dropout needs no stored generator state
+    set_learning_rate(setup.optimizer, rate := learning_rate(step, config))
+    with torch.autocast(here.device.type, setup.dtype, enabled=setup.dtype is not None):
+        prediction = model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock)
+    part = losses.terms(prediction, batch.fine, batch.weights, batch.geometry.periodic, config.loss, model.output_scale)
+    loss, data, prior = losses.combine(part, total(part.packed()), setup.channel_weights, config.tv_weight)
+    setup.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    sum_gradients(model.parameters())
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+    shown = total(torch.stack([loss, data, prior]).detach()).tolist()
+    if not math.isfinite(shown[0]):
+        raise OrbitError("the loss is not finite", where=f"step {step + 1}", got=str(shown[0]), hint=f"samples: {', '.join(batch.samples)}; check them, or lower train.learning_rate")
+    setup.optimizer.step()
+    setup.average.update_parameters(model)
+    return {"loss": shown[0], "data_term": shown[1], "prior": shown[2], "gradient_norm": float(norm), "learning_rate": rate}
+
+
+def finish(setup: Setup, out: Path, checkpoints: Checkpoints, step: int, seconds: float) -> None:
+    """Write the model folder from the best checkpoint (weight average), with curve, provenance and card."""
+    from orbit2.provenance import record
+
+    best = checkpoints.best()
+    model = copy.deepcopy(setup.average.module)
+    if best is not None:
+        model.load_state_dict(best["model"])
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(checkpoints.folder / "metrics.jsonl", out / "metrics.jsonl")
+    about = {
+        "name": setup.section["name"], "hash": setup.section["hash"], "steps": step, "best_step": best["step"] if best else step,
+        "training_seconds": round(seconds, 2), "region": setup.section["model"]["region"], "origin": setup.origin,
+        "datasets": setup.section["datasets"], "coarse_km": setup.training[0].store.grid("coarse").km, "batch_size": setup.config.batch_size,
+        "seed": setup.config.seed, "ranks": setup.here.world, "precision": str(setup.dtype or torch.float32),
+    }
+    write_json(out / "provenance.json", record("train", config=dict(setup.section), config_hash=setup.section["hash"]))
+    write_card(out / "card.md", model, about, out / "metrics.jsonl")
+    folder.save(out, model, setup.normaliser, about)
+    write_json(checkpoints.folder / "status.json", {"state": "done", "step": step, "of": setup.config.steps})
+
+
+def _ema(decay: float) -> Any:
+    """Exponential weight average whose decay rises from 0 so that early weights are forgotten; 0 copies the weights."""
+
+    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor) -> None:
+        n = int(count)
+        torch._foreach_lerp_(list(averaged), list(current), 1 - min(decay, n / (n + 9)))
+
+    return update
+
+
+def _union(groups: Any) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for group in groups for name in group))
+
+
+def _normaliser(facts: Mapping[str, Any], threshold: float) -> Normaliser:
+    """Moments of all datasets; the first dataset that has a variable decides its scale."""
+    made = [Normaliser.from_statistics(value, threshold) for value in facts.values()]
+    result = made[0]
+    for other in made[1:]:
+        result = result.extended(other)
+    return result
