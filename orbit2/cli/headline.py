@@ -1,0 +1,54 @@
+"""The few numbers a run is judged by, read from its table of scores. Never computes a score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from orbit2.baselines import METHODS
+from orbit2.errors import OrbitError
+from orbit2.metrics import table
+from orbit2.variables import is_precipitation, variable
+
+
+def headline(run: Path) -> str:
+    """Text: the report's path, and per task RMSE of the model, of the best interpolation, and their ratio (below 1: the model wins).
+
+    Precipitation is compared in ln(1 + mm/day), where both interpolations (of mm, of the logarithm) are candidates.
+    """
+    scores = table.read(run / "evaluate" / "metrics.parquet")
+    lines = [f"Report: {page}" if (page := run / "report" / "index.html").is_file() else f"No report yet in {run}", ""]
+    for task, rows in ratios(scores).groupby("task", sort=False):
+        lines += [f"RMSE of task '{task}' (model '{rows.iloc[0].model}', region {rows.iloc[0].region}, against {rows.iloc[0].reference})",
+                  f"  {'variable':<28}{'model':>12}{'best interpolation':>32}{'ratio':>8}"]
+        for row in rows.itertuples():
+            unit = "ln(1+mm/day)" if row.space == "log1p" else variable(str(row.variable)).units
+            best = f"{row.best_value:.4g} ({row.best})"
+            lines.append(f"  {row.variable:<28}{row.value:>12.4g}{best:>32}{row.ratio:>8.3f}  {unit}")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def ratios(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row per task and variable: task, model, variable, space, region, reference, value, best, best_value, ratio.
+
+    Raises OrbitError when the table holds no RMSE of a model beside an interpolation.
+    """
+    rmse = scores[(scores["metric"] == "rmse") & (scores["season"] == "all") & scores["region"].isin(["global", "domain"])]
+    space = rmse["variable"].map(lambda name: "log1p" if is_precipitation(name) else "physical")
+    rmse = rmse[rmse["space"] == space]
+    interpolation = rmse["model"].str.removesuffix("_log1p").isin(METHODS)
+    found: list[dict[str, Any]] = []
+    for _, rows in rmse.groupby(["task", "variable"], sort=False):
+        plain = interpolation.loc[rows.index]
+        candidates, models = rows.loc[plain], rows.loc[~plain]
+        if candidates.empty or models.empty:
+            continue
+        best, model = candidates.loc[candidates["value"].idxmin()], models.iloc[0]
+        found.append({**{key: model[key] for key in ("task", "model", "variable", "space", "region", "reference", "value")},
+                      "best": best["model"], "best_value": best["value"], "ratio": model["value"] / best["value"]})
+    if not found:
+        raise OrbitError("the table of scores holds no RMSE of a model beside an interpolation", hint="run the evaluate stage")
+    return pd.DataFrame(found)

@@ -1,0 +1,242 @@
+"""The verbs of the nine stages. Each turns file paths into one call of its stage and never holds science."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orbit2.errors import OrbitError
+
+Config = Annotated[Path, typer.Option("--config", "-c", help="The stage's slice of the configuration (JSON).", show_default=False)]
+Store = Annotated[Path, typer.Option(help="Pair store (pairs.zarr).", show_default=False)]
+Resources = Annotated[Path, typer.Option(help="Folder of the provider files that retrieve wrote.", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", "-o", help="What is written.", show_default=False)]
+Named = Annotated[list[str], typer.Option(help="dataset=path; once per dataset.", show_default=False)]
+Tables = Annotated[list[Path], typer.Argument(help="Tables of single tasks (Parquet).", show_default=False)]
+# Options of verbs that also have a sub-command: required only when the verb itself runs.
+MaybeConfig = Annotated[Path | None, typer.Option("--config", "-c", help="The stage's slice of the configuration.", show_default=False)]
+MaybePrediction = Annotated[Path | None, typer.Option(help="Prediction of the task (Zarr).", show_default=False)]
+MaybeStore = Annotated[Path | None, typer.Option(help="Pair store (pairs.zarr) that holds the truth.", show_default=False)]
+MaybeOut = Annotated[Path | None, typer.Option("--out", "-o", help="What is written.", show_default=False)]
+
+
+def need(**given: Path | None) -> dict[str, Path]:
+    """The options, all present. Raises OrbitError naming the missing ones."""
+    missing = [f"--{name}" for name, value in given.items() if value is None]
+    if missing:
+        raise OrbitError(f"missing option {', '.join(missing)}", hint="see --help")
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def named(items: Sequence[str], option: str) -> dict[str, Path]:
+    """`["name=path", ...]` as a mapping. Raises OrbitError for an item of another form or a name given twice."""
+    result: dict[str, Path] = {}
+    for item in items:
+        name, separator, path = item.partition("=")
+        if not separator or not name or not path:
+            raise OrbitError("not of the form dataset=path", where=option, got=item)
+        if name in result:
+            raise OrbitError("dataset given twice", where=option, got=name)
+        result[name] = Path(path)
+    return result
+
+
+def retrieve(
+    source: Annotated[str, typer.Argument(help="Provider, e.g. sample or static.")],
+    out: Out,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be fetched; fetch nothing.")] = False,
+) -> None:
+    """Fetch a provider's own files, untouched, with a manifest of checksums."""
+    from orbit2.retrieve import run
+
+    run(source=source, out=out, dry_run=dry_run)
+
+
+regrid = typer.Typer(no_args_is_help=True, help="Build coarse/fine pairs: init, then any number of parts at once, then finalise.")
+
+
+@regrid.command("init")
+def regrid_init(
+    config: Config, resources: Resources, store: Store,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Marker file written when done (JSON).")] = None,
+) -> None:
+    """Create the empty store."""
+    from orbit2.files import write_json
+    from orbit2.regrid import initialise
+
+    initialise(config=config, resources=resources, store=store)
+    if out is not None:
+        write_json(out, {"store": store.name, "initialised": True})
+
+
+@regrid.command("part")
+def regrid_part(
+    config: Config, resources: Resources, store: Store, out: Out,
+    part: Annotated[str, typer.Option(help="Identifier of the part, e.g. 000.", show_default=False)],
+) -> None:
+    """Build one part of the store; writes its checksums."""
+    from orbit2.regrid import build_part
+
+    build_part(config=config, resources=resources, store=store, part=part, out=out)
+
+
+@regrid.command("finalise")
+def regrid_finalise(
+    config: Config, store: Store, out: Out,
+    parts: Annotated[list[Path], typer.Argument(help="What the part jobs wrote (JSON).", show_default=False)],
+) -> None:
+    """Check that every part is there and declare the store complete."""
+    from orbit2.regrid import finalise
+
+    finalise(config=config, store=store, parts=parts, out=out)
+
+
+@regrid.command("inspect")
+def regrid_inspect(store: Annotated[Path, typer.Argument(help="Pair store (pairs.zarr).", show_default=False)]) -> None:
+    """Say what a store holds."""
+    from orbit2.regrid import inspect
+
+    typer.echo(inspect(store))
+
+
+def statistics(config: Config, store: Store, out: Out) -> None:
+    """Mean and spread of every field, from the training block only."""
+    from orbit2.statistics import run
+
+    run(config=config, store=store, out=out)
+
+
+Checkpoints = Annotated[Path, typer.Option(help="Folder of the checkpoints; training resumes from the newest.", show_default=False)]
+
+
+def train(config: Config, store: Named, statistics: Named, out: Out, checkpoints: Checkpoints) -> None:
+    """Train a model; started again, it resumes from its newest checkpoint (exit 75: stopped early, resumable)."""
+    from orbit2.train import run
+
+    run(config=config, stores=named(store, "--store"), statistics=named(statistics, "--statistics"), out=out, checkpoints=checkpoints)
+
+
+def finetune(
+    config: Config, store: Named, statistics: Named, out: Out, checkpoints: Checkpoints,
+    parent: Annotated[Path, typer.Option(help="Model folder whose weights it starts from.", show_default=False)],
+) -> None:
+    """Continue from a trained model on a region or a subset of its outputs."""
+    from orbit2.train import run
+
+    run(config=config, stores=named(store, "--store"), statistics=named(statistics, "--statistics"), out=out, checkpoints=checkpoints,
+        parent=parent)
+
+
+def downscale(
+    model: Annotated[Path, typer.Option(help="Model folder (config.json, weights.safetensors, ...).", show_default=False)],
+    out: Out,
+    file: Annotated[Path | None, typer.Argument(help="Your own NetCDF or Zarr file.", show_default=False)] = None,
+    config: MaybeConfig = None,
+    store: Annotated[Path | None, typer.Option(help="Pair store (pairs.zarr) to take the samples from.", show_default=False)] = None,
+    static: Annotated[Path | None, typer.Option(help="File with land_sea_mask and orography; default: the shipped ones.")] = None,
+    tile: Annotated[int, typer.Option(min=0, help="Core tile edge in coarse cells; 0 = no tiles.")] = 0,
+    halo: Annotated[int, typer.Option(min=0, help="Halo around a tile in coarse cells.")] = 8,
+    marker: Annotated[Path | None, typer.Option(help="Marker file written when done (JSON; for the workflow).")] = None,
+) -> None:
+    """Downscale a FILE of your own, or a task of a run (--config and --store)."""
+    from orbit2.files import write_json
+
+    if file is not None:
+        if config is not None or store is not None:
+            raise OrbitError("give either a FILE or --config with --store, not both")
+        from orbit2.downscale import downscale_file
+
+        downscale_file(input=file, model=model, out=out, static=static, tile=tile, halo=halo)
+    else:
+        from orbit2.downscale import run
+
+        if config is None and store is None:
+            raise OrbitError("nothing to downscale", hint="give a FILE, or --config and --store; see --help")
+        run(**need(config=config, store=store), model=model, out=out)
+    if marker is not None:
+        write_json(marker, {"prediction": out.name, "finalised": True})
+
+
+evaluate = typer.Typer(help="Score a prediction beside its baselines; `merge` joins the tables of several tasks.")
+
+
+@evaluate.callback(invoke_without_command=True)
+def evaluate_task(
+    context: typer.Context, config: MaybeConfig = None, prediction: MaybePrediction = None, store: MaybeStore = None, out: MaybeOut = None
+) -> None:
+    """Score a prediction beside its baselines; `merge` joins the tables of several tasks."""
+    if context.invoked_subcommand is None:
+        options = need(config=config, prediction=prediction, store=store, out=out)
+        from orbit2.evaluate import run
+
+        run(**options)
+
+
+@evaluate.command("merge")
+def evaluate_merge(tables: Tables, out: Out) -> None:
+    """One table of scores from those of the tasks."""
+    from orbit2.evaluate import merge
+
+    merge(tables, out)
+
+
+diagnose = typer.Typer(help="Climate diagnostics of a prediction; `merge` joins the tables of several tasks.")
+
+
+@diagnose.callback(invoke_without_command=True)
+def diagnose_task(
+    context: typer.Context, config: MaybeConfig = None, prediction: MaybePrediction = None, store: MaybeStore = None, out: MaybeOut = None
+) -> None:
+    """Climate diagnostics of a prediction; `merge` joins the tables of several tasks."""
+    if context.invoked_subcommand is None:
+        options = need(config=config, prediction=prediction, store=store, out=out)
+        from orbit2.diagnose import run
+
+        run(**options)
+
+
+@diagnose.command("merge")
+def diagnose_merge(tables: Tables, out: Out) -> None:
+    """One table of diagnostics from those of the tasks."""
+    from orbit2.metrics.table import merge
+
+    merge(tables, out)
+
+
+report = typer.Typer(help="Write the self-contained HTML report; `headline` prints its main numbers.")
+
+
+@report.callback(invoke_without_command=True)
+def report_page(
+    context: typer.Context, config: MaybeConfig = None, out: MaybeOut = None,
+    root: Annotated[Path, typer.Option(help="Folder that the paths in the configuration are relative to.")] = Path("."),
+) -> None:
+    """Write the self-contained HTML report; `headline` prints its main numbers."""
+    if context.invoked_subcommand is None:
+        options = need(config=config, out=out)
+        from orbit2.report import run
+
+        run(**options, root=root)
+
+
+@report.command("headline")
+def report_headline(run: Annotated[Path, typer.Argument(help="Run folder, e.g. results/demo.", show_default=False)]) -> None:
+    """Print where the report is and RMSE of the model beside the best interpolation."""
+    from orbit2.cli.headline import headline
+
+    typer.echo(headline(run))
+
+
+def register(app: typer.Typer) -> None:
+    app.command("retrieve")(retrieve)
+    app.add_typer(regrid, name="regrid")
+    app.command("statistics")(statistics)
+    app.command("train")(train)
+    app.command("finetune")(finetune)
+    app.command("downscale")(downscale)
+    app.add_typer(evaluate, name="evaluate")
+    app.add_typer(diagnose, name="diagnose")
+    app.add_typer(report, name="report")

@@ -1,0 +1,107 @@
+"""The verbs beside the stages: plan, doctor, config, model. Never writes into results/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orbit2.errors import EXIT_USER
+
+RunFile = Annotated[Path, typer.Argument(help="Configuration of a run (YAML).", show_default=False)]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="dotted.key=value, laid over the file; may be repeated.")]
+
+
+def plan(
+    file: RunFile,
+    overrides: Overrides = None,
+    model: Annotated[str | None, typer.Option(help="Model (key of `models`); default all.")] = None,
+    device: Annotated[str, typer.Option(help="Device, e.g. cpu, a100, h200, mi250x-gcd.")] = "cpu",
+    nodes: Annotated[int, typer.Option(min=1, help="Number of nodes.")] = 1,
+) -> None:
+    """Parameters, memory, FLOPs and time of a configuration on a machine, before spending an allocation."""
+    from orbit2.config.load import load
+    from orbit2.plan import run
+
+    typer.echo(run(load(file, overrides or ()), model=model, device=device, nodes=nodes))
+
+
+def doctor(
+    results: Annotated[Path, typer.Option(help="Folder whose free disk space matters.")] = Path("."),
+) -> None:
+    """Versions, devices, credentials (found or not, never their value), disk, optional back ends. Exit 2: something needed is missing."""
+    from orbit2.plan.doctor import examine, render
+
+    findings = examine(results)
+    typer.echo(render(findings))
+    if any(finding.level == "missing" for finding in findings):
+        raise typer.Exit(EXIT_USER)
+
+
+config = typer.Typer(no_args_is_help=True, help="Check, show and document configurations.")
+
+
+@config.command("check")
+def config_check(file: RunFile, overrides: Overrides = None) -> None:
+    """Say whether a configuration is valid; exit 2 with one line naming the first problem."""
+    from orbit2.config.load import load
+
+    run = load(file, overrides or ())
+    counts = f"{len(run.datasets)} datasets, {len(run.models)} models, {len(run.downscale)} downscaling tasks"
+    typer.echo(f"{file}: ok (run '{run.label}': {counts})")
+
+
+@config.command("show")
+def config_show(file: RunFile, overrides: Overrides = None) -> None:
+    """Print the complete configuration as it would be used: included files, overrides and every default."""
+    import yaml
+
+    from orbit2.config.load import load
+
+    run = load(file, overrides or ())
+    typer.echo(yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=140), nl=False)
+
+
+@config.command("generate")
+def config_generate(
+    root: Annotated[Path, typer.Option(help="Top of the repository.")] = Path("."),
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 2 when a file differs.")] = False,
+) -> None:
+    """Write the JSON schema and the key tables (config/README.md, docs/configuration.md) from the configuration model."""
+    from orbit2.config.generate import generate
+
+    for path in generate(root, check=check):
+        typer.echo(f"wrote {path}")
+
+
+model = typer.Typer(no_args_is_help=True, help="Look into models.")
+
+
+@model.command("info")
+def model_info(
+    path: Annotated[Path, typer.Argument(help="Model folder, or a run's configuration (YAML).", show_default=False)],
+    name: Annotated[str | None, typer.Option("--model", "-m", help="Model (key of `models`) when PATH is a configuration.")] = None,
+) -> None:
+    """Describe a trained model folder, or a configured model without building it."""
+    from orbit2.cli.models import info
+
+    typer.echo(info(path, name))
+
+
+@model.command("export")
+def model_export(
+    path: Annotated[Path, typer.Argument(help="Model folder.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Archive (.zip) to write.", show_default=False)],
+) -> None:
+    """Pack a model folder into one archive that unpacks to a loadable model."""
+    from orbit2.cli.models import export
+
+    typer.echo(f"wrote {export(path, out)}")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("plan")(plan)
+    app.command("doctor")(doctor)
+    app.add_typer(config, name="config")
+    app.add_typer(model, name="model")
