@@ -94,4 +94,9 @@ def merge(tables: Sequence[str | Path], out: str | Path) -> None:
     """Concatenate tables into one. Raises OrbitError when two of them hold the same score."""
     if not tables:
         raise OrbitError("no tables to merge", where=out)
-    write(pd.concat([read(path) for path in tables], ignore_index=True), out)
+    write(concatenate([read(path) for path in tables]), out)
+
+
+def concatenate(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One table from several, rows in the given order."""
+    return pd.concat(list(frames), ignore_index=True)

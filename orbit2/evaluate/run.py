@@ -1,0 +1,52 @@
+"""The entry point of `evaluate`: one prediction in, one table and three NetCDF files out. Never leaves half of them behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orbit2.config.load import validate
+from orbit2.config.schema import EvaluateConfig
+from orbit2.errors import OrbitError
+from orbit2.evaluate import outputs
+from orbit2.evaluate.accumulate import Accumulator
+from orbit2.evaluate.rows import rows
+from orbit2.files import read_json
+from orbit2.metrics import table
+from orbit2.metrics.matched import Matched
+
+
+def run(*, config: Path, prediction: Path, store: Path, out: Path) -> None:
+    """Score `prediction` (a downscale task's Zarr) and the configured baselines against the pair store.
+
+    `config` is the task's evaluate slice (JSON). Writes `metrics.parquet` (long table), `maps.nc`, `spectra.nc` and `density.nc` into
+    the folder `out`; the table last, so that its presence means the others are there. A task without a truth gets conservation
+    residuals instead of scores. Raises OrbitError for a prediction or store that does not fit.
+    """
+    settings_file = read_json(config)
+    settings = evaluate_settings(settings_file, config)
+    matched = Matched(settings_file, Path(prediction), Path(store), settings.baselines)
+    accumulator = Accumulator(matched, settings)
+    accumulator.gather()
+    frames = [rows(accumulator, protocol) for protocol in settings.protocols]
+    out = Path(out)
+    about = f"{matched.model} and baselines, task {matched.task}"
+    outputs.write_netcdf(outputs.maps(accumulator), out / "maps.nc", f"Error maps of {about}")
+    outputs.write_netcdf(outputs.spectra_dataset(accumulator), out / "spectra.nc", f"Power spectra of {about}")
+    outputs.write_netcdf(outputs.density(accumulator), out / "density.nc", f"Joint density of {about}")
+    table.write(table.concatenate(frames), out / "metrics.parquet")
+
+
+def merge(tables: list[Path], out: Path) -> None:
+    """One table of the scores of several tasks."""
+    table.merge(tables, out)
+
+
+def evaluate_settings(slice_: Mapping[str, Any], where: object) -> EvaluateConfig:
+    """The checked `evaluate` section of a slice. Raises OrbitError when the slice is not one of this stage."""
+    for key in ("task", "downscale", "evaluate"):
+        if key not in slice_:
+            raise OrbitError("not the configuration of an evaluate task", where=where, got=f"no key '{key}'",
+                             hint="use the slice that the workflow writes beside the results")
+    return validate(EvaluateConfig, slice_["evaluate"], where)

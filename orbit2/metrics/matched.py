@@ -1,0 +1,224 @@
+"""A prediction beside what it is scored against: same times, same cells, and the baselines. Never more than one sample in memory.
+
+A task with a truth (input: coarse) is scored on the prediction's own grid against the store's fine group. A task without one
+(input: fine) is scored for consistency only: area-weighted block means of the prediction against its own input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from orbit2.baselines.interpolation import block_mean, interpolate, methods_for
+from orbit2.data.pairs import PairStore, Side
+from orbit2.errors import OrbitError, did_you_mean
+from orbit2.grid import Grid, from_centres
+from orbit2.metrics.table import Table
+from orbit2.provenance import code_version
+from orbit2.variables import is_precipitation, variable
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One variable of one sample. `truth` [H, W]; `models` maps a model's or baseline's name to its field [H, W] on the scored grid;
+    `native` maps it to the field on the prediction's own grid; all NaN-masked alike on the scored grid, in physical units."""
+
+    index: int
+    time: np.datetime64
+    variable: str
+    truth: Array
+    models: dict[str, Array]
+    native: dict[str, Array]
+
+
+class Matched:
+    """Opens and checks a prediction and its pair store, then streams samples.
+
+    Raises OrbitError when the prediction is missing, unfinalised, of another task, on a grid or at times that the store does not
+    have, or holds a variable that the store does not.
+    """
+
+    def __init__(self, config: Mapping[str, Any], prediction: Path, store: Path, baselines: Sequence[str]) -> None:
+        section = config["downscale"]
+        self.task, self.model, self.dataset = str(config["task"]), str(section["model"]), str(section["dataset"])
+        self.has_truth = section["input"] == "coarse"
+        self.prediction_path, self.store = Path(prediction), PairStore(store)
+        self.prediction = _open(self.prediction_path, self.task)
+        self.variables = self._variables()
+        self.refinement = self.store.refinement
+        self.native_grid = _grid(self.prediction, self.prediction_path)
+        self._input: Side = "coarse" if self.has_truth else "fine"
+        self._input_grid = self.store.grid(self._input)
+        whole = self.store.grid("fine") if self.has_truth else self._input_grid.refine(self.refinement)
+        self._rows, self._columns = _window(self.native_grid, whole, self.prediction_path)
+        if self.has_truth:
+            self.grid = self.native_grid
+        else:
+            self.grid = self._coarsened(self.native_grid)
+        self.whole = self.native_grid.shape == whole.shape
+        self.region = "global" if self.whole and whole.periodic else "domain"
+        self.indices = self._indices()
+        self.times = self.store.times[self.indices]
+        inputs = self.store.variables(self._input)
+        self._baselines = {name: methods_for(baselines, is_precipitation(name)) if name in inputs else () for name in self.variables}
+        if self.model in {method for methods in self._baselines.values() for method in methods}:
+            raise OrbitError("a model has the name of a baseline", where=f"task {self.task}", got=self.model, hint="rename the model")
+        self._cache: dict[Side, tuple[int, npt.NDArray[np.float32]]] = {}
+
+    def models(self, name: str) -> tuple[str, ...]:
+        """The model and the baselines scored for variable `name`, the model first."""
+        return (self.model, *self._baselines[name])
+
+    @property
+    def all_models(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(model for name in self.variables for model in self.models(name)))
+
+    @property
+    def reference(self) -> str:
+        """What the scores are relative to, in words."""
+        grid = self.store.grid("fine")
+        label = f"{self.store.attributes.get('reference') or self.dataset} {grid.resolution:.4g} deg (fine)"
+        return label if self.has_truth else f"{label}, as input: consistency only, no truth"
+
+    def table(self, protocol: str) -> Table:
+        """An empty table with this task's common columns."""
+        first, last = (np.datetime_as_string(t, unit="m") for t in (self.times[0], self.times[-1]))
+        return Table(self.task, self.dataset, protocol, self.reference, f"{first}/{last}", code_version())
+
+    def truth(self, index: int, name: str) -> Array:
+        """The truth (or, without one, the input) of sample `index` on the scored grid."""
+        side: Side = "fine"
+        field = self._read(side, index)[self.store.variable_index(side, name)].astype(np.float64)
+        rows, columns = self._rows, self._columns
+        if not self.has_truth:
+            rows, columns = (slice(s.start // self.refinement, s.stop // self.refinement) for s in (rows, columns))
+        cropped: Array = field[rows, columns]
+        return cropped
+
+    def input_field(self, index: int, name: str) -> Array | None:
+        """The input of sample `index` in the window, on the input's grid; None where it has no such field or is cut by the window."""
+        cells = (self._rows, self._columns)
+        if name not in self.store.variables(self._input) or any(s.start % self.refinement or s.stop % self.refinement for s in cells):
+            return None
+        rows, columns = (slice(s.start // self.refinement, s.stop // self.refinement) for s in cells)
+        field: Array = self._read(self._input, index)[self.store.variable_index(self._input, name)].astype(np.float64)[rows, columns]
+        return field
+
+    def samples(self) -> Iterator[Scored]:
+        """Every sample and variable in turn. Raises OrbitError for a field that is missing everywhere."""
+        positions = {time: i for i, time in enumerate(self.prediction["time"].values.astype("datetime64[s]"))}
+        for index, time in zip(self.indices, self.times, strict=True):
+            for name in self.variables:
+                native = {self.model: self.prediction[name].isel(time=positions[time]).to_numpy().astype(np.float64)}
+                truth = self.truth(int(index), name)
+                for label, field in (("prediction", native[self.model]), ("truth", truth)):
+                    if not np.isfinite(field).any():
+                        raise OrbitError(f"{label} is missing everywhere", where=f"{self.prediction_path}", got=f"{name} at {time}",
+                                         hint="re-run the stage that wrote it")
+                native.update(self._interpolated(int(index), name))
+                fields = native if self.has_truth else {key: block_mean(x, self.native_grid.lat_weights, self.refinement)
+                                                        for key, x in native.items()}
+                valid = np.isfinite(truth)
+                for field in fields.values():
+                    valid &= np.isfinite(field)  # every model is scored on the same cells
+                scored = {key: np.where(valid, x, np.nan) for key, x in fields.items()}
+                yield Scored(int(index), time, name, np.where(valid, truth, np.nan), scored, native)
+
+    def _interpolated(self, index: int, name: str) -> dict[str, Array]:
+        """Baselines from the input's whole field (so that a box has its surroundings), cropped to the prediction's window."""
+        methods = self._baselines[name]
+        if not methods:
+            return {}
+        field = self._read(self._input, index)[self.store.variable_index(self._input, name)].astype(np.float64)
+        lower = 0.0 if is_precipitation(name) else None
+        return {method: interpolate(field, self._input_grid, self.refinement, method, lower=lower)[self._rows, self._columns]
+                for method in methods}
+
+    def _read(self, side: Side, index: int) -> npt.NDArray[np.float32]:
+        if side not in self._cache or self._cache[side][0] != index:
+            self._cache[side] = (index, self.store.read(side, index))
+        return self._cache[side][1]
+
+    def _variables(self) -> tuple[str, ...]:
+        known = self.store.variables("fine")
+        names = tuple(str(name) for name in self.prediction.data_vars if self.prediction[name].dims == ("time", "lat", "lon"))
+        if not names:
+            raise OrbitError("prediction has no field with dimensions time, lat, lon", where=self.prediction_path)
+        for name in names:
+            if name not in known:
+                raise OrbitError("predicted variable has no counterpart in the pair store", where=self.prediction_path, got=name,
+                                 allowed=", ".join(known), hint=did_you_mean(name, known))
+            units = self.prediction[name].attrs.get("units")
+            if units is not None and units != variable(name).units:
+                raise OrbitError("prediction has the wrong units", where=f"{self.prediction_path}: {name}", got=str(units),
+                                 allowed=variable(name).units)
+        return tuple(name for name in known if name in names)  # a fixed order, whatever the file lists first
+
+    def _indices(self) -> npt.NDArray[np.int64]:
+        times = np.sort(self.prediction["time"].values.astype("datetime64[s]"))
+        if not len(times):
+            raise OrbitError("prediction has no times", where=self.prediction_path)
+        lookup = {time: i for i, time in enumerate(self.store.times)}
+        absent = [str(time) for time in times if time not in lookup]
+        if absent:
+            raise OrbitError("prediction has times that the pair store has not", where=self.prediction_path, got=absent[0],
+                             allowed=f"{self.store.times[0]} to {self.store.times[-1]}", hint=f"{len(absent)} of {len(times)} times")
+        return np.array([lookup[time] for time in times], dtype=np.int64)
+
+    def _coarsened(self, native: Grid) -> Grid:
+        for cells in (self._rows, self._columns):
+            if cells.start % self.refinement or cells.stop % self.refinement:
+                raise OrbitError("prediction does not cover whole cells of its input", where=self.prediction_path, got=native.describe())
+        return native.coarsen(self.refinement)
+
+
+def _open(path: Path, task: str) -> xr.Dataset:
+    if not path.exists():
+        raise OrbitError("prediction not found", where=path, hint="run the downscale stage first")
+    try:
+        opened: xr.Dataset = xr.open_zarr(str(path), consolidated=False, chunks=None)
+    except Exception as error:
+        raise OrbitError(f"prediction cannot be read ({' '.join(str(error).split())[:120]})", where=path,
+                         hint="delete it and re-run the downscale stage") from None
+    if not opened.attrs.get("finalised"):
+        raise OrbitError("prediction is not finalised", where=path, hint="its writing was interrupted: re-run the downscale stage")
+    if opened.attrs.get("task", task) != task:
+        raise OrbitError("prediction belongs to another task", where=path, got=str(opened.attrs["task"]), allowed=task)
+    for name in ("time", "lat", "lon"):
+        if name not in opened.coords:
+            raise OrbitError("prediction lacks a coordinate", where=path, got=f"no {name}")
+    return opened
+
+
+def _grid(prediction: xr.Dataset, path: Path) -> Grid:
+    """From bounds where the file has them: a box's outer edges then agree with the store's to rounding."""
+    if "lat_bnds" in prediction and "lon_bnds" in prediction:
+        bounds = (np.asarray(prediction[f"{axis}_bnds"].values, dtype=np.float64) for axis in ("lat", "lon"))
+        edges = [np.append(b[:, 0], b[-1, 1]) for b in bounds]
+        return Grid(edges[0], edges[1])
+    try:
+        return from_centres(prediction["lat"].values, prediction["lon"].values)
+    except OrbitError as error:
+        raise OrbitError(f"prediction's grid: {error}", where=path) from None
+
+
+def _window(part: Grid, whole: Grid, path: Path) -> tuple[slice, slice]:
+    """Where `part` lies in `whole`. Raises OrbitError when its cells do not coincide with a contiguous window."""
+    starts = [int(np.abs(w - p[0]).argmin()) for p, w in ((part.lat_edges, whole.lat_edges), (part.lon_edges, whole.lon_edges))]
+    rows, columns = (slice(start, start + size) for start, size in zip(starts, part.shape, strict=True))
+    inside = rows.stop <= whole.shape[0] and columns.stop <= whole.shape[1]
+    if not inside or not (
+        np.allclose(part.lat_edges, whole.lat_edges[rows.start : rows.stop + 1], atol=1e-4)
+        and np.allclose(part.lon_edges, whole.lon_edges[columns.start : columns.stop + 1], atol=1e-4)
+    ):
+        raise OrbitError("prediction's cells do not coincide with the pair store's", where=path, got=part.describe(),
+                         allowed=f"a window of {whole.describe()}", hint="downscale with this dataset's store")
+    return rows, columns

@@ -1,0 +1,101 @@
+"""Tiny pair stores and predictions for tests of the stages that score. Everything is synthetic and smooth, with a known truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from orbit2.baselines import interpolate
+from orbit2.baselines.interpolation import block_mean
+from orbit2.data.pairs import PairStore, SideSpec, finalise, initialise, write_part
+from orbit2.grid import Grid, global_grid
+from orbit2.variables import is_precipitation, variable
+
+VARIABLES = ("2m_temperature", "precipitation_rate")
+STATICS = ("land_sea_mask", "orography")
+BASELINES = ["nearest", "bilinear", "bicubic", "conservative"]
+FACTOR = 4
+
+
+def weather(grid: Grid, sample: int, seed: int = 0) -> np.ndarray:
+    """[2, H, W]: temperature (K) from random waves up to wavenumber 20, non-negative precipitation (mm/day)."""
+    generator = np.random.default_rng([seed, sample])
+    lat, lon = np.radians(grid.lat)[:, None], np.radians(grid.lon)[None]
+    waves = np.zeros(grid.shape)
+    for m in range(1, 21):
+        for n in range(1, 6):
+            phase, angle = generator.uniform(0, 2 * np.pi, 2)
+            waves += generator.normal() / m * np.cos(m * lon + phase) * np.cos(n * 2 * lat + angle)
+    temperature = 250 + 40 * np.cos(lat) + 3 * np.cos(lat) * waves
+    return np.stack([temperature, np.maximum(waves - 1, 0) ** 2]).astype(np.float32)
+
+
+def make_store(path: Path, *, degrees: float = 10.0, samples: int = 4, hole: bool = False) -> PairStore:
+    """A finalised global store, coarse `degrees`, fine a quarter of it; land between 0 and 140 E. `hole`: a missing block of fine cells."""
+    coarse_grid = global_grid(degrees)
+    fine_grid = coarse_grid.refine(FACTOR)
+    times = np.datetime64("2026-03-30T18:00:00", "s") + np.arange(samples) * np.timedelta64(7 * 3600, "s")
+    specs = []
+    for grid in (coarse_grid, fine_grid):
+        land = np.broadcast_to((grid.lon < 140)[None], grid.shape).astype(np.float32)
+        specs.append(SideSpec(grid, VARIABLES, STATICS, np.stack([land, 500 * land])))
+    initialise(path, specs[0], specs[1], times, shard=samples)
+    fine = np.stack([weather(fine_grid, i) for i in range(samples)])
+    coarse = block_mean(fine, fine_grid.lat_weights, FACTOR).astype(np.float32)
+    if hole:
+        fine[:, :, 30:40, 60:80] = np.nan
+    write_part(path, 0, coarse, fine)
+    finalise(path)
+    return PairStore(path)
+
+
+def bicubic(store: PairStore, side: str, index: int, name: str) -> np.ndarray:
+    """A prediction without a model: bicubic interpolation of the input."""
+    field = store.read(side, index)[store.variable_index(side, name)]
+    return interpolate(field, store.grid(side), store.refinement, "bicubic", lower=0.0 if is_precipitation(name) else None)
+
+
+def perfect(store: PairStore, side: str, index: int, name: str) -> np.ndarray:
+    return store.read("fine", index)[store.variable_index("fine", name)]
+
+
+def make_prediction(
+    path: Path, store: PairStore, *, task: str = "test", side: str = "coarse", box: tuple[float, float, float, float] | None = None,
+    names: tuple[str, ...] = VARIABLES, field: Callable[[PairStore, str, int, str], np.ndarray] = bicubic, finalised: bool = True,
+    samples: int | None = None,
+) -> Path:
+    """A prediction as the downscale stage writes it, from `field(store, side, index, name)`."""
+    grid = store.grid("fine") if side == "coarse" else store.grid("fine").refine(store.refinement)
+    rows, columns = grid.window(box) if box else (slice(None), slice(None))
+    part = grid.crop(rows, columns)
+    indices = range(len(store.times) if samples is None else samples)
+    data = {}
+    for name in names:
+        values = np.stack([field(store, side, i, name)[rows, columns] for i in indices]).astype(np.float32)
+        data[name] = (("time", "lat", "lon"), values, {"units": variable(name).units, "standard_name": variable(name).standard_name})
+    bounds = {f"{axis}_bnds": ((axis, "bounds"), np.stack([edges[:-1], edges[1:]], -1))
+              for axis, edges in (("lat", part.lat_edges), ("lon", part.lon_edges))}
+    times = store.times[list(indices)].astype("datetime64[ns]")
+    dataset = xr.Dataset({**data, **bounds}, coords={"time": times, "lat": part.lat, "lon": part.lon})
+    dataset.attrs = {"Conventions": "CF-1.11", "finalised": finalised, "task": task, "dataset": "era5_week", "split": "test", "input": side,
+                     "model": "reslim", "model_hash": "0" * 8, "refinement": store.refinement, "seconds_per_sample": 0.1}
+    dataset.to_zarr(str(path), zarr_format=3, consolidated=False)
+    return path
+
+
+def write_slice(path: Path, stage: str, *, task: str = "test", side: str = "coarse", settings: dict | None = None) -> Path:
+    """The configuration slice of an evaluate or diagnose task."""
+    section = {"model": "reslim", "dataset": "era5_week", "split": "test", "input": side, "max_samples": 0, "tile": 0, "halo": 8}
+    slice_ = {
+        "task": task, "downscale": section,
+        "model_hash": "0" * 8, "dataset_hash": "1" * 8, "period": {"start": "2026-03-30T18:00", "end": "2026-03-31T23:00"},
+        stage: settings or {},
+    }
+    if stage == "diagnose":
+        slice_["baselines"] = BASELINES
+    path.write_text(json.dumps(slice_))
+    return path
