@@ -6,12 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orbit2.model.folder import load_model
+    from orbit2.downscale import load_model
 
 __version__ = "0.1.0"
 __all__ = ["load_model", "__version__"]
 
-_LAZY = {"load_model": "orbit2.model.folder"}
+_LAZY = {"load_model": "orbit2.downscale"}
 
 
 def __getattr__(name: str) -> Any:

@@ -46,7 +46,7 @@ def ratios(scores: pd.DataFrame) -> pd.DataFrame:
         candidates, models = rows.loc[plain], rows.loc[~plain]
         if candidates.empty or models.empty:
             continue
-        best, model = candidates.loc[candidates["value"].idxmin()], models.iloc[0]
+        best, model = candidates.sort_values("value").iloc[0], models.iloc[0]
         found.append({**{key: model[key] for key in ("task", "model", "variable", "space", "region", "reference", "value")},
                       "best": best["model"], "best_value": best["value"], "ratio": model["value"] / best["value"]})
     if not found:

@@ -139,11 +139,8 @@ def downscale(
     static: Annotated[Path | None, typer.Option(help="File with land_sea_mask and orography; default: the shipped ones.")] = None,
     tile: Annotated[int, typer.Option(min=0, help="Core tile edge in coarse cells; 0 = no tiles.")] = 0,
     halo: Annotated[int, typer.Option(min=0, help="Halo around a tile in coarse cells.")] = 8,
-    marker: Annotated[Path | None, typer.Option(help="Marker file written when done (JSON; for the workflow).")] = None,
 ) -> None:
     """Downscale a FILE of your own, or a task of a run (--config and --store)."""
-    from orbit2.files import write_json
-
     if file is not None:
         if config is not None or store is not None:
             raise OrbitError("give either a FILE or --config with --store, not both")
@@ -156,8 +153,6 @@ def downscale(
         if config is None and store is None:
             raise OrbitError("nothing to downscale", hint="give a FILE, or --config and --store; see --help")
         run(**need(config=config, store=store), model=model, out=out)
-    if marker is not None:
-        write_json(marker, {"prediction": out.name, "finalised": True})
 
 
 evaluate = typer.Typer(help="Score a prediction beside its baselines; `merge` joins the tables of several tasks.")

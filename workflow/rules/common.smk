@@ -1,0 +1,123 @@
+# Shared by all rule files. The checked configuration, the folders, and the slices that tell each stage what it depends on.
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from orbit2.config import slices
+from orbit2.config.load import from_mapping
+from orbit2.errors import OrbitError
+from orbit2.files import write_if_changed
+
+# The `orbit2` command of the environment that this Snakemake runs in, activated or not.
+shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+
+
+def checked_configuration():
+    """The run as a RunConfig; a mistake is one line and exit code 2, as everywhere in orbit2."""
+    raw = {key: value for key, value in config.items() if key != "set"}
+    overrides = config.get("set", [])
+    files = [Path(name) for name in workflow.configfiles]
+    try:
+        return from_mapping(
+            raw,
+            [overrides] if isinstance(overrides, str) else overrides,
+            base=files[0].parent if files else None,
+            where=" + ".join(map(str, files)) or "--config",
+        )
+    except OrbitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def told(path, content):
+    """Write a stage's slice of the configuration, only when it changed and only in the main process; return its path."""
+    if workflow.is_main_process:
+        write_if_changed(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+    return path
+
+
+def either(names):
+    """A wildcard constraint that matches exactly these names."""
+    return "|".join(sorted(names)) or "none"
+
+
+def banner(*lines):
+    """A framed message that also says where every log is."""
+    lines = [*lines, f"Logs: results/data/*/logs, results/models/*/logs, {R}/logs"]
+    width = max(map(len, lines))
+    return "\n".join(["", "=" * width, *lines, "=" * width, ""])
+
+
+def launch(wildcards, resources):
+    """What starts a training process: nothing, or one srun task per rank where the profile gives nodes and tasks_per_node."""
+    if resources.get("mpi") != "srun":
+        return ""
+    nodes, tasks = resources.get("nodes", 1), resources.get("tasks_per_node", 1)
+    return f"srun --nodes={nodes} --ntasks={nodes * tasks} --ntasks-per-node={tasks} {resources.get('bind', '')} "
+
+
+def manifests(wildcards):
+    """The provider files that a dataset is made of."""
+    source = RUN.datasets[DATASET_OF[wildcards.data]].source
+    return [f"{RESOURCES}/{name}/{VERSION}/manifest.json" for name in (source, "static")]
+
+
+def data_of(wildcards):
+    """dataset -> its folder, for the datasets that a model is trained on."""
+    return {name: DATASETS[name] for name in RUN.models[MODEL_OF[wildcards.model]].datasets}
+
+
+def training_data(wildcards):
+    """The finished stores and statistics that a model waits for."""
+    return [
+        f"{folder}/{name}" for folder in data_of(wildcards).values() for name in ("finalised.json", "statistics.json")
+    ]
+
+
+def data_options(wildcards):
+    """The same as command-line options."""
+    return " ".join(
+        f"--store {name}={folder}/pairs.zarr --statistics {name}={folder}/statistics.json"
+        for name, folder in data_of(wildcards).items()
+    )
+
+
+def parent_of(wildcards):
+    """The folder of the model whose weights this one starts from."""
+    return f"{MODELS[RUN.models[MODEL_OF[wildcards.model]].finetune_from]}/model"
+
+
+def task_model(wildcards):
+    return f"{MODELS[RUN.downscale[wildcards.task].model]}/model"
+
+
+def task_data(wildcards):
+    return DATASETS[RUN.downscale[wildcards.task].dataset]
+
+
+def task_store(wildcards):
+    return f"{task_data(wildcards)}/pairs.zarr"
+
+
+RUN = checked_configuration()
+R = slices.run_folder(RUN)
+RESOURCES = RUN.sources.resources
+VERSION = "v1"  # layout of what retrieve writes
+
+# name -> folder, and the other way round for wildcards (a folder's last part is <name>-<hash>)
+DATASETS = {name: slices.dataset_folder(RUN, name) for name in RUN.datasets}
+MODELS = {name: slices.model_folder(RUN, name) for name in RUN.models}
+DATASET_OF = {Path(folder).name: name for name, folder in DATASETS.items()}
+MODEL_OF = {Path(folder).name: name for name, folder in MODELS.items()}
+TASKS = list(RUN.downscale)
+
+for name, folder in DATASETS.items():
+    told(f"{folder}/config.json", slices.dataset(RUN, name))
+for name, folder in MODELS.items():
+    told(f"{folder}/config.json", slices.model(RUN, name))
+for task in TASKS:
+    told(f"{R}/config/downscale_{task}.json", slices.downscale(RUN, task))
+    told(f"{R}/config/evaluate_{task}.json", slices.evaluate(RUN, task))
+    told(f"{R}/config/diagnose_{task}.json", slices.diagnose(RUN, task))
+told(f"{R}/config/report.json", slices.report(RUN))

@@ -1,0 +1,52 @@
+# Climate diagnostics of every prediction, then one table.
+
+
+rule diagnose_task:
+    input:
+        config=f"{R}/config/diagnose_{{task}}.json",
+        prediction=f"{R}/downscale/{{task}}.json",
+    output:
+        table=f"{R}/diagnose/{{task}}/metrics.parquet",
+    log:
+        f"{R}/logs/diagnose_{{task}}.log",
+    benchmark:
+        f"{R}/logs/diagnose_{{task}}.tsv"
+    wildcard_constraints:
+        task=either(TASKS),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        prediction=f"{R}/downscale/{{task}}.zarr",
+        store=task_store,
+        folder=subpath(output.table, parent=True),
+    message:
+        "diagnose: {wildcards.task}"
+    shell:
+        "orbit2 diagnose --config {input.config} --prediction {params.prediction} --store {params.store} --out {params.folder} 2>&1 | tee -i {log}"
+
+
+rule diagnose_merge:
+    input:
+        expand(rules.diagnose_task.output.table, task=TASKS),
+    output:
+        f"{R}/diagnose/metrics.parquet",
+    log:
+        f"{R}/logs/diagnose_merge.log",
+    benchmark:
+        f"{R}/logs/diagnose_merge.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    message:
+        "diagnose: one table of diagnostics"
+    shell:
+        "orbit2 diagnose merge {input} --out {output} 2>&1 | tee -i {log}"
+
+
+rule diagnose:
+    input:
+        rules.diagnose_merge.output,
+    localrule: True

@@ -1,0 +1,53 @@
+# Scores of every prediction beside its baselines, then one table.
+
+
+rule evaluate_task:
+    input:
+        config=f"{R}/config/evaluate_{{task}}.json",
+        prediction=f"{R}/downscale/{{task}}.json",
+    output:
+        table=f"{R}/evaluate/{{task}}/metrics.parquet",
+        fields=expand(f"{R}/evaluate/{{{{task}}}}/{{name}}.nc", name=["maps", "spectra", "density"]),
+    log:
+        f"{R}/logs/evaluate_{{task}}.log",
+    benchmark:
+        f"{R}/logs/evaluate_{{task}}.tsv"
+    wildcard_constraints:
+        task=either(TASKS),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        prediction=f"{R}/downscale/{{task}}.zarr",
+        store=task_store,
+        folder=subpath(output.table, parent=True),
+    message:
+        "evaluate: {wildcards.task}"
+    shell:
+        "orbit2 evaluate --config {input.config} --prediction {params.prediction} --store {params.store} --out {params.folder} 2>&1 | tee -i {log}"
+
+
+rule evaluate_merge:
+    input:
+        expand(rules.evaluate_task.output.table, task=TASKS),
+    output:
+        f"{R}/evaluate/metrics.parquet",
+    log:
+        f"{R}/logs/evaluate_merge.log",
+    benchmark:
+        f"{R}/logs/evaluate_merge.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    message:
+        "evaluate: one table of scores"
+    shell:
+        "orbit2 evaluate merge {input} --out {output} 2>&1 | tee -i {log}"
+
+
+rule evaluate:
+    input:
+        rules.evaluate_merge.output,
+    localrule: True

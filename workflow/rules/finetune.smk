@@ -1,0 +1,36 @@
+# Models that continue from another one, on a region or a subset of its outputs.
+FINETUNED = [folder for folder, name in MODEL_OF.items() if RUN.models[name].finetune_from]
+
+
+rule finetune_model:
+    input:
+        config="results/models/{model}/config.json",
+        data=training_data,
+        parent=lambda wildcards: f"{parent_of(wildcards)}/config.json",
+    output:
+        MODEL_FILES,
+    log:
+        "results/models/{model}/logs/finetune.log",
+    benchmark:
+        "results/models/{model}/logs/finetune.tsv"
+    wildcard_constraints:
+        model=either(FINETUNED),
+    threads: 8
+    resources:
+        mem_mb=6000,
+        runtime=240,
+    params:
+        launch=launch,
+        data=data_options,
+        parent=parent_of,
+        folder=subpath(output[0], ancestor=2),
+    message:
+        "finetune: {wildcards.model}"
+    shell:
+        "{params.launch}orbit2 finetune --config {input.config} {params.data} --parent {params.parent} --out {params.folder}/model --checkpoints {params.folder}/checkpoints 2>&1 | tee -i {log}"
+
+
+rule finetune:
+    input:
+        expand(MODEL_FILES, model=FINETUNED),
+    localrule: True

@@ -1,0 +1,87 @@
+# Coarse/fine pairs on disk: init makes the empty store, parts fill it side by side, finalise declares it complete.
+# The store itself is nobody's output: Snakemake deletes what a failed job declared, and parts must survive each other.
+from orbit2.regrid import plan_parts
+
+PARTS = {Path(folder).name: [part.id for part in plan_parts(RUN.datasets[name])] for name, folder in DATASETS.items()}
+
+
+rule regrid_init:
+    input:
+        config="results/data/{data}/config.json",
+        manifests=manifests,
+    output:
+        "results/data/{data}/parts/init.json",
+    log:
+        "results/data/{data}/logs/regrid_init.log",
+    benchmark:
+        "results/data/{data}/logs/regrid_init.tsv"
+    wildcard_constraints:
+        data=either(PARTS),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        store="results/data/{data}/pairs.zarr",
+        resources=RESOURCES,
+    message:
+        "regrid: new store for {wildcards.data}"
+    shell:
+        "orbit2 regrid init --config {input.config} --resources {params.resources} --store {params.store} --out {output} 2>&1 | tee -i {log}"
+
+
+rule regrid_part:
+    input:
+        config="results/data/{data}/config.json",
+        init="results/data/{data}/parts/init.json",
+        manifests=manifests,
+    output:
+        "results/data/{data}/parts/{part}.json",
+    log:
+        "results/data/{data}/logs/regrid_{part}.log",
+    benchmark:
+        "results/data/{data}/logs/regrid_{part}.tsv"
+    wildcard_constraints:
+        data=either(PARTS),
+        part=r"\d+",
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        store="results/data/{data}/pairs.zarr",
+        resources=RESOURCES,
+    message:
+        "regrid: part {wildcards.part} of {wildcards.data}"
+    shell:
+        "orbit2 regrid part --config {input.config} --resources {params.resources} --store {params.store} --part {wildcards.part} --out {output} 2>&1 | tee -i {log}"
+
+
+rule regrid_finalise:
+    input:
+        config="results/data/{data}/config.json",
+        parts=lambda wildcards: [f"results/data/{wildcards.data}/parts/{part}.json" for part in PARTS[wildcards.data]],
+    output:
+        "results/data/{data}/finalised.json",
+    log:
+        "results/data/{data}/logs/regrid_finalise.log",
+    benchmark:
+        "results/data/{data}/logs/regrid_finalise.tsv"
+    wildcard_constraints:
+        data=either(PARTS),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        store="results/data/{data}/pairs.zarr",
+    message:
+        "regrid: {wildcards.data} complete"
+    shell:
+        "orbit2 regrid finalise --config {input.config} --store {params.store} --out {output} {input.parts} 2>&1 | tee -i {log}"
+
+
+rule regrid:
+    input:
+        expand(rules.regrid_finalise.output, data=PARTS),
+    localrule: True

@@ -1,0 +1,31 @@
+# Mean and spread of every field, from the training block only.
+
+
+rule statistics_dataset:
+    input:
+        config="results/data/{data}/config.json",
+        store="results/data/{data}/finalised.json",
+    output:
+        "results/data/{data}/statistics.json",
+    log:
+        "results/data/{data}/logs/statistics.log",
+    benchmark:
+        "results/data/{data}/logs/statistics.tsv"
+    wildcard_constraints:
+        data=either(PARTS),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        store="results/data/{data}/pairs.zarr",
+    message:
+        "statistics: {wildcards.data}"
+    shell:
+        "orbit2 statistics --config {input.config} --store {params.store} --out {output} 2>&1 | tee -i {log}"
+
+
+rule statistics:
+    input:
+        expand(rules.statistics_dataset.output, data=PARTS),
+    localrule: True
