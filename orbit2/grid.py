@@ -94,8 +94,7 @@ class Grid:
 
     def same_as(self, other: Grid) -> bool:
         return self.shape == other.shape and bool(
-            np.allclose(self.lat_edges, other.lat_edges, atol=_TOLERANCE)
-            and np.allclose(self.lon_edges, other.lon_edges, atol=_TOLERANCE)
+            np.allclose(self.lat_edges, other.lat_edges, atol=_TOLERANCE) and np.allclose(self.lon_edges, other.lon_edges, atol=_TOLERANCE)
         )
 
     def refine(self, factor: int) -> Grid:
@@ -114,7 +113,8 @@ class Grid:
         factor = self.shape[0] // coarse.shape[0] if coarse.shape[0] else 0
         if factor < 1 or not coarse.refine(factor).same_as(self):
             raise OrbitError(
-                "fine cells do not nest in coarse cells", got=f"{self.describe()} in {coarse.describe()}",
+                "fine cells do not nest in coarse cells",
+                got=f"{self.describe()} in {coarse.describe()}",
                 hint="choose grids with common edges and an integer refinement",
             )
         return factor
@@ -140,14 +140,17 @@ class Grid:
         rows = np.flatnonzero((self.lat >= south) & (self.lat <= north))
         columns = np.flatnonzero((self.lon >= west) & (self.lon <= east))
         if not len(rows) or not len(columns):
-            raise OrbitError("region lies outside the grid", got=list(box), allowed=self.describe(),
-                             hint="give south, north, west, east in degrees")
+            raise OrbitError(
+                "region lies outside the grid", got=list(box), allowed=self.describe(), hint="give south, north, west, east in degrees"
+            )
         return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
     def describe(self) -> str:
         height, width = self.shape
-        return (f"{height}x{width} cells of {self.resolution:.4g} degrees, lat {self.lat_edges[0]:g}..{self.lat_edges[-1]:g}, "
-                f"lon {self.lon_edges[0]:g}..{self.lon_edges[-1]:g}")
+        return (
+            f"{height}x{width} cells of {self.resolution:.4g} degrees, lat {self.lat_edges[0]:g}..{self.lat_edges[-1]:g}, "
+            f"lon {self.lon_edges[0]:g}..{self.lon_edges[-1]:g}"
+        )
 
 
 def uniform(south: float, north: float, west: float, east: float, lat_cells: int, lon_cells: int) -> Grid:
@@ -173,8 +176,9 @@ def named(name: str) -> Grid:
     """
     match = re.fullmatch(r"(global|us)_([0-9.]+)", name)
     if not match:
-        raise OrbitError("unknown grid name", got=name, allowed="global_<degrees> or us_<arc minutes>",
-                         hint="e.g. global_1.0, global_0.25, us_15")
+        raise OrbitError(
+            "unknown grid name", got=name, allowed="global_<degrees> or us_<arc minutes>", hint="e.g. global_1.0, global_0.25, us_15"
+        )
     size = float(match[2])
     if match[1] == "global":
         return global_grid(size)

@@ -24,7 +24,10 @@ def code_version() -> str:
     try:
         revision = subprocess.run(
             ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"],
-            capture_output=True, text=True, timeout=10, check=True,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return version
@@ -51,9 +54,7 @@ def record(
     inputs: Mapping[str, str | Path] | None = None,
 ) -> dict[str, Any]:
     """The provenance of one artefact, ready for JSON. `inputs` maps a name to a file; files are checksummed."""
-    checksums = {
-        name: sha256(path) if Path(path).is_file() else str(Path(path).name) for name, path in (inputs or {}).items()
-    }
+    checksums = {name: sha256(path) if Path(path).is_file() else str(Path(path).name) for name, path in (inputs or {}).items()}
     return {
         "stage": stage,
         "code_version": code_version(),

@@ -101,8 +101,9 @@ def validate(schema: type[Model], raw: Mapping[str, Any], where: object = "confi
         if first["type"] == "extra_forbidden":
             valid = _keys_at(schema, first["loc"][:-1])
             close = nearest(str(first["loc"][-1]), valid)
-            raise OrbitError(f"unknown key '{key}'{more}", where=where,
-                             hint=f"did you mean '{close}'?" if close else f"valid keys: {', '.join(valid)}") from None
+            raise OrbitError(
+                f"unknown key '{key}'{more}", where=where, hint=f"did you mean '{close}'?" if close else f"valid keys: {', '.join(valid)}"
+            ) from None
         message = first["msg"].removeprefix("Value error, ")
         value = first.get("input")
         shown = value if isinstance(value, (str, int, float, bool)) else None

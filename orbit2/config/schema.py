@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import numpy as np
@@ -44,9 +45,11 @@ class Split(Strict):
 
     @model_validator(mode="after")
     def _disjoint(self) -> Split:
-        blocks = sorted((np.datetime64(p.start, "s"), np.datetime64(p.end, "s") + np.timedelta64(86399 if len(p.end) == 10 else 0, "s"), n)
-                        for n, p in (("train", self.train), ("validation", self.validation), ("test", self.test)))
-        for (_, end, first), (start, _, second) in zip(blocks, blocks[1:], strict=False):
+        blocks = sorted(
+            (np.datetime64(p.start, "s"), np.datetime64(p.end, "s") + np.timedelta64(86399 if len(p.end) == 10 else 0, "s"), n)
+            for n, p in (("train", self.train), ("validation", self.validation), ("test", self.test))
+        )
+        for (_, end, first), (start, _, second) in pairwise(blocks):
             if start <= end:
                 raise ValueError(f"blocks '{first}' and '{second}' overlap; leave a gap between them")
         return self
@@ -79,7 +82,9 @@ class DatasetConfig(Strict):
     def _geometry(self) -> DatasetConfig:
         named(self.fine_grid).nests_in(named(self.coarse_grid))
         if self.samples_per_part % self.samples_per_shard:
-            raise ValueError(f"samples_per_part ({self.samples_per_part}) must be a multiple of samples_per_shard ({self.samples_per_shard})")
+            raise ValueError(
+                f"samples_per_part ({self.samples_per_part}) must be a multiple of samples_per_shard ({self.samples_per_shard})"
+            )
         return self
 
     @property
@@ -130,7 +135,9 @@ class TrainConfig(Strict):
     loss: Literal["bayesian_tv", "mse", "mae", "huber"] = Field("bayesian_tv", description="Training loss.")
     tv_weight: float = Field(0.02, ge=0, description="Lambda of the total-variation prior.")
     variable_weights: dict[str, float] = Field({}, description="Loss weight per output variable (default 1).")
-    precipitation_threshold: float = Field(0.25, ge=0, description="Precipitation (mm or mm/day) at or below this counts as dry for the network.")
+    precipitation_threshold: float = Field(
+        0.25, ge=0, description="Precipitation (mm or mm/day) at or below this counts as dry for the network."
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto = bf16 autocast where the device multiplies bf16 fast.")
     augment: bool = Field(True, description="Physics-respecting augmentation (coarse-grid phase shifts, north-south reflection).")
     validate_every: int = Field(50, ge=1, description="Steps between validations.")
@@ -170,7 +177,9 @@ class DownscaleConfig(Strict):
     model: Name = Field(description="Model to apply (key of `models`).")
     dataset: Name = Field(description="Dataset whose samples are downscaled (key of `datasets`).")
     split: Literal["train", "validation", "test"] = Field("test", description="Time block to downscale.")
-    input: Literal["coarse", "fine"] = Field("coarse", description="`coarse`: the pair's input (has a truth); `fine`: the pair's truth, to a still finer grid.")
+    input: Literal["coarse", "fine"] = Field(
+        "coarse", description="`coarse`: the pair's input (has a truth); `fine`: the pair's truth, to a still finer grid."
+    )
     max_samples: int = Field(0, ge=0, description="Use only the first samples of the block; 0 = all.")
     tile: int = Field(0, ge=0, description="Core tile edge in coarse cells; 0 = no tiles.")
     halo: int = Field(8, ge=0, description="Halo around a tile in coarse cells.")
@@ -179,8 +188,11 @@ class DownscaleConfig(Strict):
 class EvaluateConfig(Strict):
     protocols: tuple[Literal["standard"], ...] = Field(("standard",), description="Definitions used for the metrics.")
     baselines: tuple[Literal["nearest", "bilinear", "bicubic", "conservative"], ...] = Field(
-        ("nearest", "bilinear", "bicubic", "conservative"), description="Interpolations of the same inputs scored beside the model.")
-    spectra_bands: tuple[tuple[float, float], ...] = Field(((-60.0, -30.0), (-30.0, 30.0), (30.0, 60.0)), description="Latitude bands of zonal spectra (degrees).")
+        ("nearest", "bilinear", "bicubic", "conservative"), description="Interpolations of the same inputs scored beside the model."
+    )
+    spectra_bands: tuple[tuple[float, float], ...] = Field(
+        ((-60.0, -30.0), (-30.0, 30.0), (30.0, 60.0)), description="Latitude bands of zonal spectra (degrees)."
+    )
     spectra_boxes: dict[str, Box] = Field({"conus": (32.0, 46.0, 242.0, 278.0)}, description="Boxes of radial spectra.")
     bootstrap: int = Field(0, ge=0, description="Block-bootstrap draws for confidence intervals; 0 = none.")
 

@@ -37,9 +37,13 @@ def downscale(config: RunConfig, task: str) -> dict[str, Any]:
     """For one downscaling task."""
     section = config.downscale[task]
     split = config.datasets[section.dataset].split
-    return {"task": task, "downscale": section.model_dump(mode="json"), "model_hash": model_hash(config, section.model),
-            "dataset_hash": dataset_hash(config, section.dataset),
-            "period": getattr(split, section.split).model_dump(mode="json")}
+    return {
+        "task": task,
+        "downscale": section.model_dump(mode="json"),
+        "model_hash": model_hash(config, section.model),
+        "dataset_hash": dataset_hash(config, section.dataset),
+        "period": getattr(split, section.split).model_dump(mode="json"),
+    }
 
 
 def evaluate(config: RunConfig, task: str) -> dict[str, Any]:
@@ -49,8 +53,7 @@ def evaluate(config: RunConfig, task: str) -> dict[str, Any]:
 
 def diagnose(config: RunConfig, task: str) -> dict[str, Any]:
     """For the climate diagnostics of one task."""
-    return {**downscale(config, task), "diagnose": config.diagnose.model_dump(mode="json"),
-            "baselines": list(config.evaluate.baselines)}
+    return {**downscale(config, task), "diagnose": config.diagnose.model_dump(mode="json"), "baselines": list(config.evaluate.baselines)}
 
 
 def report(config: RunConfig) -> dict[str, Any]:

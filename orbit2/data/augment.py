@@ -26,9 +26,11 @@ class Raw:
 def coarsen(fine: Tensor, row_weights: Tensor, factor: int) -> Tensor:
     """Area-weighted block means [..., sH, sW] -> [..., H, W]; `row_weights` [sH]. A block with a missing cell is missing."""
     weights = row_weights[:, None].to(fine.dtype)
-    blocks = (fine * weights).unflatten(-1, (-1, factor)).unflatten(-3, (-1, factor)).sum((-1, -3))
-    totals: Tensor = row_weights.to(fine.dtype).view(-1, factor).sum(1)[:, None] * factor
-    return blocks / totals
+    height, width = fine.shape[-2] // factor, fine.shape[-1] // factor
+    blocks = (fine * weights).reshape(*fine.shape[:-2], height, factor, width, factor).sum((-1, -3))
+    totals = row_weights.to(fine.dtype).view(height, factor).sum(1)[:, None] * factor
+    means: Tensor = blocks / totals
+    return means
 
 
 def shift_phase(raw: Raw, rows: int, columns: int, factor: int, inputs: Sequence[int]) -> Raw:
@@ -47,9 +49,14 @@ def shift_phase(raw: Raw, rows: int, columns: int, factor: int, inputs: Sequence
     row_weights = weights[:, 0]
     step = (raw.lat[1] - raw.lat[0]) * rows / factor
     return replace(
-        raw, fine=fine, static_fine=static_fine, weights=weights,
-        coarse=coarsen(fine[:, list(inputs)], row_weights, factor), static_coarse=coarsen(static_fine, row_weights, factor),
-        lat=(raw.lat + step)[: height // factor], lon=raw.lon + (raw.lon[1] - raw.lon[0]) * columns / factor,
+        raw,
+        fine=fine,
+        static_fine=static_fine,
+        weights=weights,
+        coarse=coarsen(fine[:, list(inputs)], row_weights, factor),
+        static_coarse=coarsen(static_fine, row_weights, factor),
+        lat=(raw.lat + step)[: height // factor],
+        lon=raw.lon + (raw.lon[1] - raw.lon[0]) * columns / factor,
     )
 
 
@@ -60,6 +67,11 @@ def flip_north_south(raw: Raw, coarse_parity: Sequence[int], fine_parity: Sequen
     """
     signs = [torch.tensor(p, dtype=raw.fine.dtype)[:, None, None] for p in (coarse_parity, fine_parity)]
     return replace(
-        raw, coarse=raw.coarse.flip(-2) * signs[0], fine=raw.fine.flip(-2) * signs[1], static_coarse=raw.static_coarse.flip(-2),
-        static_fine=raw.static_fine.flip(-2), weights=raw.weights.flip(0), lat=raw.lat.flip(0),
+        raw,
+        coarse=raw.coarse.flip(-2) * signs[0],
+        fine=raw.fine.flip(-2) * signs[1],
+        static_coarse=raw.static_coarse.flip(-2),
+        static_fine=raw.static_fine.flip(-2),
+        weights=raw.weights.flip(0),
+        lat=raw.lat.flip(0),
     )

@@ -38,8 +38,15 @@ class Batch:
     samples: list[str]
 
     def to(self, device: torch.device) -> Batch:
-        return replace(self, coarse=self.coarse.to(device), fine=self.fine.to(device), statics=self.statics.to(device),
-                       weights=self.weights.to(device), clock=self.clock.to(device), geometry=self.geometry.to(device))
+        return replace(
+            self,
+            coarse=self.coarse.to(device),
+            fine=self.fine.to(device),
+            statics=self.statics.to(device),
+            weights=self.weights.to(device),
+            clock=self.clock.to(device),
+            geometry=self.geometry.to(device),
+        )
 
 
 class Pairs:
@@ -49,13 +56,24 @@ class Pairs:
     period or a missing static.
     """
 
-    def __init__(self, store: PairStore, period: tuple[str, str], normaliser: Normaliser, outputs: Sequence[str],
-                 region: Sequence[float] | None = None, name: str = "") -> None:
+    def __init__(
+        self,
+        store: PairStore,
+        period: tuple[str, str],
+        normaliser: Normaliser,
+        outputs: Sequence[str],
+        region: Sequence[float] | None = None,
+        name: str = "",
+    ) -> None:
         self.store, self.normaliser, self.outputs, self.name = store, normaliser, tuple(outputs), name
         self.indices = store.indices(*period)
         if not len(self.indices):
-            raise OrbitError("no samples in the period", where=store.path, got=f"{period[0]} to {period[1]}",
-                             allowed=f"{store.times[0]} to {store.times[-1]}")
+            raise OrbitError(
+                "no samples in the period",
+                where=store.path,
+                got=f"{period[0]} to {period[1]}",
+                allowed=f"{store.times[0]} to {store.times[-1]}",
+            )
         self.inputs, self.statics = store.variables("coarse"), store.statics("fine")
         self.factor = store.refinement
         self.window: Window = of_box(store.grid("coarse"), region, REGION_HALO)
@@ -113,9 +131,13 @@ class Pairs:
         core = self.window.fine_core(self.factor)
         weights[core] = self.lat_weights[torch.from_numpy(fine_rows)[core[0]], None]
         return Raw(
-            coarse=torch.stack([cut(c, rows, columns) for c, _ in pairs]), fine=torch.stack([cut(f, fine_rows, fine_columns) for _, f in pairs]),
-            static_coarse=cut(self.static_coarse, rows, columns), static_fine=cut(self.static_fine, fine_rows, fine_columns),
-            weights=weights, lat=torch.from_numpy(self.window.lat).float(), lon=torch.from_numpy(self.window.lon).float(),
+            coarse=torch.stack([cut(c, rows, columns) for c, _ in pairs]),
+            fine=torch.stack([cut(f, fine_rows, fine_columns) for _, f in pairs]),
+            static_coarse=cut(self.static_coarse, rows, columns),
+            static_fine=cut(self.static_fine, fine_rows, fine_columns),
+            weights=weights,
+            lat=torch.from_numpy(self.window.lat).float(),
+            lon=torch.from_numpy(self.window.lon).float(),
             periodic=self.window.periodic,
         )
 
@@ -129,11 +151,14 @@ class Pairs:
         static = self.normaliser.normalise(raw.static_coarse, self.statics)
         coarse = torch.cat([self.normaliser.normalise(raw.coarse, self.inputs), static.expand(count, -1, -1, -1)], 1)
         return Batch(
-            coarse=coarse, fine=self.normaliser.normalise(raw.fine, self.outputs),
+            coarse=coarse,
+            fine=self.normaliser.normalise(raw.fine, self.outputs),
             statics=self.normaliser.normalise(raw.static_fine, self.statics).expand(count, -1, -1, -1),
-            weights=(raw.weights / raw.weights[raw.weights > 0].mean())[None, None], clock=clock(self.store.times[list(indices)]),
+            weights=(raw.weights / raw.weights[raw.weights > 0].mean())[None, None],
+            clock=clock(self.store.times[list(indices)]),
             geometry=Geometry(raw.lat.expand(count, -1), raw.lon.expand(count, -1), grid.km, grid.km / self.factor, raw.periodic),
-            variables=self.variables, samples=[f"{self.name}:{self.store.times[i]}" for i in indices],
+            variables=self.variables,
+            samples=[f"{self.name}:{self.store.times[i]}" for i in indices],
         )
 
     def _augment(self, raw: Raw, random: np.random.Generator) -> Raw:

@@ -65,10 +65,17 @@ def initialise(
     root = zarr.create_group(str(temporary), zarr_format=3)
     for side, spec in zip(SIDES, (coarse, fine), strict=True):
         _create_side(root.create_group(side), spec, times, shard)
-    root.attrs.update({
-        "Conventions": "CF-1.11", "orbit2_store": "pairs-1", "signature": signature, "refinement": factor,
-        "shard": shard, "finalised": False, **(attributes or {}),
-    })
+    root.attrs.update(
+        {
+            "Conventions": "CF-1.11",
+            "orbit2_store": "pairs-1",
+            "signature": signature,
+            "refinement": factor,
+            "shard": shard,
+            "finalised": False,
+            **(attributes or {}),
+        }
+    )
     temporary.rename(path)
 
 
@@ -77,14 +84,19 @@ def _create_side(group: zarr.Group, spec: SideSpec, times: npt.NDArray[np.dateti
     samples, count = len(times), len(spec.variables)
     chunk = (1, count, height, width)
     group.create_array(
-        "fields", shape=(samples, count, height, width), chunks=chunk, shards=(shard, count, height, width),
-        dtype="float32", fill_value=float("nan"), dimension_names=("time", "variable", "lat", "lon"),
+        "fields",
+        shape=(samples, count, height, width),
+        chunks=chunk,
+        shards=(shard, count, height, width),
+        dtype="float32",
+        fill_value=float("nan"),
+        dimension_names=("time", "variable", "lat", "lon"),
     )
 
     def put(name: str, values: npt.ArrayLike, dims: tuple[str, ...], **attrs: Any) -> None:
         data = np.asarray(values)
         if data.dtype.kind in "US":
-            data = data.astype(np.dtypes.StringDType())  # type: ignore[attr-defined]
+            data = data.astype(np.dtypes.StringDType())
         array = group.create_array(name, data=data, dimension_names=dims)
         array.attrs.update(attrs)
 
@@ -98,10 +110,13 @@ def _create_side(group: zarr.Group, spec: SideSpec, times: npt.NDArray[np.dateti
     put("lon", spec.grid.lon, ("lon",), units="degrees_east", standard_name="longitude", bounds="lon_bnds")
     for axis, edges in (("lat", spec.grid.lat_edges), ("lon", spec.grid.lon_edges)):
         put(f"{axis}_bnds", np.stack([edges[:-1], edges[1:]], -1), (axis, "bounds"))
-    group.attrs.update({
-        "variables": list(spec.variables), "statics": list(spec.statics),
-        "units": {name: variable(name).units for name in (*spec.variables, *spec.statics)},
-    })
+    group.attrs.update(
+        {
+            "variables": list(spec.variables),
+            "statics": list(spec.statics),
+            "units": {name: variable(name).units for name in (*spec.variables, *spec.statics)},
+        }
+    )
 
 
 def write_part(path: str | Path, start: int, coarse: FloatArray, fine: FloatArray) -> None:
@@ -177,8 +192,13 @@ class PairStore:
     def variable_index(self, side: Side, name: str) -> int:
         names = self.variables(side)
         if name not in names:
-            raise OrbitError("variable not in the pair store", where=f"{self.path}/{side}", got=name,
-                             allowed=", ".join(names), hint=did_you_mean(name, names))
+            raise OrbitError(
+                "variable not in the pair store",
+                where=f"{self.path}/{side}",
+                got=name,
+                allowed=", ".join(names),
+                hint=did_you_mean(name, names),
+            )
         return names.index(name)
 
     def indices(self, start: str, end: str) -> npt.NDArray[np.int64]:
@@ -192,7 +212,15 @@ class PairStore:
         """The group as a lazy xarray Dataset, one data variable per field (dims time, lat, lon)."""
         opened = xr.open_zarr(str(self.path), group=side, zarr_format=3, consolidated=False, chunks={})
         names = self.variables(side)
-        data = {name: opened["fields"].isel(variable=i).assign_attrs(
-            units=variable(name).units, standard_name=variable(name).standard_name, long_name=variable(name).long_name,
-            cell_methods=variable(name).cell_methods) for i, name in enumerate(names)}
+        data = {
+            name: opened["fields"]
+            .isel(variable=i)
+            .assign_attrs(
+                units=variable(name).units,
+                standard_name=variable(name).standard_name,
+                long_name=variable(name).long_name,
+                cell_methods=variable(name).cell_methods,
+            )
+            for i, name in enumerate(names)
+        }
         return xr.Dataset(data, coords={"time": opened["time"], "lat": opened["lat"], "lon": opened["lon"]})

@@ -34,8 +34,10 @@ class Window:
 
     def fine_core(self, factor: int) -> tuple[slice, slice]:
         """The core inside the fine window."""
-        return (slice(self.core_rows.start * factor, self.core_rows.stop * factor),
-                slice(self.core_columns.start * factor, self.core_columns.stop * factor))
+        return (
+            slice(self.core_rows.start * factor, self.core_rows.stop * factor),
+            slice(self.core_columns.start * factor, self.core_columns.stop * factor),
+        )
 
 
 def _refine(index: Index, factor: int) -> Index:
@@ -65,8 +67,13 @@ def around(grid: Grid, rows: slice, columns: slice, halo: int) -> Window:
         core = slice(columns.start - c0, columns.stop - c0)
     lon = grid.lon[span % width] + 360.0 * (span // width)
     return Window(
-        rows=np.arange(r0, r1), columns=span % width, core_rows=slice(rows.start - r0, rows.stop - r0), core_columns=core,
-        lat=grid.lat[r0:r1], lon=lon, periodic=grid.periodic and full,
+        rows=np.arange(r0, r1),
+        columns=span % width,
+        core_rows=slice(rows.start - r0, rows.stop - r0),
+        core_columns=core,
+        lat=grid.lat[r0:r1],
+        lon=lon,
+        periodic=grid.periodic and full,
     )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from orbit2.errors import OrbitError, did_you_mean
-from orbit2.model.geometry import pad, to_multiple
+from orbit2.model.geometry import complete, pad, to_multiple
 
 
 class VariableAggregation(nn.Module):
@@ -45,8 +45,12 @@ class VariableAggregation(nn.Module):
         """Positions of `variables` in the vocabulary. Raises OrbitError for an unknown name."""
         for name in variables:
             if name not in self.vocabulary:
-                raise OrbitError("the model does not know this input variable", got=name, allowed=", ".join(self.vocabulary),
-                                 hint=did_you_mean(name, self.vocabulary))
+                raise OrbitError(
+                    "the model does not know this input variable",
+                    got=name,
+                    allowed=", ".join(self.vocabulary),
+                    hint=did_you_mean(name, self.vocabulary),
+                )
         return [self.vocabulary.index(name) for name in variables]
 
     def folded(self, chosen: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -56,16 +60,20 @@ class VariableAggregation(nn.Module):
         constant = _wide((self.bias + self.embedding)[chosen])  # [V, D]
         query = torch.einsum("hk,hkd->hd", _wide(self.query).view(heads, depth), _wide(self.key).view(heads, depth, -1)) / math.sqrt(depth)
         value = _wide(self.value).view(heads, depth, -1)
-        return (torch.einsum("hd,vpd->hvp", query, weight), torch.einsum("hd,vd->hv", query, constant),
-                torch.einsum("hkd,vpd->hvpk", value, weight), torch.einsum("hkd,vd->hvk", value, constant))
+        return (
+            torch.einsum("hd,vpd->hvp", query, weight),
+            torch.einsum("hd,vd->hv", query, constant),
+            torch.einsum("hkd,vpd->hvpk", value, weight),
+            torch.einsum("hkd,vd->hvk", value, constant),
+        )
 
     def forward(self, fields: Tensor, variables: Sequence[str], periodic: bool) -> Tensor:
         patches = self.patches(fields, periodic)  # [B, V, p^2, N]
         present = torch.isfinite(patches)
-        whole = bool(present.all())
+        whole = complete(patches)
         cells = patches.shape[2]
         # fp32 keeps the log-sum-exp exact under autocast; this room is a few per cent of the FLOPs
-        with torch.autocast(patches.device.type, enabled=False):
+        with torch.autocast("cpu" if patches.is_meta else patches.device.type, enabled=False):
             score_map, score_offset, value_map, value_offset = self.folded(self.select(variables))
             x = _wide(patches)
             if whole:

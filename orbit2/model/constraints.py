@@ -12,8 +12,9 @@ from orbit2.model.geometry import Geometry
 from orbit2.variables import is_precipitation
 
 
-def conserve_blocks(base: Tensor, detail: Tensor, coarse: Tensor, inputs: Sequence[str], outputs: Sequence[str],
-                    geometry: Geometry, factor: int) -> Tensor:
+def conserve_blocks(
+    base: Tensor, detail: Tensor, coarse: Tensor, inputs: Sequence[str], outputs: Sequence[str], geometry: Geometry, factor: int
+) -> Tensor:
     """`detail` [B, C, sH, sW] changed by one constant per coarse cell so that base + detail has the input's block means.
 
     Only for outputs that are inputs and not precipitation (whose normalised space is not linear in mm). Valid where the

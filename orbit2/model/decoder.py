@@ -14,7 +14,7 @@ class SphereConv(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, groups: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, groups=groups)
 
-    def forward(self, fields: Tensor, periodic: bool = False) -> Tensor:  # type: ignore[override]
+    def forward(self, fields: Tensor, periodic: bool = False) -> Tensor:
         margin = self.kernel_size[0] // 2
         padded = pad(fields, margin, margin, periodic, south=margin, west=margin)
         return F.conv2d(padded, self.weight, self.bias, groups=self.groups)

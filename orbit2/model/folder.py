@@ -28,11 +28,19 @@ def save(folder: str | Path, model: Reslim, normaliser: Normaliser, about: Mappi
     with atomic(weights) as temporary:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, temporary)
     write_json(folder / "normalisation.json", normaliser.to_json())
-    write_json(folder / "config.json", {
-        "format": FORMAT, "architecture": model.config.model_dump(mode="json"), "inputs": list(model.inputs),
-        "outputs": list(model.outputs), "statics": list(model.statics), "parameters": sum(p.numel() for p in model.parameters()),
-        "sha256": {name: sha256(folder / name) for name in ("weights.safetensors", "normalisation.json")}, **about,
-    })
+    write_json(
+        folder / "config.json",
+        {
+            "format": FORMAT,
+            "architecture": model.config.model_dump(mode="json"),
+            "inputs": list(model.inputs),
+            "outputs": list(model.outputs),
+            "statics": list(model.statics),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "sha256": {name: sha256(folder / name) for name in ("weights.safetensors", "normalisation.json")},
+            **about,
+        },
+    )
 
 
 def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Reslim, Normaliser, dict[str, Any]]:
@@ -47,7 +55,9 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Reslim
         if not (folder / name).is_file():
             raise OrbitError("file missing from the model folder", where=folder / name)
         if sha256(folder / name) != expected:
-            raise OrbitError("file damaged (checksum differs from config.json)", where=folder / name, hint="copy the folder again or re-train")
+            raise OrbitError(
+                "file damaged (checksum differs from config.json)", where=folder / name, hint="copy the folder again or re-train"
+            )
     architecture = validate(ArchitectureConfig, config["architecture"], folder / "config.json")
     model = Reslim(architecture, config["inputs"], config["outputs"], config["statics"])
     model.load_state_dict(load_file(folder / "weights.safetensors"))

@@ -49,6 +49,11 @@ def pad(fields: Tensor, north: int, east: int, periodic: bool, south: int = 0, w
     return flat.reshape(*fields.shape[:-2], *flat.shape[-2:])
 
 
+def complete(fields: Tensor) -> bool:
+    """Whether no value is missing (tensors without data, on the meta device, count as complete)."""
+    return fields.is_meta or bool(torch.isfinite(fields).all())
+
+
 def to_multiple(size: int, patch: int) -> int:
     """Cells to add so that `size` is a multiple of `patch`."""
     return -size % patch
@@ -63,15 +68,23 @@ def token_centres(geometry: Geometry, patch: int) -> Tensor:
     if columns:
         lon = torch.cat([lon, lon[:, :columns] if geometry.periodic else lon[:, -1:].expand(-1, columns)], 1)
     lat, lon = torch.deg2rad(lat), torch.deg2rad(lon)
-    z = torch.sin(lat).unflatten(1, (-1, patch)).mean(2)
-    x = torch.cos(lon).unflatten(1, (-1, patch)).mean(2)
-    y = torch.sin(lon).unflatten(1, (-1, patch)).mean(2)
+    z = _patch_means(torch.sin(lat), patch)
+    x = _patch_means(torch.cos(lon), patch)
+    y = _patch_means(torch.sin(lon), patch)
     norm = torch.sqrt(x * x + y * y).clamp_min(1e-6)
     x, y = x / norm, y / norm
     radius = torch.sqrt((1 - z * z).clamp_min(0))
     shape = (*z.shape, x.shape[1])
-    return torch.stack([
-        (radius[:, :, None] * x[:, None, :]).expand(shape),
-        (radius[:, :, None] * y[:, None, :]).expand(shape),
-        z[:, :, None].expand(shape),
-    ], -1)
+    return torch.stack(
+        [
+            (radius[:, :, None] * x[:, None, :]).expand(shape),
+            (radius[:, :, None] * y[:, None, :]).expand(shape),
+            z[:, :, None].expand(shape),
+        ],
+        -1,
+    )
+
+
+def _patch_means(values: Tensor, patch: int) -> Tensor:
+    """[B, n p] -> [B, n]."""
+    return values.view(len(values), -1, patch).mean(2)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from orbit2.model.decoder import SphereConv
-from orbit2.model.geometry import pad
+from orbit2.model.geometry import complete, pad
 
 MARGIN = 3  # coarse cells of context that bicubic interpolation needs, and one to spare
 
@@ -22,9 +22,9 @@ def interpolate(fields: Tensor, factor: int, mode: str, periodic: bool) -> Tenso
 
     Missing cells (NaN) take no part: the weights of the valid ones are normalised; NaN stays where none is near.
     """
-    valid = torch.isfinite(fields)
-    if bool(valid.all()):
+    if complete(fields):
         return _resize(fields, factor, mode, periodic)
+    valid = torch.isfinite(fields)
     weight = _resize(valid.to(fields.dtype), factor, "bilinear", periodic)
     value = _resize(torch.nan_to_num(fields), factor, "bilinear", periodic)
     return torch.where(weight > 0.25, value / weight.clamp_min(0.25), torch.nan)
@@ -53,11 +53,19 @@ class ResidualBlock(nn.Module):
 class ResidualPath(nn.Module):
     """Interpolation of the outputs' own inputs + convolutions of all inputs and fine statics -> [B, C, sH, sW]."""
 
-    def __init__(self, vocabulary: Sequence[str], statics: Sequence[str], outputs: Sequence[str], refinement: int,
-                 interpolation: str, width: int, blocks: int) -> None:
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        statics: Sequence[str],
+        outputs: Sequence[str],
+        refinement: int,
+        interpolation: str,
+        width: int,
+        blocks: int,
+    ) -> None:
         super().__init__()
         self.vocabulary, self.statics, self.outputs = tuple(vocabulary), tuple(statics), tuple(outputs)
-        self.refinement, self.interpolation, self.width = refinement, interpolation, width
+        self.refinement, self.mode, self.width = refinement, interpolation, width
         if width:
             count = len(self.vocabulary)
             self.enter = nn.Parameter(torch.empty(count, width, 3, 3))  # one 3x3 filter bank per variable, by name
@@ -71,9 +79,11 @@ class ResidualPath(nn.Module):
 
     def forward(self, fields: Tensor, variables: Sequence[str], statics: Tensor | None, periodic: bool) -> tuple[Tensor, Tensor | None]:
         """Returns (interpolation, correction): [B, C, sH, sW] each; correction is None when width is 0."""
-        base = self._interpolation(fields, list(variables), periodic)
-        if not self.width:
-            return base, None
+        base = self.interpolation_of(fields, list(variables), periodic)
+        return base, self.correction(fields, variables, statics, periodic) if self.width else None
+
+    def correction(self, fields: Tensor, variables: Sequence[str], statics: Tensor | None, periodic: bool) -> Tensor:
+        """The convolution stack's share [B, C, sH, sW]."""
         valid = torch.isfinite(fields)
         chosen = [self.vocabulary.index(name) for name in variables]
         padded = pad(torch.nan_to_num(fields), 1, 1, periodic, south=1, west=1)
@@ -87,14 +97,14 @@ class ResidualPath(nn.Module):
         hidden = F.gelu(hidden + self.enter_statics(extra, periodic))
         for block in self.blocks:
             hidden = block(hidden, periodic)
-        return base, F.pixel_shuffle(self.leave(hidden, periodic), self.refinement)
+        return F.pixel_shuffle(self.leave(hidden, periodic), self.refinement)
 
-    def _interpolation(self, fields: Tensor, variables: list[str], periodic: bool) -> Tensor:
+    def interpolation_of(self, fields: Tensor, variables: list[str], periodic: bool) -> Tensor:
         """The outputs that are inputs, interpolated; an output that is not an input starts from zero."""
         present = [name for name in self.outputs if name in variables]
         b, _, height, width = fields.shape
         base = fields.new_zeros(b, len(self.outputs), height * self.refinement, width * self.refinement)
         if present:
             source = fields[:, [variables.index(name) for name in present]]
-            base[:, [self.outputs.index(name) for name in present]] = interpolate(source, self.refinement, self.interpolation, periodic)
+            base[:, [self.outputs.index(name) for name in present]] = interpolate(source, self.refinement, self.mode, periodic)
         return base

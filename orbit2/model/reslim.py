@@ -46,12 +46,19 @@ class Reslim(nn.Module):
         self.blocks = nn.ModuleList(Block(width, config.heads, config.mlp_ratio, rate, config.dropout) for rate in rates)
         self.norm = nn.LayerNorm(width)
         self.decoder = Decoder(width, len(self.outputs), config.decoder_depth, config.patch, config.refinement)
-        self.residual = ResidualPath(self.inputs, self.statics, self.outputs, config.refinement, config.interpolation,
-                                     config.residual_width, config.residual_blocks)
+        self.residual = ResidualPath(
+            self.inputs, self.statics, self.outputs, config.refinement, config.interpolation, config.residual_width, config.residual_blocks
+        )
         self.register_buffer("output_scale", torch.ones(len(self.outputs)))
 
-    def forward(self, coarse: Tensor, statics: Tensor | None, geometry: Geometry, variables: Sequence[str] | None = None,
-                clock: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        coarse: Tensor,
+        statics: Tensor | None,
+        geometry: Geometry,
+        variables: Sequence[str] | None = None,
+        clock: Tensor | None = None,
+    ) -> Tensor:
         """coarse [B, V, H, W] (normalised, NaN = missing), statics [B, S, sH, sW] -> [B, C, sH, sW] (normalised).
 
         `variables` names the V channels (default: all inputs, in order); `clock` [B, 4] feeds the time embedding.
@@ -65,7 +72,7 @@ class Reslim(nn.Module):
         detail = detail.float() * self.output_scale[:, None, None]
         if self.config.conserve:
             detail = conserve_blocks(base, detail, coarse, names, self.outputs, geometry, self.config.refinement)
-        return base + detail
+        return torch.where(torch.isfinite(base), base + detail, torch.nan)  # no gradient from cells without any input
 
     def main(self, coarse: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None) -> Tensor:
         """The transformer path -> [B, C, sH, sW]."""

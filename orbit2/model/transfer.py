@@ -61,8 +61,9 @@ def transfer(parent: Reslim, child: Reslim) -> Transfer:
             tensor.copy_(old)
     child.load_state_dict(target)
     before, after = [*parent.inputs, *parent.outputs], [*child.inputs, *child.outputs]
-    return Transfer(_unique(n for n in after if n in before), _unique(n for n in after if n not in before),
-                    _unique(n for n in before if n not in after))
+    return Transfer(
+        _unique(n for n in after if n in before), _unique(n for n in after if n not in before), _unique(n for n in before if n not in after)
+    )
 
 
 def _unique(names: object) -> list[str]:

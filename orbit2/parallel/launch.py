@@ -82,5 +82,5 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     chosen = [p for p in parameters if p.requires_grad]
     flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in chosen])
     dist.all_reduce(flat)
-    for parameter, gradient in zip(chosen, flat.split([p.numel() for p in chosen]), strict=True):
+    for parameter, gradient in zip(chosen, torch.split(flat, [p.numel() for p in chosen]), strict=True):
         parameter.grad = gradient.view_as(parameter).clone()

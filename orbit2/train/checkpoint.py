@@ -71,8 +71,12 @@ class Checkpoints:
             return None
         differing = sorted(_differences(found, self.config))
         if differing:
-            raise OrbitError("checkpoint belongs to another configuration", where=path, got="different " + ", ".join(differing[:8]),
-                             hint="restore these keys, or delete the checkpoints folder to start anew")
+            raise OrbitError(
+                "checkpoint belongs to another configuration",
+                where=path,
+                got="different " + ", ".join(differing[:8]),
+                hint="restore these keys, or delete the checkpoints folder to start anew",
+            )
         loaded: State = torch.load(path, map_location="cpu", weights_only=True)
         return loaded
 

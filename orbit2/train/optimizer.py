@@ -14,7 +14,8 @@ UNDECAYED = ("embedding", "bias", "norm", "query", "table")
 
 def build(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW; no weight decay on norms, biases and embeddings (paper section IV)."""
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         kept = parameter.ndim <= 1 or any(word in name for word in UNDECAYED)
         (plain if kept else decayed).append(parameter)

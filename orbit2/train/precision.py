@@ -17,7 +17,7 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 def fast_bf16(device: torch.device) -> bool:
     """Whether the device has bf16 multiply instructions (CUDA compute capability 8+, ROCm, x86 AMX or AVX512-BF16)."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return any(_flag(name) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
 
 

@@ -27,7 +27,7 @@ class Progress:
         kept = [line for line in _lines(self.path) if json.loads(line)["step"] <= step]
         self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         self._file = self.path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)  # type: ignore[no-untyped-call]
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
         self._bar = tqdm(total=steps, initial=step, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
 
     def log(self, record: dict[str, Any]) -> None:
@@ -38,7 +38,7 @@ class Progress:
         self._file.flush()
         for name, value in record.items():
             if isinstance(value, float):
-                self._board.add_scalar(name, value, record["step"])  # type: ignore[no-untyped-call]
+                self._board.add_scalar(name, value, record["step"])
 
     def advance(self, step: int, text: str) -> None:
         if not self.enabled:
@@ -58,7 +58,7 @@ class Progress:
         if self.enabled:
             self._bar.close()
             self._file.close()
-            self._board.close()  # type: ignore[no-untyped-call]
+            self._board.close()
 
 
 def _lines(path: Path) -> list[str]:

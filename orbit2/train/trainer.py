@@ -1,7 +1,7 @@
 """The training loop, readable in one sitting: train and finetune, one process or many, stopped and resumed at any step.
 
-    orbit2 train    --config M/config.json --store D/pairs.zarr --statistics D/statistics.json --out M/model
-    torchrun --nproc-per-node 2 -m orbit2 train ...      # the same steps, the same loss
+orbit2 train    --config M/config.json --store D/pairs.zarr --statistics D/statistics.json --out M/model
+torchrun --nproc-per-node 2 -m orbit2 train ...      # the same steps, the same loss
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ log = logging.getLogger(__name__)
 LOG_EVERY = 5
 
 
-def run(*, config: Path, stores: Mapping[str, Path], statistics: Mapping[str, Path], out: Path, checkpoints: Path, parent: Path | None = None) -> None:
+def run(
+    *, config: Path, stores: Mapping[str, Path], statistics: Mapping[str, Path], out: Path, checkpoints: Path, parent: Path | None = None
+) -> None:
     """Train (or, with `parent`, fine-tune) the model of a slice file and write its folder to `out`.
 
     Resumes from the newest complete checkpoint. Raises Interrupted (exit 75) after a signal or at the run's own deadline,
@@ -54,7 +56,13 @@ def run(*, config: Path, stores: Mapping[str, Path], statistics: Mapping[str, Pa
     with ranks() as here:
         prepare(model_config.train)
         setup = Setup(section, model_config, stores, statistics, parent, here)
-        train(setup, out, Checkpoints(checkpoints, {k: section[k] for k in ("model", "architecture", "datasets", "parent")}, model_config.train.keep_checkpoints))
+        train(
+            setup,
+            out,
+            Checkpoints(
+                checkpoints, {k: section[k] for k in ("model", "architecture", "datasets", "parent")}, model_config.train.keep_checkpoints
+            ),
+        )
 
 
 def prepare(config: TrainConfig) -> None:
@@ -68,12 +76,21 @@ def prepare(config: TrainConfig) -> None:
 class Setup:
     """Everything a run is made of: data, model, optimiser, weight average."""
 
-    def __init__(self, section: Mapping[str, Any], model_config: ModelConfig, stores: Mapping[str, Path], statistics: Mapping[str, Path],
-                 parent: Path | None, here: Ranks) -> None:
+    def __init__(
+        self,
+        section: Mapping[str, Any],
+        model_config: ModelConfig,
+        stores: Mapping[str, Path],
+        statistics: Mapping[str, Path],
+        parent: Path | None,
+        here: Ranks,
+    ) -> None:
         self.section, self.config, self.here = section, model_config.train, here
         missing = [name for name in model_config.datasets if name not in stores or name not in statistics]
         if missing:
-            raise OrbitError("no pair store or statistics given for a dataset", got=missing[0], hint="pass --store NAME=PATH and --statistics NAME=PATH")
+            raise OrbitError(
+                "no pair store or statistics given for a dataset", got=missing[0], hint="pass --store NAME=PATH and --statistics NAME=PATH"
+            )
         opened = {name: PairStore(stores[name]) for name in model_config.datasets}
         facts = {name: read_json(statistics[name]) for name in model_config.datasets}
         inputs = _union(opened[n].variables("coarse") for n in opened)
@@ -91,8 +108,17 @@ class Setup:
         splits = {name: section["datasets"][name]["split"] for name in opened}
 
         def pairs(block: str) -> list[Pairs]:
-            return [Pairs(store, (splits[name][block]["start"], splits[name][block]["end"]), self.normaliser, self.outputs, model_config.region, name)
-                    for name, store in opened.items()]
+            return [
+                Pairs(
+                    store,
+                    (splits[name][block]["start"], splits[name][block]["end"]),
+                    self.normaliser,
+                    self.outputs,
+                    model_config.region,
+                    name,
+                )
+                for name, store in opened.items()
+            ]
 
         self.training, self.validation = pairs("train"), pairs("validation")
         self.model.output_scale.copy_(residual_scale(self.model, self.training))
@@ -109,9 +135,23 @@ class Setup:
         self.channel_weights = torch.tensor(weights, device=here.device)
         self.steps = Steps(self.training, self.config.batch_size, self.config.seed, self.config.augment, here.rank, here.world)
 
+    @property
+    def averaged(self) -> Reslim:
+        """The model with averaged weights: what is validated and kept."""
+        module = self.average.module
+        assert isinstance(module, Reslim)
+        return module
+
     def state(self, step: int, best: float, seconds: float, stale: int) -> dict[str, Any]:
-        return {"step": step, "best": best, "seconds": seconds, "stale": stale, "model": self.model.state_dict(),
-                "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {
+            "step": step,
+            "best": best,
+            "seconds": seconds,
+            "stale": stale,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> tuple[int, float, float, int]:
         self.model.load_state_dict(state["model"])
@@ -129,10 +169,13 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints) -> None:
         step, best, seconds, stale = setup.restore(found)
     progress = Progress(checkpoints.folder, config.steps, step, here.first)
     parameters = sum(p.numel() for p in setup.model.parameters())
-    progress.say(f"{setup.section['name']}: {parameters / 1e6:.2f} M parameters, {sum(len(d.indices) for d in setup.training)} training samples, "
-                 f"{here.world} rank(s), {setup.dtype or torch.float32}, from step {step} of {config.steps}; weights from {setup.origin}")
-    loader = torch.utils.data.DataLoader(setup.steps, batch_size=None, sampler=range(step, config.steps), num_workers=config.workers,
-                                         pin_memory=here.device.type == "cuda")
+    progress.say(
+        f"{setup.section['name']}: {parameters / 1e6:.2f} M parameters, {sum(len(d.indices) for d in setup.training)} training samples, "
+        f"{here.world} rank(s), {setup.dtype or torch.float32}, from step {step} of {config.steps}; weights from {setup.origin}"
+    )
+    loader = torch.utils.data.DataLoader(
+        setup.steps, batch_size=None, sampler=range(step, config.steps), num_workers=config.workers, pin_memory=here.device.type == "cuda"
+    )
     began, saved = time.monotonic(), time.monotonic()
     waiting = time.monotonic()
     with StopRequest(config.wall_minutes) as stop:
@@ -145,19 +188,23 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints) -> None:
             record.update(step=step, samples_per_second=rate, data_seconds=ready - waiting, step_seconds=done - ready)
             if step % LOG_EVERY == 0 or step == config.steps:
                 progress.log(record)
-            progress.advance(step, f"loss {record['loss']:.4f}  {rate:.2f} samples/s" + (f"  best {best:.4f}" if math.isfinite(best) else ""))
+            progress.advance(
+                step, f"loss {record['loss']:.4f}  {rate:.2f} samples/s" + (f"  best {best:.4f}" if math.isfinite(best) else "")
+            )
             if step % config.validate_every == 0 or step == config.steps:
-                found_score = validate_model(setup.average.module, setup.validation, setup.dtype, here)
+                found_score = validate_model(setup.averaged, setup.validation, setup.dtype, here)
                 progress.log({"step": step, **found_score})
                 score = float(found_score["validation_loss"])
                 stale = 0 if score < best else stale + 1
                 if score < best and here.first:
-                    checkpoints.save_best({"step": step, "model": setup.average.module.state_dict()}, step)
+                    checkpoints.save_best({"step": step, "model": setup.averaged.state_dict()}, step)
                 best = min(best, score)
             elapsed = seconds + time.monotonic() - began
             enough = bool(config.patience) and stale >= config.patience
             stopping = any_rank(bool(stop), here.device)
-            due = time.monotonic() - saved > 60 * config.checkpoint_minutes or (config.checkpoint_every and step % config.checkpoint_every == 0)
+            due = time.monotonic() - saved > 60 * config.checkpoint_minutes or (
+                config.checkpoint_every and step % config.checkpoint_every == 0
+            )
             if any_rank(bool(due), here.device) or stopping or enough or step == config.steps:
                 if here.first:
                     checkpoints.save(setup.state(step, best, elapsed, stale), step)
@@ -167,8 +214,9 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints) -> None:
                 break
             if stopping and step < config.steps:
                 progress.close()
-                write_json(checkpoints.folder / "status.json", {"state": "resumable", "step": step, "of": config.steps, "reason": stop.reason or "another rank"})
-                raise Interrupted(f"stopped at step {step} of {config.steps} ({stop.reason or 'another rank'}); run the same command to resume")
+                reason = stop.reason or "another rank"
+                write_json(checkpoints.folder / "status.json", {"state": "resumable", "step": step, "of": config.steps, "reason": reason})
+                raise Interrupted(f"stopped at step {step} of {config.steps} ({reason}); run the same command to resume")
             waiting = time.monotonic()
     progress.close()
     barrier()
@@ -193,7 +241,12 @@ def optimise(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
     shown = total(torch.stack([loss, data, prior]).detach()).tolist()
     if not math.isfinite(shown[0]):
-        raise OrbitError("the loss is not finite", where=f"step {step + 1}", got=str(shown[0]), hint=f"samples: {', '.join(batch.samples)}; check them, or lower train.learning_rate")
+        raise OrbitError(
+            "the loss is not finite",
+            where=f"step {step + 1}",
+            got=str(shown[0]),
+            hint=f"check {', '.join(batch.samples)}, or lower train.learning_rate",
+        )
     setup.optimizer.step()
     setup.average.update_parameters(model)
     return {"loss": shown[0], "data_term": shown[1], "prior": shown[2], "gradient_norm": float(norm), "learning_rate": rate}
@@ -204,16 +257,25 @@ def finish(setup: Setup, out: Path, checkpoints: Checkpoints, step: int, seconds
     from orbit2.provenance import record
 
     best = checkpoints.best()
-    model = copy.deepcopy(setup.average.module)
+    model = copy.deepcopy(setup.averaged)
     if best is not None:
         model.load_state_dict(best["model"])
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(checkpoints.folder / "metrics.jsonl", out / "metrics.jsonl")
     about = {
-        "name": setup.section["name"], "hash": setup.section["hash"], "steps": step, "best_step": best["step"] if best else step,
-        "training_seconds": round(seconds, 2), "region": setup.section["model"]["region"], "origin": setup.origin,
-        "datasets": setup.section["datasets"], "coarse_km": setup.training[0].store.grid("coarse").km, "batch_size": setup.config.batch_size,
-        "seed": setup.config.seed, "ranks": setup.here.world, "precision": str(setup.dtype or torch.float32),
+        "name": setup.section["name"],
+        "hash": setup.section["hash"],
+        "steps": step,
+        "best_step": best["step"] if best else step,
+        "training_seconds": round(seconds, 2),
+        "region": setup.section["model"]["region"],
+        "origin": setup.origin,
+        "datasets": setup.section["datasets"],
+        "coarse_km": setup.training[0].store.grid("coarse").km,
+        "batch_size": setup.config.batch_size,
+        "seed": setup.config.seed,
+        "ranks": setup.here.world,
+        "precision": str(setup.dtype or torch.float32),
     }
     write_json(out / "provenance.json", record("train", config=dict(setup.section), config_hash=setup.section["hash"]))
     write_card(out / "card.md", model, about, out / "metrics.jsonl")

@@ -29,7 +29,7 @@ def validate_model(model: Reslim, datasets: Sequence[Pairs], dtype: torch.dtype 
             batch = pairs.batch([int(index)]).to(here.device)
             with torch.autocast(here.device.type, dtype, enabled=dtype is not None):
                 prediction = model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock)
-            base = model.residual._interpolation(batch.coarse, list(batch.variables), batch.geometry.periodic)
+            base = model.residual.interpolation_of(batch.coarse, list(batch.variables), batch.geometry.periodic)
             dry = _dry(model.outputs, pairs)
             for row, fields in enumerate((prediction.float(), base)):
                 sums[row] += _squares(torch.maximum(fields, dry.to(fields.device)), batch)
@@ -57,7 +57,7 @@ def residual_scale(model: Reslim, datasets: Sequence[Pairs]) -> Tensor:
     for pairs in datasets:
         for index in pairs.indices[:: max(1, len(pairs.indices) // SCALE_SAMPLES)][:SCALE_SAMPLES]:
             batch = pairs.batch([int(index)])
-            base = model.residual._interpolation(batch.coarse, list(batch.variables), batch.geometry.periodic)
+            base = model.residual.interpolation_of(batch.coarse, list(batch.variables), batch.geometry.periodic)
             sums[0] += _squares(base, batch)
             sums[1] += (torch.isfinite(batch.fine) * batch.weights).double().sum((0, 2, 3))
     scale = (sums[0] / sums[1].clamp_min(1e-12)).sqrt().float()
