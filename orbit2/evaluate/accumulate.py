@@ -15,6 +15,7 @@ from orbit2.errors import OrbitError
 from orbit2.grid import Grid
 from orbit2.metrics import spatial, spectra
 from orbit2.metrics.binning import Bins, band_bins, band_name, domain_bins
+from orbit2.metrics.fields import Field, fields_of
 from orbit2.metrics.matched import Matched, Scored
 from orbit2.metrics.statistics import HistogramStatistic, MapStatistic, PairStatistic, QuantileStatistic, SeriesStatistic
 from orbit2.metrics.weighting import area_weights, weighted_mean
@@ -23,27 +24,6 @@ from orbit2.variables import is_precipitation, variable
 Array = npt.NDArray[np.float64]
 TRUTH = "truth"
 DENSITY_BINS = 128
-
-
-@dataclass(frozen=True)
-class Field:
-    """A variable in the space it is scored in."""
-
-    variable: str
-    space: str
-
-    @property
-    def label(self) -> str:
-        return self.variable if self.space == "physical" else f"{self.variable}_{self.space}"
-
-    @property
-    def units(self) -> str:
-        return variable(self.variable).units if self.space == "physical" else "1"
-
-    def of(self, values: Array) -> Array:
-        """`values` in this space; negative precipitation counts as none in ln(1 + x)."""
-        result: Array = values if self.space == "physical" else np.log1p(np.maximum(values, 0.0))
-        return result
 
 
 @dataclass
@@ -63,8 +43,7 @@ class Accumulator:
 
     def __init__(self, matched: Matched, settings: EvaluateConfig) -> None:
         self.matched, self.settings = matched, settings
-        self.fields = [Field(name, space) for name in matched.variables
-                       for space in (("physical", "log1p") if is_precipitation(name) else ("physical",))]
+        self.fields = fields_of(matched.variables)
         self.weights = area_weights(matched.grid)
         self.bands = [band for band in settings.spectra_bands if spectra.zonal_axis(matched.grid, *band) is not None]
         bins = (domain_bins(matched.grid, matched.region), band_bins(matched.grid, self.bands if matched.whole else []))

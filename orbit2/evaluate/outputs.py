@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
 from orbit2.evaluate.accumulate import TRUTH, Accumulator
-from orbit2.files import atomic
-from orbit2.grid import Grid
 from orbit2.metrics import spectra
 from orbit2.metrics.binning import band_name
-from orbit2.provenance import code_version
+from orbit2.metrics.netcdf import coordinates
 from orbit2.variables import variable
 
 Array = npt.NDArray[np.float64]
-
-
-def coordinates(grid: Grid) -> dict[str, xr.DataArray]:
-    """CF latitude and longitude of cell centres."""
-    return {
-        "lat": xr.DataArray(grid.lat, dims="lat", attrs={"units": "degrees_north", "standard_name": "latitude"}),
-        "lon": xr.DataArray(grid.lon, dims="lon", attrs={"units": "degrees_east", "standard_name": "longitude"}),
-    }
-
-
-def write_netcdf(dataset: xr.Dataset, path: Path, title: str) -> None:
-    """Write compressed NetCDF 4, whole or not at all."""
-    dataset.attrs.update({"Conventions": "CF-1.11", "title": title, "code_version": code_version()})
-    numeric = [str(name) for name, array in dataset.data_vars.items() if array.dtype.kind in "fi" and array.ndim]
-    encoding = {name: {"zlib": True, "complevel": 1} for name in numeric}
-    with atomic(path) as temporary:
-        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
 
 
 def maps(accumulator: Accumulator) -> xr.Dataset:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from orbit2.evaluate.accumulate import TRUTH, Accumulator, Field, ModelScores
+from orbit2.evaluate.accumulate import TRUTH, Accumulator, ModelScores
 from orbit2.metrics import deterministic, spatial, spectra
 from orbit2.metrics.binning import band_name
+from orbit2.metrics.fields import Field
 from orbit2.metrics.statistics import PairStatistic
 from orbit2.metrics.table import Table
 from orbit2.variables import is_precipitation

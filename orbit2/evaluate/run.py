@@ -15,6 +15,7 @@ from orbit2.evaluate.rows import rows
 from orbit2.files import read_json
 from orbit2.metrics import table
 from orbit2.metrics.matched import Matched
+from orbit2.metrics.netcdf import write_netcdf
 
 
 def run(*, config: Path, prediction: Path, store: Path, out: Path) -> None:
@@ -32,9 +33,9 @@ def run(*, config: Path, prediction: Path, store: Path, out: Path) -> None:
     frames = [rows(accumulator, protocol) for protocol in settings.protocols]
     out = Path(out)
     about = f"{matched.model} and baselines, task {matched.task}"
-    outputs.write_netcdf(outputs.maps(accumulator), out / "maps.nc", f"Error maps of {about}")
-    outputs.write_netcdf(outputs.spectra_dataset(accumulator), out / "spectra.nc", f"Power spectra of {about}")
-    outputs.write_netcdf(outputs.density(accumulator), out / "density.nc", f"Joint density of {about}")
+    write_netcdf(outputs.maps(accumulator), out / "maps.nc", f"Error maps of {about}")
+    write_netcdf(outputs.spectra_dataset(accumulator), out / "spectra.nc", f"Power spectra of {about}")
+    write_netcdf(outputs.density(accumulator), out / "density.nc", f"Joint density of {about}")
     table.write(table.concatenate(frames), out / "metrics.parquet")
 
 

@@ -93,13 +93,19 @@ class Matched:
         first, last = (np.datetime_as_string(t, unit="m") for t in (self.times[0], self.times[-1]))
         return Table(self.task, self.dataset, protocol, self.reference, f"{first}/{last}", code_version())
 
+    @property
+    def fine_window(self) -> tuple[slice, slice]:
+        """Rows and columns of the scored cells in the store's fine grid."""
+        if self.has_truth:
+            return self._rows, self._columns
+        rows, columns = (slice(s.start // self.refinement, s.stop // self.refinement) for s in (self._rows, self._columns))
+        return rows, columns
+
     def truth(self, index: int, name: str) -> Array:
         """The truth (or, without one, the input) of sample `index` on the scored grid."""
         side: Side = "fine"
         field = self._read(side, index)[self.store.variable_index(side, name)].astype(np.float64)
-        rows, columns = self._rows, self._columns
-        if not self.has_truth:
-            rows, columns = (slice(s.start // self.refinement, s.stop // self.refinement) for s in (rows, columns))
+        rows, columns = self.fine_window
         cropped: Array = field[rows, columns]
         return cropped
 

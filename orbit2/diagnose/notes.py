@@ -1,0 +1,49 @@
+"""What this run's record is too short for: each diagnostic with what it needs and what is there. Never a number in its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from orbit2.metrics.matched import Matched
+from orbit2.variables import is_precipitation
+
+NEEDS = (  # diagnostic, least record in days, needs daily values, needs precipitation, why
+    ("monsoon onset and withdrawal (cumulative anomaly, fractional accumulation)", 2 * 365, True, True,
+     "at least 2 complete years of daily precipitation, better 10: the season is found from the climatology and then year by year"),
+    ("precipitation seasonality and relative entropy (Feng et al. 2013, Walsh and Lawler 1981)", 365, True, True,
+     "at least 1 complete year of precipitation, better 20: twelve monthly totals"),
+    ("Hovmöller diagram of the climatological annual cycle (73 pentads)", 365, True, False,
+     "at least 1 complete year of daily values; the diagrams here show the samples themselves"),
+    ("ETCCDI extremes (Rx1day, CDD, CWD, R95pTOT, TXx, TNn)", 365, True, False,
+     "at least 1 complete year of daily values, and a base period for the percentiles"),
+    ("return levels (GEV of annual maxima)", 20 * 365, True, False, "at least 20 complete years of daily values"),
+    ("confidence intervals (block bootstrap, blocks of 30 days)", 60, True, False, "at least two blocks of 30 days"),
+    ("skill by season", 365, True, False, "samples in every season, at least 1 complete year"),
+)
+
+
+def notes(matched: Matched, band_missing: str | None) -> dict[str, Any]:
+    """`record` (samples, first, last, days, daily) and `notes`: diagnostics that this record or this version cannot give."""
+    times = matched.times.astype("datetime64[s]")
+    days = float((times[-1] - times[0]) / np.timedelta64(1, "D"))
+    steps = np.diff(times) / np.timedelta64(1, "D")
+    daily = bool(len(steps)) and bool(np.all(steps <= 1.0 + 1e-6))
+    record = {"samples": len(times), "first": str(times[0]), "last": str(times[-1]), "days": round(days, 3), "gaps_over_a_day": not daily}
+    has = f"{len(times)} samples over {days:.1f} days, {times[0]} to {times[-1]}"
+    rain = any(is_precipitation(name) for name in matched.variables)
+    entries = []
+    for diagnostic, least, needs_daily, needs_rain, text in NEEDS:
+        short = days < least - 1 or (needs_daily and not daily) or (needs_rain and not rain)
+        missing = has if rain or not needs_rain else f"{has}; no precipitation in this task"
+        status = "not computed: the record is too short" if short else "not computed: not yet part of this stage"
+        entries.append({"diagnostic": diagnostic, "needs": text, "has": missing, "status": status})
+    if band_missing:
+        entries.append({"diagnostic": "time-longitude diagram in the configured band", "needs": f"rows in {band_missing}",
+                        "has": f"latitudes {matched.grid.lat_edges[0]:g} to {matched.grid.lat_edges[-1]:g}",
+                        "status": "drawn for the whole domain instead"})
+    if not matched.has_truth:
+        entries.append({"diagnostic": "scores against a truth", "needs": "observations or a reanalysis on the finer grid",
+                        "has": matched.reference, "status": "not computed: only the consistency with the input is given"})
+    return {"record": record, "notes": entries}

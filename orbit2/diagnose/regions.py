@@ -1,0 +1,75 @@
+"""The 58 IPCC AR6 reference regions, from polygons that ship with orbit2. Never uses the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import numpy.typing as npt
+import regionmask
+import shapely
+
+from orbit2.data.pairs import PairStore
+from orbit2.errors import OrbitError
+from orbit2.grid import EARTH_RADIUS_KM, Grid
+from orbit2.metrics.binning import Bins
+
+POLYGONS = Path(__file__).parent / "data" / "IPCC-WGI-reference-regions-v4.zip"
+ATTRIBUTION = "IPCC WGI reference regions v4, Iturbide et al. (2020), CC BY 4.0"
+LAND, OCEAN, BOTH = "Land", "Ocean", "Land-Ocean"
+LAND_FRACTION = 0.5
+Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """Names, kinds (Land, Ocean, Land-Ocean), exact polygon areas (km2 on the 6371 km sphere) and the polygons."""
+
+    abbreviations: tuple[str, ...]
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    area_km2: Array
+    polygons: regionmask.Regions
+
+    def on(self, grid: Grid) -> IntArray:
+        """Region of each cell centre, [H, W]: a position in `abbreviations`, -1 for none."""
+        ids = np.asarray(self.polygons.mask(grid.lon, grid.lat).values, dtype=np.float64)
+        return np.where(np.isfinite(ids), ids, -1).astype(np.int64)
+
+
+@cache
+def ar6() -> Regions:
+    """The vendored AR6 regions (Iturbide et al. 2020, ESSD 12:2959, version 4): 43 land, 3 land-ocean, 12 ocean."""
+    frame = geopandas.read_file(f"zip://{POLYGONS}")
+    polygons = regionmask.from_geopandas(frame, names="Name", abbrevs="Acronym", name="AR6", source=ATTRIBUTION, overlap=False)
+    return Regions(
+        tuple(frame["Acronym"]), tuple(str(name).replace(".", ". ").replace("-", " ") for name in frame["Name"]), tuple(frame["Type"]),
+        np.array([_area_km2(polygon) for polygon in frame.geometry]), polygons,
+    )
+
+
+def _area_km2(polygon: shapely.Geometry) -> float:
+    """Area on the sphere: the polygon in (longitude, sin latitude) is an equal-area map."""
+    equal = shapely.transform(polygon, lambda c: EARTH_RADIUS_KM * np.stack([np.radians(c[:, 0]), np.sin(np.radians(c[:, 1]))], axis=1))
+    return float(equal.area)
+
+
+def land_mask(store: PairStore, rows: slice, columns: slice) -> npt.NDArray[np.bool_]:
+    """Cells of the fine grid's window with a land fraction of at least one half. Raises OrbitError when the store has no such field."""
+    if "land_sea_mask" not in store.statics("fine"):
+        raise OrbitError("regions need a land mask", where=store.path, got=f"statics {', '.join(store.statics('fine')) or 'none'}",
+                         hint="add land_sea_mask to the dataset's `statics`")
+    land = store.static_values("fine")[store.statics("fine").index("land_sea_mask")]
+    mask: npt.NDArray[np.bool_] = land[rows, columns] >= LAND_FRACTION
+    return mask
+
+
+def scored_bins(regions: Regions, ids: IntArray, land: npt.NDArray[np.bool_]) -> Bins:
+    """The cells that count for each region: land of land regions, sea of ocean regions, all of the three land-ocean ones."""
+    kinds = np.array([*regions.kinds, ""])[ids]  # position -1 picks the empty kind
+    keep = (kinds == BOTH) | ((kinds == LAND) & land) | ((kinds == OCEAN) & ~land)
+    return Bins(regions.abbreviations, np.where(keep, ids, -1))

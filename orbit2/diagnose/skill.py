@@ -1,0 +1,138 @@
+"""Scores by region, for the model and every baseline. Never scores a region that has no cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from orbit2.diagnose.regions import ATTRIBUTION, Regions, scored_bins
+from orbit2.metrics import deterministic
+from orbit2.metrics.binning import Bins
+from orbit2.metrics.fields import Field, fields_of
+from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.netcdf import coordinates
+from orbit2.metrics.statistics import Moments, PairStatistic
+from orbit2.metrics.table import ANY, Table
+from orbit2.metrics.weighting import area_weights
+from orbit2.variables import variable
+
+Array = npt.NDArray[np.float64]
+METRICS = ("rmse", "mae", "bias", "pearson_r")
+SKILL = "rmse_skill_vs_best_baseline"
+
+
+@dataclass(frozen=True)
+class Best:
+    """Per region: RMSE skill of the model against the baseline with the lowest RMSE there, and which one that is."""
+
+    skill: Array
+    name: list[str]
+
+
+class RegionSkill:
+    """Gathers Moments per region, field and model."""
+
+    def __init__(self, matched: Matched, regions: Regions, ids: npt.NDArray[np.int64], land: npt.NDArray[np.bool_]) -> None:
+        self.matched, self.regions, self.ids = matched, regions, ids
+        self.bins: Bins = scored_bins(regions, ids, land)
+        self.weights = area_weights(matched.grid)
+        self.fields = fields_of(matched.variables)
+        self.statistics = {(f.label, model): PairStatistic(self.bins) for f in self.fields for model in matched.models(f.variable)}
+        positions = np.arange(len(regions.names))
+        self.cells = np.array([(self.bins.index == r).sum() for r in positions])
+        self.present = [int(r) for r in positions if self.cells[r]]
+
+    def update(self, scored: Scored) -> None:
+        for f in self.fields:
+            if f.variable == scored.variable:
+                truth = f.of(scored.truth)
+                for model, values in scored.models.items():
+                    self.statistics[f.label, model].update(str(scored.time), f.of(values), truth, self.weights)
+
+    def moments(self, f: Field, model: str) -> Moments:
+        return self.statistics[f.label, model].finalise()
+
+    def best(self, f: Field) -> Best | None:
+        """Skill 1 - RMSE/RMSE_best per region; None without baselines or without a truth."""
+        model, *baselines = self.matched.models(f.variable)
+        if not baselines or not self.matched.has_truth:
+            return None
+        table = np.stack([deterministic.rmse(self.moments(f, name)) for name in baselines])
+        filled = np.where(np.isfinite(table), table, np.inf)
+        lowest = filled.min(axis=0)
+        usable = np.isfinite(lowest) & (lowest > 0)
+        skill = np.where(usable, 1 - deterministic.rmse(self.moments(f, model)) / np.where(usable, lowest, 1.0), np.nan)
+        return Best(skill, [baselines[i] for i in filled.argmin(axis=0)])
+
+    def rows(self, table: Table) -> None:
+        """Scores, then cells and areas, of every region with a scored cell."""
+        for f in self.fields:
+            self._score_rows(table, f)
+        area = self.matched.grid.area_km2
+        for r in self.present:
+            region, inside = self.regions.abbreviations[r], self.ids == r
+            kind = {"Land": "land cells", "Ocean": "sea cells"}.get(self.regions.kinds[r], "all cells")
+            for metric, method, value in (
+                ("n_cells", f"{kind} of the region that are scored", float(self.cells[r])),
+                ("scored_area_km2", f"area of the {kind} that are scored", float(area[self.bins.index == r].sum())),
+                ("covered_area_fraction", "area of the task's cells in the polygon over the polygon's area, land and sea",
+                 float(area[inside].sum() / self.regions.area_km2[r])),
+            ):
+                table.add(ANY, ANY, "physical", region, metric, method, value, n=int(self.cells[r]))
+
+    def _score_rows(self, table: Table, f: Field) -> None:
+        best = self.best(f)
+        for model in self.matched.models(f.variable):
+            pooled = self.moments(f, model)
+            for metric in deterministic.METRICS:
+                if metric.name not in METRICS or (not self.matched.has_truth and metric.name == "pearson_r"):
+                    continue
+                values = metric.of(pooled)
+                name = metric.name if self.matched.has_truth else f"conservation_{metric.name}"
+                for r in self.present:
+                    table.add(model, f.variable, f.space, self.bins.names[r], name, metric.method, values[r], n=int(pooled.n[r]))
+            if best is not None and model == self.matched.model:
+                for r in self.present:
+                    method = f"1 - rmse/rmse of the region's best baseline ({best.name[r]})"
+                    table.add(model, f.variable, f.space, self.bins.names[r], SKILL, method, best.skill[r], n=int(pooled.n[r]))
+
+    def dataset(self) -> xr.Dataset:
+        """`region_id`, `scored_region_id` (lat, lon), `<field>_rmse`, `<field>_bias` (model, region), `<field>_skill` (lat, lon),
+        `<field>_region_skill`, `<field>_best_baseline`, `n_cells`, `covered_area_fraction` (region)."""
+        matched, area = self.matched, self.matched.grid.area_km2
+        covered = np.array([area[self.ids == r].sum() for r in range(len(self.regions.names))]) / self.regions.area_km2
+        flags = {"_FillValue": -1}
+        data: dict[str, xr.DataArray] = {
+            "region_id": xr.DataArray(self.ids.astype(np.int16), dims=("lat", "lon"), attrs={
+                "long_name": "AR6 region of the cell centre, position along `region` (-1: none)", "attribution": ATTRIBUTION, **flags}),
+            "scored_region_id": xr.DataArray(self.bins.index.astype(np.int16), dims=("lat", "lon"), attrs={
+                "long_name": "The same, only where the region's land or sea cells are scored", **flags}),
+            "region_name": xr.DataArray(list(self.regions.names), dims="region"),
+            "region_kind": xr.DataArray(list(self.regions.kinds), dims="region"),
+            "n_cells": xr.DataArray(self.cells, dims="region", attrs={"long_name": "Cells scored"}),
+            "covered_area_fraction": xr.DataArray(covered, dims="region", attrs={"long_name": "Share of the polygon in the task's grid"}),
+        }
+        for name in ("region_id", "scored_region_id"):
+            data[name].encoding["_FillValue"] = data[name].attrs.pop("_FillValue")
+        for f in self.fields:
+            for metric, function in (("rmse", deterministic.rmse), ("bias", deterministic.bias)):
+                stack = np.full((len(matched.all_models), len(self.regions.names)), np.nan)
+                for m, model in enumerate(matched.all_models):
+                    if (f.label, model) in self.statistics:
+                        stack[m] = function(self.moments(f, model))
+                data[f"{f.label}_{metric}"] = xr.DataArray(stack, dims=("model", "region"), attrs={
+                    "units": f.units, "long_name": f"{metric} of {variable(f.variable).long_name}", "space": f.space,
+                    "reference": matched.reference})
+            best = self.best(f)
+            if best is not None:
+                attrs = {"long_name": "1 - RMSE/RMSE of the region's best baseline", "units": "1"}
+                on_map = np.where(self.bins.index >= 0, best.skill[np.maximum(self.bins.index, 0)], np.nan).astype(np.float32)
+                data[f"{f.label}_skill"] = xr.DataArray(on_map, dims=("lat", "lon"), attrs=attrs)
+                data[f"{f.label}_region_skill"] = xr.DataArray(best.skill, dims="region", attrs=attrs)
+                names = [name if self.cells[r] else "" for r, name in enumerate(best.name)]
+                data[f"{f.label}_best_baseline"] = xr.DataArray(names, dims="region")
+        return xr.Dataset(data, coords={"model": list(matched.all_models), "region": list(self.regions.abbreviations),
+                                        **coordinates(matched.grid)})

@@ -1,0 +1,39 @@
+"""What is scored: a variable in a space (physical, or ln(1 + x) for precipitation). Never touches missing data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from orbit2.variables import is_precipitation, variable
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Field:
+    """A variable in the space it is scored in."""
+
+    variable: str
+    space: str
+
+    @property
+    def label(self) -> str:
+        return self.variable if self.space == "physical" else f"{self.variable}_{self.space}"
+
+    @property
+    def units(self) -> str:
+        return variable(self.variable).units if self.space == "physical" else "1"
+
+    def of(self, values: Array) -> Array:
+        """`values` in this space; negative precipitation counts as none in ln(1 + x)."""
+        result: Array = values if self.space == "physical" else np.log1p(np.maximum(values, 0.0))
+        return result
+
+
+def fields_of(variables: Sequence[str]) -> list[Field]:
+    """Every variable in physical space, precipitation also in ln(1 + x)."""
+    return [Field(name, space) for name in variables for space in (("physical", "log1p") if is_precipitation(name) else ("physical",))]
