@@ -40,7 +40,7 @@ def test_region_scores_equal_numpy(done, store):
     o = np.stack([store.read("fine", i)[0] for i in range(3)]).astype(np.float64)
     grid = store.grid("fine")
     ids, land = ar6().on(grid), np.broadcast_to((grid.lon < 140)[None], grid.shape)
-    for region, cells in (("WSB", land), ("SIO", ~land), ("SEA", np.ones_like(land))):
+    for region, cells in (("WSB", land), ("EPO", ~land), ("SEA", np.ones_like(land))):
         use = (ids == ar6().abbreviations.index(region)) & cells
         w = np.broadcast_to(np.cos(np.radians(grid.lat))[:, None], grid.shape)[use]
         error = (p - o)[:, use]
