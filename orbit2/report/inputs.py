@@ -1,0 +1,227 @@
+"""Opens what the stages left on disk for one run and checks that it is there. Never computes a score."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from orbit2.baselines import interpolate
+from orbit2.config.load import model_hash, validate
+from orbit2.config.schema import DatasetConfig, DownscaleConfig, ModelConfig, RunConfig
+from orbit2.data.pairs import PairStore, Side
+from orbit2.errors import OrbitError
+from orbit2.files import read_json
+from orbit2.grid import Grid, from_centres
+from orbit2.metrics import table
+from orbit2.variables import is_precipitation
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass
+class Task:
+    """One downscaling task: its prediction, its pair store and what evaluate and diagnose wrote about it."""
+
+    name: str
+    config: DownscaleConfig
+    dataset: DatasetConfig
+    prediction_path: Path
+    store: PairStore
+    evaluate: Path
+    diagnose: Path
+
+    @cached_property
+    def prediction(self) -> xr.Dataset:
+        """The opened prediction. Raises OrbitError when it is missing, unreadable or unfinished."""
+        path = self.prediction_path
+        if not path.exists():
+            raise OrbitError("prediction not found", where=path, hint="run the downscale stage first")
+        try:
+            opened = xr.open_zarr(str(path), consolidated=False, chunks=None)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:120]
+            raise OrbitError(f"prediction cannot be read ({reason})", where=path, hint="delete it and re-run the downscale stage") from None
+        if not opened.attrs.get("finalised"):
+            raise OrbitError("prediction is not finalised", where=path, hint="its writing was interrupted: re-run the downscale stage")
+        return opened
+
+    @property
+    def has_truth(self) -> bool:
+        return self.config.input == "coarse"
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The prediction's own grid."""
+        return from_centres(self.prediction["lat"].to_numpy(), self.prediction["lon"].to_numpy())
+
+    @property
+    def variables(self) -> list[str]:
+        """Predicted variables in the dataset's order."""
+        return [name for name in self.dataset.outputs if name in self.prediction.data_vars]
+
+    @cached_property
+    def times(self) -> npt.NDArray[np.datetime64]:
+        times: npt.NDArray[np.datetime64] = self.prediction["time"].to_numpy().astype("datetime64[s]")
+        return times
+
+    @property
+    def input_side(self) -> Side:
+        return "coarse" if self.has_truth else "fine"
+
+    @property
+    def input_grid(self) -> Grid:
+        return self.store.grid(self.input_side)
+
+    @cached_property
+    def _window(self) -> tuple[slice, slice]:
+        """Where the prediction lies in the grid of all fine cells."""
+        whole = self.input_grid.refine(self.store.refinement)
+        row = int(np.argmin(np.abs(whole.lat - self.grid.lat[0])))
+        column = int(np.argmin(np.abs(whole.lon - self.grid.lon[0])))
+        return slice(row, row + self.grid.shape[0]), slice(column, column + self.grid.shape[1])
+
+    def frame(self, wanted: int) -> int:
+        """The frame to show: `wanted`, or the last one when there are fewer."""
+        return min(wanted, len(self.times) - 1)
+
+    def _stored(self, side: Side, name: str, frame: int) -> Array:
+        found = np.flatnonzero(self.store.times == self.times[frame])
+        if not len(found):
+            raise OrbitError("prediction has a time that the pair store has not", where=self.prediction_path, got=str(self.times[frame]),
+                             hint="re-run the downscale stage")
+        return self.store.read(side, int(found[0]))[self.store.variable_index(side, name)].astype(np.float64)
+
+    def predicted(self, name: str, frame: int) -> Array:
+        """The model's field [H, W] on `grid`."""
+        values: Array = self.prediction[name].isel(time=frame).to_numpy().astype(np.float64)
+        return values
+
+    def input(self, name: str, frame: int) -> Array:
+        """The input's whole field on `input_grid`. Raises OrbitError where the variable is no input."""
+        return self._stored(self.input_side, name, frame)
+
+    def truth(self, name: str, frame: int) -> Array:
+        """The truth [H, W] on `grid`; only for tasks that have one."""
+        return self._stored("fine", name, frame)[self._window]
+
+    def interpolated(self, name: str, frame: int, method: str = "bicubic") -> Array:
+        """A baseline [H, W] on `grid`, from the input's whole field."""
+        lower = 0.0 if is_precipitation(name) else None
+        fine = interpolate(self.input(name, frame), self.input_grid, self.store.refinement, method, lower=lower)
+        return np.asarray(fine[self._window], dtype=np.float64)
+
+    def is_input(self, name: str) -> bool:
+        return name in self.store.variables(self.input_side)
+
+
+@dataclass
+class Model:
+    """One trained model's folder: config.json, provenance.json and the training curve."""
+
+    name: str
+    config: ModelConfig
+    folder: Path
+    hash: str
+    about: dict[str, Any]
+    provenance: dict[str, Any]
+    curve: list[dict[str, Any]] = field(repr=False)
+
+    @property
+    def parameters(self) -> int | None:
+        value = self.about.get("parameters")
+        return value if isinstance(value, int) else None
+
+
+@dataclass
+class Inputs:
+    """Everything the report is made from."""
+
+    config: RunConfig
+    label: str
+    root: Path
+    folder: Path
+    tasks: dict[str, Task]
+    models: dict[str, Model]
+    statistics: dict[str, dict[str, Any]]
+    scores: pd.DataFrame  # evaluate/metrics.parquet
+    regions: pd.DataFrame | None  # diagnose/metrics.parquet
+    notes: dict[str, Any]  # task -> diagnose/<task>/notes.json
+
+    def main_task(self) -> Task:
+        """The task of the headline and maps: `report.map_task`, else the first with a truth. Raises OrbitError when there is none."""
+        chosen = self.config.report.map_task
+        if chosen is not None:
+            if not self.tasks[chosen].has_truth:
+                raise OrbitError("the mapped task has no truth", where="report.map_task", got=chosen,
+                                 allowed=", ".join(n for n, t in self.tasks.items() if t.has_truth))
+            return self.tasks[chosen]
+        for task in self.tasks.values():
+            if task.has_truth and self.config.models[task.config.model].region is None:
+                return task
+        for task in self.tasks.values():
+            if task.has_truth:
+                return task
+        raise OrbitError("no downscaling task has a truth to compare with", where="downscale", hint="add a task with `input: coarse`")
+
+
+def read(config: Path, root: Path) -> Inputs:
+    """Open a run from its report slice. Raises OrbitError naming the missing file and the stage that writes it."""
+    raw = read_json(config)
+    if not isinstance(raw, Mapping) or not {"label", "run", "datasets", "models", "folder"} <= set(raw):
+        raise OrbitError("not the report's slice of a run", where=config, hint="it is written by the workflow from the run's configuration")
+    run = validate(RunConfig, raw["run"], config)
+    folder = root / str(raw["folder"])
+    stores = {name: PairStore(root / str(path) / "pairs.zarr") for name, path in raw["datasets"].items()}
+    tasks = {
+        name: Task(name, section, run.datasets[section.dataset], folder / "downscale" / f"{name}.zarr", stores[section.dataset],
+                   folder / "evaluate" / name, folder / "diagnose" / name)
+        for name, section in run.downscale.items()
+    }
+    for task in tasks.values():
+        _ = task.prediction  # missing predictions are found before any work
+    regions = folder / "diagnose" / "metrics.parquet"
+    return Inputs(
+        config=run, label=str(raw["label"]), root=root, folder=folder, tasks=tasks,
+        models={name: _model(run, name, root / str(path) / "model") for name, path in raw["models"].items()},
+        statistics={name: _optional(root / str(path) / "statistics.json") for name, path in raw["datasets"].items()},
+        scores=table.read(folder / "evaluate" / "metrics.parquet"),
+        regions=table.read(regions) if regions.is_file() else None,
+        notes={name: read_json(task.diagnose / "notes.json") for name, task in tasks.items() if (task.diagnose / "notes.json").is_file()},
+    )
+
+
+def _model(run: RunConfig, name: str, folder: Path) -> Model:
+    if not (folder / "config.json").is_file():
+        stage = "finetune" if run.models[name].finetune_from else "train"
+        raise OrbitError("model folder not found", where=folder, hint=f"run the {stage} stage first")
+    return Model(name, run.models[name], folder, model_hash(run, name), read_json(folder / "config.json"),
+                 _optional(folder / "provenance.json"), _lines(folder / "metrics.jsonl"))
+
+
+def _optional(path: Path) -> dict[str, Any]:
+    value = read_json(path) if path.is_file() else {}
+    return value if isinstance(value, dict) else {}
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a JSON-lines file; none where it is missing, and a damaged line is left out."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(record, dict):
+            records.append(record)
+    return records

@@ -1,0 +1,165 @@
+"""Maps with vendored coastlines: global (Equal Earth) and a zoomed box. Never downloads, never interpolates fields (nearest cell)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import cartopy.crs as ccrs
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import BoundaryNorm, Colormap, Normalize
+from matplotlib.image import AxesImage
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from orbit2.grid import Grid
+from orbit2.report import coast
+from orbit2.report.style import INK, MUTED
+
+Array = npt.NDArray[np.float64]
+Box = tuple[float, float, float, float]  # south, north, west, east
+_PLAIN = ccrs.PlateCarree()
+_WORLD = ccrs.EqualEarth()  # equal-area: a region's share of the map is its share of the Earth
+
+
+@lru_cache(maxsize=4)
+def _pixels(width: int) -> tuple[Array, Array, Box]:
+    """Longitude and latitude of every pixel of the Equal Earth map [h, width] (NaN outside the globe) and the map's extent."""
+    x0, x1 = _WORLD.x_limits
+    y0, y1 = _WORLD.y_limits
+    height = round(width * (y1 - y0) / (x1 - x0))
+    x = np.linspace(x0, x1, width + 1)[:-1] + (x1 - x0) / width / 2
+    y = np.linspace(y0, y1, height + 1)[:-1] + (y1 - y0) / height / 2
+    xx, yy = np.meshgrid(x, y)
+    points = _PLAIN.transform_points(_WORLD, xx, yy)
+    back = _WORLD.transform_points(_PLAIN, points[..., 0], points[..., 1])
+    outside = ~np.isfinite(points[..., 0]) | (np.hypot(back[..., 0] - xx, back[..., 1] - yy) > 1e3)
+    lon, lat = (np.where(outside, np.nan, points[..., i]) for i in (0, 1))
+    return lon, lat, (x0, x1, y0, y1)
+
+
+@lru_cache(maxsize=1)
+def _world_coast() -> tuple[list[Array], Array]:
+    lines = [_WORLD.transform_points(_PLAIN, line[:, 0], line[:, 1])[:, :2] for line in coast.coastlines()]
+    edge_lat = np.linspace(-90, 90, 181)
+    lat = np.concatenate([edge_lat, edge_lat[::-1]])
+    lon = np.concatenate([np.full(181, 180.0), np.full(181, -180.0)])
+    outline = _WORLD.transform_points(_PLAIN, lon, lat)[:, :2]
+    return lines, np.vstack([outline, outline[:1]])
+
+
+def on_world(field: npt.NDArray[Any], grid: Grid, width: int = 1100) -> Array:
+    """`field` [H, W] sampled by nearest cell on the Equal Earth pixels; NaN outside the grid's own area."""
+    lon, lat, _ = _pixels(width)
+    inside = np.isfinite(lon)
+    west = float(grid.lon_edges[0])
+    column = np.searchsorted(grid.lon_edges, west + (np.where(inside, lon, 0.0) - west) % 360, side="right") - 1
+    row = np.searchsorted(grid.lat_edges, np.where(inside, lat, 0.0), side="right") - 1
+    inside &= (row >= 0) & (row < grid.shape[0]) & (column >= 0) & (column < grid.shape[1])
+    sampled = np.asarray(field, dtype=np.float64)[np.clip(row, 0, grid.shape[0] - 1), np.clip(column, 0, grid.shape[1] - 1)]
+    return np.where(inside, sampled, np.nan)
+
+
+def world(ax: Axes, field: npt.NDArray[Any], grid: Grid, cmap: Colormap, norm: Normalize, frame: Box | None = None) -> AxesImage:
+    """Draw a global map of `field` [H, W]; `frame` marks the zoomed box."""
+    x0, x1, y0, y1 = _pixels(1100)[2]
+    image = ax.imshow(on_world(field, grid), origin="lower", extent=(x0, x1, y0, y1), cmap=cmap, norm=norm, interpolation="nearest")
+    lines, outline = _world_coast()
+    ax.add_collection(LineCollection(lines, colors=INK, linewidths=0.45, alpha=0.75))
+    ax.plot(outline[:, 0], outline[:, 1], color=MUTED, linewidth=0.7, clip_on=False)
+    if frame is not None:
+        south, north, west, east = frame
+        east = east if east > west else east + 360
+        lon = np.concatenate([np.linspace(west, east, 40), np.full(40, east), np.linspace(east, west, 40), np.full(40, west)])
+        lat = np.concatenate([np.full(40, south), np.linspace(south, north, 40), np.full(40, north), np.linspace(north, south, 40)])
+        lon = (lon + 180) % 360 - 180
+        points = _WORLD.transform_points(_PLAIN, lon, lat)[:, :2]
+        pieces = np.split(points, np.flatnonzero(np.abs(np.diff(lon)) > 180) + 1)
+        ax.add_collection(LineCollection([p for p in pieces if len(p) > 1], colors="#111111", linewidths=1.3))
+    ax.set_xlim(x0 * 1.005, x1 * 1.005)
+    ax.set_ylim(y0 * 1.01, y1 * 1.01)
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+    return image
+
+
+def zoom(ax: Axes, field: npt.NDArray[Any], grid: Grid, box: Box, cmap: Colormap, norm: Normalize) -> AxesImage:
+    """Draw the cells of `field` [H, W] inside `box` (degrees; may cross the grid's seam) with labelled axes."""
+    values, lat_edges, lon_edges = cut(field, grid, box)
+    west, east = float(lon_edges[0]), float(lon_edges[-1])
+    south, north = float(lat_edges[0]), float(lat_edges[-1])
+    image = ax.imshow(values, origin="lower", extent=(west, east, south, north), cmap=cmap, norm=norm, interpolation="nearest")
+    lines = LineCollection(coast.in_window(west, east), colors=INK, linewidths=0.9)  # type: ignore[arg-type]
+    ax.add_collection(lines, autolim=False)
+    s, n, w, e = unwrap(grid, box)
+    ax.set_xlim(max(west, w), min(east, e))
+    ax.set_ylim(max(south, s), min(north, n))
+    ax.set_aspect(1 / max(0.2, float(np.cos(np.radians((south + north) / 2)))))
+    ax.grid(False)
+    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: degrees((x + 180) % 360 - 180, "E", "W")))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: degrees(y, "N", "S")))
+    return image
+
+
+def degrees(value: float, positive: str, negative: str) -> str:
+    """`10°E`, `0°`."""
+    if abs(value) < 1e-6 or abs(abs(value) - 180) < 1e-6:
+        return f"{abs(value):g}°"
+    return f"{abs(value):g}°{positive if value > 0 else negative}"
+
+
+def describe_box(box: Box) -> str:
+    """`30°N–48°N, 5°W–20°E`."""
+    south, north, west, east = box
+    lon = [degrees((x + 180) % 360 - 180, "E", "W") for x in (west, east)]
+    return f"{degrees(south, 'N', 'S')}–{degrees(north, 'N', 'S')}, {lon[0]}–{lon[1]}"
+
+
+def unwrap(grid: Grid, box: Box) -> Box:
+    """`box` with its longitudes moved to where `cut` puts them: west in the grid's own turn, east beyond it."""
+    south, north, west, east = box
+    first = float(grid.lon_edges[0])
+    west = first + (west - first) % 360
+    span = (east - west) % 360 or 360.0
+    return south, north, west, west + span
+
+
+def cut(field: npt.NDArray[Any], grid: Grid, box: Box) -> tuple[Array, Array, Array]:
+    """Cells that overlap `box`: values [h, w], latitude edges [h + 1], longitude edges [w + 1] (increasing, may pass 360)."""
+    south, north, west, east = unwrap(grid, box)
+    rows = np.flatnonzero((grid.lat_edges[1:] > south + 1e-6) & (grid.lat_edges[:-1] < north - 1e-6))
+    turns = (0.0, 360.0) if grid.periodic else (0.0,)
+    left, right = (np.concatenate([edges + turn for turn in turns]) for edges in (grid.lon_edges[:-1], grid.lon_edges[1:]))
+    columns = np.flatnonzero((right > west + 1e-6) & (left < east - 1e-6))
+    values = np.asarray(field, dtype=np.float64)[rows[0] : rows[-1] + 1][:, columns % grid.shape[1]]
+    return values, grid.lat_edges[rows[0] : rows[-1] + 2], np.append(left[columns], right[columns[-1]])
+
+
+def overlaps(grid: Grid, box: Box) -> bool:
+    """Whether any cell of `grid` lies in `box`."""
+    south, north, west, east = unwrap(grid, box)
+    turns = (0.0, 360.0) if grid.periodic else (0.0,)
+    rows = (grid.lat_edges[1:] > south + 1e-6) & (grid.lat_edges[:-1] < north - 1e-6)
+    columns = [(grid.lon_edges[1:] + t > west + 1e-6) & (grid.lon_edges[:-1] + t < east - 1e-6) for t in turns]
+    return bool(rows.any() and np.any(columns))
+
+
+def colourbar(ax: Axes, image: AxesImage, label: str) -> None:
+    """A thin horizontal colour bar in `ax`."""
+    norm = image.norm
+    bar = ax.figure.colorbar(image, cax=ax, orientation="horizontal", extend="both")
+    if isinstance(norm, BoundaryNorm):
+        bar.set_ticks(list(norm.boundaries))
+        bar.set_ticklabels([f"{x:g}" for x in norm.boundaries])
+    elif type(norm) is Normalize:
+        bar.locator = MaxNLocator(7)
+        bar.update_ticks()
+    bar.minorticks_off()
+    bar.outline.set_linewidth(0.5)  # type: ignore[operator]
+    ax.tick_params(labelsize=9, length=2, pad=2)
+    ax.set_xlabel(label, fontsize=9, labelpad=2)
+    ax.grid(False)

@@ -1,0 +1,95 @@
+"""A figure as equal panels: one PNG for slides, and the same picture cut panel by panel so that a page can reflow them.
+
+Never draws data itself: maps.py and figures.py do.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+
+DPI = 170
+
+
+@dataclass
+class Panels:
+    """A grid of `rows` x `columns` panels of `width` x `height` inches; axes are placed inside a panel by fractions of it."""
+
+    rows: int
+    columns: int
+    width: float
+    height: float
+
+    def __post_init__(self) -> None:
+        self.figure = plt.figure(figsize=(self.columns * self.width, self.rows * self.height), dpi=DPI)
+
+    def axes(self, panel: int, box: tuple[float, float, float, float]) -> Axes:
+        """Axes in panel number `panel` (row by row); `box` = (left, bottom, width, height) as fractions of the panel."""
+        row, column = divmod(panel, self.columns)
+        left, bottom, width, height = box
+        return self.figure.add_axes((
+            (column + left) / self.columns, (self.rows - 1 - row + bottom) / self.rows, width / self.columns, height / self.rows,
+        ))
+
+    def render(self, count: int | None = None) -> list[npt.NDArray[np.uint8]]:
+        """Draw, close and return [whole, panel 0, panel 1, ...] as RGB arrays."""
+        canvas = self.figure.canvas
+        assert isinstance(canvas, FigureCanvasAgg)
+        canvas.draw()
+        whole = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        plt.close(self.figure)
+        height, width = whole.shape[0] // self.rows, whole.shape[1] // self.columns
+        total = self.rows * self.columns if count is None else count
+        cuts = [divmod(i, self.columns) for i in range(total)]
+        return [whole, *(whole[r * height : (r + 1) * height, c * width : (c + 1) * width] for r, c in cuts)]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One <img>: pixels and the words that stand for them."""
+
+    pixels: npt.NDArray[np.uint8]
+    alt: str
+    photographic: bool = True  # smooth shading: lossy compression is fine; line art stays lossless
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in CSS pixels; the picture itself is drawn at twice that density or so."""
+        return self.pixels.shape[1] // 2, self.pixels.shape[0] // 2
+
+    def data_uri(self, quality: int) -> str:
+        """As WebP, base64: lossless for line art, `quality` (1-100) for maps."""
+        buffer = io.BytesIO()
+        Image.fromarray(self.pixels).save(buffer, "WEBP", quality=quality, lossless=not self.photographic, method=4)
+        return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A captioned figure of the report: its pictures (they reflow in `columns`), the whole as PNG, its numbers as CSV."""
+
+    name: str
+    title: str
+    caption: str
+    pictures: tuple[Picture, ...]
+    whole: npt.NDArray[np.uint8]
+    columns: int = 2
+    csv: str | None = field(default=None, repr=False)
+    collapsed: str = ""  # when set, the figure is folded away under this summary
+
+    def write(self, folder: Path) -> None:
+        """figures/<name>.png and tables/<name>.csv under `folder`."""
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(self.whole).save(folder / "figures" / f"{self.name}.png", dpi=(DPI, DPI))
+        if self.csv is not None:
+            (folder / "tables").mkdir(parents=True, exist_ok=True)
+            (folder / "tables" / f"{self.name}.csv").write_text(self.csv, encoding="utf-8")

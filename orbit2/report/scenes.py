@@ -1,0 +1,148 @@
+"""Map figures of a dated frame: input, truth, interpolation, model and differences; zero-shot; regional. Never scores anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.colors import Colormap, Normalize
+
+from orbit2.baselines.interpolation import block_mean
+from orbit2.grid import Grid
+from orbit2.report import maps
+from orbit2.report.inputs import Task
+from orbit2.report.panels import Figure, Panels, Picture
+from orbit2.report.style import Display, display
+from orbit2.report.tables import label
+from orbit2.variables import variable
+
+Array = npt.NDArray[np.float64]
+DIFFERENCE_UNITS = {"°C": "K"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One map: a title, a field in shown units on a grid, its colours."""
+
+    title: str
+    values: Array
+    grid: Grid
+    cmap: Colormap
+    norm: Normalize
+    units: str
+    alt: str
+
+
+def stamp(time: np.datetime64) -> str:
+    """`2026-03-30 18:00 UTC`."""
+    return str(np.datetime_as_string(time, unit="m")).replace("T", " ") + " UTC"
+
+
+def frame_layers(task: Task, name: str, frame: int, model: str, against: str = "bicubic") -> list[Layer]:
+    """Input, truth, interpolation, model, interpolation - truth, model - truth of one frame of a task that has a truth."""
+    look = display(name)
+    time = stamp(task.times[frame])
+    given = look.field(task.input(name, frame)) if task.is_input(name) else None
+    truth, own = look.field(task.truth(name, frame)), look.field(task.predicted(name, frame))
+    base = look.field(task.interpolated(name, frame, against)) if task.is_input(name) else None
+    norm = look.norm(truth)
+    errors = [(title, field - truth) for title, field in ((against, base), (model, own)) if field is not None]
+    error_norm = look.difference_norm(*(error for _, error in errors))
+    layers = []
+    if given is not None:
+        layers.append(_layer("Input", given, task.input_grid, look, norm, f"{label(name)}, coarse input, {time}"))
+    layers.append(_layer("Truth", truth, task.grid, look, norm, f"{label(name)}, truth on the fine grid, {time}"))
+    if base is not None:
+        layers.append(_layer(against.capitalize(), base, task.grid, look, norm, f"{label(name)}, {against} interpolation, {time}"))
+    layers.append(_layer(f"Model ({model})", own, task.grid, look, norm, f"{label(name)}, {model}, {time}"))
+    units = DIFFERENCE_UNITS.get(look.units, look.units)
+    for title, error in errors:
+        layers.append(Layer(f"{title} − truth", error, task.grid, look.difference_cmap, error_norm, units,
+                            f"{label(name)}, {title} minus truth, {time}"))
+    return layers
+
+
+def _layer(title: str, values: Array, grid: Grid, look: Display, norm: Normalize, alt: str) -> Layer:
+    return Layer(f"{title}, {spacing(grid)}", values, grid, look.cmap, norm, look.units, alt)
+
+
+def spacing(grid: Grid) -> str:
+    """`4°`, `0.25°`."""
+    return f"{grid.resolution:.3g}°"
+
+
+def world_figure(layers: list[Layer], name: str, title: str, caption: str, box: maps.Box | None, collapsed: str = "") -> Figure:
+    """Global maps, two panels a row."""
+    panels = Panels(-(-len(layers) // 2), 2, 5.6, 3.55)
+    for i, layer in enumerate(layers):
+        ax = panels.axes(i, (0.015, 0.155, 0.97, 0.745))
+        image = maps.world(ax, layer.values, layer.grid, layer.cmap, layer.norm, box)
+        ax.set_title(layer.title, pad=5)
+        maps.colourbar(panels.axes(i, (0.16, 0.125, 0.68, 0.03)), image, layer.units)
+    return _figure(panels, layers, name, title, caption, None, collapsed)
+
+
+def zoom_figure(layers: list[Layer], name: str, title: str, caption: str, box: maps.Box, collapsed: str = "", csv: str | None = None) -> Figure:
+    """The same maps inside `box`, two panels a row; the panel's shape follows the box's."""
+    south, north, west, east = maps.unwrap(layers[0].grid, box)
+    aspect = (east - west) * np.cos(np.radians((south + north) / 2)) / (north - south)
+    width, height = 5.6, float(np.clip(4.9 / aspect + 1.05, 3.0, 6.2))
+    panels = Panels(-(-len(layers) // 2), 2, width, height)
+    top, foot = 0.32 / height, 0.80 / height
+    for i, layer in enumerate(layers):
+        ax = panels.axes(i, (0.095, foot, 0.875, 1 - top - foot))
+        image = maps.zoom(ax, layer.values, layer.grid, box, layer.cmap, layer.norm)
+        ax.set_title(layer.title, pad=5)
+        maps.colourbar(panels.axes(i, (0.16, 0.42 / height, 0.68, 0.11 / height)), image, layer.units)
+    return _figure(panels, layers, name, title, caption, csv, collapsed)
+
+
+def _figure(panels: Panels, layers: list[Layer], name: str, title: str, caption: str, csv: str | None, collapsed: str) -> Figure:
+    whole, *cuts = panels.render(len(layers))
+    pictures = tuple(Picture(pixels, f"Map: {layer.title}. {layer.alt}.") for pixels, layer in zip(cuts, layers, strict=True))
+    return Figure(name, title, caption, pictures, whole, csv=csv, collapsed=collapsed)
+
+
+def box_csv(task: Task, name: str, frame: int, model: str, box: maps.Box, against: str = "bicubic") -> str:
+    """Cells of the zoomed box as CSV in canonical units: latitude, longitude, truth, interpolation, model."""
+    fields: dict[str, Array] = {}
+    if task.has_truth:
+        fields["truth"] = task.truth(name, frame)
+    if task.is_input(name):
+        fields[against] = task.interpolated(name, frame, against)
+    fields[model] = task.predicted(name, frame)
+    columns: dict[str, Array] = {}
+    for key, values in fields.items():
+        inside, lat_edges, lon_edges = maps.cut(values, task.grid, box)
+        lat, lon = np.meshgrid((lat_edges[:-1] + lat_edges[1:]) / 2, (lon_edges[:-1] + lon_edges[1:]) / 2 % 360, indexing="ij")
+        columns.setdefault("lat", lat.ravel())
+        columns.setdefault("lon", lon.ravel())
+        columns[f"{key} ({variable(name).units})"] = inside.ravel()
+    return pd.DataFrame(columns).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+def consistency_layers(task: Task, name: str, frame: int, model: str) -> list[Layer]:
+    """For a task without a truth: its input and the finer prediction."""
+    look = display(name)
+    time = stamp(task.times[frame])
+    given, own = look.field(task.input(name, frame)), look.field(task.predicted(name, frame))
+    norm = look.norm(given)
+    return [
+        _layer("Input", given, task.input_grid, look, norm, f"{label(name)}, input, {time}"),
+        _layer(f"Model ({model})", own, task.grid, look, norm, f"{label(name)}, {model}, {time}"),
+    ]
+
+
+def residual_layer(task: Task, name: str, frame: int) -> Layer | None:
+    """Area-weighted block mean of the prediction minus its input, on the input's grid; None for a prediction of part of the globe."""
+    factor = task.store.refinement
+    if task.grid.shape != task.input_grid.refine(factor).shape:
+        return None
+    look = display(name)
+    means = block_mean(look.field(task.predicted(name, frame)), task.grid.lat_weights, factor)
+    residual = means - look.field(task.input(name, frame))
+    units = DIFFERENCE_UNITS.get(look.units, look.units)
+    return Layer("Block mean of the model − input", residual, task.input_grid, look.difference_cmap, look.difference_norm(residual), units,
+                 f"{label(name)}, conservation residual, {stamp(task.times[frame])}")
