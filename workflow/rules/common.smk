@@ -50,9 +50,9 @@ def banner(*lines):
 
 
 def launch(wildcards, resources):
-    """What starts a training process: nothing, or one srun task per rank where the profile gives nodes and tasks_per_node."""
+    """What a profile starts training with: nothing, its `launcher`, or one srun task per rank (`mpi: srun`)."""
     if resources.get("mpi") != "srun":
-        return ""
+        return f"{resources.get('launcher', '')} ".lstrip()
     nodes, tasks = resources.get("nodes", 1), resources.get("tasks_per_node", 1)
     return f"srun --nodes={nodes} --ntasks={nodes * tasks} --ntasks-per-node={tasks} {resources.get('bind', '')} "
 

@@ -1,0 +1,173 @@
+"""What a user meets at the command line: exit codes, one readable line for a mistake, quick help."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from orbit2.cli import VERBS, main
+from orbit2.cli.headline import headline, ratios
+from orbit2.errors import Interrupted, OrbitError
+from orbit2.metrics import table
+
+ROOT = Path(__file__).resolve().parents[3]
+DEMO = str(ROOT / "config/config.yaml")
+STAGES = ("retrieve", "regrid", "statistics", "train", "finetune", "downscale", "evaluate", "diagnose", "report")
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    captured = capsys.readouterr()
+    assert isinstance(stop.value.code, int)
+    return stop.value.code, captured.out, captured.err
+
+
+def one_line(error: str) -> bool:
+    return error.startswith("error: ") and error.count("\n") == 1 and "Traceback" not in error
+
+
+def test_one_verb_per_stage_in_the_order_of_the_pipeline(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "--help")
+    assert code == 0
+    assert VERBS[:9] == STAGES
+    assert tuple(re.findall(r"^│ (\w+)  ", out, flags=re.MULTILINE)) == VERBS
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, verb, "--help")[0] == 0
+
+
+def test_help_starts_quickly_and_loads_nothing_heavy() -> None:
+    code = "import sys, orbit2.cli; print([m for m in ('torch', 'xarray', 'pandas', 'matplotlib', 'scipy') if m in sys.modules])"
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+    assert time.perf_counter() - began < 10
+
+
+def test_module_form_prints_one_line_and_exits_2() -> None:
+    command = [sys.executable, "-m", "orbit2", "config", "check", "nowhere.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 2
+    assert one_line(done.stderr), done.stderr
+
+
+def test_check_accepts_the_default(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "config", "check", DEMO)
+    assert code == 0 and ": ok" in out
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (("config", "check", DEMO, "--set", "evaluate.bootstrp=1"), "did you mean 'bootstrap'?"),
+    (("config", "check", DEMO, "--set", "models.reslim.architecture.heads=5"), "nearest valid: [2, 4, 8]"),
+    (("config", "check", DEMO, "--set", "nonsense"), "key=value"),
+    (("config", "show", "nowhere.yaml"), "not found"),
+    (("retrieve", "smaple", "--out", "somewhere"), "smaple"),
+    (("evaluate",), "--prediction"),
+    (("report", "headline", "nowhere"), "not found"),
+    (("downscale", "--model", "nowhere", "--out", "x.zarr"), "FILE"),
+    (("downscale", "a.nc", "--config", "b.json", "--model", "nowhere", "--out", "x.zarr"), "not both"),
+    (("train", "-c", "x.json", "--store", "no-equals-sign", "--statistics", "a=b", "-o", "m", "--checkpoints", "c"), "dataset=path"),
+    (("regrid", "inspect", "nowhere.zarr"), "nowhere.zarr"),
+    (("model", "info", "nowhere"), "nowhere"),
+    (("model", "info", DEMO, "--model", "reslm"), "did you mean 'reslim'?"),
+    (("statistics", "-c", "nowhere.json", "--store", "nowhere.zarr", "-o", "s.json"), "nowhere"),
+])
+def test_a_mistake_is_one_line_and_exit_2(
+    arguments: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, error = call(capsys, *arguments)
+    assert code == 2
+    assert one_line(error), error
+    assert says in error
+    assert list(tmp_path.iterdir()) == [], "nothing half-written"
+
+
+@pytest.mark.parametrize("arguments", [("trian",), ("train", "--lerning-rate", "1"), ("regrid", "part")])
+def test_usage_errors_exit_2_too(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, error = call(capsys, *arguments)
+    assert code == 2 and "Traceback" not in error
+
+
+@pytest.mark.parametrize(("raised", "code", "says"), [
+    (OrbitError("broken\nover lines", where="x.nc"), 2, "error: x.nc: broken over lines"),
+    (Interrupted("saved step 12"), 75, "resumed: saved step 12"),
+    (KeyboardInterrupt(), 130, ""),
+])
+def test_exit_codes(
+    raised: BaseException, code: int, says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("orbit2.config.load.load", fail)
+    got, _, error = call(capsys, "config", "check", DEMO)
+    assert got == code
+    assert says in error and "Traceback" not in error
+
+
+def test_show_prints_defaults_and_overrides(capsys: pytest.CaptureFixture[str]) -> None:
+    import yaml
+
+    code, out, _ = call(capsys, "config", "show", DEMO, "--set", "models.reslim.train.steps=12")
+    shown = yaml.safe_load(out)
+    assert code == 0
+    assert shown["models"]["reslim"]["train"]["steps"] == 12
+    assert shown["evaluate"]["baselines"] == ["nearest", "bilinear", "bicubic", "conservative"]
+
+
+def scores(**values: float) -> pd.DataFrame:
+    rows = table.Table("test", "era5", "standard", "ERA5 1 deg (fine)", "2026-03-30/2026-03-31", "0.1.0")
+    for key, value in values.items():
+        model, variable, space = key.split("__")
+        rows.add(model, {"t2m": "2m_temperature", "tp": "precipitation_rate"}[variable], space, "global", "rmse", "area-weighted", value)
+    return rows.frame()
+
+
+def test_headline_compares_with_the_best_interpolation(tmp_path: Path) -> None:
+    frame = scores(
+        reslim__t2m__physical=0.6, bicubic__t2m__physical=0.8, bilinear__t2m__physical=1.0,
+        reslim__tp__log1p=0.45, bicubic__tp__log1p=0.6, bicubic_log1p__tp__log1p=0.5,
+        reslim__tp__physical=9.0, bicubic__tp__physical=1.0,
+    )
+    result = ratios(frame).set_index("variable")
+    assert result.loc["2m_temperature", "ratio"] == pytest.approx(0.75)
+    assert result.loc["precipitation_rate", "best"] == "bicubic_log1p"
+    assert result.loc["precipitation_rate", "ratio"] == pytest.approx(0.9)
+    table.write(frame, tmp_path / "evaluate/metrics.parquet")
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report/index.html").write_text("<html></html>", encoding="utf-8")
+    text = headline(tmp_path)
+    assert str(tmp_path / "report/index.html") in text
+    assert "0.750" in text and "0.5 (bicubic_log1p)" in text
+
+
+def test_headline_without_a_baseline_says_so() -> None:
+    with pytest.raises(OrbitError, match="beside an interpolation"):
+        ratios(scores(reslim__t2m__physical=0.6))
+
+
+def test_lazy_top_level_names() -> None:
+    import orbit2
+
+    assert callable(orbit2.load_model)
+    with pytest.raises(AttributeError, match="nonsense"):
+        importlib.import_module("orbit2").nonsense  # noqa: B018
+
+
+def test_regrid_init_marker_is_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("orbit2.regrid.initialise", lambda **_: None)
+    marker = tmp_path / "parts/init.json"
+    code, _, _ = call(capsys, "regrid", "init", "--config", "c.json", "--resources", "r", "--store", "pairs.zarr", "--out", str(marker))
+    assert code == 0 and json.loads(marker.read_text())["initialised"] is True

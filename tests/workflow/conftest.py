@@ -1,0 +1,59 @@
+"""A copy of the workflow in a folder of its own, and one way to call Snakemake there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SNAKEMAKE = [sys.executable, "-m", "snakemake"]
+
+
+class Project:
+    """A working copy: workflow/, config/ and profiles/ of the repository, results of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("workflow", "config", "profiles"):
+            shutil.copytree(ROOT / name, folder / name)
+
+    def __call__(self, *arguments: str, profile: str = "local", check: bool = True, timeout: int = 300) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(self.folder), "XDG_CACHE_HOME": str(self.folder / ".cache")}
+        done = subprocess.run([*SNAKEMAKE, "--profile", f"profiles/{profile}", *arguments], cwd=self.folder, env=environment,
+                              capture_output=True, text=True, timeout=timeout, check=False)
+        if check:
+            assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def text(self, *arguments: str, profile: str = "local") -> str:
+        """Everything that a successful call prints."""
+        done = self(*arguments, profile=profile)
+        return done.stdout + done.stderr
+
+    def planned(self, *arguments: str, profile: str = "local") -> dict[str, int]:
+        """Jobs that a dry run would start, by rule."""
+        printed = self.text("-n", *arguments, profile=profile)
+        if "Job stats:" not in printed:
+            assert "Nothing to be done" in printed
+            return {}
+        table = printed.split("Job stats:")[1].split("total")[0]
+        return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """For tests that only look."""
+    return Project(tmp_path_factory.mktemp("project"))
+
+

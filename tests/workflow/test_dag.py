@@ -1,0 +1,165 @@
+"""The DAG: what each stage word runs, what runs again after a change, and that every profile can plan it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = ("retrieve", "regrid", "statistics", "train", "finetune", "downscale", "evaluate", "diagnose", "report")
+EVALUATION = {"evaluate_task": 3, "evaluate_merge": 1, "report_page": 1}
+
+
+def work(planned: dict[str, int]) -> dict[str, int]:
+    """Without the target rules, which do nothing themselves."""
+    return {rule: count for rule, count in planned.items() if rule not in (*STAGES, "all")}
+
+
+@pytest.fixture(scope="module")
+def edges(shared_project: Any) -> set[tuple[str, str]]:
+    """(needed rule, rule that needs it) over all targets."""
+    graph = shared_project("--rulegraph", "dot", "--", "all", *STAGES).stdout
+    names = dict(re.findall(r'(\d+)\[label = "(\w+)"', graph))
+    return {(names[a], names[b]) for a, b in re.findall(r"(\d+) -> (\d+)", graph)}
+
+
+def reached(edges: set[tuple[str, str]], target: str) -> set[str]:
+    """The working rules that `target` needs, directly or not."""
+    found, new = set(), {target}
+    while new:
+        found |= new
+        new = {a for a, b in edges if b in new} - found
+    return set(work(dict.fromkeys(found, 1)))
+
+
+def test_every_stage_word_runs_what_it_needs(edges: set[tuple[str, str]]) -> None:
+    needs = {stage: reached(edges, stage) for stage in STAGES}
+    assert needs["retrieve"] == {"retrieve_source"}
+    assert needs["regrid"] == needs["retrieve"] | {"regrid_init", "regrid_part", "regrid_finalise"}
+    assert needs["statistics"] == needs["regrid"] | {"statistics_dataset"}
+    assert needs["train"] == needs["statistics"] | {"train_model"}
+    assert needs["finetune"] == needs["train"] | {"finetune_model"}
+    assert needs["downscale"] == needs["finetune"] | {"downscale_task"}
+    assert needs["evaluate"] == needs["downscale"] | {"evaluate_task", "evaluate_merge"}
+    assert needs["diagnose"] == needs["downscale"] | {"diagnose_task", "diagnose_merge"}
+    assert needs["report"] == needs["evaluate"] | needs["diagnose"] | {"report_page"}
+    assert reached(edges, "all") == needs["report"]
+
+
+def test_edges(edges: set[tuple[str, str]]) -> None:
+    assert {("regrid_init", "regrid_part"), ("regrid_part", "regrid_finalise"), ("statistics_dataset", "train_model"),
+            ("train_model", "finetune_model"), ("evaluate_merge", "report_page"), ("diagnose_merge", "report_page")} <= edges
+    # statistics see the pairs only through the complete store, and no model ever sees a score
+    assert ("regrid_part", "statistics_dataset") not in edges
+    assert not any(a.startswith(("evaluate", "diagnose")) and b.startswith(("train", "finetune", "downscale")) for a, b in edges)
+
+
+def test_a_stage_alone(shared_project: Any) -> None:
+    assert work(shared_project.planned("statistics")) == {
+        "retrieve_source": 2, "regrid_init": 1, "regrid_part": 3, "regrid_finalise": 1, "statistics_dataset": 1}
+
+
+WHOLE = {"retrieve_source": 2, "regrid_init": 1, "regrid_part": 3, "regrid_finalise": 1, "statistics_dataset": 1, "train_model": 1,
+         "finetune_model": 1, "downscale_task": 3, "evaluate_task": 3, "evaluate_merge": 1, "diagnose_task": 3, "diagnose_merge": 1,
+         "report_page": 1}
+
+
+@pytest.mark.parametrize("profile", ["local", "slurm", "frontier", "dgx"])
+def test_profiles_plan_the_whole_run(profile: str, shared_project: Any) -> None:
+    assert work(shared_project.planned("all", profile=profile)) == WHOLE
+
+
+def test_frontier_starts_one_task_per_device_without_torchrun(shared_project: Any) -> None:
+    printed = shared_project.text("-n", "-p", "train", profile="frontier")
+    line = next(line for line in printed.splitlines() if "orbit2 train" in line)
+    assert "srun --nodes=2 --ntasks=16 --ntasks-per-node=8 --cpus-per-task=7 --gpus-per-node=8 --gpu-bind=closest orbit2 train" in line
+    assert "torchrun" not in line
+
+
+def test_shell_lines_are_plain_commands(shared_project: Any) -> None:
+    printed = re.findall(r"Shell command: (.*)", shared_project.text("-n", "-p", "all"))
+    lines = [line for line in printed if line != "None"]  # target rules have none
+    assert len(lines) == sum(WHOLE.values())
+    for line in lines:
+        assert re.fullmatch(r"\s*orbit2 (\w+) .* 2>&1 \| tee -i \S+\.log", line), line
+
+
+def finished(project: Any) -> None:
+    """Pretend that everything was run: every output exists, recorded by Snakemake itself."""
+    for line in project("--summary", "all").stdout.splitlines()[1:]:
+        path = project.folder / line.split("\t")[0]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    project("--touch", "all")
+
+
+def test_only_what_depends_on_a_key_runs_again(project: Any) -> None:
+    finished(project)
+    assert project.planned("all") == {}
+
+    def after(key: str) -> dict[str, int]:
+        return work(project.planned("all", "--config", f'set=["{key}"]'))
+
+    assert after("evaluate.bootstrap=5") == EVALUATION
+    project.planned("all")  # the slices are as before again, but newer
+    finished(project)
+    assert after("report.title=other") == {"report_page": 1}
+    finished(project)
+    assert after("models.conus.train.steps=61") == {
+        "finetune_model": 1, "downscale_task": 1, "evaluate_task": 1, "evaluate_merge": 1, "diagnose_task": 1, "diagnose_merge": 1,
+        "report_page": 1}
+
+
+def test_a_comment_in_the_configuration_runs_nothing(project: Any) -> None:
+    finished(project)
+    path = project.folder / "config/runs/demo.yaml"
+    path.write_text("# another comment\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    assert project.planned("all") == {}
+
+
+def test_a_misspelt_key_is_one_line_and_exit_2(project: Any) -> None:
+    done = project("-n", "all", "--config", 'set=["models.reslim.train.stpes=3"]', check=False)
+    assert done.returncode == 2
+    assert "error: config/config.yaml: unknown key 'models.reslim.train.stpes'; did you mean 'steps'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_another_configuration_file(project: Any) -> None:
+    (project.folder / "mine.yaml").write_text("include: config/runs/demo.yaml\nlabel: mine\n", encoding="utf-8")
+    printed = project.text("-n", "-p", "report", "--configfile", "mine.yaml")
+    assert "--out results/mine/report" in printed
+    # the data and the models belong to no run: nothing of them is planned under another name
+    assert {p.name for p in (project.folder / "results/data").iterdir()} == {
+        Path(name).name for name in re.findall(r"results/data/[\w-]+", printed)}
+
+
+def test_lint_is_clean(shared_project: Any) -> None:
+    assert "good condition" in shared_project.text("--lint")
+
+
+def test_snakefmt_is_clean() -> None:
+    formatter = Path(sys.executable).parent / "snakefmt"
+    if not formatter.exists() and shutil.which("snakefmt") is None:
+        pytest.skip("snakefmt is not installed")
+    subprocess.run([str(formatter), "--check", "workflow"], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_rule_files_keep_the_house_rules() -> None:
+    order = ["input", "output", "log", "benchmark", "wildcard_constraints", "localrule", "threads", "resources", "params", "message",
+             "shell"]
+    files = sorted((ROOT / "workflow/rules").glob("*.smk"))
+    assert {file.stem for file in files} == {"common", *STAGES}
+    for file in files:
+        for text in re.split(r"^rule \w+:\n", file.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+            fields = re.findall(r"^    (\w+):", text, flags=re.MULTILINE)
+            assert fields == [field for field in order if field in fields], file.name
+            if "shell" in fields:
+                assert {"output", "log", "benchmark", "threads", "resources", "message"} <= set(fields), file.name
+    assert len((ROOT / "workflow/Snakefile").read_text(encoding="utf-8").splitlines()) < 120
+    assert len((ROOT / "workflow/rules/common.smk").read_text(encoding="utf-8").splitlines()) < 200
