@@ -92,13 +92,18 @@ class Downscaler:
                 window.periodic,
             )
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+                coarse_all = torch.cat([dynamic, static_coarse])[None].to(self.device)
+                names = (*variables, *self.model.statics)
                 prediction = self.model(
-                    torch.cat([dynamic, static_coarse])[None].to(self.device),
+                    coarse_all,
                     self.normaliser.normalise(near, self.model.statics)[None].to(self.device),
                     geometry.to(self.device),
-                    (*variables, *self.model.statics),
+                    names,
                     when,
                 )
+            absent = self.model.missing(coarse_all, names, window.periodic)
+            if absent is not None:
+                prediction = prediction.masked_fill(absent, torch.nan)
             physical = self.normaliser.denormalise(prediction[0].float().cpu(), self.outputs).numpy()
             core = window.fine_core(s)
             r, c = window.rows[window.core_rows][0] * s, window.columns[window.core_columns][0] * s

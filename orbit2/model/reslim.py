@@ -17,7 +17,7 @@ from orbit2.model.blocks import Block
 from orbit2.model.constraints import conserve_blocks
 from orbit2.model.decoder import Decoder
 from orbit2.model.embed import GeographicPosition, ResolutionEmbedding, TablePosition, TimeEmbedding
-from orbit2.model.geometry import Geometry
+from orbit2.model.geometry import Geometry, complete
 from orbit2.model.residual import ResidualPath
 
 
@@ -72,7 +72,13 @@ class Reslim(nn.Module):
         detail = detail.float() * self.output_scale[:, None, None]
         if self.config.conserve:
             detail = conserve_blocks(base, detail, coarse, names, self.outputs, geometry, self.config.refinement)
-        return torch.where(torch.isfinite(base), base + detail, torch.nan)  # no gradient from cells without any input
+        return torch.where(torch.isfinite(base), base, 0.0) + detail
+
+    def missing(self, coarse: Tensor, variables: Sequence[str], periodic: bool) -> Tensor | None:
+        """Fine cells [B, C, sH, sW] whose own input is missing near by: never trained on or delivered; None when complete."""
+        if complete(coarse):
+            return None
+        return ~torch.isfinite(self.residual.interpolation_of(coarse, list(variables), periodic))
 
     def main(self, coarse: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None) -> Tensor:
         """The transformer path -> [B, C, sH, sW]."""

@@ -44,7 +44,7 @@ POINTWISE: dict[str, Pointwise] = {
 def terms(
     prediction: Tensor, target: Tensor, weights: Tensor, periodic: bool, loss: str = "bayesian_tv", scale: Tensor | None = None
 ) -> Terms:
-    """Sums of one batch. prediction, target [B, C, H, W] (NaN in either = masked); weights broadcastable to it (cell area,
+    """Sums of one batch. prediction, target [B, C, H, W] (target NaN = masked); weights broadcastable to it (cell area,
     0 outside the core); `scale` [C] divides errors before the pointwise function.
 
     The prior is sum M b |y_i - y_j| over the 8-neighbourhood, b = 1 for edges and 1/sqrt(2) for diagonals, longitude
@@ -53,11 +53,10 @@ def terms(
     if loss not in POINTWISE:
         raise OrbitError("unknown loss", got=loss, allowed=", ".join(POINTWISE))
     prediction = prediction if prediction.dtype == torch.float64 else prediction.float()
-    mask = torch.isfinite(target) & torch.isfinite(prediction.detach())
-    prediction = torch.where(mask, prediction, 0.0)
+    mask = torch.isfinite(target)
     weight = weights.to(prediction.dtype).expand_as(prediction) * mask
     divisor = torch.ones((), dtype=prediction.dtype) if scale is None else scale[:, None, None].to(prediction.dtype)
-    safe = torch.where(mask, target, 0.0).to(prediction.dtype)
+    safe = torch.where(mask, target, prediction.detach()).to(prediction.dtype)
     data = (weight * POINTWISE[loss](prediction / divisor, safe / divisor)).sum((0, 2, 3))
     if loss == "bayesian_tv":
         prior, prior_weight = total_variation(prediction, (weight > 0).to(prediction.dtype), periodic)

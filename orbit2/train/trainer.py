@@ -233,7 +233,9 @@ def optimise(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     set_learning_rate(setup.optimizer, rate := learning_rate(step, config))
     with torch.autocast(here.device.type, setup.dtype, enabled=setup.dtype is not None):
         prediction = model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock)
-    part = losses.terms(prediction, batch.fine, batch.weights, batch.geometry.periodic, config.loss, model.output_scale)
+    absent = model.missing(batch.coarse, batch.variables, batch.geometry.periodic)
+    target = batch.fine if absent is None else batch.fine.masked_fill(absent, torch.nan)
+    part = losses.terms(prediction, target, batch.weights, batch.geometry.periodic, config.loss, model.output_scale)
     loss, data, prior = losses.combine(part, total(part.packed()), setup.channel_weights, config.tv_weight)
     setup.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]

@@ -30,6 +30,7 @@ def validate_model(model: Reslim, datasets: Sequence[Pairs], dtype: torch.dtype 
             with torch.autocast(here.device.type, dtype, enabled=dtype is not None):
                 prediction = model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock)
             base = model.residual.interpolation_of(batch.coarse, list(batch.variables), batch.geometry.periodic)
+            batch.fine = torch.where(torch.isfinite(base), batch.fine, torch.nan)
             dry = _dry(model.outputs, pairs)
             for row, fields in enumerate((prediction.float(), base)):
                 sums[row] += _squares(torch.maximum(fields, dry.to(fields.device)), batch)
@@ -46,7 +47,7 @@ def _dry(outputs: Sequence[str], pairs: Pairs) -> Tensor:
 
 
 def _squares(fields: Tensor, batch: Batch) -> Tensor:
-    error = torch.nan_to_num(fields - batch.fine) ** 2 * batch.weights
+    error = torch.where(torch.isfinite(batch.fine), fields - batch.fine, 0.0) ** 2 * batch.weights
     return error.double().sum((0, 2, 3))
 
 
@@ -58,6 +59,7 @@ def residual_scale(model: Reslim, datasets: Sequence[Pairs]) -> Tensor:
         for index in pairs.indices[:: max(1, len(pairs.indices) // SCALE_SAMPLES)][:SCALE_SAMPLES]:
             batch = pairs.batch([int(index)])
             base = model.residual.interpolation_of(batch.coarse, list(batch.variables), batch.geometry.periodic)
+            batch.fine = torch.where(torch.isfinite(base), batch.fine, torch.nan)
             sums[0] += _squares(base, batch)
             sums[1] += (torch.isfinite(batch.fine) * batch.weights).double().sum((0, 2, 3))
     scale = (sums[0] / sums[1].clamp_min(1e-12)).sqrt().float()
