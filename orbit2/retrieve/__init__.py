@@ -1,0 +1,5 @@
+"""Stage `retrieve`: provider files and their manifest under `resources/`. Never changes what a provider sent."""
+
+from orbit2.retrieve.stage import run
+
+__all__ = ["run"]
