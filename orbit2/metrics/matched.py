@@ -24,6 +24,7 @@ from orbit2.provenance import code_version
 from orbit2.variables import is_precipitation, variable
 
 Array = npt.NDArray[np.float64]
+PRODUCTS = {"sample": "ERA5", "era5": "ERA5", "prism": "PRISM", "daymet": "DAYMET", "imerg": "IMERG"}  # by the store's `source`
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,8 @@ class Matched:
     def reference(self) -> str:
         """What the scores are relative to, in words."""
         grid = self.store.grid("fine")
-        label = f"{self.store.attributes.get('reference') or self.dataset} {grid.resolution:.4g} deg (fine)"
+        source = str(self.store.attributes.get("source") or self.dataset)
+        label = f"{PRODUCTS.get(source, source)} {grid.resolution:.4g} deg (fine)"
         return label if self.has_truth else f"{label}, as input: consistency only, no truth"
 
     def table(self, protocol: str) -> Table:

@@ -43,7 +43,7 @@ def make_store(path: Path, *, degrees: float = 10.0, samples: int = 4, hole: boo
     for grid in (coarse_grid, fine_grid):
         land = np.broadcast_to((grid.lon < 140)[None], grid.shape).astype(np.float32)
         specs.append(SideSpec(grid, VARIABLES, STATICS, np.stack([land, 500 * land])))
-    initialise(path, specs[0], specs[1], times, shard=samples)
+    initialise(path, specs[0], specs[1], times, shard=samples, attributes={"source": "sample"})
     fine = np.stack([weather(fine_grid, i) for i in range(samples)])
     coarse = block_mean(fine, fine_grid.lat_weights, FACTOR).astype(np.float32)
     if hole:

@@ -91,7 +91,7 @@ def test_rows_say_what_they_are(done):
     frame, _, _ = done
     assert set(frame.protocol) == {"standard"} and set(frame.task) == {"test"} and set(frame.dataset) == {"era5_week"}
     assert set(frame.date_range) == {"2026-03-30T18:00/2026-03-31T15:00"}
-    assert set(frame.reference) == {"era5_week 1.5 deg (fine)"}
+    assert set(frame.reference) == {"ERA5 1.5 deg (fine)"}
     n = frame[(frame.metric == "rmse") & (frame.region == "global")].n
     assert set(n) == {4 * 120 * 240} and value(frame, "valid_fraction") == 1.0
     assert 0 < value(frame, "ssim") < 1 and value(frame, "psnr_daily_mean") >= value(frame, "psnr_pooled")
