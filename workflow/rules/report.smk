@@ -7,11 +7,25 @@ rule report_page:
         scores=rules.evaluate_merge.output,
         diagnostics=rules.diagnose_merge.output,
     output:
-        report(
+        page=report(
             f"{R}/report/index.html",
             category="Report",
             labels={"run": RUN.label, "file": "the whole report"},
             caption="../report/index.rst",
+        ),
+        figures=report(
+            directory(f"{R}/report/figures"),
+            patterns=["{figure}.png"],
+            category="Figures",
+            labels={"run": RUN.label, "file": "{figure}"},
+            caption="../report/figures.rst",
+        ),
+        tables=report(
+            directory(f"{R}/report/tables"),
+            patterns=["{table}.csv"],
+            category="Tables",
+            labels={"run": RUN.label, "file": "{table}"},
+            caption="../report/tables.rst",
         ),
     log:
         f"{R}/logs/report.log",
@@ -22,14 +36,14 @@ rule report_page:
         mem_mb=4000,
         runtime=60,
     params:
-        folder=subpath(output[0], parent=True),
+        folder=subpath(output.page, parent=True),
     message:
-        "report: {output}"
+        "report: {output.page}"
     shell:
         "orbit2 report --config {input.config} --out {params.folder} 2>&1 | tee -i {log}"
 
 
 rule report:
     input:
-        rules.report_page.output,
+        rules.report_page.output.page,
     localrule: True
