@@ -8,6 +8,7 @@ from orbit2.config import slices
 from orbit2.config.load import from_mapping
 from orbit2.errors import OrbitError
 from orbit2.files import write_if_changed
+from orbit2.sources.manifest import VERSION
 
 # The `orbit2` command of the environment that this Snakemake runs in, activated or not.
 shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
@@ -103,7 +104,6 @@ def task_store(wildcards):
 RUN = checked_configuration()
 R = slices.run_folder(RUN)
 RESOURCES = RUN.sources.resources
-VERSION = "v1"  # layout of what retrieve writes
 
 # name -> folder, and the other way round for wildcards (a folder's last part is <name>-<hash>)
 DATASETS = {name: slices.dataset_folder(RUN, name) for name in RUN.datasets}

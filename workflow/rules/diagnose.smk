@@ -6,7 +6,8 @@ rule diagnose_task:
         config=f"{R}/config/diagnose_{{task}}.json",
         prediction=f"{R}/downscale/{{task}}.json",
     output:
-        table=f"{R}/diagnose/{{task}}/metrics.parquet",
+        table=f"{R}/diagnose/{{task}}/regions.parquet",
+        fields=expand(f"{R}/diagnose/{{{{task}}}}/{{name}}", name=["regions.nc", "hovmoller.nc", "notes.json"]),
     log:
         f"{R}/logs/diagnose_{{task}}.log",
     benchmark:
