@@ -13,12 +13,13 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from orbit2.report import maps, scenes, text
-from orbit2.report.figures import band_title, leading, one, open_netcdf, split_field
+from orbit2.report.blocks import Block, Section, paragraph, shown
+from orbit2.report.figures import leading, open_netcdf, split_field
 from orbit2.report.inputs import Inputs, Task
 from orbit2.report.panels import Figure, Panels, Picture
-from orbit2.report.sections import Block, Section, paragraph, shown
+from orbit2.report.spectra import band_title
 from orbit2.report.style import display, method_name
-from orbit2.report.tables import Cell, Scores, Table, label, number, spaces, units
+from orbit2.report.tables import Cell, Scores, Table, csv_text, label, lower, number, spaces, units
 from orbit2.variables import VARIABLES
 
 Array = npt.NDArray[np.float64]
@@ -28,26 +29,40 @@ SKILL = "rmse_skill_vs_best_baseline"
 def sections(inputs: Inputs, task: Task) -> list[Section]:
     """The regions and the Hovmöller section; one that says what is missing when diagnose was not run."""
     if inputs.regions is None or not (task.diagnose / "regions.nc").is_file():
-        return [Section("regions", "Regions", "Regions", [paragraph(
-            f"The climate diagnostics of task {task.name} are not there: run the diagnose stage to get skill by region and Hovmöller diagrams.", "note")])]
+        return [
+            Section(
+                "regions",
+                "Regions",
+                "Regions",
+                [
+                    paragraph(
+                        f"The climate diagnostics of task {task.name} are not there: run the diagnose stage to get skill by region "
+                        f"and Hovmöller diagrams.",
+                        "note",
+                    )
+                ],
+            )
+        ]
     scores = Scores(inputs.regions, task.name)
     return [_regions(task, scores), _hovmoller(task, scores)]
 
 
 def _regions(task: Task, scores: Scores) -> Section:
-    name = task.config.model
     data = open_netcdf(task.diagnose / "regions.nc", "diagnose")
     section = Section("regions", "Where does it help?", "Regions")
-    section.blocks = [paragraph(
-        "Skill is 1 − RMSE of the model ÷ RMSE of the interpolation that does best in that region: positive where the model helps. Land regions count their "
-        f"land cells, ocean regions their sea cells. {text.REGIONS_CREDIT}")]
+    section.blocks = [
+        paragraph(
+            "Skill is 1 − RMSE of the model ÷ RMSE of the interpolation that does best in that region: positive where the model "
+            "helps. Land regions count their "
+            f"land cells, ocean regions their sea cells. {text.REGIONS_CREDIT}"
+        )
+    ]
     counts = _counts(task, scores, [str(r) for r in data["region"].values])
     if counts:
         section.blocks.append(paragraph(counts, "reading"))
     section.blocks += shown(_skill_maps(task, data))
     section.blocks.append(Block("table", table=_region_table(task, scores, data)))
     section.blocks.append(Block("fold", text="Which region is which", blocks=tuple(shown(_key_map(task, data)))))
-    _ = name
     return section
 
 
@@ -58,7 +73,7 @@ def _counts(task: Task, scores: Scores, regions: list[str]) -> str:
         space = spaces(variable_name)[0]
         values = [v for r in regions if (v := scores.value(task.config.model, variable_name, SKILL, space, r)) is not None]
         if values:
-            parts.append(f"{sum(v > 0 for v in values)} of {len(values)} for {label(variable_name)[0].lower() + label(variable_name)[1:]}")
+            parts.append(f"{sum(v > 0 for v in values)} of {len(values)} for {lower(label(variable_name))}")
     return f"Regions in which {task.config.model} beats the best interpolation: " + ", ".join(parts) + "." if parts else ""
 
 
@@ -75,16 +90,19 @@ def _edges(ids: npt.NDArray[Any], task: Task) -> npt.NDArray[np.float64]:
     edge = np.zeros(on_map.shape, dtype=bool)
     edge[:, 1:] |= on_map[:, 1:] != on_map[:, :-1]
     edge[1:] |= on_map[1:] != on_map[:-1]
+    edge[:, 1:] |= edge[:, :-1].copy()  # two pixels wide, so that scaling loses none of it
     overlay = np.zeros((*edge.shape, 4))
     overlay[edge & (on_map > -2)] = (0.11, 0.15, 0.2, 0.85)
     return overlay
 
 
-def _draw(panels: Panels, index: int, task: Task, values: Array, overlay: Array, norm: Normalize, box: tuple[float, float, float, float]) -> Any:
+def _draw(
+    panels: Panels, index: int, task: Task, values: Array, overlay: Array, norm: Normalize, box: tuple[float, float, float, float]
+) -> Any:
     ax = panels.axes(index, box)
-    cmap = matplotlib.colormaps["RdBu"].with_extremes(bad="#e3e6e9")
+    cmap = matplotlib.colormaps["RdBu"]
     image = maps.world(ax, values, task.grid, cmap, norm)
-    ax.imshow(overlay, origin="lower", extent=image.get_extent(), interpolation="nearest", zorder=3)
+    ax.imshow(overlay, origin="lower", extent=image.get_extent(), interpolation="bilinear", zorder=3)
     return ax, image
 
 
@@ -97,17 +115,28 @@ def _skill_maps(task: Task, data: xr.Dataset) -> Figure | None:
     overlay = _edges(data["region_id"].to_numpy(), task)
     panels, alts = Panels(-(-len(fields) // 2), 2, 5.6, 3.5), []
     for i, field in enumerate(fields):
-        ax, image = _draw(panels, i, task, data[f"{field}_skill"].to_numpy(), overlay, Normalize(-limit, limit), (0.015, 0.155, 0.97, 0.745))
+        ax, image = _draw(
+            panels, i, task, data[f"{field}_skill"].to_numpy(), overlay, Normalize(-limit, limit), (0.015, 0.155, 0.97, 0.745)
+        )
         variable_name, space = split_field(field)
         title = label(variable_name) + (", ln(1 + x)" if space == "log1p" else "")
         ax.set_title(title, pad=5)
         maps.colourbar(panels.axes(i, (0.16, 0.125, 0.68, 0.03)), image, "skill against the best interpolation of the region")
-        alts.append(f"Map of RMSE skill of {task.config.model} by AR6 region for {title}; blue where it beats interpolation, grey where nothing was scored.")
+        alts.append(
+            f"Map of RMSE skill of {task.config.model} by AR6 region for {title}; blue where it beats interpolation, grey where "
+            f"nothing was scored."
+        )
     whole, *cuts = panels.render(len(fields))
-    csv = pd.DataFrame({"region": data["region"].values, **{f"{f} skill": data[f"{f}_region_skill"].to_numpy() for f in fields}}).to_csv(
-        index=False, float_format="%.6g", lineterminator="\n")
-    return Figure("regions", f"Skill of {task.config.model} by region", "Blue: better than the best interpolation; red: worse; grey: not scored. "
-                  f"All test frames pooled. {text.COAST_CREDIT}", tuple(Picture(p, a) for p, a in zip(cuts, alts, strict=True)), whole, csv=csv)
+    skills = {f"{f} skill": data[f"{f}_region_skill"].to_numpy() for f in fields}
+    csv = csv_text(pd.DataFrame({"region": data["region"].values, **skills}))
+    return Figure(
+        "regions",
+        f"Skill of {task.config.model} by region",
+        f"Blue: better than the best interpolation; red: worse; grey: not scored. All test frames pooled. {text.COAST_CREDIT}",
+        tuple(Picture(p, a) for p, a in zip(cuts, alts, strict=True)),
+        whole,
+        csv=csv,
+    )
 
 
 def _key_map(task: Task, data: xr.Dataset) -> Figure | None:
@@ -120,7 +149,7 @@ def _key_map(task: Task, data: xr.Dataset) -> Figure | None:
     shades = np.where(np.isfinite(ids) & (ids >= 0), (np.nan_to_num(ids, nan=0) * 7) % 5, np.nan)
     ax = panels.axes(0, (0.01, 0.01, 0.98, 0.98))
     image = maps.world(ax, shades, task.grid, matplotlib.colormaps["Pastel1"], Normalize(-0.5, 8.5))
-    ax.imshow(_edges(ids, task), origin="lower", extent=image.get_extent(), interpolation="nearest", zorder=3)
+    ax.imshow(_edges(ids, task), origin="lower", extent=image.get_extent(), interpolation="bilinear", zorder=3)
     on_map = maps.on_world(np.where(np.isfinite(ids), ids, -1), task.grid)
     left, right, bottom, top = image.get_extent()
     for i, name in enumerate(names):
@@ -132,9 +161,16 @@ def _key_map(task: Task, data: xr.Dataset) -> Figure | None:
         y = bottom + (rows[middle] + 0.5) / on_map.shape[0] * (top - bottom)
         ax.text(x, y, name, ha="center", va="center", fontsize=6.5, fontweight="bold", zorder=4)
     whole, cut = panels.render(1)
-    csv = pd.DataFrame({"region": names, "name": data["region_name"].values, "kind": data["region_kind"].values}).to_csv(index=False, lineterminator="\n")
-    return Figure("regions_key", "The AR6 reference regions", text.REGIONS_CREDIT, (Picture(cut, "Map of the AR6 reference regions with their abbreviations."),),
-                  whole, columns=1, csv=csv)
+    csv = csv_text(pd.DataFrame({"region": names, "name": data["region_name"].values, "kind": data["region_kind"].values}))
+    return Figure(
+        "regions_key",
+        "The AR6 reference regions",
+        text.REGIONS_CREDIT,
+        (Picture(cut, "Map of the AR6 reference regions with their abbreviations."),),
+        whole,
+        columns=1,
+        csv=csv,
+    )
 
 
 def _region_table(task: Task, scores: Scores, data: xr.Dataset) -> Table:
@@ -142,7 +178,10 @@ def _region_table(task: Task, scores: Scores, data: xr.Dataset) -> Table:
     model, rows = task.config.model, []
     for region, name, kind in zip((str(r) for r in data["region"].values), names, kinds, strict=True):
         cells = scores.value("(any)", "(any)", "n_cells", region=region)
-        row = [Cell(name, note=f"{region}, {kind.lower().replace('-', ' and ')}"), Cell(f"{cells:,.0f}", cells) if cells is not None else Cell("n/a")]
+        row = [
+            Cell(name, note=f"{region}, {kind.lower().replace('-', ' and ')}"),
+            Cell(f"{cells:,.0f}", cells) if cells is not None else Cell("n/a"),
+        ]
         for variable_name in task.variables:
             space = spaces(variable_name)[0]
             skill = scores.value(model, variable_name, SKILL, space, region)
@@ -153,8 +192,13 @@ def _region_table(task: Task, scores: Scores, data: xr.Dataset) -> Table:
                 row.append(Cell(f"{skill:+.2f}".replace("-", "−"), skill, note=number(rmse), good=skill > 0))
         rows.append(tuple(row))
     heads = [f"{VARIABLES[v].short} ({'ln(1+x)' if spaces(v)[0] == 'log1p' else units(v)})" for v in task.variables]
-    return Table("regions_table", f"RMSE skill of {model} by region against the best interpolation there, and below it the model's RMSE; n/a: no cell of the region was scored.",
-                 ("Region", "cells", *heads), tuple(rows))
+    return Table(
+        "regions_table",
+        f"RMSE skill of {model} by region against the best interpolation there, and below it the model's RMSE; n/a: no cell of the "
+        f"region was scored.",
+        ("Region", "cells", *heads),
+        tuple(rows),
+    )
 
 
 def _hovmoller(task: Task, scores: Scores) -> Section:
@@ -166,28 +210,54 @@ def _hovmoller(task: Task, scores: Scores) -> Section:
         section.blocks = [paragraph("No time-longitude diagram was made for this task.", "note")]
         return section
     band = str(data[f"{names[0]}_longitude"].attrs.get("band", ""))
-    section.blocks = [paragraph(
-        f"Time-longitude (Hovmöller) diagrams: each row is one test frame, averaged over {band_title(band)}. The frames are shown as they are; "
-        "with only a few of them this is a check of the large waves, not of a climate.")]
+    section.blocks = [
+        paragraph(
+            f"Time-longitude (Hovmöller) diagrams: each row is one test frame, averaged over {band_title(band)}. The frames are "
+            f"shown as they are; "
+            "with only a few of them this is a check of the large waves, not of a climate."
+        )
+    ]
     rows = []
     for variable_name in names:
         row = [Cell(label(variable_name))]
         for metric in ("hovmoller_longitude_pattern_r", "hovmoller_longitude_nrmse"):
-            row += [Cell.of(scores.value(name, variable_name, metric, region=band), 4, strong=True), Cell.of(scores.value("bicubic", variable_name, metric, region=band), 4)]
+            row += [
+                Cell.of(scores.value(name, variable_name, metric, region=band), 4, strong=True),
+                Cell.of(scores.value("bicubic", variable_name, metric, region=band), 4),
+            ]
         rows.append(tuple(row))
-    section.blocks.append(Block("table", table=Table(
-        "hovmoller_scores", "Agreement of the diagrams with the truth: pattern correlation (1 is perfect) and RMSE over the truth's standard deviation (0 is perfect).",
-        ("Variable", f"correlation, {name}", "bicubic", f"RMSE/σ, {name}", "bicubic"), tuple(rows))))
+    section.blocks.append(
+        Block(
+            "table",
+            table=Table(
+                "hovmoller_scores",
+                "Agreement of the diagrams with the truth: pattern correlation (1 is perfect) and RMSE over the truth's standard "
+                "deviation (0 is perfect).",
+                ("Variable", f"correlation, {name}", "bicubic", f"RMSE/σ, {name}", "bicubic"),
+                tuple(rows),
+            ),
+        )
+    )
     for i, variable_name in enumerate(names):
-        section.blocks.append(Block("fold", text=label(variable_name), open=i == 0 or i == len(names) - 1,
-                                    blocks=tuple(shown(_hovmoller_figure(task, data, variable_name, name)))))
+        section.blocks.append(
+            Block(
+                "fold",
+                text=label(variable_name),
+                open=i == 0 or i == len(names) - 1,
+                blocks=tuple(shown(_hovmoller_figure(task, data, variable_name, name))),
+            )
+        )
     return section
 
 
 def _hovmoller_figure(task: Task, data: xr.Dataset, variable_name: str, model: str) -> Figure:
     look = display(variable_name)
     stack = data[f"{variable_name}_longitude"]
-    shown_fields = {key: look.field(stack.sel(model=key).to_numpy().astype(np.float64)) for key in ("truth", "bicubic", model) if key in stack["model"].values}
+    shown_fields = {
+        key: look.field(stack.sel(model=key).to_numpy().astype(np.float64))
+        for key in ("truth", "bicubic", model)
+        if key in stack["model"].values
+    }
     truth = shown_fields["truth"]
     times = [scenes.stamp(t)[5:16] for t in data["time"].to_numpy().astype("datetime64[s]")]
     edges, rows = task.grid.lon_edges, np.arange(len(times) + 1) - 0.5
@@ -195,7 +265,10 @@ def _hovmoller_figure(task: Task, data: xr.Dataset, variable_name: str, model: s
     layers.append((f"Model ({model})", shown_fields[model], look.cmap, look.norm(truth), look.units))
     errors = {key: shown_fields[key] - truth for key in shown_fields if key != "truth"}
     norm = look.difference_norm(*errors.values())
-    layers += [(f"{method_name(key)} − truth", error, look.difference_cmap, norm, scenes.DIFFERENCE_UNITS.get(look.units, look.units)) for key, error in errors.items()]
+    layers += [
+        (f"{method_name(key)} − truth", error, look.difference_cmap, norm, scenes.DIFFERENCE_UNITS.get(look.units, look.units))
+        for key, error in errors.items()
+    ]
     height = float(np.clip(0.26 * len(times) + 1.5, 2.5, 4.5))
     panels, alts = Panels(-(-len(layers) // 2), 2, 5.6, height), []
     ticks = np.unique(np.linspace(0, len(times) - 1, min(6, len(times))).round().astype(int))
@@ -211,8 +284,20 @@ def _hovmoller_figure(task: Task, data: xr.Dataset, variable_name: str, model: s
         maps.colourbar(panels.axes(i, (0.22, 0.46 / height, 0.68, 0.10 / height)), mesh, shown_units)  # type: ignore[arg-type]
         alts.append(f"Time-longitude diagram of {label(variable_name)}: {title}.")
     whole, *cuts = panels.render(len(layers))
-    csv = pd.DataFrame({
-        "time": np.repeat(data["time"].to_numpy(), len(task.grid.lon)), "lon": np.tile(task.grid.lon, len(times)),
-        **{str(key): stack.sel(model=key).to_numpy().ravel() for key in shown_fields}}).to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    return Figure(f"hovmoller_{variable_name}", f"{label(variable_name)}, time and longitude", "Dates and times are UTC.",
-                  tuple(Picture(p, a, photographic=False) for p, a in zip(cuts, alts, strict=True)), whole, csv=csv)
+    csv = csv_text(
+        pd.DataFrame(
+            {
+                "time": np.repeat(data["time"].to_numpy(), len(task.grid.lon)),
+                "lon": np.tile(task.grid.lon, len(times)),
+                **{str(key): stack.sel(model=key).to_numpy().ravel() for key in shown_fields},
+            }
+        )
+    )
+    return Figure(
+        f"hovmoller_{variable_name}",
+        f"{label(variable_name)}, time and longitude",
+        "Dates and times are UTC.",
+        tuple(Picture(p, a, photographic=False) for p, a in zip(cuts, alts, strict=True)),
+        whole,
+        csv=csv,
+    )

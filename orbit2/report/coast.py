@@ -33,7 +33,7 @@ def in_window(west: float, east: float) -> list[Array]:
     moved = []
     for turn in (-360.0, 0.0, 360.0):
         for line in coastlines():
-            shifted = line + (turn, 0.0)
+            shifted = line + np.array([turn, 0.0])
             if shifted[:, 0].max() >= west and shifted[:, 0].min() <= east:
                 moved.append(shifted)
     return moved

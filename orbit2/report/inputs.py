@@ -46,7 +46,7 @@ class Task:
         if not path.exists():
             raise OrbitError("prediction not found", where=path, hint="run the downscale stage first")
         try:
-            opened = xr.open_zarr(str(path), consolidated=False, chunks=None)
+            opened: xr.Dataset = xr.open_zarr(str(path), consolidated=False, chunks=None)
         except Exception as error:
             reason = " ".join(str(error).split())[:120]
             raise OrbitError(f"prediction cannot be read ({reason})", where=path, hint="delete it and re-run the downscale stage") from None
@@ -96,9 +96,13 @@ class Task:
     def _stored(self, side: Side, name: str, frame: int) -> Array:
         found = np.flatnonzero(self.store.times == self.times[frame])
         if not len(found):
-            raise OrbitError("prediction has a time that the pair store has not", where=self.prediction_path, got=str(self.times[frame]),
-                             hint="re-run the downscale stage")
-        return self.store.read(side, int(found[0]))[self.store.variable_index(side, name)].astype(np.float64)
+            raise OrbitError(
+                "prediction has a time that the pair store has not",
+                where=self.prediction_path,
+                got=str(self.times[frame]),
+                hint="re-run the downscale stage",
+            )
+        return np.asarray(self.store.read(side, int(found[0]))[self.store.variable_index(side, name)], dtype=np.float64)
 
     def predicted(self, name: str, frame: int) -> Array:
         """The model's field [H, W] on `grid`."""
@@ -111,7 +115,7 @@ class Task:
 
     def truth(self, name: str, frame: int) -> Array:
         """The truth [H, W] on `grid`; only for tasks that have one."""
-        return self._stored("fine", name, frame)[self._window]
+        return np.asarray(self._stored("fine", name, frame)[self._window], dtype=np.float64)
 
     def interpolated(self, name: str, frame: int, method: str = "bicubic") -> Array:
         """A baseline [H, W] on `grid`, from the input's whole field."""
@@ -161,8 +165,12 @@ class Inputs:
         chosen = self.config.report.map_task
         if chosen is not None:
             if not self.tasks[chosen].has_truth:
-                raise OrbitError("the mapped task has no truth", where="report.map_task", got=chosen,
-                                 allowed=", ".join(n for n, t in self.tasks.items() if t.has_truth))
+                raise OrbitError(
+                    "the mapped task has no truth",
+                    where="report.map_task",
+                    got=chosen,
+                    allowed=", ".join(n for n, t in self.tasks.items() if t.has_truth),
+                )
             return self.tasks[chosen]
         for task in self.tasks.values():
             if task.has_truth and self.config.models[task.config.model].region is None:
@@ -182,15 +190,26 @@ def read(config: Path, root: Path) -> Inputs:
     folder = root / str(raw["folder"])
     stores = {name: PairStore(root / str(path) / "pairs.zarr") for name, path in raw["datasets"].items()}
     tasks = {
-        name: Task(name, section, run.datasets[section.dataset], folder / "downscale" / f"{name}.zarr", stores[section.dataset],
-                   folder / "evaluate" / name, folder / "diagnose" / name)
+        name: Task(
+            name,
+            section,
+            run.datasets[section.dataset],
+            folder / "downscale" / f"{name}.zarr",
+            stores[section.dataset],
+            folder / "evaluate" / name,
+            folder / "diagnose" / name,
+        )
         for name, section in run.downscale.items()
     }
     for task in tasks.values():
         _ = task.prediction  # missing predictions are found before any work
     regions = folder / "diagnose" / "metrics.parquet"
     return Inputs(
-        config=run, label=str(raw["label"]), root=root, folder=folder, tasks=tasks,
+        config=run,
+        label=str(raw["label"]),
+        root=root,
+        folder=folder,
+        tasks=tasks,
         models={name: _model(run, name, root / str(path) / "model") for name, path in raw["models"].items()},
         statistics={name: _optional(root / str(path) / "statistics.json") for name, path in raw["datasets"].items()},
         scores=table.read(folder / "evaluate" / "metrics.parquet"),
@@ -203,8 +222,15 @@ def _model(run: RunConfig, name: str, folder: Path) -> Model:
     if not (folder / "config.json").is_file():
         stage = "finetune" if run.models[name].finetune_from else "train"
         raise OrbitError("model folder not found", where=folder, hint=f"run the {stage} stage first")
-    return Model(name, run.models[name], folder, model_hash(run, name), read_json(folder / "config.json"),
-                 _optional(folder / "provenance.json"), _lines(folder / "metrics.jsonl"))
+    return Model(
+        name,
+        run.models[name],
+        folder,
+        model_hash(run, name),
+        read_json(folder / "config.json"),
+        _optional(folder / "provenance.json"),
+        _lines(folder / "metrics.jsonl"),
+    )
 
 
 def _optional(path: Path) -> dict[str, Any]:
@@ -225,3 +251,8 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         if isinstance(record, dict):
             records.append(record)
     return records
+
+
+def ordered(inputs: Inputs) -> list[Model]:
+    """The models, those that others are fine-tuned from first."""
+    return sorted(inputs.models.values(), key=lambda model: (model.config.finetune_from is not None, model.name))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import BoundaryNorm, Colormap, Normalize
+from matplotlib.colors import AsinhNorm, BoundaryNorm, Colormap, Normalize, TwoSlopeNorm
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -20,6 +20,8 @@ from orbit2.report.style import INK, MUTED
 
 Array = npt.NDArray[np.float64]
 Box = tuple[float, float, float, float]  # south, north, west, east
+MISSING = "#e0e4e8"
+WIDTH = 924  # pixels across a global map: what a panel of 5.6 inches has room for
 _PLAIN = ccrs.PlateCarree()
 _WORLD = ccrs.EqualEarth()  # equal-area: a region's share of the map is its share of the Earth
 
@@ -50,7 +52,7 @@ def _world_coast() -> tuple[list[Array], Array]:
     return lines, np.vstack([outline, outline[:1]])
 
 
-def on_world(field: npt.NDArray[Any], grid: Grid, width: int = 1100) -> Array:
+def on_world(field: npt.NDArray[Any], grid: Grid, width: int = WIDTH) -> Array:
     """`field` [H, W] sampled by nearest cell on the Equal Earth pixels; NaN outside the grid's own area."""
     lon, lat, _ = _pixels(width)
     inside = np.isfinite(lon)
@@ -64,10 +66,11 @@ def on_world(field: npt.NDArray[Any], grid: Grid, width: int = 1100) -> Array:
 
 def world(ax: Axes, field: npt.NDArray[Any], grid: Grid, cmap: Colormap, norm: Normalize, frame: Box | None = None) -> AxesImage:
     """Draw a global map of `field` [H, W]; `frame` marks the zoomed box."""
-    x0, x1, y0, y1 = _pixels(1100)[2]
+    x0, x1, y0, y1 = _pixels(WIDTH)[2]
     image = ax.imshow(on_world(field, grid), origin="lower", extent=(x0, x1, y0, y1), cmap=cmap, norm=norm, interpolation="nearest")
     lines, outline = _world_coast()
     ax.add_collection(LineCollection(lines, colors=INK, linewidths=0.45, alpha=0.75))
+    ax.fill(outline[:, 0], outline[:, 1], color=MISSING, linewidth=0, zorder=-1)  # shows where a field is missing
     ax.plot(outline[:, 0], outline[:, 1], color=MUTED, linewidth=0.7, clip_on=False)
     if frame is not None:
         south, north, west, east = frame
@@ -91,12 +94,13 @@ def zoom(ax: Axes, field: npt.NDArray[Any], grid: Grid, box: Box, cmap: Colormap
     west, east = float(lon_edges[0]), float(lon_edges[-1])
     south, north = float(lat_edges[0]), float(lat_edges[-1])
     image = ax.imshow(values, origin="lower", extent=(west, east, south, north), cmap=cmap, norm=norm, interpolation="nearest")
-    lines = LineCollection(coast.in_window(west, east), colors=INK, linewidths=0.9)  # type: ignore[arg-type]
+    lines = LineCollection(coast.in_window(west, east), colors=INK, linewidths=0.9)
     ax.add_collection(lines, autolim=False)
     s, n, w, e = unwrap(grid, box)
     ax.set_xlim(max(west, w), min(east, e))
     ax.set_ylim(max(south, s), min(north, n))
     ax.set_aspect(1 / max(0.2, float(np.cos(np.radians((south + north) / 2)))))
+    ax.set_facecolor(MISSING)
     ax.grid(False)
     ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
@@ -155,11 +159,19 @@ def colourbar(ax: Axes, image: AxesImage, label: str) -> None:
     if isinstance(norm, BoundaryNorm):
         bar.set_ticks(list(norm.boundaries))
         bar.set_ticklabels([f"{x:g}" for x in norm.boundaries])
+    elif isinstance(norm, AsinhNorm):
+        limit = float(norm.vmax or 1.0)
+        marks = [m for m in (1, 3, 10, 30, 100, 300) if m <= limit]
+        bar.set_ticks([*(-m for m in reversed(marks)), 0, *marks])
+        bar.set_ticklabels([*(f"−{m}" for m in reversed(marks)), "0", *(f"{m}" for m in marks)])
+    elif isinstance(norm, TwoSlopeNorm):
+        below, above = (np.asarray(MaxNLocator(3).tick_values(*ends), dtype=np.float64) for ends in ((norm.vmin, 0), (0, norm.vmax)))
+        bar.set_ticks([t for t in (*below[below < 0], *above) if norm.vmin <= t <= norm.vmax])
     elif type(norm) is Normalize:
         bar.locator = MaxNLocator(7)
         bar.update_ticks()
     bar.minorticks_off()
-    bar.outline.set_linewidth(0.5)  # type: ignore[operator]
+    bar.outline.set_linewidth(0.5)
     ax.tick_params(labelsize=9, length=2, pad=2)
     ax.set_xlabel(label, fontsize=9, labelpad=2)
     ax.grid(False)

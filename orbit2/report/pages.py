@@ -14,15 +14,15 @@ from markupsafe import Markup
 from orbit2.errors import OrbitError
 from orbit2.files import write_text
 from orbit2.provenance import code_version
-from orbit2.report import climate, sections
+from orbit2.report import climate, records, sections, tasks
+from orbit2.report.blocks import Section
 from orbit2.report.inputs import Inputs, read
 from orbit2.report.panels import Picture
-from orbit2.report.sections import Section
 from orbit2.report.style import look
 from orbit2.report.tables import Scores
 
 MAX_BYTES = 10_000_000
-QUALITIES = (86, 74, 60, 45)
+QUALITIES = (80, 70, 55, 40)
 
 
 def run(*, config: Path, out: Path, root: Path = Path(".")) -> None:
@@ -62,21 +62,35 @@ def build(inputs: Inputs, config: Path, out: Path) -> list[Section]:
     task = inputs.main_task()
     scores = Scores(inputs.scores, task.name)
     chapters = [
-        sections.headline(inputs, task, scores), sections.map_section(inputs, task), sections.spectra_section(task, scores),
-        sections.density_section(task), sections.training_section(inputs), *climate.sections(inputs, task),
+        sections.headline(inputs, task, scores),
+        sections.map_section(inputs, task),
+        sections.spectra_section(task, scores),
+        sections.density_section(task),
+        sections.training_section(inputs),
+        *climate.sections(inputs, task),
     ]
     others = [other for other in inputs.tasks.values() if other.name != task.name]
-    chapters += [sections.regional_section(inputs, other) for other in others if other.has_truth]
-    chapters += [sections.zero_shot_section(inputs, other) for other in others if not other.has_truth]
-    return [*chapters, sections.cost_section(inputs), sections.provenance_section(inputs, config, out),
-            sections.limits_section(inputs, task), sections.glossary_section()]
+    chapters += [tasks.regional_section(inputs, other) for other in others if other.has_truth]
+    chapters += [tasks.zero_shot_section(inputs, other) for other in others if not other.has_truth]
+    return [
+        *chapters,
+        records.cost_section(inputs),
+        records.provenance_section(inputs, config, out),
+        records.limits_section(inputs, task),
+        records.glossary_section(),
+    ]
 
 
 def page(inputs: Inputs, chapters: list[Section]) -> str:
     """The HTML page, below 10 MB: maps are compressed harder until it fits. Raises OrbitError when they cannot be."""
     task = inputs.main_task()
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("orbit2.report"), autoescape=True, undefined=jinja2.StrictUndefined,
-                                     trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("orbit2.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     template = environment.get_template("report.html.j2")
     css = Markup(files("orbit2.report").joinpath("templates/style.css").read_text(encoding="utf-8"))
     html = ""
@@ -87,11 +101,21 @@ def page(inputs: Inputs, chapters: list[Section]) -> str:
             return cache.setdefault(id(picture), picture.data_uri(quality))
 
         html = template.render(
-            title=inputs.config.report.title, kicker=f"orbit2 report · run {inputs.label}", lead=sections.lead(inputs, task), sections=chapters,
-            css=css, code_version=code_version(), uri=uri,
-            footer=f"Made by orbit2 {code_version()} from the run's own files. Pictures and numbers lie beside this page in figures/ and tables/.",
+            title=inputs.config.report.title,
+            kicker=f"orbit2 report · run {inputs.label}",
+            lead=sections.lead(inputs, task),
+            sections=chapters,
+            css=css,
+            code_version=code_version(),
+            uri=uri,
+            footer=f"Made by orbit2 {code_version()} from the run's own files. Pictures and numbers lie beside this page in "
+            f"figures/ and tables/.",
         )
         if len(html.encode("utf-8")) < MAX_BYTES:
             return html
-    raise OrbitError("the report is too large", got=f"{len(html.encode('utf-8')) / 1e6:.1f} MB", allowed="below 10 MB",
-                     hint="show fewer variables or downscaling tasks in one run")
+    raise OrbitError(
+        "the report is too large",
+        got=f"{len(html.encode('utf-8')) / 1e6:.1f} MB",
+        allowed="below 10 MB",
+        hint="show fewer variables or downscaling tasks in one run",
+    )

@@ -36,16 +36,21 @@ class Panels:
         """Axes in panel number `panel` (row by row); `box` = (left, bottom, width, height) as fractions of the panel."""
         row, column = divmod(panel, self.columns)
         left, bottom, width, height = box
-        return self.figure.add_axes((
-            (column + left) / self.columns, (self.rows - 1 - row + bottom) / self.rows, width / self.columns, height / self.rows,
-        ))
+        return self.figure.add_axes(
+            (
+                (column + left) / self.columns,
+                (self.rows - 1 - row + bottom) / self.rows,
+                width / self.columns,
+                height / self.rows,
+            )
+        )
 
     def render(self, count: int | None = None) -> list[npt.NDArray[np.uint8]]:
         """Draw, close and return [whole, panel 0, panel 1, ...] as RGB arrays."""
         canvas = self.figure.canvas
         assert isinstance(canvas, FigureCanvasAgg)
-        canvas.draw()
-        whole = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        canvas.draw()  # type: ignore[no-untyped-call]
+        whole = np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
         plt.close(self.figure)
         height, width = whole.shape[0] // self.rows, whole.shape[1] // self.columns
         total = self.rows * self.columns if count is None else count

@@ -15,7 +15,7 @@ from orbit2.report import maps
 from orbit2.report.inputs import Task
 from orbit2.report.panels import Figure, Panels, Picture
 from orbit2.report.style import Display, display
-from orbit2.report.tables import label
+from orbit2.report.tables import csv_text, label
 from orbit2.variables import variable
 
 Array = npt.NDArray[np.float64]
@@ -40,16 +40,23 @@ def stamp(time: np.datetime64) -> str:
     return str(np.datetime_as_string(time, unit="m")).replace("T", " ") + " UTC"
 
 
-def frame_layers(task: Task, name: str, frame: int, model: str, against: str = "bicubic") -> list[Layer]:
-    """Input, truth, interpolation, model, interpolation - truth, model - truth of one frame of a task that has a truth."""
+def frame_layers(task: Task, name: str, frame: int, model: str, box: maps.Box | None = None, against: str = "bicubic") -> list[Layer]:
+    """Input, truth, interpolation, model, interpolation - truth, model - truth of one frame of a task that has a truth.
+
+    Colour scales span the whole field, or only what lies in `box`.
+    """
     look = display(name)
     time = stamp(task.times[frame])
     given = look.field(task.input(name, frame)) if task.is_input(name) else None
     truth, own = look.field(task.truth(name, frame)), look.field(task.predicted(name, frame))
     base = look.field(task.interpolated(name, frame, against)) if task.is_input(name) else None
-    norm = look.norm(truth)
+
+    def inside(values: Array) -> Array:
+        return values if box is None else maps.cut(values, task.grid, box)[0]
+
+    norm = look.norm(inside(truth))
     errors = [(title, field - truth) for title, field in ((against, base), (model, own)) if field is not None]
-    error_norm = look.difference_norm(*(error for _, error in errors))
+    error_norm = look.difference_norm(*(inside(error) for _, error in errors))
     layers = []
     if given is not None:
         layers.append(_layer("Input", given, task.input_grid, look, norm, f"{label(name)}, coarse input, {time}"))
@@ -59,8 +66,11 @@ def frame_layers(task: Task, name: str, frame: int, model: str, against: str = "
     layers.append(_layer(f"Model ({model})", own, task.grid, look, norm, f"{label(name)}, {model}, {time}"))
     units = DIFFERENCE_UNITS.get(look.units, look.units)
     for title, error in errors:
-        layers.append(Layer(f"{title} − truth", error, task.grid, look.difference_cmap, error_norm, units,
-                            f"{label(name)}, {title} minus truth, {time}"))
+        layers.append(
+            Layer(
+                f"{title} − truth", error, task.grid, look.difference_cmap, error_norm, units, f"{label(name)}, {title} minus truth, {time}"
+            )
+        )
     return layers
 
 
@@ -84,7 +94,9 @@ def world_figure(layers: list[Layer], name: str, title: str, caption: str, box: 
     return _figure(panels, layers, name, title, caption, None, collapsed)
 
 
-def zoom_figure(layers: list[Layer], name: str, title: str, caption: str, box: maps.Box, collapsed: str = "", csv: str | None = None) -> Figure:
+def zoom_figure(
+    layers: list[Layer], name: str, title: str, caption: str, box: maps.Box, collapsed: str = "", csv: str | None = None
+) -> Figure:
     """The same maps inside `box`, two panels a row; the panel's shape follows the box's."""
     south, north, west, east = maps.unwrap(layers[0].grid, box)
     aspect = (east - west) * np.cos(np.radians((south + north) / 2)) / (north - south)
@@ -120,15 +132,15 @@ def box_csv(task: Task, name: str, frame: int, model: str, box: maps.Box, agains
         columns.setdefault("lat", lat.ravel())
         columns.setdefault("lon", lon.ravel())
         columns[f"{key} ({variable(name).units})"] = inside.ravel()
-    return pd.DataFrame(columns).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return csv_text(pd.DataFrame(columns))
 
 
-def consistency_layers(task: Task, name: str, frame: int, model: str) -> list[Layer]:
-    """For a task without a truth: its input and the finer prediction."""
+def consistency_layers(task: Task, name: str, frame: int, model: str, box: maps.Box | None = None) -> list[Layer]:
+    """For a task without a truth: its input and the finer prediction; the colour scale spans the input, or what of it lies in `box`."""
     look = display(name)
     time = stamp(task.times[frame])
     given, own = look.field(task.input(name, frame)), look.field(task.predicted(name, frame))
-    norm = look.norm(given)
+    norm = look.norm(given if box is None else maps.cut(given, task.input_grid, box)[0])
     return [
         _layer("Input", given, task.input_grid, look, norm, f"{label(name)}, input, {time}"),
         _layer(f"Model ({model})", own, task.grid, look, norm, f"{label(name)}, {model}, {time}"),
@@ -144,5 +156,12 @@ def residual_layer(task: Task, name: str, frame: int) -> Layer | None:
     means = block_mean(look.field(task.predicted(name, frame)), task.grid.lat_weights, factor)
     residual = means - look.field(task.input(name, frame))
     units = DIFFERENCE_UNITS.get(look.units, look.units)
-    return Layer("Block mean of the model − input", residual, task.input_grid, look.difference_cmap, look.difference_norm(residual), units,
-                 f"{label(name)}, conservation residual, {stamp(task.times[frame])}")
+    return Layer(
+        "Block mean of the model − input",
+        residual,
+        task.input_grid,
+        look.difference_cmap,
+        look.difference_norm(residual),
+        units,
+        f"{label(name)}, conservation residual, {stamp(task.times[frame])}",
+    )

@@ -12,14 +12,23 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import seaborn as sns
-from matplotlib.colors import AsinhNorm, BoundaryNorm, Colormap, LinearSegmentedColormap, Normalize
+from matplotlib.colors import AsinhNorm, BoundaryNorm, Colormap, LinearSegmentedColormap, Normalize, TwoSlopeNorm
 
 from orbit2.variables import is_precipitation, variable
 
 INK, MUTED, RULE = "#1c2733", "#5b6773", "#d5dbe1"
 # Okabe & Ito (2008): distinguishable with every common colour vision deficiency.
-COLOURS = {"truth": "#1c2733", "model": "#D55E00", "input": "#CC79A7", "bicubic": "#0072B2", "bilinear": "#56B4E9",
-           "conservative": "#009E73", "nearest": "#8a939c", "bicubic_log1p": "#0072B2", "bilinear_log1p": "#56B4E9"}
+COLOURS = {
+    "truth": "#1c2733",
+    "model": "#D55E00",
+    "input": "#CC79A7",
+    "bicubic": "#0072B2",
+    "bilinear": "#56B4E9",
+    "conservative": "#009E73",
+    "nearest": "#8a939c",
+    "bicubic_log1p": "#0072B2",
+    "bilinear_log1p": "#56B4E9",
+}
 METHOD_NAMES = {"bicubic_log1p": "bicubic of ln(1+x)", "bilinear_log1p": "bilinear of ln(1+x)"}
 RAIN_LEVELS = (0.1, 0.5, 1, 2, 5, 10, 20, 40, 80)
 
@@ -38,15 +47,38 @@ def colour(name: str) -> str:
 def look() -> Iterator[None]:
     """The report's matplotlib settings (Agg, no interactive state), undone afterwards."""
     matplotlib.use("Agg", force=False)
-    settings: dict[str, Any] = {
+    settings: Any = {
         **sns.axes_style("whitegrid"),
         "font.family": "DejaVu Sans",  # ships with matplotlib: the same layout on every machine
-        "font.size": 9.5, "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.labelsize": 9.5,
-        "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "legend.fontsize": 8.5, "legend.frameon": False, "mathtext.default": "regular",
-        "text.color": INK, "axes.labelcolor": INK, "xtick.color": MUTED, "ytick.color": MUTED, "axes.edgecolor": "#9aa5af",
-        "grid.color": "#e6eaee", "grid.linewidth": 0.7, "axes.linewidth": 0.8, "lines.linewidth": 1.6, "lines.solid_capstyle": "round",
-        "xtick.bottom": True, "ytick.left": True, "xtick.major.size": 3, "ytick.major.size": 3, "xtick.minor.size": 0, "ytick.minor.size": 0,
-        "figure.facecolor": "white", "savefig.facecolor": "white", "axes.unicode_minus": True,
+        "font.size": 9.5,
+        "axes.titlesize": 10.5,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.labelsize": 9.5,
+        "xtick.labelsize": 8.5,
+        "ytick.labelsize": 8.5,
+        "legend.fontsize": 8.5,
+        "legend.frameon": False,
+        "mathtext.default": "regular",
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        "axes.edgecolor": "#9aa5af",
+        "grid.color": "#e6eaee",
+        "grid.linewidth": 0.7,
+        "axes.linewidth": 0.8,
+        "lines.linewidth": 1.6,
+        "lines.solid_capstyle": "round",
+        "xtick.bottom": True,
+        "ytick.left": True,
+        "xtick.major.size": 3,
+        "ytick.major.size": 3,
+        "xtick.minor.size": 0,
+        "ytick.minor.size": 0,
+        "figure.facecolor": "white",
+        "savefig.facecolor": "white",
+        "axes.unicode_minus": True,
     }
     with plt.rc_context(settings):
         try:
@@ -82,6 +114,8 @@ class Display:
         if self.diverging:
             high = max(abs(low), abs(high)) or 1.0
             low = -high
+        if self.units == "°C" and low < -2 and high > 2:
+            return TwoSlopeNorm(0.0, low, high)  # yellow is freezing point
         return Normalize(low, high if high > low else low + 1)
 
     def difference_norm(self, *differences: npt.NDArray[Any]) -> Normalize:
@@ -100,7 +134,7 @@ def display(name: str) -> Display:
     units = variable(name).units
     differences = matplotlib.colormaps["RdBu_r"]
     if is_precipitation(name):
-        rain = _cut("YlGnBu", 0.06, 1.0).with_extremes(under="#ffffff", over="#050d33", bad="#d9d9d9")
+        rain = _cut("YlGnBu", 0.06, 1.0).with_extremes(under="#ffffff", over="#050d33")
         return Display(pretty_units(units), 1, 0, rain, matplotlib.colormaps["BrBG"], False, True)
     if units == "K":
         return Display("°C", 1, -273.15, _cut("RdYlBu_r", 0.02, 0.98), differences, False, False)

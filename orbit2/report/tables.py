@@ -27,6 +27,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return text.replace("-", "−")
 
 
+def csv_text(frame: pd.DataFrame) -> str:
+    """A frame as the report writes it: six significant digits, Unix line ends, no index."""
+    return str(frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+
+
 @dataclass(frozen=True)
 class Cell:
     """One cell: what is shown, the number behind it, whether it is a quotient of two, a second line, emphasis."""
@@ -80,8 +85,7 @@ class Scores:
     def __post_init__(self) -> None:
         frame = self.frame
         self.rows = frame[(frame["task"] == self.task) & (frame["protocol"] == self.protocol) & (frame["season"] == "all")]
-        order = {key: value for key, value in zip(_keys(self.rows), self.rows["value"], strict=True)} if len(self.rows) else {}
-        self._values: dict[tuple[str, ...], float] = order
+        self._values: dict[tuple[str, ...], float] = dict(zip(_keys(self.rows), self.rows["value"], strict=True))
 
     def value(self, model: str, name: str, metric: str, space: str = "physical", region: str | None = None) -> float | None:
         """The score, or None where the table has none."""
@@ -151,7 +155,10 @@ def rmse_table(scores: Scores, model: str, names: Sequence[str], name: str = "he
             row.append(_ratio(own, best[1] if best else None))
             rows.append(tuple(row))
     return Table(
-        name, caption, ("Variable", model, *(method_name(b) for b in plain), "best interpolation", "model / best"), tuple(rows),
+        name,
+        caption,
+        ("Variable", model, *(method_name(b) for b in plain), "best interpolation", "model / best"),
+        tuple(rows),
     )
 
 
@@ -161,8 +168,15 @@ def _ratio(own: float | None, other: float | None) -> Cell:
     return Cell(f"{own / other:.3f}", own / other, derived=True, strong=True, good=own < other)
 
 
-OTHER_METRICS = (("mae", "MAE", 3), ("bias", "bias", 2), ("pearson_r", "r", 4), ("pearson_r2", "r²", 4), ("r2_cod", "R² (COD)", 4),
-                 ("ssim", "SSIM", 4), ("psnr_pooled", "PSNR, dB", 3))
+OTHER_METRICS = (
+    ("mae", "MAE", 3),
+    ("bias", "bias", 2),
+    ("pearson_r", "r", 4),
+    ("pearson_r2", "r²", 4),
+    ("r2_cod", "R² (COD)", 4),
+    ("ssim", "SSIM", 4),
+    ("psnr_pooled", "PSNR, dB", 3),
+)
 
 
 def other_table(scores: Scores, model: str, names: Sequence[str], against: str) -> Table:
@@ -172,12 +186,15 @@ def other_table(scores: Scores, model: str, names: Sequence[str], against: str) 
         for space in spaces(key):
             row = [_heading(key, space)]
             for metric, _, digits in OTHER_METRICS:
-                row.append(Cell.of(scores.value(model, key, metric, space), digits,
-                                   note=number(scores.value(against, key, metric, space), digits)))
+                row.append(
+                    Cell.of(scores.value(model, key, metric, space), digits, note=number(scores.value(against, key, metric, space), digits))
+                )
             rows.append(tuple(row))
     return Table(
-        "scores", f"Other scores of {model}; the small grey number under each is {method_name(against)} interpolation of the same inputs.",
-        ("Variable", *(title for _, title, _ in OTHER_METRICS)), tuple(rows),
+        "scores",
+        f"Other scores of {model}; the small grey number under each is {method_name(against)} interpolation of the same inputs.",
+        ("Variable", *(title for _, title, _ in OTHER_METRICS)),
+        tuple(rows),
     )
 
 
@@ -185,12 +202,24 @@ def all_scores(scores: Scores, name: str) -> Table:
     """Every row of the table of scores for the whole domain."""
     rows = scores.rows[scores.rows["region"] == scores.domain]
     body = tuple(
-        (Cell(_plain(row.variable)), Cell(str(row.space)), Cell(method_name(str(row.model))), Cell(str(row.metric)),
-         Cell.of(float(str(row.value)), 4), Cell(f"{int(str(row.n)):,}"), Cell(str(row.method)))
+        (
+            Cell(_plain(row.variable)),
+            Cell(str(row.space)),
+            Cell(method_name(str(row.model))),
+            Cell(str(row.metric)),
+            Cell.of(float(str(row.value)), 4),
+            Cell(f"{int(str(row.n)):,}"),
+            Cell(str(row.method)),
+        )
         for row in rows.itertuples()
     )
-    return Table(f"all_scores_{name}", f"Every score of task {name} over the whole domain, with its definition (from metrics.parquet).",
-                 ("Variable", "space", "model", "metric", "value", "n", "definition"), body, collapsed=f"All {len(body)} scores of task {name}")
+    return Table(
+        f"all_scores_{name}",
+        f"Every score of task {name} over the whole domain, with its definition (from metrics.parquet).",
+        ("Variable", "space", "model", "metric", "value", "n", "definition"),
+        body,
+        collapsed=f"All {len(body)} scores of task {name}",
+    )
 
 
 def _plain(name: object) -> str:
@@ -212,10 +241,15 @@ def reading(scores: Scores, model: str, names: Sequence[str], samples: int) -> s
     gains.sort(reverse=True)
     frames = f"{samples} test frame" + ("s" if samples != 1 else "")
     if len(better) == len(gains):
-        verdict = f"On {frames}, {model} has a lower RMSE than every interpolation for " + ("all " if len(gains) > 2 else "") + f"{_count(len(gains))} variables"
+        verdict = (
+            f"On {frames}, {model} has a lower RMSE than every interpolation for "
+            + ("all " if len(gains) > 2 else "")
+            + f"{_count(len(gains))} variables"
+        )
     elif better:
-        worse = ", ".join(_lower(label(g[1])) for g in gains if g[0] <= 0)
-        verdict = f"On {frames}, {model} has a lower RMSE than every interpolation for {_count(len(better))} of {_count(len(gains))} variables (not for {worse})"
+        worse = ", ".join(lower(label(g[1])) for g in gains if g[0] <= 0)
+        share = f"{_count(len(better))} of {_count(len(gains))}"
+        verdict = f"On {frames}, {model} has a lower RMSE than every interpolation for {share} variables (not for {worse})"
     else:
         verdict = f"On {frames}, {model} does not beat the best interpolation for any variable"
     most, least = gains[0], gains[-1]
@@ -227,14 +261,16 @@ def reading(scores: Scores, model: str, names: Sequence[str], samples: int) -> s
 
 def _gain(entry: tuple[float, str, float, float, str, str]) -> str:
     gain, key, own, other, method, space = entry
-    return (f"{_percent(gain)} for {_lower(label(key))} ({number(own)} against {number(other)} {units(key, space)} with {method_name(method)})")
+    return (
+        f"{_percent(gain)} for {lower(label(key))} ({number(own)} against {number(other)} {units(key, space)} with {method_name(method)})"
+    )
 
 
 def _percent(gain: float) -> str:
     return f"{100 * gain:.1f} %".replace("-", "−")
 
 
-def _lower(text: str) -> str:
+def lower(text: str) -> str:
     return text[0].lower() + text[1:]
 
 
@@ -262,6 +298,12 @@ def tiles(scores: Scores, model: str, names: Sequence[str]) -> list[Tile]:
         if own is None or best is None or best[1] <= 0:
             continue
         change = 100 * (own / best[1] - 1)
-        found.append(Tile(label(key), f"{change:+.1f} %".replace("-", "−"),
-                          f"RMSE {number(own)} against {number(best[1])} {units(key, space)} ({method_name(best[0])})", change < 0))
+        found.append(
+            Tile(
+                label(key),
+                f"{change:+.1f} %".replace("-", "−"),
+                f"RMSE {number(own)} against {number(best[1])} {units(key, space)} ({method_name(best[0])})",
+                change < 0,
+            )
+        )
     return found

@@ -15,7 +15,8 @@ SOURCES: dict[str, tuple[str, str]] = {
     "era5": (
         "ERA5 reanalysis",
         "Contains modified Copernicus Climate Change Service information. Neither the European Commission nor ECMWF is responsible for any "
-        "use that may be made of the Copernicus information or data it contains. ERA5: Hersbach et al. 2020, doi 10.24381/cds.adbb2d47, CC BY 4.0.",
+        "use that may be made of the Copernicus information or data it contains. ERA5: Hersbach et al. 2020, doi "
+        "10.24381/cds.adbb2d47, CC BY 4.0.",
     ),
     "prism": ("PRISM daily climate data", "PRISM Group, Oregon State University, https://prism.oregonstate.edu."),
     "daymet": ("DAYMET Version 4 R1", "Thornton et al. 2022, ORNL DAAC, doi 10.3334/ORNLDAAC/2129."),
@@ -25,46 +26,85 @@ REGIONS_CREDIT = "IPCC WGI reference regions v4, Iturbide et al. (2020), CC BY 4
 COAST_CREDIT = "Coastlines: Natural Earth 1:110m (public domain)."
 
 GLOSSARY: tuple[tuple[str, str], ...] = (
-    ("RMSE", "Root-mean-square error: square root of the area-weighted mean of (model − truth)², pooled over all test frames and cells. "
-             "In the units of the variable; lower is better."),
-    ("RMSE ratio", "RMSE of the model divided by the RMSE of an interpolation of the same coarse inputs. Below 1 the model adds something; "
-                   "at 1 it does no better than a method without any learning."),
+    (
+        "RMSE",
+        "Root-mean-square error: square root of the area-weighted mean of (model − truth)², pooled over all test frames and cells. "
+        "In the units of the variable; lower is better.",
+    ),
+    (
+        "RMSE ratio",
+        "RMSE of the model divided by the RMSE of an interpolation of the same coarse inputs. Below 1 the model adds something; "
+        "at 1 it does no better than a method without any learning.",
+    ),
     ("MAE", "Mean absolute error, area-weighted. Less sensitive to a few large errors than RMSE."),
     ("bias", "Area-weighted mean of model − truth. Positive: the model is too warm, too windy, too wet."),
     ("r, r²", "Pearson correlation of model and truth over all cells and frames, and its square. Blind to bias and to a wrong amplitude."),
-    ("R² (COD)", "Coefficient of determination (r2_cod), 1 − squared error ÷ variance of the truth. Unlike r² it punishes bias; negative when the model is "
-                 "worse than the truth's mean."),
-    ("SSIM", "Structural similarity (Wang et al. 2004): local agreement of mean, variance and pattern in an 11 × 11 Gaussian window; 1 is perfect. "
-             "Uses one fixed data range per variable."),
-    ("PSNR", "Peak signal-to-noise ratio, 10 log₁₀(L²/MSE) in decibels with a fixed range L. Says the same as RMSE on a logarithmic scale."),
-    ("ln(1 + x)", "Precipitation is skewed, so it is also scored as ln(1 + x) with x in mm/day. A small error there says little about heavy rain; "
-                  "read it beside the score in mm/day."),
-    ("nearest, bilinear, bicubic, conservative", "Interpolations of the coarse input to the fine grid. “Conservative” is bilinear plus a correction that keeps every coarse "
-                                                 "cell's mean. “of ln(1+x)” interpolates the logarithm and transforms back."),
-    ("Power spectrum", "How much variance a field has at each wavelength. A ratio to the truth below 1 means too smooth, above 1 too noisy."),
-    ("Nyquist wavelength", "Twice the grid spacing: the shortest wave a grid can hold. Between the coarse and the fine Nyquist wavelength all structure "
-                           "is added by the method; nothing there was in the input."),
+    (
+        "R² (COD)",
+        "Coefficient of determination (r2_cod), 1 − squared error ÷ variance of the truth. Unlike r² it punishes bias; negative "
+        "when the model is "
+        "worse than the truth's mean.",
+    ),
+    (
+        "SSIM",
+        "Structural similarity (Wang et al. 2004): local agreement of mean, variance and pattern in an 11 × 11 Gaussian window; 1 "
+        "is perfect. "
+        "Uses one fixed data range per variable.",
+    ),
+    (
+        "PSNR",
+        "Peak signal-to-noise ratio, 10 log₁₀(L²/MSE) in decibels with a fixed range L. Says the same as RMSE on a logarithmic scale.",
+    ),
+    (
+        "ln(1 + x)",
+        "Precipitation is skewed, so it is also scored as ln(1 + x) with x in mm/day. A small error there says little about heavy rain; "
+        "read it beside the score in mm/day.",
+    ),
+    (
+        "nearest, bilinear, bicubic, conservative",
+        "Interpolations of the coarse input to the fine grid. “Conservative” is bilinear plus a correction that keeps every coarse "
+        "cell's mean. “of ln(1+x)” interpolates the logarithm and transforms back.",
+    ),
+    (
+        "Power spectrum",
+        "How much variance a field has at each wavelength. A ratio to the truth below 1 means too smooth, above 1 too noisy.",
+    ),
+    (
+        "Nyquist wavelength",
+        "Twice the grid spacing: the shortest wave a grid can hold. Between the coarse and the fine Nyquist wavelength all structure "
+        "is added by the method; nothing there was in the input.",
+    ),
     ("Effective resolution", "The longest wavelength at which the power ratio to the truth leaves the range 0.5 to 2."),
-    ("Conservation residual", "Area-weighted mean of the fine field over each input cell minus that input cell. Zero when downscaling keeps the input's means."),
+    (
+        "Conservation residual",
+        "Area-weighted mean of the fine field over each input cell minus that input cell. Zero when downscaling keeps the input's means.",
+    ),
     ("Skill", "1 − RMSE of the model ÷ RMSE of the best interpolation. Positive is better than interpolation, 1 is perfect."),
 )
 
 
 def limits(facts: Mapping[str, Any]) -> list[str]:
-    """What this run cannot say, from its facts: `frames`, `first`, `last`, `training_frames`, `days`, `source`, `seeds`, `refinement`."""
+    """What this run cannot say, from its facts: `frames`, `first`, `last`, `training_frames`, `days`, `source`, `intervals`, "
+    "`refinement`."""
     found = []
     if facts["frames"] < 30:
         found.append(
-            f"The scores rest on {facts['frames']} test frame{'s' if facts['frames'] != 1 else ''} between {facts['first']} and {facts['last']}. They "
-            "carry no information about other seasons or years, and neighbouring frames are not independent, so no confidence interval is given.")
+            f"The scores rest on {facts['frames']} test frame{'s' if facts['frames'] != 1 else ''} between {facts['first']} and "
+            f"{facts['last']}. They "
+            "carry no information about other seasons or years, and neighbouring frames are not independent"
+            + ("." if facts["intervals"] else ", so no confidence interval is given.")
+        )
     if facts.get("days") is not None and facts["days"] < 365:
         found.append(
             f"Training, validation and test all lie within {facts['days']} days. The test weather is a continuation of the training "
-            "weather: expect lower skill in another season.")
+            "weather: expect lower skill in another season."
+        )
     found += [
-        f"The coarse input is an area average of the truth itself ({facts['refinement']} × {facts['refinement']} cells). It tests super-resolution; "
+        f"The coarse input is an area average of the truth itself ({facts['refinement']} × {facts['refinement']} cells). It tests "
+        f"super-resolution; "
         "inputs from another model or product bring errors of their own that are not measured here.",
-        "The model is deterministic: it gives one smooth estimate near the conditional mean. Extremes are underestimated and no probability can be read from it.",
+        "The model is deterministic: it gives one smooth estimate near the conditional mean. Extremes are underestimated and no "
+        "probability can be read from it.",
         "The truth is a gridded analysis, not station observations. Agreement with it includes its errors.",
         "One training run (one seed) is shown. Differences of a percent or so between runs with other seeds are normal.",
         "Monsoon onset, seasonality, return levels and trends need years of data and are left out on purpose.",

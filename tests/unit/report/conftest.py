@@ -31,29 +31,56 @@ REGION = (15.0, 60.0, 225.0, 300.0)
 
 def configuration(title: str = "A tiny run") -> RunConfig:
     """Global 15 -> 3.75 degrees, a regional model and a zero-shot task: the demo in small."""
-    return from_mapping({
-        "label": "tiny",
-        "datasets": {"week": {
-            "source": "sample", "inputs": VARIABLES, "outputs": VARIABLES, "coarse_grid": "global_15", "fine_grid": "global_3.75",
-            "split": {"train": {"start": "2026-03-25T00:00", "end": "2026-03-25T05:00"},
-                      "validation": {"start": "2026-03-26T00:00", "end": "2026-03-26T05:00"},
-                      "test": {"start": "2026-03-27T00:00", "end": "2026-03-27T23:00"}}}},
-        "models": {"reslim": {"datasets": ["week"], "architecture": {"embed_dim": 16, "depth": 1, "heads": 2}, "train": {"steps": 60}},
-                   "conus": {"datasets": ["week"], "finetune_from": "reslim", "region": REGION, "outputs": ["2m_temperature", "precipitation_rate"],
-                             "train": {"steps": 20}}},
-        "downscale": {"test": {"model": "reslim", "dataset": "week"},
-                      "finer": {"model": "reslim", "dataset": "week", "input": "fine", "max_samples": 1},
-                      "conus": {"model": "conus", "dataset": "week"}},
-        "evaluate": {"spectra_boxes": {"america": (10.0, 55.0, 230.0, 300.0)}},
-        "report": {"title": title, "frame": 1},
-    })
+    return from_mapping(
+        {
+            "label": "tiny",
+            "datasets": {
+                "week": {
+                    "source": "sample",
+                    "inputs": VARIABLES,
+                    "outputs": VARIABLES,
+                    "coarse_grid": "global_15",
+                    "fine_grid": "global_3.75",
+                    "split": {
+                        "train": {"start": "2026-03-25T00:00", "end": "2026-03-25T05:00"},
+                        "validation": {"start": "2026-03-26T00:00", "end": "2026-03-26T05:00"},
+                        "test": {"start": "2026-03-27T00:00", "end": "2026-03-27T23:00"},
+                    },
+                }
+            },
+            "models": {
+                "reslim": {"datasets": ["week"], "architecture": {"embed_dim": 16, "depth": 1, "heads": 2}, "train": {"steps": 60}},
+                "conus": {
+                    "datasets": ["week"],
+                    "finetune_from": "reslim",
+                    "region": REGION,
+                    "outputs": ["2m_temperature", "precipitation_rate"],
+                    "train": {"steps": 20},
+                },
+            },
+            "downscale": {
+                "test": {"model": "reslim", "dataset": "week"},
+                "finer": {"model": "reslim", "dataset": "week", "input": "fine", "max_samples": 1},
+                "conus": {"model": "conus", "dataset": "week"},
+            },
+            "evaluate": {"spectra_boxes": {"america": (10.0, 55.0, 230.0, 300.0)}},
+            "report": {"title": title, "frame": 1},
+        }
+    )
 
 
 def fields(grid: Grid, times: int, seed: int) -> np.ndarray:
     """Plausible weather [T, V, H, W]: smooth noise on the variables' usual ranges."""
     generator = np.random.default_rng(seed)
-    noise = np.stack([[ndimage.gaussian_filter(generator.standard_normal(grid.shape), sigma, mode=("nearest", "wrap")) * sigma * 3
-                       for sigma in (1.2, 1.6, 2.5, 1.1)] for _ in range(times)])
+    noise = np.stack(
+        [
+            [
+                ndimage.gaussian_filter(generator.standard_normal(grid.shape), sigma, mode=("nearest", "wrap")) * sigma * 3
+                for sigma in (1.2, 1.6, 2.5, 1.1)
+            ]
+            for _ in range(times)
+        ]
+    )
     lat = np.radians(grid.lat)[None, :, None]
     noise[:, 0] = 300 - 45 * np.sin(lat) ** 2 + 4 * noise[:, 0]
     noise[:, 1] = 6 * noise[:, 1]
@@ -64,13 +91,16 @@ def fields(grid: Grid, times: int, seed: int) -> np.ndarray:
 
 def write_prediction(path: Path, task: str, grid: Grid, times: np.ndarray, values: dict[str, np.ndarray]) -> None:
     data = {name: (("time", "lat", "lon"), array.astype(np.float32), {"units": variable(name).units}) for name, array in values.items()}
-    dataset = xr.Dataset(data, coords={"time": times, "lat": grid.lat, "lon": grid.lon},
-                         attrs={"finalised": True, "task": task, "seconds_per_sample": 0.125})
+    dataset = xr.Dataset(
+        data, coords={"time": times, "lat": grid.lat, "lon": grid.lon}, attrs={"finalised": True, "task": task, "seconds_per_sample": 0.125}
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     dataset.to_zarr(path, zarr_format=3, consolidated=False)
 
 
-def between(store: pairs.PairStore, index: int, side: str, rows: slice, columns: slice, names: list[str], share: float) -> dict[str, np.ndarray]:
+def between(
+    store: pairs.PairStore, index: int, side: str, rows: slice, columns: slice, names: list[str], share: float
+) -> dict[str, np.ndarray]:
     """A prediction that lies `share` of the way from bicubic interpolation to the truth (or, without one, plain bicubic)."""
     found = {}
     for name in names:
@@ -92,7 +122,9 @@ def fabricate(root: Path, config: RunConfig) -> Path:
     values = fields(fine, len(times), 0)
     means = block_mean(values.astype(np.float64), fine.lat_weights, 4).astype(np.float32)
     statics = [((grid.lon[None, :] + 2 * grid.lat[:, None]) % 90 < 40).astype(np.float32)[None] for grid in (coarse, fine)]  # "land"
-    specs = [pairs.SideSpec(grid, tuple(VARIABLES), ("land_sea_mask",), static) for grid, static in zip((coarse, fine), statics, strict=True)]
+    specs = [
+        pairs.SideSpec(grid, tuple(VARIABLES), ("land_sea_mask",), static) for grid, static in zip((coarse, fine), statics, strict=True)
+    ]
     store_path = data / "pairs.zarr"
     pairs.initialise(store_path, *specs, times)
     pairs.write_part(store_path, 0, means, values)
@@ -108,8 +140,13 @@ def fabricate(root: Path, config: RunConfig) -> Path:
         side = section.input
         made = [between(store, int(i), side, rows, columns, names, share) for i in test[:count]]
         grid = fine.crop(rows, columns) if window else fine.refine(4)
-        write_prediction(run_folder / "downscale" / f"{task}.zarr", task, grid, store.times[test[:count]].astype("datetime64[ns]"),
-                         {name: np.stack([m[name] for m in made]) for name in names})
+        write_prediction(
+            run_folder / "downscale" / f"{task}.zarr",
+            task,
+            grid,
+            store.times[test[:count]].astype("datetime64[ns]"),
+            {name: np.stack([m[name] for m in made]) for name in names},
+        )
     for name, steps in (("reslim", 60), ("conus", 20)):
         fabricate_model(root / slices.model_folder(config, name) / "model", config, name, steps)
     for stage, entry in (("evaluate", evaluate.run), ("diagnose", diagnose.run)):
@@ -117,8 +154,12 @@ def fabricate(root: Path, config: RunConfig) -> Path:
             slice_path = run_folder / "config" / f"{stage}_{task}.json"
             write_json(slice_path, getattr(slices, stage)(config, task))
             entry(config=slice_path, prediction=run_folder / "downscale" / f"{task}.zarr", store=store_path, out=run_folder / stage / task)
-    evaluate.merge([run_folder / "evaluate" / task / "metrics.parquet" for task in config.downscale], run_folder / "evaluate" / "metrics.parquet")
-    table.merge([run_folder / "diagnose" / task / "regions.parquet" for task in config.downscale], run_folder / "diagnose" / "metrics.parquet")
+    evaluate.merge(
+        [run_folder / "evaluate" / task / "metrics.parquet" for task in config.downscale], run_folder / "evaluate" / "metrics.parquet"
+    )
+    table.merge(
+        [run_folder / "diagnose" / task / "regions.parquet" for task in config.downscale], run_folder / "diagnose" / "metrics.parquet"
+    )
     report_slice = run_folder / "config" / "report.json"
     write_json(report_slice, slices.report(config))
     return report_slice
@@ -131,9 +172,21 @@ def fabricate_model(folder: Path, config: RunConfig, name: str, steps: int) -> N
     for step in range(1, steps + 1):
         curve.append({"step": step, "loss": 1 / step + 0.2, "lr": 1e-3, "samples_per_second": 8.5})
         if step % 10 == 0:
-            curve.append({"step": step, "validation_loss": 0.9, "validation_ratio": {v: 1 - 0.004 * step for v in outputs}})
-    write_json(folder / "config.json", {"parameters": 123_457, "training_seconds": 12.5, "best_step": steps, "steps": steps, "batch_size": 4, "seed": 0,
-                                        "precision": "torch.bfloat16", "origin": "scratch", "sha256": {"weights.safetensors": "ef" * 32}})
+            curve.append({"step": step, "validation_loss": 0.9, "validation_ratio": dict.fromkeys(outputs, 1 - 0.004 * step)})
+    write_json(
+        folder / "config.json",
+        {
+            "parameters": 123_457,
+            "training_seconds": 12.5,
+            "best_step": steps,
+            "steps": steps,
+            "batch_size": 4,
+            "seed": 0,
+            "precision": "torch.bfloat16",
+            "origin": "scratch",
+            "sha256": {"weights.safetensors": "ef" * 32},
+        },
+    )
     write_json(folder / "provenance.json", {"code_version": "0.1.0+gabc"})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in curve) + '{"step": 61, "lo', encoding="utf-8")
 

@@ -1,0 +1,59 @@
+"""The pieces a page is made of: blocks and sections. Never knows what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from orbit2.report.panels import Figure
+from orbit2.report.tables import Table, Tile
+
+Kind = Literal["text", "heading", "points", "code", "facts", "words", "tiles", "table", "figure", "fold"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One piece of a section; which fields are used depends on `kind`."""
+
+    kind: Kind
+    text: str = ""
+    style: str = ""
+    points: tuple[str, ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
+    tiles: tuple[Tile, ...] = ()
+    table: Table | None = None
+    figure: Figure | None = None
+    blocks: tuple[Block, ...] = ()
+    open: bool = False
+
+
+@dataclass
+class Section:
+    """A titled part of the page."""
+
+    id: str
+    title: str
+    short: str
+    blocks: list[Block] = field(default_factory=list)
+
+    def figures(self) -> list[Figure]:
+        return [b.figure for b in _walk(self.blocks) if b.figure is not None]
+
+    def tables(self) -> list[Table]:
+        return [b.table for b in _walk(self.blocks) if b.table is not None]
+
+
+def _walk(blocks: Sequence[Block]) -> list[Block]:
+    found: list[Block] = []
+    for block in blocks:
+        found += [block, *_walk(block.blocks)]
+    return found
+
+
+def paragraph(words: str, style: str = "") -> Block:
+    return Block("text", text=words, style=style)
+
+
+def shown(figure: Figure | None) -> list[Block]:
+    return [Block("figure", figure=figure)] if figure is not None else []

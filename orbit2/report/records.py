@@ -1,0 +1,210 @@
+"""The sections on cost, provenance, limits and words. Never hides where a run came from or what it lacks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orbit2.config.load import dataset_hash
+from orbit2.files import short_hash
+from orbit2.provenance import code_version, versions
+from orbit2.report import scenes, text
+from orbit2.report.blocks import Block, Section, paragraph
+from orbit2.report.inputs import Inputs, Model, Task, ordered
+from orbit2.report.tables import Cell, Table
+
+
+def cost_section(inputs: Inputs) -> Section:
+    section = Section("cost", "What it cost", "Cost")
+    rows = []
+    for model in ordered(inputs):
+        about = model.about
+        rates = [float(r["samples_per_second"]) for r in model.curve if isinstance(r.get("samples_per_second"), (int, float))]
+        rows.append(
+            (
+                Cell(model.name),
+                _count(about.get("parameters")),
+                _count(about.get("steps")),
+                _count(about.get("batch_size")),
+                Cell.of(_float(about.get("training_seconds"))),
+                Cell.of(float(np.median(rates)) if rates else None),
+                Cell(str(about.get("precision", "n/a")).removeprefix("torch.")),
+            )
+        )
+    section.blocks.append(
+        Block(
+            "table",
+            table=Table(
+                "cost_training",
+                "Training, as measured by the train stage (samples per second: median of the logged steps).",
+                ("Model", "parameters", "steps", "batch", "seconds", "samples/s", "precision"),
+                tuple(rows),
+            ),
+        )
+    )
+    tasks = []
+    for task in inputs.tasks.values():
+        seconds = _float(task.prediction.attrs.get("seconds_per_sample"))
+        tasks.append(
+            (
+                Cell(task.name),
+                Cell(f"{scenes.spacing(task.input_grid)} to {scenes.spacing(task.grid)}"),
+                Cell(f"{task.grid.shape[0]} × {task.grid.shape[1]}"),
+                Cell(f"{len(task.times)}"),
+                Cell.of(seconds),
+            )
+        )
+    section.blocks.append(
+        Block(
+            "table",
+            table=Table(
+                "cost_downscaling",
+                "Downscaling, as measured by the downscale stage (all output variables of one time).",
+                ("Task", "grids", "cells", "samples", "seconds per sample"),
+                tuple(tasks),
+            ),
+        )
+    )
+    return section
+
+
+def _float(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _count(value: object) -> Cell:
+    return Cell(f"{value:,}", float(value)) if isinstance(value, int) else Cell("n/a")
+
+
+def provenance_section(inputs: Inputs, config: Path, out: Path) -> Section:
+    section = Section("provenance", "Provenance", "Provenance")
+    run = inputs.config.model_dump(mode="json")
+    pairs: list[tuple[str, str]] = [
+        ("orbit2", f"{code_version()} (this report); scores by {', '.join(sorted(set(inputs.scores['code_version'].astype(str))))}"),
+        ("Run", f"label {inputs.label}, configuration hash {short_hash(run)}"),
+    ]
+    for name in inputs.config.datasets:
+        pairs.append(
+            (f"Data set {name}", f"hash {dataset_hash(inputs.config, name)}; {text.SOURCES[inputs.config.datasets[name].source][0]}")
+        )
+    for model in ordered(inputs):
+        pairs.append((f"Model {model.name}", _describe(model)))
+    pairs.append(("Packages", ", ".join(f"{name} {value}" for name, value in versions().items() if value != "not installed")))
+    pairs.append(("Regions and coastlines", f"{text.REGIONS_CREDIT} {text.COAST_CREDIT}"))
+    section.blocks.append(Block("facts", pairs=tuple(pairs)))
+    checksums = _checksums(inputs)
+    if checksums:
+        section.blocks.append(
+            Block(
+                "table",
+                table=Table(
+                    "checksums",
+                    "SHA-256 of what went in.",
+                    ("File", "sha256"),
+                    tuple((Cell(name), Cell(digest)) for name, digest in checksums),
+                    collapsed=f"{len(checksums)} checksums",
+                ),
+            )
+        )
+    command = "snakemake --profile profiles/local all"
+    named_run = f"config/runs/{inputs.label}.yaml"
+    intro = "The command that makes all of this, from the repository's root"
+    if inputs.label != "demo":
+        intro += f" (config/config.yaml must include {named_run.removeprefix('config/')} or the configuration below)"
+    section.blocks += [
+        paragraph(intro + ":"),
+        Block("code", text=command),
+        paragraph("This report alone, from the files of the run:"),
+        Block("code", text=f"orbit2 report --config {_relative(config, inputs.root)} --out {_relative(out, inputs.root)}"),
+        Block("fold", text="The complete configuration", blocks=(Block("code", text=json.dumps(run, indent=1, ensure_ascii=False)),)),
+    ]
+    return section
+
+
+def _relative(path: Path, root: Path) -> str:
+    """`path` as seen from the run's root: a report never shows where on a machine it was made."""
+    try:
+        return str(path.resolve().relative_to(root.resolve()))
+    except ValueError:
+        return path.name
+
+
+def _describe(model: Model) -> str:
+    about = model.about
+    parts = [f"hash {model.hash}"]
+    parts += [
+        f"{key} {about[name]}"
+        for key, name in (("seed", "seed"), ("weights of step", "best_step"), ("started from", "origin"))
+        if about.get(name) is not None
+    ]
+    if model.provenance.get("code_version"):
+        parts.append(f"trained by orbit2 {model.provenance['code_version']}")
+    return ", ".join(parts)
+
+
+def _checksums(inputs: Inputs) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for name, statistics in inputs.statistics.items():
+        record = statistics.get("provenance")
+        listed = record.get("inputs") if isinstance(record, dict) else None
+        found += [(f"{name}: {key}", str(value)) for key, value in (listed or {}).items()]
+    for task in inputs.tasks.values():
+        stored = task.store.attributes.get("inputs")
+        if isinstance(stored, dict):
+            found += [(f"{task.config.dataset}: {key}", str(value)) for key, value in stored.items()]
+    for model in inputs.models.values():
+        found += [(f"model {model.name}: {key}", str(value)) for key, value in (model.about.get("sha256") or {}).items()]
+    return list(dict.fromkeys(found))
+
+
+def limits_section(inputs: Inputs, task: Task) -> Section:
+    split = task.dataset.split
+    blocks = [np.datetime64(x[:10]) for period in (split.train, split.validation, split.test) for x in (period.start, period.end)]
+    days = int((max(blocks) - min(blocks)).astype("timedelta64[D]").astype(int)) + 1
+    facts = {
+        "frames": len(task.times),
+        "first": scenes.stamp(task.times[0]),
+        "last": scenes.stamp(task.times[-1]),
+        "days": days,
+        "refinement": task.store.refinement,
+        "intervals": bool(inputs.scores["ci_low"].notna().any()),
+    }
+    section = Section("limits", "What this run cannot say", "Limits")
+    section.blocks = [Block("points", points=tuple(text.limits(facts)))]
+    table = notes_table(inputs.notes.get(task.name, {}))
+    if table is not None:
+        section.blocks += [Block("heading", text="What needs a longer record"), Block("table", table=table)]
+    return section
+
+
+def notes_table(notes: Mapping[str, Any]) -> Table | None:
+    """The diagnose stage's notes.json: diagnostics that were not computed, what they need and why."""
+    entries = [entry for entry in notes.get("notes", []) if isinstance(entry, dict) and "diagnostic" in entry]
+    if not entries:
+        return None
+    has = str(entries[0].get("has", ""))
+    return Table(
+        "notes",
+        f"Diagnostics that this run does not give. It has {has}.",
+        ("Diagnostic", "needs", "status"),
+        tuple(
+            (
+                Cell(_sentence(str(entry["diagnostic"]))),
+                Cell(_sentence(str(entry.get("needs", "")))),
+                Cell(_sentence(str(entry.get("status", "")))),
+            )
+            for entry in entries
+        ),
+    )
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def glossary_section() -> Section:
+    return Section("glossary", "Glossary", "Glossary", [Block("words", pairs=text.GLOSSARY)])

@@ -1,0 +1,194 @@
+"""Power spectra by latitude band and in a box, with their ratio to the truth. Draws what evaluate wrote; never transforms a field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from orbit2.report.figures import field_title, leading, one, open_netcdf, split_field
+from orbit2.report.inputs import Task
+from orbit2.report.panels import Figure, Panels
+from orbit2.report.style import COLOURS, MUTED, colour, method_name, pretty_units
+from orbit2.report.tables import Scores, csv_text
+
+Array = npt.NDArray[np.float64]
+SHOWN = ("nearest", "bicubic", "bicubic_log1p")
+
+
+def zonal_spectra(task: Task, model: str, scores: Scores) -> list[Figure]:
+    """Per field: zonal power by latitude band with the ratio to the truth below; both Nyquist wavelengths marked."""
+    data = open_netcdf(task.evaluate / "spectra.nc", "evaluate")
+    figures = []
+    for name in leading([str(x) for x in data["field"].values]):
+        curves = data["zonal_power"].sel(field=name)
+        bands = [str(b) for b in data["band"].values]
+        nyquists = [_nyquist(data["wavelength_km"].sel(band=b).to_numpy(), task.store.refinement) for b in bands]
+        series = [
+            (
+                band_title(b),
+                data["wavelength_km"].sel(band=b).to_numpy(),
+                {str(m): curves.sel(model=m, band=b).to_numpy() for m in _chosen(data, model)},
+                _resolution(scores, model, name, b),
+                nyquists[i],
+            )
+            for i, b in enumerate(bands)
+        ]
+        units = pretty_units(str(data["units"].sel(field=name).item()))
+        figures.append(
+            _spectrum_figure(
+                series,
+                f"spectra_zonal_{name}",
+                f"Zonal power spectra: {field_title(name)}",
+                _power_label(units, "per wavenumber"),
+                name,
+                model,
+            )
+        )
+    return figures
+
+
+def radial_spectra(task: Task, model: str, scores: Scores) -> Figure | None:
+    """Per field: radial power spectral density in the first box; None where no box was scored."""
+    data = open_netcdf(task.evaluate / "spectra.nc", "evaluate")
+    if not data.sizes.get("box"):
+        return None
+    box = str(data["box"].values[0])
+    k = data["k"].sel(box=box).to_numpy()
+    with np.errstate(divide="ignore"):
+        wavelength = 1 / k
+    km = 2 * task.grid.km
+    series = []
+    for name in leading([str(x) for x in data["field"].values]):
+        curves = data["radial_power"].sel(field=name, box=box)
+        series.append(
+            (
+                field_title(name),
+                wavelength,
+                {str(m): curves.sel(model=m).to_numpy() for m in _chosen(data, model)},
+                _resolution(scores, model, name, box),
+                (km * task.store.refinement, km),
+            )
+        )
+    return _spectrum_figure(
+        series, "spectra_radial", f"Radial power spectra in the box “{box}”", "Power spectral density (units² km)", box, model
+    )
+
+
+def _chosen(data: xr.Dataset, model: str) -> list[str]:
+    present = [str(m) for m in data["model"].values]
+    return [m for m in ("truth", *SHOWN[:2], model) if m in present]
+
+
+def _resolution(scores: Scores, model: str, name: str, region: str) -> float | None:
+    variable_name, space = split_field(name)
+    return scores.value(model, variable_name, "effective_resolution_km", space, region)
+
+
+def _nyquist(wavelength: Array, factor: int) -> tuple[float, float]:
+    fine = float(np.nanmin(wavelength))
+    return fine * factor, fine
+
+
+def band_title(band: str) -> str:
+    """`30S-30N` -> `30°S to 30°N`."""
+
+    def side(text: str) -> str:
+        return "equator" if text == "EQ" else f"{text[:-1]}°{text[-1]}"
+
+    south, _, north = band.partition("-")
+    return f"{side(south)} to {side(north)}" if north else band
+
+
+def _power_label(units: str, per: str) -> str:
+    return f"Power {per}" if units in ("1", "–") else f"Power {per} (({units})²)"
+
+
+Series = tuple[str, Array, dict[str, Array], float | None, tuple[float, float]]
+
+
+def _spectrum_figure(series: list[Series], name: str, title: str, ylabel: str, about: str, model: str) -> Figure:
+    across = 2 if len(series) == 4 else min(3, len(series))
+    panels = Panels(-(-len(series) // across), across, 4.1, 4.5)
+    alts, frames = [], []
+    for i, (heading, wavelength, curves, resolution, nyquists) in enumerate(series):
+        upper, lower = panels.axes(i, (0.17, 0.415, 0.79, 0.49)), panels.axes(i, (0.17, 0.125, 0.79, 0.235))
+        _spectrum(upper, lower, wavelength, curves, resolution, nyquists, model)
+        upper.set_title(heading)
+        upper.set_ylabel(ylabel, fontsize=9)
+        effective = f"; effective resolution of {model} {resolution:.0f} km" if resolution is not None else ""
+        alts.append(f"Power spectra of {', '.join(curves)} and their ratio to the truth, {heading}{effective}.")
+        frames.append(pd.DataFrame({"panel": heading, "wavelength_km": wavelength, **curves}))
+    text = csv_text(pd.concat(frames).dropna(subset=["wavelength_km"]))
+    caption = (
+        "Above: power by wavelength. Below: ratio to the truth, with the band 0.5–2 shaded. Dashed lines: Nyquist wavelengths of "
+        "the coarse and the "
+        "fine grid; everything between them was added by the method. Triangle: effective resolution of the model."
+    )
+    return one(panels, name, title, caption, alts, text, columns=across)
+
+
+def _spectrum(
+    upper: Axes,
+    lower: Axes,
+    wavelength: Array,
+    curves: dict[str, Array],
+    resolution: float | None,
+    nyquists: tuple[float, float],
+    model: str,
+) -> None:
+    truth = curves["truth"]
+    use = np.isfinite(wavelength) & (truth > 0) & (wavelength > nyquists[1] * 1.001)  # the Nyquist bin itself holds half a wave
+    lower.axhspan(0.5, 2, color="#eef1f4", zorder=0)
+    lower.axhline(1, color=COLOURS["truth"], linewidth=1)
+    for key, power in curves.items():
+        style: dict[str, Any] = {
+            "color": colour(key),
+            "linewidth": 2 if key in ("truth", model) else 1.4,
+            "zorder": 3 if key == model else 2,
+        }
+        if key not in ("truth", model):
+            style["linestyle"] = {"bicubic": (0, (5, 1.5))}.get(key, (0, (1.5, 1.2)))
+        upper.plot(wavelength[use], power[use], label=method_name(key), **style)
+        if key != "truth":
+            lower.plot(wavelength[use], power[use] / truth[use], **style)
+    subs = (1.0, 2.0, 5.0) if wavelength[use].max() < 30 * wavelength[use].min() else (1.0, 3.0)
+    for ax in (upper, lower):
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_xlim(float(wavelength[use].max()), float(wavelength[use].min()) * 0.93)
+        for line in nyquists:
+            ax.axvline(line, color=MUTED, linewidth=1, linestyle="--", zorder=1)
+        ax.xaxis.set_major_locator(LogLocator(10, subs=subs, numticks=20))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    low = float(np.nanquantile(truth[use], 0.02))
+    upper.set_ylim(low * 0.02, float(np.nanmax(truth[use])) * 3)
+    lower.set_ylim(0.05, 4)
+    lower.set_yticks([0.1, 0.5, 1, 2], ["0.1", "0.5", "1", "2"])
+    lower.yaxis.set_minor_formatter(NullFormatter())
+    if resolution is not None:
+        lower.plot(resolution, 0.062, marker="^", color=colour("model"), markersize=8, clip_on=False, zorder=5)
+    for ax in (upper, lower):
+        ax.tick_params(axis="x", labelsize=8.5)
+    upper.tick_params(labelbottom=False)
+    upper.legend(loc="lower left", handlelength=1.8, borderpad=0.2, labelspacing=0.3, frameon=True, framealpha=0.85, edgecolor="none")
+    for line, text, side in zip(nyquists, ("coarse Nyquist", "fine"), ("center", "right"), strict=True):
+        upper.annotate(
+            text,
+            (line, 0),
+            xycoords=("data", "axes fraction"),
+            xytext=(0 if side == "center" else 5, -5),
+            textcoords="offset points",
+            ha=side,
+            va="top",
+            fontsize=8,
+            color=MUTED,
+        )
+    lower.set_xlabel("Wavelength (km)")
+    lower.set_ylabel("Ratio to truth", fontsize=9)
