@@ -160,7 +160,10 @@ def _regridded(source: xr.Dataset, grid: Grid, names: tuple[str, ...], min_valid
     regridder = Regridder(native, grid, "conservative", min_valid_fraction=min_valid_fraction)
     result = np.empty((source.sizes["time"], len(names), *grid.shape), dtype=np.float32)
     for i, name in enumerate(names):
-        values = regridder(source[name]).to_numpy()
+        try:
+            values = regridder(source[name]).to_numpy()
+        except (OSError, RuntimeError, EOFError) as error:
+            raise OrbitError(f"provider file cannot be read ({error})", where=name, hint="delete it and retrieve it again") from None
         _check_range(name, values)
         result[:, i] = values
     return result

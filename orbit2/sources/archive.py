@@ -36,6 +36,8 @@ def unpack(
                                  allowed=", ".join(suffixes))
             digest = short_hash([[m.filename, m.file_size, m.CRC] for m in members])
             folder = _folder(archive) / f".{archive.name}.{digest}"
+            if folder.is_dir() and not all(_there(folder / m.filename, m.file_size) for m in wanted):
+                shutil.rmtree(folder, ignore_errors=True)
             if not folder.is_dir():
                 _extract(opened, wanted, folder)
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
@@ -80,6 +82,10 @@ def _extract(opened: zipfile.ZipFile, members: list[zipfile.ZipInfo], folder: Pa
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _there(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
 
 
 def _folder(archive: Path) -> Path:

@@ -77,7 +77,7 @@ def open_era5(paths: Sequence[Path], names: Sequence[str], *, member: int | None
     for path in map(Path, paths):
         if not path.is_file():
             raise OrbitError("file not found", where=path)
-        files += unpack(path, SUFFIXES) if path.suffix.lower() == ".zip" else [path]
+        files += unpack(path, SUFFIXES) if _kind(path) == "zip" else [path]  # CDS has sent zips named .nc
     found: dict[str, list[tuple[Path, xr.DataArray]]] = {name: [] for name in names}
     for name in names:
         if name not in LEXICON:
@@ -100,27 +100,37 @@ def open_era5(paths: Sequence[Path], names: Sequence[str], *, member: int | None
         merged[name] = _join(name, pieces)
     _same_grid(merged, found)
     dataset = xr.merge([array.rename(name) for name, array in merged.items()], join="outer", compat="override", combine_attrs="drop")
+    for name in merged:
+        about = variable(name)
+        dataset[name].attrs = {"units": about.units, "standard_name": about.standard_name, "long_name": about.long_name,
+                               "cell_methods": about.cell_methods}
     return dataset.chunk({"lat": -1, "lon": -1})
 
 
 def _open(file: Path, names: Sequence[str]) -> list[xr.Dataset]:
     """The file's hypercubes, undecoded beyond CF scaling and time."""
     try:
-        if file.suffix.lower() in (".nc", ".nc4"):
-            return [xr.open_dataset(file, engine="netcdf4")]
-        return _open_grib(file, names)
-    except (OSError, ValueError, EOFError) as error:
+        match _kind(file):
+            case "netcdf":
+                return [xr.open_dataset(file, engine="netcdf4")]
+            case "grib":
+                return _open_grib(file, names)
+        raise ValueError("neither NetCDF nor GRIB by its first bytes")
+    except (OSError, ValueError, EOFError, RuntimeError) as error:
         raise OrbitError(f"cannot be read as ERA5 ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
                          where=file, allowed="NetCDF, GRIB, or a zip of them", hint="delete it and retrieve it again") from None
 
 
+def _kind(file: Path) -> str:
+    """By content, not by name: "netcdf", "grib", "zip" or "unknown"."""
+    with open(file, "rb") as handle:
+        head = handle.read(4)
+    kinds = {b"\x89HDF": "netcdf", b"CDF\x01": "netcdf", b"CDF\x02": "netcdf", b"CDF\x05": "netcdf", b"GRIB": "grib", b"PK\x03\x04": "zip"}
+    return kinds.get(head, "unknown")
+
+
 def _open_grib(file: Path, names: Sequence[str]) -> list[xr.Dataset]:
     """One hypercube per short name: GRIB messages of different level types do not fit in one."""
-    import cfgrib  # noqa: F401 - a clear error here instead of "unknown engine" later
-
-    with open(file, "rb") as handle:
-        if handle.read(4) != b"GRIB":
-            raise ValueError("does not begin with GRIB")
     cubes = []
     for short in dict.fromkeys(s for name in names for s in LEXICON[name].grib):
         levels = [LEXICON[name].level for name in names if short in LEXICON[name].grib]
@@ -152,7 +162,10 @@ def _axes(raw: xr.Dataset, file: Path, member: int | None) -> xr.Dataset:
         if member is None and data.sizes["number"] > 1:
             raise OrbitError("file holds several ensemble members", where=file, got=list(map(int, data["number"].values)),
                              hint="choose one with `member`")
-        data = data.isel(number=0) if member is None else data.sel(number=member)
+        members = list(map(int, data["number"].values))
+        if member is not None and member not in members:
+            raise OrbitError("no such ensemble member", where=file, got=member, allowed=members)
+        data = data.isel(number=members.index(member) if member is not None else 0)
     if "expver" in data.dims:
         data = _merge_expver(data)
     for scalar in ("time", "level"):
@@ -226,11 +239,12 @@ def _pick(data: xr.Dataset, name: str, file: Path) -> xr.DataArray | None:
     array = array.astype(np.float32) if (factor, offset) == (1.0, 0.0) else (array * factor + offset).astype(np.float32)
     if name == "precipitation_rate":  # packing leaves values a rounding error below zero
         array = array.where((array > 0) | (array < -0.05) | array.isnull(), np.float32(0))
-    if not _any_finite(array):
+    try:
+        present = _any_finite(array)
+    except (OSError, RuntimeError, EOFError) as error:
+        raise OrbitError(f"damaged file ({error})", where=f"{file}: {key}", hint="delete it and retrieve it again") from None
+    if not present:
         raise OrbitError("field is missing everywhere (NaN only)", where=f"{file}: {key}")
-    about = variable(name)
-    array.attrs = {"units": about.units, "standard_name": about.standard_name, "long_name": about.long_name,
-                   "cell_methods": about.cell_methods}
     return array
 
 
