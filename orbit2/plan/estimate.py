@@ -10,7 +10,7 @@ from orbit2.model.inspect import build, describe, forward_flops
 # Dense bf16 matrix peaks per DEVICE, FLOP/s (vendor data sheets); an unlisted device prints n/a, never a guess.
 PEAKS = {"mi250x-gcd": 191.5e12, "h100": 989e12, "h200": 989e12, "a100": 312e12}
 MEMORY_GB = {"mi250x-gcd": 64, "h100": 80, "h200": 141, "a100": 80}
-GCDS_PER_NODE = 8
+DEVICES_PER_NODE = 8
 STATE_BYTES = {"weights": 4, "gradients": 4, "AdamW moments": 8, "weight average": 4}  # fp32 master copies
 BACKWARD = 2  # a backward pass costs about two forward ones
 
@@ -46,10 +46,9 @@ def _one(config: RunConfig, name: str, device: str, nodes: int) -> str:
             f"{key}: {flops / 1e12:.4f} TFLOP per trained sample, {total / 1e15:.4f} PFLOP for {train.steps} steps of {train.batch_size} samples"
         )
         if device != "cpu":
-            count = nodes * GCDS_PER_NODE
-            lines.append(
-                f"  at the bf16 peak of {count} {device} ({PEAKS[device] / 1e12:g} TFLOP/s each): {total / (PEAKS[device] * count):,.2f} s; real runs reach a part of it"
-            )
+            count = nodes * DEVICES_PER_NODE
+            peak = f"{count} {device} ({PEAKS[device] / 1e12:g} TFLOP/s each)"
+            lines.append(f"  at the bf16 peak of {peak}: {total / (PEAKS[device] * count):,.2f} s; real runs reach a part of it")
         else:
             lines.append("  time on this CPU: n/a (no peak is assumed); `make demo` measures it")
     return "\n".join(lines)
