@@ -43,7 +43,8 @@ def _one(config: RunConfig, name: str, device: str, nodes: int) -> str:
         flops = forward_flops(built, named(config.datasets[key].coarse_grid)) * (1 + BACKWARD)
         total = flops * train.batch_size * train.steps
         lines.append(
-            f"{key}: {flops / 1e12:.4f} TFLOP per trained sample, {total / 1e15:.4f} PFLOP for {train.steps} steps of {train.batch_size} samples"
+            f"{key}: {flops / 1e12:.4f} TFLOP per trained sample, {total / 1e15:.4f} PFLOP for "
+            f"{train.steps} steps of {train.batch_size} samples"
         )
         if device != "cpu":
             count = nodes * DEVICES_PER_NODE
