@@ -174,8 +174,8 @@ def named(name: str) -> Grid:
 
     Raises OrbitError for any other name.
     """
-    match = re.fullmatch(r"(global|us)_([0-9.]+)", name)
-    if not match:
+    match = re.fullmatch(r"(global|us)_([0-9]+(?:\.[0-9]+)?)", name)
+    if not match or float(match[2]) == 0:
         raise OrbitError(
             "unknown grid name", got=name, allowed="global_<degrees> or us_<arc minutes>", hint="e.g. global_1.0, global_0.25, us_15"
         )

@@ -53,6 +53,8 @@ def initialise(*, config: Path, resources: Path, store: Path) -> None:
     Raises OrbitError when provider files are missing or do not hold the configured times.
     """
     job = read_job(config)
+    if (store / "zarr.json").is_file():
+        _begun(store, job)
     times = plan_times(job.dataset)
     _open(job, resources, times)  # fails here, before anything is written, when fields or times are missing
     static_file = manifest.files(resources / "static" / manifest.VERSION)[0]
@@ -137,7 +139,7 @@ def _begun(store: Path, job: Job) -> zarr.Group:
     root = zarr.open_group(str(store), mode="r+")
     if root.attrs.get("config_hash") != job.hash:
         raise OrbitError("pair store belongs to another configuration", where=store,
-                         got=str(root.attrs.get("config_hash")), allowed=job.hash)
+                         got=str(root.attrs.get("config_hash")), allowed=job.hash, hint="delete it, or choose another store")
     return root
 
 

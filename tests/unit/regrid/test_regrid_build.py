@@ -1,0 +1,181 @@
+"""`regrid`: pairs from one source field, built part by part, complete or refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import netCDF4
+import numpy as np
+import pytest
+import zarr
+
+from orbit2 import regrid
+from orbit2.data.pairs import PairStore
+from orbit2.errors import OrbitError
+from orbit2.grid import from_centres, named
+from tests.data.era5_dataset import NAMES, build, config_file, dataset, provider_files, relist
+from tests.data.era5_files import LAT, LON, values
+
+TORN = """
+    import os, signal, sys
+    import zarr
+    from pathlib import Path
+    from orbit2.data import pairs
+    from tests.data.era5_dataset import build
+    whole = pairs.write_part
+    def torn(path, start, coarse, fine):
+        if start == 4:  # killed inside the second part: half of it is on disk
+            half = zarr.open_group(str(path), mode="r+")
+            half["coarse/fields"][start : start + len(coarse)] = coarse
+            half["fine/fields"][start : start + 1] = fine[:1] * 0 - 999
+            os.kill(os.getpid(), signal.SIGKILL)
+        whole(path, start, coarse, fine)
+    pairs.write_part = torn
+    build(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+@pytest.fixture(scope="module")
+def resources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("resources")
+    provider_files(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, resources: Path) -> Path:
+    return build(tmp_path_factory.mktemp("built"), resources)
+
+
+def test_coarse_is_the_area_mean_of_fine_and_both_keep_the_global_mean(store: Path) -> None:
+    pairs = PairStore(store)
+    coarse, fine = pairs.grid("coarse"), pairs.grid("fine")
+    source = from_centres(LAT[::-1], LON)
+    area = fine.area_km2.reshape(3, 2, 6, 2)
+    for index in (0, 5, 11):
+        low, high = pairs.read("coarse", index).astype(float), pairs.read("fine", index).astype(float)
+        for i, name in enumerate(("t2m", "tp")):
+            block = (high[i].reshape(3, 2, 6, 2) * area).sum((1, 3)) / area.sum((1, 3))
+            np.testing.assert_allclose(low[(0, 2)[i]], block, rtol=2e-6)
+            original = values(name, 12)[index, ::-1].astype(float) * (24000 if name == "tp" else 1)
+            means = [(f * g.area_km2).sum() / g.area_km2.sum() for f, g in ((original, source), (high[i], fine), (low[(0, 2)[i]], coarse))]
+            np.testing.assert_allclose(means, means[0], rtol=1e-6)
+
+
+def test_store_keeps_times_variables_units_and_statics(store: Path) -> None:
+    pairs = PairStore(store)
+    assert pairs.variables("coarse") == tuple(NAMES) and pairs.variables("fine") == (NAMES[0], NAMES[2]) and pairs.refinement == 2
+    np.testing.assert_array_equal(pairs.times, np.datetime64("2020-01-01T00", "s") + np.arange(12) * np.timedelta64(3600, "s"))
+    assert len(pairs.indices("2020-01-01T09:00", "2020-01-01T11:00")) == 3
+    assert pairs.static_values("fine").shape == (3, 6, 12) and pairs.grid("fine").same_as(named("global_30"))
+    assert pairs.dataset("fine")["precipitation_rate"].attrs["units"] == "mm day-1"
+    assert "12 samples" in regrid.inspect(store) and "10m_v_component_of_wind [m s-1]" in regrid.inspect(store)
+
+
+def test_parts_follow_from_the_configuration_alone() -> None:
+    parts = regrid.plan_parts(dataset(samples_per_part=8))
+    assert [(p.id, p.start, p.count) for p in parts] == [("000", 0, 8), ("001", 8, 4)]
+    assert parts == regrid.plan_parts(dataset(samples_per_part=8))
+
+
+def test_a_part_with_a_good_checksum_is_not_built_again(resources: Path, tmp_path: Path) -> None:
+    store = build(tmp_path, resources)
+    part = tmp_path / "parts" / "001.json"
+    config, before = tmp_path / "config.json", part.stat().st_mtime_ns
+
+    def again() -> None:
+        regrid.build_part(config=config, resources=resources, store=store, part="001", out=part)
+
+    again()
+    assert part.stat().st_mtime_ns == before and PairStore(store).read("fine", 5)[0].mean() > 200
+    array = zarr.open_group(str(store), mode="r+")["fine/fields"]
+    array[5] = 0.0  # type: ignore[index]
+    with pytest.raises(OrbitError, match=r"do not match their checksums.*001"):
+        regrid.finalise(config=config, store=store, parts=sorted((tmp_path / "parts").glob("*.json")), out=tmp_path / "again.json")
+    again()
+    assert part.stat().st_mtime_ns != before
+    with pytest.raises(OrbitError, match="not finalised"):  # a store with a rebuilt part waits for finalise
+        PairStore(store)
+    regrid.finalise(config=config, store=store, parts=sorted((tmp_path / "parts").glob("*.json")), out=tmp_path / "again.json")
+    assert PairStore(store).read("fine", 5)[0].mean() > 200
+
+
+def test_killed_inside_a_part_then_run_again_gives_the_same_store(store: Path, resources: Path, tmp_path: Path, root: Path) -> None:
+    script = tmp_path / "torn.py"
+    script.write_text(textwrap.dedent(TORN))
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    killed = subprocess.run([sys.executable, str(script), str(tmp_path / "d"), str(resources)], cwd=root, env=environment)
+    assert killed.returncode == -signal.SIGKILL
+    assert [p.name for p in sorted((tmp_path / "d" / "parts").glob("*"))] == ["000.json"]
+    with pytest.raises(OrbitError, match="not finalised"):
+        PairStore(tmp_path / "d" / "pairs.zarr")
+    first = (tmp_path / "d" / "parts" / "000.json").stat().st_mtime_ns
+    rebuilt = build(tmp_path / "d", resources)
+    assert (tmp_path / "d" / "parts" / "000.json").stat().st_mtime_ns == first
+    for side in ("coarse", "fine"):
+        for index in range(12):
+            np.testing.assert_array_equal(PairStore(rebuilt).read(side, index), PairStore(store).read(side, index))
+
+
+def test_finalise_needs_every_part(resources: Path, tmp_path: Path) -> None:
+    build(tmp_path, resources)
+    parts = sorted((tmp_path / "parts").glob("*.json"))
+    with pytest.raises(OrbitError, match=r"parts are missing.*'002'"):
+        regrid.finalise(config=tmp_path / "config.json", store=tmp_path / "pairs.zarr", parts=parts[:2], out=tmp_path / "x.json")
+    assert not (tmp_path / "x.json").exists()
+    saved = json.loads((tmp_path / "finalised.json").read_text())
+    assert saved["samples"] == 12 and set(saved["parts"]) == {"000", "001", "002"} and saved["provenance"]["stage"] == "regrid"
+
+
+def test_mistakes_are_named_before_anything_is_written(resources: Path, tmp_path: Path) -> None:
+    def begin(**changes: object) -> None:
+        regrid.initialise(config=config_file(tmp_path / "c.json", **changes), resources=resources, store=tmp_path / "s.zarr")
+
+    with pytest.raises(OrbitError, match=r"mean_sea_level_pressure.*the files hold: t2m, tp, v10"):
+        begin(inputs=["2m_temperature", "mean_sea_level_pressure"])
+    late = {"train": {"start": "2020-01-01", "end": "2020-01-01"}, "validation": {"start": "2020-01-02", "end": "2020-01-02"},
+            "test": {"start": "2020-01-03", "end": "2020-01-03"}}
+    with pytest.raises(OrbitError, match=r"60 configured times are not in the source files.*2020-01-01T12"):
+        begin(split=late)
+    with pytest.raises(OrbitError, match="no reader for this source"):
+        begin(source="prism")
+    with pytest.raises(OrbitError, match="run the retrieve stage first"):
+        regrid.initialise(config=config_file(tmp_path / "c.json"), resources=tmp_path / "none", store=tmp_path / "s.zarr")
+    assert not (tmp_path / "s.zarr").exists()
+    config = config_file(tmp_path / "c.json")
+    with pytest.raises(OrbitError, match="was not initialised"):
+        regrid.build_part(config=config, resources=resources, store=tmp_path / "s.zarr", part="000", out=tmp_path / "0.json")
+    begin()
+    with pytest.raises(OrbitError, match="unknown part"):
+        regrid.build_part(config=config, resources=resources, store=tmp_path / "s.zarr", part="009", out=tmp_path / "0.json")
+    other = config_file(tmp_path / "other.json", min_valid_fraction=0.9)
+    with pytest.raises(OrbitError, match="another configuration"):
+        regrid.initialise(config=other, resources=resources, store=tmp_path / "s.zarr")
+
+
+def test_values_that_are_no_weather_stop_the_build(tmp_path: Path) -> None:
+    path = provider_files(tmp_path / "r")
+    with netCDF4.Dataset(path, "a") as file:
+        file["t2m"][:] = file["t2m"][:] - 273.15  # degrees Celsius labelled K
+    relist(path.parent)
+    with pytest.raises(OrbitError, match=r"2m_temperature: values outside the physical range: wrong units\?"):
+        build(tmp_path / "d", tmp_path / "r")
+    assert not list((tmp_path / "d" / "parts").glob("*.json"))
+
+
+def test_missing_source_cells_are_nan_in_the_store_and_never_zero(tmp_path: Path) -> None:
+    path = provider_files(tmp_path / "r")
+    with netCDF4.Dataset(path, "a") as file:
+        file["t2m"][3, :, :3] = np.nan
+    relist(path.parent)
+    pairs = PairStore(build(tmp_path / "d", tmp_path / "r"))
+    field = pairs.read("fine", 3)[0]
+    assert np.isnan(field).any() and np.isfinite(field).any() and np.nanmin(field) > 200
+    assert np.isfinite(pairs.read("fine", 2)).all()
+    assert json.loads((tmp_path / "d" / "parts" / "000.json").read_text())["missing"]["fine"] == int(np.isnan(field).sum())

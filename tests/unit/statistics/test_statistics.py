@@ -1,0 +1,115 @@
+"""`statistics`: exact under any partition, from training samples only."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import netCDF4
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orbit2 import statistics
+from orbit2.data.pairs import PairStore
+from orbit2.errors import OrbitError
+from orbit2.statistics.accumulator import Moments
+from tests.data.era5_dataset import build, config_file, provider_files, relist
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=6), st.integers(0, 2**32 - 1))
+def test_merging_any_partition_equals_one_pass(cuts: list[int], seed: int) -> None:
+    random = np.random.default_rng(seed)
+    data, weights = 1e5 + random.normal(size=60), random.uniform(0.1, 1, 60)
+    data[random.random(60) < 0.2] = np.nan
+    data[0] = 1e5
+    edges = [0, *sorted(cuts), 60]
+    merged = Moments()
+    for a, b in pairwise(edges):
+        merged += Moments.of(data[a:b], weights[a:b])
+    valid = np.isfinite(data)
+    mean = np.average(data[valid], weights=weights[valid])
+    std = np.sqrt(np.average((data[valid] - mean) ** 2, weights=weights[valid]))
+    assert merged.count == valid.sum() and merged.least == data[valid].min() and merged.greatest == data[valid].max()
+    assert merged.mean == pytest.approx(mean, rel=1e-14) and merged.std == pytest.approx(std, rel=1e-10, abs=1e-10)
+
+
+def test_large_offset_does_not_cancel() -> None:
+    pressure = 1e9 + np.array([0.0, 1.0, 2.0])
+    assert sum((Moments.of(p, np.ones(1)) for p in pressure[:, None]), Moments()).std == pytest.approx(np.sqrt(2 / 3), rel=1e-12)
+
+
+def test_nothing_valid_is_an_error_not_a_zero() -> None:
+    with pytest.raises(OrbitError, match="NaN only"):
+        (Moments() + Moments.of(np.array([np.nan]), np.ones(1))).as_dict("field")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stats")
+    provider_files(folder / "r")
+    build(folder, folder / "r")
+    statistics.run(config=folder / "config.json", store=folder / "pairs.zarr", out=folder / "statistics.json")
+    return folder
+
+
+def test_file_holds_area_weighted_values_of_the_training_samples(built: Path) -> None:
+    found = json.loads((built / "statistics.json").read_text())
+    pairs = PairStore(built / "pairs.zarr")
+    assert found["samples"] == 6 and found["period"] == {"start": "2020-01-01T00:00", "end": "2020-01-01T05:00"}
+    assert (found["first"], found["last"]) == ("2020-01-01T00:00:00", "2020-01-01T05:00:00")
+    for side in ("coarse", "fine"):
+        data = np.stack([pairs.read(side, i) for i in range(6)]).astype(np.float64)
+        weights = np.broadcast_to(pairs.grid(side).area_km2, (6, *pairs.grid(side).shape))
+        for i, name in enumerate(pairs.variables(side)):
+            mean = np.average(data[:, i], weights=weights)
+            entry = found[side][name]
+            assert entry["mean"] == pytest.approx(mean, rel=1e-12)
+            assert entry["std"] == pytest.approx(np.sqrt(np.average((data[:, i] - mean) ** 2, weights=weights)), rel=1e-9)
+            assert (entry["min"], entry["max"], entry["count"]) == (data[:, i].min(), data[:, i].max(), data[:, i].size)
+        rain = found[side]["precipitation_rate"]
+        logs = np.log1p(data[:, pairs.variables(side).index("precipitation_rate")])
+        assert rain["log1p_mean"] == pytest.approx(np.average(logs, weights=weights), rel=1e-12) and rain["log1p_std"] > 0
+        assert "log1p_mean" not in found[side]["2m_temperature"]
+        assert set(found["static"][side]) == {"land_sea_mask", "orography", "slope"}
+        assert found["static"][side]["land_sea_mask"]["mean"] == pytest.approx(0.289, abs=0.001)
+    assert found["provenance"]["stage"] == "statistics"
+
+
+def test_changing_validation_and_test_samples_changes_nothing_and_training_samples_do(built: Path, tmp_path: Path) -> None:
+    reference = json.loads((built / "statistics.json").read_text())
+
+    def changed(hours: slice, folder: Path) -> dict[str, object]:
+        path = provider_files(folder / "r")
+        with netCDF4.Dataset(path, "a") as file:
+            file["t2m"][hours] = file["t2m"][hours] + 10
+            file["tp"][hours] = 0.01
+        relist(path.parent)
+        build(folder, folder / "r")
+        statistics.run(config=folder / "config.json", store=folder / "pairs.zarr", out=folder / "s.json")
+        found: dict[str, object] = json.loads((folder / "s.json").read_text())
+        return found
+
+    other = changed(slice(6, 12), tmp_path / "a")
+    assert all(other[key] == reference[key] for key in ("coarse", "fine", "static", "samples", "period"))
+    assert changed(slice(5, 6), tmp_path / "b")["fine"] != reference["fine"]
+
+
+def test_samples_per_part_does_not_change_the_result(built: Path, tmp_path: Path) -> None:
+    provider_files(tmp_path / "r")
+    build(tmp_path, tmp_path / "r", samples_per_part=2, samples_per_shard=1)
+    statistics.run(config=tmp_path / "config.json", store=tmp_path / "pairs.zarr", out=tmp_path / "s.json")
+    one, two = (json.loads(p.read_text()) for p in (built / "statistics.json", tmp_path / "s.json"))
+    assert one["coarse"] == two["coarse"] and one["fine"] == two["fine"]
+
+
+def test_mistakes_are_named(built: Path, tmp_path: Path) -> None:
+    with pytest.raises(OrbitError, match="pair store not found"):
+        statistics.run(config=built / "config.json", store=tmp_path / "none.zarr", out=tmp_path / "s.json")
+    other = config_file(tmp_path / "c.json", min_valid_fraction=0.9)
+    with pytest.raises(OrbitError, match="another configuration"):
+        statistics.run(config=other, store=built / "pairs.zarr", out=tmp_path / "s.json")
+    assert not (tmp_path / "s.json").exists()
