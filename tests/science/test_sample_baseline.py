@@ -10,7 +10,8 @@ import xarray as xr
 from orbit2.sources.sample import WEEK
 
 
-@pytest.mark.parametrize(("name", "published", "tolerance"), [("t2m", 1.53, 0.01), ("u10", 1.29, 0.01), ("v10", 1.26, 0.01), ("msl", 74, 1)])
+@pytest.mark.parametrize(("name", "published", "tolerance"), [("t2m", 1.53, 0.01), ("u10", 1.29, 0.01), ("v10", 1.26, 0.01),
+                                                            ("msl", 74, 1)])
 def test_bicubic_from_4_degrees_has_the_published_error(name: str, published: float, tolerance: float) -> None:
     with xr.open_dataset(WEEK, engine="netcdf4") as week:
         truth = week[name].values[-4:, :180].astype(np.float32)  # the rows as they are, from the North Pole
