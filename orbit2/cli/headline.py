@@ -14,7 +14,7 @@ from orbit2.variables import is_precipitation, variable
 
 
 def headline(run: Path) -> str:
-    """Text: the report's path, and per task RMSE of the model, of the best interpolation, and their ratio (below 1: the model wins).
+    """Text: the report's path, and per task RMSE of the model and of the best interpolation, and ratios (below 1: the model wins).
 
     Precipitation is compared in ln(1 + mm/day), where both interpolations (of mm, of the logarithm) are candidates.
     """
@@ -22,17 +22,19 @@ def headline(run: Path) -> str:
     lines = [f"Report: {page}" if (page := run / "report" / "index.html").is_file() else f"No report yet in {run}", ""]
     for task, rows in ratios(scores).groupby("task", sort=False):
         lines += [f"RMSE of task '{task}' (model '{rows.iloc[0].model}', region {rows.iloc[0].region}, against {rows.iloc[0].reference})",
-                  f"  {'variable':<28}{'model':>12}{'best interpolation':>32}{'ratio':>8}"]
+                  f"  {'variable':<28}{'model':>10}{'best interpolation':>30}{'ratio':>8}{'of bicubic':>12}"]
         for row in rows.itertuples():
             unit = "ln(1+mm/day)" if row.space == "log1p" else variable(str(row.variable)).units
             best = f"{row.best_value:.4g} ({row.best})"
-            lines.append(f"  {row.variable:<28}{row.value:>12.4g}{best:>32}{row.ratio:>8.3f}  {unit}")
+            lines.append(f"  {row.variable:<28}{row.value:>10.4g}{best:>30}{row.ratio:>8.3f}{row.of_bicubic:>12.3f}  {unit}")
         lines.append("")
     return "\n".join(lines).rstrip()
 
 
 def ratios(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row per task and variable: task, model, variable, space, region, reference, value, best, best_value, ratio.
+    """One row per task and variable: task, model, variable, space, region, reference, value, best, best_value, ratio, of_bicubic.
+
+    `ratio` is to the best interpolation, `of_bicubic` to the better of the bicubic ones (NaN without any).
 
     Raises OrbitError when the table holds no RMSE of a model beside an interpolation.
     """
@@ -47,8 +49,10 @@ def ratios(scores: pd.DataFrame) -> pd.DataFrame:
         if candidates.empty or models.empty:
             continue
         best, model = candidates.sort_values("value").iloc[0], models.iloc[0]
+        bicubic = candidates.loc[candidates["model"].str.startswith("bicubic"), "value"].min()
         found.append({**{key: model[key] for key in ("task", "model", "variable", "space", "region", "reference", "value")},
-                      "best": best["model"], "best_value": best["value"], "ratio": model["value"] / best["value"]})
+                      "best": best["model"], "best_value": best["value"], "ratio": model["value"] / best["value"],
+                      "of_bicubic": model["value"] / bicubic})
     if not found:
         raise OrbitError("the table of scores holds no RMSE of a model beside an interpolation", hint="run the evaluate stage")
     return pd.DataFrame(found)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from orbit2.errors import EXIT_USER
+from orbit2.errors import EXIT_USER, OrbitError
 
 RunFile = Annotated[Path, typer.Argument(help="Configuration of a run (YAML).", show_default=False)]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="dotted.key=value, laid over the file; may be repeated.")]
@@ -22,9 +23,13 @@ def plan(
 ) -> None:
     """Parameters, memory, FLOPs and time of a configuration on a machine, before spending an allocation."""
     from orbit2.config.load import load
-    from orbit2.plan import run
 
-    typer.echo(run(load(file, overrides or ()), model=model, device=device, nodes=nodes))
+    checked = load(file, overrides or ())
+    run = getattr(import_module("orbit2.plan"), "run", None)
+    if run is None:
+        raise OrbitError("memory and time on a machine cannot be planned by this version yet",
+                         hint=f"`orbit2 model info {file}` gives parameters, tokens and FLOPs")
+    typer.echo(run(checked, model=model, device=device, nodes=nodes))
 
 
 def doctor(

@@ -1,0 +1,102 @@
+"""pyproject.toml, environment.yml and constraints.txt name the same packages, and only packages that are used."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+CONDA_NAME = {"torch": "pytorch", "eccodes": "python-eccodes"}
+# Packages that no module imports by name, and what they are there for.
+NOT_IMPORTED = {
+    "cfgrib": "xarray's engine for GRIB",
+    "eccodes": "pinned for cfgrib",
+    "dask": "lazy xarray datasets (chunks=...)",
+    "h5netcdf": "xarray's engine for NetCDF",
+    "h5py": "h5netcdf reads and writes through it",
+    "netcdf4": "xarray's engine for NetCDF",
+    "pyarrow": "pandas' engine for Parquet",
+    "snakemake": "runs the workflow",
+    "snakemake-executor-plugin-slurm": "runs it on SLURM",
+    "tensorboard": "torch.utils.tensorboard needs it",
+}
+OPTIONAL_IMPORTS = {"xesmf", "flash_attn"}  # extras, guarded where they are imported
+BUILD_SCRIPTS = {"make_sample.py"}  # run once by a maintainer, never by a user
+
+
+def project() -> dict[str, list[Requirement]]:
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups = {"main": table["dependencies"], **table["optional-dependencies"]}
+    return {name: [Requirement(text) for text in items] for name, items in groups.items()}
+
+
+def imported() -> set[str]:
+    """Distributions that orbit2's own modules import."""
+    owners = metadata.packages_distributions()
+    found: set[str] = set()
+    for path in (ROOT / "orbit2").rglob("*.py"):
+        if path.name in BUILD_SCRIPTS:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                names = [node.module]
+            for name in {n.split(".")[0] for n in names} - OPTIONAL_IMPORTS - {"orbit2"} - set(sys.stdlib_module_names):
+                found.add(canonicalize_name(owners[name][0]))
+    return found - {"pydantic-core", "typing-extensions"}  # parts of pydantic
+
+
+def test_everything_imported_is_declared_and_everything_declared_is_used() -> None:
+    declared = {canonicalize_name(r.name) for r in project()["main"]}
+    used = imported()
+    assert used - declared == set()
+    assert declared - used == set(NOT_IMPORTED)
+
+
+def test_environment_is_in_step() -> None:
+    content = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    conda = {text for text in content["dependencies"] if isinstance(text, str)}
+    groups = project()
+    expected = {"python>=3.11"}
+    for requirement in [*groups["main"], *groups["dev"], *groups["esmf"]]:
+        name = canonicalize_name(requirement.name)
+        expected.add(f"{CONDA_NAME.get(name, name)}{requirement.specifier}")
+    assert conda == expected
+
+
+def test_constraints_pin_what_is_installed_and_allowed() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    requirements = [Requirement(line) for line in lines if not line.startswith("#")]
+    pins = {canonicalize_name(r.name): str(r.specifier).removeprefix("==") for r in requirements}
+    assert not any("+" in version for version in pins.values()), "local versions exist on one machine only"
+    groups = project()
+    for requirement in [*groups["main"], *groups["dev"]]:
+        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
+
+
+def test_torch_goes_first_and_without_cuda_where_there_is_no_gpu() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(r"^\.venv/\.installed: \.venv/\.torch ", text, flags=re.MULTILINE)
+    assert "torch==2.13.0+cpu torch==2.13.0" in text
+
+
+def test_no_package_registry_or_machine_path_is_named() -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", ".ci/run", "environment.yml", "README.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert not re.search(r"(index-url|find-links|pypi\.|/opt/|/work/|/root/|/home/)", text), name
+
+
+def test_versions_agree() -> None:
+    import orbit2
+
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert version == orbit2.__version__ == cff["version"]
