@@ -1,4 +1,7 @@
-"""Exact conservation: the area mean of a coarse cell's fine cells is the coarse value (Harder et al. 2023, additive form)."""
+"""Exact conservation: the area mean of a coarse cell's fine cells is the coarse value (Harder et al. 2023, JMLR 24).
+
+Additive for linear fields, multiplicative in mm for precipitation; valid where the input IS the block mean of the target.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +14,52 @@ from torch import Tensor
 from orbit2.model.geometry import Geometry
 from orbit2.variables import is_precipitation
 
+DRIZZLE = 0.01  # mm added to wet blocks before scaling, so that a block predicted dry can still carry its input's rain
+
 
 def conserve_blocks(
-    base: Tensor, detail: Tensor, coarse: Tensor, inputs: Sequence[str], outputs: Sequence[str], geometry: Geometry, factor: int
+    fine: Tensor, coarse: Tensor, inputs: Sequence[str], outputs: Sequence[str], geometry: Geometry, factor: int, moments: Tensor
 ) -> Tensor:
-    """`detail` [B, C, sH, sW] changed by one constant per coarse cell so that base + detail has the input's block means.
+    """`fine` [B, C, sH, sW] changed so that its block means are the input's, for outputs that are inputs.
 
-    Only for outputs that are inputs and not precipitation (whose normalised space is not linear in mm). Valid where the
-    input IS the block mean of the target. Cells with a missing input are left alone.
+    All in network space; `moments` [C, 2] are mean and standard deviation of the outputs, needed to conserve precipitation
+    in mm. Cells with a missing input are left alone.
     """
-    chosen = [i for i, name in enumerate(outputs) if name in inputs and not is_precipitation(name)]
-    if not chosen:
-        return detail
     names = list(inputs)
-    target = coarse[:, [names.index(outputs[i]) for i in chosen]]
-    weights = row_weights(geometry, factor)[:, None, :, None]  # [B, 1, sH, 1]
-    fine = (base + detail)[:, chosen]
-    mean = F.avg_pool2d(fine * weights, factor) / F.avg_pool2d(weights.expand(-1, -1, -1, factor), factor)
-    gap = torch.nan_to_num(target - mean)
-    shift = torch.zeros_like(detail)
-    shift[:, chosen] = gap.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
-    return detail + shift
+    weights = row_weights(geometry, factor)[:, None, :, None].to(fine.dtype)  # [B, 1, sH, 1]
+    channels = []
+    for i, name in enumerate(outputs):
+        field = fine[:, i : i + 1]
+        if name in names:
+            source = coarse[:, names.index(name)][:, None].to(fine.dtype)
+            mean, std = moments[i]
+            field = (
+                _scaled(field, source, weights, factor, mean, std) if is_precipitation(name) else _shifted(field, source, weights, factor)
+            )
+        channels.append(field)
+    return torch.cat(channels, 1)
+
+
+def _shifted(field: Tensor, source: Tensor, weights: Tensor, factor: int) -> Tensor:
+    return field + _spread(torch.nan_to_num(source - block_mean(field, weights, factor)), factor)
+
+
+def _scaled(field: Tensor, source: Tensor, weights: Tensor, factor: int, mean: Tensor, std: Tensor) -> Tensor:
+    amount = torch.expm1(source * std + mean).clamp_min(0)
+    wet = amount > 1e-6
+    rain = torch.expm1(field * std + mean).clamp_min(0) + DRIZZLE
+    ratio = torch.where(wet, amount, 0.0) / block_mean(rain, weights, factor)
+    conserved = (torch.log1p(rain * _spread(ratio, factor)) - mean) / std
+    return torch.where(_spread(torch.isfinite(source), factor), conserved, field)
+
+
+def block_mean(field: Tensor, weights: Tensor, factor: int) -> Tensor:
+    """Area-weighted block means [B, 1, sH, sW] -> [B, 1, H, W]; `weights` [B, 1, sH, 1]."""
+    return F.avg_pool2d(field * weights, factor) / F.avg_pool2d(weights.expand(-1, -1, -1, factor), factor)
+
+
+def _spread(coarse: Tensor, factor: int) -> Tensor:
+    return coarse.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
 
 
 def row_weights(geometry: Geometry, factor: int) -> Tensor:

@@ -26,9 +26,11 @@ class Reslim(nn.Module):
 
     `inputs` (dynamic, then static) and `statics` (fine) are the vocabularies; `outputs` the predicted variables.
     `output_scale` [C] is the typical size of (truth - interpolation) in normalised units: both paths predict in it.
+    `output_moments` [C, 2] are the outputs' normalising mean and standard deviation, for conservation of rain in mm.
     """
 
     output_scale: Tensor
+    output_moments: Tensor
 
     def __init__(self, config: ArchitectureConfig, inputs: Sequence[str], outputs: Sequence[str], statics: Sequence[str]) -> None:
         super().__init__()
@@ -50,6 +52,7 @@ class Reslim(nn.Module):
             self.inputs, self.statics, self.outputs, config.refinement, config.interpolation, config.residual_width, config.residual_blocks
         )
         self.register_buffer("output_scale", torch.ones(len(self.outputs)))
+        self.register_buffer("output_moments", torch.tensor([[0.0, 1.0]]).repeat(len(self.outputs), 1))
 
     def forward(
         self,
@@ -70,9 +73,10 @@ class Reslim(nn.Module):
         if correction is not None:
             detail = detail + correction
         detail = detail.float() * self.output_scale[:, None, None]
+        fine = torch.where(torch.isfinite(base), base, 0.0) + detail
         if self.config.conserve:
-            detail = conserve_blocks(base, detail, coarse, names, self.outputs, geometry, self.config.refinement)
-        return torch.where(torch.isfinite(base), base, 0.0) + detail
+            fine = conserve_blocks(fine, coarse, names, self.outputs, geometry, self.config.refinement, self.output_moments)
+        return fine
 
     def missing(self, coarse: Tensor, variables: Sequence[str], periodic: bool) -> Tensor | None:
         """Fine cells [B, C, sH, sW] whose own input is missing near by: never trained on or delivered; None when complete."""

@@ -126,6 +126,7 @@ class Setup:
         if origin is not None:
             report = transfer(origin, self.model)
             self.origin = f"{parent}: {report}"
+        self.model.output_moments.copy_(torch.tensor([self.normaliser.moments[name] for name in self.outputs]))
         self.model.to(here.device)
         self.average = AveragedModel(self.model, multi_avg_fn=_ema(self.config.ema))
         self.average.update_parameters(self.model)

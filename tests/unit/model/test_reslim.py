@@ -108,12 +108,19 @@ def test_most_cells_missing_still_finite() -> None:
 def test_conserved_output_has_the_input_as_block_mean() -> None:
     grid = global_grid(15.0)
     model = wake(demo_model(conserve=True)).eval()
+    model.output_moments.copy_(torch.tensor([[280.0, 20.0], [0.6, 0.8]]))
     coarse, statics, geometry = batch_for(grid)
     with torch.no_grad():
-        fine = model(coarse, statics, geometry)[0, 0].double()
-    weights = torch.from_numpy(grid.refine(4).lat_weights)[:, None].expand_as(fine)
-    block = (fine * weights).reshape(12, 4, 24, 4).sum((1, 3)) / weights.reshape(12, 4, 24, 4).sum((1, 3))
-    assert (block - coarse[0, 0]).abs().max() < 1e-5
+        temperature, rain = model(coarse, statics, geometry)[0].double()
+    weights = torch.from_numpy(grid.refine(4).lat_weights)[:, None].expand_as(rain)
+
+    def block(fine: torch.Tensor) -> torch.Tensor:
+        return (fine * weights).reshape(12, 4, 24, 4).sum((1, 3)) / weights.reshape(12, 4, 24, 4).sum((1, 3))
+
+    assert (block(temperature) - coarse[0, 0]).abs().max() < 1e-5
+    amount = torch.expm1(coarse[0, 1].double() * 0.8 + 0.6).clamp_min(0)  # mm
+    assert (block(torch.expm1(rain * 0.8 + 0.6)) - amount).abs().max() < 1e-4
+    assert (amount == 0).any() and (amount > 1).any()
 
 
 def test_row_weights_are_the_grid_s() -> None:
