@@ -147,3 +147,11 @@ def test_trained_model_beats_interpolation_and_loads(tiny: Tiny, tmp_path: Path)
     assert scores[-1] < 0.9 and scores[-1] < scores[0]
     card = (tmp_path / "model" / "card.md").read_text()
     assert "2026-01-01T00:00" in card and "How to load" in card
+
+
+def test_bf16_follows_fp32(tiny: Tiny, tmp_path: Path) -> None:
+    settings = {"steps": 20, "validate_every": 10, "tv_weight": 0.0}
+    train(tiny, tmp_path / "fp32", precision="fp32", **settings)
+    train(tiny, tmp_path / "bf16", precision="bf16", **settings)
+    full, half = ([r["validation_loss"] for r in curve(tmp_path / name) if "validation_loss" in r] for name in ("fp32", "bf16"))
+    assert half == pytest.approx(full, rel=0.02) and half != full
