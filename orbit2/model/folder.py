@@ -60,5 +60,9 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Reslim
             )
     architecture = validate(ArchitectureConfig, config["architecture"], folder / "config.json")
     model = Reslim(architecture, config["inputs"], config["outputs"], config["statics"])
-    model.load_state_dict(load_file(folder / "weights.safetensors"))
+    try:
+        model.load_state_dict(load_file(folder / "weights.safetensors"))
+    except RuntimeError as error:
+        found = " ".join(str(error).split()[:24])
+        raise OrbitError("weights do not fit this version's architecture", where=folder, got=found, hint="re-train, or use the orbit2 that wrote it") from None
     return model.eval().to(device), Normaliser.from_json(read_json(folder / "normalisation.json")), config
