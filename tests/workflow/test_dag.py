@@ -123,6 +123,15 @@ def test_a_comment_in_the_configuration_runs_nothing(project: Any) -> None:
     assert project.planned("all") == {}
 
 
+def test_a_failing_command_fails_its_job(project: Any) -> None:
+    (project.folder / "resources").write_text("a file where a folder is needed", encoding="utf-8")
+    done = project("retrieve", check=False)
+    printed = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "MissingOutputException" not in printed, "the exit code was lost in the pipe to tee"
+    assert "results/logs/retrieve_" in printed and "stopped with an error" in printed
+
+
 def test_a_misspelt_key_is_one_line_and_exit_2(project: Any) -> None:
     done = project("-n", "all", "--config", 'set=["models.reslim.train.stpes=3"]', check=False)
     assert done.returncode == 2

@@ -10,8 +10,9 @@ from orbit2.errors import OrbitError
 from orbit2.files import write_if_changed
 from orbit2.sources.manifest import VERSION
 
-# The `orbit2` command of the environment that this Snakemake runs in, activated or not.
-shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+# The `orbit2` command of the environment that this Snakemake runs in, activated or not. A prefix of one's own replaces
+# Snakemake's strict mode: without pipefail, `| tee` would hide every failure.
+shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 
 def checked_configuration():
