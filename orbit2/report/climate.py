@@ -113,15 +113,13 @@ def _skill_maps(task: Task, data: xr.Dataset) -> Figure | None:
     pooled = np.concatenate([data[f"{f}_region_skill"].to_numpy() for f in fields])
     limit = max(0.1, float(np.nanquantile(np.abs(pooled), 0.97))) if np.isfinite(pooled).any() else 0.1
     overlay = _edges(data["region_id"].to_numpy(), task)
-    panels, alts = Panels(-(-len(fields) // 2), 2, 5.6, 3.5), []
+    panels, alts = Panels(-(-len(fields) // 2), 2, 4.65, 3.05), []
     for i, field in enumerate(fields):
-        ax, image = _draw(
-            panels, i, task, data[f"{field}_skill"].to_numpy(), overlay, Normalize(-limit, limit), (0.015, 0.155, 0.97, 0.745)
-        )
+        ax, image = _draw(panels, i, task, data[f"{field}_skill"].to_numpy(), overlay, Normalize(-limit, limit), (0.015, 0.17, 0.97, 0.725))
         variable_name, space = split_field(field)
         title = label(variable_name) + (", ln(1 + x)" if space == "log1p" else "")
         ax.set_title(title, pad=5)
-        maps.colourbar(panels.axes(i, (0.16, 0.125, 0.68, 0.03)), image, "skill against the best interpolation of the region")
+        maps.colourbar(panels.axes(i, (0.13, 0.145, 0.74, 0.032)), image, "skill against the region's best interpolation")
         alts.append(
             f"Map of RMSE skill of {task.config.model} by AR6 region for {title}; blue where it beats interpolation, grey where "
             f"nothing was scored."
@@ -168,6 +166,7 @@ def _key_map(task: Task, data: xr.Dataset) -> Figure | None:
         text.REGIONS_CREDIT,
         (Picture(cut, "Map of the AR6 reference regions with their abbreviations."),),
         whole,
+        wide=True,
         columns=1,
         csv=csv,
     )
@@ -270,10 +269,10 @@ def _hovmoller_figure(task: Task, data: xr.Dataset, variable_name: str, model: s
         for key, error in errors.items()
     ]
     height = float(np.clip(0.26 * len(times) + 1.5, 2.5, 4.5))
-    panels, alts = Panels(-(-len(layers) // 2), 2, 5.6, height), []
+    panels, alts = Panels(-(-len(layers) // 2), 2, 4.65, height), []
     ticks = np.unique(np.linspace(0, len(times) - 1, min(6, len(times))).round().astype(int))
     for i, (title, values, cmap, scale, shown_units) in enumerate(layers):
-        ax = panels.axes(i, (0.165, 0.88 / height, 0.80, 1 - 1.20 / height))
+        ax = panels.axes(i, (0.20, 0.88 / height, 0.765, 1 - 1.20 / height))
         mesh = ax.pcolormesh(edges, rows, values, cmap=cmap, norm=scale, rasterized=True)
         ax.set_title(title, pad=5)
         ax.set_yticks(ticks, [times[t] for t in ticks])
@@ -281,7 +280,7 @@ def _hovmoller_figure(task: Task, data: xr.Dataset, variable_name: str, model: s
         ax.grid(False)
         ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 3, 6]))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: maps.degrees((x + 180) % 360 - 180, "E", "W")))
-        maps.colourbar(panels.axes(i, (0.22, 0.46 / height, 0.68, 0.10 / height)), mesh, shown_units)  # type: ignore[arg-type]
+        maps.colourbar(panels.axes(i, (0.24, 0.46 / height, 0.68, 0.10 / height)), mesh, shown_units)  # type: ignore[arg-type]
         alts.append(f"Time-longitude diagram of {label(variable_name)}: {title}.")
     whole, *cuts = panels.render(len(layers))
     csv = csv_text(

@@ -53,11 +53,11 @@ def leading(names: list[str]) -> list[str]:
     return [name for name in names if not (split_field(name)[1] == "physical" and f"{name}_log1p" in names)]
 
 
-def one(panels: Panels, name: str, title: str, caption: str, alts: list[str], csv: str, columns: int = 2, collapsed: str = "") -> Figure:
+def one(panels: Panels, name: str, title: str, caption: str, alts: list[str], csv: str, columns: int = 2) -> Figure:
     """A finished line-art figure."""
     whole, *cuts = panels.render(len(alts))
     pictures = tuple(Picture(pixels, alt, photographic=False) for pixels, alt in zip(cuts, alts, strict=True))
-    return Figure(name, title, caption, pictures, whole, columns=columns, csv=csv, collapsed=collapsed)
+    return Figure(name, title, caption, pictures, whole, columns=columns, csv=csv)
 
 
 EDGE = 1.6  # of the skill figure: what is worse stands there with its value
@@ -75,9 +75,9 @@ def skill(scores: Scores, model: str, names: list[str], against: str = "bicubic"
             rows.append((label(name) + (", ln(1+x)" if space == "log1p" else ""), values))
     if not rows:
         return None
-    panels = Panels(1, 1, 7.2, 0.42 * len(rows) + 1.25)
+    panels = Panels(1, 1, 5.4, 0.40 * len(rows) + 1.45)
     height = panels.height
-    ax = panels.axes(0, (0.27, 0.55 / height, 0.70, 1 - 1.10 / height))
+    ax = panels.axes(0, (0.315, 0.52 / height, 0.66, 1 - 1.27 / height))
     markers = {"nearest": "s", "bilinear": "^", "conservative": "v", "bicubic": "o", "bicubic_log1p": "P", "bilinear_log1p": "X"}
     seen: set[str] = set()
     for y, (_, values) in enumerate(rows):
@@ -116,7 +116,7 @@ def skill(scores: Scores, model: str, names: list[str], against: str = "bicubic"
     ax.set_xlabel(f"RMSE ÷ RMSE of {method_name(against)}   (left of the line is better)")
     handles, labels = ax.get_legend_handles_labels()
     panels.figure.legend(
-        handles, labels, loc="upper center", ncols=min(4, len(labels)), bbox_to_anchor=(0.55, 1.0), handletextpad=0.2, columnspacing=1.2
+        handles, labels, loc="upper center", ncols=min(3, len(labels)), bbox_to_anchor=(0.5, 1.0), handletextpad=0.2, columnspacing=1.2
     )
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
@@ -208,9 +208,9 @@ def training(model: Model) -> Figure | None:
     count = int(has_loss) + int(has_ratio)
     if not count:
         return None
-    panels, alts, i = Panels(1, count, 5.6, 3.5), [], 0
+    panels, alts, i = Panels(1, count, 4.65, 3.2), [], 0
     if has_loss:
-        ax = panels.axes(i, (0.125, 0.16, 0.84, 0.73))
+        ax = panels.axes(i, (0.14, 0.165, 0.83, 0.725))
         kept = frame.dropna(subset=["loss"])
         ax.plot(kept["step"], kept["loss"], color="#b9c2cb", linewidth=1, label="each logged step")
         window = max(1, len(kept) // 15)
@@ -231,7 +231,7 @@ def training(model: Model) -> Figure | None:
         alts.append(f"Training loss of {model.name} from step {int(kept['step'].iloc[0])} to {int(kept['step'].iloc[-1])}.")
         i += 1
     if has_ratio:
-        ax = panels.axes(i, (0.115, 0.16, 0.60, 0.73))
+        ax = panels.axes(i, (0.13, 0.165, 0.585, 0.725))
         palette = ["#D55E00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00", "#8a939c"]
         names = [c for c in ratios.columns if c != "step"]
         for n, name in enumerate(names):

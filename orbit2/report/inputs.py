@@ -159,6 +159,7 @@ class Inputs:
     scores: pd.DataFrame  # evaluate/metrics.parquet
     regions: pd.DataFrame | None  # diagnose/metrics.parquet
     notes: dict[str, Any]  # task -> diagnose/<task>/notes.json
+    resources: list[tuple[str, dict[str, Any]]]  # provider files and their entries in the manifests of retrieve
 
     def main_task(self) -> Task:
         """The task of the headline and maps: `report.map_task`, else the first with a truth. Raises OrbitError when there is none."""
@@ -204,7 +205,9 @@ def read(config: Path, root: Path) -> Inputs:
     for task in tasks.values():
         _ = task.prediction  # missing predictions are found before any work
     regions = folder / "diagnose" / "metrics.parquet"
+    sources = {*(d.source for d in run.datasets.values()), "static"}
     return Inputs(
+        resources=_resources(root / run.sources.resources, sources),
         config=run,
         label=str(raw["label"]),
         root=root,
@@ -231,6 +234,16 @@ def _model(run: RunConfig, name: str, folder: Path) -> Model:
         _optional(folder / "provenance.json"),
         _lines(folder / "metrics.jsonl"),
     )
+
+
+def _resources(folder: Path, sources: set[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Entries of the manifests that retrieve wrote for these sources; none where the provider files are gone."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    for source in sorted(sources):
+        for manifest in sorted((folder / source).glob("*/manifest.json")):
+            entries = _optional(manifest).get("files", [])
+            found += [(f"{source}/{manifest.parent.name}/{e['file']}", e) for e in entries if isinstance(e, dict) and "file" in e]
+    return found
 
 
 def _optional(path: Path) -> dict[str, Any]:

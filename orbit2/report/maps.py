@@ -21,7 +21,7 @@ from orbit2.report.style import INK, MUTED
 Array = npt.NDArray[np.float64]
 Box = tuple[float, float, float, float]  # south, north, west, east
 MISSING = "#e0e4e8"
-WIDTH = 924  # pixels across a global map: what a panel of 5.6 inches has room for
+WIDTH = 900  # pixels across a global map: what its panel has room for
 _PLAIN = ccrs.PlateCarree()
 _WORLD = ccrs.EqualEarth()  # equal-area: a region's share of the map is its share of the Earth
 

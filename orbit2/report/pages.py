@@ -16,13 +16,14 @@ from orbit2.files import write_text
 from orbit2.provenance import code_version
 from orbit2.report import climate, records, sections, tasks
 from orbit2.report.blocks import Section
+from orbit2.report.figures import open_netcdf
 from orbit2.report.inputs import Inputs, read
 from orbit2.report.panels import Picture
 from orbit2.report.style import look
 from orbit2.report.tables import Scores
 
 MAX_BYTES = 10_000_000
-QUALITIES = (80, 70, 55, 40)
+QUALITIES = (76, 65, 50, 35)
 
 
 def run(*, config: Path, out: Path, root: Path = Path(".")) -> None:
@@ -60,6 +61,8 @@ def _replace(new: Path, out: Path) -> None:
 def build(inputs: Inputs, config: Path, out: Path) -> list[Section]:
     """All sections in reading order."""
     task = inputs.main_task()
+    for name in ("spectra.nc", "density.nc"):
+        open_netcdf(task.evaluate / name, "evaluate")  # found missing or damaged before any drawing
     scores = Scores(inputs.scores, task.name)
     chapters = [
         sections.headline(inputs, task, scores),

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-DPI = 170
+DPI = 200
 
 
 @dataclass
@@ -74,7 +74,8 @@ class Picture:
     def data_uri(self, quality: int) -> str:
         """As WebP, base64: lossless for line art, `quality` (1-100) for maps."""
         buffer = io.BytesIO()
-        Image.fromarray(self.pixels).save(buffer, "WEBP", quality=quality, lossless=not self.photographic, method=4)
+        effort = quality if self.photographic else 40  # of a lossless picture, `quality` is only how hard to search
+        Image.fromarray(self.pixels).save(buffer, "WEBP", quality=effort, lossless=not self.photographic, method=2)
         return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
@@ -89,12 +90,12 @@ class Figure:
     whole: npt.NDArray[np.uint8]
     columns: int = 2
     csv: str | None = field(default=None, repr=False)
-    collapsed: str = ""  # when set, the figure is folded away under this summary
+    wide: bool = False  # too detailed for a phone: scrolls sideways there
 
     def write(self, folder: Path) -> None:
         """figures/<name>.png and tables/<name>.csv under `folder`."""
         (folder / "figures").mkdir(parents=True, exist_ok=True)
-        Image.fromarray(self.whole).save(folder / "figures" / f"{self.name}.png", dpi=(DPI, DPI))
+        Image.fromarray(self.whole).save(folder / "figures" / f"{self.name}.png", dpi=(DPI, DPI), compress_level=4)
         if self.csv is not None:
             (folder / "tables").mkdir(parents=True, exist_ok=True)
             (folder / "tables" / f"{self.name}.csv").write_text(self.csv, encoding="utf-8")

@@ -54,7 +54,7 @@ def cost_section(inputs: Inputs) -> Section:
                 Cell(task.name),
                 Cell(f"{scenes.spacing(task.input_grid)} to {scenes.spacing(task.grid)}"),
                 Cell(f"{task.grid.shape[0]} × {task.grid.shape[1]}"),
-                Cell(f"{len(task.times)}"),
+                _count(len(task.times)),
                 Cell.of(seconds),
             )
         )
@@ -152,6 +152,7 @@ def _checksums(inputs: Inputs) -> list[tuple[str, str]]:
         record = statistics.get("provenance")
         listed = record.get("inputs") if isinstance(record, dict) else None
         found += [(f"{name}: {key}", str(value)) for key, value in (listed or {}).items()]
+    found += [(name, str(entry.get("sha256", ""))) for name, entry in inputs.resources]
     for task in inputs.tasks.values():
         stored = task.store.attributes.get("inputs")
         if isinstance(stored, dict):

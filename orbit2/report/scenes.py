@@ -83,38 +83,36 @@ def spacing(grid: Grid) -> str:
     return f"{grid.resolution:.3g}°"
 
 
-def world_figure(layers: list[Layer], name: str, title: str, caption: str, box: maps.Box | None, collapsed: str = "") -> Figure:
+def world_figure(layers: list[Layer], name: str, title: str, caption: str, box: maps.Box | None) -> Figure:
     """Global maps, two panels a row."""
-    panels = Panels(-(-len(layers) // 2), 2, 5.6, 3.55)
+    panels = Panels(-(-len(layers) // 2), 2, 4.65, 3.05)
     for i, layer in enumerate(layers):
-        ax = panels.axes(i, (0.015, 0.155, 0.97, 0.745))
+        ax = panels.axes(i, (0.015, 0.17, 0.97, 0.725))
         image = maps.world(ax, layer.values, layer.grid, layer.cmap, layer.norm, box)
         ax.set_title(layer.title, pad=5)
-        maps.colourbar(panels.axes(i, (0.16, 0.125, 0.68, 0.03)), image, layer.units)
-    return _figure(panels, layers, name, title, caption, None, collapsed)
+        maps.colourbar(panels.axes(i, (0.13, 0.145, 0.74, 0.032)), image, layer.units)
+    return _figure(panels, layers, name, title, caption, None, "Global map")
 
 
-def zoom_figure(
-    layers: list[Layer], name: str, title: str, caption: str, box: maps.Box, collapsed: str = "", csv: str | None = None
-) -> Figure:
+def zoom_figure(layers: list[Layer], name: str, title: str, caption: str, box: maps.Box, csv: str | None = None) -> Figure:
     """The same maps inside `box`, two panels a row; the panel's shape follows the box's."""
     south, north, west, east = maps.unwrap(layers[0].grid, box)
     aspect = (east - west) * np.cos(np.radians((south + north) / 2)) / (north - south)
-    width, height = 5.6, float(np.clip(4.9 / aspect + 1.05, 3.0, 6.2))
+    width, height = 4.65, float(np.clip(3.95 / aspect + 1.1, 2.7, 5.4))
     panels = Panels(-(-len(layers) // 2), 2, width, height)
     top, foot = 0.32 / height, 0.80 / height
     for i, layer in enumerate(layers):
-        ax = panels.axes(i, (0.095, foot, 0.875, 1 - top - foot))
+        ax = panels.axes(i, (0.115, foot, 0.855, 1 - top - foot))
         image = maps.zoom(ax, layer.values, layer.grid, box, layer.cmap, layer.norm)
         ax.set_title(layer.title, pad=5)
         maps.colourbar(panels.axes(i, (0.16, 0.42 / height, 0.68, 0.11 / height)), image, layer.units)
-    return _figure(panels, layers, name, title, caption, csv, collapsed)
+    return _figure(panels, layers, name, title, caption, csv, f"Map of {maps.describe_box(box)}")
 
 
-def _figure(panels: Panels, layers: list[Layer], name: str, title: str, caption: str, csv: str | None, collapsed: str) -> Figure:
+def _figure(panels: Panels, layers: list[Layer], name: str, title: str, caption: str, csv: str | None, kind: str) -> Figure:
     whole, *cuts = panels.render(len(layers))
-    pictures = tuple(Picture(pixels, f"Map: {layer.title}. {layer.alt}.") for pixels, layer in zip(cuts, layers, strict=True))
-    return Figure(name, title, caption, pictures, whole, csv=csv, collapsed=collapsed)
+    pictures = tuple(Picture(pixels, f"{kind}, {layer.title}: {layer.alt}.") for pixels, layer in zip(cuts, layers, strict=True))
+    return Figure(name, title, caption, pictures, whole, csv=csv)
 
 
 def box_csv(task: Task, name: str, frame: int, model: str, box: maps.Box, against: str = "bicubic") -> str:

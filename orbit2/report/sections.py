@@ -31,7 +31,8 @@ def lead(inputs: Inputs, task: Task) -> list[str]:
         f"{when(split.validation.end)}, tested on {len(task.times)} unseen frames from {scenes.stamp(task.times[0])} to "
         f"{scenes.stamp(task.times[-1])}. Every score below is beside interpolations of the very same inputs."
     )
-    return [first, str(task.store.attributes.get("attribution") or credit)]
+    credits = dict.fromkeys(str(entry["attribution"]) for _, entry in inputs.resources if entry.get("attribution"))
+    return [first, " ".join(credits) or credit]
 
 
 def headline(inputs: Inputs, task: Task, scores: Scores) -> Section:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from orbit2.report.figures import field_title, leading, one, open_netcdf, split_field
 from orbit2.report.inputs import Task
@@ -161,17 +161,17 @@ def _spectrum(
     for ax in (upper, lower):
         ax.set_xscale("log")
         ax.set_yscale("log")
-        ax.set_xlim(float(wavelength[use].max()), float(wavelength[use].min()) * 0.93)
+        ax.set_xlim(float(wavelength[use].max()), min(float(wavelength[use].min()), nyquists[1]) * 0.93)
         for line in nyquists:
             ax.axvline(line, color=MUTED, linewidth=1, linestyle="--", zorder=1)
         ax.xaxis.set_major_locator(LogLocator(10, subs=subs, numticks=20))
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.minorticks_off()  # hundreds of them on a log axis: slow and not read
         ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     low = float(np.nanquantile(truth[use], 0.02))
     upper.set_ylim(low * 0.02, float(np.nanmax(truth[use])) * 3)
     lower.set_ylim(0.05, 4)
     lower.set_yticks([0.1, 0.5, 1, 2], ["0.1", "0.5", "1", "2"])
-    lower.yaxis.set_minor_formatter(NullFormatter())
+    lower.minorticks_off()
     if resolution is not None:
         lower.plot(resolution, 0.062, marker="^", color=colour("model"), markersize=8, clip_on=False, zorder=5)
     for ax in (upper, lower):

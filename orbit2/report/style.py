@@ -114,7 +114,7 @@ class Display:
         if self.diverging:
             high = max(abs(low), abs(high)) or 1.0
             low = -high
-        if self.units == "°C" and low < -2 and high > 2:
+        if self.units == "°C" and 0.3 < -low / max(high, 1e-9) < 3.4:
             return TwoSlopeNorm(0.0, low, high)  # yellow is freezing point
         return Normalize(low, high if high > low else low + 1)
 

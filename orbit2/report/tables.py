@@ -241,10 +241,8 @@ def reading(scores: Scores, model: str, names: Sequence[str], samples: int) -> s
     gains.sort(reverse=True)
     frames = f"{samples} test frame" + ("s" if samples != 1 else "")
     if len(better) == len(gains):
-        verdict = (
-            f"On {frames}, {model} has a lower RMSE than every interpolation for "
-            + ("all " if len(gains) > 2 else "")
-            + f"{_count(len(gains))} variables"
+        verdict = f"On {frames}, {model} has a lower RMSE than every interpolation for " + {1: "its one variable", 2: "both variables"}.get(
+            len(gains), f"all {_count(len(gains))} variables"
         )
     elif better:
         worse = ", ".join(lower(label(g[1])) for g in gains if g[0] <= 0)

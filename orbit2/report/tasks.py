@@ -109,7 +109,7 @@ def zero_shot_section(inputs: Inputs, task: Task) -> Section:
                     scenes.consistency_layers(task, variable_name, frame, name, box),
                     f"zero_shot_{task.name}_zoom_{variable_name}",
                     f"{title}, {maps.describe_box(box)}",
-                    "Left the input, right the model.",
+                    "The input and the finer field that the model makes of it, on one colour scale.",
                     box,
                     csv=scenes.box_csv(task, variable_name, frame, name, box),
                 )

@@ -103,10 +103,10 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
         f"The coarse input is an area average of the truth itself ({facts['refinement']} × {facts['refinement']} cells). It tests "
         f"super-resolution; "
         "inputs from another model or product bring errors of their own that are not measured here.",
-        "The model is deterministic: it gives one smooth estimate near the conditional mean. Extremes are underestimated and no "
+        "The model is deterministic: it gives one smooth estimate near the conditional mean. Expect extremes to be too weak; no "
         "probability can be read from it.",
         "The truth is a gridded analysis, not station observations. Agreement with it includes its errors.",
-        "One training run (one seed) is shown. Differences of a percent or so between runs with other seeds are normal.",
+        "One training run with one seed is shown; another seed gives somewhat different numbers.",
         "Monsoon onset, seasonality, return levels and trends need years of data and are left out on purpose.",
     ]
     return found

@@ -160,6 +160,8 @@ def fabricate(root: Path, config: RunConfig) -> Path:
     table.merge(
         [run_folder / "diagnose" / task / "regions.parquet" for task in config.downscale], run_folder / "diagnose" / "metrics.parquet"
     )
+    files = [{"file": "week.zip", "sha256": "0123abcd" * 8, "attribution": "Thanks to <b>someone</b>."}]
+    write_json(root / "resources/sample/v1/manifest.json", {"files": files})
     report_slice = run_folder / "config" / "report.json"
     write_json(report_slice, slices.report(config))
     return report_slice

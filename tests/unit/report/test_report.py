@@ -1,0 +1,232 @@
+"""The finished report of a tiny run: self-contained, escaped, described, and every number traceable."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from orbit2.config import slices
+from orbit2.errors import OrbitError
+from orbit2.files import read_json, write_json
+from orbit2.metrics import table
+from orbit2.report import run
+from orbit2.report.tables import Scores
+
+
+class Reader(HTMLParser):
+    """Collects what a browser would load, image descriptions, headings, anchors and table cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.images: list[dict[str, str]] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.values: list[tuple[str, float]] = []
+        self.scripts = 0
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {key: value or "" for key, value in attrs}
+        self.scripts += tag == "script"
+        self.loads += [found[key] for key in ("src", "srcset", "data", "poster") if key in found]
+        self.loads += [found["href"]] if tag == "link" else []
+        self.links += [found["href"]] if tag == "a" else []
+        self.ids += [found["id"]] if "id" in found else []
+        if tag == "img":
+            self.images.append(found)
+        self.values += [(key, float(found[key])) for key in ("data-value", "data-quotient") if key in found]
+        if tag not in ("img", "meta", "br", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() == tag, f"unbalanced </{tag}>"
+
+
+@pytest.fixture(scope="module")
+def page(made: SimpleNamespace) -> Reader:
+    reader = Reader()
+    reader.feed(made.html)
+    assert reader.open == []
+    return reader
+
+
+def test_page_loads_nothing_and_is_small(made: SimpleNamespace, page: Reader) -> None:
+    assert all(load.startswith("data:image/webp;base64,") for load in page.loads)
+    assert "@import" not in made.html and "url(" not in made.html
+    assert page.scripts == 0
+    assert len(made.html.encode()) < 10_000_000
+
+
+def test_hostile_title_is_text(made: SimpleNamespace) -> None:
+    assert "<script" not in made.html.lower()
+    heading = re.search(r"<h1>(.*?)</h1>", made.html)
+    assert heading is not None
+    assert html.unescape(heading[1]) == '<script>alert("x")</script> & "quoted"'
+
+
+def test_every_picture_is_described_and_has_a_size(page: Reader) -> None:
+    assert len(page.images) > 40
+    for image in page.images:
+        assert len(image["alt"]) > 15
+        assert int(image["width"]) > 100 and int(image["height"]) > 100
+    assert len({image["alt"] for image in page.images}) > 0.95 * len(page.images)
+
+
+def test_contents_lead_to_every_section(made: SimpleNamespace, page: Reader) -> None:
+    anchors = [link[1:] for link in page.links if link.startswith("#") and link != "#main"]
+    assert anchors == re.findall(r'<section id="([^"]+)">', made.html)
+    assert len(page.ids) == len(set(page.ids))
+    assert anchors == [
+        "results",
+        "maps",
+        "spectra",
+        "scatter",
+        "training",
+        "regions",
+        "hovmoller",
+        "regional-conus",
+        "zero-shot-finer",
+        "cost",
+        "provenance",
+        "limits",
+        "glossary",
+    ]
+
+
+def test_every_table_number_is_a_row_of_the_scores_or_of_a_json_file(made: SimpleNamespace, page: Reader) -> None:
+    folder = made.root / "results" / "tiny"
+    rows = pd.concat([table.read(folder / stage / "metrics.parquet") for stage in ("evaluate", "diagnose")])
+    known = set(rows["value"]) | set(rows["n"].astype(float)) | {123_457.0, 12.5, 8.5, 60.0, 20.0, 4.0, 1.0, 0.125}
+    rmse = set(rows[rows["metric"] == "rmse"]["value"])
+    plain = [value for kind, value in page.values if kind == "data-value"]
+    assert len(plain) > 300
+    assert [value for value in plain if value not in known] == []
+    quotients = [value for kind, value in page.values if kind == "data-quotient"]
+    ratios = np.divide.outer(sorted(rmse), sorted(rmse)).ravel()
+    assert len(quotients) == 8  # four variables of the main task (precipitation twice) and two of the regional one
+    assert all(np.isclose(ratios, value, rtol=1e-12).any() for value in quotients)
+
+
+def test_shown_text_is_the_rounded_value(made: SimpleNamespace) -> None:
+    for value, text in re.findall(r'data-value="([^"]+)">([^<]+)', made.html):
+        shown = float(text.replace("−", "-").replace(",", "").replace("+", ""))
+        assert shown == pytest.approx(float(value), rel=0.06, abs=0.006)
+
+
+def test_reading_names_the_true_gain(made: SimpleNamespace) -> None:
+    scores = Scores(table.read(made.root / "results/tiny/evaluate/metrics.parquet"), "test")
+    own = scores.value("reslim", "2m_temperature", "rmse")
+    best = min(v for m in ("nearest", "bilinear", "bicubic", "conservative") if (v := scores.value(m, "2m_temperature", "rmse")))
+    assert own is not None
+    assert f"{100 * (1 - own / best):.1f} % for 2 m temperature" in made.html
+    assert "lower RMSE than every interpolation for all four variables" in made.html
+
+
+def test_files_beside_the_page(made: SimpleNamespace) -> None:
+    pictures = {p.stem for p in (made.out / "figures").glob("*.png")}
+    assert {
+        "skill",
+        "map_2m_temperature",
+        "zoom_precipitation_rate",
+        "spectra_radial",
+        "density",
+        "training_reslim",
+        "regions",
+        "hovmoller_2m_temperature",
+        "regional_conus_2m_temperature",
+        "zero_shot_finer_map_2m_temperature",
+    } <= pictures
+    for name in re.findall(r"<code>((?:figures|tables)/[^<]+)</code>", made.html):
+        assert (made.out / name).stat().st_size > 0
+    assert sorted(p.name for p in made.out.parent.iterdir() if p.name.endswith((".part", ".old"))) == []
+    assert min(Image.open(made.out / "figures" / "map_2m_temperature.png").size) > 1000
+
+
+def test_csv_holds_the_unrounded_scores(made: SimpleNamespace) -> None:
+    frame = pd.read_csv(made.out / "tables" / "headline.csv")
+    scores = Scores(table.read(made.root / "results/tiny/evaluate/metrics.parquet"), "test")
+    assert frame["reslim"][0] == scores.value("reslim", "2m_temperature", "rmse")
+    zoomed = pd.read_csv(made.out / "tables" / "zoom_2m_temperature.csv")
+    assert list(zoomed.columns) == ["lat", "lon", "truth (K)", "bicubic (K)", "reslim (K)"]
+    assert zoomed["lat"].between(28, 50).all() and ((zoomed["lon"] > 350) | (zoomed["lon"] < 22)).all()
+    regions = pd.read_csv(made.out / "tables" / "regions_table.csv", keep_default_na=False)
+    assert len(regions) == 58 and (regions["cells"] == "n/a").any()
+
+
+def test_page_never_names_the_machine(made: SimpleNamespace) -> None:
+    assert str(made.root) not in made.html
+    assert "results/tiny/config/report.json" in made.html
+
+
+def copy_of(made: SimpleNamespace, tmp_path: Path) -> Path:
+    root = tmp_path / "run"
+    shutil.copytree(made.root, root, ignore=shutil.ignore_patterns("report"))
+    return root
+
+
+def report(root: Path, made: SimpleNamespace) -> str:
+    out = root / "results/tiny/report"
+    run(config=root / made.slice.relative_to(made.root), out=out, root=root)
+    return (out / "index.html").read_text(encoding="utf-8")
+
+
+def test_optional_inputs_may_be_missing(made: SimpleNamespace, tmp_path: Path) -> None:
+    """Without diagnose, curves and the other tasks the page still stands and says what it lacks."""
+    root = copy_of(made, tmp_path)
+    raw = read_json(root / made.slice.relative_to(made.root))
+    for task in ("conus", "finer"):
+        del raw["run"]["downscale"][task]
+    write_json(root / made.slice.relative_to(made.root), raw)
+    shutil.rmtree(root / "results/tiny/diagnose")
+    for curve in root.glob("results/models/*/model/metrics.jsonl"):
+        curve.unlink()
+    page = report(root, made)
+    assert "run the diagnose stage" in page and "No training curve was kept for reslim" in page
+    assert "regional-conus" not in page and "zero-shot" not in page
+
+
+@pytest.mark.parametrize(
+    ("victim", "stage"),
+    [("evaluate/metrics.parquet", "evaluate"), ("downscale/test.zarr", "downscale"), ("evaluate/test/spectra.nc", "evaluate")],
+)
+def test_missing_file_is_named_with_its_stage(made: SimpleNamespace, tmp_path: Path, victim: str, stage: str) -> None:
+    root = copy_of(made, tmp_path)
+    path = root / "results/tiny" / victim
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(OrbitError, match=rf"{re.escape(str(path))}.*run the {stage}"):
+        report(root, made)
+    assert not (root / "results/tiny/report").exists()
+
+
+def test_missing_model_and_foreign_slice(made: SimpleNamespace, tmp_path: Path) -> None:
+    root = copy_of(made, tmp_path)
+    shutil.rmtree(root / slices.model_folder(made.config, "conus") / "model")
+    with pytest.raises(OrbitError, match="run the finetune stage"):
+        report(root, made)
+    write_json(tmp_path / "other.json", {"label": "x"})
+    with pytest.raises(OrbitError, match="not the report's slice"):
+        run(config=tmp_path / "other.json", out=tmp_path / "out", root=root)
+
+
+def test_damaged_netcdf_is_named(made: SimpleNamespace, tmp_path: Path) -> None:
+    root = copy_of(made, tmp_path)
+    (root / "results/tiny/evaluate/test/density.nc").write_bytes(b"not a file")
+    with pytest.raises(OrbitError, match=r"density\.nc: not a readable NetCDF file"):
+        report(root, made)
+
+
+def test_checksums_of_provider_files_are_printed(made: SimpleNamespace) -> None:
+    assert "0123abcd" * 8 in made.html and "sample/v1/week.zip" in made.html
+    assert "Thanks to &lt;b&gt;someone&lt;/b&gt;." in made.html
+    assert json.dumps("zoom") in html.unescape(made.html)  # the whole configuration is there
