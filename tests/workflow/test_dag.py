@@ -124,12 +124,18 @@ def test_a_comment_in_the_configuration_runs_nothing(project: Any) -> None:
 
 
 def test_a_failing_command_fails_its_job(project: Any) -> None:
-    (project.folder / "resources").write_text("a file where a folder is needed", encoding="utf-8")
-    done = project("retrieve", check=False)
+    for source in ("sample", "static"):
+        manifest = project.folder / f"resources/{source}/v1/manifest.json"
+        manifest.parent.mkdir(parents=True)
+        manifest.write_text("{ damaged", encoding="utf-8")
+    done = project("regrid", check=False)
     printed = done.stdout + done.stderr
     assert done.returncode != 0
     assert "MissingOutputException" not in printed, "the exit code was lost in the pipe to tee"
-    assert "results/logs/retrieve_" in printed and "stopped with an error" in printed
+    assert re.search(r"^error: resources/s\w+/v1/manifest.json: not valid JSON", printed, flags=re.MULTILINE)
+    assert "Traceback" not in printed and "stopped with an error" in printed
+    log = next((project.folder / "results/data").glob("*/logs/regrid_init.log"))
+    assert log.read_text(encoding="utf-8").startswith("error: ")
 
 
 def test_a_misspelt_key_is_one_line_and_exit_2(project: Any) -> None:
