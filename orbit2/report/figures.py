@@ -115,6 +115,8 @@ def skill(scores: Scores, model: str, names: list[str], against: str = "bicubic"
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel(f"RMSE ÷ RMSE of {method_name(against)}   (left of the line is better)")
     handles, labels = ax.get_legend_handles_labels()
+    first = labels.index(method_name(model)) if method_name(model) in labels else 0
+    handles, labels = [handles[first], *handles[:first], *handles[first + 1 :]], [labels[first], *labels[:first], *labels[first + 1 :]]
     panels.figure.legend(
         handles, labels, loc="upper center", ncols=min(3, len(labels)), bbox_to_anchor=(0.5, 1.0), handletextpad=0.2, columnspacing=1.2
     )

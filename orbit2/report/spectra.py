@@ -128,7 +128,7 @@ def _spectrum_figure(series: list[Series], name: str, title: str, ylabel: str, a
     caption = (
         "Above: power by wavelength. Below: ratio to the truth, with the band 0.5–2 shaded. Dashed lines: Nyquist wavelengths of "
         "the coarse and the "
-        "fine grid; everything between them was added by the method. Triangle: effective resolution of the model."
+        "fine grid; everything between them was added by the method. Dotted: effective resolution of the model."
     )
     return one(panels, name, title, caption, alts, text, columns=across)
 
@@ -173,7 +173,7 @@ def _spectrum(
     lower.set_yticks([0.1, 0.5, 1, 2], ["0.1", "0.5", "1", "2"])
     lower.minorticks_off()
     if resolution is not None:
-        lower.plot(resolution, 0.062, marker="^", color=colour("model"), markersize=8, clip_on=False, zorder=5)
+        lower.axvline(resolution, color=colour("model"), linewidth=1.8, linestyle=":", zorder=4)
     for ax in (upper, lower):
         ax.tick_params(axis="x", labelsize=8.5)
     upper.tick_params(labelbottom=False)
