@@ -6,6 +6,7 @@ Exit codes: 0 done, 2 a user's mistake (one readable line on stderr), 75 stopped
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -43,6 +44,7 @@ tools.register(app)
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code; a user's mistake becomes one line, never a traceback."""
     code = 0
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: threads that wait must not starve others of a core
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     logging.getLogger("orbit2").setLevel(logging.INFO)
     try:
