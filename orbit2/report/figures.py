@@ -214,9 +214,16 @@ def training(model: Model) -> Figure | None:
     if has_loss:
         ax = panels.axes(i, (0.14, 0.165, 0.83, 0.725))
         kept = frame.dropna(subset=["loss"])
-        ax.plot(kept["step"], kept["loss"], color="#b9c2cb", linewidth=1, label="each logged step")
         window = max(1, len(kept) // 15)
-        if window > 1:
+        smooth = window > 1
+        ax.plot(
+            kept["step"],
+            kept["loss"],
+            color="#b9c2cb" if smooth else colour("model"),
+            linewidth=1 if smooth else 2,
+            label="each logged step",
+        )
+        if smooth:
             ax.plot(
                 kept["step"],
                 kept["loss"].rolling(window, min_periods=1).mean(),

@@ -136,11 +136,8 @@ def _relative(path: Path, root: Path) -> str:
 def _describe(model: Model) -> str:
     about = model.about
     parts = [f"hash {model.hash}"]
-    parts += [
-        f"{key} {about[name]}"
-        for key, name in (("seed", "seed"), ("weights of step", "best_step"), ("started from", "origin"))
-        if about.get(name) is not None
-    ]
+    parts += [f"{key} {about[name]}" for key, name in (("seed", "seed"), ("weights of step", "best_step")) if about.get(name) is not None]
+    parts.append(f"fine-tuned from {model.config.finetune_from}" if model.config.finetune_from else "trained from random weights")
     if model.provenance.get("code_version"):
         parts.append(f"trained by orbit2 {model.provenance['code_version']}")
     return ", ".join(parts)

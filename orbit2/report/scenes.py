@@ -146,13 +146,19 @@ def consistency_layers(task: Task, name: str, frame: int, model: str, box: maps.
 
 
 def residual_layer(task: Task, name: str, frame: int) -> Layer | None:
-    """Area-weighted block mean of the prediction minus its input, on the input's grid; None for a prediction of part of the globe."""
+    """Area-weighted block mean of the prediction minus its input, on the input's grid.
+
+    None for a prediction of part of the globe, and where nothing but rounding would be seen.
+    """
     factor = task.store.refinement
     if task.grid.shape != task.input_grid.refine(factor).shape:
         return None
     look = display(name)
     means = block_mean(look.field(task.predicted(name, frame)), task.grid.lat_weights, factor)
-    residual = means - look.field(task.input(name, frame))
+    given = look.field(task.input(name, frame))
+    residual = means - given
+    if np.nanquantile(np.abs(residual), 0.999) < 1e-3 * np.nanstd(given):
+        return None
     units = DIFFERENCE_UNITS.get(look.units, look.units)
     return Layer(
         "Block mean of the model − input",

@@ -15,13 +15,18 @@ from orbit2.errors import OrbitError
 from orbit2.report.style import method_name, pretty_units
 from orbit2.variables import is_precipitation, variable
 
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 
 def number(value: float | None, digits: int = 3) -> str:
-    """`digits` significant digits, a real minus sign, `n/a` for what is missing or not finite."""
+    """`digits` significant digits (`6.3 × 10⁻⁶` below 0.0001), a real minus sign, `n/a` for what is missing or not finite."""
     if value is None or not math.isfinite(value):
         return "n/a"
     if value == 0:
         return "0"
+    if abs(value) < 1e-4:
+        mantissa, _, exponent = f"{value:.{max(0, min(digits, 2) - 1)}e}".partition("e")
+        return f"{mantissa} × 10".replace("-", "−") + str(int(exponent)).translate(_SUPERSCRIPT)
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     text = f"{value:,.{min(decimals, 6)}f}"
     return text.replace("-", "−")

@@ -99,7 +99,12 @@ def zero_shot_section(inputs: Inputs, task: Task) -> Section:
                     [*layers, *([residual] if residual is not None else [])],
                     f"zero_shot_{task.name}_map_{variable_name}",
                     f"{title}, global",
-                    "Input, the model's finer field, and what the model's cell means differ from the input by.",
+                    "The input and the model's finer field"
+                    + (
+                        ", and by how much its cell means differ from the input."
+                        if residual is not None
+                        else ", whose cell means equal the input but for rounding."
+                    ),
                     box if inside else None,
                 )
             )

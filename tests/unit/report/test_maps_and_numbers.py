@@ -89,6 +89,7 @@ def test_box_across_the_prime_meridian_is_cut_whole() -> None:
         (None, 3, "n/a"),
         (float("inf"), 3, "n/a"),
         (0.99994, 4, "0.9999"),
+        (6.31e-6, 3, "6.3 × 10⁻⁶"),
         (74.26, 3, "74.3"),
     ],
 )
