@@ -94,8 +94,9 @@ def finished(project: Any) -> None:
     """Pretend that everything was run: every output exists, recorded by Snakemake itself."""
     for line in project("--summary", "all").stdout.splitlines()[1:]:
         path = project.folder / line.split("\t")[0]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        (path.parent if path.suffix else path).mkdir(parents=True, exist_ok=True)  # only folders have no suffix
+        if path.suffix:
+            path.touch()
     project("--touch", "all")
 
 
