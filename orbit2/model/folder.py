@@ -64,5 +64,6 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Reslim
         model.load_state_dict(load_file(folder / "weights.safetensors"))
     except RuntimeError as error:
         found = " ".join(str(error).split()[:24])
-        raise OrbitError("weights do not fit this version's architecture", where=folder, got=found, hint="re-train, or use the orbit2 that wrote it") from None
+        hint = "re-train, or use the orbit2 that wrote it"
+        raise OrbitError("weights do not fit this version's architecture", where=folder, got=found, hint=hint) from None
     return model.eval().to(device), Normaliser.from_json(read_json(folder / "normalisation.json")), config
