@@ -100,7 +100,7 @@ class Setup:
         self.normaliser = _normaliser(facts, self.config.precipitation_threshold)
         origin: Reslim | None = None
         if parent is not None:
-            origin, inherited, _ = folder.load(parent)
+            origin, inherited, ancestor = folder.load(parent)
             self.normaliser = inherited.extended(self.normaliser)
             inputs, statics = _union([origin.inputs[: len(origin.inputs) - len(origin.statics)], inputs]), _union([origin.statics, statics])
         architecture = validate(ArchitectureConfig, section["architecture"], "architecture")
@@ -125,7 +125,7 @@ class Setup:
         self.origin = "random initialisation"
         if origin is not None:
             report = transfer(origin, self.model)
-            self.origin = f"{parent}: {report}"
+            self.origin = f"{ancestor['name']}-{ancestor['hash']} ({report})"
         self.model.output_moments.copy_(torch.tensor([self.normaliser.moments[name] for name in self.outputs]))
         self.model.to(here.device)
         self.average = AveragedModel(self.model, multi_avg_fn=_ema(self.config.ema))
