@@ -1,4 +1,4 @@
-"""Augmentation that respects physics: new positions of the coarse grid over the same fine truth, and a mirrored Earth."""
+"""Augmentation that respects physics: truth coarsened anew (for new positions of the coarse grid) and a mirrored Earth."""
 
 from __future__ import annotations
 
@@ -31,33 +31,6 @@ def coarsen(fine: Tensor, row_weights: Tensor, factor: int) -> Tensor:
     totals = row_weights.to(fine.dtype).view(height, factor).sum(1)[:, None] * factor
     means: Tensor = blocks / totals
     return means
-
-
-def shift_phase(raw: Raw, rows: int, columns: int, factor: int, inputs: Sequence[int]) -> Raw:
-    """Move the coarse grid by `rows`, `columns` fine cells and coarsen the same truth anew (physical units, mm for rain).
-
-    Turns one pair into s^2 pairs. The globe wraps in longitude; a shift in latitude gives up one coarse row.
-    `inputs` are the positions of the input variables among the fine ones.
-    """
-    if not rows and not columns:
-        return raw
-    height = raw.fine.shape[-2] - (factor if rows else 0)
-    keep = slice(rows, rows + height)
-    fine = raw.fine[..., keep, :].roll(-columns, -1)
-    static_fine = raw.static_fine[..., keep, :].roll(-columns, -1)
-    weights = raw.weights[keep].roll(-columns, -1)
-    row_weights = weights[:, 0]
-    step = (raw.lat[1] - raw.lat[0]) * rows / factor
-    return replace(
-        raw,
-        fine=fine,
-        static_fine=static_fine,
-        weights=weights,
-        coarse=coarsen(fine[:, list(inputs)], row_weights, factor),
-        static_coarse=coarsen(static_fine, row_weights, factor),
-        lat=(raw.lat + step)[: height // factor],
-        lon=raw.lon + (raw.lon[1] - raw.lon[0]) * columns / factor,
-    )
 
 
 def flip_north_south(raw: Raw, coarse_parity: Sequence[int], fine_parity: Sequence[int]) -> Raw:

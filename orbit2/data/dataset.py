@@ -11,14 +11,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from orbit2.data.augment import Raw, coarsen, flip_north_south, shift_phase
+from orbit2.data.augment import Raw, coarsen, flip_north_south
 from orbit2.data.pairs import PairStore
 from orbit2.data.transforms import Normaliser
-from orbit2.data.window import Window, of_box
+from orbit2.data.window import Window, of_box, refine_index
 from orbit2.errors import OrbitError
 from orbit2.model.geometry import Geometry
 from orbit2.variables import variable
 
+Fields = npt.NDArray[np.float32]
 CACHE_BYTES = 1 << 30
 REGION_HALO = 4  # coarse cells of context around a regional training box
 
@@ -79,73 +80,86 @@ class Pairs:
         self.window: Window = of_box(store.grid("coarse"), region, REGION_HALO)
         self.lat_weights = torch.from_numpy(store.grid("fine").lat_weights).float()
         self.static_fine = torch.from_numpy(store.static_values("fine"))
-        self.static_coarse = coarsen(self.static_fine, self.lat_weights, self.factor)
-        self.nested = self._coarse_is_block_mean()
-        self._cache: dict[int, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]] = {}
+        self._cache: dict[int, tuple[Fields, Fields]] = {}
         self._room = CACHE_BYTES
+        self.nested = self._coarse_is_block_mean()
 
     @property
     def variables(self) -> tuple[str, ...]:
         """Names of the V input channels: dynamic, then static."""
         return (*self.inputs, *self.statics)
 
-    def read(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """(coarse [V, H, W], fine [C, sH, sW]) of one sample, physical units, kept in memory while there is room."""
-        if index not in self._cache:
-            fine = self.store.read("fine", index)
-            names = self.store.variables("fine")
-            chosen = np.full((len(self.outputs), *fine.shape[1:]), np.nan, dtype=np.float32)
-            for i, output in enumerate(self.outputs):
-                if output in names:
-                    chosen[i] = fine[names.index(output)]
-            pair = (self.store.read("coarse", index), chosen)
-            if self._room < pair[0].nbytes + pair[1].nbytes:
-                return pair
+    def read(self, index: int) -> tuple[Fields, Fields]:
+        """(coarse [V, H, W], fine [all variables of the store, sH, sW]) of one sample, physical units, kept while there is room."""
+        if index in self._cache:
+            return self._cache[index]
+        pair = (self.store.read("coarse", index), self.store.read("fine", index))
+        if self._room >= pair[0].nbytes + pair[1].nbytes:
             self._room -= pair[0].nbytes + pair[1].nbytes
             self._cache[index] = pair
-        return self._cache[index]
+        return pair
 
     def _coarse_is_block_mean(self) -> bool:
         """Whether every dynamic input is the area mean of the store's fine field: what phase shifts rely on."""
         names = self.store.variables("fine")
-        if self.window.rows.size * self.factor != self.store.grid("fine").shape[0] or not set(self.inputs) <= set(names):
+        if not set(self.inputs) <= set(names):
             return False
-        if set(self.inputs) - set(self.outputs):
-            return False
-        index = int(self.indices[0])
-        fine = torch.from_numpy(self.store.read("fine", index)[[names.index(n) for n in self.inputs]])
-        coarse = torch.from_numpy(self.store.read("coarse", index))
-        gap = (coarsen(fine, self.lat_weights, self.factor) - coarse).abs().amax((1, 2))
-        return bool((gap <= 1e-3 * coarse.std((1, 2)).clamp_min(1e-12)).all())
+        coarse, fine = (torch.from_numpy(fields) for fields in self.read(int(self.indices[0])))
+        again = coarsen(fine[[names.index(n) for n in self.inputs]], self.lat_weights, self.factor)
+        spread = coarse.nan_to_num().std((1, 2)).clamp_min(1e-12)
+        return bool(((again - coarse).abs().nan_to_num().amax((1, 2)) <= 1e-3 * spread).all())
 
-    def raw(self, indices: Sequence[int]) -> Raw:
-        """Physical fields of some samples on the window."""
+    def raw(self, indices: Sequence[int], shift: tuple[int, int] = (0, 0)) -> Raw:
+        """Physical fields of some samples on the window, moved by `shift` fine rows and columns.
+
+        A shift puts the coarse grid elsewhere over the same truth and coarsens it anew (precipitation in mm), so that one
+        pair gives s^2. The globe wraps in longitude; where the shifted window would leave the grid it loses a coarse row
+        or column.
+        """
+        grid, s, window = self.store.grid("fine"), self.factor, self.window
+        height, width = grid.shape
+        rows, columns = window.rows, window.columns
+        if (rows[-1] + 1) * s + shift[0] > height:
+            rows = rows[:-1]
+        fine_rows, fine_columns = refine_index(rows, s) + shift[0], refine_index(columns, s) + shift[1]
+        if grid.periodic:
+            fine_columns = fine_columns % width
+        elif fine_columns[-1] >= width:
+            columns, fine_columns = columns[:-1], fine_columns[:-s]
         pairs = [self.read(int(i)) for i in indices]
-        rows, columns = self.window.rows, self.window.columns
-        fine_rows, fine_columns = self.window.fine(self.factor)
-
-        def cut(values: npt.NDArray[np.float32] | Tensor, r: npt.NDArray[np.int64], c: npt.NDArray[np.int64]) -> Tensor:
-            return torch.as_tensor(values)[..., torch.from_numpy(r)[:, None], torch.from_numpy(c)]
-
-        weights = torch.zeros(len(fine_rows), len(fine_columns))
-        core = self.window.fine_core(self.factor)
-        weights[core] = self.lat_weights[torch.from_numpy(fine_rows)[core[0]], None]
+        r, c = torch.from_numpy(fine_rows)[:, None], torch.from_numpy(fine_columns)
+        fine = torch.stack([torch.from_numpy(f)[:, r, c] for _, f in pairs])
+        names = self.store.variables("fine")
+        row_weights = self.lat_weights[r[:, 0]]
+        if shift == (0, 0):
+            coarse = torch.stack([torch.from_numpy(f)[:, torch.from_numpy(rows)[:, None], torch.from_numpy(columns)] for f, _ in pairs])
+        else:
+            coarse = coarsen(fine[:, [names.index(name) for name in self.inputs]], row_weights, s)
+        targets = torch.full((len(pairs), len(self.outputs), *fine.shape[2:]), torch.nan)
+        known = [i for i, name in enumerate(self.outputs) if name in names]
+        targets[:, known] = fine[:, [names.index(self.outputs[i]) for i in known]]
+        weights = torch.zeros(fine.shape[2:])
+        core = window.fine_core(s)
+        weights[core] = row_weights[core[0], None].expand_as(weights[core])
+        static = self.static_fine[:, r, c]
+        step = self.store.grid("coarse").resolution / s
         return Raw(
-            coarse=torch.stack([cut(c, rows, columns) for c, _ in pairs]),
-            fine=torch.stack([cut(f, fine_rows, fine_columns) for _, f in pairs]),
-            static_coarse=cut(self.static_coarse, rows, columns),
-            static_fine=cut(self.static_fine, fine_rows, fine_columns),
+            coarse=coarse,
+            fine=targets,
+            static_coarse=coarsen(static, row_weights, s),
+            static_fine=static,
             weights=weights,
-            lat=torch.from_numpy(self.window.lat).float(),
-            lon=torch.from_numpy(self.window.lon).float(),
-            periodic=self.window.periodic,
+            lat=torch.from_numpy(window.lat[: len(rows)]).float() + shift[0] * step,
+            lon=torch.from_numpy(window.lon[: len(columns)]).float() + shift[1] * step,
+            periodic=window.periodic,
         )
 
     def batch(self, indices: Sequence[int], augment: np.random.Generator | None = None) -> Batch:
         """A normalised batch of the given store indices, augmented when a generator is given."""
-        raw = self.raw(indices)
-        if augment is not None:
-            raw = self._augment(raw, augment)
+        if augment is None:
+            raw = self.raw(indices)
+        else:
+            raw = self._augmented(indices, augment)
         grid = self.store.grid("coarse")
         count = len(indices)
         static = self.normaliser.normalise(raw.static_coarse, self.statics)
@@ -161,12 +175,10 @@ class Pairs:
             samples=[f"{self.name}:{self.store.times[i]}" for i in indices],
         )
 
-    def _augment(self, raw: Raw, random: np.random.Generator) -> Raw:
+    def _augmented(self, indices: Sequence[int], random: np.random.Generator) -> Raw:
         """Phase shifts where coarse inputs are block means of the truth; north-south reflection on symmetric global grids."""
-        if self.nested and raw.periodic:
-            rows, columns = (int(k) for k in random.integers(self.factor, size=2))
-            inputs = [self.outputs.index(name) for name in self.inputs]
-            raw = shift_phase(raw, rows, columns, self.factor, inputs)
+        rows, columns = (int(k) for k in random.integers(self.factor, size=2))
+        raw = self.raw(indices, (rows, columns) if self.nested else (0, 0))
         if raw.periodic and bool(torch.allclose(raw.lat, -raw.lat.flip(0), atol=1e-3)) and random.random() < 0.5:
             raw = flip_north_south(raw, [variable(n).parity for n in self.inputs], [variable(n).parity for n in self.outputs])
         return raw

@@ -30,7 +30,7 @@ class Window:
 
     def fine(self, factor: int) -> tuple[Index, Index]:
         """Fine rows and columns under this window."""
-        return _refine(self.rows, factor), _refine(self.columns, factor)
+        return refine_index(self.rows, factor), refine_index(self.columns, factor)
 
     def fine_core(self, factor: int) -> tuple[slice, slice]:
         """The core inside the fine window."""
@@ -40,7 +40,8 @@ class Window:
         )
 
 
-def _refine(index: Index, factor: int) -> Index:
+def refine_index(index: Index, factor: int) -> Index:
+    """The `factor` fine cells of every coarse one, in order."""
     refined: Index = (index[:, None] * factor + np.arange(factor)).ravel()
     return refined
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from orbit2.data.augment import coarsen, flip_north_south, shift_phase
+from orbit2.data.augment import coarsen, flip_north_south
 from orbit2.data.dataset import Pairs, Steps, clock
 from orbit2.data.pairs import PairStore
 from orbit2.data.transforms import Normaliser
@@ -52,13 +52,13 @@ def test_phase_shift_coarsens_the_same_truth_anew(pairs: Pairs) -> None:
     raw = pairs.raw([3])
     weights = torch.from_numpy(global_grid(15.0).refine(4).lat_weights).float()
     assert (coarsen(raw.fine, weights, 4) - raw.coarse).abs().max() < 1e-2
-    moved = shift_phase(raw, 1, 3, 4, [0, 1])
+    moved = pairs.raw([3], (1, 3))
     assert moved.coarse.shape[-2:] == (11, 24) and moved.fine.shape[-2:] == (44, 96)
     assert torch.equal(moved.fine[..., :93], raw.fine[..., 1:45, 3:])
     block = raw.fine[0, 0, 1:5, 3:7].double()
     assert float(moved.coarse[0, 0, 0, 0]) == pytest.approx(float((block * weights[1:5, None]).sum() / weights[1:5].sum() / 4), rel=1e-6)
     assert float(moved.lon[0]) == pytest.approx(7.5 + 3 * 3.75) and float(moved.lat[0]) == pytest.approx(-82.5 + 3.75)
-    whole = shift_phase(raw, 0, 2, 4, [0, 1])
+    whole = pairs.raw([3], (0, 2))
     assert whole.coarse.shape[-2:] == (12, 24)
     assert float(whole.coarse.mean()) == pytest.approx(float(raw.coarse.mean()), rel=1e-5)
 
@@ -88,3 +88,15 @@ def test_clock_is_periodic() -> None:
 def test_empty_period_is_refused(tiny: Tiny, pairs: Pairs) -> None:
     with pytest.raises(OrbitError, match="no samples in the period"):
         Pairs(PairStore(tiny.store), ("1999-01-01", "1999-02-01"), pairs.normaliser, NAMES)
+
+
+def test_regional_windows_shift_over_the_whole_truth(tiny: Tiny, pairs: Pairs) -> None:
+    region = Pairs(
+        PairStore(tiny.store), ("2026-01-01T00:00", "2026-01-01T07:00"), pairs.normaliser, ["precipitation_rate"], (-80, -40, 300, 350)
+    )
+    plain, moved = region.raw([0]), region.raw([0], (2, 3))
+    assert plain.fine.shape == moved.fine.shape and plain.fine.shape[1] == 1 and not plain.periodic
+    assert torch.equal(plain.fine[..., 2:, 3:], moved.fine[..., :-2, :-3])
+    assert torch.equal(plain.weights > 0, moved.weights > 0) and 0 < (plain.weights > 0).float().mean() < 1
+    shown = region.batch([0, 1], np.random.default_rng(0))
+    assert shown.coarse.shape[1] == 3 and torch.isfinite(shown.coarse).all()
