@@ -65,8 +65,10 @@ class Pairs:
         outputs: Sequence[str],
         region: Sequence[float] | None = None,
         name: str = "",
+        shift_probability: float = 0.5,
     ) -> None:
         self.store, self.normaliser, self.outputs, self.name = store, normaliser, tuple(outputs), name
+        self.shift_probability = shift_probability
         self.indices = store.indices(*period)
         if not len(self.indices):
             raise OrbitError(
@@ -178,7 +180,8 @@ class Pairs:
     def _augmented(self, indices: Sequence[int], random: np.random.Generator) -> Raw:
         """Phase shifts where coarse inputs are block means of the truth; north-south reflection on symmetric global grids."""
         rows, columns = (int(k) for k in random.integers(self.factor, size=2))
-        raw = self.raw(indices, (rows, columns) if self.nested else (0, 0))
+        moved = self.nested and random.random() < self.shift_probability
+        raw = self.raw(indices, (rows, columns) if moved else (0, 0))
         if raw.periodic and bool(torch.allclose(raw.lat, -raw.lat.flip(0), atol=1e-3)) and random.random() < 0.5:
             raw = flip_north_south(raw, [variable(n).parity for n in self.inputs], [variable(n).parity for n in self.outputs])
         return raw
