@@ -175,7 +175,8 @@ def _axis(dataset: xr.Dataset, key: str, where: object, needed: bool = True) -> 
 
 def _find(dataset: xr.Dataset, name: str, where: object) -> xr.DataArray:
     facts = variable(name)
-    for candidate in (name, facts.short, *ALIASES.get(name, ())):
+    accepted = tuple(dict.fromkeys((name, facts.short, *ALIASES.get(name, ()))))
+    for candidate in accepted:
         if candidate in dataset.data_vars:
             return dataset[candidate]
     unique = sum(v.standard_name == facts.standard_name for v in VARIABLES.values()) == 1
@@ -186,7 +187,7 @@ def _find(dataset: xr.Dataset, name: str, where: object) -> xr.DataArray:
         f"needed variable '{name}' ({facts.long_name}, {facts.units}) is not in the input",
         where=where,
         got=", ".join(map(str, dataset.data_vars)) or "no variables",
-        allowed=" or ".join((name, facts.short, *ALIASES.get(name, ()))),
+        allowed=" or ".join(accepted),
         hint="rename it, or train a model without it",
     )
 

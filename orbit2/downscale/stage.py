@@ -137,6 +137,8 @@ def downscale_file(*, input: Path, model: Path, out: Path, static: Path | None =
             )
         temporary.replace(out)
         shutil.rmtree(store)
+    height, width = downscaler.fine_grid(inputs.grid).shape
+    log.info("wrote %s: %d frames of %d x %d cells, %s", out, len(inputs.times), height, width, ", ".join(downscaler.outputs))
 
 
 def _open(path: Path) -> xr.Dataset:
