@@ -1,6 +1,6 @@
 """Exact conservation: the area mean of a coarse cell's fine cells is the coarse value (Harder et al. 2023, JMLR 24).
 
-Additive for linear fields, multiplicative in mm for precipitation; valid where the input IS the block mean of the target.
+Additive for linear fields, in mm for precipitation; valid where the input IS the block mean of the target.
 """
 
 from __future__ import annotations
@@ -14,13 +14,21 @@ from torch import Tensor
 from orbit2.model.geometry import Geometry
 from orbit2.variables import is_precipitation
 
-DRIZZLE = 0.01  # mm added to wet blocks before scaling, so that a block predicted dry can still carry its input's rain
+DRIZZLE = 0.01  # mm, so that a block predicted dry can still carry its input's rain
+SHARPNESS = 1.5
 
 
 def conserve_blocks(
-    fine: Tensor, coarse: Tensor, inputs: Sequence[str], outputs: Sequence[str], geometry: Geometry, factor: int, moments: Tensor
+    fine: Tensor,
+    coarse: Tensor,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    chosen: Sequence[int],
+    geometry: Geometry,
+    factor: int,
+    moments: Tensor,
 ) -> Tensor:
-    """`fine` [B, C, sH, sW] changed so that its block means are the input's, for outputs that are inputs.
+    """`fine` [B, C, sH, sW] changed so that its block means are the input's, for the `chosen` outputs that are inputs.
 
     All in network space; `moments` [C, 2] are mean and standard deviation of the outputs, needed to conserve precipitation
     in mm. Cells with a missing input are left alone.
@@ -30,7 +38,7 @@ def conserve_blocks(
     channels = []
     for i, name in enumerate(outputs):
         field = fine[:, i : i + 1]
-        if name in names:
+        if i in chosen and name in names:
             source = coarse[:, names.index(name)][:, None].to(fine.dtype)
             mean, std = moments[i]
             field = (
@@ -45,12 +53,19 @@ def _shifted(field: Tensor, source: Tensor, weights: Tensor, factor: int) -> Ten
 
 
 def _scaled(field: Tensor, source: Tensor, weights: Tensor, factor: int, mean: Tensor, std: Tensor) -> Tensor:
+    """Precipitation in mm: a surplus is scaled away, a deficit added in proportion to rain^1.5.
+
+    A mean of logarithms falls short of the mean amount where it rains most, so that is where the missing rain belongs.
+    """
     amount = torch.expm1(source * std + mean).clamp_min(0)
-    wet = amount > 1e-6
-    rain = torch.expm1(field * std + mean).clamp_min(0) + DRIZZLE
-    ratio = torch.where(wet, amount, 0.0) / block_mean(rain, weights, factor)
-    conserved = (torch.log1p(rain * _spread(ratio, factor)) - mean) / std
-    return torch.where(_spread(torch.isfinite(source), factor), conserved, field)
+    amount = torch.where(amount > 1e-6, amount, 0.0)
+    rain = torch.expm1(field * std + mean).clamp_min(0)
+    predicted = block_mean(rain, weights, factor)
+    surplus = rain * _spread(amount / predicted.clamp_min(1e-12), factor)
+    shape = (rain + DRIZZLE) ** SHARPNESS
+    deficit = rain + shape * _spread((amount - predicted) / block_mean(shape, weights, factor), factor)
+    conserved = torch.where(_spread(amount > predicted, factor), deficit, surplus)
+    return torch.where(_spread(torch.isfinite(source), factor), (torch.log1p(conserved) - mean) / std, field)
 
 
 def block_mean(field: Tensor, weights: Tensor, factor: int) -> Tensor:

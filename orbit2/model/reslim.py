@@ -19,6 +19,7 @@ from orbit2.model.decoder import Decoder
 from orbit2.model.embed import GeographicPosition, ResolutionEmbedding, TablePosition, TimeEmbedding
 from orbit2.model.geometry import Geometry, complete
 from orbit2.model.residual import ResidualPath
+from orbit2.variables import is_precipitation
 
 
 class Reslim(nn.Module):
@@ -75,7 +76,10 @@ class Reslim(nn.Module):
         detail = detail.float() * self.output_scale[:, None, None]
         fine = torch.where(torch.isfinite(base), base, 0.0) + detail
         if self.config.conserve:
-            fine = conserve_blocks(fine, coarse, names, self.outputs, geometry, self.config.refinement, self.output_moments)
+            # rain is scaled to its input's mm when predicting, not while training: the loss is in ln(1 + mm), and learning
+            # through the scaling was measured to be worse in both spaces
+            chosen = [i for i, name in enumerate(self.outputs) if not (self.training and is_precipitation(name))]
+            fine = conserve_blocks(fine, coarse, names, self.outputs, chosen, geometry, self.config.refinement, self.output_moments)
         return fine
 
     def missing(self, coarse: Tensor, variables: Sequence[str], periodic: bool) -> Tensor | None:
