@@ -140,7 +140,7 @@ class TrainConfig(Strict):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto = bf16 autocast where the device multiplies bf16 fast.")
     augment: bool = Field(True, description="Physics-respecting augmentation (coarse-grid phase shifts, north-south reflection).")
-    shift_probability: float = Field(0.5, ge=0, le=1, description="Share of augmented batches whose coarse grid is moved over the same truth.")
+    shift_probability: float = Field(0.5, ge=0, le=1, description="Share of augmented batches with the coarse grid moved over its truth.")
     validate_every: int = Field(50, ge=1, description="Steps between validations.")
     checkpoint_minutes: float = Field(5.0, gt=0, description="Minutes between periodic checkpoints.")
     checkpoint_every: int = Field(0, ge=0, description="Steps between checkpoints; 0 = by time only.")
