@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 
 from orbit2.data.augment import coarsen
-from orbit2.data.dataset import clock
+from orbit2.data.dataset import REGION_HALO, clock
 from orbit2.data.transforms import Normaliser
 from orbit2.data.window import Window, of_box
 from orbit2.downscale.ingest import read_inputs
@@ -27,7 +27,6 @@ from orbit2.sources.static import open_static
 from orbit2.variables import variable
 
 FloatArray = npt.NDArray[np.float32]
-REGION_HALO = 4  # coarse cells of context a regional model was trained with
 
 
 @dataclass
