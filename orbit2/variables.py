@@ -42,7 +42,20 @@ def _table() -> dict[str, Variable]:
             (0, 5),
         ),
         Variable("latitude", "lat", "latitude", "degrees_north", "static", "zscore", "Latitude", (-90, 90)),
-        Variable("landcover", "lc", "area_type", "1", "static", "identity", "Land cover class fraction", (0, 1)),
+        Variable("landcover", "lc", "vegetation_area_fraction", "1", "static", "identity", "Share of the cell under vegetation", (0, 1)),
+        Variable(
+            "high_vegetation_cover", "cvh", "vegetation_area_fraction", "1", "static", "identity",
+            "Share of the cell under tall vegetation", (0, 1),
+        ),
+        Variable(
+            "low_vegetation_cover", "cvl", "vegetation_area_fraction", "1", "static", "identity",
+            "Share of the cell under low vegetation", (0, 1),
+        ),
+        Variable("lake_cover", "cl", "area_type", "1", "static", "identity", "Share of the cell under lakes", (0, 1)),
+        Variable(
+            "subgrid_orography_deviation", "sdor", "standard_deviation_of_surface_altitude", "m", "static", "zscore",
+            "Standard deviation of the orography inside a cell", (0, 3000),
+        ),
         Variable("2m_temperature", "t2m", "air_temperature", "K", "surface", "zscore", "2 m temperature", (150, 350)),
         Variable(
             "2m_temperature_max",
@@ -65,6 +78,19 @@ def _table() -> dict[str, Variable]:
             "Minimum 2 m temperature",
             (150, 350),
             "time: minimum (interval: 24 hours)",
+        ),
+        Variable(
+            "2m_temperature_max_1hr", "mx2t", "air_temperature", "K", "surface", "zscore",
+            "Maximum 2 m temperature of the hour ending at the stamp",
+            (150, 350), "time: maximum (interval: 1 hour)",
+        ),
+        Variable(
+            "2m_temperature_min_1hr", "mn2t", "air_temperature", "K", "surface", "zscore",
+            "Minimum 2 m temperature of the hour ending at the stamp",
+            (150, 350), "time: minimum (interval: 1 hour)",
+        ),
+        Variable(
+            "sea_surface_temperature", "sst", "sea_surface_temperature", "K", "surface", "zscore", "Sea surface temperature", (200, 330)
         ),
         Variable("10m_u_component_of_wind", "u10", "eastward_wind", "m s-1", "surface", "zscore", "10 m eastward wind", (-120, 120)),
         Variable(
@@ -113,6 +139,7 @@ def _table() -> dict[str, Variable]:
             (-0.01, 1),
         ),
     ]
+    moist = {200: 0.002, 500: 0.02, 850: 0.05}  # kg kg-1: twice what has been observed, and fine enough steps when packed
     for level in (200, 500, 850):
         rows += [
             Variable(
@@ -147,7 +174,7 @@ def _table() -> dict[str, Variable]:
                 "pressure",
                 "zscore",
                 f"Specific humidity at {level} hPa",
-                (-0.001, 0.1),
+                (-0.0001, moist[level]),
             ),
         ]
     return {row.name: row for row in rows}

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from orbit2.config.base import Box, Name, Strict
+from orbit2.config.sources import SourceName, SourcesConfig
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.grid import named
 from orbit2.variables import variable
-
-Box = Annotated[tuple[float, float, float, float], Field(description="south, north, west, east in degrees")]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
-Source = Literal["sample", "era5", "prism", "daymet", "imerg"]
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class Period(Strict):
@@ -56,17 +50,26 @@ class Split(Strict):
 
 
 class DatasetConfig(Strict):
-    """Coarse/fine pairs built by retrieve, regrid and statistics."""
+    """Coarse/fine pairs built by retrieve, regrid and statistics.
 
-    source: Source = Field(description="Where the fields come from; `sample` is the ERA5 week that ships with orbit2.")
-    inputs: tuple[str, ...] = Field(min_length=1, description="Dynamic input variables (canonical names) on the coarse grid.")
-    outputs: tuple[str, ...] = Field(min_length=1, description="Output variables (canonical names) on the fine grid.")
+    Without inputs it is an observation to score predictions against; without outputs it can only be downscaled.
+    """
+
+    source: SourceName = Field(
+        description="Where outputs (and inputs not listed under input_sources) come from; `sample` is the ERA5 week that ships with orbit2."
+    )
+    input_sources: dict[SourceName, tuple[str, ...]] = Field({}, description="Inputs that come from another source, by source.")
+    inputs: tuple[str, ...] = Field(description="Dynamic input variables (canonical names) on the coarse grid.")
+    outputs: tuple[str, ...] = Field(description="Output variables (canonical names) on the fine grid.")
     statics: tuple[str, ...] = Field(("land_sea_mask", "orography", "slope"), description="Static fields on both grids.")
-    coarse_grid: str = Field(description="Named coarse grid, e.g. `global_4.0` (degrees) or `us_60` (arc minutes).")
+    frequency: Literal["native", "hourly", "daily"] = Field(
+        "native", description="Samples: every hour, every day, or what the source holds (sample: 24 frames; ERA5: hours; others: days)."
+    )
+    coarse_grid: str = Field(description="Named coarse grid, e.g. `global_4.0` (degrees), `us_60` or `prism_10` (arc minutes).")
     fine_grid: str = Field(description="Named fine grid; its cells must nest in the coarse ones.")
     split: Split = Field(description="Time blocks for training, validation and test.")
-    samples_per_part: int = Field(8, ge=1, description="Samples built by one regrid job; a multiple of samples_per_shard.")
-    samples_per_shard: int = Field(8, ge=1, description="Samples in one Zarr shard.")
+    samples_per_part: int = Field(8, ge=1, description="Samples built by one regrid job (about a month); a multiple of samples_per_shard.")
+    samples_per_shard: int = Field(8, ge=1, description="Samples in one Zarr shard; also how many are in memory at once.")
     min_valid_fraction: float = Field(0.5, gt=0, le=1, description="Least valid area fraction of a target cell (0 to 1).")
 
     @field_validator("inputs", "outputs", "statics")
@@ -77,6 +80,20 @@ class DatasetConfig(Strict):
         if len(set(names)) != len(names):
             raise ValueError("a variable is listed twice")
         return names
+
+    @model_validator(mode="after")
+    def _variables(self) -> DatasetConfig:
+        if not self.inputs and not self.outputs:
+            raise ValueError("a dataset needs inputs, outputs or both")
+        listed = [name for names in self.input_sources.values() for name in names]
+        for name in listed:
+            if name not in self.inputs:
+                raise ValueError(f"input_sources lists '{name}', which is not among the inputs")
+        if len(set(listed)) != len(listed):
+            raise ValueError("input_sources lists a variable twice")
+        if "sample" in self.sources and (len(self.sources) > 1 or self.frequency != "native"):
+            raise ValueError("the packaged sample cannot be combined with other sources or averaged to days")
+        return self
 
     @model_validator(mode="after")
     def _geometry(self) -> DatasetConfig:
@@ -90,6 +107,22 @@ class DatasetConfig(Strict):
     @property
     def refinement(self) -> int:
         return named(self.fine_grid).nests_in(named(self.coarse_grid))
+
+    @property
+    def sources(self) -> tuple[SourceName, ...]:
+        """Every source of dynamic fields, the outputs' first."""
+        return tuple(dict.fromkeys((self.source, *self.input_sources)))
+
+    def source_of(self, name: str) -> SourceName:
+        """Where input `name` comes from."""
+        return next((source for source, names in self.input_sources.items() if name in names), self.source)
+
+    @property
+    def step_hours(self) -> int:
+        """Hours between samples (1 or 24)."""
+        if self.frequency == "native":
+            return 1 if set(self.sources) <= {"era5", "sample"} else 24
+        return 1 if self.frequency == "hourly" else 24
 
 
 class ArchitectureConfig(Strict):
@@ -181,6 +214,9 @@ class DownscaleConfig(Strict):
     input: Literal["coarse", "fine"] = Field(
         "coarse", description="`coarse`: the pair's input (has a truth); `fine`: the pair's truth, to a still finer grid."
     )
+    observations: Name | None = Field(
+        None, description="Dataset whose fine fields are the truth, on their own grid; predictions and baselines are averaged to it."
+    )
     max_samples: int = Field(0, ge=0, description="Use only the first samples of the block; 0 = all.")
     tile: int = Field(0, ge=0, description="Core tile edge in coarse cells; 0 = no tiles.")
     halo: int = Field(8, ge=0, description="Halo around a tile in coarse cells.")
@@ -208,10 +244,6 @@ class ReportConfig(Strict):
     map_task: Name | None = Field(None, description="Downscale task shown in the maps; default the first with a truth.")
     frame: int = Field(0, ge=0, description="Index of the dated frame shown in the maps.")
     zoom: Box = Field((30.0, 48.0, 355.0, 20.0), description="Box of the zoomed maps (may cross the 0 meridian).")
-
-
-class SourcesConfig(Strict):
-    resources: str = Field("resources", description="Folder of downloaded provider files.")
 
 
 class RunConfig(Strict):
@@ -250,6 +282,8 @@ class RunConfig(Strict):
         for name, task in self.downscale.items():
             need("model", self.models, task.model, f"downscale.{name}")
             need("dataset", self.datasets, task.dataset, f"downscale.{name}")
+            if task.observations is not None:
+                need("dataset", self.datasets, task.observations, f"downscale.{name}.observations")
         if self.report.map_task is not None:
             need("downscale task", self.downscale, self.report.map_task, "report.map_task")
         return self

@@ -1,0 +1,110 @@
+"""The `sources` section: where providers' files come from and how politely. Credentials never stand here: clients find their own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from orbit2.config.base import Strict
+
+SourceName = Literal["sample", "era5", "prism", "daymet", "imerg"]
+
+
+def _plain_url(value: str) -> str:
+    _, separator, rest = value.partition("://")
+    if not separator or not rest:
+        raise ValueError("not a URL (scheme://host/...)")
+    if "@" in rest.split("/")[0]:
+        raise ValueError("a URL must not carry a user or password; credentials belong in the provider's own file or variable")
+    return value.rstrip("/")
+
+
+Url = Annotated[str, AfterValidator(_plain_url)]
+
+
+class TransferConfig(Strict):
+    """How files are fetched, whatever the provider."""
+
+    workers: int = Field(4, ge=1, le=64, description="Downloads at once over all hosts.")
+    per_host: int = Field(2, ge=1, le=16, description="Downloads at once from one host.")
+    attempts: int = Field(6, ge=1, description="Tries per file on transient failures (429, 5xx, time-out, cut connection).")
+    backoff_seconds: float = Field(2.0, ge=0, description="First pause between tries; doubles each time, with jitter.")
+    backoff_limit: float = Field(300.0, ge=0, description="Longest pause between tries (seconds).")
+    timeout_seconds: float = Field(60.0, gt=0, description="Longest silence of a server before the connection counts as lost (seconds).")
+    max_gaps: float = Field(
+        0.02, ge=0, le=1, description="Share of a source's files that the provider may not have (404) before that is an error."
+    )
+
+
+class Era5Config(Strict):
+    """ERA5: the Climate Data Store (key in ~/.cdsapirc or CDSAPI_KEY), or the public ARCO-ERA5 Zarr (no key)."""
+
+    backend: Literal["cds", "arco"] = Field(
+        "cds", description="`cds`: requests by month; `arco`: Zarr on Google Cloud, cheap for surface fields only."
+    )
+    url: Url = Field("https://cds.climate.copernicus.eu/api", description="Climate Data Store API.")
+    arco: Url = Field(
+        "gs://gcp-public-data-arco-era5/ar/full_37-1h-0p25deg-chunk-1.zarr-v3", description="ARCO-ERA5 store (any fsspec URL)."
+    )
+    format: Literal["netcdf", "grib"] = Field("netcdf", description="Format asked of the Climate Data Store.")
+    extremes: Literal["hourly", "since_previous"] = Field(
+        "hourly",
+        description="2 m temperature extremes: from hourly values, or from the model's maximum and minimum of each hour (`cds` only).",
+    )
+    sst_over_sea: bool = Field(
+        False, description="Replace 2 m temperature over sea by sea surface temperature (as the reference system does)."
+    )
+
+
+class PrismConfig(Strict):
+    """PRISM (CONUS, daily): the web service of the PRISM Climate Group; no account."""
+
+    url: Url = Field("https://services.nacse.org/prism/data/get", description="Web service.")
+    region: str = Field("us", description="Region of the web service.")
+    resolution: Literal["4km", "800m"] = Field("4km", description="Grid of the files.")
+
+
+class EarthdataConfig(Strict):
+    """Hosts of NASA Earthdata (account in ~/.netrc, EARTHDATA_USERNAME/PASSWORD or EARTHDATA_TOKEN)."""
+
+    cmr: Url = Field("https://cmr.earthdata.nasa.gov", description="Common Metadata Repository (search).")
+    login: str = Field("urs.earthdata.nasa.gov", description="Host of Earthdata Login.")
+
+
+class DaymetConfig(Strict):
+    """Daymet (North America, daily, 1 km), ORNL DAAC, through Earthdata."""
+
+    short_name: str = Field("Daymet_Daily_V4R1_2129", description="Collection short name.")
+    region: Literal["na", "hi", "pr"] = Field("na", description="North America, Hawaii or Puerto Rico.")
+
+
+class ImergConfig(Strict):
+    """IMERG (global, 0.1 degree), GES DISC, through Earthdata."""
+
+    product: Literal["daily", "half_hourly"] = Field("daily", description="Daily files, or half-hourly ones averaged to days.")
+    version: str = Field("07", pattern=r"^0[67]$", description="Product version.")
+    run: Literal["final", "late", "early"] = Field("final", description="Final, late or early run.")
+    min_slots: int = Field(44, ge=1, le=48, description="Half-hours a day needs to count (of 48).")
+
+
+class StaticConfig(Strict):
+    """Static fields: the packaged 0.25 degree ones, or ERA5's own from the Climate Data Store; optionally a finer relief."""
+
+    source: Literal["packaged", "era5"] = Field(
+        "packaged", description="`packaged`: land fraction and altitude; `era5`: also vegetation and lake cover."
+    )
+    relief: Url | None = Field(
+        None, description="URL of a global relief NetCDF (ETOPO 2022: lat, lon, z in metres) used for orography instead."
+    )
+
+
+class SourcesConfig(Strict):
+    resources: str = Field("resources", description="Folder of downloaded provider files.")
+    transfer: TransferConfig = Field(default_factory=lambda: TransferConfig(), description="How files are fetched.")
+    era5: Era5Config = Field(default_factory=lambda: Era5Config(), description="ERA5 (Copernicus).")
+    prism: PrismConfig = Field(default_factory=lambda: PrismConfig(), description="PRISM (Oregon State University).")
+    earthdata: EarthdataConfig = Field(default_factory=lambda: EarthdataConfig(), description="NASA Earthdata hosts.")
+    daymet: DaymetConfig = Field(default_factory=lambda: DaymetConfig(), description="Daymet (ORNL DAAC).")
+    imerg: ImergConfig = Field(default_factory=lambda: ImergConfig(), description="IMERG (NASA GPM).")
+    static: StaticConfig = Field(default_factory=lambda: StaticConfig(), description="Static fields.")
