@@ -130,7 +130,12 @@ def _keys_at(schema: type[BaseModel], location: Sequence[int | str]) -> list[str
 
 def dataset_hash(config: RunConfig, name: str) -> str:
     """8 hex digits of the config keys that dataset `name` depends on."""
-    return short_hash(config.datasets[name].model_dump(mode="json"))
+    return short_hash({"dataset": config.datasets[name].model_dump(mode="json"), "sources": dataset_sources(config, name)})
+
+
+def dataset_sources(config: RunConfig, name: str) -> dict[str, Any]:
+    """The keys of `sources` that change the values of dataset `name`."""
+    return config.sources.values((*config.datasets[name].sources, "static"))
 
 
 def model_hash(config: RunConfig, name: str) -> str:

@@ -29,6 +29,16 @@ class Period(Strict):
             raise ValueError(f"period ends ({self.end}) before it starts ({self.start})")
         return self
 
+    @property
+    def first(self) -> np.datetime64:
+        """datetime64[s]."""
+        return np.datetime64(self.start, "s")
+
+    @property
+    def last(self) -> np.datetime64:
+        """datetime64[s]; of a bare date its last second."""
+        return np.datetime64(self.end, "s") + np.timedelta64(86399 if len(self.end) == 10 else 0, "s")
+
 
 class Split(Strict):
     """Three blocks of time, in any order, that do not touch: random splits leak."""
@@ -40,7 +50,7 @@ class Split(Strict):
     @model_validator(mode="after")
     def _disjoint(self) -> Split:
         blocks = sorted(
-            (np.datetime64(p.start, "s"), np.datetime64(p.end, "s") + np.timedelta64(86399 if len(p.end) == 10 else 0, "s"), n)
+            (p.first, p.last, n)
             for n, p in (("train", self.train), ("validation", self.validation), ("test", self.test))
         )
         for (_, end, first), (start, _, second) in pairwise(blocks):
@@ -91,6 +101,8 @@ class DatasetConfig(Strict):
                 raise ValueError(f"input_sources lists '{name}', which is not among the inputs")
         if len(set(listed)) != len(listed):
             raise ValueError("input_sources lists a variable twice")
+        if self.frequency == "hourly" and set(self.sources) - {"era5"}:
+            raise ValueError(f"only era5 has hourly fields, not {', '.join(sorted(set(self.sources) - {'era5'}))}")
         if "sample" in self.sources and (len(self.sources) > 1 or self.frequency != "native"):
             raise ValueError("the packaged sample cannot be combined with other sources or averaged to days")
         return self
@@ -269,6 +281,8 @@ class RunConfig(Strict):
         for name, model in self.models.items():
             for dataset in model.datasets:
                 need("dataset", self.datasets, dataset, f"models.{name}")
+                if not self.datasets[dataset].inputs or not self.datasets[dataset].outputs:
+                    raise ValueError(f"models.{name} trains on '{dataset}', which has no {'out' if self.datasets[dataset].inputs else 'in'}puts")
             if model.finetune_from is not None:
                 need("model", self.models, model.finetune_from, f"models.{name}.finetune_from")
             architecture = self.architecture_of(name)
@@ -282,8 +296,12 @@ class RunConfig(Strict):
         for name, task in self.downscale.items():
             need("model", self.models, task.model, f"downscale.{name}")
             need("dataset", self.datasets, task.dataset, f"downscale.{name}")
+            if not self.datasets[task.dataset].inputs:
+                raise ValueError(f"downscale.{name}.dataset: '{task.dataset}' has no inputs")
             if task.observations is not None:
                 need("dataset", self.datasets, task.observations, f"downscale.{name}.observations")
+                if not self.datasets[task.observations].outputs:
+                    raise ValueError(f"downscale.{name}.observations: '{task.observations}' has no outputs")
         if self.report.map_task is not None:
             need("downscale task", self.downscale, self.report.map_task, "report.map_task")
         return self

@@ -5,8 +5,26 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Any
 
-from orbit2.config.load import dataset_hash, model_hash, model_slice
+from orbit2.config.load import dataset_hash, dataset_sources, model_hash, model_slice
+from orbit2.config.needs import STATIC, requests_hash, retrieve, sources_of
 from orbit2.config.schema import RunConfig
+
+__all__ = ["dataset", "diagnose", "downscale", "evaluate", "model", "report", "retrieve", "sources_of"]
+
+
+def receipt(config: RunConfig, source: str) -> str:
+    """The file that retrieve writes when everything that the run wants of `source` is there."""
+    return str(PurePosixPath(config.sources.resources) / source / "requests" / f"{requests_hash(retrieve(config, source))}.done.json")
+
+
+def receipts(config: RunConfig, name: str) -> list[str]:
+    """What a dataset waits for."""
+    return [receipt(config, source) for source in (*config.datasets[name].sources, STATIC)]
+
+
+def store(config: RunConfig, name: str) -> str:
+    """The dataset's store; one without inputs holds observations."""
+    return str(PurePosixPath(dataset_folder(config, name)) / ("pairs.zarr" if config.datasets[name].inputs else "observations.zarr"))
 
 
 def dataset_folder(config: RunConfig, name: str) -> str:
@@ -25,7 +43,12 @@ def run_folder(config: RunConfig) -> str:
 
 def dataset(config: RunConfig, name: str) -> dict[str, Any]:
     """For regrid and statistics of one dataset."""
-    return {"name": name, "hash": dataset_hash(config, name), "dataset": config.datasets[name].model_dump(mode="json")}
+    return {
+        "name": name,
+        "hash": dataset_hash(config, name),
+        "dataset": config.datasets[name].model_dump(mode="json"),
+        "sources": dataset_sources(config, name),
+    }
 
 
 def model(config: RunConfig, name: str) -> dict[str, Any]:
@@ -42,6 +65,7 @@ def downscale(config: RunConfig, task: str) -> dict[str, Any]:
         "downscale": section.model_dump(mode="json"),
         "model_hash": model_hash(config, section.model),
         "dataset_hash": dataset_hash(config, section.dataset),
+        "observations_hash": dataset_hash(config, section.observations) if section.observations else None,
         "period": getattr(split, section.split).model_dump(mode="json"),
     }
 

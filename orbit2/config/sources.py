@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -23,6 +24,16 @@ def _plain_url(value: str) -> str:
 Url = Annotated[str, AfterValidator(_plain_url)]
 
 
+class Provider(Strict):
+    """A provider's section. `VALUES` names the keys that change the values that files hold (not where they are fetched from)."""
+
+    VALUES: ClassVar[tuple[str, ...]] = ()
+
+    def values(self) -> dict[str, Any]:
+        """The keys that decide what a dataset is made of: part of its hash."""
+        return {key: getattr(self, key) for key in self.VALUES}
+
+
 class TransferConfig(Strict):
     """How files are fetched, whatever the provider."""
 
@@ -37,8 +48,10 @@ class TransferConfig(Strict):
     )
 
 
-class Era5Config(Strict):
+class Era5Config(Provider):
     """ERA5: the Climate Data Store (key in ~/.cdsapirc or CDSAPI_KEY), or the public ARCO-ERA5 Zarr (no key)."""
+
+    VALUES = ("extremes", "sst_over_sea")
 
     backend: Literal["cds", "arco"] = Field(
         "cds", description="`cds`: requests by month; `arco`: Zarr on Google Cloud, cheap for surface fields only."
@@ -57,8 +70,10 @@ class Era5Config(Strict):
     )
 
 
-class PrismConfig(Strict):
+class PrismConfig(Provider):
     """PRISM (CONUS, daily): the web service of the PRISM Climate Group; no account."""
+
+    VALUES = ("region", "resolution")
 
     url: Url = Field("https://services.nacse.org/prism/data/get", description="Web service.")
     region: str = Field("us", description="Region of the web service.")
@@ -72,15 +87,19 @@ class EarthdataConfig(Strict):
     login: str = Field("urs.earthdata.nasa.gov", description="Host of Earthdata Login.")
 
 
-class DaymetConfig(Strict):
+class DaymetConfig(Provider):
     """Daymet (North America, daily, 1 km), ORNL DAAC, through Earthdata."""
+
+    VALUES = ("short_name", "region")
 
     short_name: str = Field("Daymet_Daily_V4R1_2129", description="Collection short name.")
     region: Literal["na", "hi", "pr"] = Field("na", description="North America, Hawaii or Puerto Rico.")
 
 
-class ImergConfig(Strict):
+class ImergConfig(Provider):
     """IMERG (global, 0.1 degree), GES DISC, through Earthdata."""
+
+    VALUES = ("product", "version", "run", "min_slots")
 
     product: Literal["daily", "half_hourly"] = Field("daily", description="Daily files, or half-hourly ones averaged to days.")
     version: str = Field("07", pattern=r"^0[67]$", description="Product version.")
@@ -88,8 +107,10 @@ class ImergConfig(Strict):
     min_slots: int = Field(44, ge=1, le=48, description="Half-hours a day needs to count (of 48).")
 
 
-class StaticConfig(Strict):
+class StaticConfig(Provider):
     """Static fields: the packaged 0.25 degree ones, or ERA5's own from the Climate Data Store; optionally a finer relief."""
+
+    VALUES = ("source", "relief")
 
     source: Literal["packaged", "era5"] = Field(
         "packaged", description="`packaged`: land fraction and altitude; `era5`: also vegetation and lake cover."
@@ -108,3 +129,7 @@ class SourcesConfig(Strict):
     daymet: DaymetConfig = Field(default_factory=lambda: DaymetConfig(), description="Daymet (ORNL DAAC).")
     imerg: ImergConfig = Field(default_factory=lambda: ImergConfig(), description="IMERG (NASA GPM).")
     static: StaticConfig = Field(default_factory=lambda: StaticConfig(), description="Static fields.")
+
+    def values(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """For each of these sources, the keys that change its values."""
+        return {name: getattr(self, name).values() for name in sorted(set(names)) if name != "sample"}

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from orbit2.config.schema import DatasetConfig, Period
+from orbit2.config.needs import bounds
+from orbit2.config.schema import DatasetConfig
 from orbit2.errors import OrbitError
 from orbit2.sources.sample import WEEK
 
@@ -25,19 +26,22 @@ class Part:
 
 
 def plan_times(dataset: DatasetConfig) -> Times:
-    """Times of all samples from the first period's start to the last one's end (frames in the gaps are kept, unused)."""
-    bounds = [_bounds(period) for period in (dataset.split.train, dataset.split.validation, dataset.split.test)]
-    first, last = min(b[0] for b in bounds), max(b[1] for b in bounds)
+    """Times (datetime64[s]) of all samples from the first period's start to the last one's end; frames in the gaps are kept, unused.
+
+    Hourly samples carry their stamp, daily ones 00:00 of their date. Raises OrbitError for a period without samples.
+    """
+    first, last = bounds(dataset)
     if dataset.source == "sample":
         with xr.open_dataset(WEEK, engine="netcdf4") as week:
             available = week["time"].values.astype("datetime64[s]")
     else:
-        hour = np.timedelta64(3600, "s")
-        available = np.arange(first.astype("datetime64[h]").astype("datetime64[s]"), last + hour, hour)
+        step = np.timedelta64(3600 * dataset.step_hours, "s")
+        unit = "datetime64[h]" if dataset.step_hours == 1 else "datetime64[D]"
+        available = np.arange(first.astype(unit).astype("datetime64[s]"), last + np.timedelta64(1, "s"), step)
     times: Times = available[(available >= first) & (available <= last)]
-    for name, (start, end) in zip(("train", "validation", "test"), bounds, strict=True):
-        if not ((times >= start) & (times <= end)).any():
-            raise OrbitError(f"no samples in the {name} period", got=f"{start} to {end}",
+    for name, period in (("train", dataset.split.train), ("validation", dataset.split.validation), ("test", dataset.split.test)):
+        if not ((times >= period.first) & (times <= period.last)).any():
+            raise OrbitError(f"no samples in the {name} period", got=f"{period.start} to {period.end}",
                              allowed=f"{available[0]} to {available[-1]}" if len(available) else "nothing")
     return times
 
@@ -48,8 +52,3 @@ def plan_parts(dataset: DatasetConfig) -> list[Part]:
     starts = range(0, samples, size)
     digits = max(3, len(str(len(starts) - 1)))
     return [Part(f"{i:0{digits}d}", start, min(size, samples - start)) for i, start in enumerate(starts)]
-
-
-def _bounds(period: Period) -> tuple[np.datetime64, np.datetime64]:
-    end = np.datetime64(period.end, "s")
-    return np.datetime64(period.start, "s"), end + np.timedelta64(86399, "s") if len(period.end) == 10 else end

@@ -39,6 +39,7 @@ class Request:
     first: np.datetime64
     last: np.datetime64
     bytes: int
+    box: Box | None = None  # what the file is cut to; None: everything the source has
     note: str = ""  # what a user should know before paying for it; the dry run prints it once
 
 

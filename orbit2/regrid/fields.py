@@ -1,0 +1,139 @@
+"""The fields of a dataset at its sample times, from what the sources' files hold. Never reads a stamp outside the sample's own day.
+
+Hourly samples (ERA5): at stamp T precipitation, maximum and minimum cover the 24 hours that end at T: stamps T-23 h ... T.
+Daily samples: date D covers 00-24 UTC. What ERA5 accumulates or takes the extreme of over the hour ENDING at a stamp uses the stamps
+D 01:00 ... D+1 00:00; instantaneous fields use D 00:00 ... 23:00 (mean, or extremes of the 24 values).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from orbit2.errors import OrbitError
+from orbit2.variables import variable
+
+Times = npt.NDArray[np.datetime64]
+FloatArray = npt.NDArray[np.float32]
+HOUR = np.timedelta64(3600, "s")
+DAY = 24
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a variable is made: from which raw variable, and by which reduction over 24 hours (None: it is the raw variable)."""
+
+    raw: str
+    over_day: str | None = None
+
+
+def recipe(name: str, raw: str) -> Recipe:
+    """24-hour precipitation in mm is the mean of the hourly rates in mm per day."""
+    if raw == name:
+        return Recipe(raw)
+    return Recipe(raw, {"total_precipitation_24hr": "mean", "2m_temperature_max": "max", "2m_temperature_min": "min"}[name])
+
+
+def ends_its_hour(raw: str) -> bool:
+    """Whether the raw field describes the hour that ends at its stamp, rather than the moment."""
+    return "interval: 1 hour" in variable(raw).cell_methods
+
+
+def raw_window(recipes: dict[str, Recipe], times: Times, step_hours: int) -> tuple[np.datetime64, np.datetime64]:
+    """First and last raw stamp that hourly source fields are needed at for samples at `times`."""
+    first, last = times[0], times[-1]
+    if step_hours == 1:
+        return (first - (DAY - 1) * HOUR if any(r.over_day for r in recipes.values()) else first), last
+    later = max((int(ends_its_hour(r.raw)) for r in recipes.values()), default=0)
+    earlier = min((int(ends_its_hour(r.raw)) for r in recipes.values()), default=0)
+    return first + earlier * HOUR, last + (DAY - 1 + later) * HOUR
+
+
+class HourlyFields:
+    """Fields at hourly or daily sample times from an hourly source (ERA5), block by block in time order.
+
+    Raw fields that a trailing day is made of are read once: the last 23 hours of a block are kept for the next.
+    """
+
+    def __init__(self, source: xr.Dataset, recipes: dict[str, Recipe], step_hours: int) -> None:
+        self.source, self.recipes, self.step_hours = source, recipes, step_hours
+        self._kept: dict[str, xr.DataArray] = {}
+
+    def block(self, times: Times) -> dict[str, xr.DataArray]:
+        """Each variable as an array (time, lat, lon) at `times`, lazy where nothing was accumulated."""
+        if self.step_hours != 1:
+            return {name: self._daily(r, times) for name, r in self.recipes.items()}
+        loaded = self._last_days({r.raw for r in self.recipes.values() if r.over_day}, times)
+        result = {}
+        for name, r in self.recipes.items():
+            if r.over_day:
+                result[name] = loaded[r.raw][DAY - 1 :].copy(data=trailing_day(loaded[r.raw].values, r.over_day)).chunk({"time": 4})
+            elif r.raw in loaded:
+                result[name] = loaded[r.raw][DAY - 1 :].chunk({"time": 4})
+            else:
+                result[name] = at(self.source, r.raw, times)
+        return result
+
+    def _last_days(self, raws: set[str], times: Times) -> dict[str, xr.DataArray]:
+        """Every hour from 23 before the first time to the last one, in memory."""
+        stamps = np.arange(times[0] - (DAY - 1) * HOUR, times[-1] + HOUR, HOUR)
+        if raws and len(stamps) != len(times) + DAY - 1:
+            raise OrbitError("24-hour fields need every hour of the source", got=", ".join(sorted(raws)), hint="ask for hourly variables")
+        result = {}
+        for raw in raws:
+            kept = self._kept.get(raw)
+            if kept is None:
+                result[raw] = at(self.source, raw, stamps).load()
+            else:
+                kept = kept.isel(time=np.isin(kept["time"].values, stamps))
+                rest = stamps[~np.isin(stamps, kept["time"].values)]
+                result[raw] = xr.concat([kept, at(self.source, raw, rest).load()], dim="time")
+            self._kept[raw] = result[raw][-(DAY - 1) :]
+        return result
+
+    def _daily(self, r: Recipe, dates: Times) -> xr.DataArray:
+        """Over the 24 stamps of each date; the mean where the variable is a raw one."""
+        first = HOUR if ends_its_hour(r.raw) else 0 * HOUR
+        stamps = (dates[:, None] + first + np.arange(DAY) * HOUR).ravel()
+        days = at(self.source, r.raw, stamps).coarsen(time=DAY)
+        reduced: xr.DataArray = getattr(days, r.over_day or "mean")(skipna=False)  # mean, max or min
+        return reduced.assign_coords(time=dates.astype("datetime64[ns]")).astype(np.float32)
+
+
+class DailyFields:
+    """Fields at the dates of a daily source (PRISM, DAYMET, IMERG), as its files hold them."""
+
+    def __init__(self, source: xr.Dataset, recipes: dict[str, Recipe]) -> None:
+        self.source, self.recipes = source, recipes
+
+    def block(self, times: Times) -> dict[str, xr.DataArray]:
+        """Each variable as a lazy array (time, lat, lon) or (time, y, x) at `times`."""
+        return {name: at(self.source, r.raw, times) for name, r in self.recipes.items()}
+
+
+def at(source: xr.Dataset, raw: str, stamps: Times) -> xr.DataArray:
+    """The raw field at exactly `stamps`, lazily. Raises OrbitError naming the first stamps that the files do not hold."""
+    held = source["time"].values.astype("datetime64[s]")
+    position = np.minimum(np.searchsorted(held, stamps), max(len(held) - 1, 0))
+    absent = stamps[held[position] != stamps] if len(held) else stamps
+    if len(absent):
+        raise OrbitError(f"{len(absent)} configured times are not in the source files", where=raw, got=", ".join(map(str, absent[:3])),
+                         allowed=f"{held[0]} to {held[-1]}" if len(held) else "nothing", hint="retrieve them, or change the periods")
+    consecutive = len(position) > 0 and bool((np.diff(position) == 1).all())  # a slice keeps dask's chunks whole
+    return source[raw].isel(time=slice(int(position[0]), int(position[-1]) + 1) if consecutive else position)
+
+
+def trailing_day(values: FloatArray, reduction: str) -> FloatArray:
+    """Mean, max or min of every 24 consecutive steps of axis 0: [n, ...] -> [n - 23, ...]; NaN spreads.
+
+    Windows of 8 by doubling, then three of them: five passes, and no running difference that would lose precision.
+    """
+    join = {"mean": np.add, "max": np.maximum, "min": np.minimum}[reduction]
+    eight = values
+    for step in (1, 2, 4):
+        eight = join(eight[:-step], eight[step:])
+    whole = join(join(eight[:-16], eight[8:-8]), eight[16:])
+    return np.asarray(whole / np.float32(DAY) if reduction == "mean" else whole, dtype=np.float32)
