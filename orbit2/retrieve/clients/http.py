@@ -1,0 +1,237 @@
+"""Fetches a URL into a file and resumes where a cut connection left it. Never retries, never logs a URL that it was redirected to.
+
+Request body: {"url": ..., "minimum_bytes": optional, "maximum_bytes": optional}. Shorter answers are error pages, longer ones refused.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import html
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import httpx
+
+from orbit2.config.sources import SourcesConfig, TransferConfig
+from orbit2.errors import OrbitError
+from orbit2.files import write_json
+from orbit2.retrieve.clients.client import Absent, Client, Report, Transient
+from orbit2.sources.source import Request
+
+MAX_REDIRECTS = 10
+_SLOW_DOWN = frozenset({408, 421, 425, 429, 500, 502, 503, 504, 507, 520, 521, 522, 523, 524})
+_LEAST_LIMIT = 2 * 2**30  # no file is refused below this size, however small its estimate was
+
+
+def connect(settings: SourcesConfig) -> Client:
+    return HttpClient(settings.transfer)
+
+
+def shown(text: str, limit: int = 160) -> str:
+    """A server's text as one short line: tags, control characters and long tokens (which may be secrets) removed."""
+    plain = html.unescape(re.sub(r"<(script|style)\b.*?(</\1>|$)|<[^>]*>", " ", text, flags=re.S | re.I))
+    plain = " ".join("".join(c if c.isprintable() else " " for c in plain).split())
+    plain = re.sub(r"[A-Za-z0-9_\-+/=.~%]{48,}", "[...]", plain)
+    return plain if len(plain) <= limit else plain[: limit - 3] + "..."
+
+
+def retry_after(value: str | None) -> float | None:
+    """Seconds to wait from a Retry-After header (a number of seconds or an HTTP date), None where it says nothing usable."""
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None
+
+
+class HttpClient:
+    """GET with resume. `headers` (a token, say) and `auth` go to the request's own host only, never along a redirect to another."""
+
+    def __init__(
+        self, transfer: TransferConfig, *, headers: Mapping[str, str] | None = None, auth: httpx.Auth | None = None,
+        account: str = "this server",
+    ) -> None:
+        self._headers, self._auth = dict(headers or {}), auth
+        self._account = account  # named in the message about refused credentials
+        self._http = httpx.Client(
+            headers={"User-Agent": "orbit2", "Accept-Encoding": "identity"}, follow_redirects=False,
+            timeout=transfer.timeout_seconds, limits=httpx.Limits(max_connections=transfer.workers + 2))
+
+    def host(self, request: Request) -> str:
+        return httpx.URL(str(request.body["url"])).host
+
+    def fetch(self, request: Request, target: Path, report: Report) -> dict[str, Any]:
+        """See `Client.fetch`. Facts: the URL asked for, ETag and Last-Modified where the server sent them."""
+        url = _checked(httpx.URL(str(request.body["url"])), request.file)
+        note = target.with_name(f"{target.name}.resume.part")  # which version of the file the partial belongs to
+        have, validator = _partial(target, note, str(url))
+        headers = {"Range": f"bytes={have}-", "If-Range": validator} if have else {}
+        with _passing_failures(url), self._get(url, headers) as response:
+            match response.status_code:
+                case 200:
+                    have = 0
+                case 206 if have and _continues(response, have, validator):
+                    pass
+                case 416 if have and response.headers.get("Content-Range", "").replace(" ", "") == f"bytes*/{have}":
+                    return self._done(url, target, note, response)  # it was complete; only the rename was missing
+                case 206 | 416:
+                    target.unlink(missing_ok=True)
+                    raise Transient("the server did not continue the file where it was cut; starting it anew", wait=0.0)
+                case status:
+                    _refuse(status, response, request.file, self._account)
+            total = _length(response, have)
+            _plausible(response, total, request)
+            if not have:
+                target.unlink(missing_ok=True)
+                write_json(note, {"url": str(url), "validator": _validator(response)})
+            self._write(response, target, have, total, request, report)
+            return self._done(url, target, note, response)
+
+    @contextmanager
+    def _get(self, url: httpx.URL, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        """GET, following redirects to http(s) only, never from https to http."""
+        request = self._http.build_request("GET", url, headers={**self._headers, **headers})
+        for _ in range(MAX_REDIRECTS + 1):
+            if request.url.host != url.host:
+                for name in self._headers:
+                    request.headers.pop(name, None)
+            response = self._http.send(request, stream=True, auth=self._auth if request.url.host == url.host else None)
+            if response.next_request is None:
+                try:
+                    yield response
+                finally:
+                    response.close()
+                return
+            response.close()
+            following = response.next_request
+            if following.url.scheme not in ("http", "https") or (request.url.scheme == "https" and following.url.scheme == "http"):
+                raise OrbitError("server redirects to a place that is not followed", where=url.host, got=following.url.scheme,
+                                 allowed="http, https (and never from https to http)")
+            request = following
+        raise OrbitError("server redirects in a circle", where=url.host, allowed=f"at most {MAX_REDIRECTS} redirects")
+
+    @staticmethod
+    def _write(response: httpx.Response, target: Path, have: int, total: int | None, request: Request, report: Report) -> None:
+        limit = _limit(request)
+        decoded = "Content-Encoding" in response.headers
+        got = have
+        with open(target, "ab" if have else "wb") as out:
+            for block in response.iter_bytes() if decoded else response.iter_raw():  # as they arrive: a cut loses nothing
+                got += len(block)
+                if got > limit or (total is not None and got > total):
+                    break
+                out.write(block)
+                report(got, total)
+        if got > limit or (total is not None and got > total):
+            target.unlink(missing_ok=True)
+            raise OrbitError("file is larger than it can be", where=request.file, got=f"more than {min(limit, total or limit)} bytes")
+        if total is not None and got < total:
+            raise Transient(f"connection cut after {got} of {total} bytes")
+
+    @staticmethod
+    def _done(url: httpx.URL, target: Path, note: Path, response: httpx.Response) -> dict[str, Any]:
+        note.unlink(missing_ok=True)
+        facts = {"url": str(url), "etag": response.headers.get("ETag"), "last_modified": response.headers.get("Last-Modified")}
+        return {key: value for key, value in facts.items() if value}
+
+
+def _checked(url: httpx.URL, file: str) -> httpx.URL:
+    if url.scheme not in ("http", "https") or not url.host:
+        raise OrbitError("not a web address", where=file, got=url.scheme or "no scheme", allowed="http://..., https://...")
+    if url.userinfo:
+        raise OrbitError("a URL must not carry a user or password", where=file)
+    return url
+
+
+def _partial(target: Path, note: Path, url: str) -> tuple[int, str]:
+    """How many bytes of this very URL lie in `target`, and what identifies their version; (0, "") where that is not known."""
+    try:
+        known = json.loads(note.read_text(encoding="utf-8"))
+        size = target.stat().st_size
+    except (OSError, ValueError):
+        return 0, ""
+    if not isinstance(known, dict) or known.get("url") != url or not known.get("validator"):
+        return 0, ""
+    return size, str(known["validator"])
+
+
+def _validator(response: httpx.Response) -> str | None:
+    """A strong ETag, else the time of change: what If-Range may carry."""
+    etag: str = response.headers.get("ETag", "")
+    return etag if etag.startswith('"') else response.headers.get("Last-Modified")
+
+
+def _continues(response: httpx.Response, have: int, validator: str) -> bool:
+    """True when this 206 is the rest of the same version, from byte `have` on."""
+    begins = re.match(r"bytes\s+(\d+)-", response.headers.get("Content-Range", ""))
+    same = {response.headers.get("ETag"), response.headers.get("Last-Modified")} - {None}
+    return begins is not None and int(begins[1]) == have and (not same or validator in same)
+
+
+def _length(response: httpx.Response, have: int) -> int | None:
+    """Size of the whole file, or None where the server does not say."""
+    if "Content-Encoding" in response.headers or "Content-Length" not in response.headers:
+        whole = re.search(r"/(\d+)$", response.headers.get("Content-Range", ""))
+        return int(whole[1]) if whole else None
+    return have + int(response.headers["Content-Length"])
+
+
+def _limit(request: Request) -> int:
+    return int(request.body.get("maximum_bytes", max(_LEAST_LIMIT, 20 * request.bytes)))
+
+
+def _plausible(response: httpx.Response, total: int | None, request: Request) -> None:
+    """Raise OrbitError where the answer is a page instead of a file, or too large. Nothing is written then."""
+    page = response.headers.get("Content-Type", "").lower().startswith("text/html")
+    short = total is not None and total < int(request.body.get("minimum_bytes", 1))
+    if page or short:
+        raise OrbitError("the server sent a short text instead of the file" if short and not page else
+                         "the server sent a web page instead of the file", where=request.file, got=_text(response),
+                         hint="read what it says, and try again later")
+    if total is not None and total > _limit(request):
+        raise OrbitError("file is larger than it can be", where=request.file, got=f"{total} bytes", allowed=f"{_limit(request)} bytes")
+
+
+def _text(response: httpx.Response) -> str:
+    """The beginning of an answer's text."""
+    head = b""
+    for block in response.iter_bytes(4096):
+        head += block
+        if len(head) >= 4096:
+            break
+    return shown(head[:4096].decode("utf-8", "replace")) or "nothing"
+
+
+def _refuse(status: int, response: httpx.Response, file: str, account: str) -> NoReturn:
+    """Raise what an unsuccessful status means."""
+    if status in (404, 410):
+        raise Absent(f"HTTP {status}")
+    if status in _SLOW_DOWN:
+        raise Transient(f"HTTP {status} from {response.request.url.host}", wait=retry_after(response.headers.get("Retry-After")))
+    if status in (401, 403):
+        raise OrbitError(f"access refused (HTTP {status})", where=file, got=_text(response),
+                         hint=f"the credentials for {account} are missing or expired, or its terms are not accepted yet")
+    raise OrbitError(f"the server refuses the request (HTTP {status})", where=file, got=_text(response))
+
+
+@contextmanager
+def _passing_failures(url: httpx.URL) -> Iterator[None]:
+    """Failures of the network as Transient, without the address (a redirect's may hold a signature)."""
+    try:
+        yield
+    except httpx.TimeoutException:
+        raise Transient(f"no answer from {url.host} in time") from None
+    except httpx.TransportError as error:
+        raise Transient(f"connection to {url.host} failed ({type(error).__name__})") from None
+    except httpx.DecodingError:
+        raise Transient(f"{url.host} sent a damaged encoding") from None

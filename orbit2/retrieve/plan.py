@@ -1,0 +1,120 @@
+"""What a source must be asked for: needs become requests, once each, less what is there. Never talks to a provider."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from orbit2.errors import OrbitError
+from orbit2.files import short_hash
+from orbit2.retrieve.progress import human
+from orbit2.sources.source import Box, Need, Request, Source
+
+Days = npt.NDArray[np.int64]  # days since 1970-01-01, sorted, once each
+
+
+def needs(raw: Sequence[Mapping[str, Any]], where: object) -> list[Need]:
+    """The `needs` of a retrieve slice. Raises OrbitError for one that is not of the documented form."""
+    result = []
+    for item in raw:
+        try:
+            variables = tuple(str(name) for name in item["variables"])
+            first, last = (_day(item[key]) for key in ("first", "last"))
+            box = item.get("box")
+            region: Box | None = None if box is None else _box(box)
+        except (KeyError, TypeError, ValueError) as error:
+            raise OrbitError(f"not a need ({type(error).__name__}: {error})", where=where, allowed=
+                             '{"variables": [...], "first": "YYYY-MM-DD", "last": "YYYY-MM-DD", "box": [s, n, w, e] or null}') from None
+        if last < first:
+            raise OrbitError("a need ends before it begins", where=where, got=f"{first} to {last}")
+        result.append(Need(variables, first, last, region))
+    return result
+
+
+def _day(value: Any) -> np.datetime64:
+    """A day; what has no time (static fields) is of the first day there is."""
+    return np.datetime64("1970-01-01" if value is None else str(value), "D")
+
+
+def _box(values: Any) -> Box:
+    south, north, west, east = (float(v) for v in values)
+    return south, north, west, east
+
+
+def merged(items: Sequence[Need]) -> list[Need]:
+    """The same needs without overlap: each variable and day once for a box; what is needed everywhere is not asked for a box."""
+    days: dict[tuple[Box | None, str], Days] = {}
+    for need in items:
+        span = np.arange(need.first.astype(np.int64), need.last.astype(np.int64) + 1)
+        for name in need.variables:
+            key = (need.box, name)
+            days[key] = np.union1d(days[key], span) if key in days else span
+    together: dict[tuple[Box | None, int, int], list[str]] = {}
+    for (box, name), wanted in days.items():
+        rest = wanted if box is None or (None, name) not in days else np.setdiff1d(wanted, days[None, name])
+        for first, last in _runs(rest):
+            together.setdefault((box, first, last), []).append(name)
+    epoch = np.datetime64("1970-01-01", "D")
+    return [Need(tuple(names), epoch + first, epoch + last, box) for (box, first, last), names in
+            sorted(together.items(), key=lambda item: (item[0][0] or (), item[0][1:]))]
+
+
+def _runs(days: Days) -> Iterator[tuple[int, int]]:
+    """First and last of each run of consecutive days."""
+    if len(days):
+        for run in np.split(days, np.flatnonzero(np.diff(days) > 1) + 1):
+            yield int(run[0]), int(run[-1])
+
+
+def requests(source: Source, items: Sequence[Need]) -> list[Request]:
+    """Every file that `items` want of `source`, once, in time order.
+
+    Raises OrbitError for a variable or time that the source does not have.
+    """
+    found: dict[str, Request] = {}
+    for need in merged(items):
+        for request in source.plan(need):
+            path = PurePosixPath(request.file)
+            if path.is_absolute() or ".." in path.parts or request.file.endswith(".part"):
+                raise ValueError(f"{source.name}: not a file below its folder: {request.file}")
+            other = found.setdefault(request.file, request)
+            if dict(other.body) != dict(request.body) or set(other.variables) != set(request.variables):
+                raise ValueError(f"{source.name}: two different requests for {request.file}")
+    return sorted(found.values(), key=lambda r: (r.first, r.last, r.file))
+
+
+def digest(items: Sequence[Request]) -> str:
+    """Names a plan: equal for equal requests."""
+    return short_hash([[r.file, r.client, dict(r.body), list(r.variables), str(r.first), str(r.last)] for r in items], 16)
+
+
+def summary(source: str, items: Sequence[Request], there: Mapping[str, int], known_gaps: Collection[str]) -> str:
+    """What a dry run prints. `there`: bytes of the planned files that are complete already."""
+    missing = [r for r in items if r.file not in there]
+    lines = [f"{source}: {_count(items)}"]
+    if items:
+        first, last = min(r.first for r in items), max(r.last for r in items)
+        lines[0] += f", {str(first)[:10]} to {str(last)[:10]}, by {', '.join(sorted({r.client for r in items}))}"
+    if there:
+        lines.append(f"  complete: {len(there):,} of them, {human(sum(there.values()))}")
+    if missing:
+        lines.append(f"  to fetch: {_count(missing)}")
+    else:
+        lines.append("  to fetch: nothing")
+    asked_again = sum(r.file in known_gaps for r in missing)
+    if asked_again:
+        lines.append(f"  of these, {asked_again:,} were missing at the provider before and are asked for again")
+    notes: dict[str, list[Request]] = {}
+    for request in missing:
+        if request.note:
+            notes.setdefault(request.note, []).append(request)
+    lines += [f"  note ({_count(found)}): {note}" for note, found in notes.items()]
+    return "\n".join(lines)
+
+
+def _count(items: Sequence[Request]) -> str:
+    return f"{len(items):,} file{'' if len(items) == 1 else 's'}, about {human(sum(r.bytes for r in items))} (estimate)"
