@@ -1,4 +1,8 @@
-"""Rectilinear latitude-longitude grids: centres AND edges, areas, periodicity. The only place that knows geometry."""
+"""Rectilinear and projected grids: centres AND edges, areas, periodicity, names. The only place that knows geometry.
+
+The Earth is a sphere here: geodetic latitudes, also those of WGS84 and NAD83 products, are taken as spherical ones, as CDO
+and ESMF do. Areas are exact on that sphere; the choice moves relative cell areas by at most 0.7 % between equator and pole.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,21 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
+from math import lcm
 
 import numpy as np
 import numpy.typing as npt
+from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError
 
 from orbit2.errors import OrbitError
 
 Array = npt.NDArray[np.float64]
 EARTH_RADIUS_KM = 6371.0
 _TOLERANCE = 1e-6  # degrees
+_SNAP = 1e-4  # degrees: how near a box written in decimals must come to a cell edge
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +98,7 @@ class Grid:
     @cached_property
     def digest(self) -> str:
         """12 hex digits that identify the geometry (edges rounded to 1e-6 degrees)."""
-        blob = np.round(self.lat_edges, 6).tobytes() + b"|" + np.round(self.lon_edges, 6).tobytes()
-        return hashlib.sha256(blob).hexdigest()[:12]
+        return _digest(self.lat_edges, self.lon_edges, decimals=6)
 
     def same_as(self, other: Grid) -> bool:
         return self.shape == other.shape and bool(
@@ -121,10 +129,7 @@ class Grid:
 
     def crop(self, rows: slice, columns: slice) -> Grid:
         """The grid of the given cell rows and columns (contiguous slices with step 1)."""
-        r0, r1, _ = rows.indices(self.shape[0])
-        c0, c1, _ = columns.indices(self.shape[1])
-        if r1 <= r0 or c1 <= c0:
-            raise OrbitError("empty region of a grid", got=f"rows {r0}:{r1}, columns {c0}:{c1}")
+        r0, r1, c0, c1 = _bounds(self.shape, rows, columns)
         return Grid(self.lat_edges[r0 : r1 + 1], self.lon_edges[c0 : c1 + 1])
 
     def window(self, box: Sequence[float]) -> tuple[slice, slice]:
@@ -153,6 +158,97 @@ class Grid:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class ProjectedGrid:
+    """Cells between `y_edges` and `x_edges` (metres, ascending) of a map projection `crs` (WKT or anything pyproj reads).
+
+    Raises OrbitError for edges that are not strictly increasing, or a reference system that is not projected in metres.
+    """
+
+    y_edges: Array  # [H + 1]
+    x_edges: Array  # [W + 1]
+    crs: str
+
+    def __post_init__(self) -> None:
+        for axis, edges in (("y", self.y_edges), ("x", self.x_edges)):
+            if edges.ndim != 1 or len(edges) < 2 or not np.all(np.diff(edges) > 0):
+                raise OrbitError(f"projected {axis} edges must be strictly increasing", got=_brief(edges))
+        try:
+            crs = CRS.from_user_input(self.crs)
+        except CRSError as error:
+            raise OrbitError("the coordinate reference system cannot be read", got=str(error)[:120]) from None
+        units = {axis.unit_name for axis in crs.axis_info}
+        if not crs.is_projected or not units <= {"metre", "meter"}:
+            raise OrbitError("a projected grid needs a map projection in metres", got=f"{crs.name} in {', '.join(sorted(units))}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.y_edges) - 1, len(self.x_edges) - 1
+
+    @cached_property
+    def digest(self) -> str:
+        """12 hex digits that identify the geometry (edges rounded to a millimetre) and the reference system."""
+        return _digest(self.y_edges, self.x_edges, decimals=3, more=CRS.from_user_input(self.crs).to_wkt())
+
+    def crop(self, rows: slice, columns: slice) -> ProjectedGrid:
+        """The grid of the given cell rows and columns (contiguous slices with step 1)."""
+        r0, r1, c0, c1 = _bounds(self.shape, rows, columns)
+        return ProjectedGrid(self.y_edges[r0 : r1 + 1], self.x_edges[c0 : c1 + 1], self.crs)
+
+    def lon_lat(self, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Array, Array]:
+        """Longitude and latitude (degrees) of projected points; not finite where the projection has none."""
+        lon, lat = self._transformer.transform(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
+        return lon, lat
+
+    def window(self, target: Grid) -> tuple[slice, slice]:
+        """Rows and columns of the cells that `target` can need: all that meet it, and one more cell on each side.
+
+        The outline of `target` is followed in the projection; a target that goes half-way round the globe or leaves the
+        projection gets the whole grid. Raises OrbitError when the two do not meet.
+        """
+        lat, lon = (np.interp(np.linspace(0, len(e) - 1, 2000), np.arange(len(e)), e) for e in (target.lat_edges, target.lon_edges))
+        x, y = self._transformer.transform(
+            np.concatenate([lon, lon, np.full_like(lat, lon[0]), np.full_like(lat, lon[-1])]),
+            np.concatenate([np.full_like(lon, lat[0]), np.full_like(lon, lat[-1]), lat, lat]), direction="INVERSE")
+        if lon[-1] - lon[0] >= 180 or not (np.isfinite(x).all() and np.isfinite(y).all()):
+            return slice(0, self.shape[0]), slice(0, self.shape[1])
+        slices = []
+        for edges, values in ((self.y_edges, y), (self.x_edges, x)):
+            start = max(int(np.searchsorted(edges, values.min(), side="right")) - 2, 0)
+            stop = min(int(np.searchsorted(edges, values.max(), side="left")) + 1, len(edges) - 1)
+            if values.max() <= edges[0] or values.min() >= edges[-1]:
+                raise OrbitError("the projected grid and the target do not meet", got=self.describe(), allowed=target.describe())
+            slices.append(slice(start, stop))
+        return slices[0], slices[1]
+
+    def describe(self) -> str:
+        height, width = self.shape
+        size, name = np.median(np.diff(self.x_edges)) / 1000, CRS.from_user_input(self.crs).name
+        sides = (self.y_edges[0], self.y_edges[-1], self.x_edges[0], self.x_edges[-1])
+        return f"{height}x{width} cells of {size:.4g} km, " + "y {:.0f}..{:.0f} m, x {:.0f}..{:.0f} m".format(*sides) + f" ({name})"
+
+    @cached_property
+    def _transformer(self) -> Transformer:
+        crs = CRS.from_user_input(self.crs)
+        return Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+
+
+def projected(y: npt.ArrayLike, x: npt.ArrayLike, crs: str) -> ProjectedGrid:
+    """Grid from ascending centre coordinates in metres; edges half-way between centres.
+
+    Raises OrbitError when a coordinate is not ascending or not finite.
+    """
+    axes = []
+    for axis, values in (("y", y), ("x", x)):
+        centres = np.asarray(values, dtype=np.float64)
+        if centres.ndim != 1 or len(centres) < 2:
+            raise OrbitError(f"{axis} must be a 1-D coordinate with at least two cells", got=f"shape {centres.shape}")
+        if not np.all(np.isfinite(centres)) or not np.all(np.diff(centres) > 0):
+            raise OrbitError(f"{axis} must be finite and ascending", got=_brief(centres))
+        axes.append(_midpoints(centres))
+    return ProjectedGrid(axes[0], axes[1], crs)
+
+
 def uniform(south: float, north: float, west: float, east: float, lat_cells: int, lon_cells: int) -> Grid:
     return Grid(np.linspace(south, north, lat_cells + 1), np.linspace(west, east, lon_cells + 1))
 
@@ -162,31 +258,77 @@ def global_grid(degrees: float) -> Grid:
     rows = 180 / degrees
     if abs(rows - round(rows)) > 1e-6 or rows < 1:
         raise OrbitError("a global grid needs 180 divided by the spacing to be whole", got=degrees)
-    return uniform(-90, 90, 0, 360, round(rows), 2 * round(rows))
+    return Grid(_exact_edges(Fraction(-90), Fraction(90), round(rows)), _exact_edges(Fraction(0), Fraction(360), 2 * round(rows)))
 
 
 # The paper's continental US box: 24-50 N, 235-295 E (sources.md gives its south-west corner).
 US_BOX = (24.0, 50.0, 235.0, 295.0)
+# PRISM's cell centres lie on k/24 degree (4 km) and k/120 degree (800 m), so its edges lie half a 4 km cell beside the
+# paper's: the same box moved south and west by 1/48 degree. 800 m cells nest five by five in 4 km cells: one shift serves both.
+PRISM_SHIFT = Fraction(-1, 48)
+_NAMES = "global_<degrees>, us_<arc minutes> or prism_<arc minutes>, each with @south,north,west,east for a part of it"
 
 
 def named(name: str) -> Grid:
-    """`global_<degrees>` or `us_<arc minutes>` (paper's box 24-50 N, 235-295 E), e.g. `global_1.0`, `us_15`.
+    """The grid of a name, with every edge the nearest double to its exact value.
 
-    Raises OrbitError for any other name.
+    - `global_<degrees>`: cell centred, edges at 90 S and 0 E: `global_5.625`, `global_1.40625`, `global_0.25`, `global_0.0625`;
+    - `us_<arc minutes>`: the paper's box, edges at 24 N and 235 E, to 50 N and 295 E: `us_15`, `us_3.75`, `us_0.625`;
+    - `prism_<arc minutes>`: that box moved by half a PRISM cell (1/48 degree south and west), so that `prism_2.5` is PRISM's
+      own 4 km grid, `prism_0.5` its 800 m grid and `prism_10` nests `prism_2.5` four by four;
+    - `NAME@south,north,west,east`: the cells of NAME inside a box, e.g. `us_15@36,40,255,262`; west may be negative, the box
+      may cross 0 E. For PRISM the box is given before the move, so that one suffix serves the US grids of either kind.
+
+    Raises OrbitError for any other name, a size that does not divide the box, or a box whose sides are no cell edges.
     """
-    match = re.fullmatch(r"(global|us)_([0-9]+(?:\.[0-9]+)?)", name)
+    whole, _, box = name.partition("@")
+    match = re.fullmatch(r"(global|us|prism)_([0-9]+(?:\.[0-9]+)?)", whole)
     if not match or float(match[2]) == 0:
-        raise OrbitError(
-            "unknown grid name", got=name, allowed="global_<degrees> or us_<arc minutes>", hint="e.g. global_1.0, global_0.25, us_15"
-        )
-    size = float(match[2])
+        raise OrbitError("unknown grid name", got=name, allowed=_NAMES, hint="e.g. global_1.0, us_15, prism_2.5, us_15@36,40,255,262")
+    shift = PRISM_SHIFT if match[1] == "prism" else Fraction(0)
     if match[1] == "global":
-        return global_grid(size)
-    south, north, west, east = US_BOX
-    rows, columns = (north - south) * 60 / size, (east - west) * 60 / size
-    if abs(rows - round(rows)) > 1e-6 or abs(columns - round(columns)) > 1e-6:
-        raise OrbitError("the US box does not divide into cells of this size", got=f"{size} arc minutes")
-    return uniform(south, north, west, east, round(rows), round(columns))
+        grid = global_grid(float(match[2]))
+    else:
+        size = Fraction(match[2]) / 60
+        south, north, west, east = (Fraction(side) for side in US_BOX)
+        rows, columns = (north - south) / size, (east - west) / size
+        if rows.denominator != 1 or columns.denominator != 1:
+            raise OrbitError("the US box does not divide into cells of this size", got=f"{match[2]} arc minutes")
+        grid = Grid(_exact_edges(south + shift, north + shift, int(rows)), _exact_edges(west + shift, east + shift, int(columns)))
+    return _part(grid, box, float(shift), name) if "@" in name else grid
+
+
+def _part(grid: Grid, box: str, shift: float, name: str) -> Grid:
+    """The cells of `grid` inside `box` = "south,north,west,east", whose sides (moved by `shift`) must be cell edges."""
+    try:
+        south, north, west, east = (float(side) + shift for side in box.split(","))
+    except ValueError:
+        raise OrbitError("a part of a grid needs four numbers", got=name, allowed="NAME@south,north,west,east") from None
+    first, lon = float(grid.lon_edges[0]), grid.lon_edges
+    if grid.periodic:  # once more round, so that a box may cross the seam
+        lon = np.concatenate([lon, lon[1:] + 360])
+    west_ = first + (west - first + _SNAP) % 360 - _SNAP
+    east_ = west_ + ((east - west - _SNAP) % 360 + _SNAP)
+    index = []
+    for side, edges, value, moved in (("south", grid.lat_edges, south, 0.0), ("north", grid.lat_edges, north, 0.0),
+                                      ("west", lon, west_, west - west_), ("east", lon, east_, east - east_)):
+        nearest = int(np.abs(edges - value).argmin())
+        if abs(edges[nearest] - value) > _SNAP:
+            around = sorted({float(edges[k]) + moved - shift for k in (nearest - 1, nearest, nearest + 1) if 0 <= k < len(edges)})
+            raise OrbitError(f"the box's {side} side is not on a cell edge", where=name, got=f"{value + moved - shift:.6g}",
+                             allowed=", ".join(f"{edge:.7g}" for edge in around))
+        index.append(nearest)
+    if index[0] >= index[1] or index[2] >= index[3]:
+        raise OrbitError("a part of a grid needs south < north and west < east", got=name)
+    return Grid(grid.lat_edges[index[0] : index[1] + 1], lon[index[2] : index[3] + 1])
+
+
+def _exact_edges(low: Fraction, high: Fraction, cells: int) -> Array:
+    """`cells` + 1 edges from integer numerators: each the double nearest to its exact value."""
+    denominator = lcm(low.denominator, high.denominator) * cells
+    first, step = int(low * denominator), int((high - low) * denominator) // cells
+    edges: Array = (first + step * np.arange(cells + 1, dtype=np.int64)) / denominator
+    return edges
 
 
 def from_centres(lat: npt.ArrayLike, lon: npt.ArrayLike) -> Grid:
@@ -210,6 +352,19 @@ def from_centres(lat: npt.ArrayLike, lon: npt.ArrayLike) -> Grid:
     if abs(lon_edges[-1] - lon_edges[0] - 360) < 1e-2:
         lon_edges[-1] = lon_edges[0] + 360
     return Grid(lat_edges, lon_edges)
+
+
+def _bounds(shape: tuple[int, int], rows: slice, columns: slice) -> tuple[int, int, int, int]:
+    r0, r1, _ = rows.indices(shape[0])
+    c0, c1, _ = columns.indices(shape[1])
+    if r1 <= r0 or c1 <= c0:
+        raise OrbitError("empty region of a grid", got=f"rows {r0}:{r1}, columns {c0}:{c1}")
+    return r0, r1, c0, c1
+
+
+def _digest(*axes: Array, decimals: int, more: str = "") -> str:
+    parts = [(np.round(edges, decimals) + 0.0).tobytes() for edges in axes]  # + 0.0: no negative zero
+    return hashlib.sha256(b"|".join([*parts, *([more.encode()] if more else [])])).hexdigest()[:12]
 
 
 def _midpoints(centres: Array) -> Array:

@@ -1,0 +1,143 @@
+"""Conservative weights from a map projection's cells (Daymet's Lambert conformal kilometres) to latitude-longitude cells.
+
+In the plane (longitude, sin latitude) target cells are rectangles and area is true area on the sphere. Source cells become
+polygons there; each is clipped by the cells it meets with vectorised line integrals (about 100 times faster than GEOS
+intersections, which the tests compare with). Neighbours share their sides point for point: nothing is lost or counted twice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from orbit2.errors import OrbitError
+from orbit2.grid import Grid, ProjectedGrid
+
+Array = npt.NDArray[np.float64]
+Index = npt.NDArray[np.int64]
+_SLIVER = 1e-12  # share of a target cell below which an overlap is rounding
+_BLOCK = 1 << 18  # source cells whose outlines are in memory at once
+_PAIRS = 1 << 13  # pairs clipped at once: their work space stays in cache
+_STRAIGHT = 1100.0  # metres: up to this size four corners describe a cell to 1e-5; sides of larger cells get more points
+
+
+def overlap_weights(source: ProjectedGrid, target: Grid) -> sparse.csr_matrix:
+    """[H'W', HW]: share of each target cell's area that each source cell covers.
+
+    Raises OrbitError when a source cell contains a pole (no longitude-latitude polygon has that shape).
+    """
+    height, width = source.shape
+    points = _points_a_side(source)
+    rows_each = max(1, _BLOCK // (width * points * points))
+    pieces = [_block(source, target, slice(start, min(start + rows_each, height)), points) for start in range(0, height, rows_each)]
+    to, fro, share = (np.concatenate([piece[k] for piece in pieces]) for k in range(3))
+    del pieces
+    matrix = sparse.csr_matrix((share, (to, fro)), shape=(target.shape[0] * target.shape[1], height * width))
+    matrix.sort_indices()
+    return matrix
+
+
+def _points_a_side(source: ProjectedGrid) -> int:
+    """A side of length L strays from its chord by about L^2/8R: n points cut that by n^2."""
+    size = max(float(np.diff(source.x_edges).max()), float(np.diff(source.y_edges).max()))
+    return int(np.ceil(np.sqrt(size / _STRAIGHT)))
+
+
+def _block(source: ProjectedGrid, target: Grid, rows: slice, points: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], Array]:
+    """(target cell, source cell, share) of every pair that meets, for a block of source rows."""
+    lon, sine = _outlines(source, rows, points)
+    cells = np.arange(rows.start * source.shape[1], rows.stop * source.shape[1])
+    finite = np.isfinite(lon).all(-1) & np.isfinite(sine).all(-1)
+    if not finite.all():
+        lon, sine, cells = lon[finite], sine[finite], cells[finite]
+    lon = _unwrapped(lon)
+    lat_edges = np.sin(np.radians(target.lat_edges))
+    result = []
+    low, high = float(target.lon_edges[0]), float(target.lon_edges[-1])
+    for turn in range(int(np.floor((low - lon.max()) / 360)), int(np.ceil((high - lon.min()) / 360)) + 1) if len(lon) else ():
+        moved = lon + 360.0 * turn if turn else lon
+        west, east, south, north = moved.min(-1), moved.max(-1), sine.min(-1), sine.max(-1)
+        near = np.flatnonzero((west < high) & (east > low) & (south < lat_edges[-1]) & (north > lat_edges[0]))
+        if len(near):
+            columns = _touched(target.lon_edges, west[near], east[near])
+            lines = _touched(lat_edges, south[near], north[near])
+            result.append(_clipped(moved[near], sine[near], cells[near], columns, lines, target.lon_edges, lat_edges))
+    if not result:
+        return np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0)
+    return tuple(np.concatenate([part[k] for part in result]) for k in range(3))  # type: ignore[return-value]
+
+
+def _touched(edges: Array, low: Array, high: Array) -> tuple[Index, Index]:
+    """First interval each range meets, and how many it meets."""
+    first = np.clip(np.searchsorted(edges, low, side="right") - 1, 0, len(edges) - 2)
+    last = np.clip(np.searchsorted(edges, high, side="left") - 1, first, len(edges) - 2)
+    return first, last - first + 1
+
+
+def _clipped(
+    lon: Array, sine: Array, cells: Index, columns: tuple[Index, Index], lines: tuple[Index, Index], lon_edges: Array, lat_edges: Array
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], Array]:
+    """Every cell [N, K] with every rectangle of its bounding box, clipped a few thousand pairs at a time."""
+    count = columns[1] * lines[1]
+    one = np.repeat(np.arange(len(cells)), count)
+    order = np.arange(len(one)) - np.repeat(np.cumsum(count) - count, count)
+    line, column = lines[0][one] + order // columns[1][one], columns[0][one] + order % columns[1][one]
+    width, height = np.diff(lon_edges), np.diff(lat_edges)
+    share = np.empty(len(one))
+    for start in range(0, len(one), _PAIRS):
+        part = slice(start, start + _PAIRS)
+        i, j, k = line[part, None], column[part, None], one[part]
+        share[part] = _share_of_unit_square((lon[k] - lon_edges[j]) / width[j], (sine[k] - lat_edges[i]) / height[i])
+    keep = share > _SLIVER
+    return (line * (len(lon_edges) - 1) + column)[keep].astype(np.int32), cells[one[keep]].astype(np.int32), share[keep]
+
+
+def _share_of_unit_square(x: Array, y: Array) -> Array:
+    """Area [N] inside the unit square of polygons with vertices x, y [N, K]: the integral of y, held to 0..1, over x within 0..1."""
+    dx, dy = np.roll(x, -1, axis=1) - x, np.roll(y, -1, axis=1) - y
+    low, high = _crossings(x, dx)  # the part of each side with x inside 0..1, as fractions of the side
+    start, end = y + dy * low, y + dy * high
+    below, above = _crossings(start, end - start)  # of that part: where y enters and leaves 0..1
+    first, last = np.clip(start, 0, 1), np.clip(end, 0, 1)
+    mean = below * first + (1 - above) * last + (above - below) * (first + last) / 2
+    return np.abs((dx * (high - low) * mean).sum(axis=1))
+
+
+def _crossings(start: Array, change: Array) -> tuple[Array, Array]:
+    """Fractions at which start + fraction * change enters and leaves 0..1, within 0..1 (0 and 0 where it does not move)."""
+    still = np.abs(change) < 1e-14
+    slope = np.divide(1.0, change, out=np.zeros_like(change), where=~still)
+    zero, one = -start * slope, (1 - start) * slope
+    return np.clip(np.minimum(zero, one), 0, 1), np.clip(np.maximum(zero, one), 0, 1)
+
+
+def _outlines(source: ProjectedGrid, rows: slice, points: int) -> tuple[Array, Array]:
+    """Longitude (degrees) and sin(latitude) [cells, 4 * points] round each cell of `rows`, counter-clockwise from the south-west."""
+    y, x = source.y_edges[rows.start : rows.stop + 1], source.x_edges
+    height, width = len(y) - 1, len(x) - 1
+    along_x = source.lon_lat(*np.broadcast_arrays(_refined(x, points)[None], y[:, None]))
+    along_y = along_x if points == 1 else source.lon_lat(*np.broadcast_arrays(x[None], _refined(y, points)[:, None]))
+    result = []
+    for level, upright in zip(along_x, along_y, strict=True):
+        south = level[:-1, :-1].reshape(height, width, points)
+        north = level[1:, 1:].reshape(height, width, points)[..., ::-1]
+        east = upright[:-1, 1:].reshape(height, points, width).transpose(0, 2, 1)
+        west = upright[1:, :-1].reshape(height, points, width).transpose(0, 2, 1)[..., ::-1]
+        result.append(np.concatenate([south, east, north, west], axis=-1).reshape(height * width, 4 * points))
+    return result[0], np.sin(np.radians(result[1]))
+
+
+def _refined(edges: Array, points: int) -> Array:
+    return np.interp(np.arange((len(edges) - 1) * points + 1) / points, np.arange(len(edges)), edges)
+
+
+def _unwrapped(lon: Array) -> Array:
+    """Each cell's longitudes without a jump of 360 degrees; cells may start anywhere."""
+    if not len(lon) or np.ptp(lon) < 180:
+        return lon
+    first = lon[:, :1]
+    lon = first + (lon - first + 180) % 360 - 180
+    if np.abs(np.roll(lon, -1, axis=1) - lon).max() > 180:
+        raise OrbitError("a cell of the projected grid contains a pole", hint="crop the grid to the region of interest first")
+    return lon
