@@ -20,6 +20,7 @@ Tables = Annotated[list[Path], typer.Argument(help="Tables of single tasks (Parq
 MaybeConfig = Annotated[Path | None, typer.Option("--config", "-c", help="The stage's slice of the configuration.", show_default=False)]
 MaybePrediction = Annotated[Path | None, typer.Option(help="Prediction of the task (Zarr).", show_default=False)]
 MaybeStore = Annotated[Path | None, typer.Option(help="Pair store (pairs.zarr) that holds the truth.", show_default=False)]
+Observations = Annotated[Path | None, typer.Option(help="Store of observations to score against, on their own grid.")]
 MaybeOut = Annotated[Path | None, typer.Option("--out", "-o", help="What is written.", show_default=False)]
 
 
@@ -45,17 +46,38 @@ def named(items: Sequence[str], option: str) -> dict[str, Path]:
 
 
 def retrieve(
-    source: Annotated[str, typer.Argument(help="Provider, e.g. sample or static.")],
-    out: Out,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be fetched; fetch nothing.")] = False,
+    source: Annotated[str | None, typer.Argument(help="Provider, e.g. sample, era5 or static; default: all of the run.")] = None,
+    out: MaybeOut = None,
+    config: Annotated[Path | None, typer.Option(
+        "--config", "-c", help="The run's YAML, or the stage's slice of it (JSON).", show_default=False)] = None,
+    receipt: Annotated[Path | None, typer.Option(help="Written when all is there (JSON).", show_default=False)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be fetched, and how much; fetch nothing.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every file again and fetch what differs from its checksum.")] = False,
 ) -> None:
-    """Fetch a provider's own files, untouched, with a manifest of checksums."""
-    from orbit2.retrieve import run
+    """Fetch a provider's own files, untouched, with a manifest of checksums; started again, it resumes."""
+    from orbit2.retrieve import run, run_config
 
-    run(source=source, out=out, dry_run=dry_run)
+    if config is not None and config.suffix in (".yaml", ".yml"):
+        run_config(config=config, source=source, out=out, receipt=receipt, dry_run=dry_run, verify=verify)
+    elif source is None or out is None:
+        raise OrbitError("give SOURCE and --out, or a run's YAML as --config", hint="see --help")
+    else:
+        run(source=source, out=out, config=config, receipt=receipt, dry_run=dry_run, verify=verify)
 
 
-regrid = typer.Typer(no_args_is_help=True, help="Build coarse/fine pairs: init, then any number of parts at once, then finalise.")
+regrid = typer.Typer(help="Build coarse/fine pairs: init, then any number of parts at once, then finalise.")
+
+
+@regrid.callback(invoke_without_command=True)
+def regrid_group(
+    context: typer.Context,
+    inspect: Annotated[Path | None, typer.Option(help="Say how far and how whole this store is; the same as `inspect STORE`.")] = None,
+) -> None:
+    """Build coarse/fine pairs: init, then any number of parts at once, then finalise."""
+    if context.invoked_subcommand is None:
+        if inspect is None:
+            raise OrbitError("nothing to do", hint="init, part, finalise or inspect; see --help")
+        regrid_inspect(inspect)
 
 
 @regrid.command("init")
@@ -95,11 +117,14 @@ def regrid_finalise(
 
 
 @regrid.command("inspect")
-def regrid_inspect(store: Annotated[Path, typer.Argument(help="Pair store (pairs.zarr).", show_default=False)]) -> None:
-    """Say what a store holds."""
+def regrid_inspect(
+    store: Annotated[Path, typer.Argument(help="Pair store (pairs.zarr).", show_default=False)],
+    verify: Annotated[bool, typer.Option("--verify", help="Read everything and compare digests.")] = False,
+) -> None:
+    """Say what a store holds, how far its build is and whether it is whole."""
     from orbit2.regrid import inspect
 
-    typer.echo(inspect(store))
+    typer.echo(inspect(store, verify=verify))
 
 
 def statistics(config: Config, store: Store, out: Out) -> None:
@@ -160,14 +185,15 @@ evaluate = typer.Typer(help="Score a prediction beside its baselines; `merge` jo
 
 @evaluate.callback(invoke_without_command=True)
 def evaluate_task(
-    context: typer.Context, config: MaybeConfig = None, prediction: MaybePrediction = None, store: MaybeStore = None, out: MaybeOut = None
+    context: typer.Context, config: MaybeConfig = None, prediction: MaybePrediction = None, store: MaybeStore = None,
+    observations: Observations = None, out: MaybeOut = None,
 ) -> None:
     """Score a prediction beside its baselines; `merge` joins the tables of several tasks."""
     if context.invoked_subcommand is None:
         options = need(config=config, prediction=prediction, store=store, out=out)
         from orbit2.evaluate import run
 
-        run(**options)
+        run(**options, observations=observations)
 
 
 @evaluate.command("merge")
@@ -183,14 +209,15 @@ diagnose = typer.Typer(help="Climate diagnostics of a prediction; `merge` joins 
 
 @diagnose.callback(invoke_without_command=True)
 def diagnose_task(
-    context: typer.Context, config: MaybeConfig = None, prediction: MaybePrediction = None, store: MaybeStore = None, out: MaybeOut = None
+    context: typer.Context, config: MaybeConfig = None, prediction: MaybePrediction = None, store: MaybeStore = None,
+    observations: Observations = None, out: MaybeOut = None,
 ) -> None:
     """Climate diagnostics of a prediction; `merge` joins the tables of several tasks."""
     if context.invoked_subcommand is None:
         options = need(config=config, prediction=prediction, store=store, out=out)
         from orbit2.diagnose import run
 
-        run(**options)
+        run(**options, observations=observations)
 
 
 @diagnose.command("merge")

@@ -28,7 +28,9 @@ A run is one YAML file; everything scientific is in it, everything about machine
 | file | what it is |
 |---|---|
 | `config.yaml` | what the workflow runs when nothing else is named; the default is the demo |
-| `runs/*.yaml` | complete runs |
+| `runs/*.yaml` | complete runs: the demo; the paper's Table I, part by part; `orbit2.yaml`, all of it as one DAG |
+| `datasets/*.yaml` | the paper's datasets, to be included under `datasets:` |
+| `train/*.yaml` | optimisation for a published size, to be included under `train:` |
 | `models/*.yaml` | networks of published sizes, to be included under `architecture:` |
 
 - `include: FILE` (a name or a list) lays the keys beside it over that file; paths are relative to the including file, then to `config/`.

@@ -37,7 +37,7 @@ def names_from(dataset: DatasetConfig, source: str) -> tuple[str, ...]:
 
 def bounds(dataset: DatasetConfig) -> tuple[np.datetime64, np.datetime64]:
     """First and last second (datetime64[s]) of the dataset's three periods together."""
-    periods = (dataset.split.train, dataset.split.validation, dataset.split.test)
+    periods = dataset.split.blocks.values()
     return min(p.first for p in periods), max(p.last for p in periods)
 
 

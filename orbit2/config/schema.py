@@ -43,15 +43,20 @@ class Period(Strict):
 class Split(Strict):
     """Three blocks of time, in any order, that do not touch: random splits leak."""
 
-    train: Period = Field(description="Training block; the only one statistics are computed from.")
-    validation: Period = Field(description="Validation block (early stopping, choice of the best checkpoint).")
+    train: Period | None = Field(None, description="Training block; the only one statistics are computed from.")
+    validation: Period | None = Field(None, description="Validation block (early stopping, choice of the best checkpoint).")
     test: Period = Field(description="Test block; never seen before evaluation.")
+
+    @property
+    def blocks(self) -> dict[str, Period]:
+        """The periods that are given, by name."""
+        return {n: p for n, p in (("train", self.train), ("validation", self.validation), ("test", self.test)) if p is not None}
 
     @model_validator(mode="after")
     def _disjoint(self) -> Split:
         blocks = sorted(
             (p.first, p.last, n)
-            for n, p in (("train", self.train), ("validation", self.validation), ("test", self.test))
+            for n, p in self.blocks.items()
         )
         for (_, end, first), (start, _, second) in pairwise(blocks):
             if start <= end:
@@ -95,6 +100,8 @@ class DatasetConfig(Strict):
     def _variables(self) -> DatasetConfig:
         if not self.inputs and not self.outputs:
             raise ValueError("a dataset needs inputs, outputs or both")
+        if self.inputs and self.outputs and len(self.split.blocks) < 3:
+            raise ValueError("split: a dataset with inputs and outputs needs train, validation and test")
         listed = [name for names in self.input_sources.values() for name in names]
         for name in listed:
             if name not in self.inputs:
@@ -282,7 +289,8 @@ class RunConfig(Strict):
             for dataset in model.datasets:
                 need("dataset", self.datasets, dataset, f"models.{name}")
                 if not self.datasets[dataset].inputs or not self.datasets[dataset].outputs:
-                    raise ValueError(f"models.{name} trains on '{dataset}', which has no {'out' if self.datasets[dataset].inputs else 'in'}puts")
+                    lacks = "outputs" if self.datasets[dataset].inputs else "inputs"
+                    raise ValueError(f"models.{name} trains on '{dataset}', which has no {lacks}")
             if model.finetune_from is not None:
                 need("model", self.models, model.finetune_from, f"models.{name}.finetune_from")
             architecture = self.architecture_of(name)
@@ -296,10 +304,14 @@ class RunConfig(Strict):
         for name, task in self.downscale.items():
             need("model", self.models, task.model, f"downscale.{name}")
             need("dataset", self.datasets, task.dataset, f"downscale.{name}")
+            if task.split not in self.datasets[task.dataset].split.blocks:
+                raise ValueError(f"downscale.{name}.split: dataset '{task.dataset}' has no {task.split} block")
             if not self.datasets[task.dataset].inputs:
                 raise ValueError(f"downscale.{name}.dataset: '{task.dataset}' has no inputs")
             if task.observations is not None:
                 need("dataset", self.datasets, task.observations, f"downscale.{name}.observations")
+                if task.input != "coarse":
+                    raise ValueError(f"downscale.{name}.observations: only with `input: coarse`")
                 if not self.datasets[task.observations].outputs:
                     raise ValueError(f"downscale.{name}.observations: '{task.observations}' has no outputs")
         if self.report.map_task is not None:

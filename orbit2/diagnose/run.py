@@ -20,8 +20,8 @@ from orbit2.metrics.matched import Matched
 from orbit2.metrics.netcdf import write_netcdf
 
 
-def run(*, config: Path, prediction: Path, store: Path, out: Path) -> None:
-    """Diagnose a downscale task's `prediction` against the pair store and the baselines.
+def run(*, config: Path, prediction: Path, store: Path, out: Path, observations: Path | None = None) -> None:
+    """Diagnose a downscale task's `prediction` against the pair store (or `observations`) and the baselines.
 
     `config` is the task's diagnose slice (JSON). Writes into the folder `out`: `regions.nc` (AR6 region maps and skill),
     `hovmoller.nc`, `notes.json` (what needs a longer record) and, last, `regions.parquet` (long table). Without a truth the region
@@ -34,9 +34,10 @@ def run(*, config: Path, prediction: Path, store: Path, out: Path) -> None:
                              hint="use the slice that the workflow writes beside the results")
     settings = validate(DiagnoseConfig, slice_["diagnose"], config)
     baselines = validate(EvaluateConfig, {"baselines": slice_["baselines"]}, config).baselines
-    matched = Matched(slice_, Path(prediction), Path(store), baselines)
+    matched = Matched(slice_, Path(prediction), Path(store), baselines, observations)
     regions = ar6()
-    skill = RegionSkill(matched, regions, regions.on(matched.grid), land_mask(matched.store, *matched.fine_window))
+    land = land_mask(matched.truth_store, *matched.fine_window, matched.truth_side)
+    skill = RegionSkill(matched, regions, regions.on(matched.grid), land)
     diagrams = Hovmoller(matched, settings.hovmoller_band)
     for scored in tqdm(matched.samples(), total=len(matched.times) * len(matched.variables), desc="diagnose", disable=None):
         skill.update(scored)

@@ -132,7 +132,7 @@ class SpectrumScores:
 
     def __init__(self, matched: Matched, bands: list[tuple[float, float]], boxes: dict[str, tuple[float, float, float, float]]) -> None:
         self.matched, self.bands = matched, bands
-        self.boxes = {name: box for name, box in boxes.items() if _holds(matched.native_grid, box) and _holds(matched.grid, box)}
+        self.boxes = {name: box for name, box in boxes.items() if _holds(matched.spectra_grid, box) and _holds(matched.grid, box)}
         self.zonal: dict[tuple[str, str, str], SeriesStatistic] = {}  # (label, model, band)
         self.radial: dict[tuple[str, str, str], SeriesStatistic] = {}  # (label, model, box)
         self.k: dict[str, Array] = {}  # cycles/km by box, of the native grid
@@ -140,10 +140,8 @@ class SpectrumScores:
     def update(self, f: Field, scored: Scored) -> None:
         self._add(f, TRUTH, scored.truth, self.matched.grid, str(scored.time))
         for model, native in scored.native.items():
-            masked = native
-            if self.matched.has_truth:
-                masked = scored.models[model]
-            self._add(f, model, masked, self.matched.native_grid, str(scored.time))
+            field_values = scored.models[model] if self.matched.has_truth else native
+            self._add(f, model, field_values, self.matched.spectra_grid, str(scored.time))
 
     def _add(self, f: Field, model: str, values: Array, grid: Grid, sample: str) -> None:
         values = f.of(values)

@@ -37,8 +37,8 @@ def spectra_dataset(accumulator: Accumulator) -> xr.Dataset:
     matched, store = accumulator.matched, accumulator.spectra
     models, labels = (TRUTH, *matched.all_models), [f.label for f in accumulator.fields]
     bands = [band_name(*band) for band in accumulator.bands]
-    axes = [spectra.zonal_axis(matched.native_grid, *band) for band in accumulator.bands]
-    size = matched.native_grid.shape[1] // 2
+    axes = [spectra.zonal_axis(matched.spectra_grid, *band) for band in accumulator.bands]
+    size = matched.spectra_grid.shape[1] // 2
     zonal = np.full((len(models), len(labels), len(bands), size), np.nan)
     wavelength = np.full((len(bands), size), np.nan)
     for b, axis in enumerate(axes):
@@ -58,7 +58,7 @@ def spectra_dataset(accumulator: Accumulator) -> xr.Dataset:
         mean, median = statistic.finalise(), statistic.median()
         size_k = min(length, len(mean))
         radial[(0, *position)][:size_k], radial[(1, *position)][:size_k] = mean[:size_k], median[:size_k]
-    step = 360.0 / float(matched.native_grid.lon_edges[-1] - matched.native_grid.lon_edges[0])
+    step = 360.0 / float(matched.spectra_grid.lon_edges[-1] - matched.spectra_grid.lon_edges[0])
     dims = ("model", "field", "box", "k_bin")
     return xr.Dataset(
         {

@@ -18,8 +18,8 @@ from orbit2.metrics.matched import Matched
 from orbit2.metrics.netcdf import write_netcdf
 
 
-def run(*, config: Path, prediction: Path, store: Path, out: Path) -> None:
-    """Score `prediction` (a downscale task's Zarr) and the configured baselines against the pair store.
+def run(*, config: Path, prediction: Path, store: Path, out: Path, observations: Path | None = None) -> None:
+    """Score `prediction` (a downscale task's Zarr) and the configured baselines against the pair store, or against `observations`.
 
     `config` is the task's evaluate slice (JSON). Writes `metrics.parquet` (long table), `maps.nc`, `spectra.nc` and `density.nc` into
     the folder `out`; the table last, so that its presence means the others are there. A task without a truth gets conservation
@@ -27,7 +27,7 @@ def run(*, config: Path, prediction: Path, store: Path, out: Path) -> None:
     """
     settings_file = read_json(config)
     settings = evaluate_settings(settings_file, config)
-    matched = Matched(settings_file, Path(prediction), Path(store), settings.baselines)
+    matched = Matched(settings_file, Path(prediction), Path(store), settings.baselines, observations)
     accumulator = Accumulator(matched, settings)
     accumulator.gather()
     frames = [rows(accumulator, protocol) for protocol in settings.protocols]

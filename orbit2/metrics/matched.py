@@ -1,7 +1,8 @@
 """A prediction beside what it is scored against: same times, same cells, and the baselines. Never more than one sample in memory.
 
-A task with a truth (input: coarse) is scored on the prediction's own grid against the store's fine group. A task without one
-(input: fine) is scored for consistency only: area-weighted block means of the prediction against its own input.
+A task with a truth (input: coarse) is scored on the prediction's own grid against the store's fine group; one with observations on
+the observations' own grid, to which prediction and baselines are averaged conservatively. A task without a truth is scored for
+consistency only: area-weighted block means of the prediction against its own input.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from orbit2.errors import OrbitError, did_you_mean
 from orbit2.grid import Grid, from_centres
 from orbit2.metrics.table import Table
 from orbit2.provenance import code_version
+from orbit2.remap import Regridder
 from orbit2.variables import is_precipitation, variable
 
 Array = npt.NDArray[np.float64]
@@ -47,23 +49,37 @@ class Matched:
     have, or holds a variable that the store does not.
     """
 
-    def __init__(self, config: Mapping[str, Any], prediction: Path, store: Path, baselines: Sequence[str]) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], prediction: Path, store: Path, baselines: Sequence[str], observations: Path | None = None
+    ) -> None:
         section = config["downscale"]
         self.task, self.model, self.dataset = str(config["task"]), str(section["model"]), str(section["dataset"])
-        self.has_truth = section["input"] == "coarse"
+        self._input: Side = "coarse" if section["input"] == "coarse" else "fine"
         self.prediction_path, self.store = Path(prediction), PairStore(store)
+        self.observations = None if observations is None else PairStore(observations)
+        self.truth_store = self.observations or self.store
+        paired = self._input == "coarse" and bool(self.store.variables("fine"))
+        self.has_truth = paired or self.observations is not None
+        self.truth_side: Side = "fine" if self.has_truth else self._input
         self.prediction = _open(self.prediction_path, self.task)
         self.variables = self._variables()
         self.refinement = self.store.refinement
         self.native_grid = _grid(self.prediction, self.prediction_path)
-        self._input: Side = "coarse" if self.has_truth else "fine"
         self._input_grid = self.store.grid(self._input)
-        whole = self.store.grid("fine") if self.has_truth else self._input_grid.refine(self.refinement)
+        whole = self._input_grid.refine(self.refinement)
         self._rows, self._columns = _window(self.native_grid, whole, self.prediction_path)
-        if self.has_truth:
+        self._to_observations: Regridder | None = None
+        if self.observations is not None:
+            self._truth_rows, self._truth_columns = _inside(self.observations.grid("fine"), self.native_grid)
+            self.grid = self.observations.grid("fine").crop(self._truth_rows, self._truth_columns)
+            self._to_observations = Regridder(self.native_grid, self.grid, "conservative", min_valid_fraction=1.0)
+        elif self.has_truth:
             self.grid = self.native_grid
+            self._truth_rows, self._truth_columns = self._rows, self._columns
         else:
             self.grid = self._coarsened(self.native_grid)
+            self._truth_rows, self._truth_columns = (slice(s.start // self.refinement, s.stop // self.refinement)
+                                                     for s in (self._rows, self._columns))
         self.whole = self.native_grid.shape == whole.shape
         self.region = "global" if self.whole and whole.periodic else "domain"
         self.indices = self._indices()
@@ -72,7 +88,7 @@ class Matched:
         self._baselines = {name: methods_for(baselines, is_precipitation(name)) if name in inputs else () for name in self.variables}
         if self.model in {method for methods in self._baselines.values() for method in methods}:
             raise OrbitError("a model has the name of a baseline", where=f"task {self.task}", got=self.model, hint="rename the model")
-        self._cache: dict[Side, tuple[int, npt.NDArray[np.float32]]] = {}
+        self._cache: dict[tuple[Path, Side], tuple[int, npt.NDArray[np.float32]]] = {}
 
     def models(self, name: str) -> tuple[str, ...]:
         """The model and the baselines scored for variable `name`, the model first."""
@@ -85,10 +101,12 @@ class Matched:
     @property
     def reference(self) -> str:
         """What the scores are relative to, in words."""
-        grid = self.store.grid("fine")
-        source = str(self.store.attributes.get("source") or self.dataset)
-        label = f"{PRODUCTS.get(source, source)} {grid.resolution:.4g} deg (fine)"
-        return label if self.has_truth else f"{label}, as input: consistency only, no truth"
+        grid = self.truth_store.grid(self.truth_side)
+        source = str(self.truth_store.attributes.get("source") or self.dataset)
+        label = f"{PRODUCTS.get(source, source)} {grid.resolution:.4g} deg"
+        if not self.has_truth:
+            return f"{label} ({self.truth_side}), as input: consistency only, no truth"
+        return f"{label} (own grid)" if self.observations is not None else f"{label} (fine)"
 
     def table(self, protocol: str) -> Table:
         """An empty table with this task's common columns."""
@@ -97,19 +115,27 @@ class Matched:
 
     @property
     def fine_window(self) -> tuple[slice, slice]:
-        """Rows and columns of the scored cells in the store's fine grid."""
-        if self.has_truth:
-            return self._rows, self._columns
-        rows, columns = (slice(s.start // self.refinement, s.stop // self.refinement) for s in (self._rows, self._columns))
-        return rows, columns
+        """Rows and columns of the scored cells in the truth's grid."""
+        return self._truth_rows, self._truth_columns
+
+    @property
+    def spectra_grid(self) -> Grid:
+        """The grid that spectra of the models are computed on: the scored one, or without a truth their own."""
+        return self.grid if self.has_truth else self.native_grid
 
     def truth(self, index: int, name: str) -> Array:
-        """The truth (or, without one, the input) of sample `index` on the scored grid."""
-        side: Side = "fine"
-        field = self._read(side, index)[self.store.variable_index(side, name)].astype(np.float64)
-        rows, columns = self.fine_window
-        cropped: Array = field[rows, columns]
+        """The truth (or, without one, the input) of sample `index` of the task's store on the scored grid."""
+        store, side = self.truth_store, self.truth_side
+        position = index if self.observations is None else int(np.searchsorted(store.times, self.store.times[index]))
+        field = self._read(store, side, position)[store.variable_index(side, name)].astype(np.float64)
+        cropped: Array = field[self._truth_rows, self._truth_columns]
         return cropped
+
+    def _scored(self, native: Array) -> Array:
+        """A field of the prediction's grid on the scored grid."""
+        if self._to_observations is not None:
+            return self._to_observations(native)
+        return native if self.has_truth else block_mean(native, self.native_grid.lat_weights, self.refinement)
 
     def input_field(self, index: int, name: str) -> Array | None:
         """The input of sample `index` in the window, on the input's grid; None where it has no such field or is cut by the window."""
@@ -117,8 +143,9 @@ class Matched:
         if name not in self.store.variables(self._input) or any(s.start % self.refinement or s.stop % self.refinement for s in cells):
             return None
         rows, columns = (slice(s.start // self.refinement, s.stop // self.refinement) for s in cells)
-        field: Array = self._read(self._input, index)[self.store.variable_index(self._input, name)].astype(np.float64)[rows, columns]
-        return field
+        field = self._read(self.store, self._input, index)[self.store.variable_index(self._input, name)].astype(np.float64)
+        cropped: Array = field[rows, columns]
+        return cropped
 
     def samples(self) -> Iterator[Scored]:
         """Every sample and variable in turn. Raises OrbitError for a field that is missing everywhere."""
@@ -132,8 +159,7 @@ class Matched:
                         raise OrbitError(f"{label} is missing everywhere", where=f"{self.prediction_path}", got=f"{name} at {time}",
                                          hint="re-run the stage that wrote it")
                 native.update(self._interpolated(int(index), name))
-                fields = native if self.has_truth else {key: block_mean(x, self.native_grid.lat_weights, self.refinement)
-                                                        for key, x in native.items()}
+                fields = {key: self._scored(x) for key, x in native.items()}
                 valid = np.isfinite(truth)
                 for field in fields.values():
                     valid &= np.isfinite(field)  # every model is scored on the same cells
@@ -145,21 +171,24 @@ class Matched:
         methods = self._baselines[name]
         if not methods:
             return {}
-        field = self._read(self._input, index)[self.store.variable_index(self._input, name)].astype(np.float64)
+        field = self._read(self.store, self._input, index)[self.store.variable_index(self._input, name)].astype(np.float64)
         lower = 0.0 if is_precipitation(name) else None
         return {method: interpolate(field, self._input_grid, self.refinement, method, lower=lower)[self._rows, self._columns]
                 for method in methods}
 
-    def _read(self, side: Side, index: int) -> npt.NDArray[np.float32]:
-        if side not in self._cache or self._cache[side][0] != index:
-            self._cache[side] = (index, self.store.read(side, index))
-        return self._cache[side][1]
+    def _read(self, store: PairStore, side: Side, index: int) -> npt.NDArray[np.float32]:
+        key = (store.path, side)
+        if key not in self._cache or self._cache[key][0] != index:
+            self._cache[key] = (index, store.read(side, index))
+        return self._cache[key][1]
 
     def _variables(self) -> tuple[str, ...]:
-        known = self.store.variables("fine")
+        known = self.truth_store.variables(self.truth_side)
         names = tuple(str(name) for name in self.prediction.data_vars if self.prediction[name].dims == ("time", "lat", "lon"))
         if not names:
             raise OrbitError("prediction has no field with dimensions time, lat, lon", where=self.prediction_path)
+        if self.observations is not None:
+            names = tuple(name for name in names if name in known) or names  # a product observes some variables only
         for name in names:
             if name not in known:
                 raise OrbitError("predicted variable has no counterpart in the pair store", where=self.prediction_path, got=name,
@@ -179,7 +208,12 @@ class Matched:
         if absent:
             raise OrbitError("prediction has times that the pair store has not", where=self.prediction_path, got=absent[0],
                              allowed=f"{self.store.times[0]} to {self.store.times[-1]}", hint=f"{len(absent)} of {len(times)} times")
-        return np.array([lookup[time] for time in times], dtype=np.int64)
+        usable = self.truth_store.times[self.truth_store.usable]
+        observed = [time for time in times if np.isin(time, usable)]
+        if not observed:
+            raise OrbitError("the truth has none of the prediction's times", where=self.truth_store.path, got=f"{times[0]} to {times[-1]}",
+                             allowed=f"{usable[0]} to {usable[-1]}" if len(usable) else "nothing: every sample is a gap")
+        return np.array([lookup[time] for time in observed], dtype=np.int64)
 
     def _coarsened(self, native: Grid) -> Grid:
         for cells in (self._rows, self._columns):
@@ -216,6 +250,21 @@ def _grid(prediction: xr.Dataset, path: Path) -> Grid:
         return from_centres(prediction["lat"].values, prediction["lon"].values)
     except OrbitError as error:
         raise OrbitError(f"prediction's grid: {error}", where=path) from None
+
+
+def _inside(observed: Grid, predicted: Grid) -> tuple[slice, slice]:
+    """Rows and columns of the observed cells that lie wholly inside the predicted domain."""
+    south, north = predicted.lat_edges[0] - 1e-6, predicted.lat_edges[-1] + 1e-6
+    rows = np.flatnonzero((observed.lat_edges[:-1] >= south) & (observed.lat_edges[1:] <= north))
+    if predicted.periodic:
+        columns = np.arange(observed.shape[1])
+    else:
+        west = predicted.lon_edges[0] + np.mod(observed.lon_edges[:-1] - predicted.lon_edges[0] + 1e-6, 360) - 1e-6
+        columns = np.flatnonzero(west + np.diff(observed.lon_edges) <= predicted.lon_edges[-1] + 1e-6)
+    if not len(rows) or not len(columns) or (np.diff(columns) != 1).any():
+        raise OrbitError("observations do not cover one piece of the predicted domain", got=observed.describe(),
+                         allowed=predicted.describe())
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _window(part: Grid, whole: Grid, path: Path) -> tuple[slice, slice]:

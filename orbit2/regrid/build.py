@@ -2,128 +2,145 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+import logging
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
-import zarr
 
-from orbit2.config.load import validate
-from orbit2.config.schema import DatasetConfig
 from orbit2.data import pairs
-from orbit2.data.pairs import PairStore, SideSpec
+from orbit2.data.packing import digest
+from orbit2.data.pairs import SIDES, Side, SideSpec
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, write_json
-from orbit2.grid import Grid, from_centres, named
 from orbit2.provenance import code_version, record
+from orbit2.regrid.health import open_begun, part_intact, shard_sizes
+from orbit2.regrid.job import Job, Opened, read_job
 from orbit2.regrid.parts import Part, Times, plan_parts, plan_times
-from orbit2.remap import Regridder
 from orbit2.sources import manifest
-from orbit2.sources.catalogue import open_source
+from orbit2.sources.catalogue import source
 from orbit2.sources.static import open_static
 from orbit2.variables import variable
 
+log = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One dataset's slice of the configuration."""
-
-    name: str
-    hash: str
-    dataset: DatasetConfig
-
-
-def read_job(config: Path) -> Job:
-    """The dataset slice written by the workflow. Raises OrbitError when it is not one."""
-    content = read_json(config)
-    if not isinstance(content, dict) or not {"name", "hash", "dataset"} <= set(content):
-        raise OrbitError("not a dataset configuration slice", where=config, allowed="keys name, hash, dataset")
-    return Job(str(content["name"]), str(content["hash"]), validate(DatasetConfig, content["dataset"], config))
 
 
 def initialise(*, config: Path, resources: Path, store: Path) -> None:
     """Create the empty store with coordinates and static fields; keeps one that was begun with the same configuration.
 
-    Raises OrbitError when provider files are missing or do not hold the configured times.
+    Raises OrbitError when provider files are missing or do not hold the first and last configured times.
     """
     job = read_job(config)
     if (store / "zarr.json").is_file():
-        _begun(store, job)
+        open_begun(store, job)
     times = plan_times(job.dataset)
-    _open(job, resources, times)  # fails here, before anything is written, when fields or times are missing
-    static_file = manifest.files(resources / "static" / manifest.VERSION)[0]
+    for part in {plan_parts(job.dataset)[0], plan_parts(job.dataset)[-1]}:  # before anything is written: is there what was asked for?
+        _block(_open(job, resources, _times(times, part)), job, _times(times, part)[:1])
     sides = {}
-    for side, name, variables in (("coarse", job.dataset.coarse_grid, job.dataset.inputs),
-                                  ("fine", job.dataset.fine_grid, job.dataset.outputs)):
-        grid = named(name)
-        sides[side] = SideSpec(grid, variables, job.dataset.statics, open_static(grid, job.dataset.statics, static_file))
+    for side in SIDES:
+        static = open_static(job.grid(side), job.dataset.statics, resources / "static" / manifest.VERSION)
+        sides[side] = SideSpec(job.grid(side), job.names(side), job.dataset.statics, static)
+    days = {name: source(name, job.settings).facts.day for name in job.dataset.sources}
+    own = [name for name in job.dataset.inputs if name in job.dataset.outputs and job.dataset.source_of(name) == job.dataset.source]
     pairs.initialise(store, sides["coarse"], sides["fine"], times, shard=job.dataset.samples_per_shard, attributes={
         "dataset": job.name, "config_hash": job.hash, "source": job.dataset.source, "code_version": code_version(),
         "method": "conservative from the source grid to both grids", "min_valid_fraction": job.dataset.min_valid_fraction,
+        "input_sources": {name: job.dataset.source_of(name) for name in job.dataset.inputs}, "day": days,
+        "coarse_copies_of_targets": own,
     })
 
 
 def build_part(*, config: Path, resources: Path, store: Path, part: str, out: Path) -> None:
-    """Regrid the samples of one part, write them, then write `out` = {part, start, count, sha256, config_hash}.
+    """Regrid the samples of one part, shard by shard, then write `out`: its digests, shards, missing shares and gaps.
 
-    Does nothing when `out` is there and the store's samples match its checksum. Memory: one part. Raises OrbitError for an
+    Does nothing when `out` is there and the store's samples match it. Memory: one shard of samples. Raises OrbitError for an
     unknown part, a store that was not initialised, missing fields, or values outside a variable's physical range.
     """
     job = read_job(config)
     chosen = _part(job, part)
-    root = _begun(store, job)
-    if out.is_file() and _part_intact(root, out, job, chosen):
+    root = open_begun(store, job)
+    if out.is_file() and part_intact(store, out, job, chosen):
+        log.info("part %s: complete, nothing to do", chosen.id)
         return
     out.unlink(missing_ok=True)
-    times = plan_times(job.dataset)[chosen.start : chosen.start + chosen.count]
-    source = _open(job, resources, times)
-    coarse, fine = (_regridded(source, named(grid), names, job.dataset.min_valid_fraction)
-                    for grid, names in ((job.dataset.coarse_grid, job.dataset.inputs), (job.dataset.fine_grid, job.dataset.outputs)))
     if root.attrs.get("finalised"):  # rebuilding a part of a complete store: it is incomplete until finalised again
         root.attrs.update({"finalised": False})
-    pairs.write_part(store, chosen.start, coarse, fine)
-    write_json(out, {"part": chosen.id, "start": chosen.start, "count": chosen.count, "config_hash": job.hash,
-                     "sha256": {"coarse": _digest(coarse), "fine": _digest(fine)},
-                     "missing": {"coarse": int(np.isnan(coarse).sum()), "fine": int(np.isnan(fine).sum())}})
+    times = _times(plan_times(job.dataset), chosen)
+    opened = _open(job, resources, times)
+    began, blocks = time.monotonic(), []
+    tally = Tally(job)
+    for start, block in _shards(times, job.dataset.samples_per_shard):
+        fields = _block(opened, job, block)
+        tally.add(block, fields)
+        pairs.write_part(store, chosen.start + start, fields["coarse"], fields["fine"])
+        blocks.append({"start": chosen.start + start, "count": len(block),
+                       **{side: digest(fields[side], job.names(side)) for side in SIDES}})
+        log.info("part %s: %d of %d samples, %.1f s", chosen.id, start + len(block), len(times), time.monotonic() - began)
+    tally.refuse_empty(f"part {chosen.id} of {job.name}", opened)
+    write_json(out, {"part": chosen.id, "start": chosen.start, "count": chosen.count, "config_hash": job.hash, "blocks": blocks,
+                     "shards": shard_sizes(store, job, chosen), "seconds": round(time.monotonic() - began, 2), **tally.summary()})
 
 
 def finalise(*, config: Path, store: Path, parts: list[Path], out: Path) -> None:
-    """Declare the store complete when every planned part is there and its data match its checksum; writes `out`.
+    """Declare the store complete when every planned part is there and its shards are whole; writes `out`.
 
     Raises OrbitError naming the parts that are missing or do not match.
     """
     job = read_job(config)
-    root = _begun(store, job)
+    open_begun(store, job)
     planned = {part.id: part for part in plan_parts(job.dataset)}
     given = {str(read_json(path).get("part")): path for path in parts}
     missing = sorted(set(planned) - set(given))
     if missing:
         raise OrbitError("parts are missing", where=store, got=missing[:8], hint="build them first")
-    broken = [key for key, part in planned.items() if not _part_intact(root, given[key], job, part)]
+    broken = [key for key, part in planned.items() if not part_intact(store, given[key], job, part, deep=False)]
     if broken:
-        raise OrbitError("parts do not match their checksums", where=store, got=broken[:8],
+        raise OrbitError("parts do not match what is in the store", where=store, got=broken[:8],
                          hint="delete their files in parts/ and build them again")
     provenance = record("regrid", config=job.dataset.model_dump(mode="json"), config_hash=job.hash)
-    pairs.finalise(store, {"provenance": provenance})
-    write_json(out, {"dataset": job.name, "hash": job.hash, "samples": sum(p.count for p in planned.values()),
-                     "parts": {key: read_json(given[key])["sha256"] for key in planned}, "provenance": provenance})
+    gaps = sorted({gap for key in planned for gap in read_json(given[key])["gaps"]})
+    pairs.finalise(store, {"provenance": provenance, "gaps": gaps})
+    write_json(out, {"dataset": job.name, "hash": job.hash, "samples": sum(p.count for p in planned.values()), "gaps": gaps,
+                     "parts": {key: read_json(given[key])["blocks"] for key in planned}, "provenance": provenance})
 
 
-def inspect(store: Path) -> str:
-    """What a finalised store holds, for people. Raises OrbitError when it is not finalised."""
-    opened = PairStore(store)
-    lines = [f"{store}: {len(opened.times)} samples, {opened.times[0]} to {opened.times[-1]}, refinement {opened.refinement}"]
-    for side in pairs.SIDES:
-        lines.append(f"  {side}: {opened.grid(side).describe()}")
-        lines += [f"    {name} [{variable(name).units}]" for name in opened.variables(side)]
-        lines.append(f"    static: {', '.join(opened.statics(side))}")
-    return "\n".join(lines)
+class Tally:
+    """What is missing in a part: shares per side and variable, and samples without any value (gaps)."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.gaps = job, set[str]()
+        self.missing: dict[Side, npt.NDArray[np.int64]] = {side: np.zeros(len(job.names(side)), dtype=np.int64) for side in SIDES}
+        self.cells: dict[Side, int] = dict.fromkeys(SIDES, 0)
+
+    def add(self, times: Times, fields: dict[Side, FloatArray]) -> None:
+        """Count a block; raises OrbitError for values that are no weather (a wrong units attribute, a decoding error)."""
+        for side in SIDES:
+            values = fields[side]
+            absent = np.isnan(values)
+            self.missing[side] += absent.sum(axis=(0, 2, 3))
+            self.cells[side] += values.shape[0] * values.shape[2] * values.shape[3]
+            if len(self.job.names(side)):
+                self.gaps |= {str(time) for time in times[absent.all(axis=(1, 2, 3))]}
+            for i, name in enumerate(self.job.names(side)):
+                _check_range(name, values[:, i])
+
+    def refuse_empty(self, where: str, opened: dict[str, Opened]) -> None:
+        """Raises OrbitError for a variable without any value in the whole part, unless its source has recorded gaps there."""
+        for side in SIDES:
+            for name, count in zip(self.job.names(side), self.missing[side], strict=True):
+                if count == self.cells[side] and not opened[self.job.source_of(side, name)].data.attrs.get("gaps"):
+                    raise OrbitError("field is missing everywhere on the target grid (NaN only)", where=f"{where}: {name}",
+                                     hint="check its area and mask")
+
+    def summary(self) -> dict[str, Any]:
+        shares = {side: {name: round(int(count) / max(self.cells[side], 1), 6)
+                         for name, count in zip(self.job.names(side), self.missing[side], strict=True)} for side in SIDES}
+        return {"missing": shares, "gaps": sorted(self.gaps)}
 
 
 def _part(job: Job, part: str) -> Part:
@@ -133,48 +150,38 @@ def _part(job: Job, part: str) -> Part:
     return planned[part]
 
 
-def _begun(store: Path, job: Job) -> zarr.Group:
-    if not (store / "zarr.json").is_file():
-        raise OrbitError("pair store was not initialised", where=store, hint="run `orbit2 regrid init` first")
-    root = zarr.open_group(str(store), mode="r+")
-    if root.attrs.get("config_hash") != job.hash:
-        raise OrbitError("pair store belongs to another configuration", where=store,
-                         got=str(root.attrs.get("config_hash")), allowed=job.hash, hint="delete it, or choose another store")
-    return root
+def _times(times: Times, part: Part) -> Times:
+    return times[part.start : part.start + part.count]
 
 
-def _open(job: Job, resources: Path, times: Times) -> xr.Dataset:
-    """The source at exactly `times`. Raises OrbitError naming the first times it does not hold."""
-    names = tuple(dict.fromkeys((*job.dataset.inputs, *job.dataset.outputs)))
-    source = open_source(job.dataset.source, resources, names)
-    held = source["time"].values.astype("datetime64[s]")
-    absent = times[~np.isin(times, held)]
-    if len(absent):
-        raise OrbitError(f"{len(absent)} configured times are not in the source files", where=resources / job.dataset.source,
-                         got=", ".join(map(str, absent[:3])), allowed=f"{held.min()} to {held.max()}",
-                         hint="retrieve them, or change the periods")
-    return source.isel(time=np.searchsorted(held, times))
+def _shards(times: Times, shard: int) -> Iterator[tuple[int, Times]]:
+    for start in range(0, len(times), shard):
+        yield start, times[start : start + shard]
 
 
-def _regridded(source: xr.Dataset, grid: Grid, names: tuple[str, ...], min_valid_fraction: float) -> FloatArray:
-    """[n, V, H, W] on `grid`, conservatively from the source grid, one variable in memory at a time."""
-    native = from_centres(source["lat"].values, source["lon"].values)
-    regridder = Regridder(native, grid, "conservative", min_valid_fraction=min_valid_fraction)
-    result = np.empty((source.sizes["time"], len(names), *grid.shape), dtype=np.float32)
-    for i, name in enumerate(names):
-        try:
-            values = regridder(source[name]).to_numpy()
-        except (OSError, RuntimeError, EOFError) as error:
-            raise OrbitError(f"provider file cannot be read ({error})", where=name, hint="delete it and retrieve it again") from None
-        _check_range(name, values)
-        result[:, i] = values
+def _open(job: Job, resources: Path, times: Times) -> dict[str, Opened]:
+    return {name: Opened(job, name, resources, times) for name in job.dataset.sources}
+
+
+def _block(opened: dict[str, Opened], job: Job, times: Times) -> dict[Side, FloatArray]:
+    """Both sides [n, V, H, W] at `times`; what both need of a provider's file is read once (one dask graph)."""
+    data = {name: one.fields.block(times) for name, one in opened.items()}
+    wanted = [(side, i, job.source_of(side, name), name) for side in SIDES for i, name in enumerate(job.names(side))]
+    lazy = [opened[origin].regridders[side](data[origin][name]).data for side, _, origin, name in wanted]
+    try:
+        values = dask.compute(*lazy, scheduler="threads")
+    except (OSError, RuntimeError, EOFError) as error:
+        raise OrbitError(f"provider file cannot be read ({' '.join(str(error).split())[:160]})", where=f"{times[0]} to {times[-1]}",
+                         hint="`orbit2 retrieve --verify` finds and fetches damaged files") from None
+    result = {side: np.empty((len(times), len(job.names(side)), *job.grid(side).shape), dtype=np.float32) for side in SIDES}
+    for (side, i, _, _), field in zip(wanted, values, strict=True):
+        result[side][:, i] = field
     return result
 
 
 def _check_range(name: str, values: FloatArray) -> None:
-    """Raises OrbitError for values that are no weather: a file whose units attribute is wrong, or a decoding error."""
     if np.isnan(values).all():
-        raise OrbitError("field is missing everywhere on the target grid (NaN only)", where=name, hint="check its area and mask")
+        return
     low, high = variable(name).valid
     least, greatest = float(np.nanmin(values)), float(np.nanmax(values))
     if least < low or greatest > high:
@@ -182,21 +189,3 @@ def _check_range(name: str, values: FloatArray) -> None:
                          got=f"{least:g} to {greatest:g} {variable(name).units}", allowed=f"{low:g} to {high:g}")
 
 
-def _digest(values: FloatArray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
-
-
-def _part_intact(root: zarr.Group, path: Path, job: Job, part: Part) -> bool:
-    """True when the part's file belongs to this configuration and the samples in the store have its checksums."""
-    try:
-        saved: dict[str, Any] = read_json(path)
-        if (saved["part"], saved["start"], saved["count"], saved["config_hash"]) != (part.id, part.start, part.count, job.hash):
-            return False
-        for side in pairs.SIDES:
-            array = root[f"{side}/fields"]
-            assert isinstance(array, zarr.Array)
-            if _digest(np.asarray(array[part.start : part.start + part.count], dtype=np.float32)) != saved["sha256"][side]:
-                return False
-    except (OrbitError, KeyError, TypeError, ValueError, OSError):
-        return False
-    return True

@@ -39,7 +39,7 @@ def plan_times(dataset: DatasetConfig) -> Times:
         unit = "datetime64[h]" if dataset.step_hours == 1 else "datetime64[D]"
         available = np.arange(first.astype(unit).astype("datetime64[s]"), last + np.timedelta64(1, "s"), step)
     times: Times = available[(available >= first) & (available <= last)]
-    for name, period in (("train", dataset.split.train), ("validation", dataset.split.validation), ("test", dataset.split.test)):
+    for name, period in dataset.split.blocks.items():
         if not ((times >= period.first) & (times <= period.last)).any():
             raise OrbitError(f"no samples in the {name} period", got=f"{period.start} to {period.end}",
                              allowed=f"{available[0]} to {available[-1]}" if len(available) else "nothing")

@@ -15,6 +15,7 @@ import pandas as pd
 import xarray as xr
 
 from orbit2.baselines import interpolate
+from orbit2.config import slices
 from orbit2.config.load import model_hash, validate
 from orbit2.config.schema import DatasetConfig, DownscaleConfig, ModelConfig, RunConfig
 from orbit2.data.pairs import PairStore, Side
@@ -38,6 +39,7 @@ class Task:
     store: PairStore
     evaluate: Path
     diagnose: Path
+    observations: PairStore | None = None
 
     @cached_property
     def prediction(self) -> xr.Dataset:
@@ -56,7 +58,8 @@ class Task:
 
     @property
     def has_truth(self) -> bool:
-        return self.config.input == "coarse"
+        """Whether the pair store holds the fine fields that the prediction estimates."""
+        return self.config.input == "coarse" and self.observations is None and bool(self.dataset.outputs)
 
     @cached_property
     def grid(self) -> Grid:
@@ -66,7 +69,8 @@ class Task:
     @property
     def variables(self) -> list[str]:
         """Predicted variables in the dataset's order."""
-        return [name for name in self.dataset.outputs if name in self.prediction.data_vars]
+        names = self.dataset.outputs or tuple(str(name) for name in self.prediction.data_vars)
+        return [name for name in names if name in self.prediction.data_vars and "time" in self.prediction[name].dims]
 
     @cached_property
     def times(self) -> npt.NDArray[np.datetime64]:
@@ -75,7 +79,7 @@ class Task:
 
     @property
     def input_side(self) -> Side:
-        return "coarse" if self.has_truth else "fine"
+        return self.config.input
 
     @property
     def input_grid(self) -> Grid:
@@ -92,6 +96,20 @@ class Task:
     def frame(self, wanted: int) -> int:
         """The frame to show: `wanted`, or the last one when there are fewer."""
         return min(wanted, len(self.times) - 1)
+
+    @property
+    def observed(self) -> list[str]:
+        """Predicted variables that the observations hold."""
+        return [] if self.observations is None else [name for name in self.variables if name in self.observations.variables("fine")]
+
+    def observation(self, name: str, frame: int) -> Array | None:
+        """The observed field on the observations' own grid; None where that time is a gap."""
+        assert self.observations is not None
+        usable = self.observations.indices(str(self.times[frame]), str(self.times[frame]))
+        if not len(usable):
+            return None
+        position = self.observations.variable_index("fine", name)
+        return np.asarray(self.observations.read("fine", int(usable[0]))[position], dtype=np.float64)
 
     def _stored(self, side: Side, name: str, frame: int) -> Array:
         found = np.flatnonzero(self.store.times == self.times[frame])
@@ -189,7 +207,7 @@ def read(config: Path, root: Path) -> Inputs:
         raise OrbitError("not the report's slice of a run", where=config, hint="it is written by the workflow from the run's configuration")
     run = validate(RunConfig, raw["run"], config)
     folder = root / str(raw["folder"])
-    stores = {name: PairStore(root / str(path) / "pairs.zarr") for name, path in raw["datasets"].items()}
+    stores = {name: PairStore(root / slices.store(run, name)) for name in run.datasets}
     tasks = {
         name: Task(
             name,
@@ -199,13 +217,14 @@ def read(config: Path, root: Path) -> Inputs:
             stores[section.dataset],
             folder / "evaluate" / name,
             folder / "diagnose" / name,
+            stores[section.observations] if section.observations else None,
         )
         for name, section in run.downscale.items()
     }
     for task in tasks.values():
         _ = task.prediction  # missing predictions are found before any work
     regions = folder / "diagnose" / "metrics.parquet"
-    sources = {*(d.source for d in run.datasets.values()), "static"}
+    sources = set(slices.sources_of(run))
     return Inputs(
         resources=_resources(root / run.sources.resources, sources),
         config=run,

@@ -74,7 +74,8 @@ def build(inputs: Inputs, config: Path, out: Path) -> list[Section]:
     ]
     others = [other for other in inputs.tasks.values() if other.name != task.name]
     chapters += [tasks.regional_section(inputs, other) for other in others if other.has_truth]
-    chapters += [tasks.zero_shot_section(inputs, other) for other in others if not other.has_truth]
+    chapters += [tasks.observed_section(inputs, other) for other in others if other.observations is not None]
+    chapters += [tasks.zero_shot_section(inputs, other) for other in others if not other.has_truth and other.observations is None]
     return [
         *chapters,
         records.cost_section(inputs),

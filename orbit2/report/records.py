@@ -160,8 +160,8 @@ def _checksums(inputs: Inputs) -> list[tuple[str, str]]:
 
 
 def limits_section(inputs: Inputs, task: Task) -> Section:
-    split = task.dataset.split
-    blocks = [np.datetime64(x[:10]) for period in (split.train, split.validation, split.test) for x in (period.start, period.end)]
+    periods = task.dataset.split.blocks.values()
+    blocks = [np.datetime64(x[:10]) for period in periods for x in (period.start, period.end)]
     days = int((max(blocks) - min(blocks)).astype("timedelta64[D]").astype(int)) + 1
     facts = {
         "frames": len(task.times),

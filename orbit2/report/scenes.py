@@ -145,6 +145,22 @@ def consistency_layers(task: Task, name: str, frame: int, model: str, box: maps.
     ]
 
 
+def observed_layers(task: Task, name: str, frame: int, model: str, product: str) -> list[Layer]:
+    """For a task with observations: input (where it is one), prediction and observation, each on its own grid, on one colour scale."""
+    look = display(name)
+    time = stamp(task.times[frame])
+    own, seen = look.field(task.predicted(name, frame)), task.observation(name, frame)
+    norm = look.norm(own if seen is None else look.field(seen))
+    layers = []
+    if task.is_input(name):
+        layers.append(_layer("Input", look.field(task.input(name, frame)), task.input_grid, look, norm, f"{label(name)}, input, {time}"))
+    layers.append(_layer(f"Model ({model})", own, task.grid, look, norm, f"{label(name)}, {model}, {time}"))
+    if seen is not None and task.observations is not None:
+        grid = task.observations.grid("fine")
+        layers.append(_layer(product, look.field(seen), grid, look, norm, f"{label(name)}, {product}, {time}"))
+    return layers
+
+
 def residual_layer(task: Task, name: str, frame: int) -> Layer | None:
     """Area-weighted block mean of the prediction minus its input, on the input's grid.
 

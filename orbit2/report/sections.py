@@ -20,15 +20,15 @@ def lead(inputs: Inputs, task: Task) -> list[str]:
     model = inputs.models[name]
     coarse, fine = named(dataset.coarse_grid), named(dataset.fine_grid)
     what, credit = text.SOURCES[dataset.source]
-    split = dataset.split
+    blocks = dataset.split.blocks
     names = ", ".join(tables.lower(tables.label(v)) for v in dataset.outputs)
     size = f"{model.parameters:,} parameters" if model.parameters is not None else "size unknown"
     architecture = inputs.config.architecture_of(name).kind.capitalize()
     first = (
         f"{architecture} ({size}) refines {what} from {scenes.spacing(coarse)} to {scenes.spacing(fine)} "
         f"({coarse.shape[0]} × {coarse.shape[1]} to {fine.shape[0]} × {fine.shape[1]} cells) for {names}. "
-        f"Trained on {when(split.train.start)} to {when(split.train.end)}, tuned on {when(split.validation.start)} to "
-        f"{when(split.validation.end)}, tested on {len(task.times)} unseen frames from {scenes.stamp(task.times[0])} to "
+        f"Trained on {when(blocks['train'].start)} to {when(blocks['train'].end)}, tuned on {when(blocks['validation'].start)} to "
+        f"{when(blocks['validation'].end)}, tested on {len(task.times)} unseen frames from {scenes.stamp(task.times[0])} to "
         f"{scenes.stamp(task.times[-1])}. Every score below is beside interpolations of the very same inputs."
     )
     credits = dict.fromkeys(str(entry["attribution"]) for _, entry in inputs.resources if entry.get("attribution"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from orbit2.report import maps, scenes, tables
 from orbit2.report.blocks import Block, Section, paragraph, shown
 from orbit2.report.inputs import Inputs, Task
@@ -15,18 +17,19 @@ def regional_section(inputs: Inputs, task: Task) -> Section:
     scores = Scores(inputs.scores, task.name)
     region = model.config.region
     where = maps.describe_box(region) if region else "its own domain"
-    title = f"Fine-tuned on a region: {name}"
-    section = Section(f"regional-{task.name}", title, f"Regional: {name}")
     parent = model.config.finetune_from
-    origin = (
-        f"It continues from the weights of {parent} and was trained further on {where} only"
-        if parent
-        else f"It was trained on {where} only"
-    )
+    spacings = f"{scenes.spacing(task.input_grid)} to {scenes.spacing(task.grid)}"
+    if region:
+        title, short = f"Fine-tuned on a region: {name}", f"Regional: {name}"
+    else:
+        title, short = f"{task.config.dataset}: {spacings}", f"{task.config.dataset}"
+    section = Section(f"regional-{task.name}", title, short)
+    origin = f"{name} continues from the weights of {parent} and was trained further on" if parent else f"{name} was trained on"
+    trained = f"{where} only" if region else ", ".join(model.config.datasets)
     section.blocks = [
         paragraph(
-            f"{origin}, for {', '.join(tables.lower(tables.label(v)) for v in task.variables)}. Scores are for that box, against "
-            f"interpolation of the global input."
+            f"{origin} {trained}. Scores of {', '.join(tables.lower(tables.label(v)) for v in task.variables)} are for "
+            f"{'that box' if region else 'the domain of ' + task.config.dataset}, against interpolation of the same input."
         ),
         paragraph(tables.reading(scores, name, task.variables, len(task.times)), "reading"),
         Block(
@@ -36,9 +39,7 @@ def regional_section(inputs: Inputs, task: Task) -> Section:
             ),
         ),
     ]
-    frame = task.frame(inputs.config.report.frame)
-    edges = task.grid
-    box = (float(edges.lat_edges[0]), float(edges.lat_edges[-1]), float(edges.lon_edges[0]), float(edges.lon_edges[-1]))
+    frame, box = task.frame(inputs.config.report.frame), _domain(task)
     for variable_name in task.variables:
         layers = scenes.frame_layers(task, variable_name, frame, name)
         section.blocks.append(
@@ -62,6 +63,57 @@ def regional_section(inputs: Inputs, task: Task) -> Section:
         )
     section.blocks.append(Block("table", table=tables.all_scores(scores, task.name)))
     return section
+
+
+def observed_section(inputs: Inputs, task: Task) -> Section:
+    """A prediction without a truth on its own grid, scored against observations on theirs."""
+    name, frame = task.config.model, task.frame(inputs.config.report.frame)
+    assert task.observations is not None
+    scores, grid = Scores(inputs.scores, task.name), task.observations.grid("fine")
+    product = str(task.observations.attributes.get("source", task.config.observations)).upper()
+    title = f"Against {product}: {scenes.spacing(task.input_grid)} to {scenes.spacing(task.grid)}, scored at {scenes.spacing(grid)}"
+    section = Section(f"observed-{task.name}", title, f"Against {product}")
+    section.blocks = [
+        paragraph(
+            f"{name} refines the input to {scenes.spacing(task.grid)}; {product} is an independent product on cells of "
+            f"{scenes.spacing(grid)}. Model and interpolations are averaged conservatively to those cells before they are scored; nothing finer is observed. "
+            f"The days of the two products: {'; '.join(_days(task))}."
+        ),
+        paragraph(tables.reading(scores, name, task.observed, len(task.times)), "reading"),
+        Block(
+            "table",
+            table=tables.rmse_table(
+                scores, name, task.observed, f"observed_{task.name}", f"Area-weighted RMSE against {product} over all frames that it has."
+            ),
+        ),
+    ]
+    for variable_name in task.observed:
+        layers = scenes.observed_layers(task, variable_name, frame, name, product)
+        heading = f"{tables.label(variable_name)}, {scenes.stamp(task.times[frame])}"
+        about = (layers, f"observed_{task.name}_{variable_name}", heading, f"Input, model and {product}, each on its own cells.")
+        if task.grid.periodic:
+            section.blocks += shown(scenes.world_figure(*about, None))
+        else:
+            section.blocks += shown(scenes.zoom_figure(*about, _domain(task)))
+    section.blocks.append(Block("table", table=tables.all_scores(scores, task.name)))
+    return section
+
+
+def _domain(task: Task) -> maps.Box:
+    """South, north, west, east of the prediction."""
+    grid = task.grid
+    return float(grid.lat_edges[0]), float(grid.lat_edges[-1]), float(grid.lon_edges[0]), float(grid.lon_edges[-1])
+
+
+def _days(task: Task) -> list[str]:
+    """What a day means in the input and in the observations, as their stores say."""
+    stores = [task.store] + ([task.observations] if task.observations is not None else [])
+    found: dict[str, None] = {}
+    for store in stores:
+        days = store.attributes.get("day")
+        if isinstance(days, Mapping):
+            found |= dict.fromkeys(f"{source}: {day}" for source, day in days.items())
+    return list(found)
 
 
 def zero_shot_section(inputs: Inputs, task: Task) -> Section:

@@ -32,7 +32,7 @@ def run(*, config: Path, store: Path, out: Path) -> None:
                          got=str(opened.attributes["config_hash"]), allowed=job["hash"])
     samples = training_indices(opened, dataset)
     result: dict[str, Any] = {
-        "dataset": job["name"], "hash": job["hash"], "period": dataset.split.train.model_dump(mode="json"), "samples": len(samples),
+        "dataset": job["name"], "hash": job["hash"], "period": training_block(dataset).model_dump(mode="json"), "samples": len(samples),
         "first": str(opened.times[samples[0]]), "last": str(opened.times[samples[-1]]), "weighting": "cell area",
         "static": {side: static_statistics(opened, side) for side in SIDES},
         **{side: side_statistics(opened, side, samples) for side in SIDES},
@@ -41,16 +41,22 @@ def run(*, config: Path, store: Path, out: Path) -> None:
     write_json(out, result)
 
 
+def training_block(dataset: DatasetConfig) -> Period:
+    """Raises OrbitError for a dataset without one."""
+    if dataset.split.train is None:
+        raise OrbitError("dataset has no training block", where="split", hint="only datasets that are trained on have statistics")
+    return dataset.split.train
+
+
 def training_indices(store: PairStore, dataset: DatasetConfig) -> npt.NDArray[np.int64]:
     """Indices of the training samples. Raises OrbitError if there are none or one of them lies in another period."""
-    period = dataset.split.train
+    period = training_block(dataset)
     samples = store.indices(period.start, period.end)
     if not len(samples):
         raise OrbitError("no samples in the training period", where=store.path, got=f"{period.start} to {period.end}",
                          allowed=f"{store.times[0]} to {store.times[-1]}")
-    for name in ("validation", "test"):
-        other: Period = getattr(dataset.split, name)
-        if np.isin(samples, store.indices(other.start, other.end)).any():
+    for name, other in dataset.split.blocks.items():
+        if name != "train" and np.isin(samples, store.indices(other.start, other.end)).any():
             raise OrbitError(f"training and {name} periods share samples", where=store.path, hint="leave a gap between the blocks")
     return samples
 

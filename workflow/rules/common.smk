@@ -59,10 +59,14 @@ def launch(wildcards, resources):
     return f"srun --nodes={nodes} --ntasks={nodes * tasks} --ntasks-per-node={tasks} {resources.get('bind', '')} "
 
 
-def manifests(wildcards):
-    """The provider files that a dataset is made of."""
-    source = RUN.datasets[DATASET_OF[wildcards.data]].source
-    return [f"{RESOURCES}/{name}/{VERSION}/manifest.json" for name in (source, "static")]
+def receipts(wildcards):
+    """What says that the provider files of a dataset are there. Ancient: fetching more for another run rebuilds nothing."""
+    return [ancient(path) for path in slices.receipts(RUN, DATASET_OF[wildcards.data])]
+
+
+def store_of(wildcards):
+    """A dataset's store; not a declared output, so that a failed job deletes nothing."""
+    return slices.store(RUN, DATASET_OF[wildcards.data])
 
 
 def data_of(wildcards):
@@ -80,7 +84,7 @@ def training_data(wildcards):
 def data_options(wildcards):
     """The same as command-line options."""
     return " ".join(
-        f"--store {name}={folder}/pairs.zarr --statistics {name}={folder}/statistics.json"
+        f"--store {name}={slices.store(RUN, name)} --statistics {name}={folder}/statistics.json"
         for name, folder in data_of(wildcards).items()
     )
 
@@ -94,12 +98,26 @@ def task_model(wildcards):
     return f"{MODELS[RUN.downscale[wildcards.task].model]}/model"
 
 
-def task_data(wildcards):
-    return DATASETS[RUN.downscale[wildcards.task].dataset]
-
-
 def task_store(wildcards):
-    return f"{task_data(wildcards)}/pairs.zarr"
+    return slices.store(RUN, RUN.downscale[wildcards.task].dataset)
+
+
+def task_inputs(wildcards):
+    """The finished store that a task downscales."""
+    return f"{DATASETS[RUN.downscale[wildcards.task].dataset]}/finalised.json"
+
+
+def task_truth(wildcards):
+    """The finished observations that a task is scored against, if it has some of its own."""
+    name = RUN.downscale[wildcards.task].observations
+    return [] if name is None else f"{DATASETS[name]}/finalised.json"
+
+
+def task_stores(wildcards):
+    """The stores that evaluate and diagnose read, as command-line options."""
+    name = RUN.downscale[wildcards.task].observations
+    truth = "" if name is None else f" --observations {slices.store(RUN, name)}"
+    return f"--store {task_store(wildcards)}{truth}"
 
 
 RUN = checked_configuration()
@@ -112,7 +130,12 @@ MODELS = {name: slices.model_folder(RUN, name) for name in RUN.models}
 DATASET_OF = {Path(folder).name: name for name, folder in DATASETS.items()}
 MODEL_OF = {Path(folder).name: name for name, folder in MODELS.items()}
 TASKS = list(RUN.downscale)
+TRAINED_ON = {Path(DATASETS[name]).name for model in RUN.models.values() for name in model.datasets}
+# source -> what retrieve writes when all is there; beside it lies the slice that says what is wanted
+RECEIPTS = {source: slices.receipt(RUN, source) for source in slices.sources_of(RUN)}
 
+for source, receipt in RECEIPTS.items():
+    told(receipt.replace(".done.json", ".json"), slices.retrieve(RUN, source))
 for name, folder in DATASETS.items():
     told(f"{folder}/config.json", slices.dataset(RUN, name))
 for name, folder in MODELS.items():

@@ -5,6 +5,7 @@ rule diagnose_task:
     input:
         config=f"{R}/config/diagnose_{{task}}.json",
         prediction=f"{R}/downscale/{{task}}.json",
+        truth=task_truth,
     output:
         table=f"{R}/diagnose/{{task}}/regions.parquet",
         fields=expand(f"{R}/diagnose/{{{{task}}}}/{{name}}", name=["regions.nc", "hovmoller.nc", "notes.json"]),
@@ -20,12 +21,12 @@ rule diagnose_task:
         runtime=120,
     params:
         prediction=f"{R}/downscale/{{task}}.zarr",
-        store=task_store,
+        stores=task_stores,
         folder=subpath(output.table, parent=True),
     message:
         "diagnose: {wildcards.task}"
     shell:
-        "orbit2 diagnose --config {input.config} --prediction {params.prediction} --store {params.store} --out {params.folder} 2>&1 | tee -i {log}"
+        "orbit2 diagnose --config {input.config} --prediction {params.prediction} {params.stores} --out {params.folder} 2>&1 | tee -i {log}"
 
 
 rule diagnose_merge:

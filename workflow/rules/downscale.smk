@@ -5,7 +5,7 @@ rule downscale_task:
     input:
         config=f"{R}/config/downscale_{{task}}.json",
         model=lambda wildcards: f"{task_model(wildcards)}/config.json",
-        data=lambda wildcards: f"{task_data(wildcards)}/finalised.json",
+        data=task_inputs,
     output:
         f"{R}/downscale/{{task}}.json",
     log:

@@ -5,6 +5,7 @@ rule evaluate_task:
     input:
         config=f"{R}/config/evaluate_{{task}}.json",
         prediction=f"{R}/downscale/{{task}}.json",
+        truth=task_truth,
     output:
         table=f"{R}/evaluate/{{task}}/metrics.parquet",
         fields=expand(f"{R}/evaluate/{{{{task}}}}/{{name}}.nc", name=["maps", "spectra", "density"]),
@@ -20,12 +21,12 @@ rule evaluate_task:
         runtime=120,
     params:
         prediction=f"{R}/downscale/{{task}}.zarr",
-        store=task_store,
+        stores=task_stores,
         folder=subpath(output.table, parent=True),
     message:
         "evaluate: {wildcards.task}"
     shell:
-        "orbit2 evaluate --config {input.config} --prediction {params.prediction} --store {params.store} --out {params.folder} 2>&1 | tee -i {log}"
+        "orbit2 evaluate --config {input.config} --prediction {params.prediction} {params.stores} --out {params.folder} 2>&1 | tee -i {log}"
 
 
 rule evaluate_merge:

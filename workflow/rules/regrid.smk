@@ -8,7 +8,7 @@ PARTS = {Path(folder).name: [part.id for part in plan_parts(RUN.datasets[name])]
 rule regrid_init:
     input:
         config="results/data/{data}/config.json",
-        manifests=manifests,
+        files=receipts,
     output:
         "results/data/{data}/parts/init.json",
     log:
@@ -22,7 +22,7 @@ rule regrid_init:
         mem_mb=4000,
         runtime=60,
     params:
-        store="results/data/{data}/pairs.zarr",
+        store=store_of,
         resources=RESOURCES,
     message:
         "regrid: new store for {wildcards.data}"
@@ -34,7 +34,7 @@ rule regrid_part:
     input:
         config="results/data/{data}/config.json",
         init="results/data/{data}/parts/init.json",
-        manifests=manifests,
+        files=receipts,
     output:
         "results/data/{data}/parts/{part}.json",
     log:
@@ -49,7 +49,7 @@ rule regrid_part:
         mem_mb=4000,
         runtime=240,
     params:
-        store="results/data/{data}/pairs.zarr",
+        store=store_of,
         resources=RESOURCES,
     message:
         "regrid: part {wildcards.part} of {wildcards.data}"
@@ -74,7 +74,7 @@ rule regrid_finalise:
         mem_mb=4000,
         runtime=60,
     params:
-        store="results/data/{data}/pairs.zarr",
+        store=store_of,
     message:
         "regrid: {wildcards.data} complete"
     shell:

@@ -1,32 +1,33 @@
 # Providers' own files, untouched, with a manifest. Needs the internet for real providers, so it never runs on a compute node.
-SOURCES = sorted({dataset.source for dataset in RUN.datasets.values()} | {"static"})
+# The output is a receipt: files and manifest belong to every run that wants them, and a failed job deletes none of them.
 
 
 rule retrieve_source:
     input:
-        [],
+        config=f"{RESOURCES}/{{source}}/requests/{{request}}.json",
     output:
-        f"{RESOURCES}/{{source}}/{VERSION}/manifest.json",
+        f"{RESOURCES}/{{source}}/requests/{{request}}.done.json",
     log:
-        "results/logs/retrieve_{source}.log",
+        "results/logs/retrieve_{source}_{request}.log",
     benchmark:
-        "results/logs/retrieve_{source}.tsv"
+        "results/logs/retrieve_{source}_{request}.tsv"
     wildcard_constraints:
-        source=either(SOURCES),
+        source=either(RECEIPTS),
+        request="[0-9a-f]{8}",
     localrule: True
     threads: 1
     resources:
         mem_mb=2000,
-        runtime=600,
+        runtime=10000,
     params:
-        folder=subpath(output[0], parent=True),
+        folder=f"{RESOURCES}/{{source}}/{VERSION}",
     message:
         "retrieve: {wildcards.source}"
     shell:
-        "orbit2 retrieve {wildcards.source} --out {params.folder} 2>&1 | tee -i {log}"
+        "orbit2 retrieve {wildcards.source} --config {input.config} --out {params.folder} --receipt {output} 2>&1 | tee -i {log}"
 
 
 rule retrieve:
     input:
-        expand(rules.retrieve_source.output, source=SOURCES),
+        RECEIPTS.values(),
     localrule: True

@@ -12,13 +12,13 @@ rule statistics_dataset:
     benchmark:
         "results/data/{data}/logs/statistics.tsv"
     wildcard_constraints:
-        data=either(PARTS),
+        data=either(TRAINED_ON),
     threads: 1
     resources:
         mem_mb=4000,
         runtime=240,
     params:
-        store="results/data/{data}/pairs.zarr",
+        store=store_of,
     message:
         "statistics: {wildcards.data}"
     shell:
@@ -27,5 +27,5 @@ rule statistics_dataset:
 
 rule statistics:
     input:
-        expand(rules.statistics_dataset.output, data=PARTS),
+        expand(rules.statistics_dataset.output, data=TRAINED_ON),
     localrule: True

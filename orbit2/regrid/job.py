@@ -1,0 +1,80 @@
+"""One dataset's slice of the configuration, and its sources opened for some samples. Never writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from orbit2.config.load import validate
+from orbit2.config.needs import box, names_from, raw_names
+from orbit2.config.schema import DatasetConfig
+from orbit2.config.sources import SourcesConfig
+from orbit2.data.pairs import SIDES, Side
+from orbit2.errors import OrbitError
+from orbit2.files import read_json
+from orbit2.grid import Grid, ProjectedGrid, from_centres, named, projected
+from orbit2.regrid.fields import DailyFields, HourlyFields, Times, raw_window, recipe
+from orbit2.remap import Regridder
+from orbit2.sources.catalogue import open_source
+
+
+@dataclass(frozen=True)
+class Job:
+    """One dataset's slice of the configuration. `settings` holds the keys of `sources` that change its values."""
+
+    name: str
+    hash: str
+    dataset: DatasetConfig
+    settings: SourcesConfig
+
+    def names(self, side: Side) -> tuple[str, ...]:
+        return self.dataset.inputs if side == "coarse" else self.dataset.outputs
+
+    def grid(self, side: Side) -> Grid:
+        return named(self.dataset.coarse_grid if side == "coarse" else self.dataset.fine_grid)
+
+    def source_of(self, side: Side, name: str) -> str:
+        return self.dataset.source_of(name) if side == "coarse" else self.dataset.source
+
+
+def read_job(config: Path) -> Job:
+    """The dataset slice written by the workflow. Raises OrbitError when it is not one."""
+    content = read_json(config)
+    if not isinstance(content, dict) or not {"name", "hash", "dataset"} <= set(content):
+        raise OrbitError("not a dataset configuration slice", where=config, allowed="keys name, hash, dataset, sources")
+    settings = validate(SourcesConfig, content.get("sources", {}), config)
+    return Job(str(content["name"]), str(content["hash"]), validate(DatasetConfig, content["dataset"], config), settings)
+
+
+class Opened:
+    """One source opened for the samples at `times`: its fields, and regridders to the grids that want them."""
+
+    def __init__(self, job: Job, source: str, resources: Path, times: Times) -> None:
+        names = names_from(job.dataset, source)
+        recipes = {name: recipe(name, raw) for name, raw in raw_names(source, names, job.settings).items()}
+        raws = tuple(dict.fromkeys(r.raw for r in recipes.values()))
+        hourly = source in ("era5", "sample")
+        first, last = raw_window(recipes, times, job.dataset.step_hours) if hourly else (times[0], times[-1])
+        data = open_source(source, resources, job.settings, raws, first, last, box(job.dataset))
+        grids = {side: job.grid(side) for side in SIDES if any(job.source_of(side, name) == source for name in job.names(side))}
+        self.data, self.native = _cropped(data, max(grids.values(), key=lambda grid: grid.shape[0]))
+        self.fields = HourlyFields(self.data, recipes, job.dataset.step_hours) if hourly else DailyFields(self.data, recipes)
+        self.regridders = {side: Regridder(self.native, grid, "conservative", min_valid_fraction=job.dataset.min_valid_fraction)
+                           for side, grid in grids.items()}
+
+
+def _cropped(data: xr.Dataset, target: Grid) -> tuple[xr.Dataset, Grid | ProjectedGrid]:
+    """The source cells that `target` touches, and their grid: a regional dataset never reads the rest of the continent."""
+    if "crs" in data.attrs:
+        whole = projected(data["y"].values, data["x"].values, str(data.attrs["crs"]))
+        rows, columns = whole.window(target)
+        return data.isel(y=rows, x=columns), whole.crop(rows, columns)
+    native = from_centres(data["lat"].values, data["lon"].values)
+    touched = np.flatnonzero((native.lat_edges[1:] > target.lat_edges[0]) & (native.lat_edges[:-1] < target.lat_edges[-1]))
+    if not len(touched):
+        raise OrbitError("source and target grid do not touch", got=native.describe(), allowed=target.describe())
+    rows = slice(int(touched[0]), int(touched[-1]) + 1)
+    return data.isel(lat=rows), native.crop(rows, slice(0, native.shape[1]))
