@@ -101,7 +101,8 @@ def _share_of_unit_square(x: Array, y: Array) -> Array:
     below, above = _crossings(start, end - start)  # of that part: where y enters and leaves 0..1
     first, last = np.clip(start, 0, 1), np.clip(end, 0, 1)
     mean = below * first + (1 - above) * last + (above - below) * (first + last) / 2
-    return np.abs((dx * (high - low) * mean).sum(axis=1))
+    area: Array = np.abs((dx * (high - low) * mean).sum(axis=1))
+    return area
 
 
 def _crossings(start: Array, change: Array) -> tuple[Array, Array]:

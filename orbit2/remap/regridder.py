@@ -81,11 +81,14 @@ class Regridder:
         return result.reshape(*values.shape[:-2], *self.target.shape)
 
     def _one(self, field: npt.NDArray[Any]) -> Array:
-        total = self._apply(field)
-        if np.isfinite(total).all():  # a missing value would have spread: cheaper to look here than at the finer source
-            return total * self._scale
+        if self._last_mask is None:
+            total = self._apply(field)
+            if np.isfinite(total).all():  # a missing value would have spread: cheaper to look here than at the finer source
+                return total * self._scale
         valid = np.isfinite(field)
-        return self._apply(np.where(valid, field, field.dtype.type(0))) * self._inverse(self._valid_part(valid))
+        if valid.all():
+            return self._apply(field) * self._scale
+        return self._apply(np.where(valid, field, np.float64(0))) * self._inverse(self._valid_part(valid))
 
     def _valid_part(self, valid: npt.NDArray[np.bool_]) -> Array:
         """Part of each target cell that is valid. The last mask is remembered: a land mask is the same every day."""
