@@ -113,7 +113,7 @@ def _collect(
             case OrbitError() | Transient() | tenacity.RetryError():
                 failed.append((request, result))
                 _log.warning("%s failed: %s", request.file, result)
-                if row >= MAX_FAILURES or isinstance(result, _Fatal):
+                if row >= MAX_FAILURES:
                     line.close()
             case _:
                 raise result  # a bug, not a download that went wrong
@@ -188,6 +188,8 @@ def _worker(line: _Line, work: _Work, results: queue.Queue[tuple[Request, int | 
             result = _one(request, work)
         except BaseException as error:  # handed to the collecting thread, which decides
             result = error
+            if isinstance(error, _Fatal):
+                line.close()
         line.give_back(host)
         results.put((request, result))
 

@@ -86,7 +86,7 @@ def read(folder: Path) -> Record:
     """The manifest of a provider folder, journal included. Raises OrbitError when it is missing or not one."""
     journal = _journal(folder)  # first: a run that ends meanwhile moves its lines into the manifest, never the other way
     if journal and not (folder / NAME).is_file():
-        content: Any = {"source": folder.parent.name, "files": []}
+        content: Any = {"files": []}
     else:
         content = read_json(folder / NAME)
     if not isinstance(content, dict) or not isinstance(content.get("files"), list) or not isinstance(content.get("gaps", []), list):
