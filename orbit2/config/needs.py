@@ -53,15 +53,19 @@ def days(dataset: DatasetConfig, source: str) -> Days:
     return first, last
 
 
-def box(dataset: DatasetConfig) -> list[float] | None:
+def box(dataset: DatasetConfig) -> tuple[float, float, float, float] | None:
     """South, north, west, east of what a dataset needs of a global source; None: the globe."""
     grid = named(dataset.coarse_grid)
     if grid.periodic:
         return None
     south, north = float(grid.lat_edges[0]), float(grid.lat_edges[-1])
     west, east = float(grid.lon_edges[0]), float(grid.lon_edges[-1])
-    outward = [np.floor(south - MARGIN), np.ceil(north + MARGIN), np.floor(west - MARGIN), np.ceil(east + MARGIN)]
-    return [max(float(outward[0]), -90.0), min(float(outward[1]), 90.0), float(outward[2]), float(outward[3])]
+    return (
+        max(float(np.floor(south - MARGIN)), -90.0),
+        min(float(np.ceil(north + MARGIN)), 90.0),
+        float(np.floor(west - MARGIN)),
+        float(np.ceil(east + MARGIN)),
+    )
 
 
 def sources_of(run: RunConfig) -> list[str]:
@@ -83,7 +87,8 @@ def need(dataset: DatasetConfig, source: str, settings: SourcesConfig) -> dict[s
         return {"variables": sorted(set(dataset.statics) - set(MADE)), "first": None, "last": None, "box": None}
     names = sorted(set(raw_names(source, names_from(dataset, source), settings).values()))
     first, last = days(dataset, source)
-    return {"variables": names, "first": str(first), "last": str(last), "box": box(dataset)}
+    region = box(dataset)
+    return {"variables": names, "first": str(first), "last": str(last), "box": None if region is None else list(region)}
 
 
 def merged(needs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import dask
 import numpy as np
 import numpy.typing as npt
+from dask.base import compute
 
-from orbit2.data import pairs
-from orbit2.data.packing import digest
-from orbit2.data.pairs import SIDES, Side, SideSpec
+from orbit2.data import store_layout
+from orbit2.data.pairs import SIDES, Side
+from orbit2.data.store_layout import SideSpec
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, write_json
 from orbit2.provenance import code_version, record
@@ -39,15 +39,17 @@ def initialise(*, config: Path, resources: Path, store: Path) -> None:
     if (store / "zarr.json").is_file():
         open_begun(store, job)
     times = plan_times(job.dataset)
-    for part in {plan_parts(job.dataset)[0], plan_parts(job.dataset)[-1]}:  # before anything is written: is there what was asked for?
-        _block(_open(job, resources, _times(times, part)), job, _times(times, part)[:1])
+    planned = plan_parts(job.dataset)
+    for part in dict.fromkeys((planned[0], planned[-1])):  # before anything is written: is there what was asked for?
+        for one in _open(job, resources, _times(times, part)).values():
+            one.fields.check(_times(times, part))
     sides = {}
     for side in SIDES:
         static = open_static(job.grid(side), job.dataset.statics, resources / "static" / manifest.VERSION)
         sides[side] = SideSpec(job.grid(side), job.names(side), job.dataset.statics, static)
     days = {name: source(name, job.settings).facts.day for name in job.dataset.sources}
     own = [name for name in job.dataset.inputs if name in job.dataset.outputs and job.dataset.source_of(name) == job.dataset.source]
-    pairs.initialise(store, sides["coarse"], sides["fine"], times, shard=job.dataset.samples_per_shard, attributes={
+    store_layout.initialise(store, sides["coarse"], sides["fine"], times, shard=job.dataset.samples_per_shard, attributes={
         "dataset": job.name, "config_hash": job.hash, "source": job.dataset.source, "code_version": code_version(),
         "method": "conservative from the source grid to both grids", "min_valid_fraction": job.dataset.min_valid_fraction,
         "input_sources": {name: job.dataset.source_of(name) for name in job.dataset.inputs}, "day": days,
@@ -69,17 +71,17 @@ def build_part(*, config: Path, resources: Path, store: Path, part: str, out: Pa
         return
     out.unlink(missing_ok=True)
     if root.attrs.get("finalised"):  # rebuilding a part of a complete store: it is incomplete until finalised again
-        root.attrs.update({"finalised": False})
+        store_layout.reopen(store)
     times = _times(plan_times(job.dataset), chosen)
     opened = _open(job, resources, times)
-    began, blocks = time.monotonic(), []
+    began = time.monotonic()
+    blocks: list[dict[str, Any]] = []
     tally = Tally(job)
     for start, block in _shards(times, job.dataset.samples_per_shard):
         fields = _block(opened, job, block)
         tally.add(block, fields)
-        pairs.write_part(store, chosen.start + start, fields["coarse"], fields["fine"])
-        blocks.append({"start": chosen.start + start, "count": len(block),
-                       **{side: digest(fields[side], job.names(side)) for side in SIDES}})
+        digests = store_layout.write_part(store, chosen.start + start, fields["coarse"], fields["fine"])
+        blocks.append({"start": chosen.start + start, "count": len(block), "coarse": digests["coarse"], "fine": digests["fine"]})
         log.info("part %s: %d of %d samples, %.1f s", chosen.id, start + len(block), len(times), time.monotonic() - began)
     tally.refuse_empty(f"part {chosen.id} of {job.name}", opened)
     write_json(out, {"part": chosen.id, "start": chosen.start, "count": chosen.count, "config_hash": job.hash, "blocks": blocks,
@@ -104,7 +106,7 @@ def finalise(*, config: Path, store: Path, parts: list[Path], out: Path) -> None
                          hint="delete their files in parts/ and build them again")
     provenance = record("regrid", config=job.dataset.model_dump(mode="json"), config_hash=job.hash)
     gaps = sorted({gap for key in planned for gap in read_json(given[key])["gaps"]})
-    pairs.finalise(store, {"provenance": provenance, "gaps": gaps})
+    store_layout.finalise(store, {"provenance": provenance, "gaps": gaps})
     write_json(out, {"dataset": job.name, "hash": job.hash, "samples": sum(p.count for p in planned.values()), "gaps": gaps,
                      "parts": {key: read_json(given[key])["blocks"] for key in planned}, "provenance": provenance})
 
@@ -169,7 +171,7 @@ def _block(opened: dict[str, Opened], job: Job, times: Times) -> dict[Side, Floa
     wanted = [(side, i, job.source_of(side, name), name) for side in SIDES for i, name in enumerate(job.names(side))]
     lazy = [opened[origin].regridders[side](data[origin][name]).data for side, _, origin, name in wanted]
     try:
-        values = dask.compute(*lazy, scheduler="threads")
+        values = compute(*lazy, scheduler="threads")  # type: ignore[no-untyped-call]
     except (OSError, RuntimeError, EOFError) as error:
         raise OrbitError(f"provider file cannot be read ({' '.join(str(error).split())[:160]})", where=f"{times[0]} to {times[-1]}",
                          hint="`orbit2 retrieve --verify` finds and fetches damaged files") from None

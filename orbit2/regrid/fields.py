@@ -62,6 +62,17 @@ class HourlyFields:
         self.source, self.recipes, self.step_hours = source, recipes, step_hours
         self._kept: dict[str, xr.DataArray] = {}
 
+    def check(self, times: Times) -> None:
+        """Raises OrbitError naming stamps that the files do not hold; reads no field."""
+        for r in self.recipes.values():
+            positions(self.source, r.raw, self._stamps(r, times))
+
+    def _stamps(self, r: Recipe, times: Times) -> Times:
+        """Every raw stamp that variables at `times` are made of."""
+        if self.step_hours != 1:
+            return (times[:, None] + int(ends_its_hour(r.raw)) * HOUR + np.arange(DAY) * HOUR).ravel()
+        return np.arange(times[0] - (DAY - 1) * HOUR, times[-1] + HOUR, HOUR) if r.over_day else times
+
     def block(self, times: Times) -> dict[str, xr.DataArray]:
         """Each variable as an array (time, lat, lon) at `times`, lazy where nothing was accumulated."""
         if self.step_hours != 1:
@@ -79,7 +90,7 @@ class HourlyFields:
 
     def _last_days(self, raws: set[str], times: Times) -> dict[str, xr.DataArray]:
         """Every hour from 23 before the first time to the last one, in memory."""
-        stamps = np.arange(times[0] - (DAY - 1) * HOUR, times[-1] + HOUR, HOUR)
+        stamps = self._stamps(Recipe("", "mean"), times)
         if raws and len(stamps) != len(times) + DAY - 1:
             raise OrbitError("24-hour fields need every hour of the source", got=", ".join(sorted(raws)), hint="ask for hourly variables")
         result = {}
@@ -96,10 +107,8 @@ class HourlyFields:
 
     def _daily(self, r: Recipe, dates: Times) -> xr.DataArray:
         """Over the 24 stamps of each date; the mean where the variable is a raw one."""
-        first = HOUR if ends_its_hour(r.raw) else 0 * HOUR
-        stamps = (dates[:, None] + first + np.arange(DAY) * HOUR).ravel()
-        days = at(self.source, r.raw, stamps).coarsen(time=DAY)
-        reduced: xr.DataArray = getattr(days, r.over_day or "mean")(skipna=False)  # mean, max or min
+        days = at(self.source, r.raw, self._stamps(r, dates)).drop_vars("time").coarsen(time=DAY).construct(time=("time", "hour"))
+        reduced: xr.DataArray = getattr(days, r.over_day or "mean")("hour", skipna=False)  # mean, max or min
         return reduced.assign_coords(time=dates.astype("datetime64[ns]")).astype(np.float32)
 
 
@@ -109,6 +118,11 @@ class DailyFields:
     def __init__(self, source: xr.Dataset, recipes: dict[str, Recipe]) -> None:
         self.source, self.recipes = source, recipes
 
+    def check(self, times: Times) -> None:
+        """Raises OrbitError naming dates that the files do not hold; reads no field."""
+        for r in self.recipes.values():
+            positions(self.source, r.raw, times)
+
     def block(self, times: Times) -> dict[str, xr.DataArray]:
         """Each variable as a lazy array (time, lat, lon) or (time, y, x) at `times`."""
         return {name: at(self.source, r.raw, times) for name, r in self.recipes.items()}
@@ -116,14 +130,20 @@ class DailyFields:
 
 def at(source: xr.Dataset, raw: str, stamps: Times) -> xr.DataArray:
     """The raw field at exactly `stamps`, lazily. Raises OrbitError naming the first stamps that the files do not hold."""
+    position = positions(source, raw, stamps)
+    consecutive = len(position) > 0 and bool((np.diff(position) == 1).all())  # a slice keeps dask's chunks whole
+    return source[raw].isel(time=slice(int(position[0]), int(position[-1]) + 1) if consecutive else position)
+
+
+def positions(source: xr.Dataset, raw: str, stamps: Times) -> npt.NDArray[np.intp]:
+    """Where the stamps lie in the source. Raises OrbitError naming the first ones that are not there."""
     held = source["time"].values.astype("datetime64[s]")
     position = np.minimum(np.searchsorted(held, stamps), max(len(held) - 1, 0))
     absent = stamps[held[position] != stamps] if len(held) else stamps
     if len(absent):
         raise OrbitError(f"{len(absent)} configured times are not in the source files", where=raw, got=", ".join(map(str, absent[:3])),
                          allowed=f"{held[0]} to {held[-1]}" if len(held) else "nothing", hint="retrieve them, or change the periods")
-    consecutive = len(position) > 0 and bool((np.diff(position) == 1).all())  # a slice keeps dask's chunks whole
-    return source[raw].isel(time=slice(int(position[0]), int(position[-1]) + 1) if consecutive else position)
+    return position
 
 
 def trailing_day(values: FloatArray, reduction: str) -> FloatArray:

@@ -8,8 +8,8 @@ from typing import Any
 
 import zarr
 
-from orbit2.data import pairs
-from orbit2.data.pairs import SIDES
+from orbit2.data import store_layout
+from orbit2.data.pairs import SIDES, PairStore
 from orbit2.errors import OrbitError
 from orbit2.files import read_json
 from orbit2.regrid.job import Job, read_job
@@ -45,7 +45,7 @@ def part_intact(store: Path, path: Path, job: Job, part: Part, *, deep: bool = T
         if saved["shards"] != shard_sizes(store, job, part):
             return False
         if deep:
-            return all(pairs.stored_digest(store, side, block["start"], block["count"]) == block[side]
+            return all(store_layout.digest(store, side, block["start"], block["count"]) == block[side]
                        for block in saved["blocks"] for side in SIDES)
     except (OrbitError, KeyError, TypeError, ValueError, OSError, RuntimeError):
         return False
@@ -72,7 +72,10 @@ def progress(store: Path, *, deep: bool = False) -> tuple[Job, Progress]:
         raise OrbitError("no config.json beside the store", where=store, hint="inspect stores where the workflow put them")
     job = read_job(config)
     planned = plan_parts(job.dataset)
-    done, broken, seconds, samples, gaps = [], [], 0.0, 0, []
+    done: list[str] = []
+    broken: list[str] = []
+    gaps: list[str] = []
+    seconds, samples = 0.0, 0
     sums: dict[str, dict[str, float]] = {side: dict.fromkeys(job.names(side), 0.0) for side in SIDES}
     for part in planned:
         path = store.parent / "parts" / f"{part.id}.json"
@@ -134,7 +137,7 @@ def _progress_lines(store: Path, verify: bool) -> list[str]:
 
 
 def _content_lines(store: Path) -> list[str]:
-    opened = pairs.PairStore(store)
+    opened = PairStore(store)
     lines = [f"  {len(opened.times)} samples, {opened.times[0]} to {opened.times[-1]}, refinement {opened.refinement}"]
     for side in SIDES:
         lines.append(f"  {side}: {opened.grid(side).describe()}")

@@ -76,7 +76,8 @@ def observed_section(inputs: Inputs, task: Task) -> Section:
     section.blocks = [
         paragraph(
             f"{name} refines the input to {scenes.spacing(task.grid)}; {product} is an independent product on cells of "
-            f"{scenes.spacing(grid)}. Model and interpolations are averaged conservatively to those cells before they are scored; nothing finer is observed. "
+            f"{scenes.spacing(grid)}. Model and interpolations are averaged conservatively to those cells before they are scored; nothing "
+            f"finer is observed. "
             f"The days of the two products: {'; '.join(_days(task))}."
         ),
         paragraph(tables.reading(scores, name, task.observed, len(task.times)), "reading"),

@@ -13,7 +13,7 @@ rule statistics_dataset:
         "results/data/{data}/logs/statistics.tsv"
     wildcard_constraints:
         data=either(TRAINED_ON),
-    threads: 1
+    threads: 8
     resources:
         mem_mb=4000,
         runtime=240,
