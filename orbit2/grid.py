@@ -313,7 +313,7 @@ def _part(grid: Grid, box: str, shift: float, name: str) -> Grid:
     for side, edges, value, moved in (("south", grid.lat_edges, south, 0.0), ("north", grid.lat_edges, north, 0.0),
                                       ("west", lon, west_, west - west_), ("east", lon, east_, east - east_)):
         nearest = int(np.abs(edges - value).argmin())
-        if abs(edges[nearest] - value) > _SNAP:
+        if not abs(edges[nearest] - value) <= _SNAP:  # also not a number
             around = sorted({float(edges[k]) + moved - shift for k in (nearest - 1, nearest, nearest + 1) if 0 <= k < len(edges)})
             raise OrbitError(f"the box's {side} side is not on a cell edge", where=name, got=f"{value + moved - shift:.6g}",
                              allowed=", ".join(f"{edge:.7g}" for edge in around))

@@ -25,7 +25,7 @@ _STRAIGHT = 300.0  # metres: a side this long is its own chord to 1e-6 of itself
 def overlap_weights(source: ProjectedGrid, target: Grid) -> sparse.csr_matrix:
     """[H'W', HW]: share of each target cell's area that each source cell covers.
 
-    Raises OrbitError when a source cell contains a pole (no longitude-latitude polygon has that shape).
+    Raises OrbitError when a source cell contains or touches a pole (no longitude-latitude polygon has that shape).
     """
     height, width = source.shape
     points = _points_a_side(source)
@@ -51,7 +51,7 @@ def _block(source: ProjectedGrid, target: Grid, rows: slice, points: int) -> tup
     finite = np.isfinite(lon).all(-1) & np.isfinite(sine).all(-1)
     if not finite.all():
         lon, sine, cells = lon[finite], sine[finite], cells[finite]
-    lon = _unwrapped(lon)
+    lon = _unwrapped(lon, sine)
     lat_edges = np.sin(np.radians(target.lat_edges))
     result = []
     low, high = float(target.lon_edges[0]), float(target.lon_edges[-1])
@@ -133,12 +133,13 @@ def _refined(edges: Array, points: int) -> Array:
     return np.interp(np.arange((len(edges) - 1) * points + 1) / points, np.arange(len(edges)), edges)
 
 
-def _unwrapped(lon: Array) -> Array:
+def _unwrapped(lon: Array, sine: Array) -> Array:
     """Each cell's longitudes without a jump of 360 degrees; cells may start anywhere."""
-    if not len(lon) or np.ptp(lon) < 180:
+    if not len(lon):
         return lon
-    first = lon[:, :1]
-    lon = first + (lon - first + 180) % 360 - 180
-    if np.abs(np.roll(lon, -1, axis=1) - lon).max() > 180:
-        raise OrbitError("a cell of the projected grid contains a pole", hint="crop the grid to the region of interest first")
+    if np.ptp(lon) >= 180:
+        first = lon[:, :1]
+        lon = first + (lon - first + 180) % 360 - 180
+    if np.abs(sine).max() > 1 - 1e-15 or (np.ptp(lon) >= 180 and np.abs(np.roll(lon, -1, axis=1) - lon).max() > 180):
+        raise OrbitError("a cell of the projected grid contains or touches a pole", hint="crop the grid to the region of interest first")
     return lon

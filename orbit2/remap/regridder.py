@@ -99,7 +99,7 @@ class Regridder:
 
     def _inverse(self, weight: Array) -> Array:
         """1 / weight where enough of the cell is valid, else NaN."""
-        usable = weight > 0.5 if self.method == "nearest" else weight >= self.min_valid_fraction - 1e-9
+        usable = weight > 0.5 if self.method == "nearest" else weight >= max(self.min_valid_fraction - 1e-9, 1e-12)
         return np.divide(1.0, weight, out=np.full_like(weight, np.nan), where=usable)
 
     def _data_array(self, field: xr.DataArray) -> xr.DataArray:
