@@ -106,9 +106,10 @@ def _pack_plane(plane: FloatArray, packing: Packing) -> Codes:
         return np.full(plane.shape, MISSING, dtype=np.int16)
     least, greatest = float(np.fmin.reduce(plane, axis=None)), float(np.fmax.reduce(plane, axis=None))
     # A decoded end of the range may lie a few float32 units beyond it: it is stored again as what it was.
-    slack = [0.0 if end == 0 else 16 * float(np.spacing(np.float32(abs(end)))) for end in (packing.low, packing.high)]
-    if not (least >= packing.low - slack[0] and greatest <= packing.high + slack[1]):
-        outside = greatest if greatest > packing.high + slack[1] else least
+    slack = 16 * float(np.spacing(np.float32(max(abs(packing.low), abs(packing.high)))))
+    below = 0.0 if packing.logarithmic else slack  # a negative rain is never rounding
+    if not (least >= packing.low - below and greatest <= packing.high + slack):
+        outside = greatest if greatest > packing.high + slack else least
         raise OrbitError(
             "value outside the variable's valid range",
             where=packing.name,

@@ -127,7 +127,7 @@ def test_a_perfect_prediction_is_perfect(store, tmp_path):  # T1
         assert value(frame, "ssim", **where) == pytest.approx(1) and value(frame, "pearson_r", **where) == pytest.approx(1)
         assert value(frame, "r2_cod", **where) == 1 and np.isposinf(value(frame, "psnr_pooled", **where))
         assert value(frame, "rmse_skill_vs_best_baseline", **where) == 1
-    assert value(frame, "conservation_relative") < 1e-7
+    assert value(frame, "conservation_relative") < 1e-5  # stored inputs and truth are each within 0.0016 K
 
 
 def test_a_box_task_is_its_domain(store, tmp_path):
