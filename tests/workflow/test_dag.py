@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,80 @@ WHOLE = {"retrieve_source": 2, "regrid_init": 1, "regrid_part": 3, "regrid_final
          "report_page": 1}
 
 
-@pytest.mark.parametrize("profile", ["local", "slurm", "frontier", "dgx"])
+@pytest.mark.parametrize("profile", ["local", "slurm", "dgx"])
 def test_profiles_plan_the_whole_run(profile: str, shared_project: Any) -> None:
     assert work(shared_project.planned("all", profile=profile)) == WHOLE
+
+
+TABLE_1 = {  # run: (datasets, sources, models, tasks)
+    "era5_pretrain": (2, 2, 1, 2), "prism_pretrain": (1, 2, 1, 1), "daymet_pretrain": (1, 2, 1, 1), "daymet_1km": (1, 2, 1, 1),
+    "foundation": (4, 4, 1, 4), "us_finetune": (5, 4, 2, 5), "imerg_global": (7, 5, 2, 6), "orbit2": (7, 5, 2, 6)}
+
+
+@pytest.mark.parametrize("run", TABLE_1)
+def test_the_published_runs_plan(run: str, shared_project: Any) -> None:
+    datasets, sources, models, tasks = TABLE_1[run]
+    planned = work(shared_project.planned("all", "--configfile", f"config/runs/{run}.yaml"))
+    parts = planned.pop("regrid_part")
+    assert parts > 300  # about a month each
+    assert planned.pop("finetune_model", 0) == models - 1
+    assert planned == {"retrieve_source": sources, "regrid_init": datasets, "regrid_finalise": datasets, "train_model": 1,
+                       "statistics_dataset": min(datasets, 5),  # observations and inference inputs have none
+                       "downscale_task": tasks, "evaluate_task": tasks, "diagnose_task": tasks, "evaluate_merge": 1, "diagnose_merge": 1,
+                       "report_page": 1}
+
+
+@pytest.fixture(scope="module")
+def chain(shared_project: Any) -> set[tuple[str, str]]:
+    """(job, job that needs it) of the run that profiles/frontier names; jobs carry their source, dataset, model or task, not their part."""
+    graph = shared_project("--dag", "dot", "--", "all", profile="frontier").stdout
+    labels = dict(re.findall(r'(\d+)\[label = "([^"]+)"', graph))
+    links = re.findall(r"(\d+) -> (\d+)", graph)
+    needs: dict[str, list[str]] = {}
+    for first, second in links:
+        needs.setdefault(second, []).append(first)
+
+    @cache
+    def wildcard(number: str, kind: str) -> str | None:
+        """The drawing leaves out what a job has in common with one that it needs."""
+        found = re.search(rf"{kind}: ([a-z0-9_]+)", labels[number])
+        return found[1] if found else next((v for n in needs.get(number, ()) if (v := wildcard(n, kind))), None)
+
+    def name(number: str) -> str:
+        rule = labels[number].partition("\\n")[0]
+        kind = {"retrieve": "source", "regrid": "data", "statistics": "data", "train": "model", "finetune": "model"}.get(rule.split("_")[0])
+        kind = "task" if rule.endswith("_task") else kind
+        return f"{rule}[{wildcard(number, kind)}]" if kind else rule
+
+    names = {number: name(number) for number in labels}
+    return {(names[first], names[second]) for first, second in links}
+
+
+def test_frontier_runs_the_orbit2_chain_as_one_dag(chain: set[tuple[str, str]]) -> None:
+    """Every edge, from the providers to the page."""
+    pretraining = {"era5_622km": ["era5"], "era5_112km": ["era5"], "prism_16km": ["prism"], "daymet_16km": ["daymet"]}
+    trained = {**pretraining, "us_28km": ["daymet", "era5"]}
+    datasets = {**trained, "era5_28km": ["era5"], "imerg_daily": ["imerg"]}
+    tasks = {**{name: ("foundation", name) for name in pretraining}, "us_7km": ("us_finetune", "us_28km"),
+             "global_7km": ("us_finetune", "era5_28km")}
+    models = {"foundation": "train_model[foundation]", "us_finetune": "finetune_model[us_finetune]"}
+    expected = {("train_model[foundation]", "finetune_model[us_finetune]"), ("evaluate_merge", "report_page"),
+                ("diagnose_merge", "report_page"), ("report_page", "all")}
+    for name, sources in datasets.items():
+        for source in (*sources, "static"):
+            expected |= {(f"retrieve_source[{source}]", f"regrid_{step}[{name}]") for step in ("init", "part")}
+        expected |= {(f"regrid_init[{name}]", f"regrid_part[{name}]"), (f"regrid_part[{name}]", f"regrid_finalise[{name}]")}
+    for name in trained:
+        trainer = models["foundation" if name in pretraining else "us_finetune"]
+        expected |= {(f"regrid_finalise[{name}]", f"statistics_dataset[{name}]"), (f"statistics_dataset[{name}]", trainer),
+                     (f"regrid_finalise[{name}]", trainer)}
+    for task, (model, dataset) in tasks.items():
+        expected |= {(models[model], f"downscale_task[{task}]"), (f"regrid_finalise[{dataset}]", f"downscale_task[{task}]")}
+        for stage in ("evaluate", "diagnose"):
+            expected |= {(f"downscale_task[{task}]", f"{stage}_task[{task}]"), (f"{stage}_task[{task}]", f"{stage}_merge")}
+            if task == "global_7km":
+                expected.add(("regrid_finalise[imerg_daily]", f"{stage}_task[{task}]"))
+    assert chain == expected
 
 
 def test_frontier_starts_one_task_per_device_without_torchrun(shared_project: Any) -> None:
@@ -80,6 +152,7 @@ def test_frontier_starts_one_task_per_device_without_torchrun(shared_project: An
     line = next(line for line in printed.splitlines() if "orbit2 train" in line)
     assert "srun --nodes=2 --ntasks=16 --ntasks-per-node=8 --cpus-per-task=7 --gpus-per-node=8 --gpu-bind=closest orbit2 train" in line
     assert "torchrun" not in line
+    assert work(shared_project.planned("all", "--configfile", "config/config.yaml", profile="frontier")) == WHOLE
 
 
 def test_shell_lines_are_plain_commands(shared_project: Any) -> None:
@@ -125,10 +198,9 @@ def test_a_comment_in_the_configuration_runs_nothing(project: Any) -> None:
 
 
 def test_a_failing_command_fails_its_job(project: Any) -> None:
+    project("retrieve")
     for source in ("sample", "static"):
-        manifest = project.folder / f"resources/{source}/v1/manifest.json"
-        manifest.parent.mkdir(parents=True)
-        manifest.write_text("{ damaged", encoding="utf-8")
+        (project.folder / f"resources/{source}/v1/manifest.json").write_text("{ damaged", encoding="utf-8")
     done = project("regrid", check=False)
     printed = done.stdout + done.stderr
     assert done.returncode != 0
