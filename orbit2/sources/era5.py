@@ -1,280 +1,334 @@
-"""Reads ERA5 as the Copernicus store delivers it (NetCDF of both generations, zip, GRIB), lazily. Never guesses units.
+"""ERA5: what it offers, which requests satisfy a need (Climate Data Store or ARCO), how its files become one dataset. Never downloads.
 
-Output: canonical names and units, dimensions (time, lat, lon), latitude ascending, longitude increasing from [0, 360).
-A region across the prime meridian runs on past 360, so that its cells stay neighbours.
+Output of the reader: canonical names and units, (time, lat, lon), latitude ascending, longitude increasing from [0, 360); a region
+across the prime meridian runs on past 360, so that its cells stay neighbours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import calendar
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import dask.array as da
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
-from orbit2.errors import OrbitError, did_you_mean
-from orbit2.sources.archive import unpack
+from orbit2.config.sources import Era5Config
+from orbit2.errors import OrbitError
+from orbit2.files import short_hash
+from orbit2.sources import slabs
+from orbit2.sources.era5_files import FINAL, PRELIMINARY, Array, Piece, Times, pieces
+from orbit2.sources.era5_names import LEXICON, PRESSURE, SINGLE, by_levels, field
+from orbit2.sources.source import Box, Facts, Need, Request
 from orbit2.variables import variable
 
-SUFFIXES = (".nc", ".nc4", ".grib", ".grib2", ".grb")
-CHUNK_BYTES = 64 * 2**20
-_AXES = {"valid_time": "time", "latitude": "lat", "longitude": "lon", "pressure_level": "level", "isobaricInhPa": "level", "plev": "level"}
-_LEVEL_TO_HPA = {"hPa": 1.0, "millibars": 1.0, "mbar": 1.0, "Pa": 0.01}
-_MM_PER_DAY = 24_000.0  # metres of the hour ending at the stamp -> mm day-1
+__all__ = ["LEXICON", "Era5", "open_era5"]
+
+HOUR = np.timedelta64(3600, "s")
+SPACING = 0.25
+# Fields (variable x level x hour) of one request. The store refuses more: 120,000 items for hourly ERA5 ("Request too large.
+# Requesting ... items, limit is 120000"), 60,000 in its web form and for pressure levels ("Cost ... over 60000 limit").
+FIELD_LIMIT = {SINGLE: 120_000, PRESSURE: 60_000}
+# Bytes per value of a download, measured on files of the store: deflated float32 (instantaneous fields 0.70 of 4 bytes,
+# precipitation 0.22), GRIB 16 bits. ARCO reads Blosc-compressed float32 chunks, about as small.
+NETCDF_BYTES, RAIN_BYTES, GRIB_BYTES, ARCO_BYTES = 2.8, 0.9, 2.0, 2.6
+ARCO_LEVELS = 37  # of one chunk of the ARCO store
+EARLIEST = np.datetime64("1940-01-01", "D")
+FIRST_ACCUMULATED = np.datetime64("1940-01-01T07", "s")  # the first forecast starts at 06 UTC
+_TEMPERATURES = ("2m_temperature", "2m_temperature_max_1hr", "2m_temperature_min_1hr")
+_SST = "sea_surface_temperature"
+_GLOBE = (721, 1440)
+Steps = Literal["any", "hourly", "as held"]
+
+
+class Era5:
+    """ERA5 hourly data on its 0.25 degree grid, from the Climate Data Store (`cds`) or the ARCO-ERA5 store (`arco`)."""
+
+    name = "era5"
+    facts = Facts(
+        title="ERA5 hourly data from 1940 to present",
+        licence="CC BY 4.0",
+        doi="10.24381/cds.adbb2d47",
+        attribution="Contains modified Copernicus Climate Change Service information. Hersbach, H. et al. (2020): The ERA5 global "
+                    "reanalysis, doi:10.1002/qj.3803. Neither the European Commission nor ECMWF is responsible for any use of it.",
+        day="hourly stamps in UTC; accumulations and extremes cover the hour that ends at the stamp",
+        extra={"pressure levels": "doi:10.24381/cds.bd0915c6"},
+    )
+
+    def __init__(self, config: Era5Config) -> None:
+        self.config = config
+
+    def offers(self) -> tuple[str, ...]:
+        """The ARCO store does not hold the model's own extremes of an hour."""
+        return tuple(n for n, f in LEXICON.items() if self.config.backend == "cds" or f.arco)
+
+    def plan(self, need: Need) -> list[Request]:
+        """One request per calendar month and kind (cds), or per day and kind (arco); kinds: surface, and each set of pressure levels.
+
+        Whole months or days always, so that periods that overlap share files. Raises OrbitError for a variable that the back end
+        does not hold, and for days before 1940.
+        """
+        if need.first < EARLIEST:
+            raise OrbitError("ERA5 does not go back that far", got=str(need.first), allowed=f"from {EARLIEST}")
+        names = self._files_names(need.variables)
+        area = None if need.box is None else outward(need.box)
+        make = self._cds if self.config.backend == "cds" else self._arco
+        found = [request for levels, members in by_levels(names).items() for request in make(need, levels, tuple(members), area)]
+        return sorted(found, key=lambda r: (r.first, r.last, r.file))
+
+    def check(self, path: Path, request: Request) -> None:
+        """Raises OrbitError unless the file can be read, has every hour of every variable, and covers the area. Reads no field."""
+        data = open_era5([path], request.variables, first=request.first, last=request.last, steps="hourly")
+        if request.box is None:
+            return
+        south, north, west, east = request.box
+        lat, lon = data["lat"].values, data["lon"].values
+        if lat[0] > south + 1e-3 or lat[-1] < north - 1e-3 or (lon[-1] - lon[0]) < (east - west) - 1e-3:
+            raise OrbitError("file does not cover the area that was asked for", where=path,
+                             got=f"lat {lat[0]:g}..{lat[-1]:g}, lon {lon[0]:g}..{lon[-1]:g}", allowed=f"{request.box}")
+
+    def open(self, files: Sequence[Path], names: Sequence[str], first: np.datetime64, last: np.datetime64) -> xr.Dataset:
+        """See `Source.open`. Every hour between `first` and `last` must be there (ERA5 has no gaps), unless the files are not hourly.
+
+        With `sst_over_sea`, 2 m temperature (and its extremes) is sea surface temperature wherever that exists, under ice too.
+        """
+        opened = open_era5(files, self._files_names(names), first=first, last=last, steps="as held")
+        data = opened[list(names)]
+        if self.config.sst_over_sea:
+            for name in (n for n in _TEMPERATURES if n in names):
+                data[name] = opened[_SST].where(opened[_SST].notnull(), opened[name]).assign_attrs(opened[name].attrs)
+            data.attrs["sst_over_sea"] = "2 m temperature is sea surface temperature over sea"
+        return data
+
+    def _files_names(self, names: Sequence[str]) -> tuple[str, ...]:
+        """What files must hold for `names`."""
+        for name in names:
+            if field(name).arco is None and self.config.backend == "arco":
+                raise OrbitError("the ARCO store does not hold this variable", got=name,
+                                 hint="set sources.era5.backend: cds, or sources.era5.extremes: hourly")
+        extra = (_SST,) if self.config.sst_over_sea and set(names) & set(_TEMPERATURES) else ()
+        return tuple(dict.fromkeys((*names, *extra)))
+
+    def _cds(self, need: Need, levels: tuple[int, ...], names: tuple[str, ...], area: Box | None) -> Iterator[Request]:
+        dataset = PRESSURE if levels else SINGLE
+        asked = sorted({LEXICON[name].request for name in names})
+        layers = len(asked) * max(1, len(levels))
+        grib = self.config.format == "grib"
+        mixed = not grib and len({LEXICON[name].step for name in names}) > 1  # then one request arrives as a zip
+        suffix = ".grib" if grib else ".zip" if mixed else ".nc"
+        for year, month in _months(need):
+            days = calendar.monthrange(year, month)[1]
+            pieces_ = -(-layers * days * 24 // FIELD_LIMIT[dataset])
+            for part in np.array_split(np.arange(1, days + 1), pieces_):
+                body: dict[str, Any] = {
+                    "product_type": ["reanalysis"], "variable": asked, "year": [f"{year}"], "month": [f"{month:02d}"],
+                    "day": [f"{day:02d}" for day in part], "time": [f"{hour:02d}:00" for hour in range(24)],
+                    "data_format": self.config.format, "download_format": "unarchived"}
+                if levels:
+                    body["pressure_level"] = [f"{level}" for level in levels]
+                if area is not None:
+                    body["area"] = _north_west_south_east(area)
+                key = short_hash([asked, list(levels), self.config.format])
+                which = "" if pieces_ == 1 else f"_d{part[0]:02d}-{part[-1]:02d}"
+                kind = "pressure" if levels else "single"
+                first = np.datetime64(f"{year}-{month:02d}-{part[0]:02d}T00", "s")
+                rain = sum(LEXICON[name].step == "accum" for name in names)
+                size = _cells(area) * len(part) * 24 * (
+                    layers * GRIB_BYTES if grib else rain * RAIN_BYTES + (layers - rain) * NETCDF_BYTES)
+                yield Request(
+                    file=f"{kind}/{year}/era5_{kind}_{year}-{month:02d}{which}{_tag(area)}_{key}{suffix}", client="cds",
+                    body={"dataset": dataset, "request": body}, variables=tuple(sorted(names)), first=first,
+                    last=first + np.timedelta64(len(part) * 24 - 1, "h"), bytes=round(size), box=area)
+
+    def _arco(self, need: Need, levels: tuple[int, ...], names: tuple[str, ...], area: Box | None) -> Iterator[Request]:
+        kind = "pressure" if levels else "single"
+        key = short_hash(sorted(names))
+        chunk = round(_GLOBE[0] * _GLOBE[1] * ARCO_BYTES) * (ARCO_LEVELS if levels else 1)
+        params = len({LEXICON[name].arco for name in names})
+        note = (f"bytes are what is READ from the ARCO store: each chunk has all {ARCO_LEVELS} pressure levels, {len(levels)} of them are "
+                "kept; the Climate Data Store sends only those asked for" if levels else
+                "bytes are what is READ from the ARCO store: its chunks are the whole globe, also for a region")
+        for day in np.arange(need.first, need.last + 1):
+            first = day.astype("datetime64[s]")
+            yield Request(
+                file=f"arco_{kind}/{str(day)[:4]}/era5_{kind}_{day}{_tag(area)}_{key}.nc", client="arco",
+                body={"store": self.config.arco, "area": None if area is None else _north_west_south_east(area),
+                      "first": f"{first}", "last": f"{first + 23 * HOUR}"},
+                variables=tuple(sorted(names)), first=first, last=first + 23 * HOUR, bytes=24 * params * chunk, box=area, note=note)
+
+
+def outward(box: Box) -> Box:
+    """The box of whole 0.25 degree steps around `box`: grid points on its border belong to it."""
+    south, north, west, east = box
+    low, high = (np.floor(np.array([south, west]) / SPACING) * SPACING, np.ceil(np.array([north, east]) / SPACING) * SPACING)
+    if high[1] - low[1] >= 360:
+        low[1], high[1] = 0.0, 360.0 - SPACING
+    return max(float(low[0]), -90.0), min(float(high[0]), 90.0), float(low[1]), float(high[1])
+
+
+def _north_west_south_east(area: Box) -> list[float]:
+    """As the Climate Data Store wants it, longitudes in [-180, 360] as given."""
+    south, north, west, east = area
+    if east > 360:  # it accepts -180 ... 360
+        west, east = west - 360, east - 360
+    return [north, west, south, east]
+
+
+def _tag(area: Box | None) -> str:
+    """Part of a file's name, so that areas do not collide."""
+    if area is None:
+        return ""
+    south, north, west, east = (f"{value:g}".replace("-", "m") for value in area)
+    return f"_{south}to{north}N_{west}to{east}E"
+
+
+def _cells(area: Box | None) -> int:
+    if area is None:
+        return _GLOBE[0] * _GLOBE[1]
+    south, north, west, east = area
+    return (round((north - south) / SPACING) + 1) * (round((east - west) / SPACING) + 1)
+
+
+def _months(need: Need) -> Iterator[tuple[int, int]]:
+    for month in np.arange(need.first.astype("datetime64[M]"), need.last.astype("datetime64[M]") + 1):
+        yield int(str(month)[:4]), int(str(month)[5:7])
 
 
 @dataclass(frozen=True)
-class Field:
-    """How ERA5 names a variable: NetCDF names, GRIB shortName, hPa level, and unit -> (factor, offset)."""
+class _Joined:
+    """One variable along time, from all its pieces."""
 
-    names: tuple[str, ...]
-    grib: tuple[str, ...]
-    units: dict[str, tuple[float, float]]
-    level: int | None = None
-
-
-def _same(*units: str) -> dict[str, tuple[float, float]]:
-    return dict.fromkeys(units, (1.0, 0.0))
+    stamps: Times
+    version: npt.NDArray[np.int64]
+    lat: Array
+    lon: Array
+    data: Any
 
 
-_KELVIN = {**_same("K", "kelvin"), "degC": (1.0, 273.15), "Celsius": (1.0, 273.15)}
-_SPEED = _same("m s**-1", "m s-1", "m/s")
-
-
-def _lexicon() -> dict[str, Field]:
-    fields = {
-        "2m_temperature": Field(("t2m", "2t", "VAR_2T"), ("2t",), _KELVIN),
-        "10m_u_component_of_wind": Field(("u10", "10u", "VAR_10U"), ("10u",), _SPEED),
-        "10m_v_component_of_wind": Field(("v10", "10v", "VAR_10V"), ("10v",), _SPEED),
-        "mean_sea_level_pressure": Field(("msl",), ("msl",), {**_same("Pa"), "hPa": (100.0, 0.0)}),
-        "precipitation_rate": Field(("tp", "mtpr", "avg_tprate"), ("tp", "mtpr", "avg_tprate"), {
-            "m": (_MM_PER_DAY, 0.0), "mm": (24.0, 0.0), "kg m**-2 s**-1": (86400.0, 0.0), "kg m-2 s-1": (86400.0, 0.0)}),
-        "volumetric_soil_water_layer_1": Field(("swvl1",), ("swvl1",), _same("m**3 m**-3", "m3 m-3", "1")),
-    }
-    for level in (200, 500, 850):
-        fields |= {
-            f"temperature_{level}": Field(("t",), ("t",), _KELVIN, level),
-            f"u_component_of_wind_{level}": Field(("u",), ("u",), _SPEED, level),
-            f"v_component_of_wind_{level}": Field(("v",), ("v",), _SPEED, level),
-            f"specific_humidity_{level}": Field(("q",), ("q",), _same("kg kg**-1", "kg kg-1", "1"), level),
-        }
-    return fields
-
-
-LEXICON: dict[str, Field] = _lexicon()
-
-
-def open_era5(paths: Sequence[Path], names: Sequence[str], *, member: int | None = None) -> xr.Dataset:
+def open_era5(
+    paths: Sequence[Path], names: Sequence[str], *, member: int | None = None, first: np.datetime64 | None = None,
+    last: np.datetime64 | None = None, steps: Steps = "any", cache_bytes: int | None = None,
+) -> xr.Dataset:
     """The variables `names` of all `paths` (NetCDF, GRIB, or zip archives of them) as one lazy Dataset (float32).
 
-    Times are the union over variables; where a variable has no data at a time it is NaN. `member` picks one of several
-    ensemble members. Raises OrbitError naming file and field: unknown name, not in the files, wrong or missing units,
-    missing everywhere, grids that differ, several members, a file that cannot be read.
+    Only stamps between `first` and `last` (inclusive). `steps`: "hourly" wants each hour of them for each variable; "as held" too,
+    unless the files' stamps lie further apart (the packaged week); with "any", times are the union over variables and a variable
+    without data at a time is NaN there. `member` picks one of several
+    ensemble members. A stamp in two files comes from the final one, else from the first; their values must agree.
+    `attrs["expver"]` names months that are all preliminary (ERA5T). Reads coordinates only; then each chunk of a file once, when
+    read in time order (`cache_bytes` for decoded chunks, default a quarter of the free memory).
+
+    Raises OrbitError naming file and field: unknown name, not in the files, wrong or missing units, missing hours, grids that
+    differ, several members, contradictions, a file that cannot be read.
     """
-    files: list[Path] = []
-    for path in map(Path, paths):
-        if not path.is_file():
-            raise OrbitError("file not found", where=path)
-        files += unpack(path, SUFFIXES) if _kind(path) == "zip" else [path]  # CDS has sent zips named .nc
-    found: dict[str, list[tuple[Path, xr.DataArray]]] = {name: [] for name in names}
     for name in names:
-        if name not in LEXICON:
-            raise OrbitError("ERA5 does not offer this variable", got=name, allowed=", ".join(LEXICON), hint=did_you_mean(name, LEXICON))
-    offered: set[str] = set()
-    for file in files:
-        for raw in _open(file, names):
-            offered |= set(map(str, raw.data_vars))
-            prepared = _axes(raw, file, member)
-            for name in names:
-                array = _pick(prepared, name, file)
-                if array is not None:
-                    found[name].append((file, array))
-    merged = {}
-    for name, pieces in found.items():
-        if not pieces:
-            raise OrbitError("field not in the files", where=", ".join(f.name for f in files[:4]), got=name,
+        field(name)
+    paths, cache = [Path(p) for p in paths], slabs.Cache(cache_bytes)
+    found, offered = pieces(paths, names, cache, first, last, member)
+    merged: dict[str, _Joined] = {}
+    for name, held in found.items():
+        if not held:
+            raise OrbitError("field not in the files", where=", ".join(p.name for p in paths[:4]), got=name,
                              allowed=f"one of {LEXICON[name].names}" + (f" at {LEXICON[name].level} hPa" if LEXICON[name].level else ""),
                              hint=f"the files hold: {', '.join(sorted(offered)) or 'nothing readable'}")
-        merged[name] = _join(name, pieces)
-    _same_grid(merged, found)
-    dataset = xr.merge([array.rename(name) for name, array in merged.items()], join="outer", compat="override", combine_attrs="drop")
+        if steps == "hourly" or (steps == "as held" and _is_hourly(held)):
+            _complete(name, held, first, last, paths)
+        merged[name] = _join(name, [piece for piece in held if len(piece.stamps)] or held[:1])
+    reference = next(iter(merged.values()))
+    for name, one in merged.items():
+        _same_grid((reference.lat, reference.lon), (one.lat, one.lon), f"{found[name][0].where}: {name}")
+    return _dataset(merged, reference)
+
+
+def _dataset(merged: dict[str, _Joined], reference: _Joined) -> xr.Dataset:
+    arrays = []
+    for name, one in merged.items():
+        data = one.data if one.data is not None else np.empty((0, len(one.lat), len(one.lon)), dtype=np.float32)
+        arrays.append(xr.DataArray(data, dims=("time", "lat", "lon"), name=name, coords={
+            "time": one.stamps.astype("datetime64[ns]"), "lat": reference.lat, "lon": reference.lon}))
+    dataset = xr.merge(arrays, join="outer", compat="override")
     for name in merged:
         about = variable(name)
         dataset[name].attrs = {"units": about.units, "standard_name": about.standard_name, "long_name": about.long_name,
                                "cell_methods": about.cell_methods}
-    return dataset.chunk({"lat": -1, "lon": -1})
+    preliminary = sorted({month for one in merged.values() for month in _preliminary(one)})
+    if preliminary:
+        dataset.attrs["expver"] = f"preliminary (ERA5T, expver 0005): {', '.join(preliminary)}"
+    return dataset
 
 
-def _open(file: Path, names: Sequence[str]) -> list[xr.Dataset]:
-    """The file's hypercubes, undecoded beyond CF scaling and time."""
-    try:
-        match _kind(file):
-            case "netcdf":
-                return [xr.open_dataset(file, engine="netcdf4")]
-            case "grib":
-                return _open_grib(file, names)
-        raise ValueError("neither NetCDF nor GRIB by its first bytes")
-    except (OSError, ValueError, EOFError, RuntimeError) as error:
-        raise OrbitError(f"cannot be read as ERA5 ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
-                         where=file, allowed="NetCDF, GRIB, or a zip of them", hint="delete it and retrieve it again") from None
+def _preliminary(one: _Joined) -> list[str]:
+    """Months of which no hour is final."""
+    months = one.stamps.astype("datetime64[M]")
+    return [str(month) for month in np.unique(months) if (one.version[months == month] == PRELIMINARY).all()]
 
 
-def _kind(file: Path) -> str:
-    """By content, not by name: "netcdf", "grib", "zip" or "unknown"."""
-    with open(file, "rb") as handle:
-        head = handle.read(4)
-    kinds = {b"\x89HDF": "netcdf", b"CDF\x01": "netcdf", b"CDF\x02": "netcdf", b"CDF\x05": "netcdf", b"GRIB": "grib", b"PK\x03\x04": "zip"}
-    return kinds.get(head, "unknown")
+def _is_hourly(held: list[Piece]) -> bool:
+    stamps = np.unique(np.concatenate([piece.stamps for piece in held]))
+    return len(stamps) < 2 or bool(np.min(np.diff(stamps)) <= HOUR)
 
 
-def _open_grib(file: Path, names: Sequence[str]) -> list[xr.Dataset]:
-    """One hypercube per short name: GRIB messages of different level types do not fit in one."""
-    cubes = []
-    for short in dict.fromkeys(s for name in names for s in LEXICON[name].grib):
-        levels = [LEXICON[name].level for name in names if short in LEXICON[name].grib]
-        keys: dict[str, Any] = {"shortName": short}
-        if levels[0] is not None:
-            keys["typeOfLevel"] = "isobaricInhPa"
-        cube = xr.open_dataset(file, engine="cfgrib", backend_kwargs={
-            "filter_by_keys": keys, "indexpath": "", "time_dims": ("valid_time",), "errors": "raise"})
-        if cube.data_vars:
-            cubes.append(cube)
-    return cubes
+def _complete(name: str, held: list[Piece], first: np.datetime64 | None, last: np.datetime64 | None, paths: list[Path]) -> None:
+    there = np.unique(np.concatenate([piece.stamps for piece in held]))
+    begin = there[0] if first is None and len(there) else first
+    end = there[-1] if last is None and len(there) else last
+    if begin is None or end is None:
+        raise OrbitError("files hold no hour", where=", ".join(p.name for p in paths[:4]), got=name)
+    wanted = np.arange(begin.astype("datetime64[s]"), end.astype("datetime64[s]") + HOUR, HOUR)
+    if LEXICON[name].step != "instant":
+        wanted = wanted[wanted >= FIRST_ACCUMULATED]
+    absent = np.setdiff1d(wanted, there)
+    if len(absent):
+        raise OrbitError(f"{len(absent)} of {len(wanted)} hours are missing", where=f"{', '.join(p.name for p in paths[:4])}: {name}",
+                         got=", ".join(str(t)[:13] for t in absent[:4]) + (" ..." if len(absent) > 4 else ""),
+                         hint="ERA5 has no gaps: retrieve the files again; the newest days may not be published yet")
 
 
-def _axes(raw: xr.Dataset, file: Path, member: int | None) -> xr.Dataset:
-    """Canonical dimension names; expver merged; one member; time always a dimension; axes in canonical order."""
-    if "valid_time" in raw.variables and "time" in raw.variables:
-        raw = raw.drop_vars("time")
-    data = raw.rename({old: new for old, new in _AXES.items() if old in raw.variables or old in raw.dims})
-    if "time" not in data.variables and "date" in data.variables:  # integer days, e.g. 20200131
-        days = [f"{int(d):08d}" for d in np.atleast_1d(data["date"].values)]
-        stamps = np.array([f"{d[:4]}-{d[4:6]}-{d[6:]}" for d in days], dtype="datetime64[ns]")
-        data = data.assign_coords(date=stamps if "date" in data.dims else stamps[0]).rename(date="time")
-    for axis in ("time", "lat", "lon"):
-        if axis not in data.variables:
-            raise OrbitError(f"no {axis} coordinate", where=file, got=list(map(str, raw.variables))[:12])
-    if not np.issubdtype(data["time"].dtype, np.datetime64):
-        raise OrbitError("time is not a date", where=file, got=str(data["time"].dtype), hint="the units or calendar attribute is missing")
-    if "number" in data.dims:
-        if member is None and data.sizes["number"] > 1:
-            raise OrbitError("file holds several ensemble members", where=file, got=list(map(int, data["number"].values)),
-                             hint="choose one with `member`")
-        members = list(map(int, data["number"].values))
-        if member is not None and member not in members:
-            raise OrbitError("no such ensemble member", where=file, got=member, allowed=members)
-        data = data.isel(number=members.index(member) if member is not None else 0)
-    if "expver" in data.dims:
-        data = _merge_expver(data)
-    for scalar in ("time", "level"):
-        if scalar in data.variables and scalar not in data.dims:
-            data = data.expand_dims(scalar)
-    data = data.drop_vars([c for c in data.coords if c not in ("time", "lat", "lon", "level")])
-    return _order(data, file)
+def _join(name: str, held: list[Piece]) -> _Joined:
+    """All pieces of one field along time. A stamp that several hold is taken from final data first, then from the first file."""
+    for other in held[1:]:
+        _same_grid((held[0].lat, held[0].lon), (other.lat, other.lon), f"{held[0].where} and {other.where}")
+    stamps = np.concatenate([piece.stamps for piece in held])
+    version = np.concatenate([piece.version for piece in held])
+    origin = np.repeat(np.arange(len(held)), [len(piece.stamps) for piece in held])
+    step = np.concatenate([np.arange(len(piece.stamps)) for piece in held])
+    order = np.lexsort((origin, version != FINAL, stamps))
+    chosen = order[np.concatenate([[True], stamps[order][1:] != stamps[order][:-1]])] if len(order) else order
+    _agree(held, stamps, version, origin, step, chosen)
+    if not len(chosen):
+        return _Joined(stamps, version, held[0].lat, held[0].lon, None)
+    breaks = np.flatnonzero((np.diff(origin[chosen]) != 0) | (np.diff(step[chosen]) != 1)) + 1
+    runs = [held[origin[run[0]]].data[step[run[0]] : step[run[-1]] + 1] for run in np.split(chosen, breaks)]
+    data = runs[0] if len(runs) == 1 else da.concatenate(runs, axis=0)  # type: ignore[no-untyped-call]
+    return _Joined(stamps[chosen], version[chosen], held[0].lat, held[0].lon, data)
 
 
-def _merge_expver(data: xr.Dataset) -> xr.Dataset:
-    """Final data (1) where present, else preliminary (5): `expver` is a dimension where both meet in one file."""
-    order = np.argsort([int(str(float(v)).split(".")[0]) if not isinstance(v, str) else int(v) for v in data["expver"].values])
-    merged = data.isel(expver=int(order[0]), drop=True)
-    for position in order[1:]:
-        merged = merged.fillna(data.isel(expver=int(position), drop=True))
-    return merged
+def _agree(
+    held: list[Piece], stamps: Times, version: npt.NDArray[np.int64], origin: npt.NDArray[np.int64], step: npt.NDArray[np.int64],
+    chosen: npt.NDArray[np.int64],
+) -> None:
+    """Raise OrbitError where two files contradict each other: the first and last common hour of each pair are compared."""
+    by_stamp = dict(zip(stamps[chosen].tolist(), chosen.tolist(), strict=True))
+    repeated = np.setdiff1d(np.arange(len(stamps)), chosen)
+    common: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for i in repeated.tolist():
+        kept = by_stamp[stamps[i].tolist()]
+        if version[i] == version[kept]:
+            common.setdefault((int(origin[kept]), int(origin[i])), []).append((kept, i))
+    for (one, two), pairs in common.items():
+        for kept, i in {pairs[0], pairs[-1]}:
+            here, there = (np.asarray(held[o].data[step[at]]) for o, at in ((one, kept), (two, i)))
+            if not np.allclose(here, there, rtol=1e-4, atol=1e-3, equal_nan=True):
+                raise OrbitError("two files contradict each other", where=f"{held[one].where} and {held[two].where}",
+                                 got=f"different values at {stamps[i]}", hint="delete the wrong one and retrieve it again")
 
 
-def _order(data: xr.Dataset, file: Path) -> xr.Dataset:
-    lat, lon = data["lat"].values.astype(np.float64), data["lon"].values.astype(np.float64)
-    if lat.ndim != 1 or lon.ndim != 1:
-        raise OrbitError("latitude and longitude must be 1-D", where=file, hint="request the regular grid")
-    steps = np.diff(lat)
-    if not (np.all(steps > 0) or np.all(steps < 0)):
-        raise OrbitError("latitude is not monotonic", where=file)
-    if steps[:1] < 0:
-        data = data.isel(lat=slice(None, None, -1))
-        lat = lat[::-1]
-    wrapped = np.mod(np.round(lon, 6), 360.0)
-    order = np.argsort(wrapped, kind="stable")
-    order = order[np.concatenate([[True], np.diff(wrapped[order]) > 1e-6])]  # 0 and 360 may both be there
-    wrapped = wrapped[order]
-    gaps = np.diff(np.append(wrapped, wrapped[0] + 360))
-    if len(wrapped) > 1 and gaps[-1] < np.max(gaps) - 1e-6:  # a region across 0: begin after its widest gap
-        begin = int(np.argmax(gaps)) + 1
-        order = np.roll(order, -begin)
-        wrapped = np.concatenate([wrapped[begin:], wrapped[:begin] + 360])
-    if not np.array_equal(order, np.arange(len(lon))):
-        data = data.isel(lon=order)
-    return data.assign_coords(lat=("lat", lat), lon=("lon", wrapped))
-
-
-def _pick(data: xr.Dataset, name: str, file: Path) -> xr.DataArray | None:
-    """The field in canonical units, lazily, or None when this file does not hold it."""
-    field = LEXICON[name]
-    key = next((k for k in (*field.names, *field.grib) if k in data.data_vars), None)
-    if key is None:
-        return None
-    array = data[key]
-    if field.level is not None:
-        if "level" not in array.dims:
-            return None
-        units = data["level"].attrs.get("units", "hPa")
-        if units not in _LEVEL_TO_HPA:
-            raise OrbitError("pressure levels have unknown units", where=f"{file}: {key}", got=units, allowed=", ".join(_LEVEL_TO_HPA))
-        hits = np.flatnonzero(np.isclose(data["level"].values.astype(np.float64) * _LEVEL_TO_HPA[units], field.level))
-        if not len(hits):
-            return None
-        array = array.isel(level=int(hits[0]), drop=True)
-    elif "level" in array.dims:
-        return None
-    if set(array.dims) != {"time", "lat", "lon"}:
-        raise OrbitError("field has unexpected dimensions", where=f"{file}: {key}", got=array.dims, allowed="time, latitude, longitude")
-    units = array.attrs.get("units")
-    if units not in field.units:
-        raise OrbitError("field has wrong units" if units else "field has no units", where=f"{file}: {key}", got=units,
-                         allowed=", ".join(field.units))
-    rows, columns = array.sizes["lat"], array.sizes["lon"]
-    array = array.transpose("time", "lat", "lon").chunk({"time": max(1, CHUNK_BYTES // (rows * columns * 4)), "lat": -1, "lon": -1})
-    factor, offset = field.units[units]
-    array = array.astype(np.float32) if (factor, offset) == (1.0, 0.0) else (array * factor + offset).astype(np.float32)
-    if name == "precipitation_rate":  # packing leaves values a rounding error below zero
-        array = array.where((array > 0) | (array < -0.05) | array.isnull(), np.float32(0))
-    try:
-        present = _any_finite(array)
-    except (OSError, RuntimeError, EOFError) as error:
-        raise OrbitError(f"damaged file ({error})", where=f"{file}: {key}", hint="delete it and retrieve it again") from None
-    if not present:
-        raise OrbitError("field is missing everywhere (NaN only)", where=f"{file}: {key}")
-    return array
-
-
-def _any_finite(array: xr.DataArray) -> bool:
-    """Reads time by time and stops at the first value found, so that good files cost one read."""
-    return any(bool(np.isfinite(array.isel(time=i).values).any()) for i in range(array.sizes["time"]))
-
-
-def _join(name: str, pieces: list[tuple[Path, xr.DataArray]]) -> xr.DataArray:
-    """All files' pieces of one field along time; a time that two files hold is taken from the first."""
-    first_file, first = pieces[0]
-    for file, piece in pieces[1:]:
-        _check_grid(first, piece, f"{first_file.name} and {file.name}: {name}")
-    joined = first if len(pieces) == 1 else xr.concat(
-        [p.assign_coords(lat=first["lat"], lon=first["lon"]) for _, p in pieces], dim="time", combine_attrs="override")
-    _, unique = np.unique(joined["time"].values, return_index=True)
-    if len(unique) != joined.sizes["time"] or not np.array_equal(unique, np.arange(len(unique))):
-        joined = joined.isel(time=unique)
-    return joined
-
-
-def _same_grid(merged: dict[str, xr.DataArray], found: dict[str, list[tuple[Path, xr.DataArray]]]) -> None:
-    reference = next(iter(merged))
-    for name, array in merged.items():
-        _check_grid(merged[reference], array, f"{found[name][0][0].name}: {name}")
-        merged[name] = array.assign_coords(lat=merged[reference]["lat"], lon=merged[reference]["lon"])
-
-
-def _check_grid(one: xr.DataArray, other: xr.DataArray, where: str) -> None:
-    for axis in ("lat", "lon"):
-        if one.sizes[axis] != other.sizes[axis] or not np.allclose(one[axis], other[axis], atol=1e-4):
-            raise OrbitError("fields lie on different grids", where=where, got=f"{other.sizes[axis]} {axis} values",
-                             allowed=f"the same {one.sizes[axis]}", hint="request one grid and area for all variables")
+def _same_grid(one: tuple[Array, Array], other: tuple[Array, Array], where: str) -> None:
+    for axis, a, b in zip(("lat", "lon"), one, other, strict=True):
+        if len(a) != len(b) or not np.allclose(a, b, atol=1e-4):
+            raise OrbitError("fields lie on different grids", where=where, got=f"{len(b)} {axis} values",
+                             allowed=f"the same {len(a)}", hint="request one grid and area for all variables")

@@ -1,0 +1,331 @@
+"""How ERA5 files of every generation are read: NetCDF before and since 2024, zips of them, GRIB. Never guesses units, never reads at open.
+
+Every field of every file becomes a Piece: its stamps, its canonical axes and a lazy array in canonical units.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from orbit2.errors import OrbitError
+from orbit2.sources import slabs
+from orbit2.sources.archive import unpack
+from orbit2.sources.era5_names import LEXICON, Field
+from orbit2.sources.stored import Member, stored_members
+
+SUFFIXES = (".nc", ".nc4", ".grib", ".grib2", ".grb")
+CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
+MAY_BE_EMPTY = ("sea_surface_temperature",)  # an inland region has none
+FINAL, PRELIMINARY = 1, 5  # ECMWF's expver
+FloatArray = npt.NDArray[np.float32]
+Array = npt.NDArray[np.float64]
+Times = npt.NDArray[np.datetime64]
+_AXES = {"valid_time": "time", "latitude": "lat", "longitude": "lon", "pressure_level": "level", "isobaricInhPa": "level", "plev": "level"}
+_LEVEL_TO_HPA = {"hPa": 1.0, "millibars": 1.0, "mbar": 1.0, "Pa": 0.01}
+_HDF5 = b"\x89HDF"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One field of one file: `stamps` [T] (datetime64[s]), `version` [T] (expver), `lat` [H], `lon` [W], lazy `data` [T, H, W]."""
+
+    where: str
+    stamps: Times
+    version: npt.NDArray[np.int64]
+    lat: Array
+    lon: Array
+    data: Any
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """A file's axes, and what turns its rows and columns into canonical order."""
+
+    stamps: Times
+    version: npt.NDArray[np.int64]
+    lat: Array
+    lon: Array
+    rows: slice
+    columns: npt.NDArray[np.int64] | None
+
+
+def pieces(
+    paths: Sequence[Path], names: Sequence[str], cache: slabs.Cache, first: np.datetime64 | None, last: np.datetime64 | None,
+    member: int | None = None,
+) -> tuple[dict[str, list[Piece]], set[str]]:
+    """Per variable its pieces between the stamps `first` and `last` (inclusive), and all names that the files hold.
+
+    Raises OrbitError naming file and field: unreadable, wrong or missing units, a calendar that is not the real one, several members.
+    """
+    found: dict[str, list[Piece]] = {name: [] for name in names}
+    offered: set[str] = set()
+    for path in paths:
+        for file in _contents(Path(path)):
+            for raw in _open(file, names):
+                offered |= set(map(str, raw.data_vars))
+                data = _axes(raw, file, member)
+                layout = _layout(data, file)
+                keep = _window(layout.stamps, first, last)
+                for name, piece in _fields(data, layout, keep, names, file, cache):
+                    found[name].append(piece)
+    return found, offered
+
+
+def _contents(path: Path) -> Iterator[Path | Member]:
+    """The file itself or, of a zip (CDS has sent zips named .nc), its data files: in place where they are not compressed."""
+    if not path.is_file():
+        raise OrbitError("file not found", where=path)
+    if _kind(path) != "zip":
+        yield path
+        return
+    try:
+        members = stored_members(path, SUFFIXES)
+    except zipfile.BadZipFile as error:
+        raise OrbitError(f"damaged archive ({error})", where=path, hint="delete it and retrieve it again") from None
+    if members and all(member.head(4) == _HDF5 for member in members):
+        yield from members
+    else:
+        yield from unpack(path, SUFFIXES)
+
+
+def _kind(file: Path) -> str:
+    """By content, not by name: "netcdf", "grib", "zip" or "unknown"."""
+    with open(file, "rb") as handle:
+        head = handle.read(4)
+    kinds = {_HDF5: "netcdf", b"CDF\x01": "netcdf", b"CDF\x02": "netcdf", b"CDF\x05": "netcdf", b"GRIB": "grib", b"PK\x03\x04": "zip"}
+    return kinds.get(head, "unknown")
+
+
+def _open(file: Path | Member, names: Sequence[str]) -> list[xr.Dataset]:
+    """The file's hypercubes, undecoded beyond CF scaling and time."""
+    try:
+        if isinstance(file, Member):
+            return [_times_decoded(xr.open_dataset(file, engine="h5netcdf", decode_times=False), file)]
+        match _kind(file):
+            case "netcdf":
+                return [_times_decoded(xr.open_dataset(file, engine="netcdf4", decode_times=False), file)]
+            case "grib":
+                return _open_grib(file, names)
+        raise ValueError("neither NetCDF nor GRIB by its first bytes")
+    except (OSError, ValueError, EOFError, RuntimeError, KeyError) as error:
+        raise OrbitError(f"cannot be read as ERA5 ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+                         where=file, allowed="NetCDF, GRIB, or a zip of them", hint="delete it and retrieve it again") from None
+
+
+def _times_decoded(raw: xr.Dataset, file: Path | Member) -> xr.Dataset:
+    for axis in ("valid_time", "time"):
+        calendar = raw[axis].attrs.get("calendar", "standard") if axis in raw.variables else "standard"
+        if calendar not in CALENDARS:
+            raise OrbitError("calendar is not the real one", where=f"{file}: {axis}", got=str(calendar), allowed=", ".join(CALENDARS))
+    return xr.decode_cf(raw, mask_and_scale=False, concat_characters=False, decode_coords=False, decode_timedelta=False)
+
+
+def _open_grib(file: Path, names: Sequence[str]) -> list[xr.Dataset]:
+    """One hypercube per short name: GRIB messages of different level types do not fit in one."""
+    cubes = []
+    for short in dict.fromkeys(s for name in names for s in LEXICON[name].grib):
+        levels = [LEXICON[name].level for name in names if short in LEXICON[name].grib]
+        keys: dict[str, Any] = {"shortName": short}
+        if levels[0] is not None:
+            keys["typeOfLevel"] = "isobaricInhPa"
+        cube = xr.open_dataset(file, engine="cfgrib", backend_kwargs={
+            "filter_by_keys": keys, "indexpath": "", "time_dims": ("valid_time",), "errors": "raise"})
+        if cube.data_vars:
+            cubes.append(cube)
+    return cubes
+
+
+def _axes(raw: xr.Dataset, file: Path | Member, member: int | None) -> xr.Dataset:
+    """Canonical dimension names and one ensemble member; nothing is read but coordinates."""
+    if "valid_time" in raw.variables and "time" in raw.variables:
+        raw = raw.drop_vars("time")
+    data = raw.rename({old: new for old, new in _AXES.items() if old in raw.variables or old in raw.dims})
+    if "time" not in data.variables and "date" in data.variables:  # integer days, e.g. 20200131
+        days = [f"{int(d):08d}" for d in np.atleast_1d(data["date"].values)]
+        stamps = np.array([f"{d[:4]}-{d[4:6]}-{d[6:]}" for d in days], dtype="datetime64[ns]")
+        data = data.assign_coords(date=stamps if "date" in data.dims else stamps[0]).rename(date="time")
+    for axis in ("time", "lat", "lon"):
+        if axis not in data.variables:
+            raise OrbitError(f"no {axis} coordinate", where=file, got=list(map(str, raw.variables))[:12])
+    if not np.issubdtype(data["time"].dtype, np.datetime64):
+        raise OrbitError("time is not a date", where=file, got=str(data["time"].dtype), hint="the units or calendar attribute is missing")
+    if "number" in data.dims:
+        if member is None and data.sizes["number"] > 1:
+            raise OrbitError("file holds several ensemble members", where=file, got=list(map(int, data["number"].values)),
+                             hint="choose one with `member`")
+        members = list(map(int, data["number"].values))
+        if member is not None and member not in members:
+            raise OrbitError("no such ensemble member", where=file, got=member, allowed=members)
+        data = data.isel(number=members.index(member) if member is not None else 0)
+    return data
+
+
+def _layout(data: xr.Dataset, file: Path | Member) -> _Layout:
+    stamps = np.atleast_1d(data["time"].values).astype("datetime64[s]")
+    lat, lon = data["lat"].values.astype(np.float64), data["lon"].values.astype(np.float64)
+    if lat.ndim != 1 or lon.ndim != 1:
+        raise OrbitError("latitude and longitude must be 1-D", where=file, hint="request the regular grid")
+    steps = np.diff(lat)
+    if not (np.all(steps > 0) or np.all(steps < 0)):
+        raise OrbitError("latitude is not monotonic", where=file)
+    rows = slice(None, None, -1) if len(steps) and steps[0] < 0 else slice(None)
+    columns, wrapped = _eastward(lon)
+    return _Layout(stamps, _version(data, len(stamps)), lat[rows], wrapped, rows,
+                   None if np.array_equal(columns, np.arange(len(lon))) else columns)
+
+
+def _eastward(lon: Array) -> tuple[npt.NDArray[np.int64], Array]:
+    """Order of columns and their longitudes, increasing from [0, 360); a region across 0 runs on past 360."""
+    wrapped = np.mod(np.round(lon, 6), 360.0)
+    order = np.argsort(wrapped, kind="stable")
+    order = order[np.concatenate([[True], np.diff(wrapped[order]) > 1e-6])]  # 0 and 360 may both be there
+    wrapped = wrapped[order]
+    gaps = np.diff(np.append(wrapped, wrapped[0] + 360))
+    if len(wrapped) > 1 and gaps[-1] < np.max(gaps) - 1e-6:  # begin after the widest gap
+        begin = int(np.argmax(gaps)) + 1
+        order = np.roll(order, -begin)
+        wrapped = np.concatenate([wrapped[begin:], wrapped[:begin] + 360])
+    return order.astype(np.int64), wrapped
+
+
+def _version(data: xr.Dataset, count: int) -> npt.NDArray[np.int64]:
+    """expver of each stamp where it is a coordinate along time (since 2024), FINAL where the file does not say."""
+    if "expver" not in data.variables or "expver" in data.dims:
+        return np.full(count, FINAL, dtype=np.int64)
+    values = np.broadcast_to(np.atleast_1d(data["expver"].values), count)
+    return np.array([_number(v) for v in values], dtype=np.int64)
+
+
+def _number(value: Any) -> int:
+    text = value.decode() if isinstance(value, bytes) else str(value)
+    try:
+        return int(float(text))
+    except ValueError:
+        return FINAL
+
+
+def _window(stamps: Times, first: np.datetime64 | None, last: np.datetime64 | None) -> tuple[int, int]:
+    """Steps [a, b) that hold everything between `first` and `last`."""
+    inside = np.ones(len(stamps), dtype=bool)
+    if first is not None:
+        inside &= stamps >= first.astype("datetime64[s]")
+    if last is not None:
+        inside &= stamps <= last.astype("datetime64[s]")
+    positions = np.flatnonzero(inside)
+    return (int(positions[0]), int(positions[-1]) + 1) if len(positions) else (0, 0)
+
+
+def _fields(
+    data: xr.Dataset, layout: _Layout, keep: tuple[int, int], names: Sequence[str], file: Path | Member, cache: slabs.Cache
+) -> Iterator[tuple[str, Piece]]:
+    """The wanted fields of one hypercube. Levels that share chunks share slabs."""
+    wanted: dict[tuple[str, int], list[tuple[str, int | None]]] = {}
+    for name in names:
+        key = next((k for k in (*LEXICON[name].names, *LEXICON[name].grib) if k in data.data_vars), None)
+        if key is None:
+            continue
+        found, level = _level(data[key], LEXICON[name], data, f"{file}: {key}")
+        if found:
+            wanted.setdefault((key, 0 if level is None else level // _chunk(data[key], "level")), []).append((name, level))
+    for (key, _), members in wanted.items():
+        array, where = data[key], f"{file}: {key}"
+        if set(array.dims) - {"time", "lat", "lon", "level", "expver"} or not {"lat", "lon"} <= set(array.dims):
+            raise OrbitError("field has unexpected dimensions", where=where, got=array.dims, allowed="time, latitude, longitude")
+        scales = [_scale(array, LEXICON[name], where) for name, _ in members]
+        if keep[0] == keep[1]:
+            for name, _ in members:
+                yield name, Piece(where, layout.stamps[:0], layout.version[:0], layout.lat, layout.lon, None)
+            continue
+        cells = (len(layout.lat), len(layout.lon))
+        load = partial(_load, array, layout, tuple(level for _, level in members), tuple(scales), tuple(name for name, _ in members), where)
+        borders = slabs.edges(*keep, _chunk(array, "time"), cells[0] * cells[1])
+        for i, (name, _) in enumerate(members):
+            lazy = slabs.Slabs(load, i, (where, members[0][0]), borders, cells, cache).lazy()
+            yield name, Piece(where, layout.stamps[slice(*keep)], layout.version[slice(*keep)], layout.lat, layout.lon, lazy)
+
+
+def _level(array: xr.DataArray, field: Field, data: xr.Dataset, where: str) -> tuple[bool, int | None]:
+    """Whether the file holds the field at its level, and that level's position (None for a scalar level or the surface)."""
+    if field.level is None:
+        return "level" not in array.dims, None
+    if "level" not in data.variables:
+        return False, None
+    units = data["level"].attrs.get("units", "hPa")
+    if units not in _LEVEL_TO_HPA:
+        raise OrbitError("pressure levels have unknown units", where=where, got=units, allowed=", ".join(_LEVEL_TO_HPA))
+    levels = np.atleast_1d(data["level"].values).astype(np.float64) * _LEVEL_TO_HPA[units]
+    hits = np.flatnonzero(np.isclose(levels, field.level))
+    return bool(len(hits)), int(hits[0]) if len(hits) and "level" in array.dims else None
+
+
+def _chunk(array: xr.DataArray, axis: str) -> int:
+    """How many steps along `axis` the file compresses together; 1 where it does not."""
+    sizes = array.encoding.get("chunksizes")
+    if not sizes or axis not in array.dims or len(sizes) != array.ndim:
+        return 1
+    return max(1, int(sizes[array.dims.index(axis)]))
+
+
+def _scale(array: xr.DataArray, field: Field, where: str) -> tuple[float, float]:
+    units = array.attrs.get("units")
+    if units not in field.units:
+        raise OrbitError("field has wrong units" if units else "field has no units", where=where, got=units, allowed=", ".join(field.units))
+    return field.units[units]
+
+
+def _load(
+    array: xr.DataArray, layout: _Layout, levels: tuple[int | None, ...], scales: tuple[tuple[float, float], ...], names: tuple[str, ...],
+    where: str, begin: int, end: int,
+) -> FloatArray:
+    """Steps [begin, end) of the members, [members, time, lat, lon] in canonical units and order.
+
+    Raises OrbitError for a damaged file, and for an hour without any value: ERA5 has none.
+    """
+    chosen = array.isel(time=slice(begin, end)) if "time" in array.dims else array
+    low = high = 0
+    if levels[0] is not None:
+        positions = [level for level in levels if level is not None]
+        low, high = min(positions), max(positions) + 1
+        chosen = chosen.isel(level=slice(low, high))
+    try:
+        values = chosen.transpose(*(d for d in ("expver", "level", "time", "lat", "lon") if d in chosen.dims)).values
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise OrbitError(f"damaged file ({' '.join(str(error).split())[:120]})", where=where,
+                         hint="delete it and retrieve it again") from None
+    if "expver" in chosen.dims:
+        values = _merge_versions(values, chosen["expver"].values)
+    values = values.reshape(high - low if levels[0] is not None else 1, end - begin, *values.shape[-2:])
+    result = np.empty((len(names), end - begin, len(layout.lat), len(layout.lon)), dtype=np.float32)
+    for i, (level, (factor, offset)) in enumerate(zip(levels, scales, strict=True)):
+        field = values[0 if level is None else level - low][:, layout.rows]
+        if layout.columns is not None:
+            field = field[..., layout.columns]
+        result[i] = field if (factor, offset) == (1.0, 0.0) else field * factor + offset
+        if names[i] == "precipitation_rate":  # packing leaves values a rounding error below zero
+            result[i][(result[i] <= 0) & (result[i] >= -0.05)] = 0.0
+        empty = ~np.isfinite(result[i]).any(axis=(1, 2))
+        if empty.any() and names[i] not in MAY_BE_EMPTY:
+            hours = layout.stamps[begin:end][empty]
+            raise OrbitError("field is missing everywhere (NaN only)", where=where, got=f"{len(hours)} hours, first {hours[0]}",
+                             hint="delete the file and retrieve it again")
+    return result
+
+
+def _merge_versions(values: npt.NDArray[Any], versions: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Final data (1) where present, else preliminary (5): before 2024 `expver` is a dimension where both meet in one file."""
+    order = np.argsort([_number(v) for v in versions], kind="stable")
+    merged: npt.NDArray[Any] = values[order[0]].copy()
+    for position in order[1:]:
+        absent = np.isnan(merged)
+        merged[absent] = values[position][absent]
+    return merged
+

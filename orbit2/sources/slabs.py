@@ -1,0 +1,124 @@
+"""Reads big compressed arrays in whole chunks, each once while a consumer goes through time in order. Never holds more than its budget.
+
+A month of global ERA5 comes in chunks of about 124 hours x 121 x 240 cells: whoever reads it hour by hour decompresses everything
+124 times. Here a slab (all cells of the hours that share chunks) is decoded once and kept until newer slabs need its place.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from threading import Lock
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+BLOCK_BYTES = 16 * 2**20  # of one dask task's result
+LEAST_BUDGET, MOST_BUDGET = 256 * 2**20, 16 * 2**30
+_log = logging.getLogger(__name__)
+
+
+def budget() -> int:
+    """Bytes of decoded slabs to keep: a quarter of the memory that is free, within bounds."""
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        free = 0
+    return int(min(MOST_BUDGET, max(LEAST_BUDGET, free // 4)))
+
+
+class Cache:
+    """Decoded slabs, the least recently used dropped first. Threads that want the same slab wait for one reading of it."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit, self._size, self._warned = budget() if limit is None else limit, 0, False
+        self._slabs: OrderedDict[Hashable, Future[FloatArray]] = OrderedDict()
+        self._read: set[Hashable] = set()
+        self._mutex = Lock()
+
+    def get(self, key: Hashable, load: Callable[[], FloatArray]) -> FloatArray:
+        with self._mutex:
+            slab = self._slabs.get(key)
+            mine = slab is None
+            if slab is None:
+                slab = self._slabs[key] = Future()
+            self._slabs.move_to_end(key)
+        if mine:
+            try:
+                value = load()
+            except BaseException as error:
+                with self._mutex:
+                    self._slabs.pop(key, None)
+                slab.set_exception(error)
+                raise
+            with self._mutex:
+                slab.set_result(value)
+                self._size += value.nbytes
+                again = key in self._read
+                self._read.add(key)
+                self._shrink(key)
+            if again and not self._warned:
+                self._warned = True
+                _log.warning("provider files are read more than once: their chunks span many hours and %.1f GB do not hold them; "
+                             "give this job more memory or fewer variables", self.limit / 1e9)
+        return slab.result()
+
+    def _shrink(self, newest: Hashable) -> None:
+        for key in list(self._slabs):
+            if self._size <= self.limit:
+                return
+            slab = self._slabs[key]
+            if key != newest and slab.done():
+                self._size -= slab.result().nbytes
+                del self._slabs[key]
+
+
+class Slabs:
+    """An array [time, H, W] float32 that `dask.array.from_array` can slice.
+
+    `load(a, b)` decodes the file's steps a to b of one or more fields that share chunks, [fields, b - a, H, W]; `which` is this
+    array's field. `edges`: steps of the file at which slabs begin, and the end of the last one.
+    """
+
+    def __init__(
+        self, load: Callable[[int, int], FloatArray], which: int, key: Hashable, edges: list[int], cells: tuple[int, int], cache: Cache
+    ) -> None:
+        self.load, self.which, self.key, self.edges, self.cache = load, which, key, edges, cache
+        self.shape = (edges[-1] - edges[0], *cells)
+        self.dtype, self.ndim = np.dtype(np.float32), 3
+
+    def __getitem__(self, index: tuple[Any, ...]) -> FloatArray:
+        first, last, step = index[0].indices(self.shape[0])
+        first, last = first + self.edges[0], last + self.edges[0]
+        parts = []
+        for begin, end in zip(self.edges[:-1], self.edges[1:], strict=True):
+            a, b = max(first, begin), min(last, end)
+            if a < b:
+                slab = self.cache.get((self.key, begin, end), lambda begin=begin, end=end: self.load(begin, end))  # type: ignore[misc]
+                parts.append(slab[self.which, a - begin : b - begin])
+        whole = np.concatenate(parts) if parts else np.empty((0, *self.shape[1:]), dtype=np.float32)  # a copy: slabs can be dropped
+        part: FloatArray = whole[(slice(None, None, step), *index[1:])]
+        return part
+
+    def lazy(self) -> Any:
+        """The dask array, in blocks of at most about 16 MiB that do not cross slabs."""
+        hours = max(1, BLOCK_BYTES // max(1, self.shape[1] * self.shape[2] * 4))
+        blocks: list[int] = []
+        for begin, end in zip(self.edges[:-1], self.edges[1:], strict=True):
+            whole, rest = divmod(end - begin, hours)
+            blocks += [hours] * whole + ([rest] if rest else [])
+        return da.from_array(  # type: ignore[no-untyped-call]
+            self, chunks=(tuple(blocks), self.shape[1], self.shape[2]), name=False, asarray=False, fancy=False, lock=False)
+
+
+def edges(first: int, last: int, chunk: int, cells: int) -> list[int]:
+    """Slab borders between steps `first` and `last` (exclusive): multiples of `chunk`, several small chunks to a slab."""
+    length = chunk * max(1, BLOCK_BYTES // max(1, chunk * cells * 4))
+    inner = range((first // length + 1) * length, last, length)
+    return [first, *inner, last]
