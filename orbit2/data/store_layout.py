@@ -202,14 +202,14 @@ def write_part(path: str | Path, start: int, coarse: FloatArray, fine: FloatArra
         for first in range(0, count, shard):
             block = slice(first, first + shard)
             number = (start + first) // shard
-            (path / "written/c" / str(number) / "0").unlink(missing_ok=True)  # what follows counts as unwritten until it is all there
+            _clear(path / "written/c" / str(number) / "0")  # what follows counts as unwritten until it is all there
             missing = []
             for side in SIDES:
                 part = codes[side][block]
                 missing.append((part == packing.MISSING).mean((2, 3), dtype=np.float64).astype(np.float32))
                 if names[side]:
                     file = path / side / "fields/c" / str(number) / "0/0/0"
-                    file.unlink(missing_ok=True)
+                    _clear(file)
                     _array(root, f"{side}/fields")[start + first : start + first + len(part)] = part
                     _sync(file)
             receipts[start + first : start + first + len(missing[0])] = np.concatenate(missing, 1)
@@ -243,6 +243,13 @@ def _array(root: zarr.Group, name: str) -> zarr.Array[Any]:
 def _names(root: zarr.Group, side: Side) -> tuple[str, ...]:
     names: Sequence[str] = root[side].attrs["variables"]  # type: ignore[assignment]
     return tuple(names)
+
+
+def _clear(file: Path) -> None:
+    """Remove a shard and what killed writers left beside it: nobody else writes here."""
+    file.unlink(missing_ok=True)
+    for stray in file.parent.glob(f"{file.name}.*.partial"):
+        stray.unlink(missing_ok=True)
 
 
 def _sync(file: Path) -> None:
@@ -301,12 +308,15 @@ def digest(path: str | Path, side: Side, start: int, count: int) -> str:
 
 
 def finalise(path: str | Path, attributes: Mapping[str, Any] | None = None) -> None:
-    """Declare the store complete; readers accept it from now on. Samples never written are gaps."""
+    """Declare the store complete; readers accept it from now on. Samples never written are gaps. Raises OrbitError if the disk is full."""
     root = zarr.open_group(str(path), mode="r+")
-    for side, values in missing_fractions(path).items():
-        if values.size:
-            _array(root, f"{side}/missing")[:] = values
-    _update_attributes(Path(path), {**(attributes or {}), "finalised": True})
+    try:
+        for side, values in missing_fractions(path).items():
+            if values.size:
+                _array(root, f"{side}/missing")[:] = values
+        _update_attributes(Path(path), {**(attributes or {}), "finalised": True})
+    except OSError as error:
+        raise OrbitError(f"pair store could not be finalised ({error.strerror or error})", where=path, hint="run this again") from None
 
 
 def reopen(path: str | Path) -> None:
