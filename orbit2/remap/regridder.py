@@ -75,7 +75,8 @@ class Regridder:
         if values.shape[-2:] != self.source.shape:
             raise OrbitError("field is not on the source grid", got=f"shape {values.shape}", allowed=f"[..., {self.source.shape}]")
         stack = values.reshape(-1, *self.source.shape)
-        result = np.empty((len(stack), *self.target.shape), dtype=values.dtype if values.dtype.kind == "f" else np.float64)
+        dtype = values.dtype.newbyteorder("=") if values.dtype.kind == "f" else np.dtype(np.float64)
+        result = np.empty((len(stack), *self.target.shape), dtype)
         for i in range(len(stack)):  # one field at a time: float64 work space stays small
             result[i] = self._one(stack[i])
         return result.reshape(*values.shape[:-2], *self.target.shape)
