@@ -45,6 +45,17 @@ def unpack(
     return sorted(folder / m.filename for m in wanted)
 
 
+def members(archive: Path, *, max_members: int = MAX_MEMBERS, max_bytes: int = MAX_BYTES) -> list[zipfile.ZipInfo]:
+    """The files in an archive, checked as for `unpack` but not extracted. Raises OrbitError as it does."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            found = [m for m in opened.infolist() if not m.is_dir()]
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        raise OrbitError(f"damaged archive ({error})", where=archive, hint="delete it and retrieve it again") from None
+    _check(archive, found, max_members, max_bytes)
+    return found
+
+
 def _check(archive: Path, members: list[zipfile.ZipInfo], max_members: int, max_bytes: int) -> None:
     if len(members) > max_members:
         raise OrbitError("archive has too many members", where=archive, got=len(members), allowed=f"at most {max_members}")

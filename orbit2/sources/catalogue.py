@@ -56,18 +56,25 @@ def _files(
     provider: Source, folder: Path, names: Sequence[str], first: np.datetime64, last: np.datetime64, box: Box | None
 ) -> list[Path]:
     """The files that retrieve planned for this box, or for the whole; else all that the manifest has of these variables and times."""
-    found = manifest.files(folder, names, first, last, box)
-    there = {str(path.relative_to(folder)): path for path in found}
-    missing = {str(gap["file"]) for gap in manifest.gaps(folder, names, first, last)}
+    known = manifest.read(folder)
+    there = {str(record["file"]): record for record in manifest.select(known["files"], names, first, last)}
+    gaps = {str(gap["file"]) for gap in manifest.select(known["gaps"], names, first, last)}
+    partly: list[str] = []
     for region in dict.fromkeys((box, None)):
-        planned = [r.file for r in provider.plan(Need(tuple(names), first.astype("datetime64[D]"), last.astype("datetime64[D]"), region))]
-        if planned and all(file in there or file in missing for file in planned):
-            found = [there[file] for file in planned if file in there]
-            break
+        need = Need(tuple(names), first.astype("datetime64[D]"), last.astype("datetime64[D]"), region)
+        planned = [request.file for request in provider.plan(need)]
+        absent = [file for file in planned if file not in there and file not in gaps]
+        if planned and not absent:
+            return manifest.paths(folder, (there[file] for file in planned if file in there))
+        partly = partly or (absent if len(absent) < len(planned) else [])
+    if partly:
+        raise OrbitError(f"{len(partly)} files of these variables and times are not retrieved, the first: {partly[0]}", where=folder,
+                         got=f"{', '.join(names[:4])}, {first} to {last}", hint="run the retrieve stage, or change the periods")
+    found = manifest.select(there.values(), None, None, None, box)
     if not found:
         raise OrbitError("no retrieved file holds these variables at these times", where=folder,
                          got=f"{', '.join(names[:4])}, {first} to {last}", hint="run the retrieve stage, or change the periods")
-    return found
+    return manifest.paths(folder, found)
 
 
 def _with_gaps(data: xr.Dataset, folder: Path, names: Sequence[str], first: np.datetime64, last: np.datetime64) -> xr.Dataset:
@@ -77,4 +84,7 @@ def _with_gaps(data: xr.Dataset, folder: Path, names: Sequence[str], first: np.d
     days = [np.arange(max(np.datetime64(gap["first"], "D"), begin), min(np.datetime64(gap["last"], "D"), end) + _DAY)
             for gap in manifest.gaps(folder, names, first, last)]
     absent = np.setdiff1d(np.concatenate([held[:0], *days]).astype("datetime64[ns]"), held)
-    return data.reindex(time=np.sort(np.concatenate([held, absent]))) if len(absent) else data
+    if not len(absent):
+        return data
+    filled = data.reindex(time=np.sort(np.concatenate([held, absent])), fill_value={"stability": "missing"})
+    return filled.assign_attrs(gaps=", ".join(str(day)[:10] for day in absent))

@@ -84,6 +84,8 @@ def untouched(folder: Path, record: Record) -> bool:
 
 def read(folder: Path) -> Record:
     """The manifest of a provider folder, journal included. Raises OrbitError when it is missing or not one."""
+    if not (folder / NAME).is_file() and not (folder / JOURNAL).is_file():
+        raise OrbitError("provider files not found", where=folder, hint="run the retrieve stage first")
     journal = _journal(folder)  # first: a run that ends meanwhile moves its lines into the manifest, never the other way
     if journal and not (folder / NAME).is_file():
         content: Any = {"files": []}
@@ -106,10 +108,13 @@ def files(
     With `box` (south, north, west, east) only those that cover it. Records without variables, times or box always match. Sizes
     are checked. Raises OrbitError where nothing was retrieved, and for a file that is missing or cut short.
     """
-    if not (folder / NAME).is_file() and not (folder / JOURNAL).is_file():
-        raise OrbitError("provider files not found", where=folder, hint="run the retrieve stage first")
+    return paths(folder, select(read(folder)["files"], variables, first, last, box))
+
+
+def paths(folder: Path, records: Iterable[Record]) -> list[Path]:
+    """The files of these records, sizes checked. Raises OrbitError for one that is missing or cut short."""
     found = []
-    for record in select(read(folder)["files"], variables, first, last, box):
+    for record in records:
         path = folder / str(record["file"])
         try:
             size = path.stat().st_size

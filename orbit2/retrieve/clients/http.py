@@ -1,16 +1,18 @@
 """Fetches a URL into a file and resumes where a cut connection left it. Never retries, never logs a URL that it was redirected to.
 
-Request body: {"url": ..., "minimum_bytes": optional, "maximum_bytes": optional}. Shorter answers are error pages, longer ones refused.
+Request body: {"url"}, and optional: "minimum_bytes" (shorter answers are error pages), "maximum_bytes", "begins" (the file's first
+characters, e.g. "PK"), "absent" (words with which this service says, status 200, that it has no such file).
 """
 
 from __future__ import annotations
 
 import email.utils
 import html
+import itertools
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -90,11 +92,13 @@ class HttpClient:
                 case status:
                     _refuse(status, response, request.file, self._account)
             total = _length(response, have)
-            _plausible(response, total, request)
+            blocks = response.iter_bytes() if "Content-Encoding" in response.headers else response.iter_raw()  # as they arrive
+            begin = b"" if have else next(blocks, b"")
+            _plausible(response, total, request, begin, blocks, resumed=bool(have))
             if not have:
                 target.unlink(missing_ok=True)
                 write_json(note, {"url": str(url), "validator": _validator(response)})
-            self._write(response, target, have, total, request, report)
+            self._write(itertools.chain([begin], blocks), target, have, total, request, report)
             return self._done(url, target, note, response)
 
     @contextmanager
@@ -121,12 +125,11 @@ class HttpClient:
         raise OrbitError("server redirects in a circle", where=url.host, allowed=f"at most {MAX_REDIRECTS} redirects")
 
     @staticmethod
-    def _write(response: httpx.Response, target: Path, have: int, total: int | None, request: Request, report: Report) -> None:
+    def _write(blocks: Iterable[bytes], target: Path, have: int, total: int | None, request: Request, report: Report) -> None:
         limit = _limit(request)
-        decoded = "Content-Encoding" in response.headers
         got = have
         with open(target, "ab" if have else "wb") as out:
-            for block in response.iter_bytes() if decoded else response.iter_raw():  # as they arrive: a cut loses nothing
+            for block in blocks:
                 got += len(block)
                 if got > limit or (total is not None and got > total):
                     break
@@ -190,25 +193,33 @@ def _limit(request: Request) -> int:
     return int(request.body.get("maximum_bytes", max(_LEAST_LIMIT, 20 * request.bytes)))
 
 
-def _plausible(response: httpx.Response, total: int | None, request: Request) -> None:
+def _plausible(
+    response: httpx.Response, total: int | None, request: Request, begin: bytes, blocks: Iterator[bytes], *, resumed: bool
+) -> None:
     """Raise OrbitError where the answer is a page instead of a file, or too large. Nothing is written then."""
     page = response.headers.get("Content-Type", "").lower().startswith("text/html")
     short = total is not None and total < int(request.body.get("minimum_bytes", 1))
-    if page or short:
-        raise OrbitError("the server sent a short text instead of the file" if short and not page else
-                         "the server sent a web page instead of the file", where=request.file, got=_text(response),
+    magic = str(request.body.get("begins", "")).encode("latin-1")
+    other = not resumed and begin[: len(magic)] != magic[: len(begin)]
+    if page or short or other:
+        said = _said(itertools.chain([begin], blocks))
+        if "absent" in request.body and str(request.body["absent"]).lower() in said.lower():
+            raise Absent(said)
+        raise OrbitError(f"the server sent {'a web page' if page else 'a message'} instead of the file", where=request.file, got=said,
                          hint="read what it says, and try again later")
     if total is not None and total > _limit(request):
         raise OrbitError("file is larger than it can be", where=request.file, got=f"{total} bytes", allowed=f"{_limit(request)} bytes")
 
 
-def _text(response: httpx.Response) -> str:
+def _said(blocks: Iterable[bytes]) -> str:
     """The beginning of an answer's text."""
     head = b""
-    for block in response.iter_bytes(4096):
+    for block in blocks:
         head += block
         if len(head) >= 4096:
             break
+    if b"\x00" in head[:4096]:
+        return "binary data"
     return shown(head[:4096].decode("utf-8", "replace")) or "nothing"
 
 
@@ -219,9 +230,9 @@ def _refuse(status: int, response: httpx.Response, file: str, account: str) -> N
     if status in _SLOW_DOWN:
         raise Transient(f"HTTP {status} from {response.request.url.host}", wait=retry_after(response.headers.get("Retry-After")))
     if status in (401, 403):
-        raise OrbitError(f"access refused (HTTP {status})", where=file, got=_text(response),
+        raise OrbitError(f"access refused (HTTP {status})", where=file, got=_said(response.iter_bytes()),
                          hint=f"the credentials for {account} are missing or expired, or its terms are not accepted yet")
-    raise OrbitError(f"the server refuses the request (HTTP {status})", where=file, got=_text(response))
+    raise OrbitError(f"the server refuses the request (HTTP {status})", where=file, got=_said(response.iter_bytes()))
 
 
 @contextmanager

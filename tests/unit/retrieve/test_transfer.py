@@ -84,7 +84,7 @@ def test_progress_is_not_counted_against_the_attempts(tmp_path: Path) -> None:
 def test_a_web_page_instead_of_a_file_is_a_final_error_for_that_file_alone(tmp_path: Path) -> None:
     with served(3) as server:
         server.script("/001.bin", page("<html><h1>Down\x1b[31m</h1> for   maintenance</html>"))
-        with pytest.raises(OrbitError, match="1 of 3 files .*a/001.bin.*web page instead of the file; got 'Down \\[31m for maintenance'"):
+        with pytest.raises(OrbitError, match=r"1 of 3 files .*a/001.bin.*web page instead of the file; got 'Down \[31m for maintenance'"):
             fetch(tmp_path, planned(server))
         assert server.paths().count("/001.bin") == 1  # asking again would not mend it
         assert [p.name for p in manifest.files(tmp_path)] == ["000.bin", "002.bin"]
@@ -95,7 +95,7 @@ def test_a_web_page_instead_of_a_file_is_a_final_error_for_that_file_alone(tmp_p
 def test_wrong_content_is_removed_and_never_listed(tmp_path: Path) -> None:
     with served(2) as server:
         server.files["/001.bin"] = b"XXXX" * 1000
-        with pytest.raises(OrbitError, match="a/001.bin: what the server sent is not the file: a/001.bin: not a data file"):
+        with pytest.raises(OrbitError, match=r"a/001.bin: what the server sent is not the file: a/001.bin: not a data file"):
             fetch(tmp_path, planned(server))
     assert [p.name for p in tmp_path.rglob("*.bin*")] == ["000.bin"]
 
@@ -171,7 +171,7 @@ def test_a_bug_in_a_client_is_not_disguised(tmp_path: Path, monkeypatch: pytest.
 
     with served(1) as server:
         monkeypatch.setattr(module, "_checked", wrong)
-        with pytest.raises(TypeError, match="a bug"):
+        with pytest.raises(TypeError, match=r"a bug"):
             fetch(tmp_path, planned(server))
 
 
