@@ -1,43 +1,122 @@
-"""Static fields on any grid, averaged from the 0.25 degree fields that ship with orbit2. Never z-scores or fills them."""
+"""Static fields on any grid: the packaged 0.25 degree ones, ERA5's own, a finer relief. Never z-scores a fraction, never fills.
+
+Retrieved files lie in one folder; the configuration says which of them counts for which field.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from orbit2.errors import OrbitError
+from orbit2.config.sources import StaticConfig
+from orbit2.errors import OrbitError, did_you_mean
+from orbit2.files import short_hash
 from orbit2.grid import EARTH_RADIUS_KM, Grid, from_centres
 from orbit2.remap import Regridder
+from orbit2.sources import manifest, relief
+from orbit2.sources.era5_names import INVARIANT, SINGLE
 from orbit2.sources.sample import STATIC
+from orbit2.sources.source import Facts, Need, Request
 from orbit2.variables import variable
 
 FloatArray = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
 DERIVED = ("latitude", "slope")
+COVERS = ("high_vegetation_cover", "low_vegetation_cover")  # ERA5's landcover is their sum
+PACKAGED = ("land_sea_mask", "orography")
+RELIEF = ("orography", "subgrid_orography_deviation")
+ERA5_FILE, PACKAGED_FILE, RELIEF_PREFIX = "era5_static.nc", "static_0.25deg.nc", "relief_"
+RELIEF_BYTES = 480_000_000  # ETOPO 2022, 60 arc-seconds, ice surface
+INVARIANT_DATE = np.datetime64("2020-01-01T00", "s")  # any hour will do
+_ALWAYS = (np.datetime64("0001-01-01T00:00:00", "s"), np.datetime64("9999-12-31T23:59:59", "s"))
 
 
-def open_static(grid: Grid, names: Sequence[str], path: Path | None = None) -> FloatArray:
+class Static:
+    """Static fields as a source: what to retrieve for a configuration, and checks. Fields are opened by `open_static`."""
+
+    name = "static"
+
+    def __init__(self, config: StaticConfig) -> None:
+        self.config = config
+        era5 = config.source == "era5"
+        self.facts = Facts(
+            title="Static fields" + (" of ERA5" if era5 else " that ship with orbit2") + (", relief" if config.relief else ""),
+            licence="CC BY 4.0" if era5 else "see orbit2/sources/sample/ATTRIBUTION.md",
+            doi="10.24381/cds.adbb2d47" if era5 else None,
+            attribution=("Contains modified Copernicus Climate Change Service information; Hersbach, H. et al. (2020), "
+                         "doi:10.1002/qj.3803." if era5 else "see orbit2/sources/sample/ATTRIBUTION.md")
+            + (f" Relief: {config.relief} (ETOPO: NOAA NCEI, public domain, doi:10.25921/fd45-gt74)." if config.relief else ""),
+            day="no time")
+
+    def offers(self) -> tuple[str, ...]:
+        own = (*INVARIANT, "landcover") if self.config.source == "era5" else PACKAGED
+        return tuple(dict.fromkeys((*own, *(RELIEF if self.config.relief else ()), *DERIVED)))
+
+    def plan(self, need: Need) -> list[Request]:
+        """One file of ERA5's invariant fields, or the packaged one; and the relief. Days and box do not matter.
+
+        Raises OrbitError for a field that this configuration does not have.
+        """
+        for name in need.variables:
+            if name not in self.offers():
+                raise OrbitError("static field is not in these sources", got=name, allowed=", ".join(self.offers()),
+                                 hint=did_you_mean(name, self.offers()) or "set sources.static.source: era5, or sources.static.relief")
+        requests = [self._era5() if self.config.source == "era5" else Request(
+            PACKAGED_FILE, "packaged", {"packaged": "static"}, PACKAGED, *_ALWAYS, 1_500_000,
+            note="would be written from the packaged data, no network")]
+        if self.config.relief:
+            file = f"{RELIEF_PREFIX}{short_hash(self.config.relief)}.nc"
+            requests.append(Request(file, "http", {"url": self.config.relief, "minimum_bytes": 1000}, RELIEF, *_ALWAYS, RELIEF_BYTES))
+        return requests
+
+    def _era5(self) -> Request:
+        day = str(INVARIANT_DATE)
+        body = {"product_type": ["reanalysis"], "variable": sorted(f.request for f in INVARIANT.values()), "year": [day[:4]],
+                "month": [day[5:7]], "day": [day[8:10]], "time": ["00:00"], "data_format": "netcdf", "download_format": "unarchived"}
+        return Request(ERA5_FILE, "cds", {"dataset": SINGLE, "request": body}, (*INVARIANT, "landcover"), *_ALWAYS,
+                       len(INVARIANT) * 721 * 1440 * 2)
+
+    def check(self, path: Path, request: Request) -> None:
+        """Raise OrbitError unless the file holds what its request is for."""
+        if request.client == "http":
+            relief.check(path)
+            return
+        for name in PACKAGED if request.client == "packaged" else INVARIANT:
+            _read(path, name)
+        _read.cache_clear()  # the file is about to be renamed
+
+    def open(self, files: Sequence[Path], names: Sequence[str], first: np.datetime64, last: np.datetime64) -> xr.Dataset:
+        raise OrbitError("static fields have no time", got=", ".join(names), hint="list them among the statics")
+
+
+def open_static(grid: Grid, names: Sequence[str], path: Path | None = None, config: StaticConfig | None = None) -> FloatArray:
     """Static fields [S, H, W] on `grid`, canonical units, in the order of `names`.
 
-    Fields of the file (`path`, default the packaged 0.25 degree fields) are averaged conservatively; where `grid` is
-    finer than the file they are interpolated linearly. `slope` is the gradient of the orography AT the target grid
-    (metres per metre), `latitude` the cell centres' latitude. Raises OrbitError for a field the file does not have.
+    `path`: one NetCDF file with fields by their canonical names, or the folder that `retrieve` filled, or None for the packaged 0.25
+    degree fields. With `config`, only the files that it asks for count in a folder; without, a relief comes before ERA5's fields and
+    these before the packaged ones. Fields are averaged conservatively, and interpolated linearly where `grid` is finer than the file;
+    fractions stay within 0 and 1. `slope` is the gradient of the orography AT the target grid (metres per metre), `latitude` the
+    cell centres'; `landcover` is ERA5's tall and low vegetation together; `subgrid_orography_deviation` comes from the relief inside
+    each cell where there is one, else from ERA5. Raises OrbitError for a field that the files do not have.
     """
+    files = _sources(path, config)
     result = np.empty((len(names), *grid.shape), dtype=np.float32)
+    known: dict[str, Array] = {}
     for i, name in enumerate(names):
         if variable(name).kind != "static":
             raise OrbitError("not a static field", got=name, hint="list it among the inputs instead")
         if name == "latitude":
             result[i] = grid.lat[:, None]
         elif name == "slope":
-            result[i] = slope(_field(grid, "orography", path), grid)
+            result[i] = slope(_field(grid, "orography", files, known), grid)
         else:
-            result[i] = _field(grid, name, path)
+            result[i] = _field(grid, name, files, known)
     return result
 
 
@@ -61,37 +140,115 @@ def slope(orography: Array, grid: Grid) -> Array:
     return result
 
 
-def _field(grid: Grid, name: str, path: Path | None) -> Array:
-    source, values = _read(path or STATIC, name)
+def _sources(path: Path | None, config: StaticConfig | None) -> list[Path]:
+    """The files that fields are looked for in, the first that has one wins."""
+    if path is None:
+        return [STATIC]
+    if not path.is_dir():
+        return [path]
+    found = {str(p.relative_to(path)): p for p in manifest.files(path)}
+    if config is None:
+        ranked = sorted(found, key=lambda f: (not f.startswith(RELIEF_PREFIX), f != ERA5_FILE, f))
+    else:
+        ranked = [r.file for r in reversed(Static(config).plan(Need((), *_ALWAYS)))]
+        absent = [file for file in ranked if file not in found]
+        if absent:
+            raise OrbitError("static files were not retrieved", where=path, got=", ".join(absent), hint="run the retrieve stage")
+    return [found[file] for file in ranked]
+
+
+def _field(grid: Grid, name: str, files: list[Path], known: dict[str, Array]) -> Array:
+    """One field [H, W] on `grid` from the first file that has it."""
+    if name not in known:
+        for path in files:
+            if path.name.startswith(RELIEF_PREFIX):
+                if name in RELIEF:
+                    known["orography"], known["subgrid_orography_deviation"] = relief.averaged(path, grid, _read(STATIC, "land_sea_mask"))
+                    break
+            elif path is files[-1] or name in _held(path):
+                known[name] = _averaged(grid, path, name)
+                break
+        else:
+            raise OrbitError("static field not in the files", where=", ".join(map(str, files)), got=name, allowed=", ".join(RELIEF))
+    return known[name]
+
+
+def _averaged(grid: Grid, path: Path, name: str) -> Array:
+    source, values = _read(path, name)
     if grid.same_as(source):
         return values
-    method = "bilinear" if grid.resolution < source.resolution * (1 - 1e-6) else "conservative"
-    field = Regridder(source, grid, "bilinear" if method == "bilinear" else "conservative")(values)
+    finer = grid.resolution < source.resolution * (1 - 1e-6)
+    field = Regridder(source, grid, "bilinear" if finer else "conservative")(values)
     if not np.isfinite(field).all():
-        raise OrbitError("the static file does not cover the grid", where=path or STATIC, got=source.describe(), allowed=grid.describe())
-    return field
+        raise OrbitError("the static file does not cover the grid", where=path, got=source.describe(), allowed=grid.describe())
+    return np.clip(field, 0.0, 1.0) if _is_share(name) else field
 
 
-@lru_cache(maxsize=8)
+def _is_share(name: str) -> bool:
+    return variable(name).valid == (0, 1)
+
+
+@lru_cache(maxsize=32)
+def _held(path: Path) -> tuple[str, ...]:
+    with _opened(path) as opened:
+        held = [str(name) for name in opened.data_vars]
+    if path.name == ERA5_FILE:
+        held = [name for name, field in INVARIANT.items() if set(field.names) & set(held)] + ["landcover"]
+    return tuple(held)
+
+
+@lru_cache(maxsize=32)
 def _read(path: Path, name: str) -> tuple[Grid, Array]:
     """One field [H, W] with its grid, latitude ascending, longitude increasing."""
     if not Path(path).is_file():
         raise OrbitError("static file not found", where=path, hint="run `orbit2 retrieve --source static`")
-    try:
-        with xr.open_dataset(path, engine="netcdf4") as opened:
-            if name not in opened:
-                raise OrbitError("static field not in the file", where=path, got=name,
-                                 allowed=", ".join([*map(str, opened.data_vars), *DERIVED]))
-            field = opened[name].astype(np.float64).load()
-    except (OSError, ValueError) as error:
-        raise OrbitError(f"cannot be read as NetCDF ({error})", where=path) from None
-    units = field.attrs.get("units")
-    if units != variable(name).units:
-        raise OrbitError("static field has the wrong units", where=f"{path}: {name}", got=units, allowed=variable(name).units)
+    if name == "landcover" and path.name.removesuffix(".part") == ERA5_FILE:
+        (grid, tall), (_, short) = (_read(path, cover) for cover in COVERS)
+        return grid, np.clip(tall + short, 0.0, 1.0)
+    with _opened(path) as opened:
+        field = _era5_field(opened, name, path) if path.name.removesuffix(".part") == ERA5_FILE else _own_field(opened, name, path)
     if set(field.dims) != {"lat", "lon"}:
         raise OrbitError("static field must have dimensions (lat, lon)", where=f"{path}: {name}", got=field.dims)
     field = field.assign_coords(lon=np.mod(field["lon"], 360)).transpose("lat", "lon").sortby(["lat", "lon"])
     values = field.to_numpy()
     if not np.isfinite(values).any():
         raise OrbitError("static field is missing everywhere", where=f"{path}: {name}")
-    return from_centres(field["lat"].values, field["lon"].values), values
+    low, high = variable(name).valid
+    if np.nanmin(values) < low - 1e-3 * (high - low) or np.nanmax(values) > high + 1e-3 * (high - low):
+        raise OrbitError("static field outside its range", where=f"{path}: {name}", got=f"{np.nanmin(values):g} to {np.nanmax(values):g}",
+                         allowed=f"{low:g} to {high:g} {variable(name).units}")
+    return from_centres(field["lat"].values, field["lon"].values), np.clip(values, 0.0, 1.0) if _is_share(name) else values
+
+
+def _own_field(opened: xr.Dataset, name: str, path: Path) -> xr.DataArray:
+    if name not in opened:
+        raise OrbitError("static field not in the file", where=path, got=name, allowed=", ".join([*map(str, opened.data_vars), *DERIVED]))
+    field = opened[name].astype(np.float64).load()
+    units = field.attrs.get("units")
+    if units != variable(name).units:
+        raise OrbitError("static field has the wrong units", where=f"{path}: {name}", got=units, allowed=variable(name).units)
+    return field
+
+
+def _era5_field(opened: xr.Dataset, name: str, path: Path) -> xr.DataArray:
+    """An invariant field as the Climate Data Store sends it, in canonical units and dimensions (lat, lon)."""
+    about = INVARIANT.get(name)
+    key = next((k for k in about.names if k in opened), None) if about else None
+    if about is None or key is None:
+        raise OrbitError("static field not in the file", where=path, got=name, allowed=", ".join(map(str, opened.data_vars)))
+    units: Any = opened[key].attrs.get("units")
+    if units not in about.units:
+        raise OrbitError("static field has the wrong units", where=f"{path}: {key}", got=units, allowed=", ".join(about.units))
+    field = opened[key].astype(np.float64)
+    for axis in ("valid_time", "time", "number", "expver"):
+        if axis in field.dims:
+            field = field.isel({axis: 0})
+    field = field.drop_vars([c for c in field.coords if c not in ("latitude", "longitude")])
+    return field.rename(latitude="lat", longitude="lon").load() * about.units[units][0]
+
+
+def _opened(path: Path) -> xr.Dataset:
+    try:
+        return xr.open_dataset(path, engine="netcdf4")
+    except (OSError, ValueError) as error:
+        raise OrbitError(f"cannot be read as NetCDF ({error})", where=path) from None

@@ -1,0 +1,117 @@
+"""Altitude of a global relief file (ETOPO: lat, lon, z in metres) averaged to any grid, a band of rows at a time. Never holds the file.
+
+Sea floor counts as 0 m. Below sea level altitude is kept only where the packaged 0.25 degree land fraction says all land (Death Valley,
+the Dead Sea, polders), and not below -430 m, the lowest dry land: the bottoms of lakes are not terrain.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from orbit2.errors import OrbitError
+from orbit2.grid import Grid, from_centres
+from orbit2.remap.rectilinear import column_weights, row_weights
+
+Array = npt.NDArray[np.float64]
+BAND_BYTES = 128 * 2**20  # of one band in float64
+LOWEST_LAND = -430.0
+_METRES = ("m", "meter", "meters", "metre", "metres")
+_NAMES = {"lat": ("lat", "latitude", "y"), "lon": ("lon", "longitude", "x"), "z": ("z", "elevation", "altitude", "orography", "Band1")}
+
+
+def averaged(path: Path, grid: Grid, land: tuple[Grid, Array]) -> tuple[Array, Array]:
+    """Mean altitude and standard deviation inside each cell of `grid`, both [H, W] in metres; `land`: a land fraction and its grid.
+
+    The mean is conservative, or linear between points where `grid` is finer than the file; there the deviation is 0 (the file
+    does not know it). Raises OrbitError for a file that is no relief, or does not cover `grid`.
+    """
+    with _opened(path) as file:
+        z, source, ascending, order = _axes(file, path)
+        finer = grid.resolution < source.resolution * (1 - 1e-6)
+        method = "bilinear" if finer else "conservative"
+        rows = row_weights(source, grid, "bilinear" if finer else "conservative").tocsc()
+        columns = column_weights(source, grid, "bilinear" if finer else "conservative")
+        covered = np.outer(np.asarray(rows.sum(axis=1)).ravel(), np.asarray(columns.sum(axis=1)).ravel())
+        if covered.min() < 1 - 1e-6:
+            raise OrbitError("the relief does not cover the grid", where=path, got=source.describe(), allowed=grid.describe())
+        columns_t = columns.T.tocsr()
+        used = np.flatnonzero(np.diff(rows.indptr))
+        height, width = source.shape
+        band = max(1, BAND_BYTES // (width * 8))
+        mean, square = np.zeros(grid.shape), np.zeros(grid.shape)
+        for begin in range(int(used[0]), int(used[-1]) + 1, band):
+            end = min(begin + band, int(used[-1]) + 1)
+            values = _band(z, begin, end, ascending, height, path)[:, order]
+            values = _dry(values, source, slice(begin, end), land)
+            share = rows[:, begin:end]
+            mean += share @ (values @ columns_t)
+            if method == "conservative":
+                square += share @ (np.square(values) @ columns_t)
+    deviation = np.sqrt(np.maximum(square - mean**2, 0.0)) if not finer else np.zeros(grid.shape)
+    return mean, deviation
+
+
+def check(path: Path) -> None:
+    """Raise OrbitError unless `path` is a global or regional relief that can be read; reads one row."""
+    with _opened(path) as file:
+        z, source, ascending, _ = _axes(file, path)
+        if not np.isfinite(_band(z, 0, 1, ascending, source.shape[0], path)).any():
+            raise OrbitError("relief has no values", where=path)
+
+
+def _opened(path: Path) -> xr.Dataset:
+    try:
+        return xr.open_dataset(path, engine="netcdf4")
+    except (OSError, ValueError) as error:
+        raise OrbitError(f"cannot be read as NetCDF ({' '.join(str(error).split())[:120]})", where=path,
+                         hint="delete it and retrieve it again") from None
+
+
+def _axes(file: xr.Dataset, path: Path) -> tuple[xr.DataArray, Grid, bool, npt.NDArray[np.int64]]:
+    """The altitude variable, its grid (latitude ascending, longitude from 0), whether rows ascend, and the order of columns."""
+    found = {}
+    for role, names in _NAMES.items():
+        name = next((n for n in names if n in file.variables), None)
+        if name is None:
+            raise OrbitError(f"relief has no {role}", where=path, got=list(map(str, file.variables))[:8], allowed=" or ".join(names))
+        found[role] = name
+    z = file[found["z"]]
+    if z.dims != (found["lat"], found["lon"]):
+        raise OrbitError("relief must have dimensions (lat, lon)", where=path, got=z.dims)
+    if z.attrs.get("units") not in _METRES:
+        raise OrbitError("relief has wrong or no units", where=path, got=z.attrs.get("units"), allowed=", ".join(_METRES))
+    lat, lon = (file[found[axis]].values.astype(np.float64) for axis in ("lat", "lon"))
+    wrapped = np.mod(np.round(lon, 9), 360.0)
+    order = np.argsort(wrapped, kind="stable")
+    order = order[np.concatenate([[True], np.diff(wrapped[order]) > 1e-9])]  # -180 and 180 may both be there
+    ascending = bool(lat[-1] > lat[0])
+    return z, from_centres(lat if ascending else lat[::-1], wrapped[order]), ascending, order.astype(np.int64)
+
+
+def _band(z: xr.DataArray, begin: int, end: int, ascending: bool, height: int, path: Path) -> Array:
+    """Rows [begin, end) counted from the south."""
+    try:
+        values = z[begin:end].values if ascending else z[height - end : height - begin].values[::-1]
+    except (OSError, RuntimeError) as error:
+        raise OrbitError(f"damaged file ({' '.join(str(error).split())[:120]})", where=path,
+                         hint="delete it and retrieve it again") from None
+    return values.astype(np.float64)
+
+
+def _dry(values: Array, source: Grid, rows: slice, land: tuple[Grid, Array]) -> Array:
+    """Sea floor to 0, see the head of this module."""
+    below = values < 0
+    if below.any():
+        grid, fraction = land
+        row = np.clip(np.searchsorted(grid.lat_edges, source.lat[rows]) - 1, 0, grid.shape[0] - 1)
+        first = grid.lon_edges[0]
+        column = np.clip(np.searchsorted(grid.lon_edges, first + np.mod(source.lon - first, 360.0)) - 1, 0, grid.shape[1] - 1)
+        wet = fraction[np.ix_(row, column)] < 0.999
+        values = np.where(below & wet, 0.0, np.maximum(values, LOWEST_LAND))
+    if not np.isfinite(values).all():
+        raise OrbitError("relief has missing values", got=f"{int((~np.isfinite(values)).sum())} cells")
+    return values
