@@ -103,8 +103,6 @@ class EarthdataClient:
             if not renew and used is not None and used.username and not self._renewed:
                 self._login, self._renewed, renew = None, True, True
         if renew:
-                self._login, self._renewed = None, True
-        if renew:
             raise Transient("the Earthdata token has expired; logging in again", wait=0.0)
         raise OrbitError("Earthdata refuses the credentials (HTTP 401)", where=where,
                          hint=f"the token is expired or invalid: make a new one at https://{self.config.login} (Generate Token) and set "

@@ -13,7 +13,6 @@ import base64
 import datetime
 import fnmatch
 import hashlib
-import ipaddress
 import json
 import ssl
 import tempfile
@@ -164,7 +163,7 @@ class LoginServer(Server):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate)
         self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
-        self.host = f"127.0.0.1:{self._http.server_port}"
+        self.host = f"localhost:{self._http.server_port}"  # another name than the data's: the password must go here only
         self.url = f"https://{self.host}"
         return self
 
@@ -182,18 +181,18 @@ def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None
 
 
 def _certify(path: Path) -> None:
-    """A self-signed certificate for 127.0.0.1 with its key, PEM."""
+    """A self-signed certificate for localhost with its key, PEM."""
     from cryptography import x509  # comes with google-auth
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
         x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(key, hashes.SHA256()))
     path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
