@@ -14,6 +14,7 @@ from orbit2.files import short_hash
 from orbit2.retrieve.progress import human
 from orbit2.sources.source import Box, Need, Request, Source
 
+TIMELESS = "0002"  # files that begin before hold what has no time
 Days = npt.NDArray[np.int64]  # days since 1970-01-01, sorted, once each
 
 
@@ -98,7 +99,9 @@ def summary(source: str, items: Sequence[Request], there: Mapping[str, int], kno
     lines = [f"{source}: {_count(items)}"]
     if items:
         first, last = min(r.first for r in items), max(r.last for r in items)
-        lines[0] += f", {str(first)[:10]} to {str(last)[:10]}, by {', '.join(sorted({r.client for r in items}))}"
+        timed = str(first) > TIMELESS  # not a source of static fields only
+        lines[0] += f", {str(first)[:10]} to {str(last)[:10]}" if timed else ""
+        lines[0] += f", by {', '.join(sorted({r.client for r in items}))}"
     if there:
         lines.append(f"  complete: {len(there):,} of them, {human(sum(there.values()))}")
     if missing:
@@ -112,8 +115,13 @@ def summary(source: str, items: Sequence[Request], there: Mapping[str, int], kno
     for request in missing:
         if request.note:
             notes.setdefault(request.note, []).append(request)
-    lines += [f"  note ({_count(found)}): {note}" for note, found in notes.items()]
+    lines += ["  note" + (f" on {_count(found)}" if len(found) < len(missing) else "") + f": {note}" for note, found in notes.items()]
     return "\n".join(lines)
+
+
+def total(items: Sequence[Request]) -> str:
+    """The last line of a dry run of several sources."""
+    return f"in all: {_count(items)}"
 
 
 def _count(items: Sequence[Request]) -> str:

@@ -54,10 +54,11 @@ def run_config(
         raise OrbitError("the run does not use this source", where=config, got=source, allowed=", ".join(known))
     if source is None and len(known) > 1 and (out is not None or receipt is not None):
         raise OrbitError("the run has several sources: name one of them to use --out or --receipt", where=config, allowed=", ".join(known))
-    for name in [source] if source else known:
-        given = needs.retrieve(run_configuration, name)
-        job = _job(name, given, config)
-        _run(job, out or Path(job.settings.resources) / name / manifest.VERSION, receipt, dry_run, verify)
+    jobs = [_job(name, needs.retrieve(run_configuration, name), config) for name in ([source] if source else known)]
+    for job in jobs:
+        _run(job, out or Path(job.settings.resources) / job.source.name / manifest.VERSION, receipt, dry_run, verify)
+    if dry_run and len(jobs) > 1:
+        print(plan.total([request for job in jobs for request in job.requests]))
 
 
 def _job(name: str, given: Any, where: object) -> _Job:

@@ -27,6 +27,8 @@ MAX_WAIT = 3600.0  # a server's Retry-After beyond this is not waited for
 MAX_FAILURES = 10  # final failures in a row after which no further file is begun: the next would fail the same way
 PROGRESS_BYTES = 1 << 20  # a try that brought this much more than any before it does not count against `attempts`
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_LOCAL = (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EFBIG, errno.ENOENT, errno.ENOTDIR, errno.EISDIR,
+          errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE)  # failures of this machine's disk, not of the network
 _log = logging.getLogger(__name__)
 
 
@@ -256,8 +258,10 @@ def _persistently(request: Request, target: Path, work: _Work) -> dict[str, Any]
         work.progress.begin(request.file, target.stat().st_size if target.is_file() else 0)
         try:
             return work.connect(request.client).fetch(request, target, report)
-        except (ConnectionError, TimeoutError) as error:  # a client's library that lets them through
-            raise Transient(f"connection failed ({type(error).__name__})") from None
+        except OSError as error:
+            if error.errno in _LOCAL:
+                raise
+            raise Transient(f"connection failed ({type(error).__name__})") from None  # what a client's library lets through
 
     retrying = tenacity.Retrying(retry=tenacity.retry_if_exception_type(Transient), stop=enough, wait=pause, sleep=sleep,
                                  before_sleep=say, reraise=True)
@@ -272,7 +276,9 @@ def _failure(state: tenacity.RetryCallState) -> Transient:
 def _checked(target: Path, request: Request, work: _Work) -> None:
     try:
         work.check(target, request)
-    except OrbitError as error:
+    except (OrbitError, OSError, ValueError, RuntimeError) as error:  # libraries say in many ways that a file is not theirs
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise
         target.unlink(missing_ok=True)  # whole but wrong: resuming it would never mend it
         raise OrbitError(f"what the server sent is not the file: {str(error).replace(str(target), request.file)}") from None
 

@@ -78,28 +78,39 @@ class HttpClient:
         note = target.with_name(f"{target.name}.resume.part")  # which version of the file the partial belongs to
         have, validator = _partial(target, note, str(url))
         headers = {"Range": f"bytes={have}-", "If-Range": validator} if have else {}
-        with _passing_failures(url), self._get(url, headers) as response:
-            match response.status_code:
-                case 200:
-                    have = 0
-                case 206 if have and _continues(response, have, validator):
-                    pass
-                case 416 if have and response.headers.get("Content-Range", "").replace(" ", "") == f"bytes*/{have}":
-                    return self._done(url, target, note, response)  # it was complete; only the rename was missing
-                case 206 | 416:
-                    target.unlink(missing_ok=True)
-                    raise Transient("the server did not continue the file where it was cut; starting it anew", wait=0.0)
-                case status:
-                    _refuse(status, response, request.file, self._account)
-            total = _length(response, have)
-            blocks = response.iter_bytes() if "Content-Encoding" in response.headers else response.iter_raw()  # as they arrive
-            begin = b"" if have else next(blocks, b"")
-            _plausible(response, total, request, begin, blocks, resumed=bool(have))
-            if not have:
+        try:
+            with _passing_failures(url), self._get(url, headers) as response:
+                return self._receive(response, request, url, target, note, have, validator, report)
+        except Absent:
+            note.unlink(missing_ok=True)
+            raise
+
+    def _receive(
+        self, response: httpx.Response, request: Request, url: httpx.URL, target: Path, note: Path, have: int, validator: str,
+        report: Report,
+    ) -> dict[str, Any]:
+        """Write what the server sends after the `have` bytes that are there, or anew."""
+        match response.status_code:
+            case 200:
+                have = 0
+            case 206 if have and _continues(response, have, validator):
+                pass
+            case 416 if have and response.headers.get("Content-Range", "").replace(" ", "") == f"bytes*/{have}":
+                return self._done(url, target, note, response)  # it was complete; only the rename was missing
+            case 206 | 416:
                 target.unlink(missing_ok=True)
-                write_json(note, {"url": str(url), "validator": _validator(response)})
-            self._write(itertools.chain([begin], blocks), target, have, total, request, report)
-            return self._done(url, target, note, response)
+                raise Transient("the server did not continue the file where it was cut; starting it anew", wait=0.0)
+            case status:
+                _refuse(status, response, request.file, self._account)
+        total = _length(response, have)
+        blocks = response.iter_bytes() if "Content-Encoding" in response.headers else response.iter_raw()  # as they arrive
+        begin = b"" if have else next(blocks, b"")
+        _plausible(response, total, request, begin, blocks, resumed=bool(have))
+        if not have:
+            target.unlink(missing_ok=True)
+            write_json(note, {"url": str(url), "validator": _validator(response)})
+        self._write(itertools.chain([begin], blocks), target, have, total, request, report)
+        return self._done(url, target, note, response)
 
     @contextmanager
     def _get(self, url: httpx.URL, headers: Mapping[str, str]) -> Iterator[httpx.Response]:

@@ -83,7 +83,7 @@ def test_the_daily_limit_is_a_final_error_with_the_service_s_own_words(tmp_path:
     with server_of(zips) as server:
         server.downloads["prism_ppt_us_4km_20200302.zip"] = 2
         config = slice_for(server, tmp_path / "slice.json")
-        with pytest.raises(OrbitError, match=r"1 of 7 files.*20200302.zip.*You have tried to download the file.*more than twice in one day"):
+        with pytest.raises(OrbitError, match=r"1 of 7 files.*20200302.zip.*You have tried to download.*more than twice in one day"):
             retrieve.run(source="prism", out=tmp_path / "out", config=config, receipt=tmp_path / "done.json")
         assert sum("/ppt/20200302" in path for path in server.paths()) == 1  # the service blocks those who insist
         assert len(manifest.files(tmp_path / "out")) == 6 and not (tmp_path / "done.json").exists()

@@ -19,7 +19,7 @@ from orbit2.retrieve import transfer as module
 from orbit2.retrieve.transfer import MAX_FAILURES
 from orbit2.sources import manifest
 from tests.data.servers.base import Files, cut, page, slow, stall, status, wrong_length
-from tests.unit.retrieve.fetching import content, fetch, request, settings
+from tests.unit.retrieve.fetching import FACTS, check, content, fetch, request, settings
 
 
 def served(count: int, size: int = 200_000) -> Files:
@@ -175,6 +175,34 @@ def test_a_bug_in_a_client_is_not_disguised(tmp_path: Path, monkeypatch: pytest.
             fetch(tmp_path, planned(server))
 
 
+def test_failures_that_libraries_let_through_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        def __init__(self, *errors: OSError) -> None:
+            self.errors = list(errors)
+
+        def host(self, wanted: module.Request) -> str:
+            return "h"
+
+        def fetch(self, wanted: module.Request, target: Path, report: object) -> dict[str, str]:
+            if self.errors:
+                raise self.errors.pop(0)
+            target.write_bytes(content(1))
+            return {"url": "u"}
+
+    def unreadable(path: Path, wanted: module.Request) -> None:
+        raise OSError(-51, "NetCDF: Unknown file format")
+
+    plan = [request("http://h/x", "x.bin")]
+    with manifest.ledger(tmp_path, "plain") as ledger:
+        client = Failing(ConnectionResetError(104, "reset"), OSError("Max retries exceeded"), TimeoutError())
+        with pytest.raises(OrbitError, match=r"1 of 1 files .* x.bin: what the server sent is not the file: .*Unknown file format"):
+            module.transfer(plan, planned=1, ledger=ledger, connect=lambda name: client, check=unreadable, facts=FACTS, settings=settings())
+        assert client.errors == []  # all three were worth another try
+        with pytest.raises(OrbitError, match=r"disk is full"):
+            module.transfer(plan, planned=1, ledger=ledger, connect=lambda name: Failing(OSError(28, "full")), check=check, facts=FACTS,
+                            settings=settings())
+
+
 DRIVER = """
 import sys
 from pathlib import Path
@@ -239,7 +267,6 @@ def test_credentials_reach_neither_log_nor_manifest(tmp_path: Path, caplog: pyte
     from orbit2.retrieve.clients.http import HttpClient
     from orbit2.retrieve.transfer import transfer
     from tests.data.servers.base import redirect
-    from tests.unit.retrieve.fetching import FACTS, check
 
     secret = "s3cr3t-token-0123456789"
     caplog.set_level(logging.DEBUG, logger="orbit2")
