@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -106,7 +107,7 @@ def validate(schema: type[Model], raw: Mapping[str, Any], where: object = "confi
             ) from None
         message = first["msg"].removeprefix("Value error, ")
         value = first.get("input")
-        shown = value if isinstance(value, (str, int, float, bool)) else None
+        shown = value if isinstance(value, (int, float, bool)) else re.sub(r"//[^/@]*@", "//***@", value) if isinstance(value, str) else None
         raise OrbitError(f"{key}: {message}{more}", where=where, got=shown) from None
 
 

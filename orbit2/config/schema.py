@@ -115,6 +115,17 @@ class DatasetConfig(Strict):
         return self
 
     @model_validator(mode="after")
+    def _gaps(self) -> DatasetConfig:
+        """A trailing day reaches 23 hours back: closer blocks would share hours."""
+        over_day = [name for name in (*self.inputs, *self.outputs) if "interval: 24 hours" in variable(name).cell_methods]
+        if over_day and self.step_hours == 1:
+            blocks = sorted((p.first, p.last, n) for n, p in self.split.blocks.items())
+            for (_, end, first), (start, _, second) in pairwise(blocks):
+                if start - end < np.timedelta64(23 * 3600, "s"):
+                    raise ValueError(f"blocks '{first}' and '{second}' are closer than a day, and {over_day[0]} covers 24 hours")
+        return self
+
+    @model_validator(mode="after")
     def _geometry(self) -> DatasetConfig:
         named(self.fine_grid).nests_in(named(self.coarse_grid))
         if self.samples_per_part % self.samples_per_shard:

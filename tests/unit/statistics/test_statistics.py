@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from orbit2 import statistics
 from orbit2.data.pairs import PairStore
 from orbit2.errors import OrbitError
+from orbit2.statistics import stage
 from orbit2.statistics.accumulator import Moments
 from tests.data.era5_dataset import build, config_file, provider_files, relist
 
@@ -104,6 +105,17 @@ def test_samples_per_part_does_not_change_the_result(built: Path, tmp_path: Path
     statistics.run(config=tmp_path / "config.json", store=tmp_path / "pairs.zarr", out=tmp_path / "s.json")
     one, two = (json.loads(p.read_text()) for p in (built / "statistics.json", tmp_path / "s.json"))
     assert one["coarse"] == two["coarse"] and one["fine"] == two["fine"]
+
+
+def test_threads_and_blocks_do_not_change_a_bit(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs, samples = PairStore(built / "pairs.zarr"), np.arange(12)
+    monkeypatch.setattr(stage, "BLOCK", 5)
+    one, many = (stage.side_statistics(pairs, "fine", samples, threads) for threads in (1, 4))
+    assert one == many
+    monkeypatch.setattr(stage, "BLOCK", 12)
+    whole = stage.side_statistics(pairs, "fine", samples, 1)
+    for name, row in whole.items():
+        assert one[name] == pytest.approx(row, rel=1e-12)
 
 
 def test_mistakes_are_named(built: Path, tmp_path: Path) -> None:
