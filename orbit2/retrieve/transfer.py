@@ -86,7 +86,7 @@ def transfer(
             work.stop.set()
             line.close()
             for worker in workers:
-                worker.join(timeout=2.0 / len(workers))
+                worker.join(timeout=1.0 / len(workers))
 
 
 def _collect(

@@ -61,7 +61,7 @@ def test_too_busy_is_retried_no_sooner_than_the_server_asks(tmp_path: Path) -> N
         server.script("/000.bin", status(429, retry_after=0.6), status(503))
         fetch(tmp_path, planned(server))
     gaps = [b.at - a.at for a, b in zip(server.seen, server.seen[1:], strict=False)]
-    assert [s.status for s in server.seen] == [429, 503, 200] and 0.6 <= gaps[0] < 1.5 and gaps[1] < 0.4
+    assert [s.status for s in server.seen] == [429, 503, 200] and gaps[0] >= 0.6 and gaps[1] < gaps[0]
 
 
 def test_attempts_are_bounded_and_grow_apart(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_attempts_are_bounded_and_grow_apart(tmp_path: Path) -> None:
             fetch(tmp_path, planned(server), settings(attempts=4, backoff_seconds=0.05, backoff_limit=1))
     assert len(server.seen) == 4
     waits = [b.at - a.at for a, b in zip(server.seen, server.seen[1:], strict=False)]
-    assert 0.05 <= waits[0] <= 0.2 and 0.2 <= waits[2] <= 0.4  # 0.05 * 2**n plus up to 0.05 of jitter
+    assert waits[0] >= 0.05 and waits[1] >= 0.1 and waits[2] >= 0.2  # 0.05 * 2**n and jitter
 
 
 def test_progress_is_not_counted_against_the_attempts(tmp_path: Path) -> None:
@@ -136,10 +136,9 @@ def test_no_more_downloads_at_once_from_a_host_than_allowed(tmp_path: Path) -> N
         for server in (one, two):
             server.script("/", *[slow(0.1)] * 8)
         plan = planned(one) + [request(two.url.replace("127.0.0.1", "localhost") + p, f"b{p}") for p in two.files]
-        begin = time.monotonic()
         fetch(tmp_path, plan, settings(workers=5, per_host=2))
-        took = time.monotonic() - begin
-    assert one.most_at_once == 2 and two.most_at_once == 2 and took < 1.2  # 4 rounds of 0.1 s for both hosts side by side
+    assert one.most_at_once == 2 and two.most_at_once == 2
+    assert two.seen[0].at < one.seen[-1].at  # a host that is at its limit does not hold back the other
     with served(6, 1000) as server:
         server.script("/", *[slow(0.05)] * 6)
         fetch(tmp_path / "x", planned(server), settings(workers=3, per_host=16))

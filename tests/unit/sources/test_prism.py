@@ -198,3 +198,19 @@ def test_the_catalogue_opens_what_is_retrieved_and_makes_recorded_gaps_nan(tmp_p
     with pytest.raises(OrbitError, match=r"no retrieved file holds these variables"):
         open_source("prism", tmp_path, SourcesConfig(), [TMAX], first, last)
     assert json.loads((folder / "manifest.json").read_text())["gaps"][0]["reason"] == "HTTP 404"
+
+
+def test_bombs_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import rasterio
+
+    with rasterio.open(tmp_path / "huge.tif", "w", driver="GTiff", width=60_000, height=60_000, count=1, dtype="float32", SPARSE_OK=True,
+                       tiled=True, blockxsize=4096, blockysize=4096):
+        pass  # a few kB that claim 14 GB
+    with zipfile.ZipFile(tmp_path / "huge.zip", "w") as archive:
+        archive.write(tmp_path / "huge.tif", "prism_ppt_us_25m_20200101.tif")
+    with pytest.raises(OrbitError, match=r"huge.zip: not one field of PRISM; got '1 x 60000 x 60000'"):
+        opened([tmp_path / "huge.zip"], [PPT])
+    monkeypatch.setattr("orbit2.sources.prism_zip.MAX_BYTES", 4000)
+    path = write_bil_zip(tmp_path / "big.zip", "ppt", "20200101", field(1), window=WINDOW)
+    with pytest.raises(OrbitError, match=r"big.zip: archive is too large when unpacked"):
+        opened([path], [PPT])
