@@ -111,7 +111,7 @@ class Daymet:
                 raise _damaged(path, error) from None
 
     def open(self, files: Sequence[Path], names: Sequence[str], first: np.datetime64, last: np.datetime64) -> xr.Dataset:
-        """(time, y, x) in metres, both ascending; `attrs["crs"]` is WKT, `attrs["gaps"]` the days that Daymet leaves out.
+        """(time, y, x) in metres, both ascending; `attrs["crs"]` is WKT, `attrs["gaps"]` the days that Daymet leaves out, by commas.
 
         Chunks follow those of the files. Raises OrbitError as the protocol says, and for a day that two files hold.
         """
@@ -140,7 +140,7 @@ class Daymet:
                                    "cell_methods": about.cell_methods}
         dataset["x"].attrs = {"units": "m", "standard_name": "projection_x_coordinate"}
         dataset["y"].attrs = {"units": "m", "standard_name": "projection_y_coordinate"}
-        gaps = [str(day) for day in dataset["time"].values.astype("datetime64[D]") if _left_out(day)]
+        gaps = ", ".join(str(day) for day in dataset["time"].values.astype("datetime64[D]") if _left_out(day))
         return dataset.assign_attrs(crs=crs_wkt(), gaps=gaps)
 
 

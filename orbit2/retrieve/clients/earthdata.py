@@ -13,7 +13,6 @@ import json
 import logging
 import re
 import threading
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,8 +138,7 @@ class EarthdataClient:
         auth = self._auth()
         host = urlsplit(self.config.cmr).hostname or self.config.cmr
         try:
-            with passing_failures(host), warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # earthaccess warns of its own methods
+            with passing_failures(host):
                 query = DataGranules(auth).short_name(short_name).temporal(first, last)
                 granules = (query.version(version) if version else query).get_all()
         except RuntimeError as error:  # earthaccess wraps CMR's refusals in it

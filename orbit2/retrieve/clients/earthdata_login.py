@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import netrc
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -81,6 +82,7 @@ def strategy(config: EarthdataConfig) -> str:
 
 
 def log_in(config: EarthdataConfig, strategy: str, seconds: float) -> Login:
+    warnings.filterwarnings("ignore", message=r"As of version 1\.0", category=FutureWarning)  # earthaccess warns of its own methods
     auth = Login(seconds)
     system = System(cmr_base_url=CMRBaseURL(f"{config.cmr}/search/"), status_url=PROD.status_url, status_api_url=PROD.status_api_url,
                     edl_hostname=EDLHostname(config.login))
