@@ -20,6 +20,7 @@ from orbit2.errors import OrbitError
 from orbit2.sources import slabs
 from orbit2.sources.archive import unpack
 from orbit2.sources.era5_names import LEXICON, Field
+from orbit2.sources.grib import open_grib
 from orbit2.sources.stored import Member, stored_members
 
 SUFFIXES = (".nc", ".nc4", ".grib", ".grib2", ".grb")
@@ -114,7 +115,7 @@ def _open(file: Path | Member, names: Sequence[str]) -> list[xr.Dataset]:
             case "netcdf":
                 return [_times_decoded(xr.open_dataset(file, engine="netcdf4", decode_times=False), file)]
             case "grib":
-                return _open_grib(file, names)
+                return open_grib(file, {short for name in names for short in LEXICON[name].grib})
         raise ValueError("neither NetCDF nor GRIB by its first bytes")
     except (OSError, ValueError, EOFError, RuntimeError, KeyError) as error:
         raise OrbitError(f"cannot be read as ERA5 ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
@@ -127,21 +128,6 @@ def _times_decoded(raw: xr.Dataset, file: Path | Member) -> xr.Dataset:
         if calendar not in CALENDARS:
             raise OrbitError("calendar is not the real one", where=f"{file}: {axis}", got=str(calendar), allowed=", ".join(CALENDARS))
     return xr.decode_cf(raw, mask_and_scale=False, concat_characters=False, decode_coords=False, decode_timedelta=False)
-
-
-def _open_grib(file: Path, names: Sequence[str]) -> list[xr.Dataset]:
-    """One hypercube per short name: GRIB messages of different level types do not fit in one."""
-    cubes = []
-    for short in dict.fromkeys(s for name in names for s in LEXICON[name].grib):
-        levels = [LEXICON[name].level for name in names if short in LEXICON[name].grib]
-        keys: dict[str, Any] = {"shortName": short}
-        if levels[0] is not None:
-            keys["typeOfLevel"] = "isobaricInhPa"
-        cube = xr.open_dataset(file, engine="cfgrib", backend_kwargs={
-            "filter_by_keys": keys, "indexpath": "", "time_dims": ("valid_time",), "errors": "raise"})
-        if cube.data_vars:
-            cubes.append(cube)
-    return cubes
 
 
 def _axes(raw: xr.Dataset, file: Path | Member, member: int | None) -> xr.Dataset:

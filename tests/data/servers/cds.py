@@ -76,7 +76,8 @@ class CdsServer(Server):
         if parts[:3] != ["api", "retrieve", "v1"]:
             return _json({"title": "not found"}, 404)
         if request.headers.get("private-token") != self.key:
-            return _json({"type": "permission denied", "title": "operation not allowed", "status": 401, "detail": "authentication failed"}, 401)
+            return _json({"type": "permission denied", "title": "operation not allowed", "status": 401,
+                          "detail": "authentication failed"}, 401)
         if parts[3] == "processes":
             return self._process(request, parts[4], submit=len(parts) > 5 and request.method == "POST")
         return self._job(parts[4], results=len(parts) > 5, request=request)
@@ -98,7 +99,8 @@ class CdsServer(Server):
 
     def _status(self, job: Job) -> dict[str, Any]:
         done = job.looks > self.polls
-        state = ("failed" if job.id in self.failed else "successful") if done else "accepted" if job.looks < max(self.polls, 1) else "running"
+        waiting = "accepted" if job.looks < max(self.polls, 1) else "running"
+        state = ("failed" if job.id in self.failed else "successful") if done else waiting
         here = f"{self.api}/retrieve/v1/jobs/{job.id}"
         links = [{"href": here, "rel": "self" if job.looks else "monitor", "type": "application/json"}]
         if done:
