@@ -48,21 +48,21 @@ def _block(source: ProjectedGrid, target: Grid, rows: slice, points: int) -> tup
     """(target cell, source cell, share) of every pair that meets, for a block of source rows."""
     lon, sine = _outlines(source, rows, points)
     cells = np.arange(rows.start * source.shape[1], rows.stop * source.shape[1])
-    finite = np.isfinite(lon).all(-1) & np.isfinite(sine).all(-1)
+    finite = np.isfinite(lon).all(0) & np.isfinite(sine).all(0)
     if not finite.all():
-        lon, sine, cells = lon[finite], sine[finite], cells[finite]
+        lon, sine, cells = lon[:, finite], sine[:, finite], cells[finite]
     lon = _unwrapped(lon, sine)
     lat_edges = np.sin(np.radians(target.lat_edges))
     result = []
     low, high = float(target.lon_edges[0]), float(target.lon_edges[-1])
-    for turn in range(int(np.floor((low - lon.max()) / 360)), int(np.ceil((high - lon.min()) / 360)) + 1) if len(lon) else ():
+    for turn in range(int(np.floor((low - lon.max()) / 360)), int(np.ceil((high - lon.min()) / 360)) + 1) if lon.size else ():
         moved = lon + 360.0 * turn if turn else lon
-        west, east, south, north = moved.min(-1), moved.max(-1), sine.min(-1), sine.max(-1)
+        west, east, south, north = moved.min(0), moved.max(0), sine.min(0), sine.max(0)
         near = np.flatnonzero((west < high) & (east > low) & (south < lat_edges[-1]) & (north > lat_edges[0]))
         if len(near):
             columns = _touched(target.lon_edges, west[near], east[near])
             lines = _touched(lat_edges, south[near], north[near])
-            result.append(_clipped(moved[near], sine[near], cells[near], columns, lines, target.lon_edges, lat_edges))
+            result.append(_clipped(moved[:, near], sine[:, near], cells[near], columns, lines, target.lon_edges, lat_edges))
     if not result:
         return np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0)
     return tuple(np.concatenate([part[k] for part in result]) for k in range(3))  # type: ignore[return-value]
@@ -78,7 +78,7 @@ def _touched(edges: Array, low: Array, high: Array) -> tuple[Index, Index]:
 def _clipped(
     lon: Array, sine: Array, cells: Index, columns: tuple[Index, Index], lines: tuple[Index, Index], lon_edges: Array, lat_edges: Array
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], Array]:
-    """Every cell [N, K] with every rectangle of its bounding box, clipped a few thousand pairs at a time."""
+    """Every cell [K, N] with every rectangle of its bounding box, clipped a few thousand pairs at a time."""
     count = columns[1] * lines[1]
     one = np.repeat(np.arange(len(cells)), count)
     order = np.arange(len(one)) - np.repeat(np.cumsum(count) - count, count)
@@ -87,21 +87,21 @@ def _clipped(
     share = np.empty(len(one))
     for start in range(0, len(one), _PAIRS):
         part = slice(start, start + _PAIRS)
-        i, j, k = line[part, None], column[part, None], one[part]
-        share[part] = _share_of_unit_square((lon[k] - lon_edges[j]) / width[j], (sine[k] - lat_edges[i]) / height[i])
+        i, j, k = line[part], column[part], one[part]
+        share[part] = _share_of_unit_square((lon[:, k] - lon_edges[j]) / width[j], (sine[:, k] - lat_edges[i]) / height[i])
     keep = share > _SLIVER
     return (line * (len(lon_edges) - 1) + column)[keep].astype(np.int32), cells[one[keep]].astype(np.int32), share[keep]
 
 
 def _share_of_unit_square(x: Array, y: Array) -> Array:
-    """Area [N] inside the unit square of polygons with vertices x, y [N, K]: the integral of y, held to 0..1, over x within 0..1."""
-    dx, dy = np.roll(x, -1, axis=1) - x, np.roll(y, -1, axis=1) - y
+    """Area [N] inside the unit square of polygons with vertices x, y [K, N]: the integral of y, held to 0..1, over x within 0..1."""
+    dx, dy = np.roll(x, -1, axis=0) - x, np.roll(y, -1, axis=0) - y
     low, high = _crossings(x, dx)  # the part of each side with x inside 0..1, as fractions of the side
     start, end = y + dy * low, y + dy * high
     below, above = _crossings(start, end - start)  # of that part: where y enters and leaves 0..1
     first, last = np.clip(start, 0, 1), np.clip(end, 0, 1)
     mean = below * first + (1 - above) * last + (above - below) * (first + last) / 2
-    area: Array = np.abs((dx * (high - low) * mean).sum(axis=1))
+    area: Array = np.abs((dx * (high - low) * mean).sum(axis=0))
     return area
 
 
@@ -114,18 +114,19 @@ def _crossings(start: Array, change: Array) -> tuple[Array, Array]:
 
 
 def _outlines(source: ProjectedGrid, rows: slice, points: int) -> tuple[Array, Array]:
-    """Longitude (degrees) and sin(latitude) [cells, 4 * points] round each cell of `rows`, counter-clockwise from the south-west."""
+    """Longitude (degrees) and sin(latitude) [4 * points, cells] round each cell of `rows`, counter-clockwise from the south-west."""
     y, x = source.y_edges[rows.start : rows.stop + 1], source.x_edges
     height, width = len(y) - 1, len(x) - 1
-    along_x = source.lon_lat(*np.broadcast_arrays(_refined(x, points)[None], y[:, None]))
-    along_y = along_x if points == 1 else source.lon_lat(*np.broadcast_arrays(x[None], _refined(y, points)[:, None]))
+    between = np.delete(_refined(y, points), np.arange(height + 1) * points)  # on the sides that run north; corners are in `level`
+    along = source.lon_lat(*np.broadcast_arrays(_refined(x, points)[None], y[:, None]))
+    upward = source.lon_lat(*np.broadcast_arrays(x[None], between[:, None])) if points > 1 else (np.empty(0), np.empty(0))
     result = []
-    for level, upright in zip(along_x, along_y, strict=True):
-        south = level[:-1, :-1].reshape(height, width, points)
-        north = level[1:, 1:].reshape(height, width, points)[..., ::-1]
-        east = upright[:-1, 1:].reshape(height, points, width).transpose(0, 2, 1)
-        west = upright[1:, :-1].reshape(height, points, width).transpose(0, 2, 1)[..., ::-1]
-        result.append(np.concatenate([south, east, north, west], axis=-1).reshape(height * width, 4 * points))
+    for level, inner in zip(along, (side.reshape(height, points - 1, width + 1) for side in upward), strict=True):
+        vertices = [level[:-1, k : k + width * points : points] for k in range(points)]  # south side, eastward
+        vertices += [level[:-1, points::points], *(inner[:, k, 1:] for k in range(points - 1))]  # east side, northward
+        vertices += [level[1:, k : k + width * points : points] for k in range(points, 0, -1)]  # north side, westward
+        vertices += [level[1:, :-1:points], *(inner[:, k, :-1] for k in range(points - 2, -1, -1))]  # west side, southward
+        result.append(np.stack([vertex.ravel() for vertex in vertices]))
     return result[0], np.sin(np.radians(result[1]))
 
 
@@ -135,11 +136,11 @@ def _refined(edges: Array, points: int) -> Array:
 
 def _unwrapped(lon: Array, sine: Array) -> Array:
     """Each cell's longitudes without a jump of 360 degrees; cells may start anywhere."""
-    if not len(lon):
+    if not lon.size:
         return lon
     if np.ptp(lon) >= 180:
-        first = lon[:, :1]
+        first = lon[:1]
         lon = first + (lon - first + 180) % 360 - 180
-    if np.abs(sine).max() > 1 - 1e-15 or (np.ptp(lon) >= 180 and np.abs(np.roll(lon, -1, axis=1) - lon).max() > 180):
+    if np.abs(sine).max() > 1 - 1e-15 or (np.ptp(lon) >= 180 and np.abs(np.roll(lon, -1, axis=0) - lon).max() > 180):
         raise OrbitError("a cell of the projected grid contains or touches a pole", hint="crop the grid to the region of interest first")
     return lon
