@@ -13,6 +13,7 @@ import xarray as xr
 from orbit2.config.sources import SourcesConfig
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.sources import manifest
+from orbit2.sources.holdings import choose
 from orbit2.sources.manifest import VERSION
 from orbit2.sources.source import Box, Need, Source
 
@@ -47,42 +48,28 @@ def open_source(
     """
     provider = source(name, settings)
     folder = resources / name / VERSION
-    paths = manifest.files(folder, names, first, last) if name == "sample" else _files(provider, folder, names, first, last, box)
-    data = provider.open(paths, names, first, last)
-    return _with_gaps(data, folder, names, first, last) if name in DAILY else data
-
-
-def _files(
-    provider: Source, folder: Path, names: Sequence[str], first: np.datetime64, last: np.datetime64, box: Box | None
-) -> list[Path]:
-    """The files that retrieve planned for this box, or for the whole; else all that the manifest has of these variables and times."""
     known = manifest.read(folder)
-    there = {str(record["file"]): record for record in manifest.select(known["files"], names, first, last)}
-    gaps = {str(gap["file"]) for gap in manifest.select(known["gaps"], names, first, last)}
-    partly: list[str] = []
-    for region in dict.fromkeys((box, None)):
-        need = Need(tuple(names), first.astype("datetime64[D]"), last.astype("datetime64[D]"), region)
-        planned = [request.file for request in provider.plan(need)]
-        absent = [file for file in planned if file not in there and file not in gaps]
-        if planned and not absent:
-            return manifest.paths(folder, (there[file] for file in planned if file in there))
-        partly = partly or (absent if len(absent) < len(planned) else [])
-    if partly:
-        raise OrbitError(f"{len(partly)} files of these variables and times are not retrieved, the first: {partly[0]}", where=folder,
-                         got=f"{', '.join(names[:4])}, {first} to {last}", hint="run the retrieve stage, or change the periods")
-    found = manifest.select(there.values(), None, None, None, box)
-    if not found:
-        raise OrbitError("no retrieved file holds these variables at these times", where=folder,
-                         got=f"{', '.join(names[:4])}, {first} to {last}", hint="run the retrieve stage, or change the periods")
-    return manifest.paths(folder, found)
+    files, gaps = known["files"], manifest.select(known["gaps"], names, first, last)
+    if name == "sample":
+        return provider.open(manifest.paths(folder, files), names, first, last)
+    day, end = first.astype("datetime64[D]"), last.astype("datetime64[D]")
+    needed = names
+    if name in DAILY:  # products of other settings (resolution, region, version) may lie beside these
+        planned = {request.file for request in provider.plan(Need(tuple(names), day, end, box))}
+        files, gaps = ([r for r in records if r["file"] in planned or not r.get("variables")] for records in (files, gaps))
+    else:  # what a variable is made of (sea surface temperature, say) is in the plan of any day
+        needed = [*names, *(n for request in provider.plan(Need(tuple(names), day, day, box)) for n in request.variables)]
+    chosen = choose(files, gaps, needed, first, last, box, folder)
+    data = provider.open(manifest.paths(folder, chosen), names, first, last)
+    return _with_gaps(data, gaps, first, last) if name in DAILY else data
 
 
-def _with_gaps(data: xr.Dataset, folder: Path, names: Sequence[str], first: np.datetime64, last: np.datetime64) -> xr.Dataset:
+def _with_gaps(data: xr.Dataset, gaps: Sequence[manifest.Record], first: np.datetime64, last: np.datetime64) -> xr.Dataset:
     """Days that the provider does not have, as NaN."""
     held = data["time"].values.astype("datetime64[ns]")
     begin, end = first.astype("datetime64[D]"), last.astype("datetime64[D]")
     days = [np.arange(max(np.datetime64(gap["first"], "D"), begin), min(np.datetime64(gap["last"], "D"), end) + _DAY)
-            for gap in manifest.gaps(folder, names, first, last)]
+            for gap in gaps]
     absent = np.setdiff1d(np.concatenate([held[:0], *days]).astype("datetime64[ns]"), held)
     if not len(absent):
         return data

@@ -1,0 +1,93 @@
+"""Chooses which retrieved files answer a question: all variables and days, each from one file, all on one grid. Never opens a file."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from orbit2.errors import OrbitError
+from orbit2.sources.manifest import Record, select
+from orbit2.sources.source import Box
+
+
+def choose(
+    records: Sequence[Record], gaps: Sequence[Record], names: Sequence[str], first: np.datetime64, last: np.datetime64,
+    box: Box | None, where: object,
+) -> list[Record]:
+    """The records of a manifest to read `names` from, between two stamps (inclusive), for a box (None: everything).
+
+    Files cut to different boxes are never mixed; the smallest box that has all is taken. Where several files hold the same
+    (runs that asked for other variables, or another back end) one of them is. Records that do not say what they hold are always
+    taken. Raises OrbitError naming the first day of a variable that neither a file nor a recorded gap covers.
+    """
+    fitting = select(records, names, first, last, box)
+    if box is None:
+        fitting = [r for r in fitting if r.get("box") is None]
+    unsaid = [r for r in fitting if not r.get("variables") or r.get("first") is None]
+    groups: dict[tuple[float, ...] | None, list[Record]] = {}
+    for record in fitting:
+        if record.get("variables") and record.get("first") is not None:
+            groups.setdefault(None if record.get("box") is None else tuple(record["box"]), []).append(record)
+    lacking: list[tuple[str, np.datetime64, int]] = []
+    for area in sorted(groups, key=_size):
+        missing = _missing([*groups[area], *gaps], names, first, last)
+        if not missing or unsaid:
+            return sorted([*unsaid, *_without_repeats(groups[area], names)], key=lambda r: (str(r.get("first")), str(r["file"])))
+        lacking = lacking if lacking and len(lacking) <= len(missing) else missing
+    if unsaid:
+        return unsaid
+    if not lacking:
+        raise OrbitError("no retrieved file holds these variables at these times", where=where,
+                         got=f"{', '.join(names[:4])}, {first} to {last}", hint="run the retrieve stage, or change the periods")
+    name, day, count = lacking[0]
+    raise OrbitError(f"{name} is not retrieved for {count} days, the first {day}", where=where, got=f"{first} to {last}",
+                     hint="run the retrieve stage, or change the periods")
+
+
+def _size(area: tuple[float, ...] | None) -> float:
+    return np.inf if area is None else (area[1] - area[0]) * (area[3] - area[2])
+
+
+def _missing(
+    records: Iterable[Record], names: Sequence[str], first: np.datetime64, last: np.datetime64
+) -> list[tuple[str, np.datetime64, int]]:
+    """Per variable that days lack: its name, the first such day, their number."""
+    begin, end = (stamp.astype("datetime64[D]").astype(np.int64) for stamp in (first, last))
+    held = {name: np.zeros(int(end - begin) + 1, dtype=bool) for name in names}
+    for record in records:
+        low, high = (int(np.datetime64(record[key][:10], "D").astype(np.int64) - begin) for key in ("first", "last"))
+        for name in record["variables"]:
+            if name in held and high >= 0:
+                held[name][max(0, low) : high + 1] = True
+    return [(name, np.datetime64(int(begin) + int(np.argmin(days)), "D"), int((~days).sum()))
+            for name, days in held.items() if not days.all()]
+
+
+def _without_repeats(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
+    """Files whose every wanted variable lies, for their whole span, in one that is kept are left out."""
+    wanted = set(names)
+    spans: dict[str, list[tuple[str, str]]] = {name: [] for name in names}
+    kept = []
+    for record in sorted(records, key=lambda r: (-len(wanted.intersection(r["variables"])), r["first"], _reversed(r["last"]), r["file"])):
+        first, last = record["first"], record["last"]
+        own = [name for name in record["variables"] if name in wanted]
+        if all(_within(spans[name], first, last) for name in own):
+            continue
+        kept.append(record)
+        for name in own:
+            if not _within(spans[name], first, last):
+                bisect.insort(spans[name], (first, last))
+    return kept
+
+
+def _reversed(stamp: str) -> int:
+    """Sorts later stamps first."""
+    return -int(np.datetime64(stamp, "s").astype(np.int64))
+
+
+def _within(spans: list[tuple[str, str]], first: str, last: str) -> bool:
+    """True when one of the spans, sorted and none within another, holds [first, last]."""
+    at = bisect.bisect_right(spans, (first, "~")) - 1
+    return at >= 0 and spans[at][1] >= last
