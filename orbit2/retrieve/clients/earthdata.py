@@ -31,6 +31,7 @@ from orbit2.retrieve.clients.http import retry_after, shown
 from orbit2.sources.source import Request
 
 BLOCK = 1 << 18
+KEPT = 24  # searches remembered: half-hours of all years would fill the memory
 _HASHES = {"MD5": "md5", "SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512"}
 _log = logging.getLogger(__name__)
 
@@ -129,6 +130,8 @@ class EarthdataClient:
         key = (str(body["short_name"]), str(body.get("version", "")), f"{first[:7]}-01T00:00:00Z", f"{last[:7]}-{end}T23:59:59Z")
         with self._mutex:
             lock, found = self._searches.setdefault(key, (threading.Lock(), []))
+            while len(self._searches) > KEPT:  # requests come in the order of time
+                self._searches.pop(next(iter(self._searches)))
         with lock:
             if not found:
                 found.append(self._search(*key))
@@ -163,6 +166,8 @@ class EarthdataClient:
         have, validator = _partial(target, granule.url)
         headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-", "If-Range": validator} if have else {})}
         with passing_failures(host), self._session().get(granule.url, stream=True, headers=headers) as response:
+            if response.status_code == 416 and have and _content_range(response) == f"bytes*/{have}":
+                return validator  # it was complete; only the rename was missing
             self._judge(response, granule, target, have, validator)
             have = have if response.status_code == 206 else 0
             length = response.headers.get("Content-Length")
@@ -275,9 +280,14 @@ def _validator(response: requests.Response) -> str | None:
 
 
 def _continues(response: requests.Response, have: int, validator: str) -> bool:
-    begins = re.match(r"bytes\s+(\d+)-", response.headers.get("Content-Range", ""))
+    begins = re.match(r"bytes(\d+)-", _content_range(response))
     held = (response.headers.get("ETag"), response.headers.get("Last-Modified"))
     return begins is not None and int(begins[1]) == have and validator in held
+
+
+def _content_range(response: requests.Response) -> str:
+    value: str = response.headers.get("Content-Range", "")
+    return value.replace(" ", "")
 
 
 def _wait(response: requests.Response | None) -> float | None:

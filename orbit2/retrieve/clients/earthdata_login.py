@@ -58,6 +58,10 @@ class Login(Auth):
             session.hooks["response"].insert(0, BasicAuthResponseHook(host, (self.username, self.password)))
         return session
 
+    def _get_credentials(self, username: str | None, password: str | None, user_token: str | None) -> bool:
+        """An empty EARTHDATA_TOKEN is none; one read from a file may end with a line feed."""
+        return bool(super()._get_credentials(username, password, (user_token or "").strip() or None))
+
     def _note(self, response: requests.Response, **_: Any) -> requests.Response:
         self.status = response.status_code
         return response
@@ -65,7 +69,10 @@ class Login(Auth):
 
 def strategy(config: EarthdataConfig) -> str:
     """Where the credentials are. Raises OrbitError naming the three places where there are none."""
-    if os.environ.get("EARTHDATA_TOKEN") or (os.environ.get("EARTHDATA_USERNAME") and os.environ.get("EARTHDATA_PASSWORD")):
+    token = os.environ.get("EARTHDATA_TOKEN", "").strip()
+    if not all("!" <= character <= "~" for character in token):  # a library's own message would show it
+        raise OrbitError("EARTHDATA_TOKEN holds characters that no token has", hint="copy it again, in one line without spaces")
+    if token or (os.environ.get("EARTHDATA_USERNAME") and os.environ.get("EARTHDATA_PASSWORD")):
         return "environment"
     path = netrc_path()
     try:

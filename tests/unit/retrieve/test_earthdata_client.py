@@ -99,6 +99,7 @@ def test_a_year_of_days_is_a_dozen_searches_also_from_many_threads(server: Earth
     assert len(set(names)) == 366
     searches = [r for r in server.seen if r.path == "/search/granules.umm_json"]
     assert len(searches) == 24  # each asks first how many there are, as earthaccess does
+    assert len(connected._searches) == 12
     assert {r.query["short_name"][0] for r in searches} == {"GPM_3IMERGDF"} and {r.query["version"][0] for r in searches} == {"07"}
 
 
@@ -153,6 +154,26 @@ def test_half_a_pair_is_no_credential(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EARTHDATA_USERNAME", "someone")
     with pytest.raises(OrbitError, match="no Earthdata credentials"):
         client("earthdata", SourcesConfig())
+
+
+def test_a_token_with_a_line_feed_works_and_a_damaged_one_is_not_shown(
+    server: EarthdataServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EARTHDATA_TOKEN", f"{TOKEN}\n")
+    fetch(connect(server), rain_on("2020-05-04")[0], tmp_path / "a.part")
+    monkeypatch.setenv("EARTHDATA_TOKEN", "two-l1nes\nof-token")
+    with pytest.raises(OrbitError, match="EARTHDATA_TOKEN holds characters that no token has") as caught:
+        connect(server)
+    assert "two-l1nes" not in str(caught.value)
+
+
+def test_an_empty_token_gives_way_to_user_and_password(server: EarthdataServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with LoginServer(tmp_path) as login:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(login.certificate))
+        for name, value in (("TOKEN", ""), ("USERNAME", login.username), ("PASSWORD", PASSWORD)):
+            monkeypatch.setenv(f"EARTHDATA_{name}", value)
+        fetch(connect(server, login=login.host), rain_on("2020-05-04")[0], tmp_path / "a.part")
+        assert login.seen
 
 
 @pytest.mark.parametrize("text", ["machine elsewhere.org login a password b\n", ""])
@@ -368,6 +389,16 @@ def test_a_file_that_changed_meanwhile_is_begun_anew(server: EarthdataServer, to
     server._made["3B-DAY.MS.MRG.3IMERG.20200504-S000000-E235959.V07B.nc4"] = new
     fetch(connected, request, tmp_path / "a.part")
     assert (tmp_path / "a.part").read_bytes() == new
+
+
+def test_a_partial_that_was_complete_is_not_fetched_again(server: EarthdataServer, token: str, tmp_path: Path) -> None:
+    content, [request] = big(server), rain_on("2020-05-04")
+    server.script("/data/", cut(len(content) - 1))
+    with pytest.raises(Transient):
+        fetch(connect(server), request, tmp_path / "a.part")
+    (tmp_path / "a.part").write_bytes(content)  # as if the process had died after the last byte
+    fetch(connect(server), request, tmp_path / "a.part")
+    assert (tmp_path / "a.part").read_bytes() == content and (server.seen[-1].status, server.seen[-1].sent) == (416, 0)
 
 
 def test_a_partial_of_unknown_origin_is_not_continued(server: EarthdataServer, token: str, tmp_path: Path) -> None:

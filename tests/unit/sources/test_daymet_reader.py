@@ -334,3 +334,23 @@ def test_facts_and_projection_are_what_a_store_needs() -> None:
     assert facts.doi == "10.3334/ORNLDAAC/2129" and "observation day" in facts.day and "31 December" in facts.extra["calendar"]
     crs = CRS.from_wkt(crs_wkt())
     assert crs.is_projected and crs.axis_info[0].unit_name == "metre"
+
+
+# --- the writer that other tests rely on -------------------------------------------------------------------------------------------------
+
+
+def test_the_written_files_are_built_as_the_providers(tmp_path: Path) -> None:
+    import netCDF4
+
+    made = days(tmp_path, "1999-09-13", "1999-09-14", units="km", with_lat_lon=False)
+    for name, time_too in (("daymet_v4_ncss_header_values_zero.nc", True), (FLOYD, False)):  # version 3 counted from 1980
+        with netCDF4.Dataset(provider(name)) as theirs, netCDF4.Dataset(made) as ours:
+            assert theirs["prcp"].dimensions == ours["prcp"].dimensions and theirs["prcp"].dtype == ours["prcp"].dtype
+            for variable, attributes in {
+                "x": ("units", "long_name"), "y": ("units", "long_name"), "prcp": ("_FillValue", "missing_value", "grid_mapping"),
+                "time": ("units", "calendar", "long_name", "bounds") if time_too else ("calendar",),
+            }.items():
+                for attribute in attributes:
+                    assert theirs[variable].getncattr(attribute) == ours[variable].getncattr(attribute), (variable, attribute)
+            one, other = (dict(raw["lambert_conformal_conic"].__dict__) for raw in (theirs, ours))
+            assert all(np.array_equal(one[key], other[key]) for key in set(one) & set(other)) and len(set(one) & set(other)) >= 8

@@ -354,3 +354,20 @@ def test_facts_say_product_version_and_day() -> None:
     facts = Imerg(ImergConfig(product="half_hourly", run="late")).facts
     assert facts.doi == "10.5067/GPM/IMERG/3B-HH-L/07" and "UTC" in facts.day and "44 of 48" in facts.extra["completeness"]
     assert Imerg(ImergConfig()).facts.doi == "10.5067/GPM/IMERGDF/DAY/07"
+
+
+# --- the writers that other tests rely on -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "version"), [("V06B_3B-HHR_10x10cut.HDF5", "06"), ("V07A_3B-HHR_10x10cut.HDF5", "07")])
+def test_written_half_hours_are_built_as_the_providers(tmp_path: Path, name: str, version: str) -> None:
+    [real] = provider(name)
+    [made] = half_hours(tmp_path, [0], version=version)
+    with netCDF4.Dataset(real) as one, netCDF4.Dataset(made) as other:
+        theirs, ours = one["Grid"], other["Grid"]
+        assert set(theirs.groups) == set(ours.groups)
+        for variable in ("time", "lat", "lon", imerg_files.FIELD[version]):
+            a, b = theirs[variable], ours[variable]
+            assert (a.dtype, a.dimensions) == (b.dtype, b.dimensions)
+            for attribute in ("DimensionNames", "Units", "units", "_FillValue", "CodeMissingValue", "calendar", "coordinates"):
+                assert getattr(a, attribute, None) == getattr(b, attribute, None), (variable, attribute)
