@@ -31,6 +31,7 @@ from orbit2.retrieve.clients.http import retry_after, shown
 from orbit2.sources.source import Request
 
 SAY_EVERY = 60.0  # seconds between log lines about the queue
+_BLOCK = 1 << 16  # what a cut connection may lose at most
 _SUBMISSIONS = 3  # a job whose result is gone is submitted again at most so often in one try
 _SLOW_DOWN = (408, 425, 429, 500, 502, 503, 504)
 _GONE = (404, 410)
@@ -200,7 +201,7 @@ class CdsClient:
         try:
             remote.get_results()
         except (ProcessingFailedError, requests.HTTPError) as error:
-            text = _message(error)
+            text = self._clean(_message(error))
         number = job.id
         job.forget()  # the next try must not find the failed job again
         if any(sign in text.lower() for sign in _PASSING):
@@ -233,7 +234,7 @@ class CdsClient:
             job.keep()
         if have < size or not size:
             try:
-                multiurl.download(location, target=str(target), maximum_retries=1, retry_after=0, resume_transfers=True, stream=True,
+                multiurl.download(location, target=str(target), maximum_retries=1, retry_after=0, resume_transfers=True, chunk_size=_BLOCK,
                                   timeout=self._timeout, verify=True, progress_bar=_bar(report, size))
             except requests.HTTPError as error:
                 if _status(error) in _GONE:
