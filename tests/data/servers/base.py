@@ -140,6 +140,7 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else head and content of each answer lie 40 ms apart
 
             def do_GET(self) -> None:
                 server._serve(self)
