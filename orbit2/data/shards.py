@@ -1,12 +1,16 @@
-"""One sample's chunk straight from its Zarr v3 shard: index entry, one positioned read, Blosc. Three times zarr-python's own
-speed here. Never guesses: an array stored in any other way is left to zarr-python, and damage is an error."""
+"""One sample's chunk straight from its Zarr v3 shard: index entry, its bytes, Blosc. Twice zarr-python's own speed.
+Never guesses: an array stored in any other way is left to zarr-python, and damage is an error."""
 
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import struct
+import sys
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +27,7 @@ Codes = npt.NDArray[np.int16]
 _ABSENT = 2**64 - 1
 _BLOSC_HEADER = struct.Struct("<4B3I")
 _INDEX_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+_POPULATE_READ = 22  # Linux 5.14's MADV_POPULATE_READ, which Python does not name
 _KEPT_INDEXES = 65536  # 17 bytes a sample: 9 MB for shards of 8
 
 
@@ -36,11 +41,12 @@ class ShardReader:
     def __init__(self, path: Path, shape: tuple[int, ...], shard: int) -> None:
         self.path, self.shape, self.shard = path, shape, shard
         self.bytes = 2 * int(np.prod(shape))
+        self._folder = str(path / "c")
         self._indexes: OrderedDict[tuple[int, int, int, int], npt.NDArray[np.uint64]] = OrderedDict()
 
-    def file(self, index: int) -> Path:
+    def file(self, index: int) -> str:
         """The shard that holds a sample."""
-        return self.path / "c" / str(index // self.shard) / "0/0/0"
+        return f"{self._folder}/{index // self.shard}/0/0/0"
 
     def read(self, index: int, out: Codes | None = None) -> Codes | None:
         """Sample [V, H, W] (into `out` when given: C-contiguous int16), or None where none was written.
@@ -55,11 +61,14 @@ class ShardReader:
             offset, length = (int(x) for x in self._entries(handle, index // self.shard)[index % self.shard])
             if offset == length == _ABSENT:
                 return None
-            chunk = os.pread(handle, length, offset)
+            with _stored(handle, offset, length) as chunk:
+                return self._decode(chunk, length, out)
         finally:
             os.close(handle)
+
+    def _decode(self, chunk: memoryview, length: int, out: Codes | None) -> Codes:
         if len(chunk) != length or length < _BLOSC_HEADER.size:
-            raise DamagedShard(f"holds {len(chunk)} of a sample's {length} bytes")
+            raise DamagedShard(f"was cut short: {len(chunk)} of a sample's {length} bytes")
         *_, whole, _, packed = _BLOSC_HEADER.unpack_from(chunk)
         if whole != self.bytes or packed != length:  # Blosc trusts these two numbers
             raise DamagedShard("holds a chunk of another size")
@@ -85,6 +94,34 @@ class ShardReader:
             if len(self._indexes) > _KEPT_INDEXES:
                 self._indexes.popitem(last=False)
         return found
+
+
+@contextmanager
+def _stored(handle: int, offset: int, length: int) -> Iterator[memoryview]:
+    """Some bytes of a file: mapped (no copy) when they lie in memory and the system can map safely, else read."""
+    before = offset % mmap.ALLOCATIONGRANULARITY
+    pages = _map(handle, offset - before, before + length)
+    if pages is None:
+        yield memoryview(os.pread(handle, length, offset))
+        return
+    with pages, memoryview(pages) as everything, everything[before:] as part:
+        yield part
+
+
+def _map(handle: int, offset: int, length: int) -> mmap.mmap | None:
+    """A mapping whose pages are all there, or None. A plain one would end the process when the disk fails; this one is refused."""
+    if sys.platform != "linux":
+        return None
+    pages = None
+    try:
+        os.preadv(handle, [bytearray(1)], offset, os.RWF_NOWAIT)  # an error unless this page is in memory: one read is better then
+        pages = mmap.mmap(handle, length, access=mmap.ACCESS_READ, offset=offset)
+        pages.madvise(_POPULATE_READ)
+    except (OSError, ValueError):  # an older kernel, a file cut short, a file system without mappings
+        if pages is not None:
+            pages.close()
+        return None
+    return pages
 
 
 def open_shards(path: Path) -> ShardReader | None:
