@@ -132,7 +132,8 @@ class Daymet:
             for path, piece in pieces:
                 reference = reference or (path, piece)
                 _same_grid(reference, (path, piece))
-            joined[name] = _join(name, pieces)
+            assert reference is not None  # there is a piece
+            joined[name] = _join(name, pieces).assign_coords(y=reference[1]["y"], x=reference[1]["x"])
         dataset = xr.merge([array.rename(name) for name, array in joined.items()], join="outer", compat="override", combine_attrs="drop")
         for name in joined:
             about = variable(name)

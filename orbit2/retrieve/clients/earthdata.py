@@ -31,6 +31,7 @@ from orbit2.retrieve.clients.http import retry_after, shown
 from orbit2.sources.source import Request
 
 BLOCK = 1 << 18
+LEAST_LIMIT = 2 * 2**30  # where the catalogue gives no size, no file is refused below this one
 KEPT = 24  # searches remembered: half-hours of all years would fill the memory
 _HASHES = {"MD5": "md5", "SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512"}
 _log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class EarthdataClient:
     def fetch(self, request: Request, target: Path, report: Report) -> dict[str, Any]:
         """See `Client.fetch`. Facts: URL, the granule's name and identifier, ETag, and the checksum that NASA gave, if it did."""
         granule = self._find(request)
-        etag = self._download(granule, target, report)
+        etag = self._download(granule, target, granule.size or max(LEAST_LIMIT, 20 * request.bytes), report)
         self._verify(granule, target)
         _note_path(target).unlink(missing_ok=True)
         facts = {"url": granule.url, "granule": granule.name, "identifier": granule.identifier, "etag": etag,
@@ -160,8 +161,8 @@ class EarthdataClient:
 
     # --- download ---------------------------------------------------------------------------------------------------------------
 
-    def _download(self, granule: Granule, target: Path, report: Report) -> str | None:
-        """The bytes into `target`, going on where an earlier call was cut; returns the ETag."""
+    def _download(self, granule: Granule, target: Path, limit: int, report: Report) -> str | None:
+        """At most `limit` bytes into `target`, going on where an earlier call was cut; returns the ETag."""
         host = urlsplit(granule.url).hostname or granule.url
         have, validator = _partial(target, granule.url)
         headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-", "If-Range": validator} if have else {})}
@@ -178,9 +179,14 @@ class EarthdataClient:
             got = have
             with open(target, "ab" if have else "wb") as out:
                 for block in response.iter_content(BLOCK):
-                    out.write(block)
                     got += len(block)
+                    if got > limit:
+                        break
+                    out.write(block)
                     report(got, total)
+            if got > limit:
+                target.unlink()
+                raise OrbitError("file is larger than it can be", where=granule.name, got=f"more than {limit} bytes")
             if total is not None and got < total:
                 raise Transient(f"connection to {host} cut after {got} of {total} bytes")
             etag: str | None = response.headers.get("ETag")

@@ -14,7 +14,7 @@ import pytest
 
 from orbit2.config.sources import DaymetConfig, EarthdataConfig, ImergConfig, SourcesConfig
 from orbit2.errors import OrbitError
-from orbit2.retrieve.clients import client
+from orbit2.retrieve.clients import client, earthdata
 from orbit2.retrieve.clients.client import Absent, Transient
 from orbit2.retrieve.clients.earthdata import EarthdataClient
 from orbit2.sources.daymet import Daymet
@@ -389,6 +389,14 @@ def test_a_file_that_changed_meanwhile_is_begun_anew(server: EarthdataServer, to
     server._made["3B-DAY.MS.MRG.3IMERG.20200504-S000000-E235959.V07B.nc4"] = new
     fetch(connected, request, tmp_path / "a.part")
     assert (tmp_path / "a.part").read_bytes() == new
+
+
+def test_a_file_without_end_is_refused(server: EarthdataServer, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    big(server)
+    monkeypatch.setattr(earthdata, "LEAST_LIMIT", 1_000_000)
+    with pytest.raises(OrbitError, match="larger than it can be; got 'more than 1000000 bytes'"):
+        fetch(connect(server), replace(rain_on("2020-05-04")[0], bytes=1000), tmp_path / "a.part")
+    assert not (tmp_path / "a.part").exists()
 
 
 def test_a_partial_that_was_complete_is_not_fetched_again(server: EarthdataServer, token: str, tmp_path: Path) -> None:
