@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,8 @@ from orbit2.retrieve.packaged import ITEMS, Packaged
 from orbit2.retrieve.progress import human
 from orbit2.sources import catalogue, manifest
 from orbit2.sources.source import Request, Source
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,11 @@ def _run(job: _Job, out: Path, receipt: Path | None, dry_run: bool, verify: bool
         print(_dry(job, out))
         return
     with _terminating(), manifest.ledger(out, name) as ledger:
-        missing = _missing(job.requests, ledger, verify)
+        missing = _missing(job.requests, ledger, verify, job.settings.transfer.workers)
         if missing:
-            transfer.enough_space(out, sum(r.bytes for r in missing))
+            size = sum(r.bytes for r in missing)
+            _log.info("%s: %s of %s files to fetch to %s, about %s", name, f"{len(missing):,}", f"{len(job.requests):,}", out, human(size))
+            transfer.enough_space(out, size)
             done = transfer.transfer(
                 missing, planned=len(job.requests), ledger=ledger, connect=lambda which: clients.client(which, job.settings),
                 check=job.source.check, facts=job.source.facts, settings=job.settings.transfer)
@@ -97,21 +103,23 @@ def _run(job: _Job, out: Path, receipt: Path | None, dry_run: bool, verify: bool
             write_json(receipt, _receipt(job, ledger))
 
 
-def _missing(requests: Sequence[Request], ledger: manifest.Ledger, verify: bool) -> list[Request]:
+def _missing(requests: Sequence[Request], ledger: manifest.Ledger, verify: bool, threads: int) -> list[Request]:
     """The requests whose files are not there as recorded. A touched file is read again; a changed one is not listed any more."""
-    missing = []
-    for request in requests:
+
+    def there(request: Request) -> bool:
         record = ledger.files.get(request.file)
-        if record is not None and (verify or not manifest.untouched(ledger.folder, record)):
-            if manifest.intact(ledger.folder, record):
-                if not manifest.untouched(ledger.folder, record):
-                    ledger.add({**record, "modified_ns": (ledger.folder / request.file).stat().st_mtime_ns})
-            else:
-                ledger.drop(request.file)
-                record = None
         if record is None:
-            missing.append(request)
-    return missing
+            return False
+        touched = not manifest.untouched(ledger.folder, record)
+        if (verify or touched) and not manifest.intact(ledger.folder, record):
+            ledger.drop(request.file)
+            return False
+        if touched:
+            ledger.add({**record, "modified_ns": (ledger.folder / request.file).stat().st_mtime_ns})
+        return True
+
+    with ThreadPoolExecutor(threads) as pool:
+        return [request for request, found in zip(requests, pool.map(there, requests), strict=True) if not found]
 
 
 def _dry(job: _Job, out: Path) -> str:

@@ -71,7 +71,7 @@ def transfer(
     if not requests:
         return Outcome(0, 0, 0)
     clients = {name: connect(name) for name in dict.fromkeys(r.client for r in requests)}
-    line = _Line(requests, lambda r: clients[r.client].host(r), settings)
+    line = _Line(requests, lambda r: clients[r.client].host(r), settings.per_host, most_gaps=settings.max_gaps * planned)
     results: queue.Queue[tuple[Request, int | BaseException]] = queue.Queue()
     with Progress(ledger.source, list(requests)) as progress:
         work = _Work(ledger, lambda name: clients[name], check, facts, settings, progress, threading.Event())
@@ -93,7 +93,7 @@ def _collect(
     count: int, planned: int, results: queue.Queue[tuple[Request, int | BaseException]], line: _Line, work: _Work
 ) -> Outcome:
     """Wait for every file that was begun; decide what each result means."""
-    fetched = size = row = 0
+    fetched = size = 0
     gaps: list[Request] = []
     failed: list[tuple[Request, BaseException]] = []
     settled = 0
@@ -104,19 +104,14 @@ def _collect(
             work.progress.show()
             continue
         settled += 1
-        row = row + 1 if isinstance(result, BaseException) and not isinstance(result, Absent) else 0
         match result:
             case int():
                 fetched, size = fetched + 1, size + result
             case Absent():
                 gaps.append(request)
-                if len(gaps) > work.settings.max_gaps * planned:
-                    line.close()
             case OrbitError() | Transient() | tenacity.RetryError():
                 failed.append((request, result))
                 _log.warning("%s failed: %s", request.file, result)
-                if row >= MAX_FAILURES:
-                    line.close()
             case _:
                 raise result  # a bug, not a download that went wrong
         work.progress.show()
@@ -147,14 +142,15 @@ class _Fatal(OrbitError):
 
 
 class _Line:
-    """The requests that wait, handed out so that no host has more than its share at once."""
+    """The requests that wait, handed out so that no host has more than its share at once, and none once it makes no sense."""
 
-    def __init__(self, requests: Sequence[Request], host: Callable[[Request], str], settings: TransferConfig) -> None:
+    def __init__(self, requests: Sequence[Request], host: Callable[[Request], str], per_host: int, most_gaps: float) -> None:
         self._waiting: dict[str, deque[Request]] = {}
         for request in requests:
             self._waiting.setdefault(host(request), deque()).append(request)
         self._busy = dict.fromkeys(self._waiting, 0)
-        self._limit, self._changed, self.cancelled = settings.per_host, threading.Condition(), 0
+        self._limit, self._most_gaps, self._changed = per_host, most_gaps, threading.Condition()
+        self._gaps = self._row = self.cancelled = 0
 
     def take(self) -> tuple[str, Request] | None:
         """The next request of the least busy host, waiting until one may start; None when nothing waits."""
@@ -168,9 +164,14 @@ class _Line:
                 self._changed.wait()
             return None
 
-    def give_back(self, host: str) -> None:
+    def settle(self, host: str, result: int | BaseException) -> None:
+        """A request of `host` is done. Closes the line when the next would fail the same way, or too much is missing already."""
         with self._changed:
             self._busy[host] -= 1
+            self._gaps += isinstance(result, Absent)
+            self._row = self._row + 1 if isinstance(result, BaseException) and not isinstance(result, Absent) else 0
+            if isinstance(result, _Fatal) or self._row >= MAX_FAILURES or self._gaps > self._most_gaps:
+                self.close()
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -190,9 +191,7 @@ def _worker(line: _Line, work: _Work, results: queue.Queue[tuple[Request, int | 
             result = _one(request, work)
         except BaseException as error:  # handed to the collecting thread, which decides
             result = error
-            if isinstance(error, _Fatal):
-                line.close()
-        line.give_back(host)
+        line.settle(host, result)
         results.put((request, result))
 
 
