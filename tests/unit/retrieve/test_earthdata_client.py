@@ -225,7 +225,7 @@ def test_a_wrong_password_is_said_without_the_password(
         monkeypatch.setenv("EARTHDATA_PASSWORD", "wrong-one")
         with pytest.raises(OrbitError, match=r"refuses the user name or password \(HTTP 401\); check EARTHDATA_USERNAME") as caught:
             fetch(connect(server, login=login.host), rain_on("2020-05-04")[0], tmp_path / "a.part")
-        assert "wrong-one" not in str(caught.value) + caplog.text
+        assert "wrong-one" not in str(caught.value) + caplog.text and "Invalid user" not in caplog.text  # nor the server's whole answer
         login.script("find_or_create_token", status(503), status(503))
         with pytest.raises(Transient, match=r"HTTP 503"):
             fetch(connect(server, login=login.host), rain_on("2020-05-04")[0], tmp_path / "a.part")
@@ -407,6 +407,20 @@ def test_a_partial_that_was_complete_is_not_fetched_again(server: EarthdataServe
     (tmp_path / "a.part").write_bytes(content)  # as if the process had died after the last byte
     fetch(connect(server), request, tmp_path / "a.part")
     assert (tmp_path / "a.part").read_bytes() == content and (server.seen[-1].status, server.seen[-1].sent) == (416, 0)
+
+
+def test_the_rest_of_another_version_is_not_appended(server: EarthdataServer, token: str, tmp_path: Path) -> None:
+    """Stores that do not know If-Range answer 206 whatever became of the file."""
+    content, [request] = big(server), rain_on("2020-05-04")
+    rest = Answer(content[1_500_000:], 206, headers={"Content-Range": f"bytes 1500000-{len(content) - 1}/{len(content)}", "ETag": '"other"'})
+    server.script("/data/", cut(1_500_000), Fault(answer=rest))
+    connected = connect(server)
+    with pytest.raises(Transient):
+        fetch(connected, request, tmp_path / "a.part")
+    (tmp_path / "a.part").write_bytes(content[:1_500_000])
+    with pytest.raises(Transient, match="did not continue the file") as caught:
+        fetch(connected, request, tmp_path / "a.part")
+    assert caught.value.wait == 0 and not (tmp_path / "a.part").exists()
 
 
 def test_a_partial_of_unknown_origin_is_not_continued(server: EarthdataServer, token: str, tmp_path: Path) -> None:
