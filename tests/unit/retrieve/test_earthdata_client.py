@@ -412,7 +412,8 @@ def test_a_partial_that_was_complete_is_not_fetched_again(server: EarthdataServe
 def test_the_rest_of_another_version_is_not_appended(server: EarthdataServer, token: str, tmp_path: Path) -> None:
     """Stores that do not know If-Range answer 206 whatever became of the file."""
     content, [request] = big(server), rain_on("2020-05-04")
-    rest = Answer(content[1_500_000:], 206, headers={"Content-Range": f"bytes 1500000-{len(content) - 1}/{len(content)}", "ETag": '"other"'})
+    span = f"bytes 1500000-{len(content) - 1}/{len(content)}"
+    rest = Answer(content[1_500_000:], 206, headers={"Content-Range": span, "ETag": '"other"'})
     server.script("/data/", cut(1_500_000), Fault(answer=rest))
     connected = connect(server)
     with pytest.raises(Transient):
