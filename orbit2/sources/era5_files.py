@@ -99,10 +99,10 @@ def _contents(path: Path) -> Iterator[Path | Member]:
 
 
 def _kind(file: Path) -> str:
-    """By content, not by name: "netcdf", "grib", "zip" or "unknown"."""
+    """By content, not by name: "hdf5" (netCDF 4), "netcdf" (3), "grib", "zip" or "unknown"."""
     with open(file, "rb") as handle:
         head = handle.read(4)
-    kinds = {_HDF5: "netcdf", b"CDF\x01": "netcdf", b"CDF\x02": "netcdf", b"CDF\x05": "netcdf", b"GRIB": "grib", b"PK\x03\x04": "zip"}
+    kinds = {_HDF5: "hdf5", b"CDF\x01": "netcdf", b"CDF\x02": "netcdf", b"CDF\x05": "netcdf", b"GRIB": "grib", b"PK\x03\x04": "zip"}
     return kinds.get(head, "unknown")
 
 
@@ -112,6 +112,8 @@ def _open(file: Path | Member, names: Sequence[str]) -> list[xr.Dataset]:
         if isinstance(file, Member):
             return [_times_decoded(xr.open_dataset(file, engine="h5netcdf", decode_times=False), file)]
         match _kind(file):
+            case "hdf5":  # not netCDF-C: it reads 6 kB for each hour's expver
+                return [_times_decoded(xr.open_dataset(file, engine="h5netcdf", decode_times=False), file)]
             case "netcdf":
                 return [_times_decoded(xr.open_dataset(file, engine="netcdf4", decode_times=False), file)]
             case "grib":
