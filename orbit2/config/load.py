@@ -107,7 +107,9 @@ def validate(schema: type[Model], raw: Mapping[str, Any], where: object = "confi
             ) from None
         message = first["msg"].removeprefix("Value error, ")
         value = first.get("input")
-        shown = value if isinstance(value, (int, float, bool)) else re.sub(r"//[^/@]*@", "//***@", value) if isinstance(value, str) else None
+        shown = value if isinstance(value, (str, int, float, bool)) else None
+        if isinstance(shown, str):
+            shown = re.sub(r"//[^/@]*@", "//***@", shown)  # a password in a URL is not repeated
         raise OrbitError(f"{key}: {message}{more}", where=where, got=shown) from None
 
 

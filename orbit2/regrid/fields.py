@@ -18,6 +18,11 @@ from orbit2.variables import variable
 
 Times = npt.NDArray[np.datetime64]
 FloatArray = npt.NDArray[np.float32]
+DAY_OF_HOURLY = {  # hours between samples: what 24-hour fields made of hourly ones cover
+    1: "24 hours ending at the stamp, UTC",
+    24: "00:00 to 24:00 UTC of the date (accumulations: hours ending 01 to 24; instantaneous values: 00 to 23)",
+}
+HOURLY_SOURCES = ("era5", "sample")
 HOUR = np.timedelta64(3600, "s")
 DAY = 24
 

@@ -12,10 +12,12 @@ import numpy as np
 from orbit2.config.load import dataset_hash
 from orbit2.files import short_hash
 from orbit2.provenance import code_version, versions
-from orbit2.report import scenes, text
+from orbit2.report import scenes, tables, text
 from orbit2.report.blocks import Block, Section, paragraph
 from orbit2.report.inputs import Inputs, Model, Task, ordered
 from orbit2.report.tables import Cell, Table
+
+MANY_FILES = 60
 
 
 def cost_section(inputs: Inputs) -> Section:
@@ -89,7 +91,8 @@ def provenance_section(inputs: Inputs, config: Path, out: Path) -> Section:
     ]
     for name in inputs.config.datasets:
         pairs.append(
-            (f"Data set {name}", f"hash {dataset_hash(inputs.config, name)}; {text.SOURCES[inputs.config.datasets[name].source][0]}")
+            (f"Data set {name}", f"hash {dataset_hash(inputs.config, name)}; "
+             + "; ".join(text.SOURCES[source][0] for source in inputs.config.datasets[name].sources))
         )
     for model in ordered(inputs):
         pairs.append((f"Model {model.name}", _describe(model)))
@@ -149,7 +152,7 @@ def _checksums(inputs: Inputs) -> list[tuple[str, str]]:
         record = statistics.get("provenance")
         listed = record.get("inputs") if isinstance(record, dict) else None
         found += [(f"{name}: {key}", str(value)) for key, value in (listed or {}).items()]
-    found += [(name, str(entry.get("sha256", ""))) for name, entry in inputs.resources]
+    found += _files(inputs.resources)
     for task in inputs.tasks.values():
         stored = task.store.attributes.get("inputs")
         if isinstance(stored, dict):
@@ -159,8 +162,21 @@ def _checksums(inputs: Inputs) -> list[tuple[str, str]]:
     return list(dict.fromkeys(found))
 
 
+def _files(resources: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, str]]:
+    """Provider files one by one; of a source with very many, their number and the digest of all their digests."""
+    sources: dict[str, list[tuple[str, str]]] = {}
+    for name, entry in resources:
+        sources.setdefault(name.split("/")[0], []).append((name, str(entry.get("sha256", ""))))
+    found = []
+    for source, files in sources.items():
+        found += files if len(files) <= MANY_FILES else [(f"{source}: {len(files)} files, listed in its manifest", short_hash(files, 64))]
+    return found
+
+
 def limits_section(inputs: Inputs, task: Task) -> Section:
-    periods = task.dataset.split.blocks.values()
+    dataset = task.dataset
+    copies = [name for name in task.variables if name in dataset.inputs and dataset.source_of(name) == dataset.source]
+    periods = dataset.split.blocks.values()
     blocks = [np.datetime64(x[:10]) for period in periods for x in (period.start, period.end)]
     days = int((max(blocks) - min(blocks)).astype("timedelta64[D]").astype(int)) + 1
     facts = {
@@ -169,6 +185,8 @@ def limits_section(inputs: Inputs, task: Task) -> Section:
         "last": scenes.stamp(task.times[-1]),
         "days": days,
         "refinement": task.store.refinement,
+        "copies": [tables.lower(tables.label(name)) for name in copies],
+        "others": [name for name in task.variables if name not in copies],
         "intervals": bool(inputs.scores["ci_low"].notna().any()),
     }
     section = Section("limits", "What this run cannot say", "Limits")

@@ -121,8 +121,11 @@ def spectra_section(task: Task, scores: Scores) -> Section:
     table = resolution_table(task, scores)
     if table is not None:
         section.blocks.append(Block("table", table=table))
-    section.blocks += shown(spectra.radial_spectra(task, name, scores))
-    for i, figure in enumerate(spectra.zonal_spectra(task, name, scores)):
+    radial, zonal = shown(spectra.radial_spectra(task, name, scores)), spectra.zonal_spectra(task, name, scores)
+    if not radial and not zonal:
+        section.blocks.append(paragraph("This domain holds none of the configured latitude bands and boxes, so there is no spectrum."))
+    section.blocks += radial
+    for i, figure in enumerate(zonal):
         section.blocks.append(Block("fold", text=figure.title, blocks=tuple(shown(figure)), open=i == 0))
     return section
 

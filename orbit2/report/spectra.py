@@ -22,8 +22,10 @@ SHOWN = ("nearest", "bicubic", "bicubic_log1p")
 
 
 def zonal_spectra(task: Task, model: str, scores: Scores) -> list[Figure]:
-    """Per field: zonal power by latitude band with the ratio to the truth below; both Nyquist wavelengths marked."""
+    """Per field: zonal power by latitude band with the ratio to the truth below; both Nyquist wavelengths marked. None without a band."""
     data = open_netcdf(task.evaluate / "spectra.nc", "evaluate")
+    if not data.sizes.get("band"):
+        return []
     figures = []
     for name in leading([str(x) for x in data["field"].values]):
         curves = data["zonal_power"].sel(field=name)

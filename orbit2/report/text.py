@@ -83,9 +83,24 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
 )
 
 
+def _inputs(facts: Mapping[str, Any]) -> list[str]:
+    """What the inputs are to the truth: its own average, or another product."""
+    copies, others = facts["copies"], facts["others"]
+    found = []
+    if copies:
+        subject = "The coarse input is an area average of the truth itself" if not others else (
+            f"Among the inputs are area averages of the truth itself: {', '.join(copies)}")
+        found.append(f"{subject} ({facts['refinement']} × {facts['refinement']} cells). It tests super-resolution; inputs from another "
+                     "model or product bring errors of their own that are not measured here.")
+    else:
+        found.append("The inputs come from another product than the truth: the scores hold the differences between the two products as "
+                     "well as the errors of the method.")
+    return found
+
+
 def limits(facts: Mapping[str, Any]) -> list[str]:
     """What this run cannot say, from its facts: `frames`, `first`, `last`, `training_frames`, `days`, `source`, `intervals`, "
-    "`refinement`."""
+    "`refinement`, `copies` and `others` (inputs that are averages of the truth, and outputs that have none)."""
     found = []
     if facts["frames"] < 30:
         found.append(
@@ -100,9 +115,7 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
             "weather: expect lower skill in another season."
         )
     found += [
-        f"The coarse input is an area average of the truth itself ({facts['refinement']} × {facts['refinement']} cells). It tests "
-        f"super-resolution; "
-        "inputs from another model or product bring errors of their own that are not measured here.",
+        *_inputs(facts),
         "The model is deterministic: it gives one smooth estimate near the conditional mean. Expect extremes to be too weak; no "
         "probability can be read from it.",
         "The truth is a gridded analysis, not station observations. Agreement with it includes its errors.",

@@ -1,0 +1,134 @@
+"""A small world whose weather is a formula: local servers behave like the four providers, and every value in every file is known.
+
+Days are numbered from 2020-02-20. Rain falls evenly through the UTC day; temperature has its minimum at 03 and its maximum at 15 UTC, on
+the hour, so that hourly extremes are exact. All products agree, so what regridding must give is known for each of them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from tests.data.servers.cds import CdsServer
+
+from tests.data.prism_files import Window, write_bil_zip, write_cog_zip
+from tests.data.servers.earthdata import EarthdataServer
+from tests.data.servers.prism import PrismServer
+
+Array = npt.NDArray[np.float64]
+DAY0 = np.datetime64("2020-02-20", "D")
+SWING = 8.0  # K, half the daily range
+BOX = "38,40,253,256"  # where PRISM, DAYMET and IMERG are
+WIDE = "34,44,249,261"  # where ERA5 trains on itself
+RAIN, LEAST, MOST = "total_precipitation_24hr", "2m_temperature_min", "2m_temperature_max"
+SPLIT = {"train": {"start": "2020-02-26", "end": "2020-03-01"}, "validation": {"start": "2020-03-03", "end": "2020-03-03"},
+         "test": {"start": "2020-03-05", "end": "2020-03-06"}}
+NO_PRISM = "20200227"  # a day that PRISM's service does not have
+SECRETS = {"CDSAPI_KEY": "c0ffee00-never-show-me", "EARTHDATA_TOKEN": "tok3n-that-must-never-be-seen"}
+
+
+def rain(day: np.datetime64, lat: Array, lon: Array) -> Array:
+    """mm of the UTC day."""
+    d = (day.astype("datetime64[D]") - DAY0).astype(float)
+    return 6 + 4 * np.sin(2 * np.pi * (lon % 360 - 253) / 3 + 0.9 * d) * np.cos(2 * np.pi * (lat - 38) / 4)
+
+
+def base(day: np.datetime64, lat: Array, lon: Array) -> Array:
+    """K: mean of the day."""
+    d = (day.astype("datetime64[D]") - DAY0).astype(float)
+    return 285 - 0.8 * (lat - 39) + 2 * np.sin(2 * np.pi * (lon % 360 - 253) / 4 - 0.5 * d)
+
+
+def era5(name: str, times: npt.NDArray[np.datetime64], lat: Array, lon: Array) -> Array:
+    """What the Climate Data Store's files hold: [time, lat, lon] by the name in the request, in its units."""
+    rows, columns = np.meshgrid(lat, lon, indexing="ij")
+    ground = {"land_sea_mask": 1 + 0 * rows, "geopotential": 9.80665 * (1500 + 300 * np.sin(columns)), "lake_cover": 0 * rows,
+              "high_vegetation_cover": 0.3 + 0 * rows, "low_vegetation_cover": 0.5 + 0 * rows,
+              "standard_deviation_of_orography": 100 + 0 * rows}
+    if name in ground:
+        return np.repeat(ground[name][None], len(times), axis=0)
+    return np.stack([_hour(name, time, rows, columns) for time in times])
+
+
+def _hour(name: str, time: np.datetime64, lat: Array, lon: Array) -> Array:
+    hour = (time - time.astype("datetime64[D]")) / np.timedelta64(1, "h")
+    if name == "total_precipitation":  # metres of the hour that ends at the stamp: at 00:00 it is the day before's
+        return rain((time - np.timedelta64(1, "h")).astype("datetime64[D]"), lat, lon) / 24 / 1000
+    warmth = base(time.astype("datetime64[D]"), lat, lon) + SWING * np.cos(2 * np.pi * (hour - 15) / 24)
+    return {"2m_temperature": warmth, "temperature_500": warmth - 30}[name]
+
+
+def daily(name: str, day: np.datetime64, lat: Array, lon: Array) -> Array:
+    """Canonical daily values: mm, K."""
+    return {RAIN: rain(day, lat, lon), LEAST: base(day, lat, lon) - SWING, MOST: base(day, lat, lon) + SWING}[name]
+
+
+def _prism(element: str, day: str) -> bytes | None:
+    """BIL zips before March, COG zips after: the provider changed in between, and both must be read in one dataset."""
+    if day == NO_PRISM:
+        return None
+    window = Window(south=38 - 2 / 24, west=-107 - 2 / 24, rows=53, columns=77)
+    date = np.datetime64(f"{day[:4]}-{day[4:6]}-{day[6:]}")
+    name = {"ppt": RAIN, "tmin": LEAST, "tmax": MOST}[element]
+    values = daily(name, date, *np.meshgrid(window.lat, window.lon, indexing="ij"))
+    with tempfile.TemporaryDirectory() as folder:
+        write = write_bil_zip if day < "20200301" else write_cog_zip
+        path = write(Path(folder) / "day.zip", element, day, values - (0 if element == "ppt" else 273.15), window=window)
+        return path.read_bytes()
+
+
+class Providers:
+    """All services at once, on this machine."""
+
+    def __enter__(self) -> Self:
+        self._stack = ExitStack()
+        south, north, west, east = (float(x) for x in BOX.split(","))
+        self.cds = self._stack.enter_context(CdsServer(era5, key=SECRETS["CDSAPI_KEY"]))
+        self.prism = self._stack.enter_context(PrismServer(_prism))
+        self.earthdata = self._stack.enter_context(
+            EarthdataServer(daily, box=(south - 0.1, north + 0.1, west - 0.1, east + 0.1), token=SECRETS["EARTHDATA_TOKEN"]))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def run(self) -> dict[str, Any]:
+        """The run: foundation of ERA5 and PRISM, fine-tuned on ERA5 + DAYMET, then ERA5 to 0.0625 degrees scored on IMERG."""
+        three = [RAIN, LEAST, MOST]
+        inputs = [*three, "2m_temperature", "temperature_500"]
+        common = {"statics": ["land_sea_mask", "orography", "latitude", "landcover"], "split": SPLIT, "samples_per_shard": 2}
+        steps = {"batch_size": 2, "workers": 0, "threads": 1, "warmup_steps": 2, "precision": "fp32", "validate_every": 10}
+        return {
+            "label": "mini",
+            "sources": {
+                "transfer": {"backoff_seconds": 0.05, "timeout_seconds": 20, "max_gaps": 0.1},
+                "era5": {"url": self.cds.api}, "prism": {"url": self.prism.url},
+                "earthdata": {"cmr": self.earthdata.url}, "static": {"source": "era5"}},
+            "datasets": {
+                "era5_pairs": {**common, "source": "era5", "inputs": inputs, "outputs": three, "frequency": "hourly",
+                               "coarse_grid": f"global_1.0@{WIDE}", "fine_grid": f"global_0.25@{WIDE}", "samples_per_part": 72,
+                               "samples_per_shard": 24},
+                "prism_pairs": {**common, "source": "prism", "inputs": three, "outputs": three, "frequency": "daily",
+                                "coarse_grid": f"prism_10@{BOX}", "fine_grid": f"prism_2.5@{BOX}", "samples_per_part": 6},
+                "us_pairs": {**common, "source": "daymet", "input_sources": {"era5": ["2m_temperature", "temperature_500"]},
+                             "inputs": inputs, "outputs": three, "frequency": "daily", "coarse_grid": f"us_15@{BOX}",
+                             "fine_grid": f"us_3.75@{BOX}", "samples_per_part": 6},
+                "era5_28km": {**common, "source": "era5", "inputs": inputs, "outputs": [], "frequency": "daily",
+                              "split": {"test": SPLIT["test"]}, "coarse_grid": f"global_0.25@{BOX}", "fine_grid": f"global_0.0625@{BOX}",
+                              "samples_per_part": 2},
+                "imerg": {**common, "source": "imerg", "inputs": [], "outputs": [RAIN], "statics": ["land_sea_mask"], "frequency": "daily",
+                          "split": {"test": SPLIT["test"]}, "coarse_grid": f"global_0.1@{BOX}", "fine_grid": f"global_0.1@{BOX}",
+                          "samples_per_part": 2}},
+            "models": {
+                "foundation": {"datasets": ["era5_pairs", "prism_pairs"], "train": {**steps, "steps": 20}, "architecture": {
+                    "embed_dim": 32, "depth": 1, "heads": 2, "decoder_depth": 1, "residual_width": 16, "residual_blocks": 1}},
+                "us": {"datasets": ["us_pairs"], "finetune_from": "foundation", "train": {**steps, "steps": 10}}},
+            "downscale": {"us_7km": {"model": "us", "dataset": "us_pairs"},
+                          "global_7km": {"model": "us", "dataset": "era5_28km", "observations": "imerg"}},
+            "evaluate": {"spectra_bands": [], "spectra_boxes": {}},
+            "report": {"title": "Miniature", "zoom": [38.0, 40.0, 253.0, 256.0], "map_task": "us_7km"},
+        }
