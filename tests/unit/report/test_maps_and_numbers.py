@@ -137,10 +137,14 @@ def test_precipitation_is_judged_by_the_better_interpolation_in_log_space() -> N
 
 
 def test_limits_grow_with_what_is_missing() -> None:
-    facts = {"frames": 4, "first": "a", "last": "b", "days": 7, "refinement": 4, "intervals": False}
+    facts = {"frames": 4, "first": "a", "last": "b", "days": 7, "refinement": 4, "intervals": False, "copies": ["precipitation"], "others": []}
     short = text.limits(facts)
     assert any("4 test frames" in line and "no confidence interval" in line for line in short) and any("7 days" in line for line in short)
     assert len(text.limits({**facts, "frames": 3650, "days": 7300})) == len(short) - 2
+    assert any(line.startswith("The coarse input is an area average of the truth itself (4 × 4 cells)") for line in short)
+    mixed = text.limits({**facts, "others": ["2m_temperature"]})
+    assert any(line.startswith("Among the inputs are area averages of the truth itself: precipitation (4") for line in mixed)
+    assert any("from another product than the truth" in line for line in text.limits({**facts, "copies": []}))
 
 
 def test_colours_show_zero_and_missing() -> None:
