@@ -104,3 +104,30 @@ def test_grib_ensemble_needs_a_member() -> None:
 def test_an_archive_of_another_provider_is_one_readable_error() -> None:
     with pytest.raises(OrbitError, match="holds no data file"):
         open_era5([real("prism/CORRUPT_PRISM_ppt_stable_4kmD2_20120101_bil.zip")], ["2m_temperature"])
+
+
+def test_numbers_that_other_programs_print() -> None:
+    """`grib_get -p average,max,min` of message 30; `gdallocationinfo -valonly` (packed value) and `cdo infon` of the legacy file."""
+    grib = open_era5([real("era5_grib/t2m_uk_201903_hourly.grib")], ["2m_temperature"])["2m_temperature"].sel(time="2019-03-02T05").values
+    assert np.round([grib.mean(), grib.max(), grib.min()], 3) == pytest.approx([280.866, 284.107, 276.759])
+    legacy = open_era5([real("era5_netcdf_legacy/era5_conus_0.25deg_19950714T12.nc")], ["2m_temperature"])["2m_temperature"][0]
+    code = -679  # gdallocationinfo NETCDF:...:t2m 100 40
+    expected = code * 0.000841082391218928 + 295.926337271304  # scale_factor and add_offset as ncdump prints them
+    assert float(legacy.sel(lat=40.0, lon=260.0)) == pytest.approx(expected, abs=2e-5)
+    assert np.round([float(legacy.min()), float(legacy.max())], 2) == pytest.approx([272.12, 302.99])
+    levels = open_era5([real("era5_netcdf_cds2024/pressure_levels_tquv_12x5.nc")], ["temperature_850"])["temperature_850"]
+    warm = levels.sel(time="2020-07-01T18").values  # cdo info -seltimestep,4 -sellevel,850 -selname,t
+    assert np.round([warm.min(), warm.max()], 2) == pytest.approx([277.77, 306.84])
+
+
+def test_months_of_preliminary_data_are_named() -> None:
+    """`ncdump -v expver`: 0001 until September 2025, 0005 afterwards, in the file that mixes both."""
+    path = real("era5_netcdf_cds2024/tp_accum_mixed_expver_germany_6h_2024-2025.nc")
+    with netCDF4.Dataset(path) as raw:
+        months = raw["valid_time"][:].astype("datetime64[s]").astype("datetime64[M]")
+        versions = np.asarray(raw["expver"][:])
+    wanted = [str(m) for m in np.unique(months) if set(versions[months == m]) == {"0005"}]
+    told = open_era5([path], ["precipitation_rate"]).attrs["expver"]
+    assert wanted and told == f"preliminary (ERA5T, expver 0005): {', '.join(wanted)}"
+    window = open_era5([path], ["precipitation_rate"], first=np.datetime64("2024-03-01", "s"), last=np.datetime64("2024-03-31T23", "s"))
+    assert "expver" not in window.attrs and str(window.time.values[0])[:10] == "2024-03-01"
