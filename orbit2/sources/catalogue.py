@@ -13,7 +13,7 @@ import xarray as xr
 from orbit2.config.sources import SourcesConfig
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.sources import manifest
-from orbit2.sources.holdings import choose
+from orbit2.sources.holdings import choose, every
 from orbit2.sources.manifest import VERSION
 from orbit2.sources.source import Box, Need, Source
 
@@ -53,15 +53,15 @@ def open_source(
     if name == "sample":
         return provider.open(manifest.paths(folder, files), names, first, last)
     day, end = first.astype("datetime64[D]"), last.astype("datetime64[D]")
-    needed = names
     if name in DAILY:  # products of other settings (resolution, region, version) may lie beside these
         planned = {request.file for request in provider.plan(Need(tuple(names), day, end, box))}
         files, gaps = ([r for r in records if r["file"] in planned or not r.get("variables")] for records in (files, gaps))
-    else:  # what a variable is made of (sea surface temperature, say) is in the plan of any day
-        needed = [*names, *(n for request in provider.plan(Need(tuple(names), day, day, box)) for n in request.variables)]
-    chosen = choose(files, gaps, needed, first, last, box, folder)
-    data = provider.open(manifest.paths(folder, chosen), names, first, last)
-    return _with_gaps(data, gaps, first, last) if name in DAILY else data
+        data = provider.open(manifest.paths(folder, every(files, gaps, names, first, last, folder)), names, first, last)
+        return _with_gaps(data, gaps, first, last)
+    # What a variable is made of (sea surface temperature, say) is in the plan of any day.
+    made_of = [n for request in provider.plan(Need(tuple(names), day, day, box)) for n in request.variables]
+    chosen = choose(files, gaps, tuple(dict.fromkeys((*names, *made_of))), first, last, box, folder)
+    return provider.open(manifest.paths(folder, chosen), names, first, last)
 
 
 def _with_gaps(data: xr.Dataset, gaps: Sequence[manifest.Record], first: np.datetime64, last: np.datetime64) -> xr.Dataset:

@@ -38,12 +38,30 @@ def choose(
         lacking = lacking if lacking and len(lacking) <= len(missing) else missing
     if unsaid:
         return unsaid
+    raise _not_there(lacking, names, first, last, where)
+
+
+def every(
+    records: Sequence[Record], gaps: Sequence[Record], names: Sequence[str], first: np.datetime64, last: np.datetime64, where: object
+) -> list[Record]:
+    """All records of `names` between two stamps, which together must cover every day as for `choose`."""
+    fitting = select(records, names, first, last)
+    said = [r for r in fitting if r.get("variables") and r.get("first") is not None]
+    lacking = _missing([*said, *gaps], names, first, last)
+    if not fitting or (lacking and len(said) == len(fitting)):
+        raise _not_there(lacking if said else [], names, first, last, where)
+    return fitting
+
+
+def _not_there(
+    lacking: list[tuple[str, np.datetime64, int]], names: Sequence[str], first: np.datetime64, last: np.datetime64, where: object
+) -> OrbitError:
+    hint = "run the retrieve stage, or change the periods"
     if not lacking:
-        raise OrbitError("no retrieved file holds these variables at these times", where=where,
-                         got=f"{', '.join(names[:4])}, {first} to {last}", hint="run the retrieve stage, or change the periods")
+        return OrbitError("no retrieved file holds these variables at these times", where=where,
+                          got=f"{', '.join(names[:4])}, {first} to {last}", hint=hint)
     name, day, count = lacking[0]
-    raise OrbitError(f"{name} is not retrieved for {count} days, the first {day}", where=where, got=f"{first} to {last}",
-                     hint="run the retrieve stage, or change the periods")
+    return OrbitError(f"{name} is not retrieved for {count} days, the first {day}", where=where, got=f"{first} to {last}", hint=hint)
 
 
 def _size(area: tuple[float, ...] | None) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from orbit2.errors import OrbitError
-from orbit2.sources.holdings import choose
+from orbit2.sources.holdings import choose, every
 
 FIRST, LAST = np.datetime64("2020-01-31T01:00"), np.datetime64("2020-02-02T00:00")
 USA, TEXAS = (20.0, 55.0, 230.0, 300.0), (25.0, 37.0, 253.0, 267.0)
@@ -40,10 +40,14 @@ def test_files_that_other_runs_left_are_not_read_twice() -> None:
     assert chosen([month("a1", 1, "t"), *days], "t") == ["a1", "d1", "d2"]
 
 
-def test_half_hours_of_one_day_all_count() -> None:
-    slots = [{"file": f"s{h:02d}", "variables": ["p"], "first": f"2020-{d}T{h:02d}:00:00", "last": f"2020-{d}T{h:02d}:00:00"}
-             for d in ("01-31", "02-01", "02-02") for h in range(24)]
-    assert len(chosen(slots, "p")) == 48  # from 01:00 on the first day to 00:00 on the last
+def test_half_hours_that_share_a_stamp_all_count() -> None:
+    slots = [{"file": f"{d}-{h:02d}", "variables": ["p"], "first": f"2020-{d}T00:00:00", "last": f"2020-{d}T00:00:00"}
+             for d in ("02-01", "02-02") for h in range(48)]
+    assert len(every(slots, [], ["p"], np.datetime64("2020-02-01"), LAST, "here")) == 96
+    with pytest.raises(OrbitError, match=r"here: p is not retrieved for 1 days, the first 2020-01-31"):
+        every(slots, [], ["p"], FIRST, LAST, "here")
+    gap = {"file": "x", "variables": ["p"], "first": "2020-01-31T00:00:00", "last": "2020-01-31T00:00:00"}
+    assert len(every(slots, [gap], ["p"], FIRST, LAST, "here")) == 96
 
 
 def test_one_grid_the_smallest_that_has_all() -> None:
