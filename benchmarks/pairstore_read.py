@@ -131,17 +131,17 @@ def candidates(coarse: np.ndarray, fine: np.ndarray, rounds: int) -> list[dict[s
         samples = brains if stored == "bf16" else integers
         delta = stored.endswith("delta")
         blocks: list[list[tuple[Any, np.ndarray]]] = []
-        started = time.perf_counter()
+        started = time.process_time()
         for sample in samples:
             parts = [plane for side in sample for plane in side] if chunk == "variable" else list(sample)
             if delta:
                 parts = [np.diff(p, axis=-2, prepend=np.zeros_like(p[..., :1, :])) for p in parts]
             blocks.append([(codec.encode(p) if codec else p.tobytes(), p) for p in parts])
-        encode = (time.perf_counter() - started) / count
+        encode = (time.process_time() - started) / count
         outputs = [np.empty_like(p) for _, p in blocks[0]]
         best = np.inf
         for _ in range(rounds):
-            started = time.perf_counter()
+            started = time.process_time()
             for block in blocks:
                 for (chunk_bytes, _), out in zip(block, outputs, strict=True):
                     if codec:
@@ -151,7 +151,7 @@ def candidates(coarse: np.ndarray, fine: np.ndarray, rounds: int) -> list[dict[s
                     if delta:
                         for row in range(1, out.shape[-2]):
                             out[..., row, :] += out[..., row - 1, :]
-            best = min(best, (time.perf_counter() - started) / count)
+            best = min(best, (time.process_time() - started) / count)
         size = np.mean([sum(len(b) for b, _ in block) for block in blocks])
         rows.append({"stored": stored, "chunk": chunk, "codec": label, "megabytes": size / 1e6, "decode_ms": best * 1e3,
                      "encode_ms": encode * 1e3, "chosen": (stored, chunk, label) == ("int16", "sample", "lz4hc-5 shuffle")})
