@@ -37,7 +37,7 @@ MADE = {"origin": "made by a benchmark", "licence": "none", "doi": None, "attrib
 TABLE_1 = 17  # raw ERA5 variables of the paper's 19 dynamic inputs
 
 
-def hourly(name: str, hours: int, rows: int) -> tuple[np.ndarray, np.ndarray, float]:
+def hourly(name: str) -> tuple[np.ndarray, np.ndarray, float]:
     """The packaged week as (frames [24, 181, 360], frame hours, noise)."""
     with xr.open_dataset(WEEK, engine="netcdf4") as week:
         frames = week[name].values.astype(np.float32)
@@ -47,7 +47,7 @@ def hourly(name: str, hours: int, rows: int) -> tuple[np.ndarray, np.ndarray, fl
 
 def make_file(path: Path, name: str, first: str, hours: int, step: float) -> None:
     """One stream's NetCDF of one month."""
-    frames, at, noise = hourly(name, hours, 0)
+    frames, at, noise = hourly(name)
     lat, lon = np.arange(90, -90 - step / 2, -step), np.arange(0, 360, step)
     rows, columns = np.meshgrid(90 - lat, lon, indexing="ij")
     fine = [map_coordinates(frame, [rows, columns], order=1, mode="grid-wrap").astype(np.float32) for frame in frames]
@@ -143,8 +143,8 @@ def run(folder: Path, step: float, days: int) -> dict[str, object]:
     static.mkdir(parents=True)
     shutil.copy(STATIC, static / "static_0.25deg.nc")
     manifest.write(static, "static", [manifest.entry(static / "static_0.25deg.nc", **MADE)])
-    needed = needed_bytes(paths) * (24 * (days - 1)) / hours  # of the hours that the samples are made of
     ours = build(folder, days)
+    needed = needed_bytes(paths) * 24 * ours["samples"] / hours  # of the hours that the samples are made of
     sample_hours = 24
     plain = hour_by_hour(paths, sample_hours)
     with netCDF4.Dataset(paths[0]) as file:
