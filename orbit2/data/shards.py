@@ -18,7 +18,7 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 import zarr
-from numcodecs import blosc  # type: ignore[import-untyped]
+from numcodecs import blosc
 
 from orbit2.data.packing import MISSING
 from orbit2.errors import OrbitError

@@ -13,9 +13,9 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from tests.data.servers.cds import CdsServer
 
 from tests.data.prism_files import Window, write_bil_zip, write_cog_zip
+from tests.data.servers.cds import CdsServer
 from tests.data.servers.earthdata import EarthdataServer
 from tests.data.servers.prism import PrismServer
 

@@ -18,11 +18,9 @@ CONDA_NAME = {"torch": "pytorch", "eccodes": "python-eccodes"}
 # Packages that no module imports by name, and what they are there for.
 NOT_IMPORTED = {
     "cfgrib": "xarray's engine for GRIB",
-    "eccodes": "pinned for cfgrib",
-    "dask": "lazy xarray datasets (chunks=...)",
+    "fsspec": "opens the ARCO store's URL",
+    "gcsfs": "fsspec's file system for it",
     "h5netcdf": "xarray's engine for NetCDF",
-    "h5py": "h5netcdf reads and writes through it",
-    "netcdf4": "xarray's engine for NetCDF",
     "pyarrow": "pandas' engine for Parquet",
     "snakemake": "runs the workflow",
     "snakemake-executor-plugin-slurm": "runs it on SLURM",

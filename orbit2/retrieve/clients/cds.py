@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-import multiurl  # type: ignore[import-untyped]
+import multiurl
 import requests
 
 from orbit2.config.sources import SourcesConfig

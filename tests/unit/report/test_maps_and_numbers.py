@@ -137,7 +137,8 @@ def test_precipitation_is_judged_by_the_better_interpolation_in_log_space() -> N
 
 
 def test_limits_grow_with_what_is_missing() -> None:
-    facts = {"frames": 4, "first": "a", "last": "b", "days": 7, "refinement": 4, "intervals": False, "copies": ["precipitation"], "others": []}
+    facts = {"frames": 4, "first": "a", "last": "b", "days": 7, "refinement": 4, "intervals": False}
+    facts |= {"copies": ["precipitation"], "others": []}
     short = text.limits(facts)
     assert any("4 test frames" in line and "no confidence interval" in line for line in short) and any("7 days" in line for line in short)
     assert len(text.limits({**facts, "frames": 3650, "days": 7300})) == len(short) - 2
