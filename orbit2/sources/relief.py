@@ -17,7 +17,7 @@ from orbit2.grid import Grid, from_centres
 from orbit2.remap.rectilinear import column_weights, row_weights
 
 Array = npt.NDArray[np.float64]
-BAND_BYTES = 128 * 2**20  # of one band in float64
+BAND_BYTES = 32 * 2**20  # of one band in float64
 LOWEST_LAND = -430.0
 _METRES = ("m", "meter", "meters", "metre", "metres")
 _NAMES = {"lat": ("lat", "latitude", "y"), "lon": ("lon", "longitude", "x"), "z": ("z", "elevation", "altitude", "orography", "Band1")}

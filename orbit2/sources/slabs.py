@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from threading import Lock
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
+Slab = Sequence[FloatArray]  # one array [time, H, W] per field
 BLOCK_BYTES = 16 * 2**20  # of one dask task's result
 LEAST_BUDGET, MOST_BUDGET = 256 * 2**20, 16 * 2**30
 _log = logging.getLogger(__name__)
@@ -38,11 +39,11 @@ class Cache:
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit, self._size, self._warned = budget() if limit is None else limit, 0, False
-        self._slabs: OrderedDict[Hashable, Future[FloatArray]] = OrderedDict()
+        self._slabs: OrderedDict[Hashable, Future[Slab]] = OrderedDict()
         self._read: set[Hashable] = set()
         self._mutex = Lock()
 
-    def get(self, key: Hashable, load: Callable[[], FloatArray]) -> FloatArray:
+    def get(self, key: Hashable, load: Callable[[], Slab]) -> Slab:
         with self._mutex:
             slab = self._slabs.get(key)
             mine = slab is None
@@ -59,7 +60,7 @@ class Cache:
                 raise
             with self._mutex:
                 slab.set_result(value)
-                self._size += value.nbytes
+                self._size += _bytes(value)
                 again = key in self._read
                 self._read.add(key)
                 self._shrink(key)
@@ -75,19 +76,23 @@ class Cache:
                 return
             slab = self._slabs[key]
             if key != newest and slab.done():
-                self._size -= slab.result().nbytes
+                self._size -= _bytes(slab.result())
                 del self._slabs[key]
+
+
+def _bytes(slab: Slab) -> int:
+    return sum(field.nbytes for field in slab)
 
 
 class Slabs:
     """An array [time, H, W] float32 that `dask.array.from_array` can slice.
 
-    `load(a, b)` decodes the file's steps a to b of one or more fields that share chunks, [fields, b - a, H, W]; `which` is this
+    `load(a, b)` decodes the file's steps a to b of the fields that share chunks, [b - a, H, W] each; `which` is this
     array's field. `edges`: steps of the file at which slabs begin, and the end of the last one.
     """
 
     def __init__(
-        self, load: Callable[[int, int], FloatArray], which: int, key: Hashable, edges: list[int], cells: tuple[int, int], cache: Cache
+        self, load: Callable[[int, int], Slab], which: int, key: Hashable, edges: list[int], cells: tuple[int, int], cache: Cache
     ) -> None:
         self.load, self.which, self.key, self.edges, self.cache = load, which, key, edges, cache
         self.shape = (edges[-1] - edges[0], *cells)
@@ -101,7 +106,7 @@ class Slabs:
             a, b = max(first, begin), min(last, end)
             if a < b:
                 slab = self.cache.get((self.key, begin, end), lambda begin=begin, end=end: self.load(begin, end))  # type: ignore[misc]
-                parts.append(slab[self.which, a - begin : b - begin])
+                parts.append(slab[self.which][a - begin : b - begin])
         whole = np.concatenate(parts) if parts else np.empty((0, *self.shape[1:]), dtype=np.float32)  # a copy: slabs can be dropped
         part: FloatArray = whole[(slice(None, None, step), *index[1:])]
         return part
