@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import calendar
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import dask.array as da
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from orbit2.config.sources import Era5Config
 from orbit2.errors import OrbitError
 from orbit2.files import short_hash
 from orbit2.sources import slabs
-from orbit2.sources.era5_files import FINAL, PRELIMINARY, Array, Piece, Times, pieces
+from orbit2.sources.era5_files import pieces
+from orbit2.sources.era5_join import HOUR, Joined, is_hourly, join, preliminary, refuse_gaps, same_grid
 from orbit2.sources.era5_names import LEXICON, PRESSURE, SINGLE, by_levels, field
 from orbit2.sources.source import Box, Facts, Need, Request
 from orbit2.variables import variable
 
 __all__ = ["LEXICON", "Era5", "open_era5"]
 
-HOUR = np.timedelta64(3600, "s")
 SPACING = 0.25
 # Fields (variable x level x hour) of one request. The store refuses more: 120,000 items for hourly ERA5 ("Request too large.
 # Requesting ... items, limit is 120000"), 60,000 in its web form and for pressure levels ("Cost ... over 60000 limit").
@@ -38,7 +35,6 @@ FIELD_LIMIT = {SINGLE: 120_000, PRESSURE: 60_000}
 NETCDF_BYTES, RAIN_BYTES, GRIB_BYTES, ARCO_BYTES = 2.8, 0.9, 2.0, 2.6
 ARCO_LEVELS = 37  # of one chunk of the ARCO store
 EARLIEST = np.datetime64("1940-01-01", "D")
-FIRST_ACCUMULATED = np.datetime64("1940-01-01T07", "s")  # the first forecast starts at 06 UTC
 _TEMPERATURES = ("2m_temperature", "2m_temperature_max_1hr", "2m_temperature_min_1hr")
 _SST = "sea_surface_temperature"
 _GLOBE = (721, 1440)
@@ -198,17 +194,6 @@ def _months(need: Need) -> Iterator[tuple[int, int]]:
         yield int(str(month)[:4]), int(str(month)[5:7])
 
 
-@dataclass(frozen=True)
-class _Joined:
-    """One variable along time, from all its pieces."""
-
-    stamps: Times
-    version: npt.NDArray[np.int64]
-    lat: Array
-    lon: Array
-    data: Any
-
-
 def open_era5(
     paths: Sequence[Path], names: Sequence[str], *, member: int | None = None, first: np.datetime64 | None = None,
     last: np.datetime64 | None = None, steps: Steps = "any", cache_bytes: int | None = None,
@@ -217,9 +202,8 @@ def open_era5(
 
     Only stamps between `first` and `last` (inclusive). `steps`: "hourly" wants each hour of them for each variable; "as held" too,
     unless the files' stamps lie further apart (the packaged week); with "any", times are the union over variables and a variable
-    without data at a time is NaN there. `member` picks one of several
-    ensemble members. A stamp in two files comes from the final one, else from the first; their values must agree.
-    `attrs["expver"]` names months that are all preliminary (ERA5T). Reads coordinates only; then each chunk of a file once, when
+    without data at a time is NaN there. `member` picks one of several ensemble members. A stamp in two files comes from the final
+    one, else from the first; their values must agree (the first and last common hour are compared). `attrs["expver"]` names months that are all preliminary (ERA5T). Reads coordinates only; then each chunk of a file once, when
     read in time order (`cache_bytes` for decoded chunks, default a quarter of the free memory).
 
     Raises OrbitError naming file and field: unknown name, not in the files, wrong or missing units, missing hours, grids that
@@ -229,22 +213,22 @@ def open_era5(
         field(name)
     paths, cache = [Path(p) for p in paths], slabs.Cache(cache_bytes)
     found, offered = pieces(paths, names, cache, first, last, member)
-    merged: dict[str, _Joined] = {}
+    merged: dict[str, Joined] = {}
     for name, held in found.items():
         if not held:
             raise OrbitError("field not in the files", where=", ".join(p.name for p in paths[:4]), got=name,
                              allowed=f"one of {LEXICON[name].names}" + (f" at {LEXICON[name].level} hPa" if LEXICON[name].level else ""),
                              hint=f"the files hold: {', '.join(sorted(offered)) or 'nothing readable'}")
-        if steps == "hourly" or (steps == "as held" and _is_hourly(held)):
-            _complete(name, held, first, last, paths)
-        merged[name] = _join(name, [piece for piece in held if len(piece.stamps)] or held[:1])
+        if steps == "hourly" or (steps == "as held" and is_hourly(held)):
+            refuse_gaps(name, held, first, last, paths)
+        merged[name] = join(name, [piece for piece in held if len(piece.stamps)] or held[:1])
     reference = next(iter(merged.values()))
     for name, one in merged.items():
-        _same_grid((reference.lat, reference.lon), (one.lat, one.lon), f"{found[name][0].where}: {name}")
+        same_grid((reference.lat, reference.lon), (one.lat, one.lon), f"{found[name][0].where}: {name}")
     return _dataset(merged, reference)
 
 
-def _dataset(merged: dict[str, _Joined], reference: _Joined) -> xr.Dataset:
+def _dataset(merged: dict[str, Joined], reference: Joined) -> xr.Dataset:
     arrays = []
     for name, one in merged.items():
         data = one.data if one.data is not None else np.empty((0, len(one.lat), len(one.lon)), dtype=np.float32)
@@ -255,80 +239,7 @@ def _dataset(merged: dict[str, _Joined], reference: _Joined) -> xr.Dataset:
         about = variable(name)
         dataset[name].attrs = {"units": about.units, "standard_name": about.standard_name, "long_name": about.long_name,
                                "cell_methods": about.cell_methods}
-    preliminary = sorted({month for one in merged.values() for month in _preliminary(one)})
-    if preliminary:
-        dataset.attrs["expver"] = f"preliminary (ERA5T, expver 0005): {', '.join(preliminary)}"
+    months = sorted({month for one in merged.values() for month in preliminary(one)})
+    if months:
+        dataset.attrs["expver"] = f"preliminary (ERA5T, expver 0005): {', '.join(months)}"
     return dataset
-
-
-def _preliminary(one: _Joined) -> list[str]:
-    """Months of which no hour is final."""
-    months = one.stamps.astype("datetime64[M]")
-    return [str(month) for month in np.unique(months) if (one.version[months == month] == PRELIMINARY).all()]
-
-
-def _is_hourly(held: list[Piece]) -> bool:
-    stamps = np.unique(np.concatenate([piece.stamps for piece in held]))
-    return len(stamps) < 2 or bool(np.min(np.diff(stamps)) <= HOUR)
-
-
-def _complete(name: str, held: list[Piece], first: np.datetime64 | None, last: np.datetime64 | None, paths: list[Path]) -> None:
-    there = np.unique(np.concatenate([piece.stamps for piece in held]))
-    begin = there[0] if first is None and len(there) else first
-    end = there[-1] if last is None and len(there) else last
-    if begin is None or end is None:
-        raise OrbitError("files hold no hour", where=", ".join(p.name for p in paths[:4]), got=name)
-    wanted = np.arange(begin.astype("datetime64[s]"), end.astype("datetime64[s]") + HOUR, HOUR)
-    if LEXICON[name].step != "instant":
-        wanted = wanted[wanted >= FIRST_ACCUMULATED]
-    absent = np.setdiff1d(wanted, there)
-    if len(absent):
-        raise OrbitError(f"{len(absent)} of {len(wanted)} hours are missing", where=f"{', '.join(p.name for p in paths[:4])}: {name}",
-                         got=", ".join(str(t)[:13] for t in absent[:4]) + (" ..." if len(absent) > 4 else ""),
-                         hint="ERA5 has no gaps: retrieve the files again; the newest days may not be published yet")
-
-
-def _join(name: str, held: list[Piece]) -> _Joined:
-    """All pieces of one field along time. A stamp that several hold is taken from final data first, then from the first file."""
-    for other in held[1:]:
-        _same_grid((held[0].lat, held[0].lon), (other.lat, other.lon), f"{held[0].where} and {other.where}")
-    stamps = np.concatenate([piece.stamps for piece in held])
-    version = np.concatenate([piece.version for piece in held])
-    origin = np.repeat(np.arange(len(held)), [len(piece.stamps) for piece in held])
-    step = np.concatenate([np.arange(len(piece.stamps)) for piece in held])
-    order = np.lexsort((origin, version != FINAL, stamps))
-    chosen = order[np.concatenate([[True], stamps[order][1:] != stamps[order][:-1]])] if len(order) else order
-    _agree(held, stamps, version, origin, step, chosen)
-    if not len(chosen):
-        return _Joined(stamps, version, held[0].lat, held[0].lon, None)
-    breaks = np.flatnonzero((np.diff(origin[chosen]) != 0) | (np.diff(step[chosen]) != 1)) + 1
-    runs = [held[origin[run[0]]].data[step[run[0]] : step[run[-1]] + 1] for run in np.split(chosen, breaks)]
-    data = runs[0] if len(runs) == 1 else da.concatenate(runs, axis=0)  # type: ignore[no-untyped-call]
-    return _Joined(stamps[chosen], version[chosen], held[0].lat, held[0].lon, data)
-
-
-def _agree(
-    held: list[Piece], stamps: Times, version: npt.NDArray[np.int64], origin: npt.NDArray[np.int64], step: npt.NDArray[np.int64],
-    chosen: npt.NDArray[np.int64],
-) -> None:
-    """Raise OrbitError where two files contradict each other: the first and last common hour of each pair are compared."""
-    by_stamp = dict(zip(stamps[chosen].tolist(), chosen.tolist(), strict=True))
-    repeated = np.setdiff1d(np.arange(len(stamps)), chosen)
-    common: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for i in repeated.tolist():
-        kept = by_stamp[stamps[i].tolist()]
-        if version[i] == version[kept]:
-            common.setdefault((int(origin[kept]), int(origin[i])), []).append((kept, i))
-    for (one, two), pairs in common.items():
-        for kept, i in {pairs[0], pairs[-1]}:
-            here, there = (np.asarray(held[o].data[step[at]]) for o, at in ((one, kept), (two, i)))
-            if not np.allclose(here, there, rtol=1e-4, atol=1e-3, equal_nan=True):
-                raise OrbitError("two files contradict each other", where=f"{held[one].where} and {held[two].where}",
-                                 got=f"different values at {stamps[i]}", hint="delete the wrong one and retrieve it again")
-
-
-def _same_grid(one: tuple[Array, Array], other: tuple[Array, Array], where: str) -> None:
-    for axis, a, b in zip(("lat", "lon"), one, other, strict=True):
-        if len(a) != len(b) or not np.allclose(a, b, atol=1e-4):
-            raise OrbitError("fields lie on different grids", where=where, got=f"{len(b)} {axis} values",
-                             allowed=f"the same {len(a)}", hint="request one grid and area for all variables")

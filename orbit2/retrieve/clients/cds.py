@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 import time
 import warnings
@@ -26,6 +25,7 @@ import requests
 from orbit2.config.sources import SourcesConfig
 from orbit2.errors import OrbitError
 from orbit2.files import short_hash, write_json
+from orbit2.retrieve.clients.cds_key import key, site
 from orbit2.retrieve.clients.client import Client, Report, Transient
 from orbit2.retrieve.clients.http import retry_after, shown
 from orbit2.sources.source import Request
@@ -44,36 +44,6 @@ _log = logging.getLogger(__name__)
 def connect(settings: SourcesConfig) -> Client:
     """Raises OrbitError where there is no key."""
     return CdsClient(settings.era5.url, key(settings.era5.url), timeout=settings.transfer.timeout_seconds)
-
-
-def key(url: str) -> str:
-    """The user's key from CDSAPI_KEY, else from ~/.cdsapirc (or the file that CDSAPI_RC names). The configured `url` is the one used.
-
-    Raises OrbitError saying what to do where there is none or it is of the old kind.
-    """
-    page = f"{_site(url)}/profile"
-    found = os.environ.get("CDSAPI_KEY", "").strip()
-    path = Path(os.environ.get("CDSAPI_RC") or Path.home() / ".cdsapirc")
-    where: object = "CDSAPI_KEY"
-    if not found and path.is_file():
-        where = path
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
-            raise OrbitError("cannot be read", where=path, hint=f"write two lines: `url: {url}` and `key: ...` (from {page})") from None
-        pairs = [line.split(":", 1) for line in lines if ":" in line]
-        found = next((value.strip() for name, value in pairs if name.strip() == "key"), "")
-    if not found:
-        raise OrbitError("no key for the Climate Data Store", where=where if path.is_file() else f"CDSAPI_KEY or {path}",
-                         hint=f"sign in, copy your token from {page}, and put it into CDSAPI_KEY or as `key: ...` into ~/.cdsapirc")
-    if ":" in found:
-        raise OrbitError("the key is of the old kind (UID:KEY)", where=where, hint=f"copy the new token from {page}")
-    return found
-
-
-def _site(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 @dataclass
@@ -270,9 +240,9 @@ class CdsClient:
                 raise Transient(f"HTTP {status} from {self.host(request)}", wait=retry_after(wait)) from None
             if status == 401:
                 raise OrbitError("the Climate Data Store does not accept the key (mistyped or expired)", where=request.file, got=text,
-                                 hint=f"copy a new token from {_site(self._url)}/profile into CDSAPI_KEY or ~/.cdsapirc") from None
+                                 hint=f"copy a new token from {site(self._url)}/profile into CDSAPI_KEY or ~/.cdsapirc") from None
             if status == 403:
-                page = f"{_site(self._url)}/datasets/{request.body['dataset']}?tab=download#manage-licences"
+                page = f"{site(self._url)}/datasets/{request.body['dataset']}?tab=download#manage-licences"
                 raise OrbitError("the Climate Data Store refuses: is the licence accepted?", where=request.file, got=text,
                                  hint=f"accept the licences once at {page}") from None
             raise OrbitError(f"the Climate Data Store refuses the request (HTTP {status})", where=request.file, got=text) from None
