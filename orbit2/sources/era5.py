@@ -203,8 +203,9 @@ def open_era5(
     Only stamps between `first` and `last` (inclusive). `steps`: "hourly" wants each hour of them for each variable; "as held" too,
     unless the files' stamps lie further apart (the packaged week); with "any", times are the union over variables and a variable
     without data at a time is NaN there. `member` picks one of several ensemble members. A stamp in two files comes from the final
-    one, else from the first; their values must agree (the first and last common hour are compared). `attrs["expver"]` names months that are all preliminary (ERA5T). Reads coordinates only; then each chunk of a file once, when
-    read in time order (`cache_bytes` for decoded chunks, default a quarter of the free memory).
+    one, else from the first; their values must agree (the first and last common hour are compared). `attrs["expver"]` names
+    months that are all preliminary (ERA5T). Reads coordinates only; then each chunk of a file once, when read in time order
+    (`cache_bytes` for decoded chunks, default a quarter of the free memory).
 
     Raises OrbitError naming file and field: unknown name, not in the files, wrong or missing units, missing hours, grids that
     differ, several members, contradictions, a file that cannot be read.
