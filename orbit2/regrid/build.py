@@ -46,7 +46,7 @@ def initialise(*, config: Path, resources: Path, store: Path) -> None:
             one.fields.check(_times(times, part))
     sides = {}
     for side in SIDES:
-        static = open_static(job.grid(side), job.dataset.statics, resources / "static" / manifest.VERSION)
+        static = open_static(job.grid(side), job.dataset.statics, resources / "static" / manifest.VERSION, job.settings.static)
         sides[side] = SideSpec(job.grid(side), job.names(side), job.dataset.statics, static)
     days = {name: DAY_OF_HOURLY[job.dataset.step_hours] if name in HOURLY_SOURCES else source(name, job.settings).facts.day
             for name in job.dataset.sources}

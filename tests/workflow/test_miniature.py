@@ -74,7 +74,7 @@ def test_hourly_pairs_hold_the_trailing_day(finished: Any) -> None:
         grid = pairs.grid("coarse")
         expected = (cell_means(RAIN, today, grid) * hours + cell_means(RAIN, yesterday, grid) * (24 - hours)) / 24
         fields = pairs.read("coarse", int(index))
-        np.testing.assert_allclose(fields[pairs.variable_index("coarse", RAIN)], expected, atol=0.08)  # point values at 0.25 degrees
+        np.testing.assert_allclose(fields[pairs.variable_index("coarse", RAIN)], expected, atol=0.1)  # point values at 0.25 degrees
         # at 06:00 the last 24 hours hold today's minimum (03:00) and yesterday's maximum (15:00)
         low = cell_means(LEAST, today if hours >= 3 else yesterday, grid)
         high = cell_means(MOST, today if hours >= 15 else yesterday, grid)
