@@ -80,7 +80,9 @@ class DatasetConfig(Strict):
     frequency: Literal["native", "hourly", "daily"] = Field(
         "native", description="Samples: every hour, every day, or what the source holds (sample: 24 frames; ERA5: hours; others: days)."
     )
-    coarse_grid: str = Field(description="Named coarse grid: `global_<degrees>`, `us_` or `prism_<arc minutes>`; `@south,north,west,east` cuts.")
+    coarse_grid: str = Field(
+        description="Named coarse grid: `global_<degrees>`, `us_<arc minutes>`, `prism_<arc minutes>`; `@south,north,west,east` cuts one."
+    )
     fine_grid: str = Field(description="Named fine grid; its cells must nest in the coarse ones.")
     split: Split = Field(description="Time blocks for training, validation and test.")
     samples_per_part: int = Field(8, ge=1, description="Samples built by one regrid job (about a month); a multiple of samples_per_shard.")

@@ -26,7 +26,8 @@ def cds2024(path: Path, names: tuple[str, ...] = ("t2m",), times: int = 3, *, st
     data = {}
     for name in names:
         unit = {**UNITS, **(units or {})}[name]
-        data[name] = (("valid_time", "latitude", "longitude"), values(name, times, lat, lon, since=since), {} if unit is None else {"units": unit})
+        attrs = {} if unit is None else {"units": unit}
+        data[name] = (("valid_time", "latitude", "longitude"), values(name, times, lat, lon, since=since), attrs)
     xr.Dataset(data, coords={
         "number": ((), 0), "valid_time": stamps, "latitude": lat, "longitude": lon,
         "expver": (("valid_time",), np.full(times, "0001", dtype=object)),
