@@ -11,9 +11,12 @@ hour by hour as xarray does without care for chunks. A year is extrapolated from
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 import zipfile
@@ -96,12 +99,12 @@ def read_bytes() -> int:
 def build(folder: Path, days: int) -> dict[str, float]:
     """The regrid stage over the month, in this process; seconds, bytes read and peak memory."""
     day = "2020-01-{:02d}".format
-    split = {"train": {"start": day(2), "end": day(days - 4)}, "validation": {"start": day(days - 2), "end": day(days - 2)},
-             "test": {"start": day(days - 1), "end": day(days - 1)}}
+    split = {"train": {"start": day(1), "end": day(days - 4)}, "validation": {"start": day(days - 2), "end": day(days - 2)},
+             "test": {"start": day(days), "end": day(days)}}
     dataset = DatasetConfig.model_validate({
         "source": "era5", "inputs": ["2m_temperature", "2m_temperature_max", "2m_temperature_min", "total_precipitation_24hr"],
         "outputs": ["2m_temperature_max", "2m_temperature_min", "total_precipitation_24hr"], "frequency": "daily",
-        "coarse_grid": "global_1.0", "fine_grid": "global_0.25", "split": split, "samples_per_part": 32, "samples_per_shard": 8})
+        "coarse_grid": "global_1.0", "fine_grid": "global_0.25", "split": split, "samples_per_part": "month", "samples_per_shard": 8})
     section = dataset.model_dump(mode="json")
     write_json(folder / "config.json", {"name": "year", "hash": short_hash(section), "dataset": section, "sources": {}})
     store = folder / "pairs.zarr"
@@ -143,7 +146,8 @@ def run(folder: Path, step: float, days: int) -> dict[str, object]:
     static.mkdir(parents=True)
     shutil.copy(STATIC, static / "static_0.25deg.nc")
     manifest.write(static, "static", [manifest.entry(static / "static_0.25deg.nc", **MADE)])
-    ours = build(folder, days)
+    built = subprocess.run([sys.executable, __file__, "--build", str(folder), str(days)], check=True, capture_output=True, text=True)
+    ours = json.loads(built.stdout.splitlines()[-1])  # a process of its own, so that its memory is its own
     needed = needed_bytes(paths) * 24 * ours["samples"] / hours  # of the hours that the samples are made of
     sample_hours = 24
     plain = hour_by_hour(paths, sample_hours)
@@ -159,7 +163,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="2 degrees and ten days: a smoke test")
     parser.add_argument("--folder", type=Path, default=None, help="where to put the month (8 GB)")
+    parser.add_argument("--build", nargs=2, metavar=("FOLDER", "DAYS"), help="only the stage on a month that was made")
     options = parser.parse_args()
+    if options.build:
+        print(json.dumps(build(Path(options.build[0]), int(options.build[1]))))
+        return
     step, days = (2.0, 10) if options.quick else (0.25, 30)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         found = run(Path(name), step, days)

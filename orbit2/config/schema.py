@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -85,7 +85,9 @@ class DatasetConfig(Strict):
     )
     fine_grid: str = Field(description="Named fine grid; its cells must nest in the coarse ones.")
     split: Split = Field(description="Time blocks for training, validation and test.")
-    samples_per_part: int = Field(8, ge=1, description="Samples built by one regrid job (about a month); a multiple of samples_per_shard.")
+    samples_per_part: Annotated[int, Field(ge=1)] | Literal["month"] = Field(
+        8, description="Samples built by one regrid job: a multiple of samples_per_shard, or `month`: to the first shard of every month."
+    )
     samples_per_shard: int = Field(8, ge=1, description="Samples in one Zarr shard; also how many are in memory at once.")
     min_valid_fraction: float = Field(0.5, gt=0, le=1, description="Least valid area fraction of a target cell (0 to 1).")
 
@@ -130,7 +132,7 @@ class DatasetConfig(Strict):
     @model_validator(mode="after")
     def _geometry(self) -> DatasetConfig:
         named(self.fine_grid).nests_in(named(self.coarse_grid))
-        if self.samples_per_part % self.samples_per_shard:
+        if self.samples_per_part != "month" and self.samples_per_part % self.samples_per_shard:
             raise ValueError(
                 f"samples_per_part ({self.samples_per_part}) must be a multiple of samples_per_shard ({self.samples_per_shard})"
             )

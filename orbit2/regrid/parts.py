@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +49,16 @@ def plan_times(dataset: DatasetConfig) -> Times:
 
 def plan_parts(dataset: DatasetConfig) -> list[Part]:
     """The parts of a dataset, in order; the same configuration always gives the same parts."""
-    samples, size = len(plan_times(dataset)), dataset.samples_per_part
-    starts = range(0, samples, size)
+    times = plan_times(dataset)
+    starts = _months(times, dataset.samples_per_shard) if dataset.samples_per_part == "month" else [
+        *range(0, len(times), dataset.samples_per_part)]
     digits = max(3, len(str(len(starts) - 1)))
-    return [Part(f"{i:0{digits}d}", start, min(size, samples - start)) for i, start in enumerate(starts)]
+    return [Part(f"{i:0{digits}d}", start, end - start) for i, (start, end) in enumerate(pairwise([*starts, len(times)]))]
+
+
+def _months(times: Times, shard: int) -> list[int]:
+    """The first shard boundary at or after the beginning of each month: providers' files end there, so few are opened twice."""
+    months = times.astype("datetime64[M]")
+    begins = np.flatnonzero(months[1:] != months[:-1]) + 1
+    rounded = -(-begins // shard) * shard
+    return [0, *(int(start) for start in np.unique(rounded) if 0 < start < len(times))]

@@ -20,6 +20,7 @@ from orbit2.data.packing import greatest_error
 from orbit2.data.pairs import PairStore
 from orbit2.errors import OrbitError
 from orbit2.grid import from_centres, named
+from orbit2.regrid.parts import plan_times
 from tests.data.era5_dataset import NAMES, build, config_file, dataset, provider_files, relist
 from tests.data.era5_files import LAT, LON, values
 
@@ -84,6 +85,20 @@ def test_parts_follow_from_the_configuration_alone() -> None:
     parts = regrid.plan_parts(dataset(samples_per_part=8))
     assert [(p.id, p.start, p.count) for p in parts] == [("000", 0, 8), ("001", 8, 4)]
     assert parts == regrid.plan_parts(dataset(samples_per_part=8))
+
+
+def test_parts_by_month_begin_with_the_month_where_shards_allow() -> None:
+    split = {"train": {"start": "2019-12-02", "end": "2020-02-20"}, "validation": {"start": "2020-02-23", "end": "2020-02-28"},
+             "test": {"start": "2020-03-02", "end": "2020-03-31"}}
+    for shard, exact in ((24, True), (8, True), (50, False)):
+        section = dataset(split=split, samples_per_part="month", samples_per_shard=shard)
+        times, parts = plan_times(section), regrid.plan_parts(section)
+        assert [p.start for p in parts] == np.cumsum([0, *(p.count for p in parts)])[:-1].tolist() and len(parts) == 4
+        assert sum(p.count for p in parts) == len(times) and all(p.start % shard == 0 for p in parts)
+        begins = [times[p.start] for p in parts[1:]]
+        months = np.array(begins).astype("datetime64[M]").astype("datetime64[s]")
+        late = (np.array(begins) - months) / np.timedelta64(1, "h")
+        assert (late == 0).all() if exact else ((late >= 0) & (late < shard)).all()
 
 
 def test_a_part_with_a_good_checksum_is_not_built_again(resources: Path, tmp_path: Path) -> None:
