@@ -53,12 +53,15 @@ def retrieve(
     receipt: Annotated[Path | None, typer.Option(help="Written when all is there (JSON).", show_default=False)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be fetched, and how much; fetch nothing.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read every file again and fetch what differs from its checksum.")] = False,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="dotted.key=value, laid over the YAML; may be repeated.")] = None,
 ) -> None:
     """Fetch a provider's own files, untouched, with a manifest of checksums; started again, it resumes."""
     from orbit2.retrieve import run, run_config
 
     if config is not None and config.suffix in (".yaml", ".yml"):
-        run_config(config=config, source=source, out=out, receipt=receipt, dry_run=dry_run, verify=verify)
+        run_config(config=config, source=source, out=out, receipt=receipt, dry_run=dry_run, verify=verify, overrides=overrides or ())
+    elif overrides:
+        raise OrbitError("--set goes with a run's YAML as --config")
     elif source is None or out is None:
         raise OrbitError("give SOURCE and --out, or a run's YAML as --config", hint="see --help")
     else:

@@ -49,10 +49,13 @@ def run(
 
 def run_config(
     *, config: Path, source: str | None = None, out: Path | None = None, receipt: Path | None = None,
-    dry_run: bool = False, verify: bool = False,
+    dry_run: bool = False, verify: bool = False, overrides: Sequence[str] = (),
 ) -> None:
-    """The same for a run's YAML: one `source` of the run, or all of them, each under <resources>/<source>/<version>."""
-    run_configuration = load(config)
+    """The same for a run's YAML: one `source` of the run, or all of them, each under <resources>/<source>/<version>.
+
+    `overrides` (`dotted.key=value`) are laid over the file.
+    """
+    run_configuration = load(config, overrides)
     known = needs.sources_of(run_configuration)
     if source is not None and source not in known:
         raise OrbitError("the run does not use this source", where=config, got=source, allowed=", ".join(known))

@@ -71,6 +71,8 @@ def test_check_accepts_the_default(capsys: pytest.CaptureFixture[str]) -> None:
     (("config", "check", DEMO, "--set", "evaluate.bootstrp=1"), "did you mean 'bootstrap'?"),
     (("config", "check", DEMO, "--set", "models.reslim.architecture.heads=5"), "nearest valid: [2, 4, 8]"),
     (("config", "check", DEMO, "--set", "nonsense"), "key=value"),
+    (("retrieve", "--config", DEMO, "--dry-run", "--set", "sources.transfer.wrokers=1"), "did you mean 'workers'?"),
+    (("retrieve", "sample", "--out", "x", "--set", "sources.transfer.workers=1"), "--set goes with a run's YAML"),
     (("config", "show", "nowhere.yaml"), "not found"),
     (("retrieve", "smaple", "--out", "somewhere"), "smaple"),
     (("evaluate",), "--prediction"),
