@@ -11,12 +11,15 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 FloatArray = npt.NDArray[np.float32]
 Slab = Sequence[FloatArray]  # one array [time, H, W] per field
@@ -26,12 +29,20 @@ _log = logging.getLogger(__name__)
 
 
 def budget() -> int:
-    """Bytes of decoded slabs to keep: a quarter of the memory that is free, within bounds."""
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        free = 0
-    return int(min(MOST_BUDGET, max(LEAST_BUDGET, free // 4)))
+    """Bytes of decoded slabs to keep: a third of the memory that this job may still use, within bounds."""
+    return int(min(MOST_BUDGET, max(LEAST_BUDGET, allowed_memory() // 3)))
+
+
+def allowed_memory() -> int:
+    """Bytes that are free, or what a batch job (SLURM) or a container (cgroup) was given where that is less."""
+    limits = [psutil.virtual_memory().available]
+    given = os.environ.get("SLURM_MEM_PER_NODE", "")
+    if given.isdecimal() and int(given) > 0:
+        limits.append(int(given) * 2**20)
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # no such controller, or "max"
+            limits.append(int(Path(file).read_text()))
+    return int(min(limits))
 
 
 class Cache:

@@ -46,7 +46,7 @@ rule regrid_part:
         part=r"\d+",
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=8000,
         runtime=240,
     params:
         store=store_of,

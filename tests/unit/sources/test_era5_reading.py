@@ -16,6 +16,7 @@ import xarray as xr
 
 from orbit2.config.sources import Era5Config
 from orbit2.errors import OrbitError
+from orbit2.sources import slabs
 from orbit2.sources.era5 import Era5, open_era5
 from orbit2.sources.sample import WEEK
 from tests.data.era5_cds import axes, hours, result, write
@@ -256,3 +257,12 @@ def test_check_wants_every_hour_variable_and_the_area(tmp_path: Path) -> None:
     with pytest.raises(OrbitError, match=r"field not in the files.*the files hold: msl"):
         era5.check(path, request)
     assert len(hours(body)) == 696
+
+
+def test_slabs_are_kept_within_what_the_job_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "3000")
+    assert slabs.budget() <= 1000 * 2**20
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "30")
+    assert slabs.budget() == slabs.LEAST_BUDGET
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "0")  # SLURM's word for the whole node
+    assert slabs.budget() > slabs.LEAST_BUDGET
