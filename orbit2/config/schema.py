@@ -159,16 +159,37 @@ class DatasetConfig(Strict):
         return 1 if self.frequency == "hourly" else 24
 
 
+_TRANSFORMER = (
+    "embed_dim", "depth", "heads", "mlp_ratio", "decoder_depth", "patch", "position", "table_shape", "time_embedding", "drop_path",
+    "dropout", "attention",
+)  # fmt: skip
+# Keys of the architecture that a kind does not read.
+UNUSED: dict[str, tuple[str, ...]] = {
+    "reslim": ("width", "levels", "layers"),
+    "vit": ("residual_width", "residual_blocks", "width", "levels", "layers"),
+    "unet": (*_TRANSFORMER, "residual_width", "residual_blocks", "layers"),
+    "conv": (*_TRANSFORMER, "residual_width", "residual_blocks", "levels"),
+}
+FLASH_HEAD_DIM = 256  # the largest head size of flash-attn
+
+
+def flash_heads(embed_dim: int) -> list[int]:
+    """Numbers of heads that flash-attn can do: embed_dim / heads is a multiple of 8, at most 256."""
+    return [h for h in range(1, embed_dim + 1) if embed_dim % (8 * h) == 0 and embed_dim // h <= FLASH_HEAD_DIM]
+
+
 class ArchitectureConfig(Strict):
     """The network (paper section III; published sizes in config/models)."""
 
-    kind: Literal["reslim"] = Field("reslim", description="Architecture family.")
+    kind: Literal["reslim", "vit", "unet", "conv"] = Field(
+        "reslim", description="Architecture: Reslim, or a baseline on the interpolated FINE grid: ViT, U-Net, plain convolutions."
+    )
     embed_dim: int = Field(128, ge=8, description="Embedding width D.")
     depth: int = Field(4, ge=0, description="Transformer blocks.")
     heads: int = Field(4, ge=1, description="Attention heads; must divide embed_dim.")
     mlp_ratio: float = Field(4.0, gt=0, description="Hidden width of a block's MLP over embed_dim.")
     decoder_depth: int = Field(4, ge=0, description="Residual decoder layers (linear + 3x3 depthwise convolution).")
-    patch: int = Field(2, ge=1, description="Patch size p in coarse cells.")
+    patch: int = Field(2, ge=1, description="Patch size p in coarse cells (vit: in fine cells).")
     refinement: int = Field(4, ge=1, description="Refinement factor s: fine cells per coarse cell along a side.")
     position: Literal["geographic", "table"] = Field("geographic", description="Position embedding.")
     table_shape: tuple[int, int] = Field((90, 180), description="Tokens (rows, columns) of the `table` position embedding.")
@@ -179,7 +200,13 @@ class ArchitectureConfig(Strict):
     conserve: bool = Field(False, description="Make block means of the output equal the input (where the input is the coarsened target).")
     drop_path: float = Field(0.0, ge=0, lt=1, description="Stochastic depth rate of the last block (linear from 0).")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout in the MLPs.")
-    attention: Literal["auto", "sdpa", "flash"] = Field("auto", description="Attention kernel.")
+    attention: Literal["auto", "sdpa", "flash"] = Field(
+        "auto",
+        description="Kernel: sdpa (PyTorch), flash (flash-attn: GPU, bf16, embed_dim / heads a multiple of 8 up to 256), or what fits.",
+    )
+    width: int = Field(32, ge=1, description="unet, conv: channels on the fine grid (unet doubles them per level).")
+    levels: int = Field(3, ge=1, description="unet: how often the fine grid is halved.")
+    layers: int = Field(3, ge=1, description="conv: 3x3 convolutions before the last one.")
 
     @model_validator(mode="after")
     def _heads(self) -> ArchitectureConfig:
@@ -187,6 +214,17 @@ class ArchitectureConfig(Strict):
             valid = [h for h in range(1, self.embed_dim + 1) if self.embed_dim % h == 0]
             close = sorted(valid, key=lambda h: abs(h - self.heads))[:3]
             raise ValueError(f"heads ({self.heads}) must divide embed_dim ({self.embed_dim}); nearest valid: {sorted(close)}")
+        if self.attention == "flash" and self.heads not in (valid := flash_heads(self.embed_dim)):
+            close = sorted(valid, key=lambda h: abs(h - self.heads))[:3]
+            raise ValueError(f"attention: flash needs embed_dim / heads in 8, 16, ... {FLASH_HEAD_DIM}; nearest heads: {sorted(close)}")
+        return self
+
+    @model_validator(mode="after")
+    def _used(self) -> ArchitectureConfig:
+        """A key that this kind does not read keeps its default: nobody should think that it does something."""
+        for key in UNUSED[self.kind]:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"`{key}` means nothing to kind '{self.kind}': remove it")
         return self
 
 
@@ -199,9 +237,20 @@ class TrainConfig(Strict):
     betas: tuple[float, float] = Field((0.9, 0.99), description="AdamW beta1, beta2.")
     clip: float = Field(1.0, gt=0, description="Gradient norm limit.")
     ema: float = Field(0.99, ge=0, lt=1, description="Decay of the weight average used for validation and kept; 0 = off.")
-    loss: Literal["bayesian_tv", "mse", "mae", "huber"] = Field("bayesian_tv", description="Training loss.")
+    loss: Literal["bayesian_tv", "mse", "mae", "huber", "quantile", "spectral", "crps", "perceptual"] = Field(
+        "bayesian_tv", description="Training loss (docs/losses.md)."
+    )
     tv_weight: float = Field(0.02, ge=0, description="Lambda of the total-variation prior.")
     variable_weights: dict[str, float] = Field({}, description="Loss weight per output variable (default 1).")
+    quantile: float = Field(0.5, gt=0, lt=1, description="Level (0 to 1) of the truth's distribution that `quantile` aims at.")
+    variable_quantiles: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(
+        {}, description="Level per output variable for `quantile` (default `quantile`)."
+    )
+    spectral_weight: float = Field(0.1, ge=0, description="Weight of the log-power term that `spectral` adds to the mean square.")
+    spectral_segment: int = Field(64, ge=8, description="Longest wavelength (fine cells along a row) that `spectral` compares.")
+    ensemble: int = Field(4, ge=2, description="Members of `crps`: forward passes with different dropout; time and memory grow with it.")
+    perceptual_weight: float = Field(0.1, ge=0, description="Weight of the feature term that `perceptual` adds to the mean square.")
+    perceptual_steps: int = Field(200, ge=1, description="Steps for which the encoder of `perceptual` is trained beforehand.")
     precipitation_threshold: float = Field(
         0.25, ge=0, description="Precipitation (mm or mm/day) at or below this counts as dry for the network."
     )
@@ -214,6 +263,9 @@ class TrainConfig(Strict):
     keep_checkpoints: int = Field(2, ge=1, description="Newest checkpoints kept beside the best.")
     patience: int = Field(0, ge=0, description="Validations without improvement before stopping; 0 = never.")
     wall_minutes: float = Field(0.0, ge=0, description="Stop, save and exit 75 after this many minutes; 0 = no limit.")
+    compile: Literal["off", "on", "auto"] = Field(
+        "off", description="torch.compile of the network: off, on, or on GPUs only (auto); the first step of every shape then takes longer."
+    )
     workers: int = Field(0, ge=0, description="Data-loading worker processes.")
     threads: int = Field(0, ge=0, description="CPU threads; 0 = all.")
     seed: int = Field(0, ge=0, description="Seed of weights, sampling and augmentation.")
@@ -309,6 +361,8 @@ class RunConfig(Strict):
             if model.finetune_from is not None:
                 need("model", self.models, model.finetune_from, f"models.{name}.finetune_from")
             architecture = self.architecture_of(name)
+            if model.train.loss == "crps" and not (architecture.dropout or architecture.drop_path):
+                raise ValueError(f"models.{name}: loss `crps` draws its members by dropout: set architecture.dropout or drop_path above 0")
             for dataset in model.datasets:
                 factor = self.datasets[dataset].refinement
                 if factor != architecture.refinement:

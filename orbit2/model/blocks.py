@@ -1,44 +1,51 @@
-"""Pre-norm transformer blocks over tokens [B, N, D]. Attention never leaves the token set it is given."""
+"""Pre-norm transformer blocks over token sets, dense [B, N, D] or packed [T, D]. Never mixes tokens of two samples."""
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+from collections.abc import Iterable
+
 from torch import Tensor, nn
 
-
-class Attention(nn.Module):
-    """Multi-head self-attention through scaled_dot_product_attention."""
-
-    def __init__(self, embed_dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
-        self.output = nn.Linear(embed_dim, embed_dim)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        query, key, value = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        result: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
-        return result
+from orbit2.model.attention import Attention, Kernel, Packing, pack, unpack
 
 
 class Block(nn.Module):
     """x + attention(norm(x)), then x + MLP(norm(x)); `drop_path` drops a whole branch per sample while training."""
 
-    def __init__(self, embed_dim: int, heads: int, mlp_ratio: float, drop_path: float = 0.0, dropout: float = 0.0) -> None:
+    def __init__(
+        self, embed_dim: int, heads: int, mlp_ratio: float, drop_path: float = 0.0, dropout: float = 0.0, kernel: Kernel = "auto"
+    ) -> None:
         super().__init__()
         hidden = int(embed_dim * mlp_ratio)
         self.norm1, self.norm2 = nn.LayerNorm(embed_dim), nn.LayerNorm(embed_dim)
-        self.attention = Attention(embed_dim, heads)
+        self.attention = Attention(embed_dim, heads, kernel)
         self.mlp = nn.Sequential(nn.Linear(embed_dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, embed_dim))
         self.drop_path = drop_path
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        tokens = tokens + self._keep(self.attention(self.norm1(tokens)))
-        return tokens + self._keep(self.mlp(self.norm2(tokens)))
+    def forward(self, tokens: Tensor, packing: Packing | None = None) -> Tensor:
+        """tokens [B, N, D], or packed [T, D] with `packing` -> the same shape."""
+        tokens = tokens + self._keep(self.attention(self.norm1(tokens), packing), packing)
+        return tokens + self._keep(self.mlp(self.norm2(tokens)), packing)
 
-    def _keep(self, branch: Tensor) -> Tensor:
+    def _keep(self, branch: Tensor, packing: Packing | None) -> Tensor:
         if not self.training or self.drop_path == 0:
             return branch
         keep = 1 - self.drop_path
-        return branch * branch.new_empty(branch.shape[0], 1, 1).bernoulli_(keep) / keep
+        samples = branch.shape[0] if packing is None else len(packing.lengths)
+        drawn = branch.new_empty(samples, 1, 1).bernoulli_(keep)
+        return branch * (drawn if packing is None else packing.per_token(drawn[:, 0])) / keep
+
+
+def transform(blocks: Iterable[nn.Module], tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+    """All blocks over padded tokens [B, N, D] whose real ones are True in `mask` [B, N] (None: all are real).
+
+    Masked sets are packed first, so padding costs nothing and cannot leak; it comes back as zeros.
+    """
+    if mask is None:
+        for block in blocks:
+            tokens = block(tokens)
+        return tokens
+    packed, packing = pack(tokens, mask)
+    for block in blocks:
+        packed = block(packed, packing)
+    return unpack(packed, packing)

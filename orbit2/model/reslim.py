@@ -46,7 +46,7 @@ class Reslim(nn.Module):
         self.resolution = ResolutionEmbedding(width)
         self.time = TimeEmbedding(width) if config.time_embedding else None
         rates = torch.linspace(0, config.drop_path, config.depth, device="cpu").tolist()
-        self.blocks = nn.ModuleList(Block(width, config.heads, config.mlp_ratio, rate, config.dropout) for rate in rates)
+        self.blocks = nn.ModuleList(Block(width, config.heads, config.mlp_ratio, rate, config.dropout, config.attention) for rate in rates)
         self.norm = nn.LayerNorm(width)
         self.decoder = Decoder(width, len(self.outputs), config.decoder_depth, config.patch, config.refinement)
         self.residual = ResidualPath(

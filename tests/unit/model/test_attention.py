@@ -1,0 +1,201 @@
+"""Attention against plain softmax attention in float64; packed sets against padded and masked ones."""
+
+import math
+import sys
+from itertools import pairwise
+from types import ModuleType
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from orbit2.config.schema import ArchitectureConfig
+from orbit2.errors import OrbitError
+from orbit2.model import attention
+from orbit2.model.attention import Attention, pack, unpack, uses_flash
+from orbit2.model.blocks import Block, transform
+
+COUNTS = (5, 12, 1, 9)
+
+
+def spelled_out(room: Attention, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(Q K^T / sqrt(d)) V, head by head and sample by sample, in float64; masked keys get -inf."""
+    weight = {name: p.detach().double() for name, p in room.named_parameters()}
+    x, d = tokens.double(), tokens.shape[-1] // room.heads
+    q, k, v = (x @ weight["qkv.weight"].T + weight["qkv.bias"]).chunk(3, -1)
+    mixed = torch.zeros_like(x)
+    for b in range(len(x)):
+        for h in range(room.heads):
+            part = slice(h * d, (h + 1) * d)
+            scores = q[b, :, part] @ k[b, :, part].T / math.sqrt(d)
+            if mask is not None:
+                scores[:, ~mask[b]] = -torch.inf
+            weights = (scores - scores.amax(1, keepdim=True)).exp()
+            mixed[b, :, part] = weights / weights.sum(1, keepdim=True) @ v[b, :, part]
+    return mixed @ weight["output.weight"].T + weight["output.bias"]
+
+
+def padded(width: int = 32, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(1)
+    mask = torch.arange(max(COUNTS))[None] < torch.tensor(COUNTS)[:, None]
+    mask = mask[:, torch.randperm(mask.shape[1])]  # real tokens anywhere, not only in front
+    return torch.randn(*mask.shape, width, dtype=dtype), mask
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 4 * 2**-8)])
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_equals_plain_attention_in_float64(dtype: torch.dtype, bound: float, heads: int) -> None:
+    torch.manual_seed(0)
+    room = Attention(64, heads).to(dtype)
+    tokens = 3 * torch.randn(2, 300, 64, dtype=dtype)
+    expected = spelled_out(room, tokens)
+    found = room(tokens)
+    assert found.dtype == dtype
+    assert (found.double() - expected).abs().max() <= bound * expected.abs().max()
+
+
+def test_large_scores_stay_finite() -> None:
+    torch.manual_seed(0)
+    room = Attention(16, 2)
+    tokens = 1e3 * torch.randn(1, 20, 16)
+    expected = spelled_out(room, tokens)
+    assert (room(tokens).double() - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+def test_packed_equals_padded_and_masked() -> None:
+    room = Attention(32, 4).double()
+    tokens, mask = padded()
+    packed, packing = pack(tokens, mask)
+    assert packing.lengths == COUNTS and packing.longest == 12 and packing.offsets.tolist() == [0, 5, 17, 18, 27]
+    assert packing.offsets.dtype == torch.int32
+    found = unpack(room(packed, packing), packing)
+    assert (found - spelled_out(room, tokens, mask))[mask].abs().max() < 1e-12
+    assert torch.equal(unpack(packed, packing), tokens * mask[..., None])
+
+
+def test_blocks_over_packed_sets_equal_each_sample_alone() -> None:
+    torch.manual_seed(0)
+    blocks = [Block(32, 4, 2.0).double() for _ in range(3)]
+    tokens, mask = padded()
+    found = transform(blocks, tokens, mask)
+    for b, count in enumerate(COUNTS):
+        alone = transform(blocks, tokens[b : b + 1, mask[b]])
+        assert alone.shape == (1, count, 32) and (found[b, mask[b]] - alone[0]).abs().max() < 1e-12
+    assert found[~mask].abs().max() == 0
+
+
+def test_padding_never_influences_real_tokens() -> None:
+    blocks = [Block(32, 4, 2.0).double() for _ in range(2)]
+    tokens, mask = padded()
+    poisoned = tokens.masked_fill(~mask[..., None], torch.nan).requires_grad_()
+    found = transform(blocks, poisoned, mask)
+    assert torch.equal(found, transform(blocks, tokens, mask))
+    found.square().sum().backward()
+    assert poisoned.grad is not None and poisoned.grad[~mask].abs().max() == 0 and poisoned.grad[mask].abs().min() > 0
+
+
+def test_gradients_through_packing() -> None:
+    room = Attention(8, 2).double()
+    torch.manual_seed(0)
+    mask = torch.tensor([[True, False, True], [False, True, False]])
+
+    def run(tokens: Tensor) -> Tensor:
+        packed, packing = pack(tokens, mask)
+        return unpack(room(packed, packing), packing)
+
+    assert torch.autograd.gradcheck(run, torch.randn(2, 3, 8, dtype=torch.float64, requires_grad=True))
+
+
+def test_drop_path_drops_whole_samples_of_a_packed_set() -> None:
+    block = Block(32, 4, 2.0, drop_path=0.7).double().train()
+    tokens, mask = padded()
+    dropped = set()
+    for seed in range(4):
+        torch.manual_seed(seed)
+        change = transform([block], tokens, mask) - tokens * mask[..., None]
+        torch.manual_seed(seed)
+        dense = block(tokens) - tokens  # the same draws: one per sample and branch
+        found = [bool((change[b] == 0).all()) for b in range(len(COUNTS))]
+        assert found == [bool((c == 0).all()) for c in dense]
+        dropped |= set(found)
+    assert dropped == {True, False}
+
+
+@pytest.mark.parametrize("mask", [torch.ones(2, 3), torch.ones(2, 4, dtype=torch.bool), torch.tensor([[True] * 3, [False] * 3])])
+def test_unusable_masks_are_refused(mask: Tensor) -> None:
+    with pytest.raises(OrbitError, match=r"mask|no token"):
+        pack(torch.zeros(2, 3, 8), mask)
+
+
+@pytest.mark.parametrize(("embed_dim", "heads", "nearest"), [(256, 64, "8, 16, 32"), (1024, 2, "4, 8, 16"), (24, 2, "1, 3")])
+def test_flash_head_sizes(embed_dim: int, heads: int, nearest: str) -> None:
+    with pytest.raises(OrbitError, match=f"heads of {nearest}"):
+        Attention(embed_dim, heads, "flash")
+    with pytest.raises(ValidationError, match="nearest heads"):
+        ArchitectureConfig(embed_dim=embed_dim, heads=heads, attention="flash")
+    Attention(embed_dim, heads, "auto")
+    assert ArchitectureConfig(embed_dim=256, heads=4, attention="flash").attention == "flash"
+
+
+def test_flash_asked_for_trains_nowhere_else_but_predicts_anywhere() -> None:
+    torch.manual_seed(0)
+    room = Attention(32, 2, "flash")
+    tokens = torch.randn(1, 6, 32)
+    with pytest.raises(OrbitError, match=r"attention: flash cannot be used here.*cpu.*auto"):
+        room.train()(tokens)
+    assert (room.eval()(tokens).double() - spelled_out(room, tokens)).abs().max() < 1e-5
+
+
+def as_if_on_gpu(dtype: torch.dtype, head_dim: int) -> Tensor:
+    class Claimed(torch.Tensor):
+        device = torch.device("cuda")  # type: ignore[assignment]
+
+    return torch.zeros(1, 2, 3, 1, head_dim, dtype=dtype).as_subclass(Claimed)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "head_dim", "installed", "reason"),
+    [
+        (torch.bfloat16, 64, True, None),
+        (torch.float16, 256, True, None),
+        (torch.float32, 64, True, "float16 or bfloat16"),
+        (torch.bfloat16, 20, True, "multiple of 8"),
+        (torch.bfloat16, 264, True, "up to 256"),
+        (torch.bfloat16, 64, False, "not installed"),
+    ],
+)
+def test_auto_takes_flash_only_where_it_fits(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, head_dim: int, installed: bool, reason: str | None
+) -> None:
+    monkeypatch.setattr(attention, "INSTALLED", installed)
+    qkv = as_if_on_gpu(dtype, head_dim)
+    assert uses_flash("auto", qkv, training=True) is (reason is None) and uses_flash("sdpa", qkv, training=True) is False
+    if reason is not None:
+        with pytest.raises(OrbitError, match=reason):
+            uses_flash("flash", qkv, training=True)
+
+
+def test_flash_gets_what_its_functions_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in with flash-attn's two signatures: layouts [B, N, 3, h, d] and [T, 3, h, d], cu_seqlens int32, longest."""
+    module = ModuleType("flash_attn")
+
+    def dense(qkv: Tensor) -> Tensor:
+        q, k, v = qkv.unbind(2)
+        weights = (torch.einsum("bnhd,bmhd->bhnm", q, k) / math.sqrt(q.shape[-1])).softmax(-1)
+        return torch.einsum("bhnm,bmhd->bnhd", weights, v)
+
+    def varlen(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int) -> Tensor:
+        assert cu_seqlens.dtype == torch.int32 and max_seqlen == int((cu_seqlens[1:] - cu_seqlens[:-1]).max())
+        ends = cu_seqlens.tolist()
+        return torch.cat([dense(qkv[None, a:b])[0] for a, b in pairwise(ends)])
+
+    module.flash_attn_qkvpacked_func, module.flash_attn_varlen_qkvpacked_func = dense, varlen  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "flash_attn", module)
+    room = Attention(32, 4, "auto").double()
+    tokens, mask = padded()
+    packed, packing = pack(tokens, mask)
+    plain = room(tokens), room(packed, packing)
+    monkeypatch.setattr(attention, "unfit", lambda qkv: None)
+    for expected, found in zip(plain, (room(tokens), room(packed, packing)), strict=True):
+        assert (found - expected).abs().max() < 1e-12
