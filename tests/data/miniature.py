@@ -105,7 +105,7 @@ class Providers:
         return {
             "label": "mini",
             "sources": {
-                "transfer": {"backoff_seconds": 0.05, "timeout_seconds": 20, "max_gaps": 0.1},
+                "transfer": {"backoff_seconds": 0.05, "timeout_seconds": 60, "max_gaps": 0.1},
                 "era5": {"url": self.cds.api}, "prism": {"url": self.prism.url},
                 "earthdata": {"cmr": self.earthdata.url}, "static": {"source": "era5"}},
             "datasets": {
