@@ -31,7 +31,9 @@ from orbit2.data.store_layout import (
     finalise,
     initialise,
     missing_fractions,
+    open_root,
     reopen,
+    stored_attributes,
     write_part,
     written,
 )
@@ -52,13 +54,13 @@ class PairStore:
         self.path = Path(path)
         if not (self.path / "zarr.json").is_file():
             raise OrbitError("pair store not found", where=path, hint="run `orbit2 regrid` (or the regrid stage) first")
-        self.root = zarr.open_group(str(self.path), mode="r")
-        self.attributes: dict[str, Any] = dict(self.root.attrs)
+        self.attributes = stored_attributes(self.path)
         if not self.attributes.get("finalised"):
             raise OrbitError("pair store is not finalised", where=path, hint="its build was interrupted: re-run the regrid stage")
         if self.attributes.get("orbit2_store") != STORE_VERSION:
             raise OrbitError("pair store has another layout", where=path, got=str(self.attributes.get("orbit2_store")),
                              allowed=STORE_VERSION, hint="delete it and re-run the regrid stage")
+        self.root = open_root(self.path)
         self.refinement = int(self.attributes["refinement"])
         self._groups: dict[Side, dict[str, Any]] = {side: dict(self.root[side].attrs) for side in SIDES}
         self._grids = {side: self._read_grid(side) for side in SIDES}
@@ -66,6 +68,8 @@ class PairStore:
         self._readers = {side: FieldReader(self.path, side) for side in SIDES if self.variables(side)}
         hours = np.asarray(self.array("coarse", "time")[:], dtype=np.float64)
         self.times: npt.NDArray[np.datetime64] = EPOCH + np.round(hours * 3600).astype("timedelta64[s]")
+        if (np.diff(hours) <= 0).any():
+            raise OrbitError("pair store is damaged (its times do not increase)", where=path, hint="delete it and re-run the regrid stage")
 
     def array(self, side: Side, name: str) -> zarr.Array[Any]:
         found = self.root[f"{side}/{name}"]
@@ -77,7 +81,10 @@ class PairStore:
         for axis in ("lat", "lon"):
             bounds = np.asarray(self.array(side, f"{axis}_bnds")[:], dtype=np.float64)
             edges.append(np.append(bounds[:, 0], bounds[-1, 1]))
-        return Grid(edges[0], edges[1])
+        try:
+            return Grid(edges[0], edges[1])
+        except OrbitError as error:  # a chunk that is gone reads as zeros
+            raise OrbitError(f"pair store is damaged ({error})", where=self.path, hint="delete it and re-run the regrid stage") from None
 
     def _read_packings(self, side: Side) -> tuple[packing.Packing, ...]:
         stored: dict[str, Any] = self._groups[side]["packing"]

@@ -180,6 +180,23 @@ def stored_attributes(path: str | Path) -> dict[str, Any]:
     return dict(attributes)
 
 
+def open_root(path: str | Path, mode: Literal["r", "r+"] = "r") -> zarr.Group:
+    """The store's root group. Raises OrbitError when `path` is no pair store, or its metadata cannot be read."""
+    stored_attributes(path)
+    try:
+        root = zarr.open_group(str(path), mode=mode)
+        for name in ("written", *(f"{side}/{part}" for side in SIDES for part in ("lat_bnds", "lon_bnds", "time"))):
+            _array(root, name)
+        for side in SIDES:
+            if _names(root, side):
+                _array(root, f"{side}/fields")
+                _array(root, f"{side}/missing")
+    except (KeyError, ValueError, OSError, AssertionError) as error:
+        raise OrbitError(f"pair store is damaged ({type(error).__name__}: {' '.join(str(error).split())[:120]})", where=path,
+                         hint="delete it and re-run the regrid stage") from None
+    return root
+
+
 def write_part(path: str | Path, start: int, coarse: FloatArray, fine: FloatArray) -> dict[Side, str]:
     """Write samples `start : start + n` ([n, V, H, W] and [n, C, sH, sW], canonical units, NaN = missing), whole shards.
 

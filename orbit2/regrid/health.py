@@ -21,11 +21,11 @@ def open_begun(store: Path, job: Job) -> zarr.Group:
     """The store that `init` made for this configuration. Raises OrbitError for none, or another one's."""
     if not (store / "zarr.json").is_file():
         raise OrbitError("pair store was not initialised", where=store, hint="run `orbit2 regrid init` first")
-    root = zarr.open_group(str(store), mode="r+")
-    if root.attrs.get("config_hash") != job.hash:
-        raise OrbitError("pair store belongs to another configuration", where=store,
-                         got=str(root.attrs.get("config_hash")), allowed=job.hash, hint="delete it, or choose another store")
-    return root
+    found = store_layout.stored_attributes(store).get("config_hash")
+    if found != job.hash:
+        raise OrbitError("pair store belongs to another configuration", where=store, got=str(found), allowed=job.hash,
+                         hint="delete it, or choose another store")
+    return store_layout.open_root(store, mode="r+")
 
 
 def shard_sizes(store: Path, job: Job, part: Part) -> dict[str, int]:
@@ -41,6 +41,8 @@ def part_intact(store: Path, path: Path, job: Job, part: Part, *, deep: bool = T
     try:
         saved: dict[str, Any] = read_json(path)
         if (saved["part"], saved["start"], saved["count"], saved["config_hash"]) != (part.id, part.start, part.count, job.hash):
+            return False
+        if not {"seconds", "missing", "gaps", "blocks"} <= set(saved):
             return False
         if saved["shards"] != shard_sizes(store, job, part):
             return False
@@ -101,18 +103,22 @@ def inspect(store: Path, *, verify: bool = False) -> str:
     """
     if not (store / "zarr.json").is_file():
         raise OrbitError("pair store not found", where=store, hint="run `orbit2 regrid` (or the regrid stage) first")
-    attributes = zarr.open_group(str(store), mode="r").attrs
-    state = "complete" if attributes.get("finalised") else "NOT finalised: readers refuse it"
-    lines = [f"{store}: {state}"]
+    attributes = store_layout.stored_attributes(store)
+    finalised = bool(attributes.get("finalised"))
+    lines = [] if finalised else ["NOT finalised: readers refuse it"]
     if (store.parent / "config.json").is_file():
-        lines += _progress_lines(store, verify)
-    if attributes.get("finalised"):
-        lines += _content_lines(store)
-    return "\n".join(lines)
+        job, found = progress(store, deep=verify)
+        if attributes.get("config_hash") != job.hash:
+            lines.append(f"config.json beside it is another configuration's ({job.hash}, the store's is {attributes.get('config_hash')})")
+        else:
+            if finalised and len(found.done) < len(found.planned):
+                lines.append("finalised, but NOT WHOLE: see the parts")
+            lines += _progress_lines(found, verify)
+    head, *rest = lines if lines and not lines[0].startswith(" ") else ["complete", *lines]
+    return "\n".join([f"{store}: {head}", *rest, *(_content_lines(store) if finalised else ())])
 
 
-def _progress_lines(store: Path, verify: bool) -> list[str]:
-    _, found = progress(store, deep=verify)
+def _progress_lines(found: Progress, verify: bool) -> list[str]:
     total = sum(part.count for part in found.planned)
     share = f"{found.samples} of {total} samples, {found.samples / total:.0%}"
     lines = [f"  parts: {len(found.done)} of {len(found.planned)} complete ({share})"]
