@@ -136,6 +136,7 @@ class Setup:
         self.optimizer = build(self.model, self.config)
         self.dtype = autocast_dtype(self.config.precision, here.device)
         weights = [self.config.variable_weights.get(name, 1.0) for name in self.outputs]
+        self.objective = losses.Objective(self.config, self.outputs, architecture)
         self.channel_weights = torch.tensor(weights, device=here.device)
         self.steps = Steps(self.training, self.config.batch_size, self.config.seed, self.config.augment, here.rank, here.world)
 
@@ -155,12 +156,14 @@ class Setup:
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "objective": self.objective.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> tuple[int, float, float, int]:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.objective.restore(state.get("objective", {}), self.here)
         return int(state["step"]), float(state["best"]), float(state["seconds"]), int(state["stale"])
 
 
@@ -171,6 +174,8 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints) -> None:
     found = checkpoints.newest()
     if found is not None:
         step, best, seconds, stale = setup.restore(found)
+    else:
+        setup.objective.prepare(setup.training, setup.model.output_scale, here)
     progress = Progress(checkpoints.folder, config.steps, step, here.first)
     parameters = sum(p.numel() for p in setup.model.parameters())
     progress.say(
@@ -236,11 +241,12 @@ def optimise(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     torch.manual_seed((config.seed * 1_000_003 + step) * 4099 + here.rank)  # dropout needs no stored generator state
     set_learning_rate(setup.optimizer, rate := learning_rate(step, config))
     with torch.autocast(here.device.type, setup.dtype, enabled=setup.dtype is not None):
-        prediction = model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock)
+        members = [model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock) for _ in range(setup.objective.members)]
+    prediction = members[0] if len(members) == 1 else torch.stack(members)
     absent = model.missing(batch.coarse, batch.variables, batch.geometry.periodic)
     target = batch.fine if absent is None else batch.fine.masked_fill(absent, torch.nan)
-    part = losses.terms(prediction, target, batch.weights, batch.geometry.periodic, config.loss, model.output_scale)
-    loss, data, prior = losses.combine(part, total(part.packed()), setup.channel_weights, config.tv_weight)
+    part = setup.objective.terms(prediction, target, batch.weights, batch.geometry.periodic, model.output_scale)
+    loss, data, prior = losses.combine(part, total(part.packed()), setup.channel_weights, setup.objective.prior_weight)
     setup.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     sum_gradients(model.parameters())

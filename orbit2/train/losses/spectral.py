@@ -1,0 +1,71 @@
+"""Log power of prediction against truth along parallels, in tapered segments without a missing cell. Blind to phase."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+BAND = 8  # rows whose power is averaged before the logarithm, which would otherwise see one draw's noise
+FLOOR = 1e-3  # of the power density of white noise as large as the interpolation's error
+
+
+def log_power(prediction: Tensor, truth: Tensor, weight: Tensor, core: Tensor, segment: int, periodic: bool) -> tuple[Tensor, Tensor]:
+    """Numerator and denominator [C] of the mean square difference of log power.
+
+    prediction, truth, weight [B, C, H, W] (units of the interpolation's error; weight 0 where masked), core [H, W] bool, a
+    rectangle. Every row of the core is cut into segments of `segment` cells, half overlapping and wrapped when periodic (Welch
+    1967); of each the mean is removed, a Hann taper applied (none where it is the whole circle) and the one-sided power taken at
+    wavenumbers 1 .. segment/2, scaled so that white noise of variance 1 has density 1. Segments with a masked cell are left out.
+    Power is averaged, by area, over bands of 8 rows, and a band counts by its area:
+    sum_band area mean_k (ln(P + floor) - ln(T + floor))^2 / sum_band area. Prediction and truth meet on the same rows at the
+    same wavenumber, so latitude needs no other care; a segment lies within one tile.
+    """
+    rows, columns = core.any(1).nonzero()[:, 0], core.any(0).nonzero()[:, 0]
+    if len(columns) < 2:
+        return weight.new_zeros(weight.shape[1]), weight.new_zeros(weight.shape[1])
+    inside = (..., slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
+    closed = periodic and len(columns) == core.shape[1]
+    weight = weight[inside]
+    valid = weight > 0
+    fields = torch.stack([torch.where(valid, prediction[inside], 0.0), torch.where(valid, truth[inside], 0.0)])
+    length = min(segment, weight.shape[-1])
+    circle = closed and length == weight.shape[-1]
+    power = _power(_segments(fields, length, closed), circle)  # [2, B, C, H, S, K]
+    area = _segments(weight, length, closed)
+    area = area.mean(-1) * (area > 0).all(-1)  # [B, C, H, S]
+    area, power = _banded(area, 2), _banded(power, 3)  # rows -> [bands, BAND]
+    total = area.sum(3)
+    mean = (area[..., None] * power).sum(4) / torch.where(total > 0, total, 1.0)[..., None]
+    logarithm = torch.log(mean + FLOOR)
+    difference = ((logarithm[0] - logarithm[1]) ** 2).mean(-1)
+    return (total * difference).sum((0, 2, 3)), total.sum((0, 2, 3))
+
+
+def _segments(fields: Tensor, length: int, closed: bool) -> Tensor:
+    """[..., W] -> [..., S, length], starting every length / 2 cells."""
+    hop = max(length // 2, 1)
+    if closed and length < fields.shape[-1]:
+        fields = torch.cat([fields, fields[..., : length - hop]], -1)
+    elif closed:
+        hop = length
+    return fields.unfold(-1, length, hop)
+
+
+def _power(segments: Tensor, circle: bool) -> Tensor:
+    """Power density at wavenumbers 1 .. L/2 of [..., L]; 1 for white noise of variance 1."""
+    length = segments.shape[-1]
+    taper = torch.ones if circle else torch.hann_window
+    window = taper(length, dtype=segments.dtype, device=segments.device)
+    waves = torch.fft.rfft((segments - segments.mean(-1, keepdim=True)) * window)[..., 1:]
+    density: Tensor = (waves.real**2 + waves.imag**2) / (window**2).sum()
+    return density
+
+
+def _banded(values: Tensor, axis: int) -> Tensor:
+    """Rows (`axis`) split into [bands, BAND], filled up with zeros."""
+    missing = -values.shape[axis] % BAND
+    if missing:
+        shape = list(values.shape)
+        shape[axis] = missing
+        values = torch.cat([values, values.new_zeros(shape)], axis)
+    return values.reshape(*values.shape[:axis], -1, BAND, *values.shape[axis + 1 :])
