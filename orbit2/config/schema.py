@@ -159,6 +159,32 @@ class DatasetConfig(Strict):
         return 1 if self.frequency == "hourly" else 24
 
 
+class CompressionConfig(Strict):
+    """Adaptive spatial compression: the transformer sees the leaves of a quadtree instead of all tokens (paper section III-B)."""
+
+    mode: Literal["off", "budget", "threshold"] = Field(
+        "off", description="`budget`: a fixed number of leaves; `threshold`: as many as the field's edges ask for."
+    )
+    ratio: float = Field(8.0, ge=1, description="budget: tokens per leaf, at least (leaves = roots + 3 m); 1 = off.")
+    threshold: float = Field(0.5, ge=0, description="threshold: split nodes with more edges per token than this (at most 2 patch^2).")
+    min_leaf: int = Field(1, ge=1, description="Smallest leaf side in tokens.")
+    max_leaf: int = Field(16, ge=1, description="Largest leaf side in tokens (the quadtree's roots): min_leaf times a power of two.")
+    auxiliary_weight: float = Field(0.1, gt=0, description="Weight of the loss that teaches the density map where interpolation errs.")
+
+    @model_validator(mode="after")
+    def _sides(self) -> CompressionConfig:
+        factor, rest = divmod(self.max_leaf, self.min_leaf)
+        if rest or factor & (factor - 1) or not factor:
+            valid = [self.min_leaf << k for k in range(12)]
+            close = sorted(sorted(valid, key=lambda side: abs(side - self.max_leaf))[:2])
+            raise ValueError(f"max_leaf ({self.max_leaf}) must be min_leaf ({self.min_leaf}) times a power of two; nearest valid: {close}")
+        return self
+
+    @property
+    def active(self) -> bool:
+        return self.mode == "threshold" or (self.mode == "budget" and self.ratio > 1)
+
+
 _TRANSFORMER = (
     "embed_dim", "depth", "heads", "mlp_ratio", "decoder_depth", "patch", "position", "table_shape", "time_embedding", "drop_path",
     "dropout", "attention",
@@ -166,9 +192,9 @@ _TRANSFORMER = (
 # Keys of the architecture that a kind does not read.
 UNUSED: dict[str, tuple[str, ...]] = {
     "reslim": ("width", "levels", "layers"),
-    "vit": ("residual_width", "residual_blocks", "width", "levels", "layers"),
-    "unet": (*_TRANSFORMER, "residual_width", "residual_blocks", "layers"),
-    "conv": (*_TRANSFORMER, "residual_width", "residual_blocks", "levels"),
+    "vit": ("residual_width", "residual_blocks", "compression", "width", "levels", "layers"),
+    "unet": (*_TRANSFORMER, "residual_width", "residual_blocks", "compression", "layers"),
+    "conv": (*_TRANSFORMER, "residual_width", "residual_blocks", "compression", "levels"),
 }
 FLASH_HEAD_DIM = 256  # the largest head size of flash-attn
 
@@ -204,6 +230,7 @@ class ArchitectureConfig(Strict):
         "auto",
         description="Kernel: sdpa (PyTorch), flash (flash-attn: GPU, bf16, embed_dim / heads a multiple of 8 up to 256), or what fits.",
     )
+    compression: CompressionConfig = Field(default_factory=lambda: CompressionConfig(), description="Adaptive spatial compression (reslim).")
     width: int = Field(32, ge=1, description="unet, conv: channels on the fine grid (unet doubles them per level).")
     levels: int = Field(3, ge=1, description="unet: how often the fine grid is halved.")
     layers: int = Field(3, ge=1, description="conv: 3x3 convolutions before the last one.")
@@ -223,7 +250,7 @@ class ArchitectureConfig(Strict):
     def _used(self) -> ArchitectureConfig:
         """A key that this kind does not read keeps its default: nobody should think that it does something."""
         for key in UNUSED[self.kind]:
-            if getattr(self, key) != type(self).model_fields[key].default:
+            if getattr(self, key) != type(self).model_fields[key].get_default(call_default_factory=True):
                 raise ValueError(f"`{key}` means nothing to kind '{self.kind}': remove it")
         return self
 
@@ -306,6 +333,7 @@ class DownscaleConfig(Strict):
     max_samples: int = Field(0, ge=0, description="Use only the first samples of the block; 0 = all.")
     tile: int = Field(0, ge=0, description="Core tile edge in coarse cells; 0 = no tiles.")
     halo: int = Field(8, ge=0, description="Halo around a tile in coarse cells.")
+    cuda_graphs: bool = Field(False, description="Replay the network as a CUDA graph (GPUs only): saves launches on small grids and tiles.")
 
 
 class EvaluateConfig(Strict):

@@ -22,6 +22,7 @@ from orbit2.downscale.predictor import Downscaler, load_model
 from orbit2.downscale.writer import PredictionWriter
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, write_json
+from orbit2.model.compiled import replay_model
 from orbit2.provenance import code_version, record
 from orbit2.sources.static import open_static
 
@@ -36,6 +37,8 @@ def run(*, config: Path, model: Path, store: Path, out: Path) -> None:
     section = read_json(config)
     task = validate(DownscaleConfig, section["downscale"], config)
     downscaler, pairs = load_model(model), PairStore(store)
+    if task.cuda_graphs:
+        replay_model(downscaler.model, downscaler.device, downscaler.dtype)
     grid = pairs.grid(task.input)
     names = pairs.variables(task.input)
     missing = [name for name in downscaler.inputs if name not in names]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from orbit2.errors import OrbitError, did_you_mean
-from orbit2.model.geometry import complete, pad, to_multiple
+from orbit2.model.geometry import complete, pad, select, to_multiple
 
 
 class VariableAggregation(nn.Module):
@@ -56,8 +56,8 @@ class VariableAggregation(nn.Module):
     def folded(self, chosen: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Score vectors [h, V, 2p^2], score offsets [h, V], value maps [h, V, 2p^2, d], value offsets [h, V, d]."""
         heads, depth = self.heads, self.embed_dim // self.heads
-        weight = _wide(torch.cat([self.weight[chosen], self.missing[chosen]], 1))  # [V, 2p^2, D]
-        constant = _wide((self.bias + self.embedding)[chosen])  # [V, D]
+        weight = _wide(torch.cat([select(self.weight, chosen, 0), select(self.missing, chosen, 0)], 1))  # [V, 2p^2, D]
+        constant = _wide(select(self.bias + self.embedding, chosen, 0))  # [V, D]
         query = torch.einsum("hk,hkd->hd", _wide(self.query).view(heads, depth), _wide(self.key).view(heads, depth, -1)) / math.sqrt(depth)
         value = _wide(self.value).view(heads, depth, -1)
         return (
@@ -67,10 +67,11 @@ class VariableAggregation(nn.Module):
             torch.einsum("hkd,vd->hvk", value, constant),
         )
 
-    def forward(self, fields: Tensor, variables: Sequence[str], periodic: bool) -> Tensor:
+    def forward(self, fields: Tensor, variables: Sequence[str], periodic: bool, whole: bool | None = None) -> Tensor:
         patches = self.patches(fields, periodic)  # [B, V, p^2, N]
         present = torch.isfinite(patches)
-        whole = complete(patches)
+        if whole is None:
+            whole = complete(patches)
         cells = patches.shape[2]
         # fp32 keeps the log-sum-exp exact under autocast; this room is a few per cent of the FLOPs
         with torch.autocast("cpu" if patches.is_meta else patches.device.type, enabled=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -52,6 +53,29 @@ def pad(fields: Tensor, north: int, east: int, periodic: bool, south: int = 0, w
 def complete(fields: Tensor) -> bool:
     """Whether no value is missing (tensors without data, on the meta device, count as complete)."""
     return fields.is_meta or bool(torch.isfinite(fields).all())
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """What of a batch is missing somewhere: any input, any field that is interpolated. Known beforehand, one graph can be compiled."""
+
+    inputs: bool
+    interpolated: bool
+
+    @classmethod
+    def of(cls, fields: Tensor, interpolated: Sequence[int]) -> Gaps:
+        """Look at fields [B, V, H, W], of which `interpolated` are the channels that are (a device is waited for once)."""
+        if fields.is_meta:
+            return cls(False, False)
+        broken = (~torch.isfinite(fields)).any(3).any(2).any(0).tolist()
+        return cls(any(broken), any(broken[i] for i in interpolated))
+
+
+def select(values: Tensor, chosen: Sequence[int], dim: int) -> Tensor:
+    """`values` at the positions `chosen` along `dim`, without an index tensor: that would be a copy from the host on every call."""
+    if list(chosen) == list(range(values.shape[dim])):
+        return values
+    return torch.stack([values.select(dim, i) for i in chosen], dim)
 
 
 def to_multiple(size: int, patch: int) -> int:

@@ -12,17 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from orbit2.model.decoder import SphereConv
-from orbit2.model.geometry import complete, pad
+from orbit2.model.geometry import complete, pad, select
 
 MARGIN = 3  # coarse cells of context that bicubic interpolation needs, and one to spare
 
 
-def interpolate(fields: Tensor, factor: int, mode: str, periodic: bool) -> Tensor:
+def interpolate(fields: Tensor, factor: int, mode: str, periodic: bool, whole: bool | None = None) -> Tensor:
     """Interpolate [B, C, H, W] to [B, C, sH, sW] between cell centres; longitude wraps when periodic.
 
     Missing cells (NaN) take no part: the weights of the valid ones are normalised; NaN stays where none is near.
+    `whole`: whether there are none, where the caller knows.
     """
-    if complete(fields):
+    if complete(fields) if whole is None else whole:
         return _resize(fields, factor, mode, periodic)
     valid = torch.isfinite(fields)
     weight = _resize(valid.to(fields.dtype), factor, "bilinear", periodic)
@@ -77,9 +78,11 @@ class ResidualPath(nn.Module):
             assert self.leave.bias is not None
             nn.init.zeros_(self.leave.bias)
 
-    def forward(self, fields: Tensor, variables: Sequence[str], statics: Tensor | None, periodic: bool) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, fields: Tensor, variables: Sequence[str], statics: Tensor | None, periodic: bool, whole: bool | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Returns (interpolation, correction): [B, C, sH, sW] each; correction is None when width is 0."""
-        base = self.interpolation_of(fields, list(variables), periodic)
+        base = self.interpolation_of(fields, list(variables), periodic, whole)
         return base, self.correction(fields, variables, statics, periodic) if self.width else None
 
     def correction(self, fields: Tensor, variables: Sequence[str], statics: Tensor | None, periodic: bool) -> Tensor:
@@ -87,9 +90,8 @@ class ResidualPath(nn.Module):
         valid = torch.isfinite(fields)
         chosen = [self.vocabulary.index(name) for name in variables]
         padded = pad(torch.nan_to_num(fields), 1, 1, periodic, south=1, west=1)
-        hidden = F.conv2d(padded, self.enter[chosen].transpose(0, 1).to(fields.dtype))
-        missing = fields.new_ones(fields.shape[0], len(self.vocabulary), *fields.shape[2:])
-        missing[:, chosen] = (~valid).to(fields.dtype)
+        hidden = F.conv2d(padded, select(self.enter, chosen, 0).transpose(0, 1).to(fields.dtype))
+        missing = _placed((~valid).to(fields.dtype), chosen, len(self.vocabulary), 1.0)
         extra = missing
         if self.statics:
             assert statics is not None
@@ -99,12 +101,23 @@ class ResidualPath(nn.Module):
             hidden = block(hidden, periodic)
         return F.pixel_shuffle(self.leave(hidden, periodic), self.refinement)
 
-    def interpolation_of(self, fields: Tensor, variables: list[str], periodic: bool) -> Tensor:
-        """The outputs that are inputs, interpolated; an output that is not an input starts from zero."""
+    def interpolation_of(self, fields: Tensor, variables: list[str], periodic: bool, whole: bool | None = None) -> Tensor:
+        """The outputs that are inputs, interpolated; an output that is not an input starts from zero.
+
+        `whole`: whether none of these has a missing cell, where the caller knows.
+        """
         present = [name for name in self.outputs if name in variables]
         b, _, height, width = fields.shape
-        base = fields.new_zeros(b, len(self.outputs), height * self.refinement, width * self.refinement)
-        if present:
-            source = fields[:, [variables.index(name) for name in present]]
-            base[:, [self.outputs.index(name) for name in present]] = interpolate(source, self.refinement, self.mode, periodic)
-        return base
+        if not present:
+            return fields.new_zeros(b, len(self.outputs), height * self.refinement, width * self.refinement)
+        source = select(fields, [variables.index(name) for name in present], 1)
+        fine = interpolate(source, self.refinement, self.mode, periodic, whole)
+        return _placed(fine, [self.outputs.index(name) for name in present], len(self.outputs), 0.0)
+
+
+def _placed(fields: Tensor, positions: list[int], count: int, otherwise: float) -> Tensor:
+    """[B, K, H, W] at channels `positions` of [B, count, H, W], `otherwise` elsewhere."""
+    if positions == list(range(count)):
+        return fields
+    blank = torch.full_like(fields[:, 0], otherwise)
+    return torch.stack([fields[:, positions.index(i)] if i in positions else blank for i in range(count)], 1)

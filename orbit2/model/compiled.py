@@ -1,0 +1,106 @@
+"""torch.compile and CUDA graphs around a model, in place. Never changes weights, state_dict keys or (beyond rounding) results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import MethodType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from orbit2.errors import OrbitError
+from orbit2.model.geometry import Geometry
+from orbit2.model.reslim import Reslim
+
+Mode = Literal["off", "on", "auto"]
+
+
+def compile_model(model: nn.Module, mode: Mode, device: torch.device, backend: str = "inductor") -> bool:
+    """Compile `model`'s forward in place when `mode` says so ("auto": on GPUs); True when it did.
+
+    One graph per shape of batch. Reslim must compile to a single graph: whether a batch has missing cells is looked at before
+    it (`Gaps`). Compression and other models may break it. A deep copy of the model is compiled too, around its own weights.
+    """
+    if mode == "off" or (mode == "auto" and device.type != "cuda"):
+        return False
+    whole = isinstance(model, Reslim) and one_graph(model)
+    graph: Any = torch.compile(type(model).forward, backend=backend, fullgraph=whole, dynamic=False)
+
+    def forward(
+        self: Any,
+        coarse: Tensor,
+        statics: Tensor | None,
+        geometry: Geometry,
+        variables: Sequence[str] | None = None,
+        clock: Tensor | None = None,
+    ) -> Tensor:
+        names = tuple(variables) if variables is not None else self.inputs
+        known = (self.gaps(coarse, names),) if isinstance(self, Reslim) else ()
+        result: Tensor = graph(self, coarse, statics, geometry, names, clock, *known)
+        return result
+
+    model.forward = MethodType(forward, model)  # a deep copy binds it to the copy
+    return True
+
+
+def one_graph(model: Reslim) -> bool:
+    """Whether a forward pass is free of decisions that depend on the data."""
+    return getattr(model, "compression", None) is None
+
+
+def replay_model(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> None:
+    """Make `model`'s forward replay CUDA graphs, in place, for inference: one per shape of batch, grid and completeness.
+
+    `dtype` is the autocast type (None: float32). Raises OrbitError where CUDA graphs cannot be captured: off CUDA, or with
+    compression to a number of leaves that depends on the data.
+    """
+    if device.type != "cuda":
+        raise OrbitError("cuda_graphs needs a CUDA device", got=str(device), hint="set cuda_graphs: false")
+    if not isinstance(model, Reslim) or not one_graph(model):
+        raise OrbitError("cuda_graphs needs a Reslim without compression", got=type(model).__name__, hint="set cuda_graphs: false")
+    kept: dict[Any, Replayed] = {}
+    run = model.eval().forward
+
+    def forward(
+        self: Reslim,
+        coarse: Tensor,
+        statics: Tensor | None,
+        geometry: Geometry,
+        variables: Sequence[str] | None = None,
+        clock: Tensor | None = None,
+    ) -> Tensor:
+        names = tuple(variables) if variables is not None else self.inputs
+        gaps = self.gaps(coarse, names)
+        tensors = (coarse, statics, geometry.lat, geometry.lon, clock)
+        scales = (geometry.coarse_km, geometry.fine_km, geometry.periodic)
+        key = (tuple(None if t is None else t.shape for t in tensors), scales, names, gaps)
+        if key not in kept:
+            kept[key] = Replayed(lambda c, s, lat, lon, t: run(c, s, Geometry(lat, lon, *scales), names, t, gaps), tensors, dtype)
+        return kept[key](tensors)
+
+    model.forward = MethodType(forward, model)  # type: ignore[method-assign]
+
+
+class Replayed:
+    """A function of tensors captured once as a CUDA graph. Inputs are copied in, the result is copied out."""
+
+    def __init__(self, run: Callable[..., Tensor], tensors: Sequence[Tensor | None], dtype: torch.dtype | None) -> None:
+        self.held = [None if t is None else t.clone() for t in tensors]
+        half = torch.autocast("cuda", dtype, enabled=dtype is not None, cache_enabled=False)  # cached casts would be freed
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call, unused-ignore]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.no_grad(), torch.cuda.stream(side), half:
+            for _ in range(3):  # libraries choose their algorithms outside the capture
+                run(*self.held)
+        torch.cuda.current_stream().wait_stream(side)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.no_grad(), torch.cuda.graph(self.graph), half:
+            self.result = run(*self.held)
+
+    def __call__(self, tensors: Sequence[Tensor | None]) -> Tensor:
+        for kept, new in zip(self.held, tensors, strict=True):
+            if kept is not None and new is not None:
+                kept.copy_(new)
+        self.graph.replay()
+        return self.result.clone()

@@ -1,0 +1,147 @@
+"""torch.compile: one graph, the same numbers, no recompilation; CUDA graphs refuse what they cannot do."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from orbit2.errors import OrbitError
+from orbit2.grid import global_grid, uniform
+from orbit2.model.compiled import compile_model, replay_model
+from orbit2.model.geometry import Gaps, Geometry
+from orbit2.model.reslim import Reslim
+from tests.data.small_models import INPUTS, batch_for, demo_model, wake
+
+CPU = torch.device("cpu")
+
+
+class Counting:
+    """A backend that runs the captured graphs eagerly and counts them."""
+
+    def __init__(self) -> None:
+        self.graphs = 0
+
+    def __call__(self, graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+        self.graphs += 1
+        return graph.forward
+
+
+def pair(**changes: object) -> tuple[Reslim, Reslim]:
+    """A model and an equal one to be compiled."""
+    torch._dynamo.reset()
+    model = wake(demo_model(time_embedding=True, **changes))
+    return model, copy.deepcopy(model)
+
+
+def batch(masked: bool, seed: int = 0) -> tuple[Tensor, Tensor, Geometry, tuple[str, ...], Tensor]:
+    coarse, statics, geometry = batch_for(global_grid(15.0), batch=2)
+    torch.manual_seed(seed)
+    coarse = torch.randn_like(coarse)
+    if masked:
+        coarse[0, 0, :3, :4] = torch.nan
+    return coarse, statics, geometry, INPUTS, torch.randn(2, 4)
+
+
+@pytest.mark.parametrize("changes", [{}, {"conserve": True, "position": "table", "table_shape": (6, 12)}])
+def test_one_graph_and_the_same_training_step(changes: dict[str, object]) -> None:
+    """Complete and masked batches: no graph break (fullgraph raises), gradients as eager, one compilation for each."""
+    plain, fast = pair(**changes)
+    backend = Counting()
+    assert compile_model(fast, "on", CPU, backend)
+    for masked, seed, graphs in ((False, 1, 1), (True, 2, 2), (False, 3, 2), (True, 4, 2)):
+        arguments = batch(masked, seed)
+        results = [model.train()(*arguments) for model in (plain, fast)]
+        for model, result in zip((plain, fast), results, strict=True):
+            model.zero_grad()
+            result.square().mean().backward()
+        assert (results[1] - results[0]).abs().max() < 1e-5
+        for (name, a), b in zip(plain.named_parameters(), fast.parameters(), strict=True):
+            assert (a.grad is None) == (b.grad is None), name
+            assert a.grad is None or (a.grad - b.grad).abs().max() < 1e-5 * (1 + a.grad.abs().max()), name
+        assert backend.graphs == graphs
+    assert list(plain.state_dict()) == list(fast.state_dict())
+
+
+def test_one_graph_when_predicting_other_variables_and_precision() -> None:
+    plain, fast = pair()
+    compile_model(fast, "on", CPU, Counting())
+    coarse, statics, geometry, _, clock = batch(False)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found, expected = (model.eval()(coarse[:, 1:], statics, geometry, INPUTS[1:], clock) for model in (fast, plain))
+    assert (found - expected).abs().max() < 1e-5
+
+
+def test_a_deep_copy_runs_its_own_weights() -> None:
+    """What the trainer's weight average is."""
+    _, fast = pair()
+    compile_model(fast, "on", CPU, "eager")
+    twin = copy.deepcopy(fast)
+    arguments = batch(False)
+    with torch.no_grad():
+        before = twin(*arguments)
+        for parameter in fast.parameters():
+            parameter.zero_()
+        assert torch.equal(twin(*arguments), before) and not torch.equal(fast(*arguments), before)
+
+
+@pytest.mark.slow
+def test_inductor_gives_the_same_numbers() -> None:
+    plain, fast = pair()
+    compile_model(fast, "on", CPU)
+    for masked in (False, True):
+        arguments = batch(masked)
+        expected, found = plain.train()(*arguments), fast.train()(*arguments)
+        assert (found - expected).abs().max() < 1e-5
+        for result in (expected, found):
+            result.square().mean().backward()
+    for (name, a), b in zip(plain.named_parameters(), fast.parameters(), strict=True):
+        assert a.grad is None or (a.grad - b.grad).abs().max() < 1e-4 * (1 + a.grad.abs().max()), name
+
+
+def test_modes() -> None:
+    model = demo_model()
+    assert not compile_model(model, "off", CPU) and not compile_model(model, "auto", CPU) and "forward" not in vars(model)
+
+
+def test_other_models_compile_as_far_as_they_can() -> None:
+    class Other(nn.Module):
+        inputs = INPUTS
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, coarse: Tensor, statics: Tensor, geometry: Geometry, variables: tuple[str, ...], clock: Tensor | None) -> Tensor:
+            return coarse * self.scale if bool(torch.isfinite(coarse).all()) else coarse.nan_to_num()
+
+    model = Other()
+    assert compile_model(model, "on", CPU, "eager")
+    coarse, statics, geometry, names, clock = batch(False)
+    assert torch.equal(model(coarse, statics, geometry, names, clock), 2 * coarse)
+
+
+def test_gaps_tell_inputs_from_interpolated_fields() -> None:
+    fields = torch.zeros(2, 3, 4, 4)
+    assert Gaps.of(fields, [0, 1]) == Gaps(False, False)
+    fields[1, 2, 0, 0] = torch.nan
+    assert Gaps.of(fields, [0, 1]) == Gaps(True, False)
+    fields[0, 1, 3, 3] = torch.inf
+    assert Gaps.of(fields, [0, 1]) == Gaps(True, True)
+
+
+def test_a_hole_in_another_variable_leaves_the_interpolation_bicubic() -> None:
+    model = demo_model()  # untrained: the interpolation
+    coarse, statics, geometry = batch_for(uniform(-30, 30, 0, 60, 8, 8))
+    with torch.no_grad():
+        whole = model(coarse, statics, geometry)
+        coarse[:, 3, 2, 2] = torch.nan
+        assert torch.equal(model(coarse, statics, geometry), whole)
+
+
+def test_cuda_graphs_are_refused_without_cuda() -> None:
+    model = demo_model()
+    with pytest.raises(OrbitError, match=r"cuda_graphs needs a CUDA device.*cpu"):
+        replay_model(model, CPU, torch.bfloat16)
+    assert "forward" not in vars(model)
