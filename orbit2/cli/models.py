@@ -1,12 +1,16 @@
-"""Text about models, and their export as one file. Never trains or changes a model."""
+"""Text about models, and their export as a folder to publish. Never trains or changes a model."""
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from orbit2.errors import OrbitError
-from orbit2.files import atomic
+from orbit2.files import atomic, sha256, write_text
+
+PUBLISHED = ("config.json", "weights.safetensors", "normalisation.json", "card.md")
 
 
 def info(path: Path, name: str | None) -> str:
@@ -25,12 +29,12 @@ def info(path: Path, name: str | None) -> str:
 
 def _folder(path: Path) -> str:
     from orbit2.model.folder import load
+    from orbit2.model.inspect import table
 
     model, _, config = load(path)
     architecture = " ".join(f"{key}={value}" for key, value in config["architecture"].items())
     lines = [
         f"model folder  {path}",
-        f"parameters    {sum(p.numel() for p in model.parameters()):,}",
         f"inputs        {', '.join(config['inputs'])}",
         f"outputs       {', '.join(config['outputs'])}",
         f"statics       {', '.join(config['statics'])}",
@@ -39,20 +43,58 @@ def _folder(path: Path) -> str:
     ]
     known = {"format", "architecture", "inputs", "outputs", "statics", "parameters", "sha256"}
     lines += [f"{key:<14}{value}" for key, value in config.items() if key not in known and isinstance(value, (str, int, float, list))]
-    return "\n".join(lines)
+    return "\n".join([*lines, *table(model.to("meta"), _grids(config))])
 
 
-def export(path: Path, out: Path) -> Path:
-    """Zip a model folder after loading it once (so that a damaged one is refused). Returns `out`.
+def _grids(config: dict[str, Any]) -> dict[str, Any]:
+    """Coarse grids of the datasets that a config.json names, cut to the model's region."""
+    from orbit2.grid import named
 
-    Raises OrbitError when the folder is not a loadable model or `out` is not a .zip name.
+    grids = {key: named(data["coarse_grid"]) for key, data in config.get("datasets", {}).items()}
+    if config.get("region"):
+        return {key: grid.crop(*grid.window(config["region"])) for key, grid in grids.items()}
+    return grids
+
+
+def export(path: Path, out: Path, archive: Path | None = None) -> list[Path]:
+    """Copy a model folder to a new folder `out` that is ready to publish, with licence, attribution of its data and SHA256SUMS.
+
+    `archive` (.zip) packs it too. Returns what was written. Raises OrbitError when the folder is not a whole model, has no card,
+    or `out` exists.
     """
-    from orbit2.model.folder import load
+    from orbit2.model import folder
 
-    if out.suffix != ".zip":
-        raise OrbitError("the archive's name must end in .zip", where="--out", got=str(out))
-    load(path)
-    with atomic(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(p for p in path.rglob("*") if p.is_file() and not p.name.endswith(".part")):
-            archive.write(file, Path("model") / file.relative_to(path))
-    return out
+    if out.exists() or out.suffix == ".zip":
+        hint = "give a new folder; --zip FILE packs it" if out.suffix == ".zip" else "give a new folder"
+        raise OrbitError("the folder to write must not exist yet", where="--out", got=str(out), hint=hint)
+    if archive is not None and archive.suffix != ".zip":
+        raise OrbitError("the archive's name must end in .zip", where="--zip", got=str(archive))
+    _, _, config = folder.load(path)
+    if not (path / "card.md").is_file():
+        raise OrbitError("the model has no card", where=path / "card.md", hint="give the `model/` folder that the train stage writes")
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for name in PUBLISHED:
+        shutil.copyfile(path / name, part / name)
+    shutil.copyfile(Path(folder.__file__).with_name("LICENSE.txt"), part / "LICENSE")
+    write_text(part / "ATTRIBUTION.md", _attribution(config))
+    names = sorted(p.name for p in part.iterdir())
+    write_text(part / "SHA256SUMS", "".join(f"{sha256(part / name)}  {name}\n" for name in names))
+    folder.load(part)
+    part.rename(out)
+    if archive is None:
+        return [out]
+    with atomic(archive) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
+        for file in sorted(out.iterdir()):
+            packed.write(file, Path(out.name) / file.name)
+    return [out, archive]
+
+
+def _attribution(config: dict[str, Any]) -> str:
+    from orbit2.sources.sample import ATTRIBUTION
+    from orbit2.train.card import LICENCE, credits
+
+    lines = ["# Attribution", "", LICENCE, "", *(f"- {credit}" for credit in credits(config.get("datasets", {}))), ""]
+    shipped = ["`orbit2/sources/sample/ATTRIBUTION.md`, the fields that ship with orbit2:", "", ATTRIBUTION.read_text(encoding="utf-8")]
+    return "\n".join([*lines, *(shipped if "ATTRIBUTION.md" in "".join(lines) else [])])

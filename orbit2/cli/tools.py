@@ -97,12 +97,14 @@ def model_info(
 @model.command("export")
 def model_export(
     path: Annotated[Path, typer.Argument(help="Model folder.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Archive (.zip) to write.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; must not exist.", show_default=False)],
+    archive: Annotated[Path | None, typer.Option("--zip", help="Pack it into this archive (.zip) too.")] = None,
 ) -> None:
-    """Pack a model folder into one archive that unpacks to a loadable model."""
+    """Write a folder ready to publish: weights, configuration, card, licence, attribution of the data, SHA256SUMS."""
     from orbit2.cli.models import export
 
-    typer.echo(f"wrote {export(path, out)}")
+    for written in export(path, out, archive):
+        typer.echo(f"wrote {written}")
 
 
 def register(app: typer.Typer) -> None:

@@ -20,8 +20,8 @@ from orbit2.downscale.ingest import read_inputs
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid
 from orbit2.model import folder
+from orbit2.model.build import Downscaling
 from orbit2.model.geometry import Geometry
-from orbit2.model.reslim import Reslim
 from orbit2.model.tiles import tiles
 from orbit2.sources.static import open_static
 from orbit2.variables import variable
@@ -33,7 +33,7 @@ FloatArray = npt.NDArray[np.float32]
 class Downscaler:
     """A loaded model. `inputs` are the dynamic variables it can read, `outputs` what it predicts."""
 
-    model: Reslim
+    model: Downscaling
     normaliser: Normaliser
     about: dict[str, Any]
     device: torch.device

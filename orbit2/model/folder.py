@@ -14,12 +14,12 @@ from orbit2.config.schema import ArchitectureConfig
 from orbit2.data.transforms import Normaliser
 from orbit2.errors import OrbitError
 from orbit2.files import atomic, read_json, sha256, write_json
-from orbit2.model.reslim import Reslim
+from orbit2.model.build import Downscaling, build
 
 FORMAT = "orbit2-model-1"
 
 
-def save(folder: str | Path, model: Reslim, normaliser: Normaliser, about: Mapping[str, Any]) -> None:
+def save(folder: str | Path, model: Downscaling, normaliser: Normaliser, about: Mapping[str, Any]) -> None:
     """Write the folder file by file, each atomically; config.json, which lists checksums, comes last."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def save(folder: str | Path, model: Reslim, normaliser: Normaliser, about: Mappi
     )
 
 
-def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Reslim, Normaliser, dict[str, Any]]:
+def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Downscaling, Normaliser, dict[str, Any]]:
     """(model in eval mode, normaliser, config.json). Raises OrbitError for a missing, foreign or damaged folder."""
     folder = Path(folder)
     if not (folder / "config.json").is_file():
@@ -59,7 +59,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Reslim
                 "file damaged (checksum differs from config.json)", where=folder / name, hint="copy the folder again or re-train"
             )
     architecture = validate(ArchitectureConfig, config["architecture"], folder / "config.json")
-    model = Reslim(architecture, config["inputs"], config["outputs"], config["statics"])
+    model = build(architecture, config["inputs"], config["outputs"], config["statics"])
     try:
         model.load_state_dict(load_file(folder / "weights.safetensors"))
     except RuntimeError as error:

@@ -1,17 +1,24 @@
-"""What a configured model is before it is trained: sizes, rooms, tokens, FLOPs. Allocates nothing (meta device)."""
+"""What a model is, trained or only configured: sizes, rooms, tokens, FLOPs, memory. Allocates nothing (meta device)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from orbit2.config.schema import RunConfig
 from orbit2.grid import Grid, named
+from orbit2.model.build import TITLES, Downscaling
+from orbit2.model.build import build as build_model
 from orbit2.model.geometry import Geometry
-from orbit2.model.reslim import Reslim
+from orbit2.model.memory import peak_bytes
+
+OPTIMISER = 8  # bytes per weight: two fp32 moments of AdamW
 
 
-def build(config: RunConfig, name: str) -> Reslim:
+def build(config: RunConfig, name: str) -> Downscaling:
     """Model `name` of a run on the meta device."""
     section = config.models[name]
     datasets = [config.datasets[key] for key in section.datasets]
@@ -19,36 +26,87 @@ def build(config: RunConfig, name: str) -> Reslim:
     statics = tuple(dict.fromkeys(v for d in datasets for v in d.statics))
     outputs = section.outputs or tuple(dict.fromkeys(v for d in datasets for v in d.outputs))
     with torch.device("meta"):
-        return Reslim(config.architecture_of(name), (*inputs, *statics), outputs, statics)
+        return build_model(config.architecture_of(name), (*inputs, *statics), outputs, statics)
 
 
-def forward_flops(model: Reslim, grid: Grid) -> int:
-    """FLOPs of one forward pass of one sample on `grid` (multiply and add counted apart), by torch's own counter."""
-    height, width = grid.shape
-    s = model.config.refinement
-    with torch.device("meta"):
-        coarse = torch.empty(1, len(model.inputs), height, width)
-        statics = torch.empty(1, len(model.statics), height * s, width * s)
-        geometry = Geometry(torch.empty(1, height), torch.empty(1, width), grid.km, grid.km / s, grid.periodic)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model.main(coarse, model.inputs, geometry, None)
-            if model.residual.width:
-                model.residual.correction(coarse, model.inputs, statics, geometry.periodic)
+def rooms(model: Downscaling) -> dict[str, int]:
+    """Parameters of each part that has any."""
+    counts = {name: sum(p.numel() for p in module.parameters()) for name, module in model.named_children()}
+    return {name: count for name, count in counts.items() if count}
+
+
+def tokens(model: Downscaling, grid: Grid) -> int:
+    """Tokens that attention works on for coarse `grid`, before any compression; 0 for a model without attention."""
+    if model.config.kind not in ("reslim", "vit"):
+        return 0
+    scale = model.config.refinement if model.config.kind == "vit" else 1
+    height, width = (-(-size * scale // model.config.patch) for size in grid.shape)
+    return height * width
+
+
+def forward_flops(model: Downscaling, grid: Grid) -> int:
+    """FLOPs of one forward pass of one sample on `grid` (multiply and add counted apart), by torch's own counter.
+
+    `model` is on the meta device; interpolations and pointwise functions are not counted.
+    """
+    coarse, statics, geometry = _inputs(model, grid, 1)
+    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(coarse, statics, geometry)
     return int(counter.get_total_flops())
 
 
-def describe(config: RunConfig, name: str) -> str:
-    """A table of model `name`: parameters per room, tokens and FLOPs on each of its datasets' coarse grids."""
-    model = build(config, name)
+def activation_bytes(model: Downscaling, grid: Grid, training: bool, batch: int = 1) -> int:
+    """Peak bytes of activations in fp32 for `batch` samples on `grid`; with `training`, of a step with its gradients.
+
+    `model` is on the meta device. Weights, inputs, optimiser state and what a library keeps for itself come on top.
+    """
+    coarse, statics, geometry = _inputs(model, grid, batch)
+    was = model.training
+    model.train(training)
+    known = [*model.parameters(), *model.buffers(), coarse, statics, geometry.lat, geometry.lon]
+    peak = peak_bytes(lambda: model(coarse, statics, geometry), known, training)
+    model.train(was)
+    for parameter in model.parameters():
+        parameter.grad = None
+    return peak
+
+
+def _inputs(model: Downscaling, grid: Grid, batch: int) -> tuple[Tensor, Tensor, Geometry]:
+    height, width = grid.shape
+    s = model.config.refinement
+    with torch.device("meta"):
+        coarse = torch.empty(batch, len(model.inputs), height, width)
+        statics = torch.empty(batch, len(model.statics), height * s, width * s)
+        geometry = Geometry(torch.empty(batch, height), torch.empty(batch, width), grid.km, grid.km / s, grid.periodic)
+    return coarse, statics, geometry
+
+
+def table(model: Downscaling, grids: Mapping[str, Grid]) -> list[str]:
+    """Lines about a model on the meta device: parameters per room, memory of its state, and its cost on each named coarse grid."""
     total = sum(p.numel() for p in model.parameters())
-    lines = [f"model         {name}", f"parameters    {total:,}"]
-    lines += [f"  {room:<12}{sum(p.numel() for p in module.parameters()):>14,}" for room, module in model.named_children()]
-    for key in config.models[name].datasets:
-        grid = named(config.datasets[key].coarse_grid)
+    lines = [f"kind          {model.config.kind} ({TITLES[model.config.kind]})", f"parameters    {total:,}"]
+    lines += [f"  {room:<12}{count:>14,}" for room, count in rooms(model).items()]
+    lines.append(f"state         {size(4 * total)} weights, {size(OPTIMISER * total)} optimiser, {size(4 * total)} weight average (fp32)")
+    for key, grid in grids.items():
         height, width = grid.shape
-        tokens = -(-height // model.config.patch) * -(-width // model.config.patch)
+        s, count = model.config.refinement, tokens(model, grid)
         lines.append(
-            f"{key}: {height}x{width} -> {height * model.config.refinement}x{width * model.config.refinement}, {tokens:,} tokens, "
+            f"{key}: {height}x{width} -> {height * s}x{width * s}, {f'{count:,} tokens' if count else 'no tokens'}, "
             f"{forward_flops(model, grid) / 1e9:,.2f} GFLOP forward per sample"
         )
-    return "\n".join(lines)
+        lines.append(
+            f"  activations (fp32, one sample): {size(activation_bytes(model, grid, False))} to predict, "
+            f"{size(activation_bytes(model, grid, True))} to train, gradients included"
+        )
+    return lines
+
+
+def describe(config: RunConfig, name: str) -> str:
+    """A table of model `name`: rooms, tokens, FLOPs and memory on each of its datasets' coarse grids."""
+    grids = {key: named(config.datasets[key].coarse_grid) for key in config.models[name].datasets}
+    return "\n".join([f"model         {name}", *table(build(config, name), grids)])
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / 1e9:,.2f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from orbit2.model.reslim import Reslim
+from orbit2.errors import OrbitError
+from orbit2.model.build import Downscaling
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,13 @@ class Transfer:
 
 
 @torch.no_grad()
-def transfer(parent: Reslim, child: Reslim) -> Transfer:
-    """Copy every weight of `parent` that `child` has a place for, variable by variable."""
+def transfer(parent: Downscaling, child: Downscaling) -> Transfer:
+    """Copy every weight of `parent` that `child` has a place for, variable by variable. Raises OrbitError for another kind of model."""
+    if parent.config.kind != child.config.kind:
+        raise OrbitError("weights of another kind of model cannot be taken over", got=parent.config.kind, allowed=child.config.kind)
     source, target = parent.state_dict(), child.state_dict()
-    s2, block = parent.config.refinement**2, (parent.config.patch * parent.config.refinement) ** 2
+    s2 = parent.config.refinement**2
+    block = parent.config.patch**2 * (s2 if parent.config.kind == "reslim" else 1)  # fine cells of a token, per output
     inputs = _pairs(parent.inputs, child.inputs)
     outputs = _pairs(parent.outputs, child.outputs)
     statics = _pairs(parent.statics, child.statics)
@@ -41,8 +45,13 @@ def transfer(parent: Reslim, child: Reslim) -> Transfer:
         old = source[name]
         if name in per_input:
             _rows(tensor, old, inputs, 1)
-        elif name == "output_scale":
+        elif name == "output_scale" or name.startswith("leave."):  # `leave`, `enter`: unet and conv
             _rows(tensor, old, outputs, 1)
+        elif name == "enter.weight":  # [width, fields then validity, 3, 3]
+            new_fields, old_fields = tensor.transpose(0, 1), old.transpose(0, 1)
+            _rows(new_fields[: len(child.inputs)], old_fields, inputs, 1)
+            new_fields[len(child.inputs) :].zero_()  # as long as it is absent, a new variable changes nothing
+            _rows(new_fields[len(child.inputs) :], old_fields[len(parent.inputs) :], inputs, 1)
         elif name.startswith("decoder.head."):
             _rows(tensor, old, outputs, block)
         elif name.startswith("residual.leave."):

@@ -7,28 +7,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from orbit2.config.sources import SourcesConfig
 from orbit2.files import write_text
-from orbit2.model.reslim import Reslim
+from orbit2.model.build import TITLES, Downscaling
 from orbit2.provenance import code_version
+from orbit2.sources.catalogue import source
 from orbit2.variables import variable
 
-LICENCES = {
-    "sample": "Contains modified Copernicus Climate Change Service information 2026 (ERA5, Hersbach et al. 2020, CC BY 4.0).",
-    "era5": "Contains modified Copernicus Climate Change Service information (ERA5, Hersbach et al. 2020, CC BY 4.0).",
-}
+LICENCE = "The weights and the code that reads them: MIT. The data they were trained on keep their own terms:"
+LOAD = """```python
+import orbit2
+import xarray as xr
+
+model = orbit2.load_model("model")  # this folder
+fine = model.downscale(xr.open_dataset("coarse.nc"))
+fine.to_netcdf("fine.nc")
+```"""
 
 
-def write_card(path: Path, model: Reslim, about: Mapping[str, Any], curve: Path) -> None:
-    """Write card.md from facts of the run only."""
-    best: dict[str, float] = {}
-    for line in curve.read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
-        if record.get("validation_ratio") and record["step"] == about["best_step"]:
-            best = record["validation_ratio"]
+def write_card(path: Path, model: Downscaling, about: Mapping[str, Any], curve: Path) -> None:
+    """Write card.md from facts of the run only. `about` is what config.json says, `curve` the run's metrics.jsonl."""
+    config, parameters = model.config, sum(p.numel() for p in model.parameters())
     lines = [
         f"# {about['name']}",
         "",
-        f"Reslim downscaling model, refinement {model.config.refinement}x, {sum(p.numel() for p in model.parameters()):,} parameters.",
+        f"{TITLES[config.kind]} downscaling model, refinement {config.refinement}x, {parameters:,} parameters.",
         f"Trained by orbit2 {code_version()} in {about['training_seconds']:.0f} s: {about['steps']} steps, batch {about['batch_size']}, "
         f"seed {about['seed']}, {about['precision']}.",
         f"Weights started from: {about['origin']}.",
@@ -36,13 +39,10 @@ def write_card(path: Path, model: Reslim, about: Mapping[str, Any], curve: Path)
         "## Data",
         "",
     ]
+    if about.get("region"):
+        lines.insert(4, f"Regional: south, north, west, east = {about['region']} degrees.")
     for name, data in about["datasets"].items():
-        split = data["split"]
-        lines += [
-            f"- `{name}` ({data['source']}), {data['coarse_grid']} to {data['fine_grid']}: "
-            f"train {split['train']['start']} to {split['train']['end']}, "
-            f"validation {split['validation']['start']} to {split['validation']['end']}. {LICENCES.get(data['source'], '')}"
-        ]
+        lines.append(f"- `{name}` ({', '.join(sources_of(data))}), {data['coarse_grid']} to {data['fine_grid']}: {_years(data['split'])}.")
     lines += ["", "## Variables", "", "| role | variable | units |", "|---|---|---|"]
     for role, names in (("input", model.inputs), ("output", model.outputs), ("fine static", model.statics)):
         lines += [f"| {role} | `{name}` | {variable(name).units} |" for name in names]
@@ -50,11 +50,12 @@ def write_card(path: Path, model: Reslim, about: Mapping[str, Any], curve: Path)
         "",
         "## Validation",
         "",
-        f"RMSE over the RMSE of {model.config.interpolation} interpolation of the same inputs (validation block; below 1 is better):",
+        f"RMSE over the RMSE of {config.interpolation} interpolation of the same inputs (validation block, network space: z-scores, and "
+        "ln(1 + mm) for precipitation; below 1 is better):",
         "",
         "| variable | ratio |",
         "|---|---|",
-        *(f"| `{name}` | {value:.3f} |" for name, value in best.items()),
+        *(f"| `{name}` | {value:.3f} |" for name, value in scores(curve, about["best_step"]).items()),
         "",
         "## Limits",
         "",
@@ -62,15 +63,44 @@ def write_card(path: Path, model: Reslim, about: Mapping[str, Any], curve: Path)
         "- Trained for the resolutions, seasons and regions listed above; elsewhere it extrapolates.",
         "- Deterministic: it gives a conditional mean, too smooth for extremes.",
         "",
+        "## Licence",
+        "",
+        LICENCE,
+        "",
+        *(f"- {credit}" for credit in credits(about["datasets"])),
+        "",
         "## How to load",
         "",
-        "```python",
-        "import orbit2, xarray",
-        'model = orbit2.load_model("model")',
-        'fine = model.downscale(xarray.open_dataset("coarse.nc"))',
-        "```",
+        "The file may have names, units and latitude order of its own. `pip install` orbit2 first.",
+        "",
+        LOAD,
         "",
     ]
-    if about.get("region"):
-        lines.insert(4, f"Regional: south, north, west, east = {about['region']} degrees.")
     write_text(path, "\n".join(lines))
+
+
+def scores(curve: Path, step: int) -> dict[str, float]:
+    """Validation ratios per output at `step` of a metrics.jsonl; empty when none were written there."""
+    found: dict[str, float] = {}
+    for line in curve.read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        if record.get("validation_ratio") and record["step"] == step:
+            found = record["validation_ratio"]
+    return found
+
+
+def sources_of(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Sources of a dataset's fields, the outputs' first."""
+    return tuple(dict.fromkeys((data["source"], *data.get("input_sources", {}))))
+
+
+def credits(datasets: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """One sentence per source of these datasets, static fields included: licence and attribution."""
+    names = dict.fromkeys(name for data in datasets.values() for name in sources_of(data))
+    facts = [source(name, SourcesConfig()).facts for name in (*names, "static")]
+    return list(dict.fromkeys(f"{fact.title} ({fact.licence}): {fact.attribution}" for fact in facts))
+
+
+def _years(split: Mapping[str, Any]) -> str:
+    blocks = ("train", "validation", "test")
+    return ", ".join(f"{name} {split[name]['start']} to {split[name]['end']}" for name in blocks if split.get(name))

@@ -27,7 +27,8 @@ from orbit2.data.transforms import Normaliser
 from orbit2.errors import Interrupted, OrbitError
 from orbit2.files import read_json, write_json
 from orbit2.model import folder
-from orbit2.model.reslim import Reslim
+from orbit2.model.build import Downscaling
+from orbit2.model.build import build as build_model
 from orbit2.model.transfer import transfer
 from orbit2.parallel.launch import Ranks, any_rank, barrier, ranks, sum_gradients, total
 from orbit2.train import losses
@@ -100,13 +101,13 @@ class Setup:
         available = _union(opened[n].variables("fine") for n in opened)
         self.outputs = tuple(model_config.outputs) if model_config.outputs else available
         self.normaliser = _normaliser(facts, self.config.precipitation_threshold)
-        origin: Reslim | None = None
+        origin: Downscaling | None = None
         if parent is not None:
             origin, inherited, ancestor = folder.load(parent)
             self.normaliser = inherited.extended(self.normaliser)
             inputs, statics = _union([origin.inputs[: len(origin.inputs) - len(origin.statics)], inputs]), _union([origin.statics, statics])
         architecture = validate(ArchitectureConfig, section["architecture"], "architecture")
-        self.model = Reslim(architecture, (*inputs, *statics), self.outputs, statics)
+        self.model = build_model(architecture, (*inputs, *statics), self.outputs, statics)
         splits = {name: section["datasets"][name]["split"] for name in opened}
 
         def pairs(block: str) -> list[Pairs]:
@@ -141,10 +142,10 @@ class Setup:
         self.steps = Steps(self.training, self.config.batch_size, self.config.seed, self.config.augment, here.rank, here.world)
 
     @property
-    def averaged(self) -> Reslim:
+    def averaged(self) -> Downscaling:
         """The model with averaged weights: what is validated and kept."""
         module = self.average.module
-        assert isinstance(module, Reslim)
+        assert isinstance(module, Downscaling)
         return module
 
     def state(self, step: int, best: float, seconds: float, stale: int) -> dict[str, Any]:

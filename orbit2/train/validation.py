@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from orbit2.data.dataset import Batch, Pairs
-from orbit2.model.reslim import Reslim
+from orbit2.model.build import Downscaling
 from orbit2.parallel.launch import Ranks, total
 from orbit2.variables import is_precipitation
 
@@ -17,7 +17,7 @@ SCALE_SAMPLES = 64
 
 
 @torch.no_grad()
-def validate_model(model: Reslim, datasets: Sequence[Pairs], dtype: torch.dtype | None, here: Ranks) -> dict[str, Any]:
+def validate_model(model: Downscaling, datasets: Sequence[Pairs], dtype: torch.dtype | None, here: Ranks) -> dict[str, Any]:
     """{"validation_loss": mean over outputs of RMSE / interpolation RMSE, "validation_ratio": {output: ratio}}.
 
     In network space (ln(1 + mm) for precipitation, not below dry), area-weighted over the core; samples shared by ranks.
@@ -52,7 +52,7 @@ def _squares(fields: Tensor, batch: Batch) -> Tensor:
 
 
 @torch.no_grad()
-def residual_scale(model: Reslim, datasets: Sequence[Pairs]) -> Tensor:
+def residual_scale(model: Downscaling, datasets: Sequence[Pairs]) -> Tensor:
     """RMSE of the interpolation per output [C] over (at most 64) TRAINING samples: the unit both paths predict in."""
     sums = torch.zeros(2, len(model.outputs), dtype=torch.float64)
     for pairs in datasets:

@@ -1,0 +1,26 @@
+"""The model of a configuration, by its kind. Never loads weights (see folder.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from orbit2.config.schema import ArchitectureConfig
+from orbit2.model.conv import PlainConv
+from orbit2.model.reslim import Reslim
+from orbit2.model.unet import UNet
+from orbit2.model.upsampled import Upsampled
+from orbit2.model.vit import UpsampledViT
+
+# What is trained, saved and applied. Both have: config, inputs, outputs, statics, output_scale, output_moments,
+# residual.interpolation_of(coarse, names, periodic), missing(coarse, names, periodic) and
+# forward(coarse, statics, geometry, variables, clock) -> [B, C, sH, sW].
+Downscaling: TypeAlias = Reslim | Upsampled
+
+KINDS: dict[str, type[Reslim] | type[Upsampled]] = {"reslim": Reslim, "vit": UpsampledViT, "unet": UNet, "conv": PlainConv}
+TITLES = {"reslim": "Reslim", "vit": "Upsample-first ViT", "unet": "U-Net", "conv": "Plain convolution"}
+
+
+def build(architecture: ArchitectureConfig, inputs: Sequence[str], outputs: Sequence[str], statics: Sequence[str]) -> Downscaling:
+    """An untrained model. `inputs` (dynamic, then static) and `statics` (fine) are the vocabularies, `outputs` what it predicts."""
+    return KINDS[architecture.kind](architecture, inputs, outputs, statics)

@@ -1,0 +1,108 @@
+"""What the learned baselines share: inputs interpolated to the FINE grid first, the interpolation as residual. Never works on coarse ones.
+
+They get everything Reslim gets (fine statics, validity, units of the interpolation's error, conservation), so that a comparison
+is of architectures. Letters as in reslim.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from orbit2.config.schema import ArchitectureConfig
+from orbit2.errors import OrbitError, did_you_mean
+from orbit2.model.constraints import conserve_blocks
+from orbit2.model.geometry import Geometry, complete
+from orbit2.model.residual import ResidualPath, interpolate
+from orbit2.variables import is_precipitation
+
+
+class Upsampled(nn.Module):
+    """y = interpolation(x) + detail(interpolation(x), fine statics), all on the fine grid; untrained it IS the interpolation.
+
+    Arguments and buffers are Reslim's. A kind of model implements `detail`, whose last layer starts at zero.
+    """
+
+    output_scale: Tensor
+    output_moments: Tensor
+
+    def __init__(self, config: ArchitectureConfig, inputs: Sequence[str], outputs: Sequence[str], statics: Sequence[str]) -> None:
+        super().__init__()
+        self.config, self.inputs, self.outputs, self.statics = config, tuple(inputs), tuple(outputs), tuple(statics)
+        self.residual = ResidualPath(self.inputs, self.statics, self.outputs, config.refinement, config.interpolation, 0, 0)
+        self.register_buffer("output_scale", torch.ones(len(self.outputs)))
+        self.register_buffer("output_moments", torch.tensor([[0.0, 1.0]]).repeat(len(self.outputs), 1))
+
+    def forward(
+        self,
+        coarse: Tensor,
+        statics: Tensor | None,
+        geometry: Geometry,
+        variables: Sequence[str] | None = None,
+        clock: Tensor | None = None,
+    ) -> Tensor:
+        """coarse [B, V, H, W] (normalised, NaN = missing), statics [B, S, sH, sW] -> [B, C, sH, sW] (normalised).
+
+        `variables` names the V channels (default: all inputs, in order). Raises OrbitError for a variable the model does not know.
+        """
+        given = tuple(variables) if variables is not None else self.inputs
+        fields, names = self.upsample(coarse, given, statics, geometry.periodic)
+        base = self.residual.interpolation_of(coarse, list(given), geometry.periodic)
+        detail = self.detail(fields, names, fine_geometry(geometry, self.config.refinement), clock)
+        fine = torch.where(torch.isfinite(base), base, 0.0) + detail.float() * self.output_scale[:, None, None]
+        if self.config.conserve:  # rain only when predicting, as in Reslim
+            chosen = [i for i, name in enumerate(self.outputs) if not (self.training and is_precipitation(name))]
+            fine = conserve_blocks(fine, coarse, given, self.outputs, chosen, geometry, self.config.refinement, self.output_moments)
+        return fine
+
+    def detail(self, fields: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None) -> Tensor:
+        """fields [B, V, sH, sW] (NaN = missing) named `names`, geometry of the fine grid -> [B, C, sH, sW] in units of output_scale."""
+        raise NotImplementedError
+
+    def upsample(self, coarse: Tensor, names: Sequence[str], statics: Tensor | None, periodic: bool) -> tuple[Tensor, tuple[str, ...]]:
+        """Every input on the fine grid [B, V, sH, sW] (NaN where nothing valid is near) and its name; fine statics as they are."""
+        for name in names:
+            if name not in self.inputs:
+                hint = did_you_mean(name, self.inputs)
+                raise OrbitError("the model does not know this input variable", got=name, allowed=", ".join(self.inputs), hint=hint)
+        fixed = self.statics if statics is not None else ()
+        dynamic = [i for i, name in enumerate(names) if name not in fixed]
+        fields = interpolate(coarse[:, dynamic], self.config.refinement, self.config.interpolation, periodic)
+        if statics is not None:
+            fields = torch.cat([fields, statics], 1)
+        return fields, (*(names[i] for i in dynamic), *fixed)
+
+    def vocabulary(self, fields: Tensor, names: Sequence[str]) -> Tensor:
+        """[B, V, sH, sW] -> [B, 2 V', sH, sW]: all inputs in order, zero where missing or not given, then 1 where that is so."""
+        every = fields.new_full((len(fields), len(self.inputs), *fields.shape[2:]), torch.nan)
+        every[:, [self.inputs.index(name) for name in names]] = fields
+        return torch.cat([torch.nan_to_num(every), (~torch.isfinite(every)).to(fields.dtype)], 1)
+
+    def missing(self, coarse: Tensor, variables: Sequence[str], periodic: bool) -> Tensor | None:
+        """Fine cells [B, C, sH, sW] whose own input is missing near by: never trained on or delivered; None when complete."""
+        if complete(coarse):
+            return None
+        return ~torch.isfinite(self.residual.interpolation_of(coarse, list(variables), periodic))
+
+
+def zeroed(layer: nn.Conv2d) -> None:
+    """A last layer that adds nothing until it is trained."""
+    nn.init.zeros_(layer.weight)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+
+
+def fine_geometry(geometry: Geometry, factor: int) -> Geometry:
+    """Cell centres of the `factor` times finer grid."""
+    offsets = (torch.arange(factor, device=geometry.lat.device) + 0.5) / factor - 0.5
+
+    def refined(centres: Tensor) -> Tensor:
+        step = torch.zeros_like(centres[:, :1])
+        if centres.shape[1] > 1:
+            step = torch.remainder(centres[:, 1:2] - centres[:, :1] + 180, 360) - 180  # rows of longitudes may pass 360
+        return (centres[:, :, None] + step[:, :, None] * offsets).flatten(1)
+
+    return replace(geometry, lat=refined(geometry.lat), lon=refined(geometry.lon))

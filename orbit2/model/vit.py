@@ -1,0 +1,53 @@
+"""The ViT that the paper compares Reslim with: interpolate first, then attend on the FINE grid. Never slim: (sH / p)(sW / p) tokens.
+
+As ClimateLearn and Prithvi-WxC do; aggregation, embeddings and blocks are Reslim's, and so is the interpolation as residual, which
+those models lack: without it the comparison of skill would not be fair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from orbit2.config.schema import ArchitectureConfig
+from orbit2.model.aggregate import VariableAggregation
+from orbit2.model.blocks import Block
+from orbit2.model.decoder import Decoder
+from orbit2.model.embed import GeographicPosition, ResolutionEmbedding, TablePosition, TimeEmbedding
+from orbit2.model.geometry import Geometry
+from orbit2.model.upsampled import Upsampled
+
+
+class UpsampledViT(Upsampled):
+    """Patches of p x p FINE cells, Reslim's blocks, a linear head back to p x p fine cells (after `decoder_depth` layers)."""
+
+    def __init__(self, config: ArchitectureConfig, inputs: Sequence[str], outputs: Sequence[str], statics: Sequence[str]) -> None:
+        super().__init__(config, inputs, outputs, statics)
+        width = config.embed_dim
+        self.aggregate = VariableAggregation(self.inputs, config.patch, width, config.heads)
+        self.position: nn.Module
+        if config.position == "geographic":
+            self.position = GeographicPosition(width)
+        else:
+            self.position = TablePosition(width, config.table_shape)
+        self.resolution = ResolutionEmbedding(width)
+        self.time = TimeEmbedding(width) if config.time_embedding else None
+        rates = torch.linspace(0, config.drop_path, config.depth, device="cpu").tolist()
+        self.blocks = nn.ModuleList(Block(width, config.heads, config.mlp_ratio, rate, config.dropout, config.attention) for rate in rates)
+        self.norm = nn.LayerNorm(width)
+        self.decoder = Decoder(width, len(self.outputs), config.decoder_depth, config.patch, refinement=1)
+
+    def detail(self, fields: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None) -> Tensor:
+        p = self.config.patch
+        height, width = fields.shape[-2:]
+        tokens = self.aggregate(fields, names, geometry.periodic)
+        tokens = tokens + self.position(geometry, p) + self.resolution(geometry)
+        if self.time is not None and clock is not None:
+            tokens = tokens + self.time(clock)
+        for block in self.blocks:
+            tokens = block(tokens)
+        shape = (-(-height // p), -(-width // p))
+        fine: Tensor = self.decoder(self.norm(tokens), shape, geometry.periodic and width % p == 0)
+        return fine[..., :height, :width]
