@@ -21,7 +21,10 @@ class GeographicPosition(nn.Module):
         self.mlp = _mlp(3 + 6 * OCTAVES, embed_dim)
 
     def forward(self, geometry: Geometry, patch: int) -> Tensor:
-        centres = token_centres(geometry, patch).flatten(1, 2)  # [B, N, 3]
+        return self.at(token_centres(geometry, patch).flatten(1, 2))
+
+    def at(self, centres: Tensor) -> Tensor:
+        """Unit vectors [B, N, 3] -> [B, N, D]."""
         angles = centres[..., None] * (math.pi * 2.0 ** torch.arange(OCTAVES, device=centres.device))
         features = torch.cat([centres, angles.sin().flatten(2), angles.cos().flatten(2)], -1)
         embedded: Tensor = self.mlp(features)
@@ -51,9 +54,22 @@ class ResolutionEmbedding(nn.Module):
         self.mlp = _mlp(2, embed_dim)
 
     def forward(self, geometry: Geometry) -> Tensor:
-        scales = torch.tensor([geometry.coarse_km, geometry.fine_km], device=geometry.lat.device)
+        # filled on the device: a copy from the host would stop a GPU's queue and cannot be captured in a CUDA graph
+        scales = torch.cat([torch.full((1,), km, device=geometry.lat.device) for km in (geometry.coarse_km, geometry.fine_km)])
         embedded: Tensor = self.mlp((scales.log() - math.log(50.0)) / 2)  # 50 km in the middle, e^2 apart per unit
         return embedded[None, None]
+
+
+class SizeEmbedding(nn.Module):
+    """MLP of the logarithm of a leaf's area in cells [B, K] -> [B, K, D]."""
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__()
+        self.mlp = _mlp(1, embed_dim)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        embedded: Tensor = self.mlp(cells.log2()[..., None] / 4 - 0.5)  # sides of 1, 2, 4, 8 cells: -0.5, 0, 0.5, 1
+        return embedded
 
 
 class TimeEmbedding(nn.Module):

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from orbit2.config.schema import ArchitectureConfig
 from orbit2.model.aggregate import VariableAggregation
-from orbit2.model.blocks import Block
+from orbit2.model.blocks import Block, transform
+from orbit2.model.compress import Compression
 from orbit2.model.constraints import conserve_blocks
 from orbit2.model.decoder import Decoder
 from orbit2.model.embed import GeographicPosition, ResolutionEmbedding, TablePosition, TimeEmbedding
-from orbit2.model.geometry import Geometry, complete
+from orbit2.model.geometry import Gaps, Geometry, complete
 from orbit2.model.residual import ResidualPath
 from orbit2.variables import is_precipitation
 
@@ -52,6 +53,8 @@ class Reslim(nn.Module):
         self.residual = ResidualPath(
             self.inputs, self.statics, self.outputs, config.refinement, config.interpolation, config.residual_width, config.residual_blocks
         )
+        # built last, so that every other weight starts as without it
+        self.compression = Compression(config.compression, width, config.patch) if config.compression.active else None
         self.register_buffer("output_scale", torch.ones(len(self.outputs)))
         self.register_buffer("output_moments", torch.tensor([[0.0, 1.0]]).repeat(len(self.outputs), 1))
 
@@ -62,15 +65,18 @@ class Reslim(nn.Module):
         geometry: Geometry,
         variables: Sequence[str] | None = None,
         clock: Tensor | None = None,
+        gaps: Gaps | None = None,
     ) -> Tensor:
         """coarse [B, V, H, W] (normalised, NaN = missing), statics [B, S, sH, sW] -> [B, C, sH, sW] (normalised).
 
-        `variables` names the V channels (default: all inputs, in order); `clock` [B, 4] feeds the time embedding.
+        `variables` names the V channels (default: all inputs, in order); `clock` [B, 4] feeds the time embedding;
+        `gaps`: what is missing, where the caller knows.
         Raises OrbitError for a variable the model does not know.
         """
         names = tuple(variables) if variables is not None else self.inputs
-        base, correction = self.residual(coarse, names, statics, geometry.periodic)
-        detail = self.main(coarse, names, geometry, clock)
+        gaps = self.gaps(coarse, names) if gaps is None else gaps
+        base, correction = self.residual(coarse, names, statics, geometry.periodic, not gaps.interpolated)
+        detail = self.main(coarse, names, geometry, clock, gaps)
         if correction is not None:
             detail = detail + correction
         detail = detail.float() * self.output_scale[:, None, None]
@@ -82,22 +88,45 @@ class Reslim(nn.Module):
             fine = conserve_blocks(fine, coarse, names, self.outputs, chosen, geometry, self.config.refinement, self.output_moments)
         return fine
 
+    def gaps(self, coarse: Tensor, variables: Sequence[str]) -> Gaps:
+        """What is missing in coarse [B, V, H, W]."""
+        return Gaps.of(coarse, [i for i, name in enumerate(variables) if name in self.outputs])
+
     def missing(self, coarse: Tensor, variables: Sequence[str], periodic: bool) -> Tensor | None:
         """Fine cells [B, C, sH, sW] whose own input is missing near by: never trained on or delivered; None when complete."""
         if complete(coarse):
             return None
         return ~torch.isfinite(self.residual.interpolation_of(coarse, list(variables), periodic))
 
-    def main(self, coarse: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None) -> Tensor:
+    def main(self, coarse: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None, gaps: Gaps) -> Tensor:
         """The transformer path -> [B, C, sH, sW]."""
         s, p = self.config.refinement, self.config.patch
         height, width = coarse.shape[-2:]
         shape = (-(-height // p), -(-width // p))
-        tokens = self.aggregate(coarse, names, geometry.periodic)
+        tokens = self.aggregate(coarse, names, geometry.periodic, not gaps.inputs)
         tokens = tokens + self.position(geometry, p) + self.resolution(geometry)
         if self.time is not None and clock is not None:
             tokens = tokens + self.time(clock)
-        for block in self.blocks:
-            tokens = block(tokens)
+        tokens = self.attend(tokens, geometry)
         fine: Tensor = self.decoder(self.norm(tokens), shape, geometry.periodic and width % p == 0)
         return fine[..., : height * s, : width * s]
+
+    def attend(self, tokens: Tensor, geometry: Geometry) -> Tensor:
+        """The transformer blocks [B, N, D] -> [B, N, D], over the leaves only when compressing."""
+        if self.compression is None:
+            return transform(self.blocks, tokens)
+        leaves = self.compression.leaves(tokens, geometry)
+        packed = transform(self.blocks, self.compression.pack(tokens, leaves, geometry), leaves.real)
+        return self.compression.unpack(packed, tokens, leaves)
+
+    def auxiliary(
+        self, coarse: Tensor, variables: Sequence[str], target: Tensor, weights: Tensor, periodic: bool
+    ) -> tuple[Tensor, Tensor] | None:
+        """(numerator, denominator) of the compression's own loss after a training forward pass, to be added over ranks; else None.
+
+        target [B, C, sH, sW] (normalised, NaN = masked), weights broadcastable to it.
+        """
+        if self.compression is None:
+            return None
+        base = self.residual.interpolation_of(coarse, list(variables), periodic)
+        return self.compression.auxiliary(base, target, weights, self.output_scale)

@@ -29,9 +29,11 @@ from orbit2.files import read_json, write_json
 from orbit2.model import folder
 from orbit2.model.build import Downscaling
 from orbit2.model.build import build as build_model
+from orbit2.model.compiled import compile_model
 from orbit2.model.transfer import transfer
 from orbit2.parallel.launch import Ranks, any_rank, barrier, ranks, sum_gradients, total
 from orbit2.train import losses
+from orbit2.train.auxiliary import with_auxiliary
 from orbit2.train.card import write_card
 from orbit2.train.checkpoint import Checkpoints
 from orbit2.train.optimizer import build, learning_rate, set_learning_rate
@@ -120,6 +122,7 @@ class Setup:
                     model_config.region,
                     name,
                     self.config.shift_probability,
+                    statics,
                 )
                 for name, store in opened.items()
             ]
@@ -132,6 +135,7 @@ class Setup:
             self.origin = f"{ancestor['name']}-{ancestor['hash']} ({report})"
         self.model.output_moments.copy_(torch.tensor([self.normaliser.moments[name] for name in self.outputs]))
         self.model.to(here.device)
+        compile_model(self.model, self.config.compile, here.device)  # and with it its copy
         self.average = AveragedModel(self.model, multi_avg_fn=_ema(self.config.ema))
         self.average.update_parameters(self.model)
         self.optimizer = build(self.model, self.config)
@@ -248,6 +252,7 @@ def optimise(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     target = batch.fine if absent is None else batch.fine.masked_fill(absent, torch.nan)
     part = setup.objective.terms(prediction, target, batch.weights, batch.geometry.periodic, model.output_scale)
     loss, data, prior = losses.combine(part, total(part.packed()), setup.channel_weights, setup.objective.prior_weight)
+    loss = with_auxiliary(loss, model, batch, target)
     setup.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     sum_gradients(model.parameters())
