@@ -54,8 +54,8 @@ class Batch:
 class Pairs:
     """One dataset's samples of one period, cut to a region, ready to be batched.
 
-    `outputs` are the model's outputs; those the store lacks are NaN (never scored). Raises OrbitError for an empty
-    period or a missing static.
+    `outputs` are the model's outputs; those the store lacks are NaN (never scored). `statics` are the model's fine statics
+    (default: the store's own); those the store lacks are NaN too. Raises OrbitError for an empty period.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Pairs:
         region: Sequence[float] | None = None,
         name: str = "",
         shift_probability: float = 0.5,
+        statics: Sequence[str] | None = None,
     ) -> None:
         self.store, self.normaliser, self.outputs, self.name = store, normaliser, tuple(outputs), name
         self.shift_probability = shift_probability
@@ -79,6 +80,7 @@ class Pairs:
                 allowed=f"{store.times[0]} to {store.times[-1]}",
             )
         self.inputs, self.statics = store.variables("coarse"), store.statics("fine")
+        self.model_statics = self.statics if statics is None else tuple(statics)
         self.factor = store.refinement
         self.window: Window = of_box(store.grid("coarse"), region, REGION_HALO)
         self.lat_weights = torch.from_numpy(store.grid("fine").lat_weights).float()
@@ -171,13 +173,22 @@ class Pairs:
         return Batch(
             coarse=coarse,
             fine=self.normaliser.normalise(raw.fine, self.outputs),
-            statics=self.normaliser.normalise(raw.static_fine, self.statics).expand(count, -1, -1, -1),
+            statics=self._for_model(self.normaliser.normalise(raw.static_fine, self.statics)).expand(count, -1, -1, -1),
             weights=(raw.weights / raw.weights[raw.weights > 0].mean())[None, None],
             clock=clock(self.store.times[list(indices)]),
             geometry=Geometry(raw.lat.expand(count, -1), raw.lon.expand(count, -1), grid.km, grid.km / self.factor, raw.periodic),
             variables=self.variables,
             samples=[f"{self.name}:{self.store.times[i]}" for i in indices],
         )
+
+    def _for_model(self, static: Tensor) -> Tensor:
+        """The store's statics [S, sH, sW] in the model's order."""
+        if self.model_statics == self.statics:
+            return static
+        placed = static.new_full((len(self.model_statics), *static.shape[1:]), torch.nan)
+        known = [name for name in self.model_statics if name in self.statics]
+        placed[[self.model_statics.index(n) for n in known]] = static[[self.statics.index(n) for n in known]]
+        return placed
 
     def _augmented(self, indices: Sequence[int], random: np.random.Generator) -> Raw:
         """Phase shifts where coarse inputs are block means of the truth; north-south reflection on symmetric global grids."""

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from orbit2.model.decoder import SphereConv
 from orbit2.model.geometry import complete, pad, select
 
+REACH = 2  # coarse cells to either side that bicubic interpolation reads
 MARGIN = 3  # coarse cells of context that bicubic interpolation needs, and one to spare
 
 
 def interpolate(fields: Tensor, factor: int, mode: str, periodic: bool, whole: bool | None = None) -> Tensor:
     """Interpolate [B, C, H, W] to [B, C, sH, sW] between cell centres; longitude wraps when periodic.
 
-    Missing cells (NaN) take no part: the weights of the valid ones are normalised; NaN stays where none is near.
+    Missing cells (NaN) take no part: near them (2 cells) it is bilinear over the valid ones; NaN stays where none is near.
     `whole`: whether there are none, where the caller knows.
     """
     if complete(fields) if whole is None else whole:
@@ -28,7 +29,17 @@ def interpolate(fields: Tensor, factor: int, mode: str, periodic: bool, whole: b
     valid = torch.isfinite(fields)
     weight = _resize(valid.to(fields.dtype), factor, "bilinear", periodic)
     value = _resize(torch.nan_to_num(fields), factor, "bilinear", periodic)
-    return torch.where(weight > 0.25, value / weight.clamp_min(0.25), torch.nan)
+    near = torch.where(weight > 0.25, value / weight.clamp_min(0.25), torch.nan)
+    # away from holes a field is interpolated as if there were none anywhere, in other channels and samples neither
+    return torch.where(_clear(valid, factor, periodic), _resize(torch.nan_to_num(fields), factor, mode, periodic), near)
+
+
+def _clear(valid: Tensor, factor: int, periodic: bool) -> Tensor:
+    """Fine cells whose coarse cell has no invalid one within REACH cells."""
+    reach = min(REACH, valid.shape[-1])
+    holes = pad((~valid).float(), reach, reach, periodic, south=reach, west=reach)
+    clear = F.max_pool2d(holes, 2 * reach + 1, 1) == 0
+    return clear.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
 
 
 def _resize(fields: Tensor, factor: int, mode: str, periodic: bool) -> Tensor:
