@@ -117,6 +117,19 @@ class Leaves:
         """[B, K, ...] of leaves -> [B, h w, ...] of cells."""
         return _rows(values, self.cells)
 
+    def boxes(self, sample: int = 0) -> list[tuple[int, int, int, int]]:
+        """(first row, last row + 1, first column, last column + 1) in cells of every real leaf of one sample."""
+        keep = slice(None) if self.real is None else self.real[sample]
+        nodes, pyramid = self.nodes[sample][keep].tolist(), self.pyramid
+        found, start = [], 0
+        for side in pyramid.sides:
+            across = pyramid.shape(side)[1]
+            for row, column in (divmod(n - start, across) for n in nodes if start <= n < start + pyramid.nodes(side)):
+                top, left = row * side, column * side
+                found.append((top, min(top + side, pyramid.rows), left, min(left + side, pyramid.columns)))
+            start += pyramid.nodes(side)
+        return found
+
     def cumulative_lengths(self) -> Tensor:
         """int32 [B + 1]: where each sample's leaves begin once packed (`cu_seqlens` of variable-length attention)."""
         batch, count = self.nodes.shape

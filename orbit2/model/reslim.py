@@ -19,6 +19,7 @@ from orbit2.model.constraints import conserve_blocks
 from orbit2.model.decoder import Decoder
 from orbit2.model.embed import GeographicPosition, ResolutionEmbedding, TablePosition, TimeEmbedding
 from orbit2.model.geometry import Gaps, Geometry, complete
+from orbit2.model.quadtree import Leaves
 from orbit2.model.residual import ResidualPath
 from orbit2.variables import is_precipitation
 
@@ -103,13 +104,24 @@ class Reslim(nn.Module):
         s, p = self.config.refinement, self.config.patch
         height, width = coarse.shape[-2:]
         shape = (-(-height // p), -(-width // p))
-        tokens = self.aggregate(coarse, names, geometry.periodic, not gaps.inputs)
-        tokens = tokens + self.position(geometry, p) + self.resolution(geometry)
-        if self.time is not None and clock is not None:
-            tokens = tokens + self.time(clock)
-        tokens = self.attend(tokens, geometry)
+        tokens = self.attend(self.embed(coarse, names, geometry, clock, gaps), geometry)
         fine: Tensor = self.decoder(self.norm(tokens), shape, geometry.periodic and width % p == 0)
         return fine[..., : height * s, : width * s]
+
+    def embed(self, coarse: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None, gaps: Gaps) -> Tensor:
+        """Tokens [B, N, D] of the coarse grid, with where, at what resolution and when."""
+        tokens: Tensor = self.aggregate(coarse, names, geometry.periodic, not gaps.inputs)
+        tokens = tokens + self.position(geometry, self.config.patch) + self.resolution(geometry)
+        if self.time is not None and clock is not None:
+            tokens = tokens + self.time(clock)
+        return tokens
+
+    @torch.no_grad()
+    def leaves(self, coarse: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None = None) -> Leaves | None:
+        """What the transformer sees of coarse [B, V, H, W] (normalised): the quadtree's leaves; None without compression."""
+        if self.compression is None:
+            return None
+        return self.compression.leaves(self.embed(coarse, names, geometry, clock, self.gaps(coarse, names)), geometry)
 
     def attend(self, tokens: Tensor, geometry: Geometry) -> Tensor:
         """The transformer blocks [B, N, D] -> [B, N, D], over the leaves only when compressing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orbit2.grid import named
-from orbit2.report import figures, maps, scenes, spectra, tables, text
+from orbit2.report import figures, leaves, maps, scenes, spectra, tables, text
 from orbit2.report.blocks import Block, Section, paragraph, shown
 from orbit2.report.inputs import Inputs, Task, ordered
 from orbit2.report.tables import Cell, Scores, Table, number
@@ -106,6 +106,7 @@ def map_section(inputs: Inputs, task: Task) -> Section:
                 )
             )
         section.blocks.append(Block("fold", text=title, blocks=tuple(blocks), open=i == 0 or variable_name == task.variables[-1]))
+    section.blocks += leaves.blocks(inputs, task)
     return section
 
 
