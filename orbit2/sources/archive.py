@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import struct
 import tempfile
 import uuid
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from orbit2.errors import OrbitError
 from orbit2.files import short_hash
 
 MAX_MEMBERS = 1000
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeError, struct.error)
 MAX_BYTES = 256 * 2**30  # of one archive, unpacked
 
 
@@ -40,7 +43,7 @@ def unpack(
                 shutil.rmtree(folder, ignore_errors=True)
             if not folder.is_dir():
                 _extract(opened, wanted, folder)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise OrbitError(f"damaged archive ({error})", where=archive, hint="delete it and retrieve it again") from None
     return sorted(folder / m.filename for m in wanted)
 
@@ -50,7 +53,7 @@ def members(archive: Path, *, max_members: int = MAX_MEMBERS, max_bytes: int = M
     try:
         with zipfile.ZipFile(archive) as opened:
             found = [m for m in opened.infolist() if not m.is_dir()]
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise OrbitError(f"damaged archive ({error})", where=archive, hint="delete it and retrieve it again") from None
     _check(archive, found, max_members, max_bytes)
     return found

@@ -11,18 +11,21 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
 from orbit2.config.sources import DaymetConfig
 from orbit2.errors import OrbitError, did_you_mean
+from orbit2.sources.damage import Guarded, reading, refuse_broken_hdf5
 from orbit2.sources.source import Facts, Need, Request
 from orbit2.sources.stamps import decoded
 from orbit2.variables import variable
 
 Days = npt.NDArray[np.datetime64]
 Array = npt.NDArray[np.float64]
+_KIND = "Daymet"
 BLOCK_BYTES = 64 * 2**20
 PROJECTION = "+proj=lcc +lat_1=25 +lat_2=60 +lat_0=42.5 +lon_0=-100 +x_0=0 +y_0=0 +datum=WGS84 +units=m +no_defs"
 _MAPPING = {
@@ -104,11 +107,8 @@ class Daymet:
                                  allowed=f"{len(wanted)} days, {wanted[0]} to {wanted[-1]}", hint="delete it and retrieve it again")
             rows, columns = piece.sizes["y"], piece.sizes["x"]
             real = [at for at, day in enumerate(wanted) if not _left_out(day)]
-            try:
-                for at, row in ((real[-1], 0), (real[len(real) // 2], rows // 2)):
-                    piece.isel(time=at, y=row, x=columns // 2).load()
-            except (OSError, RuntimeError) as error:
-                raise _damaged(path, error) from None
+            for at, row in ((real[-1], 0), (real[len(real) // 2], rows // 2)):
+                piece.isel(time=at, y=row, x=columns // 2).load()
 
     def open(self, files: Sequence[Path], names: Sequence[str], first: np.datetime64, last: np.datetime64) -> xr.Dataset:
         """(time, y, x) in metres, both ascending; `attrs["crs"]` is WKT, `attrs["gaps"]` the days that Daymet leaves out, by commas.
@@ -160,8 +160,12 @@ def _field(name: str) -> Field:
 
 def _piece(path: Path, name: str, first: np.datetime64 | None = None, last: np.datetime64 | None = None) -> xr.DataArray | None:
     """One file's field between `first` and `last`: canonical units, days and axes, dask. None without the field or the time."""
+    with reading(path, _KIND, "NetCDF"):
+        return _field_of(_opened(path), path, name, first, last)
+
+
+def _field_of(raw: xr.Dataset, path: Path, name: str, first: np.datetime64 | None, last: np.datetime64 | None) -> xr.DataArray | None:
     field = _field(name)
-    raw = _opened(path)
     if field.name not in raw.data_vars:
         return None
     array = raw[field.name]
@@ -189,7 +193,10 @@ def _piece(path: Path, name: str, first: np.datetime64 | None = None, last: np.d
         if axes[axis][0] > axes[axis][-1]:
             axes[axis], blocks[position], turn[axis] = axes[axis][::-1], blocks[position][::-1], slice(None, None, -1)
     array = xr.DataArray(array.variable, dims=("time", "y", "x"))  # without the 2-D coordinates that only some files have
-    array = array.isel({"time": slice(begin, end), **turn}).chunk(dict(zip(("time", "y", "x"), blocks, strict=True)))
+    array = array.isel({"time": slice(begin, end), **turn})
+    lazy = da.from_array(Guarded(array, path, _KIND), chunks=tuple(blocks), name=False, asarray=False,  # type: ignore[no-untyped-call]
+                         fancy=False, lock=False)
+    array = xr.DataArray(lazy, dims=array.dims)
     offset = field.units[units]
     array = (array + np.float32(offset) if offset else array).astype(np.float32)
     array = _with_gaps(array, at, begin)
@@ -204,11 +211,10 @@ def _opened(path: Path) -> xr.Dataset:
         head = handle.read(4)
     engine = {b"\x89HDF": "h5netcdf", b"CDF\x01": "scipy", b"CDF\x02": "scipy"}.get(head)
     if engine is None:
-        raise _damaged(path, ValueError("not NetCDF by its first bytes"))
-    try:
-        return xr.open_dataset(path, engine=engine, decode_times=False, cache=False)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from None
+        raise ValueError("not NetCDF by its first bytes")
+    if engine == "h5netcdf":
+        refuse_broken_hdf5(path)
+    return xr.open_dataset(path, engine=engine, decode_times=False, cache=False)
 
 
 def _blocks(shape: tuple[int, ...], own: tuple[int, ...], begin: int, end: int) -> list[tuple[int, ...]]:
@@ -331,8 +337,3 @@ def _same_grid(one: tuple[Path, xr.DataArray], other: tuple[Path, xr.DataArray])
         if len(a) != len(b) or not np.allclose(a, b, atol=0.5):
             raise OrbitError("files lie on different grids", where=f"{one[0].name} and {other[0].name}",
                              got=f"{axis} {b[0]:g} to {b[-1]:g} m ({len(b)})", allowed=f"{a[0]:g} to {a[-1]:g} m ({len(a)})")
-
-
-def _damaged(path: Path, error: Exception) -> OrbitError:
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return OrbitError(f"cannot be read as Daymet ({text})", where=path, allowed="NetCDF", hint="delete it and retrieve it again")

@@ -19,6 +19,7 @@ import xarray as xr
 from orbit2.errors import OrbitError
 from orbit2.sources import slabs
 from orbit2.sources.archive import unpack
+from orbit2.sources.damage import reading, refuse_broken_hdf5
 from orbit2.sources.era5_names import LEXICON, Field
 from orbit2.sources.grib import open_grib
 from orbit2.sources.stored import Member, stored_members
@@ -71,13 +72,14 @@ def pieces(
     offered: set[str] = set()
     for path in paths:
         for file in _contents(Path(path)):
-            for raw in _open(file, names):
-                offered |= set(map(str, raw.data_vars))
-                data = _axes(raw, file, member)
-                layout = _layout(data, file)
-                keep = _window(layout.stamps, first, last)
-                for name, piece in _fields(data, layout, keep, names, file, cache):
-                    found[name].append(piece)
+            with reading(file, "ERA5", "NetCDF, GRIB, or a zip of them"):
+                for raw in _open(file, names):
+                    offered |= set(map(str, raw.data_vars))
+                    data = _axes(raw, file, member)
+                    layout = _layout(data, file)
+                    keep = _window(layout.stamps, first, last)
+                    for name, piece in _fields(data, layout, keep, names, file, cache):
+                        found[name].append(piece)
     return found, offered
 
 
@@ -108,20 +110,17 @@ def _kind(file: Path) -> str:
 
 def _open(file: Path | Member, names: Sequence[str]) -> list[xr.Dataset]:
     """The file's hypercubes, undecoded beyond CF scaling and time."""
-    try:
-        if isinstance(file, Member):
+    kind = "hdf5" if isinstance(file, Member) else _kind(file)
+    match kind:
+        case "hdf5":  # not netCDF-C: it reads 6 kB for each hour's expver
+            refuse_broken_hdf5(file)
             return [_times_decoded(xr.open_dataset(file, engine="h5netcdf", decode_times=False), file)]
-        match _kind(file):
-            case "hdf5":  # not netCDF-C: it reads 6 kB for each hour's expver
-                return [_times_decoded(xr.open_dataset(file, engine="h5netcdf", decode_times=False), file)]
-            case "netcdf":
-                return [_times_decoded(xr.open_dataset(file, engine="netcdf4", decode_times=False), file)]
-            case "grib":
-                return open_grib(file, {short for name in names for short in LEXICON[name].grib})
-        raise ValueError("neither NetCDF nor GRIB by its first bytes")
-    except (OSError, ValueError, EOFError, RuntimeError, KeyError) as error:
-        raise OrbitError(f"cannot be read as ERA5 ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
-                         where=file, allowed="NetCDF, GRIB, or a zip of them", hint="delete it and retrieve it again") from None
+        case "netcdf":
+            return [_times_decoded(xr.open_dataset(file, engine="netcdf4", decode_times=False), file)]
+        case "grib":
+            assert isinstance(file, Path)
+            return open_grib(file, {short for name in names for short in LEXICON[name].grib})
+    raise ValueError("neither NetCDF nor GRIB by its first bytes")
 
 
 def _times_decoded(raw: xr.Dataset, file: Path | Member) -> xr.Dataset:
@@ -284,11 +283,8 @@ def _load(
         positions = [level for level in levels if level is not None]
         low, high = min(positions), max(positions) + 1
         chosen = chosen.isel(level=slice(low, high))
-    try:
+    with reading(where, "ERA5"):
         values = chosen.transpose(*(d for d in ("expver", "level", "time", "lat", "lon") if d in chosen.dims)).values
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise OrbitError(f"damaged file ({' '.join(str(error).split())[:120]})", where=where,
-                         hint="delete it and retrieve it again") from None
     if "expver" in chosen.dims:
         values = _merge_versions(values, chosen["expver"].values)
     values = values.reshape(high - low if levels[0] is not None else 1, end - begin, *values.shape[-2:])

@@ -22,6 +22,7 @@ from dask.delayed import delayed
 
 from orbit2.config.sources import ImergConfig
 from orbit2.errors import OrbitError
+from orbit2.sources.damage import reading
 from orbit2.sources.source import Facts, Need, Request
 from orbit2.sources.stamps import decoded
 from orbit2.variables import variable
@@ -205,13 +206,8 @@ def _reading(path: Path) -> Iterator[h5py.File]:
     """The open file. By h5py, which may be used from several threads at once (the netCDF library may not)."""
     if not path.is_file():
         raise OrbitError("file not found", where=path)
-    try:
-        with h5py.File(path, "r") as root:
-            yield root
-    except (OSError, RuntimeError, KeyError) as error:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise OrbitError(f"cannot be read as IMERG ({text})", where=path, allowed="NetCDF-4 or HDF5",
-                         hint="delete it and retrieve it again") from None
+    with reading(path, "IMERG", allowed="NetCDF-4 or HDF5"), h5py.File(path, "r") as root:
+        yield root
 
 
 def _axes(array: h5py.Dataset) -> list[str]:

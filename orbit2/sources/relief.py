@@ -15,6 +15,7 @@ import xarray as xr
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid, from_centres
 from orbit2.remap.rectilinear import column_weights, row_weights
+from orbit2.sources.damage import reading
 
 Array = npt.NDArray[np.float64]
 BAND_BYTES = 32 * 2**20  # of one band in float64
@@ -29,7 +30,7 @@ def averaged(path: Path, grid: Grid, land: tuple[Grid, Array]) -> tuple[Array, A
     The mean is conservative, or linear between points where `grid` is finer than the file; there the deviation is 0 (the file
     does not know it). Raises OrbitError for a file that is no relief, or does not cover `grid`.
     """
-    with _opened(path) as file:
+    with reading(path, "a relief"), _opened(path) as file:
         z, source, ascending, order = _axes(file, path)
         finer = grid.resolution < source.resolution * (1 - 1e-6)
         method = "bilinear" if finer else "conservative"
@@ -45,7 +46,7 @@ def averaged(path: Path, grid: Grid, land: tuple[Grid, Array]) -> tuple[Array, A
         mean, square = np.zeros(grid.shape), np.zeros(grid.shape)
         for begin in range(int(used[0]), int(used[-1]) + 1, band):
             end = min(begin + band, int(used[-1]) + 1)
-            values = _band(z, begin, end, ascending, height, path)[:, order]
+            values = _band(z, begin, end, ascending, height)[:, order]
             values = _dry(values, source, slice(begin, end), land)
             share = rows[:, begin:end]
             mean += share @ (values @ columns_t)
@@ -57,18 +58,14 @@ def averaged(path: Path, grid: Grid, land: tuple[Grid, Array]) -> tuple[Array, A
 
 def check(path: Path) -> None:
     """Raise OrbitError unless `path` is a global or regional relief that can be read; reads one row."""
-    with _opened(path) as file:
+    with reading(path, "a relief"), _opened(path) as file:
         z, source, ascending, _ = _axes(file, path)
-        if not np.isfinite(_band(z, 0, 1, ascending, source.shape[0], path)).any():
+        if not np.isfinite(_band(z, 0, 1, ascending, source.shape[0])).any():
             raise OrbitError("relief has no values", where=path)
 
 
 def _opened(path: Path) -> xr.Dataset:
-    try:
-        return xr.open_dataset(path, engine="netcdf4")
-    except (OSError, ValueError) as error:
-        raise OrbitError(f"cannot be read as NetCDF ({' '.join(str(error).split())[:120]})", where=path,
-                         hint="delete it and retrieve it again") from None
+    return xr.open_dataset(path, engine="netcdf4")
 
 
 def _axes(file: xr.Dataset, path: Path) -> tuple[xr.DataArray, Grid, bool, npt.NDArray[np.int64]]:
@@ -92,13 +89,9 @@ def _axes(file: xr.Dataset, path: Path) -> tuple[xr.DataArray, Grid, bool, npt.N
     return z, from_centres(lat if ascending else lat[::-1], wrapped[order]), ascending, order.astype(np.int64)
 
 
-def _band(z: xr.DataArray, begin: int, end: int, ascending: bool, height: int, path: Path) -> Array:
+def _band(z: xr.DataArray, begin: int, end: int, ascending: bool, height: int) -> Array:
     """Rows [begin, end) counted from the south."""
-    try:
-        values = z[begin:end].values if ascending else z[height - end : height - begin].values[::-1]
-    except (OSError, RuntimeError) as error:
-        raise OrbitError(f"damaged file ({' '.join(str(error).split())[:120]})", where=path,
-                         hint="delete it and retrieve it again") from None
+    values = z[begin:end].values if ascending else z[height - end : height - begin].values[::-1]
     return values.astype(np.float64)
 
 

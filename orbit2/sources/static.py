@@ -20,6 +20,7 @@ from orbit2.files import short_hash
 from orbit2.grid import EARTH_RADIUS_KM, Grid, from_centres
 from orbit2.remap import Regridder
 from orbit2.sources import manifest, relief
+from orbit2.sources.damage import reading
 from orbit2.sources.era5_names import INVARIANT, SINGLE
 from orbit2.sources.sample import STATIC
 from orbit2.sources.source import Facts, Need, Request
@@ -190,7 +191,7 @@ def _is_share(name: str) -> bool:
 
 @lru_cache(maxsize=32)
 def _held(path: Path) -> tuple[str, ...]:
-    with _opened(path) as opened:
+    with reading(path), _opened(path) as opened:
         held = [str(name) for name in opened.data_vars]
     if path.name == ERA5_FILE:
         held = [name for name, field in INVARIANT.items() if set(field.names) & set(held)] + ["landcover"]
@@ -200,6 +201,11 @@ def _held(path: Path) -> tuple[str, ...]:
 @lru_cache(maxsize=32)
 def _read(path: Path, name: str) -> tuple[Grid, Array]:
     """One field [H, W] with its grid, latitude ascending, longitude increasing."""
+    with reading(path, "NetCDF with static fields"):
+        return _read_now(path, name)
+
+
+def _read_now(path: Path, name: str) -> tuple[Grid, Array]:
     if not Path(path).is_file():
         raise OrbitError("static file not found", where=path, hint="run `orbit2 retrieve --source static`")
     if name == "landcover" and path.name.removesuffix(".part") == ERA5_FILE:
@@ -248,7 +254,4 @@ def _era5_field(opened: xr.Dataset, name: str, path: Path) -> xr.DataArray:
 
 
 def _opened(path: Path) -> xr.Dataset:
-    try:
-        return xr.open_dataset(path, engine="netcdf4")
-    except (OSError, ValueError) as error:
-        raise OrbitError(f"cannot be read as NetCDF ({error})", where=path) from None
+    return xr.open_dataset(path, engine="netcdf4")

@@ -233,7 +233,7 @@ def test_bytes_damaged_inside_a_file_are_an_error_when_they_are_reached(tmp_path
     content[middle : middle + 2000] = bytes(2000)
     path.write_bytes(content)
     data = opened([path], 0, 71)
-    with pytest.raises(OrbitError, match=r"x.nc: t2m: damaged file"):
+    with pytest.raises(OrbitError, match=r"x.nc: t2m: cannot be read as ERA5"):
         data["2m_temperature"].load()
 
 

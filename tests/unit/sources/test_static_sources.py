@@ -115,7 +115,7 @@ def test_what_is_no_relief_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OrbitError, match=r"wrong or no units; got 'km'"):
         open_static(named("us_60"), ["orography"], make_relief(tmp_path / "relief_k.nc", lambda lat, lon: lat + lon, units="km"))
     (tmp_path / "relief_p.nc").write_text("<html>")
-    with pytest.raises(OrbitError, match="cannot be read as NetCDF"):
+    with pytest.raises(OrbitError, match="cannot be read as a relief"):
         open_static(named("us_60"), ["orography"], tmp_path / "relief_p.nc")
     with pytest.raises(OrbitError, match="static field not in the files"):
         open_static(named("us_60"), ["land_sea_mask"], make_relief(tmp_path / "relief_z.nc", lambda lat, lon: 100 + lat + 0 * lon))
