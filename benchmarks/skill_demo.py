@@ -20,17 +20,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from plain_conv import PlainConv
 
 from orbit2.baselines import interpolate
 from orbit2.config import slices
 from orbit2.config.load import load
-from orbit2.config.schema import TrainConfig
+from orbit2.config.schema import ArchitectureConfig, TrainConfig
 from orbit2.data.dataset import Pairs, Steps
 from orbit2.data.pairs import PairStore
 from orbit2.data.transforms import Normaliser
 from orbit2.downscale import load_model
 from orbit2.files import read_json, write_json
+from orbit2.model.build import build as build_model
 from orbit2.provenance import code_version
 from orbit2.train import losses, run
 from orbit2.train.optimizer import build, learning_rate, set_learning_rate
@@ -116,7 +116,8 @@ def train_conv(section: dict[str, Any], store: Path, test: Test, steps: int, aug
     outputs = test.names
     pairs = Pairs(test.store, (split["train"]["start"], split["train"]["end"]), normaliser, outputs)
     torch.manual_seed(0)
-    model = PlainConv(pairs.inputs, pairs.statics, outputs, pairs.factor)
+    shape = ArchitectureConfig(kind="conv", refinement=pairs.factor)
+    model = build_model(shape, (*pairs.inputs, *pairs.statics), outputs, pairs.statics)
     with torch.no_grad():
         every = pairs.batch([int(i) for i in pairs.indices])
         model.output_scale.copy_((every.fine - model(every.coarse, every.statics, every.geometry, every.variables)).std((0, 2, 3)))
