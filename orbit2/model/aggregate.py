@@ -53,17 +53,23 @@ class VariableAggregation(nn.Module):
                 )
         return [self.vocabulary.index(name) for name in variables]
 
-    def folded(self, chosen: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Score vectors [h, V, 2p^2], score offsets [h, V], value maps [h, V, 2p^2, d], value offsets [h, V, d]."""
+    def folded(self, chosen: list[int], whole: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Score vectors [h, V, P], score offsets [h, V], value maps [h, P V, d], value offsets [h, V, d].
+
+        P = p^2 cells when `whole`, else 2p^2: cells, then their validity.
+        """
         heads, depth = self.heads, self.embed_dim // self.heads
-        weight = _wide(torch.cat([select(self.weight, chosen, 0), select(self.missing, chosen, 0)], 1))  # [V, 2p^2, D]
+        weight, missing = select(self.weight, chosen, 0), select(self.missing, chosen, 0)
+        # adding nothing gives `missing` a gradient of zero, so that the optimiser treats it alike in every batch and on every rank
+        weight = torch.add(weight, missing, alpha=0) if whole else torch.cat([weight, missing], 1)
+        weight = _wide(weight)  # [V, P, D]
         constant = _wide(select(self.bias + self.embedding, chosen, 0))  # [V, D]
         query = torch.einsum("hk,hkd->hd", _wide(self.query).view(heads, depth), _wide(self.key).view(heads, depth, -1)) / math.sqrt(depth)
         value = _wide(self.value).view(heads, depth, -1)
         return (
             torch.einsum("hd,vpd->hvp", query, weight),
             torch.einsum("hd,vd->hv", query, constant),
-            torch.einsum("hkd,vpd->hvpk", value, weight),
+            torch.einsum("hkd,vpd->hvpk", value, weight).transpose(1, 2).flatten(1, 2),
             torch.einsum("hkd,vd->hvk", value, constant),
         )
 
@@ -72,24 +78,20 @@ class VariableAggregation(nn.Module):
         present = torch.isfinite(patches)
         if whole is None:
             whole = complete(patches)
-        cells = patches.shape[2]
         # fp32 keeps the log-sum-exp exact under autocast; this room is a few per cent of the FLOPs
         with torch.autocast("cpu" if patches.is_meta else patches.device.type, enabled=False):
-            score_map, score_offset, value_map, value_offset = self.folded(self.select(variables))
+            score_map, score_offset, value_map, value_offset = self.folded(self.select(variables), whole)
             x = _wide(patches)
-            if whole:
-                features = x
-                score_map, value_map = score_map[:, :, :cells], value_map[:, :, :cells]
-            else:
-                features = torch.cat([torch.nan_to_num(x), (~present).to(x.dtype)], 2)
+            features = x if whole else torch.cat([torch.nan_to_num(x), (~present).to(x.dtype)], 2)
             scores = torch.einsum("bvpn,hvp->bhvn", features, score_map) + score_offset[None, :, :, None]
             if not whole:
                 here = present.any(2)  # [B, V, N]
                 scores = scores.masked_fill(~here[:, None], -torch.inf)
                 scores = scores.masked_fill(~here.any(1)[:, None, None], 0.0)  # nothing here: uniform, validity says so
             attention = scores.softmax(2)  # over variables
-            weighted = attention[:, :, :, None] * features[:, None]  # [B, h, V, p^2, N]
-            mixed = torch.einsum("bhvpn,hvpk->bnhk", weighted, value_map)
+            # cells before variables, as they lie in memory, so that the product below needs no copy
+            weighted = attention[:, :, None] * features.transpose(1, 2)[:, None]  # [B, h, P, V, N]
+            mixed = torch.einsum("bhcn,hck->bnhk", weighted.flatten(2, 3), value_map)
             mixed = mixed + torch.einsum("bhvn,hvk->bnhk", attention, value_offset)
         tokens: Tensor = self.output(mixed.flatten(2))
         return tokens
@@ -100,7 +102,7 @@ class VariableAggregation(nn.Module):
         fields = pad(fields, to_multiple(fields.shape[-2], p), to_multiple(fields.shape[-1], p), periodic)
         b, v, height, width = fields.shape
         fields = fields.view(b, v, height // p, p, width // p, p)
-        return fields.permute(0, 1, 3, 5, 2, 4).reshape(b, v, p * p, -1)
+        return fields.permute(0, 3, 5, 1, 2, 4).reshape(b, p * p, v, -1).transpose(1, 2)
 
 
 def _wide(tensor: Tensor) -> Tensor:
