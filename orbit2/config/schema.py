@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from datetime import date
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -14,15 +16,26 @@ from orbit2.errors import OrbitError, did_you_mean
 from orbit2.grid import named
 from orbit2.variables import variable
 
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2})?)?")
+
 
 class Period(Strict):
     start: str = Field(description="First time (ISO 8601 date or date-time, UTC), inclusive.")
     end: str = Field(description="Last time (ISO 8601; a bare date means its whole day), inclusive.")
 
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        """YAML turns a date without quotes into a date."""
+        return value.isoformat() if isinstance(value, date) else value
+
     @model_validator(mode="after")
     def _ordered(self) -> Period:
+        for text in (self.start, self.end):
+            if not _TIME.fullmatch(text):  # numpy takes "2020" for its first second, and 20200101 for a year
+                raise ValueError(f"not a date or date-time such as 2020-01-31 or 2020-01-31T06:00: {text!r}")
         try:
-            first, last = np.datetime64(self.start), np.datetime64(self.end)
+            first, last = self.first, self.last
         except ValueError as error:
             raise ValueError(f"not an ISO 8601 date or date-time ({error})") from None
         if last < first:

@@ -69,7 +69,8 @@ class Era5:
         does not hold, and for days before 1940.
         """
         if need.first < EARLIEST:
-            raise OrbitError("ERA5 does not go back that far", got=str(need.first), allowed=f"from {EARLIEST}")
+            raise OrbitError("ERA5 does not go back that far", got=str(need.first), allowed=f"from {EARLIEST}",
+                             hint="a trailing day begins on the day before the first hour")
         names = self._files_names(need.variables)
         area = None if need.box is None else outward(need.box)
         make = self._cds if self.config.backend == "cds" else self._arco

@@ -193,10 +193,15 @@ class Ledger:
 def ledger(folder: Path, source: str) -> Iterator[Ledger]:
     """The folder's manifest, locked: another process that wants it waits. Merges the journal before and after.
 
-    Raises OrbitError when the manifest belongs to another source.
+    Raises OrbitError when the manifest belongs to another source, or nothing can be written there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / LOCK, "ab") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / LOCK, "ab")
+    except OSError as error:
+        raise OrbitError(f"cannot be written ({error.strerror or type(error).__name__})", where=error.filename or folder,
+                         hint="check the folder and its permissions") from None
+    with lock:
         _acquire(lock, folder)
         content = _recover(folder, source)
         with open(folder / JOURNAL, "ab", buffering=0) as journal:

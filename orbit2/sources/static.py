@@ -207,7 +207,7 @@ def _read(path: Path, name: str) -> tuple[Grid, Array]:
 
 def _read_now(path: Path, name: str) -> tuple[Grid, Array]:
     if not Path(path).is_file():
-        raise OrbitError("static file not found", where=path, hint="run `orbit2 retrieve --source static`")
+        raise OrbitError("static file not found", where=path, hint="run the retrieve stage (`orbit2 retrieve static`)")
     if name == "landcover" and path.name.removesuffix(".part") == ERA5_FILE:
         (grid, tall), (_, short) = (_read(path, cover) for cover in COVERS)
         return grid, np.clip(tall + short, 0.0, 1.0)

@@ -142,3 +142,10 @@ def test_ten_thousand_files_are_no_burden(tmp_path: Path) -> None:
     assert names(tmp_path, variables=["t"], first=days[-1] + 500) == ["one.nc"]
     assert len(manifest.select(manifest.read(tmp_path)["files"], ["t"], days[100], days[199])) == 100
     assert time.process_time() - begin < 1.5  # measured: 0.25 s
+
+
+def test_a_folder_that_cannot_be_made_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(OrbitError, match="cannot be written"), manifest.ledger(folder, "s"):
+            pass
