@@ -151,7 +151,9 @@ def by_budget(mass: Tensor, pyramid: Pyramid, leaves: int) -> Leaves:
     split = torch.zeros_like(weights, dtype=torch.bool).scatter(1, heaviest, True)
     leaf = _leaves(split, pyramid)
     nodes = _first(leaf, pyramid, pyramid.roots + 3 * splits)
-    real = _rows((pyramid.sizes(mass.device) > 0).expand(len(mass), -1), nodes) if pyramid.partial else None
+    real = None
+    if pyramid.partial and not mass.is_meta:  # sizes only: all count as real
+        real = _rows((pyramid.sizes(mass.device) > 0).expand(len(mass), -1), nodes)
     return Leaves(pyramid, nodes, _cells(leaf, nodes, pyramid), real)
 
 

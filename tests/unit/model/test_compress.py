@@ -9,6 +9,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from skimage import feature
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from orbit2.config.schema import ArchitectureConfig, CompressionConfig
 from orbit2.errors import OrbitError
@@ -128,6 +129,30 @@ def test_auxiliary_loss_teaches_where_interpolation_errs() -> None:
     error, weight = module.auxiliary(base, truth, weights, torch.tensor([2.0, 10.0]))
     assert float(weight) == pytest.approx(2 * 2 + 2) and float(error) == pytest.approx(4 * 1.0**2 + 2 * 0.5**2)
     assert module.predicted is None
+
+
+def test_auxiliary_sums_add_up_over_ranks() -> None:
+    model = seeded(mode="budget", ratio=4, max_leaf=4)
+    coarse, statics, geometry = batch_for(global_grid(15.0), batch=3)
+    truth, weights = torch.randn(3, 2, 48, 96), torch.rand(1, 1, 48, 1).expand(1, 1, 48, 96)
+    truth[0, :, :20] = torch.nan
+    sums = []
+    for rows in (slice(0, 3), slice(0, 1), slice(1, 3)):
+        here = replace(geometry, lat=geometry.lat[rows], lon=geometry.lon[rows])
+        model(coarse[rows], statics[rows], here)
+        own = model.auxiliary(coarse[rows], INPUTS, truth[rows], weights, True)
+        assert own is not None
+        sums.append(torch.stack(own).detach())
+    assert torch.allclose(sums[0], sums[1] + sums[2], rtol=1e-5)
+
+
+def test_the_blocks_on_leaves_trace_without_values_when_the_roots_fit_the_grid() -> None:
+    """Fake tensors have no values: a decision that depends on data would raise. What torch.compile needs for one graph."""
+    model = seeded(mode="budget", ratio=4, max_leaf=4).eval()
+    geometry, tokens = Geometry.of(uniform(-40, 40, 10, 200, 16, 32), 4, 2), torch.randn(2, 128, 32)
+    with torch.no_grad():
+        traced = make_fx(lambda given: model.attend(given, geometry), tracing_mode="fake", _allow_non_fake_inputs=True)(tokens)
+        assert torch.equal(traced(-tokens), model.attend(-tokens, geometry))
 
 
 def test_edges_of_a_step_are_one_cell_wide_and_wrap() -> None:

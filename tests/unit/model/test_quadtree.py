@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from orbit2.errors import OrbitError
 from orbit2.model.quadtree import Leaves, Pyramid, by_budget, by_threshold
@@ -162,10 +163,8 @@ def test_too_few_leaves_name_the_valid_numbers() -> None:
     assert by_budget(torch.zeros(1, 45, 90), Pyramid(45, 90, 1, 8), 74).nodes.shape == (1, 72)
 
 
-def test_budget_compiles_without_graph_breaks() -> None:
+def test_budget_traces_without_values() -> None:
     """Shapes and control flow do not depend on values: the tree traces with fake tensors."""
-    from torch.fx.experimental.proxy_tensor import make_fx
-
     pyramid = Pyramid(7, 10, 1, 4)
     traced = make_fx(lambda mass: by_budget(mass, pyramid, 15).cells, tracing_mode="symbolic")(torch.zeros(2, 7, 10))
     mass = torch.rand(2, 7, 10)
