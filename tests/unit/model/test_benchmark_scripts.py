@@ -1,0 +1,60 @@
+"""The GPU benchmark runs (small, on the CPU), and its floor is made of the right number of operations."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def gpu(monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
+    """Exit code of the script, run in this process."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu", *options])
+    return int(importlib.import_module("gpu").main())
+
+
+def test_gpu_script_runs_small_on_a_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert gpu(monkeypatch, "--quick", "--out-dir", str(tmp_path)) == 0
+    found = json.loads((tmp_path / "gpu_cpu_quick.json").read_text())
+    rows = found["rows"]
+    assert not [row for row in rows if "error" in row] and not found["left_out"] and found["holds"] is None
+    assert {(row["network"], row["side"], row["way"]) for row in rows} == {
+        (network, side, way)
+        for network, ways in (("full attention", ("eager", "compiled")), ("16 tiles", ("eager",)), ("compression 8", ("eager",)))
+        for side in ("prediction", "training")
+        for way in ways
+    }
+    flops = {(row["network"], row["side"]): row["gflop_per_sample"] for row in rows}
+    assert flops["16 tiles", "prediction"] < flops["full attention", "prediction"] < flops["full attention", "training"] / 2
+    assert all(
+        row["of_floor"] == pytest.approx(row["ms_per_sample"] / (row["gflop_per_sample"] / found["product_tflops"][0])) for row in rows
+    )
+
+
+def test_gpu_script_never_passes_a_cpu_off_as_a_device(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gpu(monkeypatch, "--out-dir", str(tmp_path)) == 2
+    assert "only --quick runs on a CPU" in capsys.readouterr().out and not list(tmp_path.iterdir())
+
+
+def test_operations_are_counted_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    count = importlib.import_module("flops").count
+
+    matrix = torch.randn(3, 5, requires_grad=True)
+    assert count(lambda: matrix @ torch.randn(5, 7)) == 2 * 3 * 5 * 7
+    tokens = torch.randn(2, 4, 16, 8, requires_grad=True)
+    forward = 2 * 4 * 2 * (2 * 16 * 16 * 8)  # QK^T and PV of every head of every sample
+    assert count(lambda: F.scaled_dot_product_attention(tokens, tokens, tokens)) == forward
+    # the backward pass computes QK^T again and four gradients
+    assert count(lambda: F.scaled_dot_product_attention(tokens, tokens, tokens).sum().backward()) == forward * 7 / 2
+    fields, weight = torch.randn(2, 6, 9, 9, requires_grad=True), torch.randn(6, 1, 3, 3, requires_grad=True)
+    depthwise = 2 * 2 * 6 * 7 * 7 * 9
+    assert count(lambda: F.conv2d(fields, weight, groups=6).sum().backward()) == 3 * depthwise
