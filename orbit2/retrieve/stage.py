@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -122,19 +122,48 @@ def _missing(requests: Sequence[Request], ledger: manifest.Ledger, verify: bool,
         return True
 
     with ThreadPoolExecutor(threads) as pool:
-        return [request for request, found in zip(requests, pool.map(there, requests), strict=True) if not found]
+        absent = [request for request, found in zip(requests, pool.map(there, requests), strict=True) if not found]
+
+    def whole(record: manifest.Record) -> bool:
+        return manifest.intact(ledger.folder, record) if verify else manifest.untouched(ledger.folder, record)
+
+    elsewhere = Elsewhere(ledger.source, ledger.files.values())
+    return [request for request in absent if not ((held := elsewhere.holding(request)) and all(map(whole, held)))]
+
+
+class Elsewhere:
+    """ERA5 files that runs with other variables asked for: what they hold is read by what they hold, and not fetched again."""
+
+    def __init__(self, source: str, records: Iterable[manifest.Record]) -> None:
+        self._by_box: dict[tuple[float, ...] | None, list[manifest.Record]] = {}
+        for record in records if source == "era5" else ():
+            if record.get("variables") and record.get("first"):
+                self._by_box.setdefault(tuple(record["box"]) if record.get("box") else None, []).append(record)
+
+    def holding(self, request: Request) -> list[manifest.Record]:
+        """Records that have every variable of `request` for its whole time and just its box; none where one is not there."""
+        first, last = manifest.stamp(request.first), manifest.stamp(request.last)
+        spanning = [r for r in self._by_box.get(tuple(request.box) if request.box else None, ())
+                    if r["file"] != request.file and r["first"] <= first and r["last"] >= last]
+        found = {name: next((r for r in spanning if name in r["variables"]), None) for name in request.variables}
+        return list({str(r["file"]): r for r in found.values() if r is not None}.values()) if all(found.values()) else []
 
 
 def _dry(job: _Job, out: Path) -> str:
     known = manifest.read(out) if (out / manifest.NAME).is_file() or (out / manifest.JOURNAL).is_file() else {"files": [], "gaps": []}
     planned = {r.file for r in job.requests}
     there = {str(r["file"]): int(r["bytes"]) for r in known["files"] if r["file"] in planned and (out / str(r["file"])).is_file()}
+    elsewhere = Elsewhere(job.source.name, known["files"])
+    there |= {r.file: 0 for r in job.requests if r.file not in there and (held := elsewhere.holding(r))
+              and all((out / str(record["file"])).is_file() for record in held)}
     return plan.summary(job.source.name, job.requests, there, {str(g["file"]) for g in known["gaps"]})
 
 
 def _receipt(job: _Job, ledger: manifest.Ledger) -> dict[str, Any]:
     """What a later stage may depend on: equal receipts mean equal files."""
-    records = [ledger.files[r.file] for r in job.requests if r.file in ledger.files]
+    elsewhere = Elsewhere(job.source.name, ledger.files.values())
+    found = [[ledger.files[r.file]] if r.file in ledger.files else elsewhere.holding(r) for r in job.requests]
+    records = list({str(record["file"]): record for held in found for record in held}.values())
     return {
         "source": job.source.name, "files": len(records), "bytes": sum(int(r["bytes"]) for r in records),
         "gaps": sorted(r.file for r in job.requests if r.file in ledger.gaps), "plan": plan.digest(job.requests),
