@@ -1,6 +1,9 @@
 """The new losses in the training loop: they train, resume to the bit, and the perceptual encoder is what it says."""
 
+import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from orbit2.parallel.launch import Ranks
 from orbit2.train.losses import Objective, perceptual
 from tests.data.tiny_training import NAMES, Tiny
 from tests.unit.train.test_losses_kinds import NOISY
-from tests.unit.train.test_resume import curve, train
+from tests.unit.train.test_resume import ENVIRONMENT, curve, train
 
 SCALE = torch.tensor([0.2, 0.5])
 
@@ -92,3 +95,22 @@ def test_encoder_travels_in_the_state() -> None:
     second.restore(first.state(), here)
     assert all(torch.equal(tensor, second.state()[name]) for name, tensor in first.state().items())
     assert Objective(TrainConfig(), ("a",), NOISY).state() == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["spectral", "perceptual", "quantile"])
+def test_two_ranks_take_the_same_steps(tiny: Tiny, tmp_path: Path, loss: str) -> None:
+    config = tiny.slice(tmp_path / "config.json", loss=loss, steps=4, validate_every=2, perceptual_steps=5)
+    text = json.loads(config.read_text())
+    for architecture in (text["architecture"], text["model"]["architecture"]):
+        architecture.update(dropout=0.0, drop_path=0.0)
+    config.write_text(json.dumps(text))
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for name, before in (("one", []), ("two", launch)):
+        command = [sys.executable, *before, "-m", "orbit2", "train", *tiny.command(config, tmp_path / name)]
+        subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, timeout=180)
+    one, two = curve(tmp_path / "one"), curve(tmp_path / "two")
+    for a, b in zip(one, two, strict=True):
+        for key in ("loss", "data_term", "prior", "validation_loss"):
+            if key in a:
+                assert b[key] == pytest.approx(a[key], rel=1e-5)
