@@ -33,6 +33,8 @@ def run(*, config: Path, store: Path, out: Path) -> None:
     Raises OrbitError when the store is not finalised, belongs to another configuration or holds no training sample.
     """
     job = read_json(config)
+    if not isinstance(job, dict) or not {"name", "hash", "dataset"} <= set(job):
+        raise OrbitError("not a dataset configuration slice", where=config, allowed="keys name, hash, dataset")
     dataset = validate(DatasetConfig, job["dataset"], config)
     opened = PairStore(store)
     if opened.attributes.get("config_hash", job["hash"]) != job["hash"]:

@@ -125,3 +125,10 @@ def test_mistakes_are_named(built: Path, tmp_path: Path) -> None:
     with pytest.raises(OrbitError, match="another configuration"):
         statistics.run(config=other, store=built / "pairs.zarr", out=tmp_path / "s.json")
     assert not (tmp_path / "s.json").exists()
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"name": "x", "hash": "y"}'])
+def test_what_is_no_configuration_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text(text)
+    with pytest.raises(OrbitError, match=r"c\.json: not a dataset configuration slice"):
+        statistics.run(config=tmp_path / "c.json", store=tmp_path / "s.zarr", out=tmp_path / "o.json")
