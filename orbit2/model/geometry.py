@@ -43,12 +43,8 @@ def pad(fields: Tensor, north: int, east: int, periodic: bool, south: int = 0, w
     if not (north or south or east or west):
         return fields
     flat = fields.reshape(-1, 1, *fields.shape[-2:])
-    if not periodic:
-        return F.pad(flat, (west, east, south, north), mode="replicate").reshape(
-            *fields.shape[:-2], fields.shape[-2] + south + north, fields.shape[-1] + west + east
-        )
     if east or west:
-        flat = F.pad(flat, (west, east, 0, 0), mode="circular")
+        flat = F.pad(flat, (west, east, 0, 0), mode="circular" if periodic else "replicate")
     if north or south:
         flat = F.pad(flat, (0, 0, south, north), mode="replicate")
     return flat.reshape(*fields.shape[:-2], *flat.shape[-2:])
