@@ -243,7 +243,9 @@ class ArchitectureConfig(Strict):
         "auto",
         description="Kernel: sdpa (PyTorch), flash (flash-attn: GPU, bf16, embed_dim / heads a multiple of 8 up to 256), or what fits.",
     )
-    compression: CompressionConfig = Field(default_factory=lambda: CompressionConfig(), description="Adaptive spatial compression (reslim).")
+    compression: CompressionConfig = Field(
+        default_factory=lambda: CompressionConfig(), description="Adaptive spatial compression (reslim)."
+    )
     width: int = Field(32, ge=1, description="unet, conv: channels on the fine grid (unet doubles them per level).")
     levels: int = Field(3, ge=1, description="unet: how often the fine grid is halved.")
     layers: int = Field(3, ge=1, description="conv: 3x3 convolutions before the last one.")

@@ -197,7 +197,7 @@ def ledger(folder: Path, source: str) -> Iterator[Ledger]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / LOCK, "ab")
+        lock = open(folder / LOCK, "ab")  # noqa: SIM115 (the with below closes it; only opening may fail in here)
     except OSError as error:
         raise OrbitError(f"cannot be written ({error.strerror or type(error).__name__})", where=error.filename or folder,
                          hint="check the folder and its permissions") from None
