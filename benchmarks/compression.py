@@ -30,7 +30,7 @@ from skill_demo import ROOT, Test, train_reslim
 
 from orbit2.config import slices
 from orbit2.config.load import load
-from orbit2.config.schema import ArchitectureConfig, TrainConfig
+from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.data.pairs import PairStore
 from orbit2.files import write_json
 from orbit2.grid import global_grid

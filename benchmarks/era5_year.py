@@ -28,7 +28,7 @@ import xarray as xr
 from scipy.ndimage import map_coordinates
 
 from orbit2 import regrid
-from orbit2.config.schema import DatasetConfig
+from orbit2.config.dataset import DatasetConfig
 from orbit2.files import short_hash, write_json
 from orbit2.provenance import code_version
 from orbit2.sources import manifest

@@ -28,7 +28,7 @@ import torch
 from flops import count
 from torch import Tensor
 
-from orbit2.config.schema import ArchitectureConfig, TrainConfig
+from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.files import write_json
 from orbit2.grid import global_grid
 from orbit2.model.compiled import compile_model, replay_model

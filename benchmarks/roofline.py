@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.profiler import ProfilerActivity, profile
 
-from orbit2.config.schema import ArchitectureConfig, TrainConfig
+from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.files import write_json
 from orbit2.grid import uniform
 from orbit2.model.geometry import Geometry

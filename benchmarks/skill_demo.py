@@ -24,7 +24,7 @@ import torch
 from orbit2.baselines import interpolate
 from orbit2.config import slices
 from orbit2.config.load import load
-from orbit2.config.schema import ArchitectureConfig, TrainConfig
+from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.data.dataset import Pairs, Steps
 from orbit2.data.pairs import PairStore
 from orbit2.data.transforms import Normaliser

@@ -31,7 +31,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from orbit2.config.load import read_yaml, validate
-from orbit2.config.schema import ArchitectureConfig
+from orbit2.config.network import ArchitectureConfig
 from orbit2.files import write_json
 from orbit2.grid import named
 from orbit2.model.build import Downscaling, build

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from orbit2.config.schema import DatasetConfig, RunConfig
+from orbit2.config.dataset import DatasetConfig
+from orbit2.config.schema import RunConfig
 from orbit2.config.sources import SourcesConfig
 from orbit2.files import short_hash
 from orbit2.grid import named

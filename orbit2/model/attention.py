@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from orbit2.config.schema import FLASH_HEAD_DIM, flash_heads
+from orbit2.config.network import FLASH_HEAD_DIM, flash_heads
 from orbit2.errors import OrbitError
 
 Kernel = Literal["auto", "sdpa", "flash"]

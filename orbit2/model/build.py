@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from orbit2.config.schema import ArchitectureConfig
+from orbit2.config.network import ArchitectureConfig
 from orbit2.model.conv import PlainConv
 from orbit2.model.reslim import Reslim
 from orbit2.model.unet import UNet

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from orbit2.config.schema import CompressionConfig
+from orbit2.config.network import CompressionConfig
 from orbit2.model.edges import canny
 from orbit2.model.embed import GeographicPosition, SizeEmbedding
 from orbit2.model.geometry import Geometry, token_centres

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from orbit2.config.schema import ArchitectureConfig
+from orbit2.config.network import ArchitectureConfig
 from orbit2.model.decoder import SphereConv
 from orbit2.model.geometry import Geometry
 from orbit2.model.upsampled import Upsampled, zeroed

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from orbit2.config.load import validate
-from orbit2.config.schema import ArchitectureConfig
+from orbit2.config.network import ArchitectureConfig
 from orbit2.data.transforms import Normaliser
 from orbit2.errors import OrbitError
 from orbit2.files import atomic, read_json, sha256, write_json

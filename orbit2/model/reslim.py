@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from orbit2.config.schema import ArchitectureConfig
+from orbit2.config.network import ArchitectureConfig
 from orbit2.model.aggregate import VariableAggregation
 from orbit2.model.blocks import Block, transform
 from orbit2.model.compress import Compression

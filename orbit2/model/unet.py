@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from orbit2.config.schema import ArchitectureConfig
+from orbit2.config.network import ArchitectureConfig
 from orbit2.model.decoder import SphereConv
 from orbit2.model.geometry import Geometry, pad, to_multiple
 from orbit2.model.residual import ResidualBlock

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from orbit2.config.schema import ArchitectureConfig
+from orbit2.config.network import ArchitectureConfig
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.model.constraints import conserve_blocks
 from orbit2.model.geometry import Geometry, complete

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from orbit2.config.dataset import DatasetConfig
 from orbit2.config.load import validate
 from orbit2.config.needs import box, names_from, raw_names
-from orbit2.config.schema import DatasetConfig
 from orbit2.config.sources import SourcesConfig
 from orbit2.data.pairs import SIDES, Side
 from orbit2.errors import OrbitError

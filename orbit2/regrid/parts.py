@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from orbit2.config.dataset import DatasetConfig
 from orbit2.config.needs import bounds
-from orbit2.config.schema import DatasetConfig
 from orbit2.errors import OrbitError
 from orbit2.sources.sample import WEEK
 

@@ -16,8 +16,9 @@ import xarray as xr
 
 from orbit2.baselines import interpolate
 from orbit2.config import slices
+from orbit2.config.dataset import DatasetConfig
 from orbit2.config.load import model_hash, validate
-from orbit2.config.schema import DatasetConfig, DownscaleConfig, ModelConfig, RunConfig
+from orbit2.config.schema import DownscaleConfig, ModelConfig, RunConfig
 from orbit2.data.pairs import PairStore, Side
 from orbit2.errors import OrbitError
 from orbit2.files import read_json

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from orbit2.config.dataset import DatasetConfig, Period
 from orbit2.config.load import validate
-from orbit2.config.schema import DatasetConfig, Period
 from orbit2.data.pairs import SIDES, PairStore, Side
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, write_json

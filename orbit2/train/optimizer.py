@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from orbit2.config.schema import TrainConfig
+from orbit2.config.network import TrainConfig
 
 UNDECAYED = ("embedding", "bias", "norm", "query", "table")
 

@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from orbit2.config.load import validate
-from orbit2.config.schema import ArchitectureConfig, ModelConfig, TrainConfig
+from orbit2.config.network import ArchitectureConfig, TrainConfig
+from orbit2.config.schema import ModelConfig
 from orbit2.data.dataset import Batch, Pairs, Steps
 from orbit2.data.pairs import PairStore
 from orbit2.data.transforms import Normaliser

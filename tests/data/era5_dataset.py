@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orbit2 import regrid, retrieve
-from orbit2.config.schema import DatasetConfig
+from orbit2.config.dataset import DatasetConfig
 from orbit2.files import short_hash, write_json
 from orbit2.sources import manifest
 from tests.data.era5_files import cds2024

@@ -2,7 +2,7 @@
 
 import torch
 
-from orbit2.config.schema import ArchitectureConfig
+from orbit2.config.network import ArchitectureConfig
 from orbit2.grid import Grid
 from orbit2.model.geometry import Geometry
 from orbit2.model.reslim import Reslim

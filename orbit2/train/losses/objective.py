@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from orbit2.config.schema import ArchitectureConfig, TrainConfig
+from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.data.dataset import Pairs
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.parallel.launch import Ranks, total

@@ -132,7 +132,7 @@ def test_the_baselines_train_on_the_demo_s_data_for_the_demo_s_steps(kind: str) 
 def test_sizes_of_the_shipped_baselines() -> None:
     import torch
 
-    from orbit2.config.schema import ArchitectureConfig
+    from orbit2.config.network import ArchitectureConfig
     from orbit2.model.build import build
 
     def count(name: str, inputs: int, outputs: int) -> int:

@@ -10,7 +10,8 @@ import yaml
 
 from orbit2.config.generate import generate, keys, pages, table
 from orbit2.config.load import load, read_yaml, validate
-from orbit2.config.schema import ArchitectureConfig, RunConfig
+from orbit2.config.network import ArchitectureConfig
+from orbit2.config.schema import RunConfig
 from orbit2.errors import OrbitError
 
 ROOT = Path(__file__).resolve().parents[3]

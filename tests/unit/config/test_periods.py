@@ -7,7 +7,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from orbit2.config.schema import Period
+from orbit2.config.dataset import Period
 
 
 @pytest.mark.parametrize(("text", "first", "last"), [

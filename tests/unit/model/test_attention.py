@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from orbit2.config.schema import ArchitectureConfig
+from orbit2.config.network import ArchitectureConfig
 from orbit2.errors import OrbitError
 from orbit2.model import attention
 from orbit2.model.attention import Attention, pack, unpack, uses_flash

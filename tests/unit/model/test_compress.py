@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from skimage import feature
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from orbit2.config.schema import ArchitectureConfig, CompressionConfig
+from orbit2.config.network import ArchitectureConfig, CompressionConfig
 from orbit2.errors import OrbitError
 from orbit2.grid import global_grid, uniform
 from orbit2.model.compress import Compression

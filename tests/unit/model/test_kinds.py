@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from orbit2.config.schema import ArchitectureConfig
+from orbit2.config.network import ArchitectureConfig
 from orbit2.errors import OrbitError
 from orbit2.grid import global_grid, uniform
 from orbit2.model.build import Downscaling, build

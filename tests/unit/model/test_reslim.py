@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from orbit2.config.schema import ArchitectureConfig
+from orbit2.config.network import ArchitectureConfig
 from orbit2.grid import Grid, global_grid, uniform
 from orbit2.model.constraints import row_weights
 from orbit2.model.decoder import Decoder

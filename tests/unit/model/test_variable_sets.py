@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from orbit2.config.schema import ArchitectureConfig
+from orbit2.config.network import ArchitectureConfig
 from orbit2.grid import global_grid, uniform
 from orbit2.model.aggregate import VariableAggregation
 from orbit2.model.residual import interpolate

@@ -7,7 +7,8 @@ import pytest
 import scipy.signal
 import torch
 
-from orbit2.config.schema import ArchitectureConfig, RunConfig, TrainConfig
+from orbit2.config.network import ArchitectureConfig, TrainConfig
+from orbit2.config.schema import RunConfig
 from orbit2.errors import OrbitError
 from orbit2.train.losses import Objective, Terms, combine, terms
 from orbit2.train.losses.ensemble import fair_crps, pinball

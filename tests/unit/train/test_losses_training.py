@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from orbit2.config.schema import TrainConfig
+from orbit2.config.network import TrainConfig
 from orbit2.data.dataset import Pairs
 from orbit2.data.pairs import PairStore
 from orbit2.data.transforms import Normaliser

@@ -1,0 +1,171 @@
+"""The `datasets` section: periods, splits and what coarse/fine pairs are made of. Never reads files."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from orbit2.config.base import Strict
+from orbit2.config.sources import SourceName
+from orbit2.grid import named
+from orbit2.variables import variable
+
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2})?)?")
+
+
+class Period(Strict):
+    start: str = Field(description="First time (ISO 8601 date or date-time, UTC), inclusive.")
+    end: str = Field(description="Last time (ISO 8601; a bare date means its whole day), inclusive.")
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        """YAML turns a date without quotes into a date."""
+        return value.isoformat() if isinstance(value, date) else value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Period:
+        for text in (self.start, self.end):
+            if not _TIME.fullmatch(text):  # numpy takes "2020" for its first second, and 20200101 for a year
+                raise ValueError(f"not a date or date-time such as 2020-01-31 or 2020-01-31T06:00: {text!r}")
+        try:
+            first, last = self.first, self.last
+        except ValueError as error:
+            raise ValueError(f"not an ISO 8601 date or date-time ({error})") from None
+        if last < first:
+            raise ValueError(f"period ends ({self.end}) before it starts ({self.start})")
+        return self
+
+    @property
+    def first(self) -> np.datetime64:
+        """datetime64[s]."""
+        return np.datetime64(self.start, "s")
+
+    @property
+    def last(self) -> np.datetime64:
+        """datetime64[s]; of a bare date its last second."""
+        return np.datetime64(self.end, "s") + np.timedelta64(86399 if len(self.end) == 10 else 0, "s")
+
+
+class Split(Strict):
+    """Three blocks of time, in any order, that do not touch: random splits leak."""
+
+    train: Period | None = Field(None, description="Training block; the only one statistics are computed from.")
+    validation: Period | None = Field(None, description="Validation block (early stopping, choice of the best checkpoint).")
+    test: Period = Field(description="Test block; never seen before evaluation.")
+
+    @property
+    def blocks(self) -> dict[str, Period]:
+        """The periods that are given, by name."""
+        return {n: p for n, p in (("train", self.train), ("validation", self.validation), ("test", self.test)) if p is not None}
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Split:
+        blocks = sorted(
+            (p.first, p.last, n)
+            for n, p in self.blocks.items()
+        )
+        for (_, end, first), (start, _, second) in pairwise(blocks):
+            if start <= end:
+                raise ValueError(f"blocks '{first}' and '{second}' overlap; leave a gap between them")
+        return self
+
+
+class DatasetConfig(Strict):
+    """Coarse/fine pairs built by retrieve, regrid and statistics.
+
+    Without inputs it is an observation to score predictions against; without outputs it can only be downscaled.
+    """
+
+    source: SourceName = Field(
+        description="Where outputs (and inputs not listed under input_sources) come from; `sample` is the ERA5 week that ships with orbit2."
+    )
+    input_sources: dict[SourceName, tuple[str, ...]] = Field({}, description="Inputs that come from another source, by source.")
+    inputs: tuple[str, ...] = Field(description="Dynamic input variables (canonical names) on the coarse grid.")
+    outputs: tuple[str, ...] = Field(description="Output variables (canonical names) on the fine grid.")
+    statics: tuple[str, ...] = Field(("land_sea_mask", "orography", "slope"), description="Static fields on both grids.")
+    frequency: Literal["native", "hourly", "daily"] = Field(
+        "native", description="Samples: every hour, every day, or what the source holds (sample: 24 frames; ERA5: hours; others: days)."
+    )
+    coarse_grid: str = Field(
+        description="Named coarse grid: `global_<degrees>`, `us_<arc minutes>`, `prism_<arc minutes>`; `@south,north,west,east` cuts one."
+    )
+    fine_grid: str = Field(description="Named fine grid; its cells must nest in the coarse ones.")
+    split: Split = Field(description="Time blocks for training, validation and test.")
+    samples_per_part: Annotated[int, Field(ge=1)] | Literal["month"] = Field(
+        8, description="Samples built by one regrid job: a multiple of samples_per_shard, or `month`: to the first shard of every month."
+    )
+    samples_per_shard: int = Field(8, ge=1, description="Samples in one Zarr shard; also how many are in memory at once.")
+    min_valid_fraction: float = Field(0.5, gt=0, le=1, description="Least valid area fraction of a target cell (0 to 1).")
+
+    @field_validator("inputs", "outputs", "statics")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            variable(name)
+        if len(set(names)) != len(names):
+            raise ValueError("a variable is listed twice")
+        return names
+
+    @model_validator(mode="after")
+    def _variables(self) -> DatasetConfig:
+        if not self.inputs and not self.outputs:
+            raise ValueError("a dataset needs inputs, outputs or both")
+        if self.inputs and self.outputs and len(self.split.blocks) < 3:
+            raise ValueError("split: a dataset with inputs and outputs needs train, validation and test")
+        listed = [name for names in self.input_sources.values() for name in names]
+        for name in listed:
+            if name not in self.inputs:
+                raise ValueError(f"input_sources lists '{name}', which is not among the inputs")
+        if len(set(listed)) != len(listed):
+            raise ValueError("input_sources lists a variable twice")
+        if self.frequency == "hourly" and set(self.sources) - {"era5"}:
+            raise ValueError(f"only era5 has hourly fields, not {', '.join(sorted(set(self.sources) - {'era5'}))}")
+        if "sample" in self.sources and (len(self.sources) > 1 or self.frequency != "native"):
+            raise ValueError("the packaged sample cannot be combined with other sources or averaged to days")
+        return self
+
+    @model_validator(mode="after")
+    def _gaps(self) -> DatasetConfig:
+        """A trailing day reaches 23 hours back: closer blocks would share hours."""
+        over_day = [name for name in (*self.inputs, *self.outputs) if "interval: 24 hours" in variable(name).cell_methods]
+        if over_day and self.step_hours == 1:
+            blocks = sorted((p.first, p.last, n) for n, p in self.split.blocks.items())
+            for (_, end, first), (start, _, second) in pairwise(blocks):
+                if start - end < np.timedelta64(23 * 3600, "s"):
+                    raise ValueError(f"blocks '{first}' and '{second}' are closer than a day, and {over_day[0]} covers 24 hours")
+        return self
+
+    @model_validator(mode="after")
+    def _geometry(self) -> DatasetConfig:
+        named(self.fine_grid).nests_in(named(self.coarse_grid))
+        if self.samples_per_part != "month" and self.samples_per_part % self.samples_per_shard:
+            raise ValueError(
+                f"samples_per_part ({self.samples_per_part}) must be a multiple of samples_per_shard ({self.samples_per_shard})"
+            )
+        return self
+
+    @property
+    def refinement(self) -> int:
+        return named(self.fine_grid).nests_in(named(self.coarse_grid))
+
+    @property
+    def sources(self) -> tuple[SourceName, ...]:
+        """Every source of dynamic fields, the outputs' first."""
+        return tuple(dict.fromkeys((self.source, *self.input_sources)))
+
+    def source_of(self, name: str) -> SourceName:
+        """Where input `name` comes from."""
+        return next((source for source, names in self.input_sources.items() if name in names), self.source)
+
+    @property
+    def step_hours(self) -> int:
+        """Hours between samples (1 or 24)."""
+        if self.frequency == "native":
+            return 1 if set(self.sources) <= {"era5", "sample"} else 24
+        return 1 if self.frequency == "hourly" else 24

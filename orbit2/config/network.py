@@ -1,0 +1,151 @@
+"""The `architecture` and `train` sections: what the network is and how it is optimised. Never builds anything."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from orbit2.config.base import Strict
+
+
+class CompressionConfig(Strict):
+    """Adaptive spatial compression: the transformer sees the leaves of a quadtree instead of all tokens (paper section III-B)."""
+
+    mode: Literal["off", "budget", "threshold"] = Field(
+        "off", description="`budget`: a fixed number of leaves; `threshold`: as many as the field's edges ask for."
+    )
+    ratio: float = Field(8.0, ge=1, description="budget: tokens per leaf, at least (leaves = roots + 3 m); 1 = off.")
+    threshold: float = Field(0.5, ge=0, description="threshold: split nodes with more edges per token than this (at most 2 patch^2).")
+    min_leaf: int = Field(1, ge=1, description="Smallest leaf side in tokens.")
+    max_leaf: int = Field(16, ge=1, description="Largest leaf side in tokens (the quadtree's roots): min_leaf times a power of two.")
+    auxiliary_weight: float = Field(0.1, gt=0, description="Weight of the loss that teaches the density map where interpolation errs.")
+
+    @model_validator(mode="after")
+    def _sides(self) -> CompressionConfig:
+        factor, rest = divmod(self.max_leaf, self.min_leaf)
+        if rest or factor & (factor - 1) or not factor:
+            valid = [self.min_leaf << k for k in range(12)]
+            close = sorted(sorted(valid, key=lambda side: abs(side - self.max_leaf))[:2])
+            raise ValueError(f"max_leaf ({self.max_leaf}) must be min_leaf ({self.min_leaf}) times a power of two; nearest valid: {close}")
+        return self
+
+    @property
+    def active(self) -> bool:
+        return self.mode == "threshold" or (self.mode == "budget" and self.ratio > 1)
+
+
+_TRANSFORMER = (
+    "embed_dim", "depth", "heads", "mlp_ratio", "decoder_depth", "patch", "position", "table_shape", "time_embedding", "drop_path",
+    "dropout", "attention",
+)  # fmt: skip
+# Keys of the architecture that a kind does not read.
+UNUSED: dict[str, tuple[str, ...]] = {
+    "reslim": ("width", "levels", "layers"),
+    "vit": ("residual_width", "residual_blocks", "compression", "width", "levels", "layers"),
+    "unet": (*_TRANSFORMER, "residual_width", "residual_blocks", "compression", "layers"),
+    "conv": (*_TRANSFORMER, "residual_width", "residual_blocks", "compression", "levels"),
+}
+FLASH_HEAD_DIM = 256  # the largest head size of flash-attn
+
+
+def flash_heads(embed_dim: int) -> list[int]:
+    """Numbers of heads that flash-attn can do: embed_dim / heads is a multiple of 8, at most 256."""
+    return [h for h in range(1, embed_dim + 1) if embed_dim % (8 * h) == 0 and embed_dim // h <= FLASH_HEAD_DIM]
+
+
+class ArchitectureConfig(Strict):
+    """The network (paper section III; published sizes in config/models)."""
+
+    kind: Literal["reslim", "vit", "unet", "conv"] = Field(
+        "reslim", description="Architecture: Reslim, or a baseline on the interpolated FINE grid: ViT, U-Net, plain convolutions."
+    )
+    embed_dim: int = Field(128, ge=8, description="Embedding width D.")
+    depth: int = Field(4, ge=0, description="Transformer blocks.")
+    heads: int = Field(4, ge=1, description="Attention heads; must divide embed_dim.")
+    mlp_ratio: float = Field(4.0, gt=0, description="Hidden width of a block's MLP over embed_dim.")
+    decoder_depth: int = Field(4, ge=0, description="Residual decoder layers (linear + 3x3 depthwise convolution).")
+    patch: int = Field(2, ge=1, description="Patch size p in coarse cells (vit: in fine cells).")
+    refinement: int = Field(4, ge=1, description="Refinement factor s: fine cells per coarse cell along a side.")
+    position: Literal["geographic", "table"] = Field("geographic", description="Position embedding.")
+    table_shape: tuple[int, int] = Field((90, 180), description="Tokens (rows, columns) of the `table` position embedding.")
+    time_embedding: bool = Field(False, description="Add day of year and hour of day to every token.")
+    interpolation: Literal["bilinear", "bicubic"] = Field("bicubic", description="Interpolation of the residual path.")
+    residual_width: int = Field(48, ge=0, description="Channels of the residual path's convolutions; 0 leaves pure interpolation.")
+    residual_blocks: int = Field(4, ge=0, description="Residual blocks of the residual path.")
+    conserve: bool = Field(False, description="Make block means of the output equal the input (where the input is the coarsened target).")
+    drop_path: float = Field(0.0, ge=0, lt=1, description="Stochastic depth rate of the last block (linear from 0).")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout in the MLPs.")
+    attention: Literal["auto", "sdpa", "flash"] = Field(
+        "auto",
+        description="Kernel: sdpa (PyTorch), flash (flash-attn: GPU, bf16, embed_dim / heads a multiple of 8 up to 256), or what fits.",
+    )
+    compression: CompressionConfig = Field(
+        default_factory=lambda: CompressionConfig(), description="Adaptive spatial compression (reslim)."
+    )
+    width: int = Field(32, ge=1, description="unet, conv: channels on the fine grid (unet doubles them per level).")
+    levels: int = Field(3, ge=1, description="unet: how often the fine grid is halved.")
+    layers: int = Field(3, ge=1, description="conv: 3x3 convolutions before the last one.")
+
+    @model_validator(mode="after")
+    def _heads(self) -> ArchitectureConfig:
+        if self.embed_dim % self.heads:
+            valid = [h for h in range(1, self.embed_dim + 1) if self.embed_dim % h == 0]
+            close = sorted(valid, key=lambda h: abs(h - self.heads))[:3]
+            raise ValueError(f"heads ({self.heads}) must divide embed_dim ({self.embed_dim}); nearest valid: {sorted(close)}")
+        if self.attention == "flash" and self.heads not in (valid := flash_heads(self.embed_dim)):
+            close = sorted(valid, key=lambda h: abs(h - self.heads))[:3]
+            raise ValueError(f"attention: flash needs embed_dim / heads in 8, 16, ... {FLASH_HEAD_DIM}; nearest heads: {sorted(close)}")
+        return self
+
+    @model_validator(mode="after")
+    def _used(self) -> ArchitectureConfig:
+        """A key that this kind does not read keeps its default: nobody should think that it does something."""
+        for key in UNUSED[self.kind]:
+            if getattr(self, key) != type(self).model_fields[key].get_default(call_default_factory=True):
+                raise ValueError(f"`{key}` means nothing to kind '{self.kind}': remove it")
+        return self
+
+
+class TrainConfig(Strict):
+    steps: int = Field(400, ge=1, description="Optimiser steps.")
+    batch_size: int = Field(4, ge=1, description="GLOBAL batch size (samples per step over all ranks).")
+    learning_rate: float = Field(5e-4, gt=0, description="Peak learning rate of AdamW.")
+    warmup_steps: int = Field(20, ge=0, description="Steps of linear warm-up before the cosine.")
+    weight_decay: float = Field(1e-5, ge=0, description="AdamW weight decay (none on norms, biases, embeddings).")
+    betas: tuple[float, float] = Field((0.9, 0.99), description="AdamW beta1, beta2.")
+    clip: float = Field(1.0, gt=0, description="Gradient norm limit.")
+    ema: float = Field(0.99, ge=0, lt=1, description="Decay of the weight average used for validation and kept; 0 = off.")
+    loss: Literal["bayesian_tv", "mse", "mae", "huber", "quantile", "spectral", "crps", "perceptual"] = Field(
+        "bayesian_tv", description="Training loss (docs/losses.md)."
+    )
+    tv_weight: float = Field(0.02, ge=0, description="Lambda of the total-variation prior.")
+    variable_weights: dict[str, float] = Field({}, description="Loss weight per output variable (default 1).")
+    quantile: float = Field(0.5, gt=0, lt=1, description="Level (0 to 1) of the truth's distribution that `quantile` aims at.")
+    variable_quantiles: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(
+        {}, description="Level per output variable for `quantile` (default `quantile`)."
+    )
+    spectral_weight: float = Field(0.1, ge=0, description="Weight of the log-power term that `spectral` adds to the mean square.")
+    spectral_segment: int = Field(64, ge=8, description="Longest wavelength (fine cells along a row) that `spectral` compares.")
+    ensemble: int = Field(4, ge=2, description="Members of `crps`: forward passes with different dropout; time and memory grow with it.")
+    perceptual_weight: float = Field(0.1, ge=0, description="Weight of the feature term that `perceptual` adds to the mean square.")
+    perceptual_steps: int = Field(200, ge=1, description="Steps for which the encoder of `perceptual` is trained beforehand.")
+    precipitation_threshold: float = Field(
+        0.25, ge=0, description="Precipitation (mm or mm/day) at or below this counts as dry for the network."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto = bf16 autocast where the device multiplies bf16 fast.")
+    augment: bool = Field(True, description="Physics-respecting augmentation (coarse-grid phase shifts, north-south reflection).")
+    shift_probability: float = Field(0.5, ge=0, le=1, description="Share of augmented batches with the coarse grid moved over its truth.")
+    validate_every: int = Field(50, ge=1, description="Steps between validations.")
+    checkpoint_minutes: float = Field(5.0, gt=0, description="Minutes between periodic checkpoints.")
+    checkpoint_every: int = Field(0, ge=0, description="Steps between checkpoints; 0 = by time only.")
+    keep_checkpoints: int = Field(2, ge=1, description="Newest checkpoints kept beside the best.")
+    patience: int = Field(0, ge=0, description="Validations without improvement before stopping; 0 = never.")
+    wall_minutes: float = Field(0.0, ge=0, description="Stop, save and exit 75 after this many minutes; 0 = no limit.")
+    compile: Literal["off", "on", "auto"] = Field(
+        "off", description="torch.compile of the network: off, on, or on GPUs only (auto); the first step of every shape then takes longer."
+    )
+    workers: int = Field(0, ge=0, description="Data-loading worker processes.")
+    threads: int = Field(0, ge=0, description="CPU threads; 0 = all.")
+    seed: int = Field(0, ge=0, description="Seed of weights, sampling and augmentation.")
+    deterministic: bool = Field(True, description="Same seed, config and ranks give the same bits on CPU.")
