@@ -9,9 +9,7 @@ from __future__ import annotations
 import calendar
 import fnmatch
 import hashlib
-import json
 import logging
-import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ from earthaccess import DataGranules
 
 from orbit2.config.sources import EarthdataConfig, SourcesConfig
 from orbit2.errors import OrbitError
-from orbit2.files import write_json
+from orbit2.retrieve.clients import partial
 from orbit2.retrieve.clients.client import Absent, Client, Report, Transient
 from orbit2.retrieve.clients.earthdata_login import PASSING, Login, log_in, passing_failures, strategy
 from orbit2.retrieve.clients.http import retry_after, shown
@@ -75,7 +73,7 @@ class EarthdataClient:
         granule = self._find(request)
         etag = self._download(granule, target, granule.size or max(LEAST_LIMIT, 20 * request.bytes), report)
         self._verify(granule, target)
-        _note_path(target).unlink(missing_ok=True)
+        partial.forget(target)
         facts = {"url": granule.url, "granule": granule.name, "identifier": granule.identifier, "etag": etag,
                  "provider_checksum": f"{granule.algorithm} {granule.checksum}" if granule.checksum else None}
         return {key: value for key, value in facts.items() if value}
@@ -164,10 +162,10 @@ class EarthdataClient:
     def _download(self, granule: Granule, target: Path, limit: int, report: Report) -> str | None:
         """At most `limit` bytes into `target`, going on where an earlier call was cut; returns the ETag."""
         host = urlsplit(granule.url).hostname or granule.url
-        have, validator = _partial(target, granule.url)
+        have, validator = partial.held(target, granule.url)
         headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-", "If-Range": validator} if have else {})}
         with passing_failures(host), self._session().get(granule.url, stream=True, headers=headers) as response:
-            if response.status_code == 416 and have and _content_range(response) == f"bytes*/{have}":
+            if response.status_code == 416 and partial.complete(response.headers, have):
                 return validator  # it was complete; only the rename was missing
             self._judge(response, granule, target, have, validator)
             have = have if response.status_code == 206 else 0
@@ -175,7 +173,7 @@ class EarthdataClient:
             total = have + int(length) if length is not None and length.isdigit() else granule.size
             if not have:
                 target.unlink(missing_ok=True)
-                write_json(_note_path(target), {"url": granule.url, "validator": _validator(response)})
+                partial.remember(target, granule.url, response.headers)
             got = have
             with open(target, "ab" if have else "wb") as out:
                 for block in response.iter_content(BLOCK):
@@ -199,7 +197,7 @@ class EarthdataClient:
         if granule.url.startswith("https:") and any(hop.url.startswith("http:") for hop in hops):
             raise OrbitError("server redirects from https to http", where=host)
         if status in (206, 416):
-            if status == 206 and have and _continues(response, have, validator):
+            if status == 206 and have and partial.continues(response.headers, have, validator):
                 return
             target.unlink(missing_ok=True)
             raise Transient("the server did not continue the file where it was cut; starting it anew", wait=0.0)
@@ -261,39 +259,6 @@ def _parsed(item: Mapping[str, Any]) -> list[Granule]:
             least=int(0.9e6 * float(megabytes)) if size is None and megabytes else None,
             algorithm=checksum.get("Algorithm"), checksum=checksum.get("Value")))
     return granules
-
-
-def _note_path(target: Path) -> Path:
-    """Beside a partial: which version of the file it belongs to."""
-    return target.with_name(f"{target.name}.resume.part")
-
-
-def _partial(target: Path, url: str) -> tuple[int, str]:
-    """How many bytes of this very URL lie in `target`, and what identifies their version; (0, "") where that is not known."""
-    try:
-        known = json.loads(_note_path(target).read_text(encoding="utf-8"))
-        size = target.stat().st_size
-    except (OSError, ValueError):
-        return 0, ""
-    if not isinstance(known, dict) or known.get("url") != url or not known.get("validator"):
-        return 0, ""
-    return size, str(known["validator"])
-
-
-def _validator(response: requests.Response) -> str | None:
-    etag: str = response.headers.get("ETag", "")
-    return etag if etag.startswith('"') else response.headers.get("Last-Modified")
-
-
-def _continues(response: requests.Response, have: int, validator: str) -> bool:
-    begins = re.match(r"bytes(\d+)-", _content_range(response))
-    held = (response.headers.get("ETag"), response.headers.get("Last-Modified"))
-    return begins is not None and int(begins[1]) == have and validator in held
-
-
-def _content_range(response: requests.Response) -> str:
-    value: str = response.headers.get("Content-Range", "")
-    return value.replace(" ", "")
 
 
 def _wait(response: requests.Response | None) -> float | None:

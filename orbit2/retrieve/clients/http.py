@@ -9,7 +9,6 @@ from __future__ import annotations
 import email.utils
 import html
 import itertools
-import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +20,7 @@ import httpx
 
 from orbit2.config.sources import SourcesConfig, TransferConfig
 from orbit2.errors import OrbitError
-from orbit2.files import write_json
+from orbit2.retrieve.clients import partial
 from orbit2.retrieve.clients.client import Absent, Client, Report, Transient
 from orbit2.sources.source import Request
 
@@ -75,28 +74,26 @@ class HttpClient:
     def fetch(self, request: Request, target: Path, report: Report) -> dict[str, Any]:
         """See `Client.fetch`. Facts: the URL asked for, ETag and Last-Modified where the server sent them."""
         url = _checked(httpx.URL(str(request.body["url"])), request.file)
-        note = target.with_name(f"{target.name}.resume.part")  # which version of the file the partial belongs to
-        have, validator = _partial(target, note, str(url))
+        have, validator = partial.held(target, str(url))
         headers = {"Range": f"bytes={have}-", "If-Range": validator} if have else {}
         try:
             with _passing_failures(url), self._get(url, headers) as response:
-                return self._receive(response, request, url, target, note, have, validator, report)
+                return self._receive(response, request, url, target, have, validator, report)
         except Absent:
-            note.unlink(missing_ok=True)
+            partial.forget(target)
             raise
 
     def _receive(
-        self, response: httpx.Response, request: Request, url: httpx.URL, target: Path, note: Path, have: int, validator: str,
-        report: Report,
+        self, response: httpx.Response, request: Request, url: httpx.URL, target: Path, have: int, validator: str, report: Report,
     ) -> dict[str, Any]:
         """Write what the server sends after the `have` bytes that are there, or anew."""
         match response.status_code:
             case 200:
                 have = 0
-            case 206 if have and _continues(response, have, validator):
+            case 206 if have and partial.continues(response.headers, have, validator):
                 pass
-            case 416 if have and response.headers.get("Content-Range", "").replace(" ", "") == f"bytes*/{have}":
-                return self._done(url, target, note, response)  # it was complete; only the rename was missing
+            case 416 if partial.complete(response.headers, have):
+                return self._done(url, target, response)  # it was complete; only the rename was missing
             case 206 | 416:
                 target.unlink(missing_ok=True)
                 raise Transient("the server did not continue the file where it was cut; starting it anew", wait=0.0)
@@ -108,9 +105,9 @@ class HttpClient:
         _plausible(response, total, request, begin, blocks, resumed=bool(have))
         if not have:
             target.unlink(missing_ok=True)
-            write_json(note, {"url": str(url), "validator": _validator(response)})
+            partial.remember(target, str(url), response.headers)
         self._write(itertools.chain([begin], blocks), target, have, total, request, report)
-        return self._done(url, target, note, response)
+        return self._done(url, target, response)
 
     @contextmanager
     def _get(self, url: httpx.URL, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
@@ -153,8 +150,8 @@ class HttpClient:
             raise Transient(f"connection cut after {got} of {total} bytes")
 
     @staticmethod
-    def _done(url: httpx.URL, target: Path, note: Path, response: httpx.Response) -> dict[str, Any]:
-        note.unlink(missing_ok=True)
+    def _done(url: httpx.URL, target: Path, response: httpx.Response) -> dict[str, Any]:
+        partial.forget(target)
         facts = {"url": str(url), "etag": response.headers.get("ETag"), "last_modified": response.headers.get("Last-Modified")}
         return {key: value for key, value in facts.items() if value}
 
@@ -165,31 +162,6 @@ def _checked(url: httpx.URL, file: str) -> httpx.URL:
     if url.userinfo:
         raise OrbitError("a URL must not carry a user or password", where=file)
     return url
-
-
-def _partial(target: Path, note: Path, url: str) -> tuple[int, str]:
-    """How many bytes of this very URL lie in `target`, and what identifies their version; (0, "") where that is not known."""
-    try:
-        known = json.loads(note.read_text(encoding="utf-8"))
-        size = target.stat().st_size
-    except (OSError, ValueError):
-        return 0, ""
-    if not isinstance(known, dict) or known.get("url") != url or not known.get("validator"):
-        return 0, ""
-    return size, str(known["validator"])
-
-
-def _validator(response: httpx.Response) -> str | None:
-    """A strong ETag, else the time of change: what If-Range may carry."""
-    etag: str = response.headers.get("ETag", "")
-    return etag if etag.startswith('"') else response.headers.get("Last-Modified")
-
-
-def _continues(response: httpx.Response, have: int, validator: str) -> bool:
-    """True when this 206 is the rest of the same version, from byte `have` on."""
-    begins = re.match(r"bytes\s+(\d+)-", response.headers.get("Content-Range", ""))
-    same = {response.headers.get("ETag"), response.headers.get("Last-Modified")} - {None}
-    return begins is not None and int(begins[1]) == have and (not same or validator in same)
 
 
 def _length(response: httpx.Response, have: int) -> int | None:
