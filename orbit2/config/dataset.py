@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from orbit2.config.base import Strict
-from orbit2.config.sources import SourceName
+from orbit2.config.sources import HOURLY, SourceName
 from orbit2.grid import named
 from orbit2.variables import variable
 
@@ -167,5 +167,5 @@ class DatasetConfig(Strict):
     def step_hours(self) -> int:
         """Hours between samples (1 or 24)."""
         if self.frequency == "native":
-            return 1 if set(self.sources) <= {"era5", "sample"} else 24
+            return 1 if set(self.sources) <= set(HOURLY) else 24
         return 1 if self.frequency == "hourly" else 24

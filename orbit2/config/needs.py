@@ -9,7 +9,7 @@ import numpy as np
 
 from orbit2.config.dataset import DatasetConfig
 from orbit2.config.schema import RunConfig
-from orbit2.config.sources import SourcesConfig
+from orbit2.config.sources import HOURLY, SourcesConfig
 from orbit2.files import short_hash
 from orbit2.grid import named
 
@@ -27,7 +27,7 @@ def raw_names(source: str, names: Iterable[str], settings: SourcesConfig) -> dic
         "2m_temperature_max": "2m_temperature_max_1hr" if own else "2m_temperature",
         "2m_temperature_min": "2m_temperature_min_1hr" if own else "2m_temperature",
     }
-    return {name: made.get(name, name) if source in ("era5", "sample") else name for name in names}
+    return {name: made.get(name, name) if source in HOURLY else name for name in names}
 
 
 def names_from(dataset: DatasetConfig, source: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 from orbit2.config.base import Strict
 
 SourceName = Literal["sample", "era5", "prism", "daymet", "imerg"]
+HOURLY: tuple[SourceName, ...] = ("era5", "sample")  # their files hold hours; the others hold days
 
 
 def _plain_url(value: str) -> str:

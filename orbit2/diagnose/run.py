@@ -36,7 +36,7 @@ def run(*, config: Path, prediction: Path, store: Path, out: Path, observations:
     baselines = validate(EvaluateConfig, {"baselines": slice_["baselines"]}, config).baselines
     matched = Matched(slice_, Path(prediction), Path(store), baselines, observations)
     regions = ar6()
-    land = land_mask(matched.truth_store, *matched.fine_window, matched.truth_side)
+    land = land_mask(matched.truth_store, *matched.truth_window, matched.truth_side)
     skill = RegionSkill(matched, regions, regions.on(matched.grid), land)
     diagrams = Hovmoller(matched, settings.hovmoller_band)
     for scored in tqdm(matched.samples(), total=len(matched.times) * len(matched.variables), desc="diagnose", disable=None):

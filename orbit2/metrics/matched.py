@@ -114,7 +114,7 @@ class Matched:
         return Table(self.task, self.dataset, protocol, self.reference, f"{first}/{last}", code_version())
 
     @property
-    def fine_window(self) -> tuple[slice, slice]:
+    def truth_window(self) -> tuple[slice, slice]:
         """Rows and columns of the scored cells in the truth's grid."""
         return self._truth_rows, self._truth_columns
 

@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from dask.base import compute
 
+from orbit2.config.sources import HOURLY
 from orbit2.data import store_layout
 from orbit2.data.pairs import SIDES, Side
 from orbit2.data.store_layout import SideSpec
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, write_json
 from orbit2.provenance import code_version, record
-from orbit2.regrid.fields import DAY_OF_HOURLY, HOURLY_SOURCES
+from orbit2.regrid.fields import DAY_OF_HOURLY
 from orbit2.regrid.health import open_begun, part_intact, shard_sizes
 from orbit2.regrid.job import Job, Opened, read_job
 from orbit2.regrid.parts import Part, Times, plan_parts, plan_times
@@ -48,7 +49,7 @@ def initialise(*, config: Path, resources: Path, store: Path) -> None:
     for side in SIDES:
         static = open_static(job.grid(side), job.dataset.statics, resources / "static" / manifest.VERSION, job.settings.static)
         sides[side] = SideSpec(job.grid(side), job.names(side), job.dataset.statics, static)
-    days = {name: DAY_OF_HOURLY[job.dataset.step_hours] if name in HOURLY_SOURCES else source(name, job.settings).facts.day
+    days = {name: DAY_OF_HOURLY[job.dataset.step_hours] if name in HOURLY else source(name, job.settings).facts.day
             for name in job.dataset.sources}
     own = [name for name in job.dataset.inputs if name in job.dataset.outputs and job.dataset.source_of(name) == job.dataset.source]
     store_layout.initialise(store, sides["coarse"], sides["fine"], times, shard=job.dataset.samples_per_shard, attributes={

@@ -22,7 +22,6 @@ DAY_OF_HOURLY = {  # hours between samples: what 24-hour fields made of hourly o
     1: "24 hours ending at the stamp, UTC",
     24: "00:00 to 24:00 UTC of the date (accumulations: hours ending 01 to 24; instantaneous values: 00 to 23)",
 }
-HOURLY_SOURCES = ("era5", "sample")
 HOUR = np.timedelta64(3600, "s")
 DAY = 24
 

@@ -11,12 +11,12 @@ import xarray as xr
 from orbit2.config.dataset import DatasetConfig
 from orbit2.config.load import validate
 from orbit2.config.needs import box, names_from, raw_names
-from orbit2.config.sources import SourcesConfig
+from orbit2.config.sources import HOURLY, SourcesConfig
 from orbit2.data.pairs import SIDES, Side
 from orbit2.errors import OrbitError
 from orbit2.files import read_json
 from orbit2.grid import Grid, ProjectedGrid, from_centres, named, projected
-from orbit2.regrid.fields import HOURLY_SOURCES, DailyFields, HourlyFields, Times, raw_window, recipe
+from orbit2.regrid.fields import DailyFields, HourlyFields, Times, raw_window, recipe
 from orbit2.remap import Regridder
 from orbit2.sources.catalogue import open_source
 
@@ -56,7 +56,7 @@ class Opened:
         names = names_from(job.dataset, source)
         recipes = {name: recipe(name, raw) for name, raw in raw_names(source, names, job.settings).items()}
         raws = tuple(dict.fromkeys(r.raw for r in recipes.values()))
-        hourly = source in HOURLY_SOURCES
+        hourly = source in HOURLY
         first, last = raw_window(recipes, times, job.dataset.step_hours) if hourly else (times[0], times[-1])
         data = open_source(source, resources, job.settings, raws, first, last, box(job.dataset))
         grids = {side: job.grid(side) for side in SIDES if any(job.source_of(side, name) == source for name in job.names(side))}

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from orbit2.config.needs import MADE
 from orbit2.config.sources import StaticConfig
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.files import short_hash
@@ -28,7 +29,6 @@ from orbit2.variables import variable
 
 FloatArray = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
-DERIVED = ("latitude", "slope")
 COVERS = ("high_vegetation_cover", "low_vegetation_cover")  # ERA5's landcover is their sum
 PACKAGED = ("land_sea_mask", "orography")
 RELIEF = ("orography", "subgrid_orography_deviation")
@@ -57,7 +57,7 @@ class Static:
 
     def offers(self) -> tuple[str, ...]:
         own = (*INVARIANT, "landcover") if self.config.source == "era5" else PACKAGED
-        return tuple(dict.fromkeys((*own, *(RELIEF if self.config.relief else ()), *DERIVED)))
+        return tuple(dict.fromkeys((*own, *(RELIEF if self.config.relief else ()), *MADE)))
 
     def plan(self, need: Need) -> list[Request]:
         """One file of ERA5's invariant fields, or the packaged one; and the relief. Days and box do not matter.
@@ -228,7 +228,7 @@ def _read_now(path: Path, name: str) -> tuple[Grid, Array]:
 
 def _own_field(opened: xr.Dataset, name: str, path: Path) -> xr.DataArray:
     if name not in opened:
-        raise OrbitError("static field not in the file", where=path, got=name, allowed=", ".join([*map(str, opened.data_vars), *DERIVED]))
+        raise OrbitError("static field not in the file", where=path, got=name, allowed=", ".join([*map(str, opened.data_vars), *MADE]))
     field = opened[name].astype(np.float64).load()
     units = field.attrs.get("units")
     if units != variable(name).units:
