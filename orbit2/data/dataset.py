@@ -15,9 +15,9 @@ from orbit2.data.augment import Raw, coarsen, flip_north_south
 from orbit2.data.packing import greatest_error
 from orbit2.data.pairs import PairStore
 from orbit2.data.transforms import Normaliser
-from orbit2.data.window import Window, of_box, refine_index
 from orbit2.errors import OrbitError
 from orbit2.model.geometry import Geometry
+from orbit2.model.tiles import Window, of_box, refine_index
 from orbit2.variables import variable
 
 Fields = npt.NDArray[np.float32]
@@ -148,15 +148,16 @@ class Pairs:
         core = window.fine_core(s)
         weights[core] = row_weights[core[0], None].expand_as(weights[core])
         static = self.static_fine[:, r, c]
-        step = self.store.grid("coarse").resolution / s
+        centres = self.store.grid("coarse")
+        step = centres.resolution / s
         return Raw(
             coarse=coarse,
             fine=targets,
             static_coarse=coarsen(static, row_weights, s),
             static_fine=static,
             weights=weights,
-            lat=torch.from_numpy(window.lat[: len(rows)]).float() + shift[0] * step,
-            lon=torch.from_numpy(window.lon[: len(columns)]).float() + shift[1] * step,
+            lat=torch.from_numpy(centres.lat[rows]).float() + shift[0] * step,
+            lon=torch.from_numpy(centres.lon[columns]).float() + shift[1] * step,
             periodic=window.periodic,
         )
 

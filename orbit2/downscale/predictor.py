@@ -15,14 +15,13 @@ import xarray as xr
 from orbit2.data.augment import coarsen
 from orbit2.data.dataset import REGION_HALO, clock
 from orbit2.data.transforms import Normaliser
-from orbit2.data.window import Window, of_box
 from orbit2.downscale.ingest import read_inputs
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid
 from orbit2.model import folder
 from orbit2.model.build import Downscaling
 from orbit2.model.geometry import Geometry
-from orbit2.model.tiles import tiles
+from orbit2.model.tiles import Window, of_box, tiles
 from orbit2.sources.static import open_static
 from orbit2.variables import variable
 
@@ -71,7 +70,7 @@ class Downscaler:
         s = self.refinement
         region = self.region_window(grid)
         regional = self.about.get("region") is not None
-        windows = [region] if regional else tiles(grid, tile, halo)
+        windows = [region] if regional else tiles(grid.shape, grid.periodic, tile, halo, self.model.config.patch if tile else 1)
         fields = torch.from_numpy(coarse)
         statics = torch.from_numpy(static_fine)
         weights = torch.from_numpy(grid.refine(s).lat_weights).float()
@@ -84,8 +83,8 @@ class Downscaler:
             static_coarse = self.normaliser.normalise(coarsen(near, weights[fine_rows], s), self.model.statics)
             dynamic = self.normaliser.normalise(fields[:, rows[:, None], columns], variables)
             geometry = Geometry(
-                torch.from_numpy(window.lat).float()[None],
-                torch.from_numpy(window.lon).float()[None],
+                torch.from_numpy(grid.lat[window.rows]).float()[None],
+                torch.from_numpy(grid.lon[window.columns]).float()[None],
                 grid.km,
                 grid.km / s,
                 window.periodic,

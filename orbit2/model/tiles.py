@@ -1,24 +1,158 @@
-"""TILES geometry: cores that partition a grid exactly, each with a halo of context (paper section III-C)."""
+"""TILES geometry: the one place that says which cells a tile reads and which it owns (paper section III-C).
+
+Cores partition the cells exactly; all cores but the last of a direction are equal, and every window has the SAME size, so
+tiles batch. Pure integers: never looks at fields or files.
+"""
 
 from __future__ import annotations
 
-from orbit2.data.window import Window, around
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid
 
+Index = npt.NDArray[np.int64]
+Fields = TypeVar("Fields", npt.NDArray[np.float32], torch.Tensor)
 
-def tiles(grid: Grid, size: int, halo: int) -> list[Window]:
-    """Windows whose cores of `size` x `size` coarse cells (fewer at the end) cover every cell once; size 0 = one tile.
 
-    At the poles the halo is cut, in longitude it wraps on periodic grids. Raises OrbitError for impossible sizes.
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Coarse rows and columns to read (with halo) and where the core lies inside them.
+
+    `core_rows`, `core_columns` are slices into the window; `periodic` when its columns close around the globe.
     """
-    height, width = grid.shape
-    if size < 0 or halo < 0:
-        raise OrbitError("tile size and halo cannot be negative", got=f"tile {size}, halo {halo}")
-    if size == 0:
-        return [around(grid, slice(0, height), slice(0, width), 0)]
-    return [
-        around(grid, slice(r, min(r + size, height)), slice(c, min(c + size, width)), halo)
-        for r in range(0, height, size)
-        for c in range(0, width, size)
-    ]
+
+    rows: Index
+    columns: Index
+    core_rows: slice
+    core_columns: slice
+    periodic: bool
+
+    def fine(self, factor: int) -> tuple[Index, Index]:
+        """Fine rows and columns under this window."""
+        return refine_index(self.rows, factor), refine_index(self.columns, factor)
+
+    def fine_core(self, factor: int) -> tuple[slice, slice]:
+        """The core inside the fine window."""
+        return _times(self.core_rows, factor), _times(self.core_columns, factor)
+
+    def owned(self, factor: int = 1) -> tuple[slice, slice]:
+        """The core's rows and columns of the whole grid, refined `factor` times."""
+        row, column = int(self.rows[self.core_rows][0]), int(self.columns[self.core_columns][0])
+        height, width = (part.stop - part.start for part in (self.core_rows, self.core_columns))
+        return _times(slice(row, row + height), factor), _times(slice(column, column + width), factor)
+
+    def take(self, fields: Fields, factor: int = 1) -> Fields:
+        """The cells of this window out of [..., sH, sW]."""
+        rows, columns = self.fine(factor)
+        return fields[..., rows[:, None], columns]
+
+
+def refine_index(index: Index, factor: int) -> Index:
+    """The `factor` fine cells of every coarse one, in order."""
+    refined: Index = (index[:, None] * factor + np.arange(factor)).ravel()
+    return refined
+
+
+def _times(part: slice, factor: int) -> slice:
+    return slice(part.start * factor, part.stop * factor)
+
+
+@dataclass(frozen=True)
+class Tiling(Sequence[Window]):
+    """Windows over `domain` (rows, columns) of an H x W grid, row by row from the south-west; made when asked for.
+
+    `core` and `padded` are edges in coarse cells of an inner core and of every window.
+    """
+
+    shape: tuple[int, int]
+    periodic: bool
+    domain: tuple[slice, slice]
+    core: tuple[int, int]
+    padded: tuple[int, int]
+    halo: int
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Tiles from south to north and from west to east."""
+        return tuple(-(-(part.stop - part.start) // edge) for part, edge in zip(self.domain, self.core, strict=True))  # type: ignore[return-value]
+
+    def __len__(self) -> int:
+        return self.counts[0] * self.counts[1]
+
+    def __iter__(self) -> Iterator[Window]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: int) -> Window:  # type: ignore[override]  # no slices
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        i, j = divmod(index, self.counts[1])
+        row, column = self.domain[0].start + i * self.core[0], self.domain[1].start + j * self.core[1]
+        height, width = self.shape
+        closed = self.periodic and self.padded[1] == width
+        top = _inward(row - self.halo, self.padded[0], height)
+        if closed:
+            left = 0
+        elif self.periodic:
+            left = column - self.halo
+        else:
+            left = _inward(column - self.halo, self.padded[1], width)
+        return Window(
+            rows=np.arange(top, top + self.padded[0]),
+            columns=np.arange(left, left + self.padded[1]) % width,
+            core_rows=slice(row - top, min(row + self.core[0], self.domain[0].stop) - top),
+            core_columns=slice(column - left, min(column + self.core[1], self.domain[1].stop) - left),
+            periodic=closed,
+        )
+
+
+def _inward(start: int, length: int, size: int) -> int:
+    return min(max(start, 0), size - length)
+
+
+def tiles(
+    shape: tuple[int, int],
+    periodic: bool,
+    size: int | tuple[int, int],
+    halo: int,
+    patch: int = 1,
+    domain: tuple[slice, slice] | None = None,
+) -> Tiling:
+    """Cores of `size` coarse cells (0: all of the domain; fewer at its end) with `halo` cells of context on every side.
+
+    `domain` (default the whole H x W grid) is what the cores partition; windows may read beyond it. At the edges of the grid
+    the halo is shifted inward, in longitude it wraps on periodic grids, and a window as wide as the globe closes around it.
+    Windows grow to a multiple of `patch` where the grid has room. Raises OrbitError for negative sizes.
+    """
+    edges = (size, size) if isinstance(size, int) else size
+    if min(*edges, halo) < 0:
+        raise OrbitError("tile size and halo cannot be negative", got=f"tile {size}, halo {halo}", allowed="0 (no tiles) or more")
+    domain = domain or (slice(0, shape[0]), slice(0, shape[1]))
+    extent = [part.stop - part.start for part in domain]
+    core = [min(edge, cells) if edge else cells for edge, cells in zip(edges, extent, strict=True)]
+    padded = [min(-(-(edge + 2 * halo) // patch) * patch, cells) for edge, cells in zip(core, shape, strict=True)]
+    return Tiling(shape, periodic, domain, (core[0], core[1]), (padded[0], padded[1]), halo)
+
+
+def divided(cells: int, count: int) -> int:
+    """Core edge that cuts `cells` into `count` equal pieces, the last one smaller when it does not divide.
+
+    Raises OrbitError, naming the nearest possible counts, where equal pieces cannot be that many.
+    """
+    if 0 < count <= cells and -(-cells // (edge := -(-cells // count))) == count:
+        return edge
+    possible = sorted({-(-cells // edge) for edge in range(1, cells + 1)})
+    below, above = [n for n in possible if n < count][-1:], [n for n in possible if n > count][:1]
+    raise OrbitError("cannot be cut into that many equal tiles", got=f"{cells} cells into {count}",
+                     allowed=" or ".join(str(n) for n in (*below, *above)))  # fmt: skip
+
+
+def of_box(grid: Grid, box: Sequence[float] | None, halo: int) -> Window:
+    """The cells whose centres lie in `box` (south, north, west, east), with halo; the whole grid for None."""
+    return tiles(grid.shape, grid.periodic, 0, halo, domain=None if box is None else grid.window(box))[0]
