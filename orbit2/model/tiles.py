@@ -81,7 +81,7 @@ class Tiling(Sequence[Window]):
     @property
     def counts(self) -> tuple[int, int]:
         """Tiles from south to north and from west to east."""
-        return tuple(-(-(part.stop - part.start) // edge) for part, edge in zip(self.domain, self.core, strict=True))  # type: ignore[return-value]
+        return tuple(-(-(part.stop - part.start) // edge) for part, edge in zip(self.domain, self.core, strict=True))
 
     def __len__(self) -> int:
         return self.counts[0] * self.counts[1]
