@@ -33,6 +33,7 @@ from orbit2.model.build import build as build_model
 from orbit2.model.compiled import compile_model
 from orbit2.model.transfer import transfer
 from orbit2.parallel.launch import Ranks, any_rank, barrier, ranks, sum_gradients, total
+from orbit2.signals import StopRequest
 from orbit2.train import losses
 from orbit2.train.auxiliary import with_auxiliary
 from orbit2.train.card import write_card
@@ -40,7 +41,6 @@ from orbit2.train.checkpoint import Checkpoints
 from orbit2.train.optimizer import build, learning_rate, set_learning_rate
 from orbit2.train.precision import autocast_dtype
 from orbit2.train.progress import Progress
-from orbit2.train.signals import StopRequest
 from orbit2.train.validation import residual_scale, validate_model
 
 log = logging.getLogger(__name__)
