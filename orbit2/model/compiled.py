@@ -20,7 +20,7 @@ def compile_model(model: nn.Module, mode: Mode, device: torch.device, backend: s
     """Compile `model`'s forward in place when `mode` says so ("auto": on GPUs); True when it did.
 
     One graph per shape of batch. Reslim must compile to a single graph: whether a batch has missing cells is looked at before
-    it (`Gaps`). Compression and other models may break it. A deep copy of the model is compiled too, around its own weights.
+    it (`Gaps`). Compression by threshold and other models may break it. A deep copy of the model is compiled too, around its own weights.
     """
     if mode == "off" or (mode == "auto" and device.type != "cuda"):
         return False
@@ -45,20 +45,22 @@ def compile_model(model: nn.Module, mode: Mode, device: torch.device, backend: s
 
 
 def one_graph(model: Reslim) -> bool:
-    """Whether a forward pass is free of decisions that depend on the data."""
-    return getattr(model, "compression", None) is None
+    """Whether a forward pass is free of decisions and shapes that depend on the data: compression by threshold is not."""
+    return model.config.compression.mode != "threshold"
 
 
 def replay_model(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> None:
     """Make `model`'s forward replay CUDA graphs, in place, for inference: one per shape of batch, grid and completeness.
 
     `dtype` is the autocast type (None: float32). Raises OrbitError where CUDA graphs cannot be captured: off CUDA, or with
-    compression to a number of leaves that depends on the data.
+    compression by threshold, whose number of leaves depends on the data.
     """
     if device.type != "cuda":
         raise OrbitError("cuda_graphs needs a CUDA device", got=str(device), hint="set cuda_graphs: false")
     if not isinstance(model, Reslim) or not one_graph(model):
-        raise OrbitError("cuda_graphs needs a Reslim without compression", got=type(model).__name__, hint="set cuda_graphs: false")
+        raise OrbitError(
+            "cuda_graphs needs a Reslim with compression off or by budget", got=type(model).__name__, hint="set cuda_graphs: false"
+        )
     kept: dict[Any, Replayed] = {}
     run = model.eval().forward
 

@@ -27,7 +27,8 @@ def canny(maps: Tensor, periodic: bool) -> Tensor:
     kernel = torch.exp(-0.5 * (torch.arange(-2, 3, device=maps.device, dtype=maps.dtype) / SIGMA) ** 2)
     kernel = kernel / kernel.sum()
     smooth = _separable(maps, kernel, kernel, periodic)
-    rise, mean = maps.new_tensor([-1.0, 0.0, 1.0]), maps.new_tensor([1.0, 2.0, 1.0])
+    rise = torch.arange(-1, 2, device=maps.device, dtype=maps.dtype)  # made on the device: a graph cannot capture a copy from the host
+    mean = 2 - rise.abs()
     east, north = _separable(smooth, mean, rise, periodic), _separable(smooth, rise, mean, periodic)
     steep = torch.hypot(east, north)
     crest = steep * _is_crest(steep, east, north, periodic)

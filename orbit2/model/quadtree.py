@@ -56,8 +56,8 @@ class Pyramid:
         down, across = self.shape(side)
         return down * across
 
-    def splits(self, leaves: int) -> int:
-        """How often `leaves` leaves allow to split: (leaves - R) / 3 rounded down, R roots.
+    def budget(self, leaves: int) -> int:
+        """The number of leaves that a budget of `leaves` gives: R + 3 m, R roots, never more than there are smallest nodes.
 
         Raises OrbitError when there are fewer leaves than roots.
         """
@@ -70,7 +70,19 @@ class Pyramid:
                 allowed=f"{self.roots}, {self.roots + 3}, {self.roots + 6}, ...",
                 hint=f"set ratio to at most {cells / self.roots:.4g}, or a larger max_leaf",
             )
-        return min((leaves - self.roots) // 3, self.splittable)
+        most = -(-self.rows // self.min_leaf) * -(-self.columns // self.min_leaf)
+        return min(leaves - (leaves - self.roots) % 3, most)
+
+    def growth(self, device: torch.device | str = "cpu") -> Tensor:
+        """Leaves that splitting each node adds [splittable]: 3, or 1 or 0 at the rim, where only children with real cells count."""
+        parts = []
+        for side in self.sides[:-1]:
+            inside = [
+                (-(-n * 2 // side) - torch.arange(k, device=device) * 2).clamp(0, 2)
+                for n, k in zip((self.rows, self.columns), self.shape(side), strict=True)
+            ]
+            parts.append((inside[0][:, None] * inside[1] - 1).clamp_min(0).flatten())
+        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.long, device=device)
 
     def sizes(self, device: torch.device | str = "cpu") -> Tensor:
         """Real cells of every node [n], float32; 0 for wholly padded ones."""
@@ -98,10 +110,10 @@ class Pyramid:
 
 @dataclass(frozen=True)
 class Leaves:
-    """The leaves of a batch; each sample's real ones come first.
+    """The leaves of a batch, none of them wholly padded; each sample's real ones come first.
 
-    nodes [B, K] index the pyramid; cells [B, h w] is the leaf of every cell; real [B, K] is False for wholly padded leaves and for
-    what fills up shorter samples (None: all are real).
+    nodes [B, K] index the pyramid; cells [B, h w] is the leaf of every cell; real [B, K] is False for what fills up shorter
+    samples (None: all are real).
     """
 
     pyramid: Pyramid
@@ -118,9 +130,9 @@ class Leaves:
         return _rows(values, self.cells)
 
     def boxes(self, sample: int = 0) -> list[tuple[int, int, int, int]]:
-        """(first row, last row + 1, first column, last column + 1) in cells of every real leaf of one sample."""
+        """(first row, last row + 1, first column, last column + 1) in cells of every real leaf of one sample, each once."""
         keep = slice(None) if self.real is None else self.real[sample]
-        nodes, pyramid = self.nodes[sample][keep].tolist(), self.pyramid
+        nodes, pyramid = list(dict.fromkeys(self.nodes[sample][keep].tolist())), self.pyramid
         found, start = [], 0
         for side in pyramid.sides:
             across = pyramid.shape(side)[1]
@@ -138,23 +150,23 @@ class Leaves:
 
 
 def by_budget(mass: Tensor, pyramid: Pyramid, leaves: int) -> Leaves:
-    """Split the heaviest nodes until there are `leaves` (rounded down to R + 3 m, R roots). mass [B, h, w] >= 0.
+    """Split the heaviest nodes while there are at most `leaves` (rounded down to R + 3 m, R roots). mass [B, h, w] >= 0.
 
-    Ties go to the coarser node, then to the first; wholly padded nodes come last. Shapes do not depend on values.
+    Ties go to the coarser node, then to the first. Wholly padded nodes are no leaves and cost nothing. Every sample has the same
+    number of leaves, whatever its values: at the rim a split may add only one, and where the last split of three does not fit, a
+    sample's first and largest leaf is there again, once or twice, so that nothing needs a mask.
     Raises OrbitError when `leaves` < R.
     """
-    splits, candidates = pyramid.splits(leaves), pyramid.splittable
-    weights = pyramid.sums(mass.detach())[:, :candidates]
+    count, candidates = pyramid.budget(leaves), pyramid.splittable
+    order = pyramid.sums(mass.detach())[:, :candidates].sort(dim=1, descending=True, stable=True).indices
+    chosen = pyramid.growth(mass.device)[order].cumsum(1) <= count - pyramid.roots
+    leaf = _leaves(torch.zeros_like(chosen).scatter(1, order, chosen), pyramid)
+    nodes = _first(leaf, pyramid, count)
+    cells = _cells(leaf, nodes, pyramid)
     if pyramid.partial:
-        weights = weights.masked_fill(pyramid.sizes(mass.device)[:candidates] == 0, -1)
-    heaviest = weights.sort(dim=1, descending=True, stable=True).indices[:, :splits]
-    split = torch.zeros_like(weights, dtype=torch.bool).scatter(1, heaviest, True)
-    leaf = _leaves(split, pyramid)
-    nodes = _first(leaf, pyramid, pyramid.roots + 3 * splits)
-    real = None
-    if pyramid.partial and not mass.is_meta:  # sizes only: all count as real
-        real = _rows((pyramid.sizes(mass.device) > 0).expand(len(mass), -1), nodes)
-    return Leaves(pyramid, nodes, _cells(leaf, nodes, pyramid), real)
+        real = _rows(leaf & (pyramid.sizes(mass.device) > 0), nodes)
+        nodes = torch.where(real, nodes, nodes[:, :1])
+    return Leaves(pyramid, nodes, cells, None)
 
 
 def by_threshold(mass: Tensor, pyramid: Pyramid, value: float) -> Leaves:

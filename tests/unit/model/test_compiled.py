@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from orbit2.errors import OrbitError
 from orbit2.grid import global_grid, uniform
-from orbit2.model.compiled import compile_model, replay_model
+from orbit2.model.compiled import compile_model, one_graph, replay_model
 from orbit2.model.geometry import Gaps, Geometry
 from orbit2.model.reslim import Reslim
 from tests.data.small_models import INPUTS, batch_for, demo_model, wake
@@ -44,7 +45,10 @@ def batch(masked: bool, seed: int = 0) -> tuple[Tensor, Tensor, Geometry, tuple[
     return coarse, statics, geometry, INPUTS, torch.randn(2, 4)
 
 
-@pytest.mark.parametrize("changes", [{}, {"conserve": True, "position": "table", "table_shape": (6, 12)}])
+BUDGET = {"compression": {"mode": "budget", "ratio": 4, "max_leaf": 4}}  # 6 x 12 tokens lie on 8 x 12
+
+
+@pytest.mark.parametrize("changes", [{}, {"conserve": True, "position": "table", "table_shape": (6, 12)}, BUDGET])
 def test_one_graph_and_the_same_training_step(changes: dict[str, object]) -> None:
     """Complete and masked batches: no graph break (fullgraph raises), gradients as eager, one compilation for each."""
     plain, fast = pair(**changes)
@@ -55,13 +59,38 @@ def test_one_graph_and_the_same_training_step(changes: dict[str, object]) -> Non
         results = [model.train()(*arguments) for model in (plain, fast)]
         for model, result in zip((plain, fast), results, strict=True):
             model.zero_grad()
-            result.square().mean().backward()
+            loss = result.square().mean()
+            own = model.auxiliary(arguments[0], INPUTS, torch.zeros_like(result), torch.ones(1, 1, *result.shape[-2:]), True)
+            (loss if own is None else loss + own[0] / own[1]).backward()
         assert (results[1] - results[0]).abs().max() < 1e-5
         for (name, a), b in zip(plain.named_parameters(), fast.parameters(), strict=True):
             assert (a.grad is None) == (b.grad is None), name
             assert a.grad is None or (a.grad - b.grad).abs().max() < 1e-5 * (1 + a.grad.abs().max()), name
         assert backend.graphs == graphs
     assert list(plain.state_dict()) == list(fast.state_dict())
+
+
+class Waits(TorchDispatchMode):
+    """Notes what a CUDA graph cannot capture: values brought to the host, tensors made on it, shapes that depend on values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = operation.overloadpacket.__name__
+        if name in ("_local_scalar_dense", "lift_fresh", "nonzero", "masked_select", "unique2"):
+            self.seen.add(name)
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("mode", ["off", "budget", "threshold"])
+def test_only_compression_by_threshold_waits_for_values(mode: str) -> None:
+    model = demo_model(compression={"mode": mode, "ratio": 4, "max_leaf": 4}).eval()
+    given, waits = batch(False), Waits()
+    with torch.no_grad(), waits:
+        model(*given, Gaps(False, False))
+    assert bool(waits.seen) == (mode == "threshold") == (not one_graph(model)), waits.seen
 
 
 def test_one_graph_when_predicting_other_variables_and_precision() -> None:
