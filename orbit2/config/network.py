@@ -142,6 +142,11 @@ class TrainConfig(Strict):
     keep_checkpoints: int = Field(2, ge=1, description="Newest checkpoints kept beside the best.")
     patience: int = Field(0, ge=0, description="Validations without improvement before stopping; 0 = never.")
     wall_minutes: float = Field(0.0, ge=0, description="Stop, save and exit 75 after this many minutes; 0 = no limit.")
+    tile: Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = Field(
+        0, description="Train on tiles: edge of their core in coarse cells, or [rows, columns]; 0 = the whole side (docs/tiles.md)."
+    )
+    halo: int = Field(8, ge=0, description="Coarse cells of context around a training tile's core, which the loss does not count.")
+    tiles_per_sample: int = Field(0, ge=0, description="Tiles of a sample that a step trains on, drawn at random; 0 = all of them.")
     compile: Literal["off", "on", "auto"] = Field(
         "off", description="torch.compile of the network: off, on, or on GPUs only (auto); the first step of every shape then takes longer."
     )
@@ -149,3 +154,13 @@ class TrainConfig(Strict):
     threads: int = Field(0, ge=0, description="CPU threads; 0 = all.")
     seed: int = Field(0, ge=0, description="Seed of weights, sampling and augmentation.")
     deterministic: bool = Field(True, description="Same seed, config and ranks give the same bits on CPU.")
+
+    @property
+    def tiled(self) -> bool:
+        return any(self.tile) if isinstance(self.tile, tuple) else self.tile > 0
+
+    @model_validator(mode="after")
+    def _tiles(self) -> TrainConfig:
+        if self.tiles_per_sample and not self.tiled:
+            raise ValueError("`tiles_per_sample` means nothing without `tile`: set the edge of a tile's core")
+        return self

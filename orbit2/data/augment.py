@@ -11,7 +11,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Raw:
-    """Physical fields of a batch: coarse [B, V, H, W], fine [B, C, sH, sW], statics [S, ..], weights [sH, sW], centres."""
+    """Physical fields of a batch: coarse [B, V, H, W], fine [B, C, sH, sW], statics [S, ..], weights [sH, sW], centres [H], [W].
+
+    Cut into tiles (orbit2.data.cutting) all but `periodic` have the leading dimension B, and `context` [B, sH, sW] marks
+    the halo cells that other tiles own.
+    """
 
     coarse: Tensor
     fine: Tensor
@@ -21,6 +25,7 @@ class Raw:
     lat: Tensor
     lon: Tensor
     periodic: bool
+    context: Tensor | None = None
 
 
 def coarsen(fine: Tensor, row_weights: Tensor, factor: int) -> Tensor:

@@ -3,7 +3,7 @@ only on (seed, step): not on ranks, workers or interruptions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from orbit2.data.augment import Raw, coarsen, flip_north_south
+from orbit2.data.cutting import Cutting, cut
 from orbit2.data.packing import greatest_error
 from orbit2.data.pairs import PairStore
 from orbit2.data.transforms import Normaliser
@@ -28,7 +29,11 @@ REGION_HALO = 4  # coarse cells of context around a regional training box
 @dataclass
 class Batch:
     """Normalised tensors: coarse [B, V, H, W], fine [B, C, sH, sW] (NaN = missing), statics [B, S, sH, sW],
-    weights [1, 1, sH, sW] (cell area, zero in the halo, mean 1 over the core), clock [B, 4]."""
+    weights [B or 1, 1, sH, sW] (cell area, zero in the halo, mean 1 over the sample's core), clock [B, 4].
+
+    On tiles B counts windows, `samples` names each window's, and `context` (bool, like weights) marks halo cells that other
+    tiles of the sample own.
+    """
 
     coarse: Tensor
     fine: Tensor
@@ -38,6 +43,7 @@ class Batch:
     geometry: Geometry
     variables: tuple[str, ...]
     samples: list[str]
+    context: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         return replace(
@@ -48,6 +54,7 @@ class Batch:
             weights=self.weights.to(device),
             clock=self.clock.to(device),
             geometry=self.geometry.to(device),
+            context=None if self.context is None else self.context.to(device),
         )
 
 
@@ -163,10 +170,24 @@ class Pairs:
 
     def batch(self, indices: Sequence[int], augment: np.random.Generator | None = None) -> Batch:
         """A normalised batch of the given store indices, augmented when a generator is given."""
-        if augment is None:
-            raw = self.raw(indices)
-        else:
-            raw = self._augmented(indices, augment)
+        return self.normalised(self.sample(indices, augment), indices)
+
+    def pieces(self, index: int, cutting: Cutting | None) -> Iterator[Batch]:
+        """One sample as it is: whole, or one tile at a time."""
+        raw = self.sample([index])
+        if cutting is None:
+            yield self.normalised(raw, [index])
+            return
+        for window in cutting.tiling(raw):
+            yield self.normalised(cut(raw, [(0, window)]), [index])
+
+    def sample(self, indices: Sequence[int], augment: np.random.Generator | None = None) -> Raw:
+        """Physical fields of some samples, augmented when a generator is given; weights have mean 1 over the core."""
+        raw = self.raw(indices) if augment is None else self._augmented(indices, augment)
+        return replace(raw, weights=raw.weights / raw.weights[raw.weights > 0].mean())
+
+    def normalised(self, raw: Raw, indices: Sequence[int]) -> Batch:
+        """What `sample` gave, or tiles cut from it, in network space; `indices` names the store index of each of its B."""
         grid = self.store.grid("coarse")
         count = len(indices)
         static = self.normaliser.normalise(raw.static_coarse, self.statics)
@@ -175,20 +196,21 @@ class Pairs:
             coarse=coarse,
             fine=self.normaliser.normalise(raw.fine, self.outputs),
             statics=self._for_model(self.normaliser.normalise(raw.static_fine, self.statics)).expand(count, -1, -1, -1),
-            weights=(raw.weights / raw.weights[raw.weights > 0].mean())[None, None],
+            weights=raw.weights[None, None] if raw.weights.ndim == 2 else raw.weights[:, None],
             clock=clock(self.store.times[list(indices)]),
             geometry=Geometry(raw.lat.expand(count, -1), raw.lon.expand(count, -1), grid.km, grid.km / self.factor, raw.periodic),
             variables=self.variables,
             samples=[f"{self.name}:{self.store.times[i]}" for i in indices],
+            context=None if raw.context is None else raw.context[:, None],
         )
 
     def _for_model(self, static: Tensor) -> Tensor:
-        """The store's statics [S, sH, sW] in the model's order."""
+        """The store's statics [..., S, sH, sW] in the model's order."""
         if self.model_statics == self.statics:
             return static
-        placed = static.new_full((len(self.model_statics), *static.shape[1:]), torch.nan)
+        placed = static.new_full((*static.shape[:-3], len(self.model_statics), *static.shape[-2:]), torch.nan)
         known = [name for name in self.model_statics if name in self.statics]
-        placed[[self.model_statics.index(n) for n in known]] = static[[self.statics.index(n) for n in known]]
+        placed[..., [self.model_statics.index(n) for n in known], :, :] = static[..., [self.statics.index(n) for n in known], :, :]
         return placed
 
     def _augmented(self, indices: Sequence[int], random: np.random.Generator) -> Raw:
@@ -210,12 +232,25 @@ def clock(times: npt.NDArray[np.datetime64]) -> Tensor:
 
 
 class Steps(torch.utils.data.Dataset[Batch]):
-    """The batch of every step, for one rank: several datasets alternate, one dataset per batch, the same on all ranks."""
+    """The batch of every step, for one rank: several datasets alternate, one dataset per batch, the same on all ranks.
 
-    def __init__(self, datasets: Sequence[Pairs], batch_size: int, seed: int, augment: bool, rank: int = 0, world: int = 1) -> None:
+    With `cutting` a batch holds tiles of its samples; a sample's tiles stay on one rank.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[Pairs],
+        batch_size: int,
+        seed: int,
+        augment: bool,
+        rank: int = 0,
+        world: int = 1,
+        cutting: Cutting | None = None,
+    ) -> None:
         if batch_size < world:
             raise OrbitError("fewer samples per step than ranks", got=batch_size, allowed=f">= {world}", hint="raise train.batch_size")
         self.datasets, self.batch_size, self.seed, self.augment, self.rank, self.world = datasets, batch_size, seed, augment, rank, world
+        self.cutting = cutting
         sizes = np.array([len(d.indices) for d in datasets], dtype=np.float64)
         self.share = sizes / sizes.sum()
 
@@ -234,5 +269,13 @@ class Steps(torch.utils.data.Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         which, chosen = self.choose(step)
+        pairs, places = self.datasets[which], range(self.rank, len(chosen), self.world)
         random = np.random.default_rng((self.seed, 3, step)) if self.augment else None
-        return self.datasets[which].batch(chosen[self.rank :: self.world], random)
+        indices = [chosen[place] for place in places]
+        raw = pairs.sample(indices, random)
+        if self.cutting is None:
+            return pairs.normalised(raw, indices)
+        tiling = self.cutting.tiling(raw)
+        drawn = [self.cutting.draw(len(tiling), (self.seed, 5, step, place)) for place in places]  # 4: the encoder of `perceptual`
+        pieces = [(k, tiling[n]) for k, numbers in enumerate(drawn) for n in numbers]
+        return pairs.normalised(cut(raw, pieces), [indices[k] for k, _ in pieces])

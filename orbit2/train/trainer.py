@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 from orbit2.config.load import validate
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.config.schema import ModelConfig
+from orbit2.data.cutting import Cutting
 from orbit2.data.dataset import Batch, Pairs, Steps
 from orbit2.data.pairs import PairStore
 from orbit2.data.transforms import Normaliser
@@ -110,6 +111,7 @@ class Setup:
             self.normaliser = inherited.extended(self.normaliser)
             inputs, statics = _union([origin.inputs[: len(origin.inputs) - len(origin.statics)], inputs]), _union([origin.statics, statics])
         architecture = validate(ArchitectureConfig, section["architecture"], "architecture")
+        self.cutting = cutting(self.config, architecture)
         self.model = build_model(architecture, (*inputs, *statics), self.outputs, statics)
         splits = {name: section["datasets"][name]["split"] for name in opened}
 
@@ -144,7 +146,9 @@ class Setup:
         weights = [self.config.variable_weights.get(name, 1.0) for name in self.outputs]
         self.objective = losses.Objective(self.config, self.outputs, architecture)
         self.channel_weights = torch.tensor(weights, device=here.device)
-        self.steps = Steps(self.training, self.config.batch_size, self.config.seed, self.config.augment, here.rank, here.world)
+        self.steps = Steps(
+            self.training, self.config.batch_size, self.config.seed, self.config.augment, here.rank, here.world, self.cutting
+        )
 
     @property
     def averaged(self) -> Downscaling:
@@ -207,7 +211,7 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints) -> None:
                 step, f"loss {record['loss']:.4f}  {rate:.2f} samples/s" + (f"  best {best:.4f}" if math.isfinite(best) else "")
             )
             if step % config.validate_every == 0 or step == config.steps:
-                found_score = validate_model(setup.averaged, setup.validation, setup.dtype, here)
+                found_score = validate_model(setup.averaged, setup.validation, setup.dtype, here, setup.cutting)
                 progress.log({"step": step, **found_score})
                 score = float(found_score["validation_loss"])
                 stale = 0 if score < best else stale + 1
@@ -251,7 +255,7 @@ def optimise(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     prediction = members[0] if len(members) == 1 else torch.stack(members)
     absent = model.missing(batch.coarse, batch.variables, batch.geometry.periodic)
     target = batch.fine if absent is None else batch.fine.masked_fill(absent, torch.nan)
-    part = setup.objective.terms(prediction, target, batch.weights, batch.geometry.periodic, model.output_scale)
+    part = setup.objective.terms(prediction, target, batch.weights, batch.geometry.periodic, model.output_scale, batch.context)
     loss, data, prior = losses.combine(part, total(part.packed()), setup.channel_weights, setup.objective.prior_weight)
     loss = with_auxiliary(loss, model, batch, target)
     setup.optimizer.zero_grad(set_to_none=True)
@@ -264,7 +268,7 @@ def optimise(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
             "the loss is not finite",
             where=f"step {step + 1}",
             got=str(shown[0]),
-            hint=f"check {', '.join(batch.samples)}, or lower train.learning_rate",
+            hint=f"check {', '.join(dict.fromkeys(batch.samples))}, or lower train.learning_rate",
         )
     setup.optimizer.step()
     setup.average.update_parameters(model)
@@ -300,6 +304,16 @@ def finish(setup: Setup, out: Path, checkpoints: Checkpoints, step: int, seconds
     write_card(out / "card.md", model, about, out / "metrics.jsonl")
     folder.save(out, model, setup.normaliser, about)
     write_json(checkpoints.folder / "status.json", {"state": "done", "step": step, "of": setup.config.steps})
+
+
+def cutting(config: TrainConfig, architecture: ArchitectureConfig) -> Cutting | None:
+    """How samples are cut into tiles; None for whole samples. Raises OrbitError for a model that could not tell tiles apart."""
+    if not config.tiled:
+        return None
+    if architecture.position == "table":
+        raise OrbitError("a `table` position is the same for every tile: the model would not know where a tile is",
+                         hint="set architecture.position: geographic, or train.tile: 0")  # fmt: skip
+    return Cutting(config.tile, config.halo, architecture.patch, config.tiles_per_sample)
 
 
 def _ema(decay: float) -> Any:

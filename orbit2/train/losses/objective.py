@@ -62,7 +62,7 @@ class Objective:
         scale: Tensor | None = None,
         context: Tensor | None = None,
     ) -> Terms:
-        """Sums of one batch, as `losses.terms`; prediction [M, B, C, H, W] for `crps`."""
+        """Sums of one batch, as `losses.terms`; prediction [M, B, C, H, W] for `crps`. Tiles of a batch may have different cores."""
         loss = self.config.loss
         if loss not in ("quantile", "crps", "spectral", "perceptual"):
             return terms(prediction, target, weights, periodic, loss, scale, context)
@@ -74,6 +74,8 @@ class Objective:
         if self.encoder is not None:
             prior = perceptual.feature_distance(self.encoder, cells.divided, cells.truth, cells.weight, periodic)
         else:
-            core = (weights > 0).expand_as(target)[0, 0]
-            prior = log_power(cells.divided, cells.truth, cells.weight, core, self.config.spectral_segment, periodic)
+            cores = (weights > 0)[:, 0].expand(-1, *target.shape[2:])  # one for all samples, or each its own
+            groups = zip(cores, *(f.chunk(len(cores)) for f in (cells.divided, cells.truth, cells.weight)), strict=True)
+            parts = [log_power(p, t, w, core, self.config.spectral_segment, periodic) for core, p, t, w in groups]
+            prior = (torch.stack([n for n, _ in parts]).sum(0), torch.stack([d for _, d in parts]).sum(0))
         return cells.terms(squared(cells.divided, cells.truth), prior)
