@@ -20,24 +20,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from demo import ROOT, Test, first_dataset, first_model, train_and_score
 
-from orbit2.baselines import interpolate
-from orbit2.config import slices
 from orbit2.config.load import load
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.data.dataset import Pairs, Steps
 from orbit2.data.pairs import PairStore
 from orbit2.data.transforms import Normaliser
-from orbit2.downscale import load_model
 from orbit2.files import read_json, write_json
 from orbit2.model.build import build as build_model
 from orbit2.provenance import code_version
-from orbit2.train import losses, run
+from orbit2.train import losses
 from orbit2.train.optimizer import build, learning_rate, set_learning_rate
 from orbit2.train.precision import autocast_dtype
-from orbit2.variables import is_precipitation
 
-ROOT = Path(__file__).resolve().parents[1]
 FLOOR = {
     "2m_temperature": 0.78,
     "10m_u_component_of_wind": 0.90,
@@ -47,66 +43,10 @@ FLOOR = {
 }
 
 
-class Test:
-    """The test frames, their bicubic RMSE, and the ratio of any prediction to it."""
-
-    def __init__(self, store: PairStore, period: dict[str, str]) -> None:
-        self.store, self.names = store, store.variables("fine")
-        self.indices = store.indices(period["start"], period["end"])
-        self.weights = store.grid("fine").lat_weights[:, None]
-        coarse = np.stack([store.read("coarse", int(i)) for i in self.indices]).astype(np.float64)
-        self.truth = np.stack([store.read("fine", int(i)) for i in self.indices]).astype(np.float64)
-        self.coarse = coarse
-        grid = store.grid("coarse")
-        plain = interpolate(coarse, grid, store.refinement, "bicubic")
-        self.bicubic = self.rmse(plain)
-        for i, name in enumerate(self.names):
-            if is_precipitation(name):
-                logs = np.expm1(interpolate(np.log1p(coarse[:, i]), grid, store.refinement, "bicubic"))
-                other = plain.copy()
-                other[:, i] = logs
-                self.bicubic[name] = min(self.bicubic[name], self.rmse(other)[name])
-
-    def rmse(self, prediction: np.ndarray) -> dict[str, float]:
-        result = {}
-        for i, name in enumerate(self.names):
-            p, t = prediction[:, i], self.truth[:, i]
-            if is_precipitation(name):
-                p, t = np.log1p(np.clip(p, 0, None)), np.log1p(t)
-            result[name] = float(np.sqrt((self.weights * (p - t) ** 2).mean() / self.weights.mean()))
-        return result
-
-    def ratio(self, prediction: np.ndarray) -> dict[str, float]:
-        return {name: value / self.bicubic[name] for name, value in self.rmse(prediction).items()}
-
-
 def train_reslim(section: dict[str, Any], folder: Path, store: Path, seed: int, period: dict[str, str], name: str) -> dict[str, Any]:
-    test = Test(PairStore(store / "pairs.zarr"), period)
     section["model"]["train"]["seed"] = seed
-    out = folder / f"reslim-{seed}"
-    section["model"]["train"]["threads"] = 1
-    write_json(out / "config.json", section)
-    began = time.perf_counter()
-    run(
-        config=out / "config.json",
-        stores={name: store / "pairs.zarr"},
-        statistics={name: store / "statistics.json"},
-        out=out / "model",
-        checkpoints=out / "checkpoints",
-    )
-    seconds = time.perf_counter() - began
-    model = load_model(out / "model")
-    pairs, statics = test.store, test.store.static_values("fine")
-    frames = [
-        model.predict(test.coarse[k].astype(np.float32), pairs.variables("coarse"), statics, pairs.grid("coarse"), pairs.times[i])
-        for k, i in enumerate(test.indices)
-    ]
-    return {
-        "seed": seed,
-        "seconds": seconds,
-        "ratio": test.ratio(np.stack(frames).astype(np.float64)),
-        "steps": section["model"]["train"]["steps"],
-    }
+    found = train_and_score(section, folder / f"reslim-{seed}", store, name, period)
+    return {"seed": seed, **found, "steps": section["model"]["train"]["steps"]}
 
 
 def train_conv(section: dict[str, Any], store: Path, test: Test, steps: int, augment: bool) -> dict[str, Any]:
@@ -161,13 +101,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "skill_demo.json")
     arguments = parser.parse_args()
     config = load(arguments.config)
-    name = next(iter(config.datasets))
-    model = next(key for key, value in config.models.items() if value.finetune_from is None)
-    store = ROOT / slices.dataset_folder(config, name)
-    section = slices.model(config, model)
+    name, store, period = first_dataset(config)
+    section = first_model(config)
     if arguments.steps:
         section["model"]["train"]["steps"] = arguments.steps
-    period = config.datasets[name].split.test.model_dump()
     test = Test(PairStore(store / "pairs.zarr"), period)
     conv = [train_conv(section, store, test, arguments.conv_steps, augment) for augment in (False, True)]
     with tempfile.TemporaryDirectory() as folder:

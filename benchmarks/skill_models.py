@@ -27,17 +27,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from skill_demo import ROOT, Test
+from demo import ROOT, train_and_score
 
 from orbit2.config import slices
 from orbit2.config.load import load, validate
 from orbit2.config.schema import ModelConfig, RunConfig
-from orbit2.data.pairs import PairStore
-from orbit2.downscale import load_model
 from orbit2.files import write_json
 from orbit2.parallel.launch import Ranks
 from orbit2.provenance import code_version
-from orbit2.train import run
 from orbit2.train.trainer import Setup, optimise, prepare
 from orbit2.train.validation import validate_model
 
@@ -78,26 +75,9 @@ def cost(kind: str, store: Path) -> tuple[float, float, int]:
 
 def contend(kind: str, seed: int, steps: int, store: Path, folder: Path) -> dict[str, Any]:
     """Train one model and score it on the test frames."""
-    out = folder / f"{kind}-{seed}"
-    write_json(out / "config.json", section_of(kind, steps, seed))
-    began = time.process_time()
-    run(
-        config=out / "config.json",
-        stores={DATASET: store / "pairs.zarr"},
-        statistics={DATASET: store / "statistics.json"},
-        out=out / "model",
-        checkpoints=out / "checkpoints",
-    )
-    spent = time.process_time() - began
-    test = Test(PairStore(store / "pairs.zarr"), run_of(kind).datasets[DATASET].split.test.model_dump())
-    model, pairs = load_model(out / "model"), test.store
-    frames = [
-        model.predict(
-            test.coarse[k].astype(np.float32), pairs.variables("coarse"), pairs.static_values("fine"), pairs.grid("coarse"), pairs.times[i]
-        )
-        for k, i in enumerate(test.indices)
-    ]
-    return {"kind": kind, "seed": seed, "core_seconds": spent, "ratio": test.ratio(np.stack(frames).astype(np.float64))}
+    period = run_of(kind).datasets[DATASET].split.test.model_dump()
+    found = train_and_score(section_of(kind, steps, seed), folder / f"{kind}-{seed}", store, DATASET, period)
+    return {"kind": kind, "seed": seed, "core_seconds": found["core_seconds"], "ratio": found["ratio"]}
 
 
 def report(runs: list[dict[str, Any]], facts: dict[str, dict[str, Any]]) -> dict[str, float]:
