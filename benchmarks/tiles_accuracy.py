@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from skill_demo import ROOT, Test, train_reslim
+from demo import ROOT, Test, first_dataset, first_model, train_and_score
 
-from orbit2.config import slices
 from orbit2.config.load import load
 from orbit2.data.pairs import PairStore
 from orbit2.downscale import load_model
@@ -36,16 +35,16 @@ DECIBELS = 0.1
 WAYS = ("whole", "tiles")
 
 
-def trained(section: dict[str, Any], folder: Path, store: Path, seed: int, period: dict[str, str], name: str, cut: dict[str, Any]) -> Any:
-    """One training: {way to predict: {variable: RMSE / bicubic RMSE}} on the test frames, and wall seconds."""
-    done = train_reslim(section, folder, store, seed, period, name)
-    test, model = Test(PairStore(store / "pairs.zarr"), period), load_model(folder / f"reslim-{seed}" / "model")
+def trained(section: dict[str, Any], folder: Path, store: Path, period: dict[str, str], name: str, cut: dict[str, Any]) -> dict[str, Any]:
+    """One training: {way to predict: {variable: RMSE / bicubic RMSE}} on the test frames, and core seconds."""
+    done = train_and_score(section, folder, store, name, period)
+    test, model = Test(PairStore(store / "pairs.zarr"), period), load_model(folder / "model")
     pairs, statics = test.store, test.store.static_values("fine")
     frames = [
         model.predict(test.coarse[k].astype(np.float32), pairs.variables("coarse"), statics, pairs.grid("coarse"), pairs.times[i], **cut)
         for k, i in enumerate(test.indices)
     ]
-    return {"whole": done["ratio"], "tiles": test.ratio(np.stack(frames).astype(np.float64)), "seconds": done["seconds"]}
+    return {"whole": done["ratio"], "tiles": test.ratio(np.stack(frames).astype(np.float64)), "core_seconds": done["core_seconds"]}
 
 
 def decibels(test: Test, ratio: dict[str, float]) -> dict[str, float]:
@@ -63,9 +62,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "tiles_accuracy.json")
     arguments = parser.parse_args()
     config = load(ROOT / "config" / "runs" / "demo_tiles.yaml")
-    (dataset,), (model,) = config.datasets, config.models
-    store, period = ROOT / slices.dataset_folder(config, dataset), config.datasets[dataset].split.test.model_dump()
-    section, test = slices.model(config, model), Test(PairStore(store / "pairs.zarr"), period)
+    dataset, store, period = first_dataset(config)
+    section, test = first_model(config), Test(PairStore(store / "pairs.zarr"), period)
     settings = section["model"]["train"]
     settings["steps"] = 20 if arguments.quick else arguments.steps or settings["steps"]
     seeds, tile, halo = 1 if arguments.quick else arguments.seeds, settings["tile"], settings["halo"]
@@ -75,8 +73,8 @@ def main() -> int:
         for seed in range(seeds):
             for way in WAYS:
                 own = copy.deepcopy(section)
-                own["model"]["train"]["tile"] = tile if way == "tiles" else 0
-                started[way, seed] = pool.submit(trained, own, Path(folder) / way, store, seed, period, dataset, cut)
+                own["model"]["train"] |= {"seed": seed, "tile": tile if way == "tiles" else 0}
+                started[way, seed] = pool.submit(trained, own, Path(folder) / f"{way}-{seed}", store, period, dataset, cut)
         runs = {key: future.result() for key, future in started.items()}
     rows = []
     for way in WAYS:
@@ -85,7 +83,7 @@ def main() -> int:
             rows.append({"trained": way, "predicted": predicted, "psnr": {v: float(np.mean([d[v] for d in every])) for v in test.names},
                          "mean_psnr": float(np.mean([list(d.values()) for d in every])),
                          "of_seed": [float(np.mean(list(d.values()))) for d in every],
-                         "seconds": float(np.mean([runs[way, seed]["seconds"] for seed in range(seeds)]))})  # fmt: skip
+                         "core_seconds": float(np.mean([runs[way, seed]["core_seconds"] for seed in range(seeds)]))})  # fmt: skip
     base = rows[0]["mean_psnr"]
     print(f"PSNR [dB] on the test frames, {settings['steps']} steps, {seeds} seed(s), tiles of {tile[0]} x {tile[1]} with a halo of {halo}")
     print(f"{'trained on':<12}{'predicted':<11}{'mean':>8}{'against whole':>15}   by seed, then by variable")
