@@ -162,14 +162,11 @@ def test_divided_gives_the_count_or_names_the_nearest_possible(cells: int, count
     if count in possible:
         assert len(range(0, cells, divided(cells, count))) == count
         return
-    nearest = [
-        *([max(n for n in possible if n < count)] if count > 1 else []),
-        *([min(n for n in possible if n > count)] if count < cells else []),
-    ]
+    nearest = [max([n for n in possible if n < count], default=None), min([n for n in possible if n > count], default=None)]
+    names = " or ".join(str(n) for n in nearest if n is not None)
     with pytest.raises(OrbitError) as raised:
         divided(cells, count)
-    assert str(raised.value).count("\n") == 0
-    assert f"{cells} cells into {count}" in str(raised.value) and f"allowed: {' or '.join(map(str, nearest))}" in str(raised.value)
+    assert f"{cells} cells into {count}" in str(raised.value) and str(raised.value).endswith(f"allowed: {names}")
 
 
 @pytest.mark.parametrize(("size", "halo"), [(-1, 0), ((4, -2), 1), (3, -1)])
