@@ -9,7 +9,7 @@ Speed: 180 x 360 x 23 -> 720 x 1440 x 3, one sample, fp32, CPU time (of all thre
 inference and training step, every ratio once a turn; speed-ups are medians of what one turn gives. Accuracy: the demo's model on its
 real data, 45 x 90 -> 180 x 360, the same steps and seeds for every ratio; PSNR on the test frames, the truth's own range as peak.
 Exits 1 unless 8, 16 and 32 times are at least 3.3, 6.6 and 7.1 times as fast in both, and the mean PSNR over the variables is
-nowhere more than 0.1 dB below that without compression. Writes benchmarks/results/compression.json, the accuracy after every seed.
+nowhere more than 0.1 dB below that without compression. Writes benchmarks/results/compression.json, anew after every turn and seed.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def clock(work: Any) -> float:
     return time.process_time() - started
 
 
-def speed(degrees: float, turns: int) -> list[dict[str, Any]]:
-    """Per ratio: leaves, FLOPs, CPU seconds and speed-ups of inference and training step."""
+def speed(degrees: float, turns: int) -> Iterator[list[dict[str, Any]]]:
+    """Per ratio: leaves, FLOPs, CPU seconds and speed-ups of inference and training step; again after every turn."""
     grid = global_grid(degrees)
     height, width = grid.shape
     coarse, statics = fields(height, width), torch.randn(1, len(STATICS), 4 * height, 4 * width)
@@ -109,24 +109,27 @@ def speed(degrees: float, turns: int) -> list[dict[str, Any]]:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    for work in (infer, step):
-        work(models[RATIOS[-1]])  # libraries awake
-    taken = {work.__name__: np.array([[clock(lambda w=work, m=model: w(m)) for model in models.values()] for _ in range(turns)])
-             for work in (infer, step)}  # fmt: skip
-    rows = []
-    for i, (ratio, model) in enumerate(models.items()):
-        plain = model_of(ratio, "meta").eval().requires_grad_(False)
+    facts = []
+    for ratio, model in models.items():
         count = -(-height // 2) * -(-width // 2)
         if model.compression is not None:
             with torch.inference_mode():
                 leaves = model.eval().leaves(coarse, INPUTS, geometry)
             assert leaves is not None
             count = int(leaves.cumulative_lengths()[-1])
-        rows.append({"ratio": ratio, "leaves": count, "gflop": forward_flops(plain, grid) / 1e9} | {
-            f"{name}_{key}": float(value) for name, times in taken.items()
-            for key, value in (("seconds", np.median(times[:, i])), ("speedup", np.median(times[:, 0] / times[:, i])))
-        })  # fmt: skip
-    return rows
+        plain = model_of(ratio, "meta").eval().requires_grad_(False)
+        facts.append({"ratio": ratio, "leaves": count, "gflop": forward_flops(plain, grid) / 1e9})
+    for work in (infer, step):
+        work(models[RATIOS[-1]])  # libraries awake
+    taken: dict[str, list[list[float]]] = {"infer": [], "step": []}
+    for _ in range(turns):
+        for work in (infer, step):
+            taken[work.__name__].append([clock(lambda w=work, m=model: w(m)) for model in models.values()])
+        yield [
+            fact | {"turns": len(taken["infer"])} | {f"{name}_{key}": float(np.median(value, 0)[i]) for name, times in taken.items()
+            for key, value in (("seconds", np.array(times)), ("speedup", np.array(times)[:, :1] / np.array(times)))}
+            for i, fact in enumerate(facts)
+        ]  # fmt: skip
 
 
 def contend(section: dict[str, Any], compression: dict[str, Any], seed: int, out: Path, demo: tuple[str, Path, Any]) -> dict[str, Any]:
@@ -187,7 +190,8 @@ def row_of(ratio: int, runs: list[dict[str, Any]], test: Test, peaks: dict[str, 
 def judge_speed(rows: list[dict[str, Any]]) -> list[str]:
     """Print the table; what does not hold."""
     failed = []
-    print(f"{'ratio':>5}{'tokens':>8}{'GFLOP':>9}{'infer s':>10}{'x':>7}{'step s':>10}{'x':>7}{'target':>8}   (CPU time, one sample)")
+    print(f"{'ratio':>5}{'tokens':>8}{'GFLOP':>9}{'infer s':>10}{'x':>7}{'step s':>10}{'x':>7}{'target':>8}   (CPU time, one sample, "
+          f"{rows[0]['turns']} turn(s))")  # fmt: skip
     for row in rows:
         target = TARGETS.get(row["ratio"])
         shown = f"{target:.1f}" if target else "-"
@@ -229,16 +233,15 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "compression.json")
     parser.add_argument("--only", choices=HALVES, help="one half; the other half of the results stays")
     arguments = parser.parse_args()
-    quick, failed = arguments.quick, []
+    quick, failed, wrong = arguments.quick, [], []
     if arguments.only != "accuracy":
-        rows = speed(4.0 if quick else 1.0, 1 if quick else arguments.turns)
-        wrong = judge_speed(rows)
+        for rows in speed(4.0 if quick else 1.0, 1 if quick else arguments.turns):
+            wrong = judge_speed(rows)
+            if not quick:
+                keep(arguments.out, "speed", rows, wrong)
         failed += wrong
-        if not quick:
-            keep(arguments.out, "speed", rows, wrong)
     if arguments.only != "speed":
-        ratios, wrong = (1, 8) if quick else RATIOS, []
-        seeds = 1 if quick else arguments.seeds
+        ratios, seeds = ((1, 8), 1) if quick else (RATIOS, arguments.seeds)
         for rows in accuracy(20 if quick else arguments.steps, seeds, arguments.jobs, ratios, arguments.max_leaf):
             wrong = judge_accuracy(rows)
             if not quick:
