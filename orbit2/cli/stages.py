@@ -158,6 +158,14 @@ def finetune(
         parent=parent)
 
 
+def tile_size(text: str) -> int | tuple[int, int]:
+    """`N` or `ROWS,COLUMNS`. Raises OrbitError for anything else."""
+    numbers = [int(part) for part in text.split(",") if part.strip().isdecimal()]
+    if len(numbers) != text.count(",") + 1 or len(numbers) > 2:
+        raise OrbitError("not a tile size", where="--tile", got=text, allowed="N or ROWS,COLUMNS, in coarse cells")
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
 def downscale(
     model: Annotated[Path, typer.Option(help="Model folder (config.json, weights.safetensors, ...).", show_default=False)],
     out: Out,
@@ -165,22 +173,30 @@ def downscale(
     config: MaybeConfig = None,
     store: Annotated[Path | None, typer.Option(help="Pair store (pairs.zarr) to take the samples from.", show_default=False)] = None,
     static: Annotated[Path | None, typer.Option(help="File with land_sea_mask and orography; default: the shipped ones.")] = None,
-    tile: Annotated[int, typer.Option(min=0, help="Core tile edge in coarse cells; 0 = no tiles.")] = 0,
-    halo: Annotated[int, typer.Option(min=0, help="Halo around a tile in coarse cells.")] = 8,
+    tile: Annotated[str, typer.Option(help="Core tile edge in coarse cells (N or ROWS,COLUMNS); 0 = no tiles. Of a FILE.")] = "0",
+    halo: Annotated[int, typer.Option(min=0, help="Halo around a tile in coarse cells. Of a FILE.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Times that go through the network together. Of a FILE.")] = 1,
+    time_block: Annotated[int, typer.Option(min=1, help="Times in one work item and one shard of the output. Of a FILE.")] = 1,
+    wall_minutes: Annotated[float, typer.Option(min=0, help="Stop resumably (exit 75) after this long; 0 = no limit. Of a FILE.")] = 0.0,
+    block: Annotated[str | None, typer.Option(
+        help="i/n: only this share of the work, others elsewhere. With --config also init before and finalise after them.")] = None,
+    receipt: Annotated[Path | None, typer.Option(help="With --config and --block: written when that is done (JSON).")] = None,
 ) -> None:
-    """Downscale a FILE of your own, or a task of a run (--config and --store)."""
+    """Downscale a FILE of your own, or a task of a run (--config and --store); started again, it resumes."""
     if file is not None:
         if config is not None or store is not None:
             raise OrbitError("give either a FILE or --config with --store, not both")
-        from orbit2.downscale import downscale_file
+        from orbit2.downscale import Settings, downscale_file
 
-        downscale_file(input=file, model=model, out=out, static=static, tile=tile, halo=halo)
+        settings = Settings(tile=tile_size(tile), halo=halo, batch=batch, time_block=time_block)
+        downscale_file(input=file, model=model, out=out, static=static, settings=settings, block=block, wall_minutes=wall_minutes)
     else:
         from orbit2.downscale import run
 
         if config is None and store is None:
             raise OrbitError("nothing to downscale", hint="give a FILE, or --config and --store; see --help")
-        run(**need(config=config, store=store), model=model, out=out)
+        given = need(config=config, store=store)
+        run(config=given["config"], store=given["store"], model=model, out=out, block=block, receipt=receipt)
 
 
 evaluate = typer.Typer(help="Score a prediction beside its baselines; `merge` joins the tables of several tasks.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -32,6 +32,9 @@ class ModelConfig(Strict):
         return self
 
 
+Cells = Annotated[int, Field(ge=0)]
+
+
 class DownscaleConfig(Strict):
     """One downscaling task: which model, which samples."""
 
@@ -45,8 +48,18 @@ class DownscaleConfig(Strict):
         None, description="Dataset whose fine fields are the truth, on their own grid; predictions and baselines are averaged to it."
     )
     max_samples: int = Field(0, ge=0, description="Use only the first samples of the block; 0 = all.")
-    tile: int = Field(0, ge=0, description="Core tile edge in coarse cells; 0 = no tiles.")
+    tile: Cells | tuple[Cells, Cells] = Field(
+        0, description="Core tile edge in coarse cells, or [rows, columns]; 0 = no tiles. Memory and cost per cell go with it."
+    )
     halo: int = Field(8, ge=0, description="Halo around a tile in coarse cells.")
+    time_block: int = Field(1, ge=1, description="Times in one work item and one shard of the prediction.")
+    batch: int = Field(1, ge=1, description="Times of an item that go through the network together.")
+    blocks: int = Field(1, ge=1, description="Jobs that the work items are divided over (contiguous blocks).")
+    members: int = Field(
+        0, ge=0, description="Ensemble members drawn by the model's dropout; scores and report use their mean. 0 = one without dropout."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the members' random numbers.")
+    wall_minutes: float = Field(0.0, ge=0, description="Finish the item in hand and exit 75 after this many minutes; 0 = no limit.")
     cuda_graphs: bool = Field(False, description="Replay the network as a CUDA graph (GPUs only): saves launches on small grids and tiles.")
 
 
@@ -117,6 +130,9 @@ class RunConfig(Strict):
             need("dataset", self.datasets, task.dataset, f"downscale.{name}")
             if task.split not in self.datasets[task.dataset].split.blocks:
                 raise ValueError(f"downscale.{name}.split: dataset '{task.dataset}' has no {task.split} block")
+            architecture = self.architecture_of(task.model)
+            if task.members and (architecture.kind not in ("reslim", "vit") or not (architecture.dropout or architecture.drop_path)):
+                raise ValueError(f"downscale.{name}.members: drawn by dropout: set dropout or drop_path of '{task.model}' above 0")
             if not self.datasets[task.dataset].inputs:
                 raise ValueError(f"downscale.{name}.dataset: '{task.dataset}' has no inputs")
             if task.observations is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,10 @@ import xarray as xr
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid, from_centres
 from orbit2.variables import VARIABLES, variable
+
+FloatArray = npt.NDArray[np.float32]
+Index = npt.NDArray[np.int64]
+BAND_CELLS = 1 << 22  # read at once when only asking whether a field has any value
 
 # Names in use for the same field: ECMWF short names, CMIP/CORDEX names.
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -63,38 +67,89 @@ AXES = {
 
 @dataclass
 class Inputs:
-    """Lazy input fields by canonical name, ascending latitude, longitude from 0 to 360."""
+    """Lazy input fields by canonical name. `arrays` have dimensions time (unless constant), lat and lon as in the file; `rows` and
+    `columns` are its indices of ascending latitude and of longitude from 0 to 360."""
 
     arrays: dict[str, xr.DataArray]
     grid: Grid
     times: npt.NDArray[np.datetime64]
+    rows: Index
+    columns: Index
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self.arrays)
 
-    def frame(self, index: int) -> npt.NDArray[np.float32]:
+    def frame(self, index: int) -> FloatArray:
         """[V, H, W] of one time, canonical units. Raises OrbitError for a field that is missing everywhere or out of range."""
-        fields = []
-        for name, array in self.arrays.items():
-            values = np.asarray(array.isel(time=index), dtype=np.float64)
+        return self.cells(index, np.arange(len(self.rows)), np.arange(len(self.columns)))
+
+    def cells(self, index: int, rows: Index, columns: Index) -> FloatArray:
+        """[V, h, w] of one time: some rows and columns of `grid` (indices), read from the file without their surroundings."""
+        fields = np.empty((len(self.arrays), len(rows), len(columns)), dtype=np.float32)
+        down, along = _runs(self.rows[rows]), _runs(self.columns[columns])
+        for field, (name, array) in zip(fields, self.arrays.items(), strict=True):
             factor, offset = array.attrs["orbit2_scale"]
+            values = np.empty(field.shape)
+            for lat in down:
+                for lon in along:
+                    piece = _at(array, index).isel(lat=lat.cells, lon=lon.cells).compute().transpose("lat", "lon")
+                    values[lat.there, lon.there] = piece.to_numpy()[:: lat.step, :: lon.step]
             values = values * factor + offset
-            low, high = variable(name).valid
             finite = values[np.isfinite(values)]
-            if not finite.size:
+            if finite.size:
+                self._plausible(name, index, float(finite.min()), float(finite.max()))
+            elif not self._somewhere(name, index):
                 raise OrbitError("variable is missing (NaN) everywhere", where=f"{array.name} at {self.times[index]}", got="no valid value")
-            slack = 0.02 * (high - low)
-            if finite.min() < low - slack or finite.max() > high + slack:
-                raise OrbitError(
-                    f"values of '{array.name}' are not plausible for {name}",
-                    where=f"time {self.times[index]}",
-                    got=f"{finite.min():g} to {finite.max():g} {variable(name).units}",
-                    allowed=f"{low:g} to {high:g} {variable(name).units}",
-                    hint="check the units attribute of the file",
-                )
-            fields.append(values.astype(np.float32))
-        return np.stack(fields)
+            field[:] = values
+        return fields
+
+    def _plausible(self, name: str, index: int, least: float, greatest: float) -> None:
+        low, high = variable(name).valid
+        slack = 0.02 * (high - low)
+        if least < low - slack or greatest > high + slack:
+            raise OrbitError(
+                f"values of '{self.arrays[name].name}' are not plausible for {name}",
+                where=f"time {self.times[index]}",
+                got=f"{least:g} to {greatest:g} {variable(name).units}",
+                allowed=f"{low:g} to {high:g} {variable(name).units}",
+                hint="check the units attribute of the file",
+            )
+
+    def _somewhere(self, name: str, index: int) -> bool:
+        """Whether a field has any value at all; a band of rows at a time."""
+        height, width = self.grid.shape
+        band = max(1, BAND_CELLS // width)
+        field = _at(self.arrays[name], index)
+        return any(np.isfinite(np.asarray(field.isel(lat=slice(start, start + band)))).any() for start in range(0, height, band))
+
+
+def _at(array: xr.DataArray, index: int) -> xr.DataArray:
+    """The field of one time; one without times is that of all."""
+    return array.isel(time=index) if "time" in array.dims else array
+
+
+class _Run(NamedTuple):
+    """Neighbouring cells: `there` in a list of indices, `cells` in the file (ascending), `step` -1 where the list descends."""
+
+    there: slice
+    cells: slice
+    step: int
+
+
+def _runs(index: Index) -> list[_Run]:
+    """`index` as stretches of neighbours: backends read plain slices, and nothing around them."""
+    found, start, values = [], 0, index.tolist()
+    while start < len(values):
+        step = values[start + 1] - values[start] if start + 1 < len(values) else 1
+        stop = start + 1
+        while abs(step) == 1 and stop < len(values) and values[stop] - values[stop - 1] == step:
+            stop += 1
+        step = step if abs(step) == 1 else 1
+        low, high = sorted((values[start], values[stop - 1]))
+        found.append(_Run(slice(start, stop), slice(low, high + 1), step))
+        start = stop
+    return found
 
 
 def read_inputs(dataset: xr.Dataset, names: Sequence[str], where: object = "input") -> Inputs:
@@ -108,8 +163,6 @@ def read_inputs(dataset: xr.Dataset, names: Sequence[str], where: object = "inpu
     for name in names:
         array = _find(dataset, name, where)
         scale = _scale(array, name, where)
-        if time is None or time not in array.dims:
-            array = array.expand_dims("time") if time is None or time not in dataset.dims else array
         array = array.rename(
             {
                 old: new
@@ -125,22 +178,24 @@ def read_inputs(dataset: xr.Dataset, names: Sequence[str], where: object = "inpu
                 got=", ".join(map(str, extra)),
                 hint="select one level or member first",
             )
-        array = array.isel(dict.fromkeys(extra, 0), drop=True).transpose("time", "lat", "lon")
-        array = array.assign_coords(lon=array["lon"].astype("float64") % 360).sortby("lon").sortby("lat")
+        array = array.isel(dict.fromkeys(extra, 0), drop=True)
         array.attrs["orbit2_scale"] = scale
         arrays[name] = array
     first = next(iter(arrays.values()))
+    lats, lons = first["lat"].to_numpy(), first["lon"].to_numpy().astype(np.float64) % 360
+    rows, columns = np.argsort(lats, kind="stable"), np.argsort(lons, kind="stable")
     try:
-        grid = from_centres(first["lat"].values, first["lon"].values)
+        grid = from_centres(lats[rows], lons[columns])
     except OrbitError as error:
         raise OrbitError(f"unusable grid: {error}", where=where) from None
     _uniform(grid, where)
-    times = np.asarray(first["time"].values) if "time" in first.coords else np.array(["1970-01-01"], dtype="datetime64[s]")
+    timed = next((array for array in arrays.values() if "time" in array.dims), first)
+    times = np.atleast_1d(timed["time"].values) if "time" in timed.coords else np.array(["1970-01-01"], dtype="datetime64[s]")
     if times.dtype.kind != "M":
         raise OrbitError(
             "time could not be decoded to dates", where=where, got=str(times.dtype), hint="give CF units such as 'hours since 1900-01-01'"
         )
-    return Inputs(arrays, grid, times.astype("datetime64[s]"))
+    return Inputs(arrays, grid, times.astype("datetime64[s]"), rows, columns)
 
 
 def _uniform(grid: Grid, where: object) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +13,24 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import xarray as xr
+from torch import Tensor, nn
 
 from orbit2.data.augment import coarsen
 from orbit2.data.dataset import REGION_HALO, clock
 from orbit2.data.transforms import Normaliser
+from orbit2.downscale.cf import as_dataset
 from orbit2.downscale.ingest import read_inputs
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid
 from orbit2.model import folder
 from orbit2.model.build import Downscaling
 from orbit2.model.geometry import Geometry
-from orbit2.model.tiles import Window, of_box, tiles
+from orbit2.model.tiles import Tiling, Window, tiles
 from orbit2.sources.static import open_static
-from orbit2.variables import variable
 
 FloatArray = npt.NDArray[np.float32]
+Times = npt.NDArray[np.datetime64]
+TileSize = int | tuple[int, int]
 
 
 @dataclass
@@ -50,11 +55,59 @@ class Downscaler:
     def refinement(self) -> int:
         return self.model.config.refinement
 
-    def region_window(self, grid: Grid) -> Window:
-        """What this model covers of `grid`: the box it was fine-tuned on, else everything."""
-        return of_box(grid, self.about.get("region"), REGION_HALO)
+    def tiling(self, grid: Grid, tile: TileSize = 0, halo: int = 8) -> Tiling:
+        """Tiles over what this model covers of `grid`: the box it was fine-tuned on, else everything; 0: one tile."""
+        region = self.about.get("region")
+        domain = None if region is None else grid.window(region)
+        if tile == 0 and domain is not None:
+            return tiles(grid.shape, grid.periodic, 0, REGION_HALO, domain=domain)
+        return tiles(grid.shape, grid.periodic, tile, halo, self.model.config.patch if tile else 1, domain)
 
     @torch.inference_mode()
+    def predict_window(
+        self,
+        coarse: FloatArray,
+        variables: Sequence[str],
+        statics: FloatArray,
+        grid: Grid,
+        window: Window,
+        times: Times,
+        batch: int = 1,
+        draw: Draw | None = None,
+    ) -> FloatArray:
+        """The core of one window: coarse [T, V, h, w] (canonical units, NaN = missing) and fine statics [S, sh, sw] on the window
+        of `grid` -> [T, C, sh', sw'] in canonical units. `batch` times go through the network together; a `draw` goes one by one.
+        """
+        s = self.refinement
+        near = torch.from_numpy(statics)
+        weights = torch.from_numpy(grid.refine(s).lat_weights).float()[torch.from_numpy(window.fine(s)[0])]
+        static_coarse = self.normaliser.normalise(coarsen(near, weights, s), self.model.statics)
+        static_fine = self.normaliser.normalise(near, self.model.statics).to(self.device)
+        names = (*variables, *self.model.statics)
+        core = (..., *window.fine_core(s))
+        parts = []
+        for begin in range(0, len(times), 1 if draw else batch):
+            chosen = slice(begin, begin + (1 if draw else batch))
+            dynamic = self.normaliser.normalise(torch.from_numpy(coarse[chosen]), variables)
+            count = len(dynamic)
+            geometry = Geometry(
+                torch.from_numpy(grid.lat[window.rows]).float().expand(count, -1),
+                torch.from_numpy(grid.lon[window.columns]).float().expand(count, -1),
+                grid.km,
+                grid.km / s,
+                window.periodic,
+            )
+            every = torch.cat([dynamic, static_coarse.expand(count, -1, -1, -1)], 1).to(self.device)
+            when = clock(times[chosen]).to(self.device)
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None), _drawing(self.model, draw, times[begin]):
+                prediction = self.model(every, static_fine.expand(count, -1, -1, -1), geometry.to(self.device), names, when)
+            absent: Tensor | None = self.model.missing(every, names, window.periodic)
+            if absent is not None:
+                prediction = prediction.masked_fill(absent, torch.nan)
+            physical = self.normaliser.denormalise(prediction.float().cpu(), self.outputs)
+            parts.append(np.ascontiguousarray(physical[core].numpy()))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
     def predict(
         self,
         coarse: FloatArray,
@@ -62,53 +115,19 @@ class Downscaler:
         static_fine: FloatArray,
         grid: Grid,
         time: np.datetime64,
-        tile: int = 0,
+        tile: TileSize = 0,
         halo: int = 8,
     ) -> FloatArray:
-        """One frame: coarse [V, H, W] (canonical units, NaN = missing) and fine statics [S, sH, sW] on `grid` and its
+        """One frame in memory: coarse [V, H, W] (canonical units, NaN = missing) and fine statics [S, sH, sW] on `grid` and its
         refinement -> [C, sH', sW'] in canonical units, on the region the model covers."""
         s = self.refinement
-        region = self.region_window(grid)
-        regional = self.about.get("region") is not None
-        windows = [region] if regional else tiles(grid.shape, grid.periodic, tile, halo, self.model.config.patch if tile else 1)
-        fields = torch.from_numpy(coarse)
-        statics = torch.from_numpy(static_fine)
-        weights = torch.from_numpy(grid.refine(s).lat_weights).float()
-        when = clock(np.array([time])).to(self.device)
-        out = np.empty((len(self.outputs), grid.shape[0] * s, grid.shape[1] * s), dtype=np.float32)
-        for window in windows:
-            rows, columns = (torch.from_numpy(i) for i in (window.rows, window.columns))
-            fine_rows, fine_columns = (torch.from_numpy(i) for i in window.fine(s))
-            near = statics[:, fine_rows[:, None], fine_columns]
-            static_coarse = self.normaliser.normalise(coarsen(near, weights[fine_rows], s), self.model.statics)
-            dynamic = self.normaliser.normalise(fields[:, rows[:, None], columns], variables)
-            geometry = Geometry(
-                torch.from_numpy(grid.lat[window.rows]).float()[None],
-                torch.from_numpy(grid.lon[window.columns]).float()[None],
-                grid.km,
-                grid.km / s,
-                window.periodic,
-            )
-            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-                coarse_all = torch.cat([dynamic, static_coarse])[None].to(self.device)
-                names = (*variables, *self.model.statics)
-                prediction = self.model(
-                    coarse_all,
-                    self.normaliser.normalise(near, self.model.statics)[None].to(self.device),
-                    geometry.to(self.device),
-                    names,
-                    when,
-                )
-            absent = self.model.missing(coarse_all, names, window.periodic)
-            if absent is not None:
-                prediction = prediction.masked_fill(absent, torch.nan)
-            physical = self.normaliser.denormalise(prediction[0].float().cpu(), self.outputs).numpy()
-            core = window.fine_core(s)
-            r, c = window.rows[window.core_rows][0] * s, window.columns[window.core_columns][0] * s
-            height, width = core[0].stop - core[0].start, core[1].stop - core[1].start
-            if regional:
-                return np.ascontiguousarray(physical[:, core[0], core[1]])
-            out[:, r : r + height, c : c + width] = physical[:, core[0], core[1]]
+        tiling = self.tiling(grid, tile, halo)
+        origin = [part.start * s for part in tiling.domain]
+        out = np.empty((len(self.outputs), *((part.stop - part.start) * s for part in tiling.domain)), dtype=np.float32)
+        for window in tiling:
+            core = self.predict_window(window.take(coarse)[None], variables, window.take(static_fine, s), grid, window, np.array([time]))
+            rows, columns = (slice(o.start - first, o.stop - first) for o, first in zip(window.owned(s), origin, strict=True))
+            out[:, rows, columns] = core[0]
         return out
 
     def fine_grid(self, grid: Grid) -> Grid:
@@ -118,9 +137,9 @@ class Downscaler:
         rows, columns = grid.window(self.about["region"])
         return grid.crop(rows, columns).refine(self.refinement)
 
-    def downscale(self, dataset: xr.Dataset, static: str | Path | None = None, tile: int = 0, halo: int = 8) -> xr.Dataset:
+    def downscale(self, dataset: xr.Dataset, static: str | Path | None = None, tile: TileSize = 0, halo: int = 8) -> xr.Dataset:
         """Downscale a Dataset with the model's input variables (any usual names, units, latitude order) -> Dataset on the
-        finer grid, canonical names and units. Raises OrbitError when an input is missing or unusable."""
+        finer grid, canonical names and units, in memory. Raises OrbitError when an input is missing or unusable."""
         inputs = read_inputs(dataset, self.inputs)
         static_fine = open_static(inputs.grid.refine(self.refinement), self.model.statics, Path(static) if static else None)
         grid = self.fine_grid(inputs.grid)
@@ -133,33 +152,40 @@ class Downscaler:
         return as_dataset(frames, self.outputs, grid, inputs.times)
 
 
-def as_dataset(frames: FloatArray, names: Sequence[str], grid: Grid, times: npt.NDArray[np.datetime64]) -> xr.Dataset:
-    """[T, C, H, W] in canonical units as a CF Dataset."""
-    data = {name: (("time", "lat", "lon"), frames[:, i], attributes(name)) for i, name in enumerate(names)}
-    return xr.Dataset(data, coords={"time": times.astype("datetime64[ns]"), **coordinates(grid)}, attrs={"Conventions": "CF-1.11"})
+@dataclass(frozen=True)
+class Draw:
+    """One member of an ensemble: dropout stays on, its random numbers follow from (seed, member, time) alone."""
+
+    seed: int
+    member: int
+
+    def at(self, time: np.datetime64) -> int:
+        """The generator's seed for a time: the same for every tile, so that neighbours drop alike."""
+        return int.from_bytes(sha256(f"{self.seed} {self.member} {time.astype('datetime64[s]')}".encode()).digest()[:8], "big") >> 1
 
 
-def attributes(name: str) -> dict[str, str]:
-    """CF attributes of a variable."""
-    facts = variable(name)
-    return {"units": facts.units, "standard_name": facts.standard_name, "long_name": facts.long_name, "cell_methods": facts.cell_methods}
+@contextmanager
+def _drawing(model: Downscaling, draw: Draw | None, time: np.datetime64) -> Iterator[None]:
+    """Dropout and stochastic depth on, seeded; afterwards the model and the random numbers are as before."""
+    if draw is None:
+        yield
+        return
+    blocks: nn.Module = model.blocks  # type: ignore[assignment]  # kinds without blocks are refused by `random_layers`
+    with torch.random.fork_rng():
+        torch.manual_seed(draw.at(time))
+        blocks.train()
+        try:
+            yield
+        finally:
+            blocks.eval()
 
 
-def coordinates(grid: Grid) -> dict[str, Any]:
-    """CF latitude and longitude with bounds."""
-    result: dict[str, Any] = {}
-    for axis, long, centres, edges in (("lat", "latitude", grid.lat, grid.lat_edges), ("lon", "longitude", grid.lon, grid.lon_edges)):
-        units = "degrees_north" if axis == "lat" else "degrees_east"
-        result[axis] = (
-            axis,
-            centres,
-            {"units": units, "standard_name": long, "axis": "Y" if axis == "lat" else "X", "bounds": f"{axis}_bnds"},
-        )
-        result[f"{axis}_bnds"] = ((axis, "bnds"), np.stack([edges[:-1], edges[1:]], -1))
-    return result
+def random_layers(model: Downscaling) -> bool:
+    """Whether members of an ensemble would differ."""
+    return isinstance(getattr(model, "blocks", None), nn.Module) and max(model.config.dropout, model.config.drop_path) > 0
 
 
-def load_model(path: str | Path, device: str | None = None, precision: str = "fp32") -> Downscaler:
+def load_model(path: str | Path, device: str | torch.device | None = None, precision: str = "fp32") -> Downscaler:
     """Load a model folder for inference. Raises OrbitError when it is not one."""
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model, normaliser, about = folder.load(path, chosen)

@@ -1,53 +1,83 @@
-"""The downscale stage: a task of the pipeline, or a user's own file. Streams frame by frame; an interrupted run resumes."""
+"""The downscale stage: a task of the pipeline, or a user's own file. Work items stream through; an interrupted run resumes."""
 
 from __future__ import annotations
 
 import json
 import logging
 import shutil
-import sys
-import time
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import xarray as xr
-from tqdm import tqdm
 
 from orbit2.config.load import validate
 from orbit2.config.schema import DownscaleConfig
 from orbit2.data.pairs import PairStore
 from orbit2.downscale.ingest import read_inputs
+from orbit2.downscale.items import parse_block
+from orbit2.downscale.job import Job, Settings, compute_block, layout_of
 from orbit2.downscale.predictor import Downscaler, load_model
-from orbit2.downscale.writer import PredictionWriter
+from orbit2.downscale.samples import FileSamples, Statics, StoreSamples, statics_of_grid
+from orbit2.downscale.store import PredictionStore, begin
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, write_json
 from orbit2.model.compiled import replay_model
+from orbit2.parallel import launch
 from orbit2.provenance import code_version, record
-from orbit2.sources.static import open_static
 
 log = logging.getLogger(__name__)
+PATIENCE = timedelta(days=2)  # ranks finish their shares at different times
 
 
-def run(*, config: Path, model: Path, store: Path, out: Path) -> None:
+def run(*, config: Path, model: Path, store: Path, out: Path, block: str | None = None, receipt: Path | None = None) -> None:
     """Downscale a task's samples (slice file `config`) to the Zarr store `out`, and write `out` with suffix .json as its receipt.
 
-    Raises OrbitError when store and model do not fit.
+    `block` does a part of that: `init` makes the empty store, `i/n` computes a share of the items (any number of processes at once),
+    `finalise` checks that all are there; init and shares write `receipt`. Raises OrbitError when store and model do not fit,
+    Interrupted when it was asked to stop.
     """
+    with launch.ranks(PATIENCE) as ranks:
+        job, task = _task(config, model, store, out, ranks)
+        if block in (None, "init") and ranks.first:
+            begin(out, job.layout, job.about)
+        launch.barrier()
+        told: dict[str, Any] = {"store": out.name, "items": len(job.layout.items), "code_version": code_version()}
+        if block not in ("init", "finalise"):
+            number, blocks = (0, 1) if block is None else parse_block(block)
+            spent = compute_block(job, ranks, number, blocks, task.wall_minutes)
+            told |= {"block": f"{number}/{blocks}", "seconds": round(spent.wall, 2), "computed": spent.items}
+        if ranks.first and block in (None, "finalise"):
+            _finish(job)
+        elif ranks.first and receipt is not None:
+            write_json(receipt, told)
+
+
+def _finish(job: Job) -> None:
+    """Declare the store complete and write its receipt."""
+    finished = PredictionStore(job.path, job.layout)
+    kept = finished.root.attrs.get("seconds_per_sample", 0.0)
+    seconds = finished.seconds()
+    per_sample = seconds / len(job.layout.times) if seconds else kept
+    finished.finalise({"seconds_per_sample": per_sample})
+    frames = len(job.layout.times)
+    write_json(job.path.with_suffix(".json"),
+               {"store": job.path.name, "frames": frames, "seconds_per_sample": per_sample, "code_version": code_version()})  # fmt: skip
+
+
+def _task(config: Path, model: Path, store: Path, out: Path, ranks: launch.Ranks) -> tuple[Job, DownscaleConfig]:
     section = read_json(config)
     task = validate(DownscaleConfig, section["downscale"], config)
-    downscaler, pairs = load_model(model), PairStore(store)
+    downscaler, pairs = load_model(model, ranks.device), PairStore(store)
     if task.cuda_graphs:
         replay_model(downscaler.model, downscaler.device, downscaler.dtype)
-    grid = pairs.grid(task.input)
-    names = pairs.variables(task.input)
-    missing = [name for name in downscaler.inputs if name not in names]
-    if len(missing) == len(downscaler.inputs):
+    grid, names = pairs.grid(task.input), pairs.variables(task.input)
+    used = tuple(name for name in names if name in downscaler.inputs)
+    if not used and downscaler.inputs:
         raise OrbitError(
             "the store has none of the model's inputs", where=store, got=", ".join(names), allowed=", ".join(downscaler.inputs)
         )
-    used = tuple(name for name in names if name in downscaler.inputs)
-    positions = [names.index(name) for name in used]
     indices = pairs.indices(section["period"]["start"], section["period"]["end"])
     if task.max_samples:
         indices = indices[: task.max_samples]
@@ -55,7 +85,6 @@ def run(*, config: Path, model: Path, store: Path, out: Path) -> None:
         raise OrbitError(
             "no samples in the period", where=store, got=str(section["period"]), allowed=f"{pairs.times[0]} to {pairs.times[-1]}"
         )
-    static_fine = _statics(downscaler, pairs, task.input)
     about = {
         "task": section["task"],
         "dataset": task.dataset,
@@ -63,95 +92,134 @@ def run(*, config: Path, model: Path, store: Path, out: Path) -> None:
         "input": task.input,
         "model": task.model,
         "model_hash": section["model_hash"],
-        "weights": downscaler.about["sha256"]["weights.safetensors"],
+        **_about(downscaler, record("downscale", config_hash=section["model_hash"])),
+    }
+    settings = Settings(task.tile, task.halo, task.time_block, task.batch, task.members, task.seed)
+    identity = (section["model_hash"], section.get("dataset_hash"), task.input)
+    job = Job(
+        label=section["task"],
+        path=out,
+        downscaler=downscaler,
+        settings=settings,
+        grid=grid,
+        samples=StoreSamples(pairs, task.input, indices.tolist(), used),
+        statics=_statics(downscaler, pairs, task.input),
+        layout=layout_of(downscaler, grid, pairs.times[indices], settings, identity),
+        about=about,
+    )
+    return job, task
+
+
+def _about(downscaler: Downscaler, history: Mapping[str, Any]) -> dict[str, Any]:
+    """What every prediction says of itself."""
+    return {
         "refinement": downscaler.refinement,
+        "weights": downscaler.about["sha256"]["weights.safetensors"],
         "code_version": code_version(),
         "source": "orbit2",
-        "history": json.dumps(record("downscale", config_hash=section["model_hash"])),
+        "history": json.dumps(history),
     }
-    writer = PredictionWriter(out, downscaler.outputs, downscaler.fine_grid(grid), pairs.times[indices], about)
-    seconds = 0.0
-    count = 0
-    for position, index in enumerate(tqdm(indices, unit="frame", disable=not sys.stderr.isatty())):
-        if position in writer.done:
-            continue
-        began = time.perf_counter()
-        coarse = np.ascontiguousarray(pairs.read(task.input, int(index))[positions])
-        writer.write(position, downscaler.predict(coarse, used, static_fine, grid, pairs.times[index], task.tile, task.halo))
-        seconds += time.perf_counter() - began
-        count += 1
-        log.info("%s: frame %d of %d (%.2f s)", section["task"], position + 1, len(indices), seconds / count)
-    per_sample = seconds / count if count else float(writer.root.attrs.get("seconds_per_sample", 0.0))  # type: ignore[arg-type]
-    writer.finalise({"seconds_per_sample": per_sample})
-    write_json(
-        out.with_suffix(".json"),
-        {"store": out.name, "frames": len(indices), "seconds_per_sample": per_sample, "code_version": code_version()},
-    )
 
 
-def _statics(downscaler: Downscaler, pairs: PairStore, side: str) -> npt.NDArray[np.float32]:
+def _statics(downscaler: Downscaler, pairs: PairStore, side: str) -> Statics:
     """Fine statics of the prediction's grid: the store's own, or remapped from the packaged fields for a finer grid."""
     if side == "coarse":
         values, names = pairs.static_values("fine"), pairs.statics("fine")
         absent = [name for name in downscaler.model.statics if name not in names]
         if not absent:
-            return values[[names.index(name) for name in downscaler.model.statics]]
-    return open_static(pairs.grid("coarse" if side == "coarse" else "fine").refine(downscaler.refinement), downscaler.model.statics, None)
+            return Statics(downscaler.refinement, values[[names.index(name) for name in downscaler.model.statics]])
+    grid = pairs.grid("coarse" if side == "coarse" else "fine")
+    return statics_of_grid(grid, downscaler.refinement, downscaler.model.statics)
 
 
-def downscale_file(*, input: Path, model: Path, out: Path, static: Path | None = None, tile: int = 0, halo: int = 8) -> None:
-    """Downscale a user's NetCDF or Zarr to `out` (.zarr or .nc).
+def downscale_file(
+    *,
+    input: Path,
+    model: Path,
+    out: Path,
+    static: Path | None = None,
+    settings: Settings | None = None,
+    block: str | None = None,
+    wall_minutes: float = 0.0,
+) -> None:
+    """Downscale a user's NetCDF or Zarr to `out` (.zarr or .nc); memory goes with the tile, not with the file.
 
-    Raises OrbitError when the file cannot be read, a needed variable is missing or `out` has another suffix.
+    `block` i/n computes a share of the items, several processes at once; the last one declares the store complete. Raises OrbitError
+    when the file cannot be read, a needed variable is missing or `out` has another suffix; Interrupted when it was asked to stop.
     """
     if out.suffix not in (".zarr", ".nc"):
         raise OrbitError("unknown output format", where=out, got=out.suffix or "no suffix", allowed=".zarr or .nc")
-    downscaler = load_model(model)
-    with _open(input) as dataset:
-        inputs = read_inputs(dataset, downscaler.inputs, input)
-        static_fine = open_static(inputs.grid.refine(downscaler.refinement), downscaler.model.statics, static)
-        about = {
-            "input_file": input.name,
-            "model": downscaler.about["name"],
-            "model_hash": downscaler.about["hash"],
-            "refinement": downscaler.refinement,
-            "weights": downscaler.about["sha256"]["weights.safetensors"],
-            "code_version": code_version(),
-            "source": "orbit2",
-            "history": json.dumps(record("downscale", inputs={"input": input} if input.is_file() else None)),
-        }
-        store = out if out.suffix == ".zarr" else out.with_name(f".{out.name}.zarr")
-        writer = PredictionWriter(store, downscaler.outputs, downscaler.fine_grid(inputs.grid), inputs.times, about)
-        for index in tqdm(range(len(inputs.times)), unit="frame", disable=not sys.stderr.isatty()):
-            if index not in writer.done:
-                writer.write(
-                    index, downscaler.predict(inputs.frame(index), inputs.names, static_fine, inputs.grid, inputs.times[index], tile, halo)
-                )
-        writer.finalise({})
-    if out.suffix == ".nc":
-        temporary = out.with_name(f".{out.name}.part")
-        with xr.open_zarr(str(store), consolidated=False, chunks={}) as result:
-            result.drop_attrs(deep=False).assign_attrs(
-                {k: v for k, v in result.attrs.items() if isinstance(v, (str, int, float)) and not isinstance(v, bool)}
-            ).to_netcdf(
-                temporary,
-                engine="netcdf4",
-                encoding={name: {"zlib": True, "complevel": 1} for name in result.data_vars if result[name].ndim == 3},
-            )
-        temporary.replace(out)
-        shutil.rmtree(store)
-    height, width = downscaler.fine_grid(inputs.grid).shape
-    log.info("wrote %s: %d frames of %d x %d cells, %s", out, len(inputs.times), height, width, ", ".join(downscaler.outputs))
+    if block is not None and out.suffix != ".zarr":
+        raise OrbitError("several processes write Zarr only", where=out, hint="give --out the suffix .zarr")
+    number, blocks = (0, 1) if block is None else parse_block(block)
+    with launch.ranks(PATIENCE) as ranks:
+        downscaler = load_model(model, ranks.device)
+        with _open(input) as dataset:
+            job = _file_job(downscaler, dataset, input, out, static, settings or Settings())
+            if ranks.first:
+                begin(job.path, job.layout, job.about, replace=block is None)
+            launch.barrier()
+            compute_block(job, ranks, number, blocks, wall_minutes)
+        if not ranks.first:
+            return
+        store = PredictionStore(job.path, job.layout)
+        if len(store.done()) < len(job.layout.items):
+            return  # another block is still at work, or to come
+        store.finalise({})
+        if out.suffix == ".nc":
+            _to_netcdf(job.path, out)
+            shutil.rmtree(job.path)
+        store.journal.clear(job.path)
+    height, width = job.layout.grid.shape
+    log.info("wrote %s: %d frames of %d x %d cells, %s", out, len(job.layout.times), height, width, ", ".join(downscaler.outputs))
+
+
+def _file_job(downscaler: Downscaler, dataset: xr.Dataset, file: Path, out: Path, static: Path | None, settings: Settings) -> Job:
+    inputs = read_inputs(dataset, downscaler.inputs, file)
+    about = {
+        "input_file": file.name,
+        "model": downscaler.about["name"],
+        "model_hash": downscaler.about["hash"],
+        **_about(downscaler, record("downscale", inputs={"input": file} if file.is_file() else None)),
+    }
+    files = [path for path in (file, static) if path is not None and path.exists()]
+    identity = tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+    return Job(
+        label=file.name,
+        path=out if out.suffix == ".zarr" else out.with_name(f".{out.name}.zarr"),
+        downscaler=downscaler,
+        settings=settings,
+        grid=inputs.grid,
+        samples=FileSamples(inputs, settings.time_block),
+        statics=statics_of_grid(inputs.grid, downscaler.refinement, downscaler.model.statics, static),
+        layout=layout_of(downscaler, inputs.grid, inputs.times, settings, identity),
+        about=about,
+    )
+
+
+def _to_netcdf(store: Path, out: Path) -> None:
+    """The finished store as one NetCDF file, chunk by chunk."""
+    temporary = out.with_name(f".{out.name}.part")
+    with xr.open_zarr(str(store), consolidated=False, chunks={}) as result:
+        result.drop_attrs(deep=False).assign_attrs(
+            {k: v for k, v in result.attrs.items() if isinstance(v, (str, int, float)) and not isinstance(v, bool)}
+        ).to_netcdf(
+            temporary,
+            engine="netcdf4",
+            encoding={name: {"zlib": True, "complevel": 1} for name in result.data_vars if result[name].ndim >= 3},
+        )
+    temporary.replace(out)
 
 
 def _open(path: Path) -> xr.Dataset:
+    """Lazy, and without dask: what is asked for is what is read."""
     if not path.exists():
         raise OrbitError("input not found", where=path)
     try:
         if path.is_dir():
-            return xr.open_dataset(path, engine="zarr", chunks={}, consolidated=False)
+            return xr.open_dataset(path, engine="zarr", chunks=None, cache=False, consolidated=False)
         engine = "cfgrib" if path.suffix in (".grib", ".grb", ".grib2") else "h5netcdf" if _magic(path) == b"\x89HDF" else "netcdf4"
-        return xr.open_dataset(path, engine=engine, chunks={})
+        return xr.open_dataset(path, engine=engine, chunks=None, cache=False)
     except OrbitError:
         raise
     except Exception as error:

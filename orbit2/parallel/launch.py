@@ -38,8 +38,8 @@ def detect() -> tuple[int, int, int]:
 
 
 @contextmanager
-def ranks() -> Iterator[Ranks]:
-    """Join the process group when there is more than one process, and leave it at the end."""
+def ranks(timeout: timedelta = TIMEOUT) -> Iterator[Ranks]:
+    """Join the process group when there is more than one process, and leave it at the end; `timeout` is how long ranks wait."""
     rank, world, local = detect()
     device = torch.device("cuda", local % torch.cuda.device_count()) if torch.cuda.is_available() else torch.device("cpu")
     if world == 1:
@@ -50,7 +50,7 @@ def ranks() -> Iterator[Ranks]:
         os.environ["MASTER_PORT"] = str(20000 + int(os.environ.get("SLURM_JOB_ID", "0")) % 20000)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", rank=rank, world_size=world, timeout=TIMEOUT)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", rank=rank, world_size=world, timeout=timeout)
     try:
         yield Ranks(rank, world, device)
     finally:

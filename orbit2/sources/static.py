@@ -5,6 +5,7 @@ Retrieved files lie in one folder; the configuration says which of them counts f
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -96,7 +97,9 @@ class Static:
         raise OrbitError("static fields have no time", got=", ".join(names), hint="list them among the statics")
 
 
-def open_static(grid: Grid, names: Sequence[str], path: Path | None = None, config: StaticConfig | None = None) -> FloatArray:
+def open_static(
+    grid: Grid, names: Sequence[str], path: Path | None = None, config: StaticConfig | None = None, cache: str | None = None
+) -> FloatArray:
     """Static fields [S, H, W] on `grid`, canonical units, in the order of `names`.
 
     `path`: one NetCDF file with fields by their canonical names, or the folder that `retrieve` filled, or None for the packaged 0.25
@@ -104,7 +107,7 @@ def open_static(grid: Grid, names: Sequence[str], path: Path | None = None, conf
     these before the packaged ones. Fields are averaged conservatively, and interpolated linearly where `grid` is finer than the file;
     fractions stay within 0 and 1. `slope` is the gradient of the orography AT the target grid (metres per metre), `latitude` the
     cell centres'; `landcover` is ERA5's tall and low vegetation together; `subgrid_orography_deviation` comes from the relief inside
-    each cell where there is one, else from ERA5. Raises OrbitError for a field that the files do not have.
+    each cell where there is one, else from ERA5. `cache`: see Regridder. Raises OrbitError for a field that the files do not have.
     """
     files = _sources(path, config)
     result = np.empty((len(names), *grid.shape), dtype=np.float32)
@@ -115,10 +118,34 @@ def open_static(grid: Grid, names: Sequence[str], path: Path | None = None, conf
         if name == "latitude":
             result[i] = grid.lat[:, None]
         elif name == "slope":
-            result[i] = slope(_field(grid, "orography", files, known), grid)
+            result[i] = slope(_field(grid, "orography", files, known, cache), grid)
         else:
-            result[i] = _field(grid, name, files, known)
+            result[i] = _field(grid, name, files, known, cache)
     return result
+
+
+def open_window(grid: Grid, rows: slice, columns: slice, names: Sequence[str], path: Path | None = None) -> FloatArray:
+    """`open_static` of some cells of `grid` only, [S, h, w]: memory goes with the window, not with `grid`.
+
+    `columns` may begin below 0 or end beyond the last one on a grid that goes round the globe. As on the whole grid up to rounding.
+    """
+    height, width = grid.shape
+    room = columns.stop - columns.start < width  # else the window closes round the globe, or is as wide as the box
+    more_rows = slice(max(rows.start - 1, 0), min(rows.stop + 1, height))  # slopes need neighbours
+    more_columns = columns
+    if room:
+        more_columns = slice(columns.start - 1, columns.stop + 1)
+        if not grid.periodic:
+            more_columns = slice(max(more_columns.start, 0), min(more_columns.stop, width))
+        elif more_columns.stop - more_columns.start > width:
+            more_columns = slice(columns.start, columns.stop + 1)
+    edges = np.arange(more_columns.start, more_columns.stop + 1)
+    turns = edges // width if grid.periodic else np.zeros_like(edges)
+    lon_edges = grid.lon_edges[edges - turns * width] + 360.0 * turns
+    near = Grid(grid.lat_edges[more_rows.start : more_rows.stop + 1], lon_edges)
+    fields = open_static(near, names, path, cache=os.devnull)
+    top, left = rows.start - more_rows.start, columns.start - more_columns.start
+    return fields[:, top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
 
 
 def slope(orography: Array, grid: Grid) -> Array:
@@ -158,7 +185,7 @@ def _sources(path: Path | None, config: StaticConfig | None) -> list[Path]:
     return [found[file] for file in ranked]
 
 
-def _field(grid: Grid, name: str, files: list[Path], known: dict[str, Array]) -> Array:
+def _field(grid: Grid, name: str, files: list[Path], known: dict[str, Array], cache: str | None) -> Array:
     """One field [H, W] on `grid` from the first file that has it."""
     if name not in known:
         for path in files:
@@ -167,19 +194,19 @@ def _field(grid: Grid, name: str, files: list[Path], known: dict[str, Array]) ->
                     known["orography"], known["subgrid_orography_deviation"] = relief.averaged(path, grid, _read(STATIC, "land_sea_mask"))
                     break
             elif path is files[-1] or name in _held(path):
-                known[name] = _averaged(grid, path, name)
+                known[name] = _averaged(grid, path, name, cache)
                 break
         else:
             raise OrbitError("static field not in the files", where=", ".join(map(str, files)), got=name, allowed=", ".join(RELIEF))
     return known[name]
 
 
-def _averaged(grid: Grid, path: Path, name: str) -> Array:
+def _averaged(grid: Grid, path: Path, name: str, cache: str | None) -> Array:
     source, values = _read(path, name)
     if grid.same_as(source):
         return values
     finer = grid.resolution < source.resolution * (1 - 1e-6)
-    field = Regridder(source, grid, "bilinear" if finer else "conservative")(values)
+    field = Regridder(source, grid, "bilinear" if finer else "conservative", cache=cache)(values)
     if not np.isfinite(field).all():
         raise OrbitError("the static file does not cover the grid", where=path, got=source.describe(), allowed=grid.describe())
     return np.clip(field, 0.0, 1.0) if _is_share(name) else field

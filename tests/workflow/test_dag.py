@@ -147,6 +147,23 @@ def test_frontier_runs_the_orbit2_chain_as_one_dag(chain: set[tuple[str, str]]) 
     assert chain == expected
 
 
+def test_a_task_in_blocks_is_init_then_blocks_then_finalise(project: Any) -> None:
+    name = "quarter_degree"
+    changed = ("--config", f'set=["downscale.{name}.blocks=3"]')
+    said = project.text("-n", "-p", "all", *changed)
+    planned = dict(re.findall(r"^(downscale_\w+) +(\d+)$", said, flags=re.MULTILINE))
+    assert planned == {"downscale_task": "2", "downscale_init": "1", "downscale_block": "3", "downscale_finalise": "1"}
+    printed = re.findall(r"Shell command: .*?(orbit2 downscale .*--block .*)", said)
+    parts = {line.split("--block ")[1].split()[0]: "--receipt" in line for line in printed}
+    assert parts == {"init": True, "0/3": True, "1/3": True, "2/3": True, "finalise": False}
+    graph = project("--dag", "dot", *changed, "--", "all").stdout
+    labels = dict(re.findall(r'(\d+)\[label = "([a-z_]+)', graph))
+    links = {(labels[a], labels[b]) for a, b in re.findall(r"(\d+) -> (\d+)", graph)}
+    assert {("downscale_init", "downscale_block"), ("downscale_block", "downscale_finalise"), ("downscale_finalise", "evaluate_task"),
+            ("downscale_finalise", "diagnose_task")} <= links
+    assert ("downscale_block", "evaluate_task") not in links and ("downscale_init", "downscale_finalise") not in links
+
+
 def test_frontier_starts_one_task_per_device_without_torchrun(shared_project: Any) -> None:
     printed = shared_project.text("-n", "-p", "train", profile="frontier")
     line = next(line for line in printed.splitlines() if "orbit2 train" in line)

@@ -1,4 +1,8 @@
-# Predictions. The Zarr itself is not declared, only its receipt: an interrupted one is resumed frame by frame.
+# Predictions. The Zarr itself is not declared, only its receipt: an interrupted one is resumed item by item. A task with several
+# `blocks` is init, then its blocks side by side (an array on SLURM), then finalise; any other is one job.
+BLOCKS = {task: section.blocks for task, section in RUN.downscale.items()}
+WHOLE = [task for task in TASKS if BLOCKS[task] == 1]
+SPLIT = [task for task in TASKS if BLOCKS[task] > 1]
 
 
 rule downscale_task:
@@ -13,22 +17,111 @@ rule downscale_task:
     benchmark:
         f"{R}/logs/downscale_{{task}}.tsv"
     wildcard_constraints:
-        task=either(TASKS),
+        task=either(WHOLE),
     threads: 8
     resources:
         mem_mb=6000,
         runtime=240,
     params:
+        launch=launch,
         model=task_model,
         store=task_store,
         prediction=f"{R}/downscale/{{task}}.zarr",
     message:
         "downscale: {wildcards.task}"
     shell:
-        "orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} 2>&1 | tee -i {log}"
+        "{params.launch}orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} 2>&1 | tee -i {log}"
+
+
+rule downscale_init:
+    input:
+        config=f"{R}/config/downscale_{{task}}.json",
+        model=lambda wildcards: f"{task_model(wildcards)}/config.json",
+        data=task_inputs,
+    output:
+        f"{R}/downscale/{{task}}.parts/init.json",
+    log:
+        f"{R}/logs/downscale_{{task}}_init.log",
+    benchmark:
+        f"{R}/logs/downscale_{{task}}_init.tsv"
+    wildcard_constraints:
+        task=either(SPLIT),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        model=task_model,
+        store=task_store,
+        prediction=f"{R}/downscale/{{task}}.zarr",
+    message:
+        "downscale: new store for {wildcards.task}"
+    shell:
+        "orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} --block init --receipt {output} 2>&1 | tee -i {log}"
+
+
+rule downscale_block:
+    input:
+        config=f"{R}/config/downscale_{{task}}.json",
+        model=lambda wildcards: f"{task_model(wildcards)}/config.json",
+        data=task_inputs,
+        init=f"{R}/downscale/{{task}}.parts/init.json",
+    output:
+        f"{R}/downscale/{{task}}.parts/{{block}}.json",
+    log:
+        f"{R}/logs/downscale_{{task}}_{{block}}.log",
+    benchmark:
+        f"{R}/logs/downscale_{{task}}_{{block}}.tsv"
+    wildcard_constraints:
+        task=either(SPLIT),
+        block=r"\d+",
+    threads: 8
+    resources:
+        mem_mb=6000,
+        runtime=240,
+    params:
+        launch=launch,
+        model=task_model,
+        store=task_store,
+        prediction=f"{R}/downscale/{{task}}.zarr",
+        blocks=lambda wildcards: BLOCKS[wildcards.task],
+    message:
+        "downscale: {wildcards.task}, block {wildcards.block} of {params.blocks}"
+    shell:
+        "{params.launch}orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} --block {wildcards.block}/{params.blocks} --receipt {output} 2>&1 | tee -i {log}"
+
+
+rule downscale_finalise:
+    input:
+        config=f"{R}/config/downscale_{{task}}.json",
+        model=lambda wildcards: f"{task_model(wildcards)}/config.json",
+        data=task_inputs,
+        blocks=lambda wildcards: [
+            f"{R}/downscale/{wildcards.task}.parts/{i}.json" for i in range(BLOCKS[wildcards.task])
+        ],
+    output:
+        f"{R}/downscale/{{task}}.json",
+    log:
+        f"{R}/logs/downscale_{{task}}_finalise.log",
+    benchmark:
+        f"{R}/logs/downscale_{{task}}_finalise.tsv"
+    wildcard_constraints:
+        task=either(SPLIT),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        model=task_model,
+        store=task_store,
+        prediction=f"{R}/downscale/{{task}}.zarr",
+    message:
+        "downscale: {wildcards.task} complete"
+    shell:
+        "orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} --block finalise 2>&1 | tee -i {log}"
 
 
 rule downscale:
     input:
-        expand(rules.downscale_task.output, task=TASKS),
+        [f"{R}/downscale/{task}.json" for task in TASKS],
     localrule: True

@@ -100,10 +100,10 @@ def test_damaged_weights_are_refused(model: Path, tmp_path: Path) -> None:
         load_model(copy)
 
 
-def test_interrupted_run_resumes_frame_by_frame(user: xr.Dataset, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_run_resumes_item_by_item(user: xr.Dataset, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     user.drop_encoding().to_netcdf(tmp_path / "in.nc")
     whole = load_model(model).downscale(user)
-    original = predictor.Downscaler.predict
+    original = predictor.Downscaler.predict_window
     calls: list[int] = []
 
     def fails_on_the_second(self, *args, **kwargs):  # type: ignore[no-untyped-def]
@@ -112,12 +112,14 @@ def test_interrupted_run_resumes_frame_by_frame(user: xr.Dataset, model: Path, t
             raise KeyboardInterrupt
         return original(self, *args, **kwargs)
 
-    monkeypatch.setattr(predictor.Downscaler, "predict", fails_on_the_second)
+    monkeypatch.setattr(predictor.Downscaler, "predict_window", fails_on_the_second)
     with pytest.raises(KeyboardInterrupt):
         downscale_file(input=tmp_path / "in.nc", model=model, out=tmp_path / "out.zarr")
-    attributes = zarr.open_group(tmp_path / "out.zarr", mode="r").attrs
-    assert attributes["finalised"] is False and attributes["frames_done"] == [0]
+    assert zarr.open_group(tmp_path / "out.zarr", mode="r").attrs["finalised"] is False
     downscale_file(input=tmp_path / "in.nc", model=model, out=tmp_path / "out.zarr")
     assert len(calls) == 3
+    downscale_file(input=tmp_path / "in.nc", model=model, out=tmp_path / "out.zarr")
+    assert len(calls) == 3, "a finished store is left as it is"
     result = xr.open_zarr(tmp_path / "out.zarr", consolidated=False)
     assert np.array_equal(result["2m_temperature"].values, whole["2m_temperature"].values)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.nc", "out.zarr"]

@@ -1,0 +1,118 @@
+"""One task's items, computed: which are left, by whom, and what is said when they are done. Never decides what an item holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from orbit2.downscale.items import Item, Items, deal, share
+from orbit2.downscale.predictor import Downscaler, Draw, TileSize, Times, random_layers
+from orbit2.downscale.samples import Samples, Statics
+from orbit2.downscale.store import Layout, PredictionStore
+from orbit2.downscale.work import Spent, work
+from orbit2.errors import Interrupted, OrbitError
+from orbit2.files import write_json
+from orbit2.grid import Grid
+from orbit2.parallel import launch
+from orbit2.signals import StopRequest
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a task is cut and computed: see DownscaleConfig. All of it decides the result's bits, and `time_block` its files."""
+
+    tile: TileSize = 0
+    halo: int = 8
+    time_block: int = 1
+    batch: int = 1
+    members: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is computed, from what, and where it goes."""
+
+    label: str
+    path: Path
+    downscaler: Downscaler
+    settings: Settings
+    grid: Grid
+    samples: Samples
+    statics: Statics
+    layout: Layout
+    about: Mapping[str, Any]
+
+    def read(self, item: Item) -> tuple[FloatArray, FloatArray]:
+        """(inputs [T, V, h, w], fine statics [S, sh, sw]) of an item's window."""
+        window = self.layout.tiling[item.tile]
+        return self.samples.read(item.start, item.count, window), self.statics.under(window)
+
+    def compute(self, item: Item, fields: tuple[FloatArray, FloatArray]) -> tuple[FloatArray, float]:
+        """([T, C, sh', sw'] of the item's core, seconds). Batches are formed inside an item, so no other item changes its bits."""
+        began = time.perf_counter()
+        draw = Draw(self.settings.seed, item.member) if self.settings.members else None
+        times = self.layout.times[item.start : item.start + item.count]
+        window = self.layout.tiling[item.tile]
+        made = self.downscaler.predict_window(fields[0], self.samples.names, fields[1], self.grid, window, times, self.settings.batch, draw)
+        return made, time.perf_counter() - began
+
+    def fields_of(self, item: Item) -> float:
+        """An item's part of one time's whole field."""
+        rows, columns = self.layout.tiling[item.tile].owned(self.layout.factor)
+        height, width = self.layout.grid.shape
+        return float(item.count * (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width))
+
+
+def layout_of(downscaler: Downscaler, grid: Grid, times: Times, settings: Settings, identity: tuple[Any, ...]) -> Layout:
+    """The files of a task. `identity`: whatever else decides its values. Raises OrbitError for members of a model without dropout."""
+    if settings.members and not random_layers(downscaler.model):
+        raise OrbitError("members are drawn by dropout, which this model has not", where="downscale.members", got=settings.members,
+                         allowed="0, or a model with dropout or drop_path")  # fmt: skip
+    tiling = downscaler.tiling(grid, settings.tile, settings.halo)
+    weights = downscaler.about["sha256"]["weights.safetensors"]
+    return Layout(
+        names=downscaler.outputs,
+        grid=downscaler.fine_grid(grid),
+        times=times,
+        items=Items(len(times), settings.time_block, len(tiling), settings.members),
+        tiling=tiling,
+        factor=downscaler.refinement,
+        identity=(downscaler.about.get("hash"), weights, settings.batch, settings.seed if settings.members else None, *identity),
+    )
+
+
+def compute_block(job: Job, ranks: launch.Ranks, block: int = 0, blocks: int = 1, wall_minutes: float = 0.0) -> Spent:
+    """Compute what is left of one block of the items; in a job of several ranks each takes a fixed share.
+
+    Raises Interrupted when a signal or the deadline stopped it after the item in hand.
+    """
+    store, items = PredictionStore(job.path, job.layout), job.layout.items
+    done, mine = store.done(), share(len(items), block, blocks)
+    if ranks.first and store.finalised and len(done) < len(items):
+        store.reopen()
+    launch.barrier()  # all have looked before anyone writes: the shares fit together
+    todo = [items[i] for i in deal([i for i in mine if i not in done], ranks.rank, ranks.world)]
+
+    def write(item: Item, made: tuple[FloatArray, float]) -> None:
+        store.write(item, *made)
+
+    label = job.label if blocks == 1 else f"{job.label} block {block}/{blocks}"
+    with StopRequest(wall_minutes) as stop:
+        spent = work(todo, job.read, job.compute, write, label=label, fields_of=job.fields_of, stop=stop)
+    store.journal.close()
+    if launch.any_rank(spent.items < len(todo), ranks.device):  # waits for all
+        left = len([i for i in mine if i not in store.done()])
+        reason = stop.reason or "another rank stopped"
+        if ranks.first:
+            write_json(store.journal.folder / "status.json", {"state": "resumable", "left": left, "of": len(mine), "reason": reason})
+        raise Interrupted(f"{reason} with {left} of {len(mine)} items left; start it again to go on")
+    return spent

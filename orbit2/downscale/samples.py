@@ -1,0 +1,103 @@
+"""What an item reads: the inputs of its times on its window, and the fine statics under it. What is small is kept whole; memory for
+the rest goes with the window, never with the domain. Used by one reader thread."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from orbit2.data.pairs import PairStore, Side
+from orbit2.downscale.ingest import Inputs
+from orbit2.grid import Grid
+from orbit2.model.tiles import Window
+from orbit2.sources.static import open_static, open_window
+
+FloatArray = npt.NDArray[np.float32]
+KEPT_BYTES = 256 * 2**20  # of whole inputs, and of whole statics
+
+
+class Samples(Protocol):
+    """Inputs on windows. `names` are the V variables in the order that `read` gives them."""
+
+    names: tuple[str, ...]
+
+    def read(self, start: int, count: int, window: Window) -> FloatArray:
+        """Times `start : start + count` on the window, [T, V, h, w], canonical units, NaN where missing."""
+        ...
+
+
+class Kept:
+    """Whole samples, the last few that fit into KEPT_BYTES."""
+
+    def __init__(self, read: Callable[[int], FloatArray]) -> None:
+        self._read, self._kept = read, OrderedDict[int, FloatArray]()
+
+    def __call__(self, index: int) -> FloatArray:
+        if index in self._kept:
+            self._kept.move_to_end(index)
+            return self._kept[index]
+        while self._kept and (len(self._kept) + 1) * next(iter(self._kept.values())).nbytes > KEPT_BYTES:
+            self._kept.popitem(last=False)
+        found = self._read(index)
+        if found.nbytes <= KEPT_BYTES:
+            self._kept[index] = found
+        return found
+
+
+class StoreSamples:
+    """Samples of a pair store, where one chunk is a whole sample."""
+
+    def __init__(self, pairs: PairStore, side: Side, indices: Sequence[int], names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        positions = [pairs.variables(side).index(name) for name in names]
+        self._whole = Kept(lambda i: np.ascontiguousarray(pairs.read(side, int(indices[i]))[positions]))
+
+    def read(self, start: int, count: int, window: Window) -> FloatArray:
+        return np.stack([window.take(self._whole(i)) for i in range(start, start + count)])
+
+
+class FileSamples:
+    """Samples of a user's file: windows of it, or whole fields cut here where a time block of them is small."""
+
+    def __init__(self, inputs: Inputs, time_block: int) -> None:
+        self.names, self._inputs = inputs.names, inputs
+        height, width = inputs.grid.shape
+        small = 4 * len(self.names) * height * width * time_block <= KEPT_BYTES
+        self._whole = Kept(inputs.frame) if small else None
+
+    def read(self, start: int, count: int, window: Window) -> FloatArray:
+        if self._whole is not None:
+            return np.stack([window.take(self._whole(i)) for i in range(start, start + count)])
+        return np.stack([self._inputs.cells(i, window.rows, window.columns) for i in range(start, start + count)])
+
+
+class Statics:
+    """Fine statics [S, sh, sw] under a window: cut from `whole` where that is given, else made by `near(rows, columns)`."""
+
+    def __init__(self, factor: int, whole: FloatArray | None, near: Callable[[slice, slice], FloatArray] | None = None) -> None:
+        self._factor, self._whole, self._near = factor, whole, near
+        self._last: tuple[tuple[int, int], FloatArray] | None = None
+
+    def under(self, window: Window) -> FloatArray:
+        if self._whole is not None:
+            return window.take(self._whole, self._factor)
+        key = int(window.rows[0]), int(window.columns[0])
+        if self._last is None or self._last[0] != key:  # members and short runs of one tile ask for the same
+            rows, columns = (slice(first * self._factor, (first + len(index)) * self._factor)
+                             for first, index in zip(key, (window.rows, window.columns), strict=True))  # fmt: skip
+            assert self._near is not None
+            self._last = key, self._near(rows, columns)
+        return self._last[1]
+
+
+def statics_of_grid(coarse: Grid, factor: int, names: Sequence[str], path: Path | None = None) -> Statics:
+    """Statics remapped to the refinement of `coarse`: at once where that is small, else window by window."""
+    fine = coarse.refine(factor)
+    if 4 * len(names) * fine.shape[0] * fine.shape[1] <= KEPT_BYTES:
+        return Statics(factor, open_static(fine, names, path))
+    return Statics(factor, None, lambda rows, columns: open_window(fine, rows, columns, names, path))

@@ -1,0 +1,227 @@
+"""Predictions in a CF-compliant Zarr v3 store: one shard per item and variable, so no two writers share a file. Resumable item by
+item, from any number of processes; never declares itself finalised before every item is on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.codecs import BloscCodec
+
+from orbit2.downscale.cf import attributes, coordinates
+from orbit2.downscale.items import Item, Items
+from orbit2.downscale.journal import Journal, sync
+from orbit2.errors import OrbitError
+from orbit2.files import short_hash
+from orbit2.grid import Grid
+from orbit2.model.tiles import Tiling
+
+TIME_UNITS = "seconds since 1970-01-01 00:00:00"
+CHUNK_EDGE = 720  # fine cells: the longest edge of an inner chunk
+SMALLEST_EDGE = 90  # a shard edge without a divisor between these two is one chunk
+CODEC: dict[str, Any] = {"cname": "zstd", "clevel": 3, "shuffle": "shuffle", "typesize": 4}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What decides a store's files: variables, fine grid, times, items and tiles. `identity` is everything that decides its values."""
+
+    names: tuple[str, ...]
+    grid: Grid
+    times: npt.NDArray[np.datetime64]
+    items: Items
+    tiling: Tiling
+    factor: int
+    identity: tuple[Any, ...]
+
+    @property
+    def signature(self) -> str:
+        tiling = self.tiling
+        domain = [(part.start, part.stop) for part in tiling.domain]
+        cut = [tiling.shape, tiling.periodic, domain, tiling.core, tiling.padded, tiling.halo, self.factor]
+        shape = [self.items.times, self.items.time_block, self.items.tiles, self.items.members]
+        return short_hash([self.names, self.grid.digest, [str(t) for t in self.times], shape, cut, CODEC, self.identity], 16)
+
+    def edges(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(shard, inner chunk) in fine cells along latitude and longitude."""
+        pairs = [shard_and_chunk(cells, core * self.factor, count)
+                 for cells, core, count in zip(self.grid.shape, self.tiling.core, self.tiling.counts, strict=True)]  # fmt: skip
+        return (pairs[0][0], pairs[1][0]), (pairs[0][1], pairs[1][1])
+
+    def place(self, item: Item) -> tuple[tuple[slice, ...], tuple[int, ...]]:
+        """Where an item lies in the arrays, and the numbers of its shard."""
+        owned = self.tiling[item.tile].owned(self.factor)
+        moved = [slice(part.start - whole.start * self.factor, part.stop - whole.start * self.factor)
+                 for part, whole in zip(owned, self.tiling.domain, strict=True)]  # fmt: skip
+        place: tuple[slice, ...] = (slice(item.start, item.start + item.count), *moved)
+        number = (item.start // self.items.time_block, *divmod(item.tile, self.tiling.counts[1]))
+        if self.items.members:
+            return (slice(item.member, item.member + 1), *place), (item.member, *number)
+        return place, number
+
+
+def shard_and_chunk(cells: int, core: int, count: int) -> tuple[int, int]:
+    """Edges of shards and inner chunks along a direction of `cells` fine cells in `count` cores of `core`; the chunk divides the shard.
+
+    With several cores a shard is a core; a single one may reach beyond the grid's end, so that odd sizes divide.
+    """
+    if count == 1:
+        chunk = -(-cells // -(-cells // CHUNK_EDGE))
+        return chunk * -(-cells // chunk), chunk
+    chunk = next(edge for edge in range(min(core, CHUNK_EDGE), 0, -1) if core % edge == 0)
+    return core, chunk if chunk >= min(core, SMALLEST_EDGE) else core
+
+
+class PredictionStore:
+    """An opened store. Several processes may write different items at once."""
+
+    def __init__(self, path: str | Path, layout: Layout) -> None:
+        """Open what `begin` made. Raises OrbitError when it is missing or was made for something else."""
+        self.path, self.layout = Path(path), layout
+        if not _same(self.path, layout):
+            raise OrbitError("prediction store is missing or belongs to other settings", where=path,
+                             hint="start it with `--block init`, or delete it")  # fmt: skip
+        self.root = zarr.open_group(str(self.path), mode="r+")
+        self.journal = Journal(self.path, layout.signature)
+
+    @property
+    def finalised(self) -> bool:
+        return bool(_attributes(self.path).get("finalised"))
+
+    def done(self) -> set[int]:
+        """Items that were written and whose shards are still whole."""
+        if self.finalised and not self.journal.folder.is_dir():
+            return set(range(len(self.layout.items)))
+        return {line.item for line in self.journal.lines() if all(_bytes(self.path / s) == n for s, n in line.shards.items())}
+
+    def seconds(self) -> float:
+        """What computing all items took, together, in whichever processes and attempts."""
+        return sum({line.item: line.seconds for line in self.journal.lines()}.values())
+
+    def write(self, item: Item, fields: npt.NDArray[np.float32], seconds: float = 0.0) -> None:
+        """Write an item's fields [T, C, h, w] and journal it with the seconds it took; what a killed attempt left is replaced.
+
+        Raises OrbitError when the disk is full or fails: the item then counts as never written.
+        """
+        place, number = self.layout.place(item)
+        shards: dict[str, int | None] = {}
+        try:
+            for i, name in enumerate(self.layout.names):
+                array = self.root[name]
+                assert isinstance(array, zarr.Array)
+                file = self.path / name / "c" / "/".join(map(str, number))
+                _clear(file)
+                values = fields[:, i]
+                array[place] = values[None] if self.layout.items.members else values
+                shards[str(file.relative_to(self.path))] = size = _bytes(file)
+                if size is not None:
+                    sync(file)
+                    sync(file.parent)
+            self.journal.append(item.index, shards, seconds)
+        except OSError as error:
+            raise OrbitError(f"prediction could not be written ({error.strerror or error})", where=self.path,
+                             hint="free some space, then start it again: finished items are kept") from None  # fmt: skip
+
+    def finalise(self, extra: Mapping[str, Any]) -> None:
+        """Declare the store complete. Raises OrbitError when items are missing."""
+        missing = sorted(set(range(len(self.layout.items))) - self.done())
+        if missing and not self.finalised:  # another process may just have been quicker
+            raise OrbitError("items are missing", where=self.path, got=f"{len(missing)} of {len(self.layout.items)}, first {missing[:5]}",
+                             hint="run their blocks again")  # fmt: skip
+        self.root.attrs.update({**extra, "finalised": True})
+
+    def reopen(self) -> None:
+        """A finalised store that lost a shard is incomplete until it is finalised again."""
+        self.root.attrs["finalised"] = False
+
+
+def begin(path: str | Path, layout: Layout, about: Mapping[str, Any], *, replace: bool = True) -> None:
+    """Create the empty store; one that was begun with the same settings is kept.
+
+    Another one is replaced, or with `replace` false (several processes may be starting at once) refused with an OrbitError.
+    """
+    path = Path(path)
+    if _same(path, layout):
+        return
+    if path.exists() and not replace:
+        raise OrbitError("another prediction is already there", where=path, hint="delete it, or choose another --out")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _create(temporary, layout, {**about, "signature": layout.signature})
+        if replace:
+            Journal.clear(path)
+            shutil.rmtree(path, ignore_errors=True)
+        temporary.rename(path)
+    except OSError as error:
+        if _same(path, layout):
+            return  # another process was quicker
+        raise OrbitError(f"prediction store cannot be created ({error.strerror or error})", where=path) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _create(path: Path, layout: Layout, about: Mapping[str, Any]) -> None:
+    root = zarr.create_group(str(path), zarr_format=3)
+    members, time_block = layout.items.members, layout.items.time_block
+    shard, chunk = layout.edges()
+    for name in layout.names:
+        array = root.create_array(
+            name,
+            shape=((members,) if members else ()) + (len(layout.times), *layout.grid.shape),
+            chunks=((1,) if members else ()) + (1, *chunk),
+            shards=((1,) if members else ()) + (time_block, *shard),
+            dtype="float32",
+            fill_value=float("nan"),
+            compressors=BloscCodec(**CODEC),
+            dimension_names=(("member",) if members else ()) + ("time", "lat", "lon"),
+        )
+        array.attrs.update(attributes(name))
+    seconds = layout.times.astype("datetime64[s]").astype(np.int64)
+    root.create_array("time", data=seconds, dimension_names=("time",)).attrs.update(
+        {"units": TIME_UNITS, "calendar": "proleptic_gregorian", "standard_name": "time", "axis": "T"}
+    )
+    if members:
+        root.create_array("member", data=np.arange(members), dimension_names=("member",)).attrs.update({"standard_name": "realization"})
+    for name, value in coordinates(layout.grid).items():
+        dims = (value[0],) if isinstance(value[0], str) else value[0]
+        array = root.create_array(name, data=np.asarray(value[1]), dimension_names=dims)
+        if len(value) > 2:
+            array.attrs.update(value[2])
+    root.attrs.update({"Conventions": "CF-1.11", **about, "finalised": False})
+
+
+def _same(path: Path, layout: Layout) -> bool:
+    """Whether a store with these settings is there."""
+    return bool(_attributes(path).get("signature") == layout.signature)
+
+
+def _attributes(path: Path) -> dict[str, Any]:
+    """The store's attributes as they are on disk now; none where it cannot be read."""
+    try:
+        return dict(json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"])
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def _bytes(file: Path) -> int | None:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _clear(file: Path) -> None:
+    """Remove a shard and what killed writers left beside it: nobody else writes here."""
+    file.unlink(missing_ok=True)
+    for stray in file.parent.glob(f"{file.name}.*.partial"):
+        stray.unlink(missing_ok=True)

@@ -1,0 +1,131 @@
+"""The loop of inference: read the next item and write the last one while this one is computed. Never looks at a field."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from tqdm import tqdm
+
+from orbit2.downscale.items import Item
+
+log = logging.getLogger(__name__)
+EVERY = 60.0  # seconds between the lines of a log
+Read = TypeVar("Read")
+Made = TypeVar("Made")
+
+
+class Flag(Protocol):
+    def __bool__(self) -> bool: ...
+
+
+@dataclass
+class Spent:
+    """What was done and where the time went, in seconds; `waiting` is the compute thread's, `read` and `write` go on beside it."""
+
+    items: int = 0
+    fields: float = 0.0
+    wall: float = 0.0
+    read: float = 0.0
+    compute: float = 0.0
+    write: float = 0.0
+    waiting: float = 0.0
+
+    def line(self) -> str:
+        rate = 3600 * self.fields / self.wall if self.wall else 0.0
+        return (
+            f"{self.items} items ({self.fields:.4g} fields) in {self.wall:.1f} s, {rate:.3g} fields/hour: compute {self.compute:.1f} s, "
+            f"waiting for reading and writing {self.waiting:.1f} s; beside it read {self.read:.1f} s, write {self.write:.1f} s"
+        )
+
+
+def work(
+    todo: Sequence[Item],
+    read: Callable[[Item], Read],
+    compute: Callable[[Item, Read], Made],
+    write: Callable[[Item, Made], None],
+    *,
+    label: str,
+    fields_of: Callable[[Item], float],
+    stop: Flag,
+) -> Spent:
+    """Do `todo` in order; a request to stop lets the item in hand finish. An exception of any of the three ends the work.
+
+    At most one item is read ahead and one is being written: memory for three items in all.
+    """
+    spent, began = Spent(), time.perf_counter()
+    progress = Progress(label, len(todo))
+    upcoming, ahead, behind = iter(todo), deque[tuple[Item, Future[tuple[Read, float]]]](), deque[Future[tuple[None, float]]]()
+
+    def ask(reader: ThreadPoolExecutor) -> None:
+        if (item := next(upcoming, None)) is not None:
+            ahead.append((item, reader.submit(_timed, read, item)))
+
+    def landed() -> None:
+        spent.write += _waited(behind.popleft(), spent)[1]
+
+    with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer, progress:
+        ask(reader)
+        while ahead and not stop:
+            item, future = ahead.popleft()
+            fields, seconds = _waited(future, spent)
+            spent.read += seconds
+            ask(reader)
+            made, seconds = _timed(compute, item, fields)
+            spent.compute += seconds
+            del fields, future  # the fields may go before the next are waited for
+            while behind:
+                landed()
+            behind.append(writer.submit(_timed, write, item, made))
+            del made
+            spent.items += 1
+            spent.fields += fields_of(item)
+            spent.wall = time.perf_counter() - began
+            progress.step(spent)
+        while behind:
+            landed()
+    spent.wall = time.perf_counter() - began
+    log.info("%s: %s", label, spent.line())
+    return spent
+
+
+def _timed(act: Callable[..., Made], *arguments: Any) -> tuple[Made, float]:
+    began = time.perf_counter()
+    return act(*arguments), time.perf_counter() - began
+
+
+def _waited(future: Future[Made], spent: Spent) -> Made:
+    began = time.perf_counter()
+    try:
+        return future.result()
+    finally:
+        spent.waiting += time.perf_counter() - began
+
+
+class Progress:
+    """A bar with the time left on a terminal; otherwise at most one line a minute in the log."""
+
+    def __init__(self, label: str, total: int) -> None:
+        self.label, self.total = label, total
+        self._bar = tqdm(total=total, unit="item", desc=label, disable=not sys.stderr.isatty())
+        self._said = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def step(self, spent: Spent) -> None:
+        self._bar.update()
+        if self._bar.disable and time.monotonic() - self._said >= EVERY:
+            self._said = time.monotonic()
+            left = spent.wall / spent.items * (self.total - spent.items)
+            log.info("%s: %d of %d items, %.3g fields/hour, %s left", self.label, spent.items, self.total,
+                     3600 * spent.fields / spent.wall, tqdm.format_interval(left))  # fmt: skip
