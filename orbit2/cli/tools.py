@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -20,16 +19,21 @@ def plan(
     model: Annotated[str | None, typer.Option(help="Model (key of `models`); default all.")] = None,
     device: Annotated[str, typer.Option(help="Device, e.g. cpu, a100, h200, mi250x-gcd.")] = "cpu",
     nodes: Annotated[int, typer.Option(min=1, help="Number of nodes.")] = 1,
+    store: Annotated[
+        list[str] | None, typer.Option(help="DATASET=PATH of a pair store to measure halos on, when not in results/data; may be repeated.")
+    ] = None,
 ) -> None:
-    """Parameters, memory, FLOPs and time of a configuration on a machine, before spending an allocation."""
+    """Parameters, tiles, memory, FLOPs and halos of a configuration on a machine, before spending an allocation."""
     from orbit2.config.load import load
+    from orbit2.plan import run
 
-    checked = load(file, overrides or ())
-    run = getattr(import_module("orbit2.plan"), "run", None)
-    if run is None:
-        raise OrbitError("memory and time on a machine cannot be planned by this version yet",
-                         hint=f"`orbit2 model info {file}` gives parameters, tokens and FLOPs")
-    typer.echo(run(checked, model=model, device=device, nodes=nodes))
+    stores: dict[str, Path] = {}
+    for part in store or ():
+        dataset, given, path = part.partition("=")
+        if not given or not path:
+            raise OrbitError("not a pair store of a dataset", where="--store", got=part, allowed="DATASET=PATH")
+        stores[dataset] = Path(path)
+    typer.echo(run(load(file, overrides or ()), model=model, device=device, nodes=nodes, stores=stores))
 
 
 def doctor(

@@ -1,11 +1,21 @@
-"""What a configured model costs before it is trained: sizes, tokens, FLOPs, memory of its state. Never trains anything."""
+"""What a configured model costs before it is trained: sizes, tokens, tiles, FLOPs, memory, halos. Never trains anything."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from orbit2.config import slices
 from orbit2.config.schema import RunConfig
+from orbit2.data.pairs import PairStore
 from orbit2.errors import OrbitError, did_you_mean
-from orbit2.grid import named
-from orbit2.model.inspect import build, describe, forward_flops
+from orbit2.grid import Grid, named
+from orbit2.model.build import Downscaling
+from orbit2.model.inspect import activation_bytes, build, describe, forward_flops, tokens
+from orbit2.plan import halo, sequence, tiling
+from orbit2.plan.reach import token_side
 
 # Dense bf16 matrix peaks per DEVICE, FLOP/s (vendor data sheets); an unlisted device prints n/a, never a guess.
 PEAKS = {"mi250x-gcd": 191.5e12, "h100": 989e12, "h200": 989e12, "a100": 312e12}
@@ -15,41 +25,133 @@ STATE_BYTES = {"weights": 4, "gradients": 4, "AdamW moments": 8, "weight average
 BACKWARD = 2  # a backward pass costs about two forward ones
 
 
-def run(config: RunConfig, *, model: str | None = None, device: str = "cpu", nodes: int = 1) -> str:
-    """A text about model `model` (default: all) of a run on `nodes` nodes of 8 `device`s.
+def run(
+    config: RunConfig, *, model: str | None = None, device: str = "cpu", nodes: int = 1, stores: Mapping[str, Path] | None = None
+) -> str:
+    """A text about model `model` (default: all) of a run on `nodes` nodes of 8 `device`s, `cpu` meaning this machine.
 
-    Raises OrbitError for an unknown model or device.
+    `stores` names pair stores by dataset, where they are not in results/data. Raises OrbitError for an unknown model, device or dataset.
     """
     if model is not None and model not in config.models:
         raise OrbitError("no such model", got=model, allowed=", ".join(config.models), hint=did_you_mean(model, config.models))
     if device != "cpu" and device not in PEAKS:
         raise OrbitError("unknown device", where="--device", got=device, allowed=", ".join(["cpu", *PEAKS]))
-    return "\n\n".join(_one(config, name, device, nodes) for name in ([model] if model else config.models))
+    for key in stores or {}:
+        if key not in config.datasets:
+            raise OrbitError("no such dataset", where="--store", got=key, allowed=", ".join(config.datasets),
+                             hint=did_you_mean(key, config.datasets))  # fmt: skip
+    models = {name: build(config, name) for name in ([model] if model else config.models)}
+    parts = [_one(config, name, built, device, nodes, stores or {}) for name, built in models.items()]
+    return "\n\n".join("\n".join(part) for part in [*parts, *_sequences(config, models)])
 
 
-def _one(config: RunConfig, name: str, device: str, nodes: int) -> str:
-    built = build(config, name)
+def _one(config: RunConfig, name: str, built: Downscaling, device: str, nodes: int, stores: Mapping[str, Path]) -> list[str]:
     parameters = sum(p.numel() for p in built.parameters())
-    train = config.models[name].train
+    state = {part: parameters * size / 1e9 for part, size in STATE_BYTES.items()}
     lines = [describe(config, name), "memory of the training state (replicated on every rank):"]
-    lines += [f"  {part:<18}{parameters * size / 1e9:>9.3f} GB" for part, size in STATE_BYTES.items()]
-    state = parameters * sum(STATE_BYTES.values()) / 1e9
-    if device == "cpu":
-        lines.append(f"  {'total':<18}{state:>9.3f} GB, activations not counted")
-    else:
-        fits = "fits" if state < MEMORY_GB[device] else "does NOT fit: parameters must be sharded (fsdp)"
-        lines.append(f"  {'total':<18}{state:>9.3f} GB of {MEMORY_GB[device]} GB on one {device}, activations not counted: {fits}")
+    lines += [f"  {part:<18}{size:>9.3f} GB" for part, size in {**state, "total": sum(state.values())}.items()]
     for key in config.models[name].datasets:
-        flops = forward_flops(built, named(config.datasets[key].coarse_grid)) * (1 + BACKWARD)
-        total = flops * train.batch_size * train.steps
-        lines.append(
-            f"{key}: {flops / 1e12:.4f} TFLOP per trained sample, {total / 1e15:.4f} PFLOP for "
-            f"{train.steps} steps of {train.batch_size} samples"
-        )
-        if device != "cpu":
-            count = nodes * DEVICES_PER_NODE
-            peak = f"{count} {device} ({PEAKS[device] / 1e12:g} TFLOP/s each)"
-            lines.append(f"  at the bf16 peak of {peak}: {total / (PEAKS[device] * count):,.2f} s; real runs reach a part of it")
-        else:
-            lines.append("  time on this CPU: n/a (no peak is assumed); `make demo` measures it")
-    return "\n".join(lines)
+        lines += _training(config, name, built, key, sum(state.values()) - state["gradients"], device, nodes)
+        lines += _halo(config, name, built, key, stores.get(key))
+    for task, section in config.downscale.items():
+        if section.model == name:
+            lines += _downscaling(config, task, built, state["weights"], device)
+    return lines
+
+
+def _training(config: RunConfig, name: str, built: Downscaling, key: str, state: float, device: str, nodes: int) -> list[str]:
+    """What one step costs on one rank; `state` without the gradients, which count as activations do."""
+    region, train, patch = config.models[name].region, config.models[name].train, built.config.patch
+    grid = named(config.datasets[key].coarse_grid)
+    ranks = 1 if device == "cpu" else nodes * DEVICES_PER_NODE
+    samples = -(-train.batch_size // ranks)
+    copies = samples * (train.ensemble if train.loss == "crps" else 1)  # forward passes kept for one backward pass
+    used, drawn = tiling.training(grid, region, train.tile if train.tiled else 0, train.halo, patch), 1
+    cuts = {"untiled": (tiling.training(grid, region, 0, 0, patch), copies)}
+    if train.tiled:
+        drawn = min(train.tiles_per_sample or len(used.tiling), len(used.tiling))
+        cuts["tiled"] = (used, copies * drawn)
+    flops = forward_flops(built, used.window) * drawn * (1 + BACKWARD)
+    total = flops * train.batch_size * train.steps
+    lines = [f"training on {key}: {samples} of {train.batch_size} samples of a step on each of {ranks} {device}"]
+    lines += tiling.table(built, cuts, trained=True)
+    if drawn < len(used.tiling):
+        lines.append(f"  a step trains on {drawn} of a sample's {len(used.tiling)} tiles")
+    lines += [f"  {label}: {_fits(state, activation_bytes(built, cut.window, True, n), device)}" for label, (cut, n) in cuts.items()]
+    lines.append(
+        f"  {flops / 1e12:.4f} TFLOP per trained sample, {total / 1e15:.4f} PFLOP for {train.steps} steps of {train.batch_size} samples"
+    )
+    if device == "cpu":
+        return [*lines, "  time on this CPU: n/a (no peak is assumed); `make demo` measures it"]
+    peak = f"{ranks} {device} ({PEAKS[device] / 1e12:g} TFLOP/s each)"
+    return [*lines, f"  at the bf16 peak of {peak}: {total / (PEAKS[device] * ranks):,.2f} s; real runs reach a part of it"]
+
+
+def _downscaling(config: RunConfig, task: str, built: Downscaling, weights: float, device: str) -> list[str]:
+    section = config.downscale[task]
+    dataset, region, patch = config.datasets[section.dataset], config.models[section.model].region, built.config.patch
+    grid = named(dataset.fine_grid if section.input == "fine" else dataset.coarse_grid)
+    together = 1 if section.members else section.batch
+    cut = tiling.inference(grid, region, section.tile, section.halo, patch)
+    cuts = {"untiled": (tiling.inference(grid, region, 0, 0, patch), together)}
+    if tiling.edges(section.tile) != (0, 0):
+        cuts["x".join(str(n) for n in cut.tiling.counts) + " tiles"] = (cut, together)
+    height, width = grid.refine(built.config.refinement).shape
+    lines = [f"downscale.{task}: {grid.shape[0]}x{grid.shape[1]} -> {height}x{width}", *tiling.table(built, cuts, trained=False)]
+    lines += [f"  {label}: {_fits(weights, activation_bytes(built, c.window, False, n), device)}" for label, (c, n) in cuts.items()]
+    if misplaced := tiling.misplaced(cut, token_side(built.config)):
+        lines.append(f"  {misplaced} of {len(cut.tiling)} windows begin inside a token of the untiled field (docs/tiles.md)")
+    return lines
+
+
+def _fits(state: float, activations: float, device: str) -> str:
+    """State (GB) and activations (bytes) against the device's memory; input fields and the system's own share come on top."""
+    room, place = (psutil.virtual_memory().total / 1e9, "this machine") if device == "cpu" else (MEMORY_GB[device], f"one {device}")
+    total = state + activations / 1e9
+    verdict = "fits" if total < room else "does NOT fit: smaller tiles or batches"
+    if state > room:
+        verdict = "does NOT fit: parameters must be sharded (fsdp)"
+    return f"state {state:.3f} + activations {activations / 1e9:.3f} = {total:.3f} GB (fp32) of {room:.0f} GB on {place}: {verdict}"
+
+
+def _halo(config: RunConfig, name: str, built: Downscaling, key: str, store: Path | None) -> list[str]:
+    """Measured advice on the width of halos, or why there is none."""
+    train, path = config.datasets[key].split.train, store or Path(slices.store(config, key))
+    if train is None:
+        return [f"halo for {key}: not measured, the dataset has no training period"]
+    if store is None and not (path / "zarr.json").is_file():
+        return [f"halo for {key}: not measured, {path} is not built (run the regrid stage, or name a store: --store {key}=PATH)"]
+    region, grid = config.models[name].region, named(config.datasets[key].coarse_grid)
+    scales = halo.measure(PairStore(path), (train.start, train.end), built.outputs, built.config.interpolation, region)
+    lines = [f"halo for {key}, from its training period in {path}:"]
+    lines += halo.lines(scales, built.config, grid if region is None else grid.crop(*grid.window(region)))
+    if absent := [output for output in built.outputs if output not in {scale.variable for scale in scales}]:
+        lines.append(f"  not measured, being no inputs: {', '.join(absent)}")
+    return lines + _cost(config, name, built, key, scales)
+
+
+def _cost(config: RunConfig, name: str, built: Downscaling, key: str, scales: list[halo.Scale]) -> list[str]:
+    """What the recommended halo costs for each tile of this model's training and tasks on dataset `key`."""
+    section, cells = config.models[name], halo.recommended(scales, built.config)
+    dataset = config.datasets[key]
+    users = [(f"models.{name}.train", dataset.coarse_grid, section.train.tile)]
+    users += [(f"downscale.{task}", dataset.fine_grid if d.input == "fine" else dataset.coarse_grid, d.tile)
+              for task, d in config.downscale.items() if d.model == name and d.dataset == key]  # fmt: skip
+    return [
+        f"  {user} (tile {tile}): {tiling.inference(named(grid), section.region, tile, cells, built.config.patch).extra:.0%} extra cells"
+        for user, grid, tile in users
+        if tiling.edges(tile) != (0, 0) and cells is not None
+    ]
+
+
+def _sequences(config: RunConfig, models: Mapping[str, Downscaling]) -> list[list[str]]:
+    """The paper's arithmetic, once for every refinement and patch among the models that attend."""
+    own: dict[tuple[int, int], dict[str, tuple[sequence.Output, int]]] = {}
+    for name, built in models.items():
+        grids: dict[str, Grid] = {key: named(config.datasets[key].coarse_grid) for key in config.models[name].datasets}
+        for key, grid in grids.items():
+            if count := tokens(built, grid):
+                scale = built.config.refinement if built.config.kind == "reslim" else 1
+                output = sequence.Output(*grid.refine(built.config.refinement).shape, len(built.outputs))
+                own.setdefault((scale, built.config.patch), {})[f"{name} on {key}"] = (output, count)
+    return [sequence.lines(scale, patch, rows) for (scale, patch), rows in own.items()]

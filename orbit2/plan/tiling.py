@@ -1,0 +1,75 @@
+"""What tiles cost: windows, tokens, FLOPs and activations, tiled beside untiled. Never allocates a field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orbit2.data.dataset import REGION_HALO
+from orbit2.grid import Grid
+from orbit2.model.build import Downscaling
+from orbit2.model.inspect import activation_bytes, forward_flops, size, tokens
+from orbit2.model.tiles import Tiling, of_box, tiles
+
+Size = int | tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One way to cut a sample: its windows, and a grid of a window's shape that the model can be counted on."""
+
+    tiling: Tiling
+    window: Grid
+
+    @property
+    def extra(self) -> float:
+        """Cells computed beyond the cells that are kept, as a share of these: what the halos cost."""
+        kept = 1
+        for part in self.tiling.domain:
+            kept *= part.stop - part.start
+        return len(self.tiling) * self.tiling.padded[0] * self.tiling.padded[1] / kept - 1
+
+
+def inference(grid: Grid, region: Sequence[float] | None, tile: Size, halo: int, patch: int) -> Cut:
+    """How a downscaling task cuts a field on `grid` (tile 0: one window), of which a regional model covers its box."""
+    whole = edges(tile) == (0, 0)
+    halo = (REGION_HALO if region is not None else 0) if whole else halo
+    return _cut(grid, tiles(grid.shape, grid.periodic, tile, halo, 1 if whole else patch, None if region is None else grid.window(region)))
+
+
+def training(grid: Grid, region: Sequence[float] | None, tile: Size, halo: int, patch: int) -> Cut:
+    """How training cuts a sample on `grid` (tile 0: one window): tiles read no further than the region's own context."""
+    around = of_box(grid, region, REGION_HALO if region is not None else 0)
+    part = grid.crop(slice(0, len(around.rows)), slice(0, len(around.columns)))
+    if edges(tile) == (0, 0):
+        return Cut(tiles(part.shape, around.periodic, 0, max(part.shape), domain=(around.core_rows, around.core_columns)), part)
+    return _cut(part, tiles(part.shape, around.periodic, tile, halo, patch, (around.core_rows, around.core_columns)))
+
+
+def _cut(grid: Grid, tiling: Tiling) -> Cut:
+    return Cut(tiling, grid.crop(slice(0, tiling.padded[0]), slice(0, tiling.padded[1])))
+
+
+def table(model: Downscaling, cuts: dict[str, tuple[Cut, int]], trained: bool) -> list[str]:
+    """A line per way to cut a sample: (cut, windows that go through the network together); `trained` counts the backward pass too."""
+    memory = "activations" + (" + gradients" if trained else "")
+    rows = [["", "windows", "core", "window", "tokens each", "GFLOP a sample", "extra cells", memory]]
+    for key, (cut, together) in cuts.items():
+        flops = forward_flops(model, cut.window) * len(cut.tiling) * (3 if trained else 1)
+        edges = ["x".join(str(n) for n in edge) for edge in (cut.tiling.core, cut.tiling.padded)]
+        space = size(activation_bytes(model, cut.window, trained, together))
+        rows.append([key, f"{len(cut.tiling)}", *edges, f"{tokens(model, cut.window):,}", f"{flops / 1e9:,.1f}", f"{cut.extra:.0%}", space])
+    return ["  " + f"{row[0]:<13}{row[1]:>8}" + "".join(f"{cell:>16}" for cell in row[2:-1]) + f"{row[-1]:>25}" for row in rows]
+
+
+def misplaced(cut: Cut, side: int) -> int:
+    """Windows that do not begin on a whole token of `side` coarse cells: their tokens lie otherwise than in the untiled field."""
+    down, across = cut.tiling.counts
+    rows = sum(int(cut.tiling[i * across].rows[0]) % side == 0 for i in range(down))
+    columns = sum(int(cut.tiling[j].columns[0]) % side == 0 for j in range(across))
+    return len(cut.tiling) - rows * columns
+
+
+def edges(size: Size) -> tuple[int, int]:
+    """Rows and columns of a core."""
+    return (size, size) if isinstance(size, int) else size
