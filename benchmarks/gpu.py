@@ -7,8 +7,8 @@ it (eager; torch.compile; CUDA graph; both) and one batch (1 to 64 global sample
 the floor is those FLOPs at the rate of a plain bf16 matrix product measured in the same run, before and after. Times
 are the device's own (CUDA events; core time on a CPU), medians; float32 islands under bf16 autocast may use TF32. A case that runs out
 of memory is reported and larger batches are left out; cases that would start after --minutes are left out and named. Exits 1 when the
-fastest prediction with full attention, or with 16 bare tiles,
-takes more than twice its floor (a CPU is never judged). Writes <out-dir>/gpu_<device>.json.
+fastest prediction with full attention, or with 16 bare tiles, takes more than twice its floor (a CPU is never judged).
+Writes <out-dir>/gpu_<device>.json, anew after every case, so that nothing is lost when a later one takes the machine down.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def predicting(model: Reslim, given: tuple[Any, ...]) -> Call:
 
 
 def training(model: Reslim, given: tuple[Any, ...]) -> Call:
-    """Forward, loss, backward, clipping and AdamW, as the trainer does them."""
+    """Forward, loss (with the compression's own), backward, clipping and AdamW, as the trainer does them."""
     config, device = TrainConfig(), given[0].device
     optimizer = build(model, config)
     target = torch.randn(len(given[0]), len(OUTPUTS), *(4 * n for n in given[0].shape[2:]), device=device)
@@ -120,8 +120,12 @@ def training(model: Reslim, given: tuple[Any, ...]) -> Call:
         with torch.autocast(device.type, torch.bfloat16):
             prediction = model(*given)
         part = losses.terms(prediction, target, weights, given[2].periodic, config.loss, model.output_scale)
+        loss, _, _ = losses.combine(part, part.packed(), channels, config.tv_weight)
+        own = model.auxiliary(given[0], INPUTS, target, weights, given[2].periodic)
+        if own is not None:
+            loss = loss + model.config.compression.auxiliary_weight * own[0] / own[1]
         optimizer.zero_grad(set_to_none=True)
-        losses.combine(part, part.packed(), channels, config.tv_weight)[0].backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()
 
@@ -161,7 +165,7 @@ def cases(batches: tuple[int, ...], device: torch.device, quick: bool) -> Iterat
             for way in ways:
                 if quick and "compiled" in way and network != NETWORKS[0]:
                     continue
-                if "graph" in way and (device.type != "cuda" or network.ratio):
+                if "graph" in way and device.type != "cuda":
                     continue
                 for batch in batches:
                     yield network, side, way, batch
@@ -174,6 +178,8 @@ def measure(
     row: dict[str, Any] = {"network": network.name, "side": side, "way": way, "batch": batch}
     try:
         torch._dynamo.reset()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
         model = reslim(size, network, device).train(side == "training")
         make = training if side == "training" else predicting
         one = make(copy.deepcopy(model), arguments(size, network, 1, device))
@@ -191,19 +197,23 @@ def measure(
         row["error"] = "out of memory"
     except Exception as error:  # one case that fails must not lose the others' results
         row["error"] = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}" if str(error) else type(error).__name__
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
     return row
 
 
-def run(size: Size, batches: tuple[int, ...], device: torch.device, minutes: float, quick: bool) -> dict[str, Any]:
+def run(
+    size: Size, batches: tuple[int, ...], device: torch.device, minutes: float, quick: bool, keep: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """All cases; `keep` is given what is known so far after each of them."""
     repeats, backend = (1, "eager") if quick else (10, "inductor")
     began, rate = time.monotonic(), product_rate(device, size.product, 10)
     rows: list[dict[str, Any]] = []
     left_out: list[str] = []
+    result: dict[str, Any] = {"product_tflops": [rate / 1e12], "rows": rows, "left_out": left_out}
     full: set[tuple[str, str, str]] = set()
-    print(f"{'network':18s} {'side':11s} {'way':15s} {'batch':>5s} {'GFLOP/sample':>13s} {'ms/sample':>10s} {'floor ms':>9s} "
-          f"{'of floor':>9s} {'GiB':>6s}")
+    print(
+        f"{'network':18s} {'side':11s} {'way':15s} {'batch':>5s} {'GFLOP/sample':>13s} {'ms/sample':>10s} {'floor ms':>9s} "
+        f"{'of floor':>9s} {'GiB':>6s}"
+    )
     for network, side, way, batch in cases(batches, device, quick):
         key = (network.name, side, way)
         if key in full:
@@ -213,15 +223,24 @@ def run(size: Size, batches: tuple[int, ...], device: torch.device, minutes: flo
             continue
         row = measure(size, network, side, way, batch, device, repeats, backend)
         rows.append(row)
+        named = f"{network.name:18s} {side:11s} {way:15s} {batch:5d}"
         if "error" in row:
             full.add(key)
-            print(f"{network.name:18s} {side:11s} {way:15s} {batch:5d} {row['error']}", flush=True)
-            continue
-        row["floor_ms"] = row["gflop_per_sample"] * 1e12 / rate
-        row["of_floor"] = row["ms_per_sample"] / row["floor_ms"]
-        print(f"{network.name:18s} {side:11s} {way:15s} {batch:5d} {row['gflop_per_sample']:13.2f} {row['ms_per_sample']:10.3f} "
-              f"{row['floor_ms']:9.3f} {row['of_floor']:9.2f} {row.get('peak_gib', 0):6.1f}", flush=True)
-    return {"product_tflops": [rate / 1e12, product_rate(device, size.product, 10) / 1e12], "rows": rows, "left_out": left_out}
+            print(f"{named} {row['error']}", flush=True)
+        else:
+            row["floor_ms"] = row["gflop_per_sample"] * 1e12 / rate
+            row["of_floor"] = row["ms_per_sample"] / row["floor_ms"]
+            print(
+                f"{named} {row['gflop_per_sample']:13.2f} {row['ms_per_sample']:10.3f} {row['floor_ms']:9.3f} {row['of_floor']:9.2f} "
+                f"{row.get('peak_gib', 0):6.1f}",
+                flush=True,
+            )
+        keep(result)
+    try:
+        result["product_tflops"].append(product_rate(device, size.product, 10) / 1e12)
+    except Exception as error:  # what is measured stays, also from a device that has stopped answering
+        print(f"the matrix product fails now: {type(error).__name__}")
+    return result
 
 
 def fastest(rows: list[dict[str, Any]], network: str, side: str) -> dict[str, Any] | None:
@@ -247,11 +266,18 @@ def main() -> int:
             print("no GPU: only --quick runs on a CPU")
             return 2
     print(f"device: {name}, torch {torch.__version__}")
+    options.out_dir.mkdir(parents=True, exist_ok=True)
+    label = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") + ("_quick" if options.quick else "")
+    about = {"code_version": code_version(), "device": name, "torch": torch.__version__, "quick": options.quick}
+
+    def keep(result: dict[str, Any], holds: bool | None = None) -> None:
+        write_json(options.out_dir / f"gpu_{label}.json", {**about, **result, "holds": holds})
+
     if options.quick:
         size = Size(width=32, depth=1, heads=2, degrees=7.5, side=2, product=256)
-        result = run(size, (2,), device, options.minutes, quick=True)
+        result = run(size, (2,), device, options.minutes, True, keep)
     else:
-        result = run(Size(), tuple(options.batches), device, options.minutes, quick=False)
+        result = run(Size(), tuple(options.batches), device, options.minutes, False, keep)
     if result["left_out"]:
         print(f"left out after {options.minutes:g} minutes: {'; '.join(result['left_out'])}")
     print(f"plain bf16 product: {' and '.join(f'{rate:.3g}' for rate in result['product_tflops'])} TFLOP/s (before and after)")
@@ -263,16 +289,15 @@ def main() -> int:
                 held = held and side == "training"
                 print(f"{network}, {side}: no case ran")
                 continue
-            print(f"{network}, {side}: fastest {best['ms_per_sample']:.2f} ms a global sample ({best['way']}, batch {best['batch']}), "
-                  f"{best['of_floor']:.2f} times its floor of {best['floor_ms']:.2f} ms")
+            print(
+                f"{network}, {side}: fastest {best['ms_per_sample']:.2f} ms a global sample ({best['way']}, batch {best['batch']}), "
+                f"{best['of_floor']:.2f} times its floor of {best['floor_ms']:.2f} ms"
+            )
             held = held and (side == "training" or best["of_floor"] <= TARGET)
     judged = device.type == "cuda" and not options.quick
     if judged:
         print(f"claim (prediction at most {TARGET:g} times the floor): {'holds' if held else 'DOES NOT HOLD'}")
-    options.out_dir.mkdir(parents=True, exist_ok=True)
-    label = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") + ("_quick" if options.quick else "")
-    write_json(options.out_dir / f"gpu_{label}.json", {"code_version": code_version(), "device": name, "torch": torch.__version__,
-                                                       "quick": options.quick, **result, "holds": held if judged else None})
+    keep(result, held if judged else None)
     return 0 if held or not judged else 1
 
 

@@ -37,6 +37,38 @@ def test_gpu_script_runs_small_on_a_cpu(monkeypatch: pytest.MonkeyPatch, tmp_pat
     )
 
 
+def test_a_case_that_fails_loses_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its row says why, the next case runs, and the file holds every row at once: a later one may take the machine down."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    module = importlib.import_module("gpu")
+    whole, written = module.reslim, []
+
+    def reslim(size: object, network: object, device: torch.device) -> object:
+        if network == module.NETWORKS[1]:
+            raise RuntimeError("no such kernel\nmore")
+        return whole(size, network, device)
+
+    def product_rate(*_: object) -> float:
+        if written:
+            raise RuntimeError("the device is gone")
+        return 1e9
+
+    monkeypatch.setattr(module, "reslim", reslim)
+    monkeypatch.setattr(module, "product_rate", product_rate)
+    monkeypatch.setattr(module, "WAYS", {"prediction": ("eager",)})
+    size = module.Size(width=16, depth=1, heads=2, degrees=15.0, side=2)
+    result = module.run(size, (1, 2), torch.device("cpu"), 9.0, True, lambda found: written.append(len(found["rows"])))
+    named = [(row["network"], row["batch"], row.get("error")) for row in result["rows"]]
+    assert named == [
+        ("full attention", 1, None),
+        ("full attention", 2, None),
+        ("16 tiles", 1, "RuntimeError: no such kernel"),
+        ("compression 8", 1, None),
+        ("compression 8", 2, None),
+    ]
+    assert written == [1, 2, 3, 4, 5] and result["product_tflops"] == [1e-3]
+
+
 def test_gpu_script_never_passes_a_cpu_off_as_a_device(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
