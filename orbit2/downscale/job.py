@@ -109,10 +109,13 @@ def compute_block(job: Job, ranks: launch.Ranks, block: int = 0, blocks: int = 1
     with StopRequest(wall_minutes) as stop:
         spent = work(todo, job.read, job.compute, write, label=label, fields_of=job.fields_of, stop=stop)
     store.journal.close()
+    status = store.journal.folder / ("status.json" if blocks == 1 else f"status-{block}.json")
     if launch.any_rank(spent.items < len(todo), ranks.device):  # waits for all
         left = len([i for i in mine if i not in store.done()])
         reason = stop.reason or "another rank stopped"
         if ranks.first:
-            write_json(store.journal.folder / "status.json", {"state": "resumable", "left": left, "of": len(mine), "reason": reason})
+            write_json(status, {"state": "resumable", "left": left, "of": len(mine), "reason": reason})
         raise Interrupted(f"{reason} with {left} of {len(mine)} items left; start it again to go on")
+    if ranks.first:
+        status.unlink(missing_ok=True)
     return spent

@@ -152,7 +152,7 @@ class Matched:
         positions = {time: i for i, time in enumerate(self.prediction["time"].values.astype("datetime64[s]"))}
         for index, time in zip(self.indices, self.times, strict=True):
             for name in self.variables:
-                native = {self.model: self.prediction[name].isel(time=positions[time]).to_numpy().astype(np.float64)}
+                native = {self.model: frame(self.prediction, name, positions[time])}
                 truth = self.truth(int(index), name)
                 for label, field in (("prediction", native[self.model]), ("truth", truth)):
                     if not np.isfinite(field).any():
@@ -184,7 +184,7 @@ class Matched:
 
     def _variables(self) -> tuple[str, ...]:
         known = self.truth_store.variables(self.truth_side)
-        names = tuple(str(name) for name in self.prediction.data_vars if self.prediction[name].dims == ("time", "lat", "lon"))
+        names = tuple(str(name) for name in self.prediction.data_vars if self.prediction[name].dims[-3:] == ("time", "lat", "lon"))
         if not names:
             raise OrbitError("prediction has no field with dimensions time, lat, lon", where=self.prediction_path)
         if self.observations is not None:
@@ -220,6 +220,17 @@ class Matched:
             if cells.start % self.refinement or cells.stop % self.refinement:
                 raise OrbitError("prediction does not cover whole cells of its input", where=self.prediction_path, got=native.describe())
         return native.coarsen(self.refinement)
+
+
+def frame(prediction: xr.Dataset, name: str, index: int) -> Array:
+    """One time's field [H, W] of a prediction; of an ensemble the mean of its members, which are read one by one."""
+    field = prediction[name].isel(time=index)
+    if "member" not in field.dims:
+        return np.asarray(field.to_numpy(), dtype=np.float64)
+    total = np.zeros([field.sizes[axis] for axis in ("lat", "lon")])
+    for member in range(field.sizes["member"]):
+        total += field.isel(member=member).to_numpy()
+    return total / field.sizes["member"]
 
 
 def _open(path: Path, task: str) -> xr.Dataset:

@@ -1,0 +1,111 @@
+"""A model folder with random weights and tasks on the tiny store (12 x 24 -> 48 x 96, 12 hours), without training."""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+
+from orbit2.config.network import ArchitectureConfig
+from orbit2.data.transforms import Normaliser
+from orbit2.grid import Grid
+from orbit2.model import folder
+from orbit2.model.reslim import Reslim
+from orbit2.variables import variable
+from tests.data.small_models import wake
+from tests.data.tiny_training import NAMES, STATICS, Tiny
+
+MOMENTS = {"2m_temperature": (270.0, 20.0), "precipitation_rate": (1.0, 1.0), "orography": (200.0, 300.0)}
+
+
+def random_model(out: Path, region: tuple[float, ...] | None = None, **architecture: Any) -> Path:
+    """A small Reslim whose every path does something."""
+    settings = {"embed_dim": 16, "depth": 1, "heads": 2, "decoder_depth": 1, "residual_width": 4, "residual_blocks": 1, **architecture}
+    torch.manual_seed(3)
+    model = wake(Reslim(ArchitectureConfig.model_validate(settings), (*NAMES, *STATICS), NAMES, STATICS))
+    folder.save(out, model, Normaliser(MOMENTS, 0.1), {"name": "random", "hash": "00000000", "region": region})
+    return out
+
+
+def task(path: Path, first: str = "00", last: str = "11", **settings: Any) -> Path:
+    """The slice of a task on the tiny store, from hour `first` to hour `last`."""
+    section = {"model": "random", "dataset": "tiny", **settings}
+    period = {"start": f"2026-01-01T{first}:00", "end": f"2026-01-01T{last}:00"}
+    path.write_text(json.dumps({"task": "test", "downscale": section, "model_hash": "0", "dataset_hash": "0", "period": period}))
+    return path
+
+
+def arguments(tiny: Tiny, model: Path, config: Path, out: Path) -> dict[str, Path]:
+    return {"config": config, "model": model, "store": tiny.store, "out": out}
+
+
+def shards(store: Path) -> dict[str, bytes]:
+    """Every chunk file of a store, coordinates too, but no metadata (they hold times of day)."""
+    return {str(file.relative_to(store)): file.read_bytes() for file in sorted(store.rglob("*")) if file.is_file() and "/c/" in str(file)}
+
+
+def computed(store: Path) -> list[int]:
+    """Items in the journals, once for each time that they were computed."""
+    lines = [line for file in store.parent.glob(f".{store.name}.*.journal/*.jsonl") for line in file.read_text().splitlines()]
+    return sorted(json.loads(line)["item"] for line in lines if line.endswith("}"))
+
+
+def forked(act: Callable[[], object]) -> int:
+    """Start `act` in a child of this process (no imports: quick); its exit code is 0, or 1 after printing a traceback."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            torch.set_num_threads(1)
+            act()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return pid
+
+
+def lazy_input(path: Path, grid: Grid) -> None:
+    """One time of constant fields on `grid`, in chunks that were never written: it takes no disk."""
+    root = zarr.create_group(str(path), zarr_format=3)
+    for name, value in (("2m_temperature", 280.0), ("precipitation_rate", 1.0)):
+        array = root.create_array(name, shape=(1, *grid.shape), chunks=(1, 180, 180), dtype="float32", fill_value=value,
+                                  dimension_names=("time", "lat", "lon"))  # fmt: skip
+        array.attrs["units"] = variable(name).units
+    for name, values in (("lat", grid.lat), ("lon", grid.lon), ("time", np.zeros(1))):
+        root.create_array(name, data=values, dimension_names=(name,))
+    root["time"].attrs["units"] = "days since 2026-01-01"
+
+
+def growth(act: Callable[[], object]) -> float:
+    """Megabytes that the resident memory of a child process peaks above where it started."""
+
+    def measure() -> None:
+        before = _kilobytes("VmRSS")
+        act()
+        os.write(writer, str((_kilobytes("VmHWM") - before) / 1024).encode())
+
+    reader, writer = os.pipe()
+    assert exit_code(forked(measure)) == 0
+    os.close(writer)
+    with os.fdopen(reader) as told:
+        return float(told.read())
+
+
+def _kilobytes(key: str) -> int:
+    return int(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)))
+
+
+def exit_code(pid: int) -> int:
+    """Of a child; minus the signal that killed it."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
