@@ -23,6 +23,10 @@ class Cutting:
     patch: int = 1
     count: int = 0
 
+    def __str__(self) -> str:
+        rows, columns = (edge or "all" for edge in ((self.size, self.size) if isinstance(self.size, int) else self.size))
+        return f"tile {rows} x {columns}, halo {self.halo}, {self.count or 'all'} of a sample's tiles in a step"
+
     def tiling(self, raw: Raw) -> Tiling:
         """The tiles of whole samples: their cores partition what the samples' weights count."""
         height, width = raw.coarse.shape[-2:]

@@ -39,6 +39,8 @@ def write_card(path: Path, model: Downscaling, about: Mapping[str, Any], curve: 
         "## Data",
         "",
     ]
+    if about.get("tiles"):
+        lines.insert(4, f"Trained on tiles (coarse cells): {about['tiles']}.")
     if about.get("region"):
         lines.insert(4, f"Regional: south, north, west, east = {about['region']} degrees.")
     for name, data in about["datasets"].items():

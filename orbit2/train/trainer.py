@@ -190,7 +190,8 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints) -> None:
     parameters = sum(p.numel() for p in setup.model.parameters())
     progress.say(
         f"{setup.section['name']}: {parameters / 1e6:.2f} M parameters, {sum(len(d.indices) for d in setup.training)} training samples, "
-        f"{here.world} rank(s), {setup.dtype or torch.float32}, from step {step} of {config.steps}; weights from {setup.origin}"
+        f"{here.world} rank(s), {setup.dtype or torch.float32}, from step {step} of {config.steps}; "
+        f"weights from {setup.origin}" + ("" if setup.cutting is None else f"; {setup.cutting}")
     )
     loader = torch.utils.data.DataLoader(
         setup.steps, batch_size=None, sampler=range(step, config.steps), num_workers=config.workers, pin_memory=here.device.type == "cuda"
@@ -299,6 +300,7 @@ def finish(setup: Setup, out: Path, checkpoints: Checkpoints, step: int, seconds
         "seed": setup.config.seed,
         "ranks": setup.here.world,
         "precision": str(setup.dtype or torch.float32),
+        **({} if setup.cutting is None else {"tiles": str(setup.cutting)}),
     }
     write_json(out / "provenance.json", record("train", config=dict(setup.section), config_hash=setup.section["hash"]))
     write_card(out / "card.md", model, about, out / "metrics.jsonl")
