@@ -21,6 +21,7 @@ from orbit2.downscale.job import Job, Settings, compute_block, layout_of
 from orbit2.downscale.predictor import Downscaler, load_model
 from orbit2.downscale.samples import FileSamples, Statics, StoreSamples, statics_of_grid
 from orbit2.downscale.store import PredictionStore, begin
+from orbit2.downscale.work import Spent
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, write_json
 from orbit2.model.compiled import replay_model
@@ -141,11 +142,12 @@ def downscale_file(
     settings: Settings | None = None,
     block: str | None = None,
     wall_minutes: float = 0.0,
-) -> None:
+) -> Spent:
     """Downscale a user's NetCDF or Zarr to `out` (.zarr or .nc); memory goes with the tile, not with the file.
 
-    `block` i/n computes a share of the items, several processes at once; the last one declares the store complete. Raises OrbitError
-    when the file cannot be read, a needed variable is missing or `out` has another suffix; Interrupted when it was asked to stop.
+    `block` i/n computes a share of the items, several processes at once; the last one declares the store complete. Returns where
+    the time went. Raises OrbitError when the file cannot be read, a needed variable is missing or `out` has another suffix;
+    Interrupted when it was asked to stop.
     """
     if out.suffix not in (".zarr", ".nc"):
         raise OrbitError("unknown output format", where=out, got=out.suffix or "no suffix", allowed=".zarr or .nc")
@@ -155,16 +157,16 @@ def downscale_file(
     with launch.ranks(PATIENCE) as ranks:
         downscaler = load_model(model, ranks.device)
         with _open(input) as dataset:
-            job = _file_job(downscaler, dataset, input, out, static, settings or Settings())
+            job = dataset_job(downscaler, dataset, input, out, static, settings or Settings())
             if ranks.first:
                 begin(job.path, job.layout, job.about, replace=block is None)
             launch.barrier()
-            compute_block(job, ranks, number, blocks, wall_minutes)
+            spent = compute_block(job, ranks, number, blocks, wall_minutes)
         if not ranks.first:
-            return
+            return spent
         store = PredictionStore(job.path, job.layout)
         if len(store.done()) < len(job.layout.items):
-            return  # another block is still at work, or to come
+            return spent  # another block is still at work, or to come
         store.finalise({})
         if out.suffix == ".nc":
             _to_netcdf(job.path, out)
@@ -172,9 +174,11 @@ def downscale_file(
         store.journal.clear(job.path)
     height, width = job.layout.grid.shape
     log.info("wrote %s: %d frames of %d x %d cells, %s", out, len(job.layout.times), height, width, ", ".join(downscaler.outputs))
+    return spent
 
 
-def _file_job(downscaler: Downscaler, dataset: xr.Dataset, file: Path, out: Path, static: Path | None, settings: Settings) -> Job:
+def dataset_job(downscaler: Downscaler, dataset: xr.Dataset, file: Path, out: Path, static: Path | None, settings: Settings) -> Job:
+    """What downscaling a lazy Dataset (of `file`) to `out` means; see `compute_block`."""
     inputs = read_inputs(dataset, downscaler.inputs, file)
     about = {
         "input_file": file.name,
