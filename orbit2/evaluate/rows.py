@@ -30,6 +30,7 @@ def rows(accumulator: Accumulator, protocol: str) -> pd.DataFrame:
         if accumulator.matched.has_truth:
             _skill(table, accumulator, f)
             _spectral(table, accumulator, f)
+        accumulator.seams.rows(table, f)
     return table.frame()
 
 

@@ -1,4 +1,4 @@
-"""The entry point of `evaluate`: one prediction in, one table and three NetCDF files out. Never leaves half of them behind."""
+"""The entry point of `evaluate`: one prediction in, one table and four NetCDF files out. Never leaves half of them behind."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from orbit2.metrics.netcdf import write_netcdf
 def run(*, config: Path, prediction: Path, store: Path, out: Path, observations: Path | None = None) -> None:
     """Score `prediction` (a downscale task's Zarr) and the configured baselines against the pair store, or against `observations`.
 
-    `config` is the task's evaluate slice (JSON). Writes `metrics.parquet` (long table), `maps.nc`, `spectra.nc` and `density.nc` into
-    the folder `out`; the table last, so that its presence means the others are there. A task without a truth gets conservation
-    residuals instead of scores. Raises OrbitError for a prediction or store that does not fit.
+    `config` is the task's evaluate slice (JSON). Writes `metrics.parquet` (long table), `maps.nc`, `spectra.nc`, `density.nc` and
+    `seams.nc` into the folder `out`; the table last, so that its presence means the others are there. A task without a truth gets
+    conservation residuals instead of scores; a tiled one gets the seam test as well. Raises OrbitError for a prediction or store that
+    does not fit.
     """
     settings_file = read_json(config)
     settings = evaluate_settings(settings_file, config)
@@ -36,6 +37,7 @@ def run(*, config: Path, prediction: Path, store: Path, out: Path, observations:
     write_netcdf(outputs.maps(accumulator), out / "maps.nc", f"Error maps of {about}")
     write_netcdf(outputs.spectra_dataset(accumulator), out / "spectra.nc", f"Power spectra of {about}")
     write_netcdf(outputs.density(accumulator), out / "density.nc", f"Joint density of {about}")
+    write_netcdf(accumulator.seams.dataset(accumulator.fields), out / "seams.nc", f"Differences at tile borders of {about}")
     table.write(table.concatenate(frames), out / "metrics.parquet")
 
 

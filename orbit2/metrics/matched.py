@@ -21,6 +21,7 @@ from orbit2.data.pairs import PairStore, Side
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.grid import Grid, from_centres
 from orbit2.metrics.table import Table
+from orbit2.model.tiles import Tiling, tiles
 from orbit2.provenance import code_version
 from orbit2.remap import Regridder
 from orbit2.variables import is_precipitation, variable
@@ -55,6 +56,8 @@ class Matched:
         section = config["downscale"]
         self.task, self.model, self.dataset = str(config["task"]), str(section["model"]), str(section["dataset"])
         self._input: Side = "coarse" if section["input"] == "coarse" else "fine"
+        size = section.get("tile", 0)
+        self._tile, self._halo = (tuple(size) if isinstance(size, list) else size), int(section.get("halo", 0))
         self.prediction_path, self.store = Path(prediction), PairStore(store)
         self.observations = None if observations is None else PairStore(observations)
         self.truth_store = self.observations or self.store
@@ -117,6 +120,16 @@ class Matched:
     def truth_window(self) -> tuple[slice, slice]:
         """Rows and columns of the scored cells in the truth's grid."""
         return self._truth_rows, self._truth_columns
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """Tiles that the prediction was made of; None without (a window that cuts input cells cannot be tiled)."""
+        cells = (self._rows, self._columns)
+        whole = not any(s.start % self.refinement or s.stop % self.refinement for s in cells)
+        if self._tile in (0, (0, 0)) or not whole:
+            return None
+        rows, columns = (slice(s.start // self.refinement, s.stop // self.refinement) for s in cells)
+        return tiles(self._input_grid.shape, self._input_grid.periodic, self._tile, self._halo, domain=(rows, columns))
 
     @property
     def spectra_grid(self) -> Grid:

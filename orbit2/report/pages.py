@@ -14,7 +14,7 @@ from markupsafe import Markup
 from orbit2.errors import OrbitError
 from orbit2.files import write_text
 from orbit2.provenance import code_version
-from orbit2.report import climate, records, sections, tasks
+from orbit2.report import climate, records, seams, sections, tasks
 from orbit2.report.blocks import Section
 from orbit2.report.figures import open_netcdf
 from orbit2.report.inputs import Inputs, read
@@ -76,6 +76,7 @@ def build(inputs: Inputs, config: Path, out: Path) -> list[Section]:
     chapters += [tasks.regional_section(inputs, other) for other in others if other.has_truth]
     chapters += [tasks.observed_section(inputs, other) for other in others if other.observations is not None]
     chapters += [tasks.zero_shot_section(inputs, other) for other in others if not other.has_truth and other.observations is None]
+    chapters += [section for one in inputs.tasks.values() for section in seams.sections(inputs, one)]
     return [
         *chapters,
         records.cost_section(inputs),

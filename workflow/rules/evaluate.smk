@@ -8,7 +8,7 @@ rule evaluate_task:
         truth=task_truth,
     output:
         table=f"{R}/evaluate/{{task}}/metrics.parquet",
-        fields=expand(f"{R}/evaluate/{{{{task}}}}/{{name}}.nc", name=["maps", "spectra", "density"]),
+        fields=expand(f"{R}/evaluate/{{{{task}}}}/{{name}}.nc", name=["maps", "spectra", "density", "seams"]),
     log:
         f"{R}/logs/evaluate_{{task}}.log",
     benchmark:

@@ -1,0 +1,98 @@
+"""The seam test of a tiled task: its prediction and one field that was never tiled, at the same borders. Never opens files."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from orbit2.metrics.fields import Field
+from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.seams import REACH, STRETCH, SeamStatistic, borders
+from orbit2.metrics.table import Table
+
+TRUTH = "(truth)"  # in brackets: it is no baseline
+CONTROL = "bicubic"
+
+
+class SeamScores:
+    """Statistics per field, series and direction; empty for a task without tile borders.
+
+    The control shows what the place itself does to the ratio: the truth where the prediction's own grid has one, else an
+    interpolation of the same input (bicubic, or the first that is scored).
+    """
+
+    def __init__(self, matched: Matched) -> None:
+        self.matched = matched
+        self.borders = [] if matched.tiling is None else borders(matched.tiling, matched.native_grid, matched.refinement)
+        self.scores: dict[tuple[str, str, str], SeamStatistic] = {}  # (label, series, direction)
+
+    def control(self, name: str) -> str | None:
+        """What a variable's prediction is compared with: `(truth)`, a baseline, or nothing."""
+        if self.matched.has_truth and self.matched.observations is None:
+            return TRUTH
+        baselines = self.matched.models(name)[1:]
+        return CONTROL if CONTROL in baselines else next(iter(baselines), None)
+
+    def series(self, name: str) -> tuple[str, ...]:
+        """The model and its control."""
+        control = self.control(name)
+        return (self.matched.model,) if control is None else (self.matched.model, control)
+
+    def update(self, f: Field, scored: Scored) -> None:
+        for series in self.series(f.variable) if self.borders else ():
+            values = f.of(scored.truth if series == TRUTH else scored.native[series])
+            for border in self.borders:
+                self.scores.setdefault((f.label, series, border.name), SeamStatistic(border)).update(values)
+
+    def rows(self, table: Table, f: Field) -> None:
+        """Ratio and mean step of every direction."""
+        tiling = self.matched.tiling
+        if tiling is None:
+            return
+        about = f"tiles of {tiling.core[0]} x {tiling.core[1]} coarse cells, halo {tiling.halo}"
+        for series in self.series(f.variable):
+            for border in self.borders:
+                found = self.scores[f.label, series, border.name].ratio()
+                where = f"{len(border.lines)} {border.name}" if border.name != "wrap" else "the edge where the grid closes"
+                method = (f"mean |difference of neighbouring fine cells| across tile borders ({where}) over that at the boundaries of "
+                          f"coarse cells up to {REACH} coarse cells beside, area-weighted, pooled; interval: bootstrap over stretches of "
+                          f"{STRETCH} coarse cells; {about}")
+                region = self.matched.region
+                table.add(series, f.variable, f.space, region, f"seam_ratio_{border.name}", method, found.value, n=found.n,
+                          ci=found.interval)
+                table.add(series, f.variable, f.space, region, f"seam_difference_{border.name}",
+                          f"mean |difference of neighbouring fine cells| across tile borders ({where}), area-weighted, pooled; {about}",
+                          found.across, n=found.n)
+
+    def dataset(self, fields: list[Field]) -> xr.Dataset:
+        """`mean_difference` (field, series, direction, offset): mean |difference| by distance from a border; empty without borders.
+
+        `series` is `model`, `control`; `control` (field) names it. `lat_border`, `lon_border`: where the borders are, degrees.
+        """
+        if not self.borders or self.matched.tiling is None:
+            return xr.Dataset()
+        offsets = next(iter(self.scores.values())).offsets
+        names = [border.name for border in self.borders]
+        data = np.full((len(fields), 2, len(names), len(offsets)), np.nan)
+        for i, f in enumerate(fields):
+            for j, series in enumerate(self.series(f.variable)):
+                for k, name in enumerate(names):
+                    data[i, j, k] = self.scores[f.label, series, name].profile()
+        grid, tiling, factor = self.matched.native_grid, self.matched.tiling, self.matched.refinement
+        lat = grid.lat_edges[np.arange(1, tiling.counts[0]) * tiling.core[0] * factor]
+        first = 0 if grid.periodic and tiling.counts[1] > 1 else 1
+        lon = grid.lon_edges[np.arange(first, tiling.counts[1]) * tiling.core[1] * factor]
+        about = {"long_name": "Mean |difference| of neighbouring fine cells, area-weighted", "units": "field units",
+                 "comment": "offset 0 is across a tile border; multiples of the refinement are boundaries of coarse cells"}
+        return xr.Dataset(
+            {
+                "mean_difference": (("field", "series", "direction", "offset"), data, about),
+                "control": (("field",), [self.control(f.variable) or "" for f in fields], {"long_name": "Name of the control"}),
+                "units": (("field",), [f.units for f in fields], {"long_name": "Units of the field"}),
+                "lat_border": (("parallel",), lat, {"long_name": "Latitude of tile borders", "units": "degrees_north"}),
+                "lon_border": (("meridian",), lon, {"long_name": "Longitude of tile borders", "units": "degrees_east"}),
+            },
+            coords={"field": [f.label for f in fields], "series": ["model", "control"], "direction": names,
+                    "offset": ("offset", offsets, {"long_name": "Fine cells from the border, negative to west and south", "units": "1"})},
+            attrs={"tile": list(tiling.core), "halo": tiling.halo, "refinement": factor},
+        )
