@@ -13,7 +13,7 @@ from orbit2.data.pairs import PairStore
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.grid import Grid, named
 from orbit2.model.build import Downscaling
-from orbit2.model.inspect import activation_bytes, build, describe, forward_flops, tokens
+from orbit2.model.inspect import build, describe, size, tokens
 from orbit2.plan import halo, sequence, tiling
 from orbit2.plan.reach import token_side
 
@@ -22,7 +22,6 @@ PEAKS = {"mi250x-gcd": 191.5e12, "h100": 989e12, "h200": 989e12, "a100": 312e12}
 MEMORY_GB = {"mi250x-gcd": 64, "h100": 80, "h200": 141, "a100": 80}
 DEVICES_PER_NODE = 8
 STATE_BYTES = {"weights": 4, "gradients": 4, "AdamW moments": 8, "weight average": 4}  # fp32 master copies
-BACKWARD = 2  # a backward pass costs about two forward ones
 
 
 def run(
@@ -47,9 +46,9 @@ def run(
 
 def _one(config: RunConfig, name: str, built: Downscaling, device: str, nodes: int, stores: Mapping[str, Path]) -> list[str]:
     parameters = sum(p.numel() for p in built.parameters())
-    state = {part: parameters * size / 1e9 for part, size in STATE_BYTES.items()}
+    state = {part: parameters * each for part, each in STATE_BYTES.items()}
     lines = [describe(config, name), "memory of the training state (replicated on every rank):"]
-    lines += [f"  {part:<18}{size:>9.3f} GB" for part, size in {**state, "total": sum(state.values())}.items()]
+    lines += [f"  {part:<18}{size(count):>12}" for part, count in {**state, "total": sum(state.values())}.items()]
     for key in config.models[name].datasets:
         lines += _training(config, name, built, key, sum(state.values()) - state["gradients"], device, nodes)
         lines += _halo(config, name, built, key, stores.get(key))
@@ -59,7 +58,7 @@ def _one(config: RunConfig, name: str, built: Downscaling, device: str, nodes: i
     return lines
 
 
-def _training(config: RunConfig, name: str, built: Downscaling, key: str, state: float, device: str, nodes: int) -> list[str]:
+def _training(config: RunConfig, name: str, built: Downscaling, key: str, state: int, device: str, nodes: int) -> list[str]:
     """What one step costs on one rank; `state` without the gradients, which count as activations do."""
     region, train, patch = config.models[name].region, config.models[name].train, built.config.patch
     grid = named(config.datasets[key].coarse_grid)
@@ -67,17 +66,16 @@ def _training(config: RunConfig, name: str, built: Downscaling, key: str, state:
     samples = -(-train.batch_size // ranks)
     copies = samples * (train.ensemble if train.loss == "crps" else 1)  # forward passes kept for one backward pass
     used, drawn = tiling.training(grid, region, train.tile if train.tiled else 0, train.halo, patch), 1
-    cuts = {"untiled": (tiling.training(grid, region, 0, 0, patch), copies)}
+    costs = [tiling.cost(built, "untiled", tiling.training(grid, region, 0, 0, patch), copies, trained=True)]
     if train.tiled:
         drawn = min(train.tiles_per_sample or len(used.tiling), len(used.tiling))
-        cuts["tiled"] = (used, copies * drawn)
-    flops = forward_flops(built, used.window) * drawn * (1 + BACKWARD)
+        costs.append(tiling.cost(built, "tiled", used, copies * drawn, trained=True))
+    flops = costs[-1].flops * drawn // len(used.tiling)
     total = flops * train.batch_size * train.steps
-    lines = [f"training on {key}: {samples} of {train.batch_size} samples of a step on each of {ranks} {device}"]
-    lines += tiling.table(built, cuts, trained=True)
+    lines = [f"training on {key}: {samples} of {train.batch_size} samples of a step on each of {ranks} {device}", *tiling.table(costs)]
     if drawn < len(used.tiling):
         lines.append(f"  a step trains on {drawn} of a sample's {len(used.tiling)} tiles")
-    lines += [f"  {label}: {_fits(state, activation_bytes(built, cut.window, True, n), device)}" for label, (cut, n) in cuts.items()]
+    lines += [f"  {each.name}: {_fits(state, each.activations, device)}" for each in costs]
     lines.append(
         f"  {flops / 1e12:.4f} TFLOP per trained sample, {total / 1e15:.4f} PFLOP for {train.steps} steps of {train.batch_size} samples"
     )
@@ -87,31 +85,31 @@ def _training(config: RunConfig, name: str, built: Downscaling, key: str, state:
     return [*lines, f"  at the bf16 peak of {peak}: {total / (PEAKS[device] * ranks):,.2f} s; real runs reach a part of it"]
 
 
-def _downscaling(config: RunConfig, task: str, built: Downscaling, weights: float, device: str) -> list[str]:
+def _downscaling(config: RunConfig, task: str, built: Downscaling, weights: int, device: str) -> list[str]:
     section = config.downscale[task]
     dataset, region, patch = config.datasets[section.dataset], config.models[section.model].region, built.config.patch
     grid = named(dataset.fine_grid if section.input == "fine" else dataset.coarse_grid)
     together = 1 if section.members else section.batch
     cut = tiling.inference(grid, region, section.tile, section.halo, patch)
-    cuts = {"untiled": (tiling.inference(grid, region, 0, 0, patch), together)}
+    costs = [tiling.cost(built, "untiled", tiling.inference(grid, region, 0, 0, patch), together, trained=False)]
     if tiling.edges(section.tile) != (0, 0):
-        cuts["x".join(str(n) for n in cut.tiling.counts) + " tiles"] = (cut, together)
+        costs.append(tiling.cost(built, "x".join(str(n) for n in cut.tiling.counts) + " tiles", cut, together, trained=False))
     height, width = grid.refine(built.config.refinement).shape
-    lines = [f"downscale.{task}: {grid.shape[0]}x{grid.shape[1]} -> {height}x{width}", *tiling.table(built, cuts, trained=False)]
-    lines += [f"  {label}: {_fits(weights, activation_bytes(built, c.window, False, n), device)}" for label, (c, n) in cuts.items()]
+    lines = [f"downscale.{task}: {grid.shape[0]}x{grid.shape[1]} -> {height}x{width}", *tiling.table(costs)]
+    lines += [f"  {each.name}: {_fits(weights, each.activations, device)}" for each in costs]
     if misplaced := tiling.misplaced(cut, token_side(built.config)):
         lines.append(f"  {misplaced} of {len(cut.tiling)} windows begin inside a token of the untiled field (docs/tiles.md)")
     return lines
 
 
-def _fits(state: float, activations: float, device: str) -> str:
-    """State (GB) and activations (bytes) against the device's memory; input fields and the system's own share come on top."""
-    room, place = (psutil.virtual_memory().total / 1e9, "this machine") if device == "cpu" else (MEMORY_GB[device], f"one {device}")
-    total = state + activations / 1e9
+def _fits(state: int, activations: int, device: str) -> str:
+    """State and activations (bytes) against the device's memory; input fields and the system's own share come on top."""
+    room, place = (psutil.virtual_memory().total, "this machine") if device == "cpu" else (int(MEMORY_GB[device] * 1e9), f"one {device}")
+    total = state + activations
     verdict = "fits" if total < room else "does NOT fit: smaller tiles or batches"
     if state > room:
         verdict = "does NOT fit: parameters must be sharded (fsdp)"
-    return f"state {state:.3f} + activations {activations / 1e9:.3f} = {total:.3f} GB (fp32) of {room:.0f} GB on {place}: {verdict}"
+    return f"state {size(state)} + activations {size(activations)} = {size(total)} (fp32) of {size(room)} on {place}: {verdict}"
 
 
 def _halo(config: RunConfig, name: str, built: Downscaling, key: str, store: Path | None) -> list[str]:
@@ -122,7 +120,11 @@ def _halo(config: RunConfig, name: str, built: Downscaling, key: str, store: Pat
     if store is None and not (path / "zarr.json").is_file():
         return [f"halo for {key}: not measured, {path} is not built (run the regrid stage, or name a store: --store {key}=PATH)"]
     region, grid = config.models[name].region, named(config.datasets[key].coarse_grid)
-    scales = halo.measure(PairStore(path), (train.start, train.end), built.outputs, built.config.interpolation, region)
+    pairs = PairStore(path)
+    if not pairs.grid("coarse").same_as(grid):
+        raise OrbitError("pair store is on another grid than the dataset", where=path, got=pairs.grid("coarse").describe(),
+                         allowed=grid.describe())  # fmt: skip
+    scales = halo.measure(pairs, (train.start, train.end), built.outputs, built.config.interpolation, region)
     lines = [f"halo for {key}, from its training period in {path}:"]
     lines += halo.lines(scales, built.config, grid if region is None else grid.crop(*grid.window(region)))
     if absent := [output for output in built.outputs if output not in {scale.variable for scale in scales}]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from orbit2.baselines import interpolate
 from orbit2.config.network import ArchitectureConfig
 from orbit2.data.pairs import PairStore
+from orbit2.errors import OrbitError
 from orbit2.grid import Grid
 from orbit2.metrics.correlation import lengths
 from orbit2.metrics.fields import fields_of
@@ -42,11 +43,15 @@ def measure(
 ) -> list[Scale]:
     """Scales of those `outputs` that are inputs of `store` too, over at most SAMPLES samples of `period`, in `region` when given.
 
-    `method` is the model's interpolation. Precipitation as ln(1 + mm), which is what the network predicts.
+    `method` is the model's interpolation. Precipitation as ln(1 + mm), which is what the network predicts. Raises OrbitError for a
+    period without samples.
     """
     known = set(store.variables("coarse")) & set(store.variables("fine"))
     names = [name for name in outputs if name in known]
     indices = store.indices(*period)
+    if not len(indices):
+        raise OrbitError("no samples in the training period", where=store.path, got=" to ".join(period),
+                         allowed=f"{store.times[0]} to {store.times[-1]}")  # fmt: skip
     chosen = indices[np.unique(np.linspace(0, len(indices) - 1, min(SAMPLES, len(indices))).round().astype(int))]
     coarse, factor = store.grid("coarse"), store.refinement
     box = coarse.window(region) if region is not None else (slice(0, coarse.shape[0]), slice(0, coarse.shape[1]))

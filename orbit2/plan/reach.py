@@ -24,7 +24,7 @@ def reach(config: ArchitectureConfig) -> int:
         lowest = 1 << config.levels
         blocks = sum(5 << level for level in range(config.levels))  # two convolutions down, one merging and two up
         return INTERPOLATION + math.ceil((2 + blocks + 2 * lowest + lowest - 1) / s)
-    decoder = (config.decoder_depth + 1) * p + p - 1  # whole tokens; the last convolution may look into the next one
+    decoder = (config.decoder_depth + 1) * p  # whole tokens; at a token's edge the last convolution looks into the next one
     if config.kind == "vit":
         return INTERPOLATION + math.ceil(decoder / s)
     residual = 2 * config.residual_blocks + 2 if config.residual_width else 0

@@ -12,6 +12,7 @@ from orbit2.model.inspect import activation_bytes, forward_flops, size, tokens
 from orbit2.model.tiles import Tiling, of_box, tiles
 
 Size = int | tuple[int, int]
+BACKWARD = 2  # a backward pass costs about two forward ones
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,32 @@ def _cut(grid: Grid, tiling: Tiling) -> Cut:
     return Cut(tiling, grid.crop(slice(0, tiling.padded[0]), slice(0, tiling.padded[1])))
 
 
-def table(model: Downscaling, cuts: dict[str, tuple[Cut, int]], trained: bool) -> list[str]:
-    """A line per way to cut a sample: (cut, windows that go through the network together); `trained` counts the backward pass too."""
-    memory = "activations" + (" + gradients" if trained else "")
-    rows = [["", "windows", "core", "window", "tokens each", "GFLOP a sample", "extra cells", memory]]
-    for key, (cut, together) in cuts.items():
-        flops = forward_flops(model, cut.window) * len(cut.tiling) * (3 if trained else 1)
-        edges = ["x".join(str(n) for n in edge) for edge in (cut.tiling.core, cut.tiling.padded)]
-        space = size(activation_bytes(model, cut.window, trained, together))
-        rows.append([key, f"{len(cut.tiling)}", *edges, f"{tokens(model, cut.window):,}", f"{flops / 1e9:,.1f}", f"{cut.extra:.0%}", space])
-    return ["  " + f"{row[0]:<13}{row[1]:>8}" + "".join(f"{cell:>16}" for cell in row[2:-1]) + f"{row[-1]:>25}" for row in rows]
+@dataclass(frozen=True)
+class Cost:
+    """What one way to cut a sample costs: FLOPs of the whole sample, peak bytes of activations of what goes through together."""
+
+    name: str
+    cut: Cut
+    tokens: int
+    flops: int
+    activations: int
+
+
+def cost(model: Downscaling, name: str, cut: Cut, together: int, trained: bool) -> Cost:
+    """Count `model` (on the meta device) with `together` windows at once; `trained` counts the backward pass and gradients too."""
+    flops = forward_flops(model, cut.window) * len(cut.tiling) * (1 + BACKWARD if trained else 1)
+    return Cost(name, cut, tokens(model, cut.window), flops, activation_bytes(model, cut.window, trained, together))
+
+
+def table(costs: Sequence[Cost]) -> list[str]:
+    """A line per way to cut a sample."""
+    rows = [["", "windows", "core", "window", "tokens each", "GFLOP a sample", "extra cells", "activations"]]
+    for each in costs:
+        tiling = each.cut.tiling
+        edges = ["x".join(str(n) for n in edge) for edge in (tiling.core, tiling.padded)]
+        rows.append([each.name, f"{len(tiling)}", *edges, f"{each.tokens:,}", f"{each.flops / 1e9:,.1f}", f"{each.cut.extra:.0%}",
+                     size(each.activations)])  # fmt: skip
+    return ["  " + f"{row[0]:<13}{row[1]:>8}" + "".join(f"{cell:>16}" for cell in row[2:]) for row in rows]
 
 
 def misplaced(cut: Cut, side: int) -> int:

@@ -1,15 +1,51 @@
 """What `orbit2 plan` prints agrees with counts made by hand."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from orbit2.cli import main
 from orbit2.config.load import load
+from orbit2.data.pairs import PairStore
 from orbit2.errors import OrbitError
 from orbit2.grid import global_grid
-from orbit2.model.inspect import forward_flops
-from orbit2.plan import run
+from orbit2.model.inspect import activation_bytes, build, forward_flops
+from orbit2.plan import estimate, halo, run
+from tests.data import tiny_training
 from tests.data.small_models import demo_model
+
+TINY: dict[str, Any] = {
+    "label": "tiny",
+    "datasets": {
+        "tiny": {
+            "source": "sample", "inputs": list(tiny_training.NAMES), "outputs": list(tiny_training.NAMES), "statics": ["orography"],
+            "coarse_grid": "global_15.0", "fine_grid": "global_3.75",
+            "split": {
+                "train": {"start": "2026-01-01T00:00", "end": "2026-01-01T07:00"},
+                "validation": {"start": "2026-01-01T09:00", "end": "2026-01-01T09:00"},
+                "test": {"start": "2026-01-01T11:00", "end": "2026-01-01T11:00"},
+            },
+        }
+    },
+    "models": {
+        "small": {
+            "datasets": ["tiny"],
+            "architecture": {"embed_dim": 16, "depth": 1, "heads": 2, "decoder_depth": 1, "residual_width": 4, "residual_blocks": 1},
+            "train": {"batch_size": 3, "steps": 10, "tile": 6, "halo": 2, "tiles_per_sample": 5},
+        }
+    },
+    "downscale": {"test": {"model": "small", "dataset": "tiny", "tile": [6, 8], "halo": 2, "batch": 4}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY), encoding="utf-8")
+    return path
 
 
 def test_attention_and_mlp_flops_by_hand() -> None:
@@ -20,9 +56,72 @@ def test_attention_and_mlp_flops_by_hand() -> None:
     assert forward_flops(deep.to("meta"), grid) - forward_flops(shallow.to("meta"), grid) == by_hand
 
 
-def test_plan_of_the_demo(root: Path) -> None:
-    text = run(load(root / "config" / "config.yaml"), device="h200", nodes=2)
-    assert "1,035 tokens" in text and "16 h200" in text and "fits" in text
+def test_plan_of_the_demo(root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = run(load(root / "config" / "config.yaml"), model="reslim", device="h200", nodes=2)
+    assert "1,035 tokens" in text and "16 h200" in text and "fits" in text and "activations not counted" not in text
+    assert "17,280" in text and "64,800" in text
+    assert re.search(r"4x8 tiles +32 +45x45 +62x62 +961 ", text)
+    assert "not measured, results/data/era5_week-" in text and "--store era5_week=PATH" in text
+
+
+def test_training_and_tasks_tiled_and_untiled(tiny: Path) -> None:
+    """12 x 24 cells in cores of 6: 2 x 4 tiles with windows of 10 x 10, of which a step takes 5; a task's cores of 6 x 8: 2 x 3 tiles."""
+    config = load(tiny)
+    built = build(config, "small")
+    text = run(config)
+    part = global_grid(15.0).crop(slice(0, 10), slice(0, 10))
+    lines = {line.split()[0]: line for line in text.split("training on tiny")[1].splitlines() if line.startswith("  ") and "x" in line}
+    assert lines["tiled"].split()[1:5] == ["8", "6x6", "10x10", "25"]
+    assert "a step trains on 5 of a sample's 8 tiles" in text
+    assert f"{5 * 3 * forward_flops(built, part) / 1e12:.4f} TFLOP per trained sample" in text
+    state = 16 * sum(p.numel() for p in built.parameters())  # the gradients count as activations do
+    activations = activation_bytes(built, part, True, 3 * 5)
+    sizes = [f"{count / 1e6:.1f} MB" for count in (state, activations, state + activations)]
+    assert f"  tiled: state {sizes[0]} + activations {sizes[1]} = {sizes[2]} (fp32) of " in text
+    task = text.split("downscale.test: 12x24 -> 48x96")[1]
+    assert re.search(r"2x3 tiles +6 +6x8 +10x12 +30 ", task)
+    assert "begin inside a token" not in text
+
+
+def test_what_does_not_fit_is_said(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """State 0.1 MB; a step's activations 0.6 MB for one sample, 1.1 MB for its five tiles."""
+    monkeypatch.setattr("orbit2.plan.estimate.DEVICES_PER_NODE", 1)
+    monkeypatch.setattr("orbit2.plan.estimate.MEMORY_GB", {"a100": 1.0e-3})
+    lines = run(load(tiny, ["models.small.train.batch_size=1"]), device="a100").split("training on tiny")[1].splitlines()
+    untiled, tiled = [line for line in lines if "on one a100:" in line][:2]
+    assert untiled.endswith("fits") and tiled.endswith("does NOT fit: smaller tiles or batches")
+    assert estimate._fits(2_000_000, 1, "a100").endswith("parameters must be sharded (fsdp)")
+
+
+def test_halo_from_a_store_named_or_found(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = tiny_training.build(tmp_path / "made").store
+    with pytest.raises(SystemExit) as stop:
+        main(["plan", str(tiny), "--store", f"tiny={store}"])
+    assert not stop.value.code
+    text = capsys.readouterr().out
+    cells = re.search(r"recommended halo: (\d+) coarse cells", text)
+    assert cells is not None and int(cells[1]) % 2 == 0
+    assert "ln(1 + precipitation_rate)" in text and "models.small.train (tile 6):" in text and "downscale.test (tile (6, 8)):" in text
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [("nowhere=x", "no such dataset"), ("tiny", "DATASET=PATH"), ("tiny=", "DATASET=PATH"), ("tiny=missing", "pair store not found")],
+)
+def test_a_store_that_cannot_be_used(tiny: Path, option: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["plan", str(tiny), "--store", option])
+    assert stop.value.code == 2 and says in capsys.readouterr().err
+
+
+def test_a_store_of_other_data(tiny: Path, tmp_path: Path) -> None:
+    store = tiny_training.build(tmp_path / "made").store
+    with pytest.raises(OrbitError, match="no samples in the training period"):
+        halo.measure(PairStore(store), ("2025-01-01", "2025-01-02"), tiny_training.NAMES, "bicubic")
+    finer = load(tiny, ["datasets.tiny.coarse_grid=global_7.5", "datasets.tiny.fine_grid=global_1.875"])
+    with pytest.raises(OrbitError, match="another grid"):
+        run(finer, stores={"tiny": store})
 
 
 def test_unknown_device_is_refused(root: Path) -> None:
