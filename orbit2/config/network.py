@@ -148,7 +148,7 @@ class TrainConfig(Strict):
     patience: int = Field(0, ge=0, description="Validations without improvement before stopping; 0 = never.")
     wall_minutes: float = Field(0.0, ge=0, description="Stop, save and exit 75 after this many minutes; 0 = no limit.")
     tile: Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = Field(
-        0, description="Train on tiles: edge of their core in coarse cells, or [rows, columns]; 0 = the whole side (docs/tiles.md)."
+        0, description="Train on tiles: edge of their core in coarse cells, or [rows, columns]; 0 = the whole side (docs/model.md)."
     )
     halo: int = Field(8, ge=0, description="Coarse cells of context around a training tile's core, which the loss does not count.")
     tiles_per_sample: int = Field(0, ge=0, description="Tiles of a sample that a step trains on, drawn at random; 0 = all of them.")
