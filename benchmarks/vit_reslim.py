@@ -31,13 +31,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from orbit2.config.load import read_yaml, validate
-from orbit2.config.network import ArchitectureConfig
+from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.files import write_json
 from orbit2.grid import named
 from orbit2.model.build import Downscaling, build
 from orbit2.model.geometry import Geometry
 from orbit2.model.inspect import activation_bytes, tokens
 from orbit2.provenance import code_version
+from orbit2.train.optimizer import build as optimiser
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDES = {"reslim": "reslim_9m", "vit": "vit_9m"}
@@ -78,7 +79,7 @@ def passes(model: Downscaling, mode: str) -> Callable[[], None]:
 
         return predict
     model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    optimizer = optimiser(model, TrainConfig(learning_rate=1e-5))
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)

@@ -1,11 +1,14 @@
-"""Tokens back to fine fields: token (i, j) fills exactly the fine block rows i*p*s.., columns j*p*s.. (paper section III-A)."""
+"""Tokens back to fine fields: token (i, j) fills exactly the fine block rows i*p*s.., columns j*p*s.. (paper section III-A).
+
+Never transposes tokens for a convolution on a CPU, whose kernels are fastest channels-last; CUDA's depthwise ones are not.
+"""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from orbit2.model.geometry import pad
+from orbit2.model.geometry import around
 
 
 class SphereConv(nn.Conv2d):
@@ -15,9 +18,8 @@ class SphereConv(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, groups=groups)
 
     def forward(self, fields: Tensor, periodic: bool = False) -> Tensor:
-        margin = self.kernel_size[0] // 2
-        padded = pad(fields, margin, margin, periodic, south=margin, west=margin)
-        return F.conv2d(padded, self.weight, self.bias, groups=self.groups)
+        """[B, C, H, W] -> [B, K, H, W], in the memory layout that `around` takes for its device."""
+        return F.conv2d(around(fields, self.kernel_size[0] // 2, periodic), self.weight, self.bias, groups=self.groups)
 
 
 class DecoderLayer(nn.Module):
@@ -30,9 +32,9 @@ class DecoderLayer(nn.Module):
         self.linear = nn.Linear(embed_dim, embed_dim)
 
     def forward(self, tokens: Tensor, shape: tuple[int, int], periodic: bool) -> Tensor:
-        grid = self.norm(tokens).transpose(1, 2).unflatten(2, shape)
-        mixed = self.depthwise(grid, periodic).flatten(2).transpose(1, 2)
-        return tokens + F.gelu(self.linear(mixed))
+        grid = self.norm(tokens).unflatten(1, shape)  # [B, h, w, D]: channels last as it lies
+        mixed = self.depthwise(grid.permute(0, 3, 1, 2), periodic).permute(0, 2, 3, 1)
+        return tokens + F.gelu(self.linear(mixed.flatten(1, 2)))
 
 
 class Decoder(nn.Module):
@@ -57,6 +59,18 @@ class Decoder(nn.Module):
 
     def unpatchify(self, tokens: Tensor, shape: tuple[int, int]) -> Tensor:
         """[B, h*w, C*(p*s)^2] -> [B, C, h*p*s, w*p*s]."""
-        b, side = tokens.shape[0], self.block
-        grid = tokens.view(b, *shape, -1, side, side)  # [B, h, w, C, k, l]
-        return grid.permute(0, 3, 1, 4, 2, 5).reshape(b, -1, shape[0] * side, shape[1] * side)
+        return unpatchify(tokens.view(len(tokens), *shape, -1), self.block)
+
+
+def patchify(fields: Tensor, side: int) -> Tensor:
+    """[B, C, h*k, w*k] -> [B, h, w, C*k*k] with k = `side`: a block becomes a cell; channels as PixelUnshuffle orders them."""
+    b, c, height, width = fields.shape
+    blocks = fields.reshape(b, c, height // side, side, width // side, side)
+    return blocks.permute(0, 2, 4, 1, 3, 5).reshape(b, height // side, width // side, -1)
+
+
+def unpatchify(cells: Tensor, side: int) -> Tensor:
+    """The inverse of `patchify`: [B, h, w, C*k*k] -> [B, C, h*k, w*k], one copy whatever the layout."""
+    b, height, width, _ = cells.shape
+    blocks = cells.reshape(b, height, width, -1, side, side)
+    return blocks.permute(0, 3, 1, 4, 2, 5).reshape(b, -1, height * side, width * side)

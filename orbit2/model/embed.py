@@ -40,10 +40,21 @@ class TablePosition(nn.Module):
 
     def forward(self, geometry: Geometry, patch: int) -> Tensor:
         size = (-(-geometry.lat.shape[1] // patch), -(-geometry.lon.shape[1] // patch))
-        table = self.table.permute(2, 0, 1)[None]
-        if table.shape[-2:] != size:
-            table = F.interpolate(table, size=size, mode="bilinear", align_corners=False)
-        return table.flatten(2).transpose(1, 2)
+        if self.table.shape[:2] == size:
+            return self.table.flatten(0, 1)[None]
+        (row, down), (column, right) = (_taps(n, length, self.table) for n, length in zip(size, self.table.shape[:2], strict=True))
+        entries = row[:, None, :, None] * self.table.shape[1] + column[:, None]  # [h, w, 2, 2]: bilinear, four entries a token
+        shares = down[:, None, :, None] * right[:, None]
+        # reads only these entries, and its gradient is written in one pass over the table, which is larger than all activations
+        return F.embedding_bag(entries.view(-1, 4), self.table.flatten(0, 1), mode="sum", per_sample_weights=shares.view(-1, 4))[None]
+
+
+def _taps(size: int, length: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Linear interpolation of `length` cells to `size` (cell centres): the two cells that each reads [n, 2], and their shares."""
+    place = ((torch.arange(size, device=like.device) + 0.5) * (length / size) - 0.5).clamp_min(0)
+    first = place.long().clamp_max(length - 1)
+    share = (place - first).to(like.dtype)
+    return torch.stack([first, (first + 1).clamp_max(length - 1)], 1), torch.stack([1 - share, share], 1)
 
 
 class ResolutionEmbedding(nn.Module):

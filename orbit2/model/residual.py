@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from orbit2.model.decoder import SphereConv
-from orbit2.model.geometry import complete, pad, select
+from orbit2.model.decoder import SphereConv, patchify, unpatchify
+from orbit2.model.geometry import around, complete, pad, select
 
 REACH = 2  # coarse cells to either side that bicubic interpolation reads
 MARGIN = 3  # coarse cells of context that bicubic interpolation needs, and one to spare
@@ -45,9 +45,26 @@ def _clear(valid: Tensor, factor: int, periodic: bool) -> Tensor:
 def _resize(fields: Tensor, factor: int, mode: str, periodic: bool) -> Tensor:
     margin = min(MARGIN, fields.shape[-1])
     padded = pad(fields, margin, margin, periodic, south=margin, west=margin)
+    if fields.device.type == "cpu" and margin > REACH:
+        return _convolved(padded[..., 1:-1, 1:-1], factor, mode)
     fine = F.interpolate(padded, scale_factor=factor, mode=mode, align_corners=False)
     cut = margin * factor
     return fine[..., cut:-cut, cut:-cut]
+
+
+def _convolved(padded: Tensor, factor: int, mode: str) -> Tensor:
+    """The same function as one convolution with s^2 filters: several times faster on a CPU than PyTorch's interpolation, which is scalar.
+
+    padded [B, C, H + 2 REACH, W + 2 REACH] -> [B, C, sH, sW]. The filters are read off the interpolation of a single 1.
+    """
+    side = 4 * REACH + 1
+    one = F.pad(padded.new_ones(1, 1, 1, 1), (side // 2,) * 4)
+    response = patchify(F.interpolate(one, scale_factor=factor, mode=mode, align_corners=False), factor)  # [1, 9, 9, s^2]
+    filters = response[0, REACH:-REACH, REACH:-REACH].flip(0, 1).permute(2, 0, 1)[:, None]  # what a cell reads: mirrored
+    with torch.autocast("cpu", enabled=False):
+        fine = F.conv2d(padded.flatten(0, 1)[:, None], filters.contiguous())
+    fine = unpatchify(fine.permute(0, 2, 3, 1), factor)  # [B C, 1, sH, sW]
+    return fine.view(*padded.shape[:2], *fine.shape[2:])
 
 
 class ResidualBlock(nn.Module):
@@ -100,17 +117,18 @@ class ResidualPath(nn.Module):
         """The convolution stack's share [B, C, sH, sW]."""
         valid = torch.isfinite(fields)
         chosen = [self.vocabulary.index(name) for name in variables]
-        padded = pad(torch.nan_to_num(fields), 1, 1, periodic, south=1, west=1)
+        padded = around(torch.nan_to_num(fields), 1, periodic)
         hidden = F.conv2d(padded, select(self.enter, chosen, 0).transpose(0, 1).to(fields.dtype))
         missing = _placed((~valid).to(fields.dtype), chosen, len(self.vocabulary), 1.0)
         extra = missing
         if self.statics:
             assert statics is not None
-            extra = torch.cat([F.pixel_unshuffle(torch.nan_to_num(statics), self.refinement), missing], 1)
+            cells = [patchify(torch.nan_to_num(statics), self.refinement), missing.permute(0, 2, 3, 1)]
+            extra = torch.cat(cells, 3).permute(0, 3, 1, 2)
         hidden = F.gelu(hidden + self.enter_statics(extra, periodic))
         for block in self.blocks:
             hidden = block(hidden, periodic)
-        return F.pixel_shuffle(self.leave(hidden, periodic), self.refinement)
+        return unpatchify(self.leave(hidden, periodic).permute(0, 2, 3, 1), self.refinement)
 
     def interpolation_of(self, fields: Tensor, variables: list[str], periodic: bool, whole: bool | None = None) -> Tensor:
         """The outputs that are inputs, interpolated; an output that is not an input starts from zero.

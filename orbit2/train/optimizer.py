@@ -13,14 +13,14 @@ UNDECAYED = ("embedding", "bias", "norm", "query", "table")
 
 
 def build(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; no weight decay on norms, biases and embeddings (paper section IV)."""
+    """AdamW in one pass over the weights (fused); no weight decay on norms, biases and embeddings (paper section IV)."""
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         kept = parameter.ndim <= 1 or any(word in name for word in UNDECAYED)
         (plain if kept else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
