@@ -1,9 +1,12 @@
-"""The GPU benchmark runs (small, on the CPU), and its floor is made of the right number of operations."""
+"""The GPU benchmark runs (small, on the CPU) and its floor is made of the right operations; the compression benchmark's two halves."""
 
 import importlib
+import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -90,3 +93,43 @@ def test_operations_are_counted_by_hand(monkeypatch: pytest.MonkeyPatch) -> None
     fields, weight = torch.randn(2, 6, 9, 9, requires_grad=True), torch.randn(6, 1, 3, 3, requires_grad=True)
     depthwise = 2 * 2 * 6 * 7 * 7 * 9
     assert count(lambda: F.conv2d(fields, weight, groups=6).sum().backward()) == 3 * depthwise
+
+
+@pytest.fixture
+def compression(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """benchmarks/compression.py; loaded by path, as newer Pythons have a module of that name."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    spec = importlib.util.spec_from_file_location("compression_benchmark", ROOT / "benchmarks" / "compression.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_compression_halves_are_measured_apart(compression: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each half keeps the version it was measured with; measuring one again replaces that one only."""
+    out = tmp_path / "compression.json"
+    for version, half in (("a", "speed"), ("b", "accuracy"), ("c", "speed")):
+        monkeypatch.setattr(compression, "code_version", lambda version=version: version)
+        compression.keep(out, half, [{"ratio": 1, "from": version}], [])
+    found = json.loads(out.read_text())
+    assert [(found[half]["code_version"], found[half]["rows"][0]["from"]) for half in ("speed", "accuracy")] == [("c", "c"), ("b", "b")]
+
+
+def test_compression_is_judged_in_decibels_and_times(compression: ModuleType) -> None:
+    test = SimpleNamespace(names=("a", "b"), bicubic={"a": 2.0, "b": 4.0})
+
+    def row(ratio: int, *changes: float) -> dict[str, Any]:
+        """RMSE of half of bicubic, and `changes` dB worse in each seed: with peaks of 10 and 20 rmse is a tenth, so 20 dB."""
+        runs = [{"ratio": dict.fromkeys("ab", 0.5 * 10 ** (change / 20)), "core_seconds": 1.0} for change in changes]
+        return dict(compression.row_of(ratio, runs, test, {"a": 10.0, "b": 20.0}))
+
+    plain, close, far = row(1, 0.0, 0.0), row(8, 0.15, 0.03), row(16, 0.15, 0.07)
+    assert plain["mean_psnr"] == pytest.approx(20) and close["mean_psnr_of_seeds"] == pytest.approx([19.85, 19.97])
+    assert compression.judge_accuracy([plain, close, far]) == ["16x loses 0.11 dB"]
+
+    def timed(ratio: int, infer: float, step: float) -> dict[str, Any]:
+        times = {"infer_seconds": 1.0, "infer_speedup": infer, "step_seconds": 1.0, "step_speedup": step}
+        return {"ratio": ratio, "leaves": 9, "gflop": 1.0, "turns": 1} | times
+
+    assert compression.judge_speed([timed(4, 1, 1), timed(8, 3.4, 3.3), timed(16, 9.0, 6.5)]) == ["16x is not 6.6 times as fast"]
