@@ -75,6 +75,7 @@ class Inputs:
     times: npt.NDArray[np.datetime64]
     rows: Index
     columns: Index
+    chunk_width: int = 0  # of the widest stored chunk along longitude, cells; 0 where the file can be read anywhere (or is unknown)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -160,9 +161,11 @@ def read_inputs(dataset: xr.Dataset, names: Sequence[str], where: object = "inpu
     lat, lon = (_axis(dataset, key, where) for key in ("lat", "lon"))
     time = _axis(dataset, "time", where, needed=False)
     arrays: dict[str, xr.DataArray] = {}
+    width = 0
     for name in names:
         array = _find(dataset, name, where)
         scale = _scale(array, name, where)
+        width = max(width, _chunk_width(array, lon))
         array = array.rename(
             {
                 old: new
@@ -195,7 +198,15 @@ def read_inputs(dataset: xr.Dataset, names: Sequence[str], where: object = "inpu
         raise OrbitError(
             "time could not be decoded to dates", where=where, got=str(times.dtype), hint="give CF units such as 'hours since 1900-01-01'"
         )
-    return Inputs(arrays, grid, times.astype("datetime64[s]"), rows, columns)
+    return Inputs(arrays, grid, times.astype("datetime64[s]"), rows, columns, width)
+
+
+def _chunk_width(array: xr.DataArray, lon: str | None) -> int:
+    """Cells along longitude that are decompressed to read one; a contiguous array has no chunks."""
+    chunks = array.encoding.get("chunks") or array.encoding.get("chunksizes")  # as the Zarr and the NetCDF backends say
+    if not chunks or len(chunks) != array.ndim or array.encoding.get("contiguous"):
+        return 0
+    return int(dict(zip(array.dims, chunks, strict=True)).get(lon, 0))
 
 
 def _uniform(grid: Grid, where: object) -> None:

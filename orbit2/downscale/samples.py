@@ -18,7 +18,8 @@ from orbit2.model.tiles import Window
 from orbit2.sources.static import open_static, open_window
 
 FloatArray = npt.NDArray[np.float32]
-KEPT_BYTES = 256 * 2**20  # of whole inputs, and of whole statics
+KEPT_BYTES = 256 * 2**20  # of whole inputs (or a band of them), and of whole statics
+WIDE = 2  # windows: chunks of this width are worth a band
 
 
 class Samples(Protocol):
@@ -62,18 +63,30 @@ class StoreSamples:
 
 
 class FileSamples:
-    """Samples of a user's file: windows of it, or whole fields cut here where a time block of them is small."""
+    """Samples of a user's file: windows of it; or, kept while they are of use, whole fields where a time block of them is small, or
+    bands of rows where the file's chunks are so wide that tiles side by side would decompress the same ones."""
 
     def __init__(self, inputs: Inputs, time_block: int) -> None:
         self.names, self._inputs = inputs.names, inputs
         height, width = inputs.grid.shape
         small = 4 * len(self.names) * height * width * time_block <= KEPT_BYTES
         self._whole = Kept(inputs.frame) if small else None
+        self._band: tuple[tuple[int, int, int], FloatArray] | None = None
 
     def read(self, start: int, count: int, window: Window) -> FloatArray:
         if self._whole is not None:
             return np.stack([window.take(self._whole(i)) for i in range(start, start + count)])
+        width = self._inputs.grid.shape[1]
+        if WIDE * len(window.columns) <= self._inputs.chunk_width and 4 * count * len(self.names) * len(window.rows) * width <= KEPT_BYTES:
+            return self._of_band(start, count, window, np.arange(width))
         return np.stack([self._inputs.cells(i, window.rows, window.columns) for i in range(start, start + count)])
+
+    def _of_band(self, start: int, count: int, window: Window, everywhere: npt.NDArray[np.int64]) -> FloatArray:
+        key = start, count, int(window.rows[0])
+        if self._band is None or self._band[0] != key:
+            self._band = None  # the old one may go first
+            self._band = key, np.stack([self._inputs.cells(i, window.rows, everywhere) for i in range(start, start + count)])
+        return self._band[1][..., window.columns]
 
 
 class Statics:

@@ -10,6 +10,7 @@ import xarray as xr
 
 from orbit2.data.pairs import PairStore
 from orbit2.downscale import Settings, downscale_file, load_model, run, samples
+from orbit2.downscale.ingest import Inputs
 from orbit2.errors import OrbitError
 from tests.data.small_downscaling import arguments, computed, exit_code, forked, random_model, shards, task
 from tests.data.tiny_training import Tiny, build
@@ -91,6 +92,20 @@ def test_reading_by_window_gives_the_same_bits(tiny: Tiny, model: Path, tmp_path
     first, second = (xr.open_zarr(tmp_path / name, consolidated=False).load() for name in ("a.zarr", "b.zarr"))
     for name in ("2m_temperature", "precipitation_rate"):
         np.testing.assert_array_equal(first[name].values, second[name].values)
+
+
+def test_chunks_wider_than_tiles_are_read_once_per_band(tiny: Tiny, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = PairStore(tiny.store).dataset("coarse").isel(time=[3, 4]).load().drop_encoding()
+    settings, asked = Settings(tile=4, halo=1), []
+    chunks = {name: {"chunks": (1, 12, 24)} for name in data.data_vars}
+    data.to_zarr(tmp_path / "in.zarr", zarr_format=3, consolidated=False, encoding=chunks)
+    downscale_file(input=tmp_path / "in.zarr", model=model, out=tmp_path / "a.zarr", settings=settings)
+    monkeypatch.setattr(samples, "KEPT_BYTES", 4 * 2 * 6 * 24)  # just the band of one row of tiles
+    original = Inputs.cells
+    monkeypatch.setattr(Inputs, "cells", lambda self, i, rows, columns: asked.append(len(columns)) or original(self, i, rows, columns))
+    downscale_file(input=tmp_path / "in.zarr", model=model, out=tmp_path / "b.zarr", settings=settings)
+    assert asked == [24] * 6, "two times, three bands"
+    assert shards(tmp_path / "a.zarr") == shards(tmp_path / "b.zarr")
 
 
 def test_blocks_of_a_users_file_need_no_other_step(tiny: Tiny, model: Path, tmp_path: Path) -> None:
