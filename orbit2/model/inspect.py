@@ -50,8 +50,13 @@ def forward_flops(model: Downscaling, grid: Grid) -> int:
     `model` is on the meta device; interpolations and pointwise functions are not counted.
     """
     coarse, statics, geometry = _inputs(model, grid, 1)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    for parameter in trained:  # the counter asks a module's output for its gradient's function: a position table is its own output
+        parameter.requires_grad_(False)
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
         model(coarse, statics, geometry)
+    for parameter in trained:
+        parameter.requires_grad_(True)
     return int(counter.get_total_flops())
 
 

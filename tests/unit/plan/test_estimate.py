@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from orbit2.cli import main
@@ -127,3 +128,13 @@ def test_a_store_of_other_data(tiny: Path, tmp_path: Path) -> None:
 def test_unknown_device_is_refused(root: Path) -> None:
     with pytest.raises(OrbitError, match="unknown device"):
         run(load(root / "config" / "config.yaml"), device="tpu")
+
+
+def test_flops_with_a_position_table() -> None:
+    """On its own grid the table is looked up, not computed: no FLOPs, and the network trains as before."""
+    grid = global_grid(15.0)
+    with torch.device("meta"):
+        geographic, table = demo_model(), demo_model(position="table", table_shape=(6, 12))
+    position = 2 * 72 * sum(p.numel() for p in geographic.position.parameters() if p.ndim == 2)
+    assert forward_flops(geographic, grid) - forward_flops(table, grid) == position
+    assert all(p.requires_grad for p in table.parameters())
