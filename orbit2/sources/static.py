@@ -32,6 +32,7 @@ FloatArray = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
 COVERS = ("high_vegetation_cover", "low_vegetation_cover")  # ERA5's landcover is their sum
 PACKAGED = ("land_sea_mask", "orography")
+LARGE = 2**25  # cells (256 MB in memory): a user's field with more is read around the target only
 RELIEF = ("orography", "subgrid_orography_deviation")
 ERA5_FILE, PACKAGED_FILE, RELIEF_PREFIX = "era5_static.nc", "static_0.25deg.nc", "relief_"
 RELIEF_BYTES = 480_000_000  # ETOPO 2022, 60 arc-seconds, ice surface
@@ -202,7 +203,7 @@ def _field(grid: Grid, name: str, files: list[Path], known: dict[str, Array], ca
 
 
 def _averaged(grid: Grid, path: Path, name: str, cache: str | None) -> Array:
-    source, values = _read(path, name)
+    source, values = _near(grid, path, name)
     if grid.same_as(source):
         return values
     finer = grid.resolution < source.resolution * (1 - 1e-6)
@@ -226,6 +227,41 @@ def _held(path: Path) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=32)
+def _axes(path: Path, name: str) -> tuple[Array, Array] | None:
+    """Latitudes and longitudes of a field as the file orders them; None where it is best read whole."""
+    with reading(path, "NetCDF with static fields"), _opened(path) as opened:
+        if name not in opened or set(opened[name].dims) != {"lat", "lon"} or opened[name].size <= LARGE:
+            return None
+        return opened["lat"].to_numpy().astype(np.float64), opened["lon"].to_numpy().astype(np.float64)
+
+
+def _near(grid: Grid, path: Path, name: str) -> tuple[Grid, Array]:
+    """One field [H, W] with its grid; of a large file the part around `grid` only, its longitudes following on `grid`'s."""
+    axes = _axes(path, name) if path.is_file() and path.name != ERA5_FILE else None
+    if axes is None:
+        return _read(path, name)
+    lat, lon = axes
+    margin = 3 * max(float(np.abs(np.diff(axis)).min()) for axis in axes)  # cells that interpolation reads, and one to spare
+    first = grid.lon_edges[0] - margin
+    span = grid.lon_edges[-1] + margin - first
+    east = first + np.mod(lon - first, 360)
+    rows = np.flatnonzero((lat >= grid.lat_edges[0] - margin) & (lat <= grid.lat_edges[-1] + margin))
+    columns = np.argsort(east, kind="stable")
+    columns = columns[east[columns] <= first + span]
+    if span >= 360 or not len(rows) or not len(columns):
+        return _read(path, name)
+    runs = np.split(columns, np.flatnonzero(np.diff(columns) != 1) + 1)
+    if len(runs) > 2:  # not a file whose longitudes increase
+        return _read(path, name)
+    rows = rows[np.argsort(lat[rows], kind="stable")]
+    with reading(path, "NetCDF with static fields"), _opened(path) as opened:
+        band = opened[[name]].isel(lat=slice(int(rows.min()), int(rows.max()) + 1))
+        pieces = [_own_field(band.isel(lon=slice(int(run[0]), int(run[-1]) + 1)), name, path).transpose("lat", "lon").to_numpy()
+                  for run in runs]  # fmt: skip
+    return from_centres(lat[rows], east[columns]), _in_range(np.concatenate(pieces, 1)[rows - rows.min()], path, name)
+
+
+@lru_cache(maxsize=32)
 def _read(path: Path, name: str) -> tuple[Grid, Array]:
     """One field [H, W] with its grid, latitude ascending, longitude increasing."""
     with reading(path, "NetCDF with static fields"):
@@ -246,11 +282,15 @@ def _read_now(path: Path, name: str) -> tuple[Grid, Array]:
     values = field.to_numpy()
     if not np.isfinite(values).any():
         raise OrbitError("static field is missing everywhere", where=f"{path}: {name}")
+    return from_centres(field["lat"].values, field["lon"].values), _in_range(values, path, name)
+
+
+def _in_range(values: Array, path: Path, name: str) -> Array:
     low, high = variable(name).valid
     if np.nanmin(values) < low - 1e-3 * (high - low) or np.nanmax(values) > high + 1e-3 * (high - low):
         raise OrbitError("static field outside its range", where=f"{path}: {name}", got=f"{np.nanmin(values):g} to {np.nanmax(values):g}",
                          allowed=f"{low:g} to {high:g} {variable(name).units}")
-    return from_centres(field["lat"].values, field["lon"].values), np.clip(values, 0.0, 1.0) if _is_share(name) else values
+    return np.clip(values, 0.0, 1.0) if _is_share(name) else values
 
 
 def _own_field(opened: xr.Dataset, name: str, path: Path) -> xr.DataArray:
