@@ -24,7 +24,7 @@ from orbit2.parallel.launch import Ranks
 from orbit2.train import losses
 from orbit2.train.auxiliary import with_auxiliary
 from orbit2.train.losses import Objective
-from orbit2.train.trainer import Setup, cutting
+from orbit2.train.trainer import Setup, cutting, optimise
 from orbit2.train.validation import residual_scale, validate_model
 from tests.data.tiny_training import NAMES, Tiny
 from tests.unit.train.test_resume import curve, train
@@ -108,6 +108,17 @@ def test_a_batch_of_tiles_has_the_loss_and_gradient_of_its_tiles_one_by_one(tiny
     assert float(torch.cat([d.flatten() for d in differences]).norm()) < rounding * norm
     for (name, _), a, difference in zip(made.model.named_parameters(), whole, differences, strict=True):
         assert float(difference.norm()) <= 1e-5 * max(float(a.norm()), 1e-3 * norm), name
+
+
+def test_a_step_of_the_trainer_counts_seams_once(tiny: Tiny, tmp_path: Path) -> None:
+    made = setup(tiny, tmp_path, tv_weight=0.5, clip=1e9)
+    batch = made.steps[0]
+    loss, expected = gradients(made, [one(batch, k) for k in range(len(batch.samples))])
+    assert loss != pytest.approx(gradients(made, [replace(batch, context=None)])[0], rel=1e-4)  # the seams' pairs are felt
+    record = optimise(made, batch, 0)
+    assert record["loss"] == pytest.approx(loss, rel=1e-6)
+    for (name, parameter), gradient in zip(made.model.named_parameters(), expected, strict=True):
+        assert parameter.grad is None or torch.allclose(parameter.grad, gradient, rtol=1e-4, atol=1e-6), name
 
 
 @pytest.mark.parametrize("region", [None, [-50, 70, 20, 200]])
