@@ -191,7 +191,8 @@ def main() -> int:
     print(f"\nrecommended {recommended}: with two cells less the difference is {less:.0%} larger, with two more {more:.0%} smaller")
     draw(arguments.figure, curves, recommended)
     write_json(arguments.out, {
-        "model": f"{model.about.get('name')}-{model.about.get('hash')}", "recommended": recommended, "scales": {s.variable: [s.zonal, s.meridional] for s in scales},
+        "model": f"{model.about.get('name')}-{model.about.get('hash')}", "recommended": recommended,
+        "scales": {s.variable: [s.zonal, s.meridional] for s in scales},
         "with_two_less": less, "with_two_more": more, "code_version": code_version(),
         **{label: {"tile": c.tile, "untiled_rmse": c.skill(c.untiled), "untiled_core_seconds": c.seconds, "curve": r}
            for label, (c, r) in curves.items()},
