@@ -46,9 +46,9 @@ ALONE = 16  # tiles computed alone in a turn
 TARGET = 0.9
 
 
-def write_input(path: Path, start: int, count: int, noise: np.random.Generator) -> None:
-    """Some hours of 23 variables on the 0.25 degree grid, as rough as weather: compressed to about half, as ERA5's are."""
-    grid = global_grid(0.25)
+def write_input(path: Path, degrees: float, start: int, count: int, noise: np.random.Generator) -> None:
+    """Some hours of 23 variables on the global grid, as rough as weather: compressed to about half, as ERA5's are."""
+    grid = global_grid(degrees)
     rough = noise.standard_normal(grid.shape, dtype=np.float32)
     data = {}
     for i, name in enumerate(INPUTS):
@@ -62,14 +62,14 @@ def write_input(path: Path, start: int, count: int, noise: np.random.Generator) 
     dataset.to_zarr(path, zarr_format=3, consolidated=False, encoding={name: {"chunks": (1, *grid.shape)} for name in INPUTS})
 
 
-def turn(model: Path, folder: Path, start: int, count: int, noise: np.random.Generator) -> dict[str, Any]:
+def turn(model: Path, folder: Path, degrees: float, start: int, count: int, noise: np.random.Generator) -> dict[str, Any]:
     """Downscale `count` fields as the command does, and some of their tiles alone."""
     source, out = folder / f"in_{start}.zarr", folder / f"out_{start}.zarr"
-    write_input(source, start, count, noise)
+    write_input(source, degrees, start, count, noise)
     settings = Settings(tile=TILE, halo=HALO)
     with xr.open_dataset(source, engine="zarr", chunks=None, cache=False, consolidated=False) as dataset:
         job = dataset_job(load_model(model), dataset, source, folder / "unused.zarr", None, settings)
-        chosen = [job.layout.items[i] for i in np.linspace(0, len(job.layout.items) - 1, ALONE).astype(int)]
+        chosen = [job.layout.items[i] for i in np.linspace(0, len(job.layout.items) - 1, min(ALONE, len(job.layout.items))).astype(int)]
         held = [(item, job.read(item)) for item in chosen]
         job.compute(*held[0])
         core, wall = time.process_time(), time.perf_counter()
@@ -84,7 +84,7 @@ def turn(model: Path, folder: Path, start: int, count: int, noise: np.random.Gen
     stored = sum(file.stat().st_size for name in OUTPUTS for file in (out / name / "c").rglob("*") if file.is_file())
     for path in (source, out):
         shutil.rmtree(path)
-    per_field = items / count / ALONE
+    per_field = items / count / len(chosen)
     return {
         "fields": count, "core_seconds": core, "clock_seconds": wall, "read": spent.read, "compute": spent.compute, "write": spent.write,
         "waiting": spent.waiting, "working_share": 1 - spent.waiting / spent.wall, "alone_core_seconds": alone[0] * per_field * count,
@@ -97,23 +97,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fields", type=int, default=12, help="fields to measure (even)")
     parser.add_argument("--threads", type=int, default=1, help="of the compute thread's matrix products")
-    parser.add_argument("--quick", action="store_true", help="one field; for a look")
+    parser.add_argument("--quick", action="store_true", help="one field of 1 degree; for a look")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "downscale_throughput.json")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    fields = 1 if arguments.quick else arguments.fields
+    degrees, fields = (1.0, 1) if arguments.quick else (0.25, arguments.fields)
     noise, turns = np.random.default_rng(0), []
     with tempfile.TemporaryDirectory() as temporary:
         model = published_model(Path(temporary) / "model")
         for start in range(0, fields, PER_TURN):
-            turns.append(turn(model, Path(temporary), start, min(PER_TURN, fields - start), noise))
+            turns.append(turn(model, Path(temporary), degrees, start, min(PER_TURN, fields - start), noise))
             last = turns[-1]
             print(f"{start + last['fields']:3d} of {fields} fields: {last['core_seconds'] / last['fields']:6.1f} core s a field, pure / "
                   f"all core time {last['of_pure_core']:.3f}, compute thread at work {last['working_share']:.3f} of the clock", flush=True)
     total = {key: sum(row[key] for row in turns) for key in turns[0]}
     pure, working = (float(np.median([row[key] for row in turns])) for key in ("of_pure_core", "working_share"))
     core = total["core_seconds"] / fields
-    print(f"\n{fields} fields of 720 x 1440 x {len(INPUTS)} -> 2880 x 5760 x {len(OUTPUTS)}, {arguments.threads} compute thread(s)")
+    print(f"\n{fields} fields of {180 / degrees:g} x {360 / degrees:g} x {len(INPUTS)}, refined 4 times, x {len(OUTPUTS)}; "
+          f"{arguments.threads} compute thread(s)")  # fmt: skip
     for key in ("read", "compute", "write", "waiting"):
         print(f"  {key:8s} {total[key] / fields:8.2f} s a field ({total[key] / total['clock_seconds']:6.1%} of the clock"
               f"{'' if key in ('compute', 'waiting') else ', beside compute'})")  # fmt: skip
@@ -122,7 +123,7 @@ def main() -> int:
           f"by the clock of this run {rate['clock']:.1f}")  # fmt: skip
     stored = total["megabytes_stored"] / fields
     print(f"  a year: {365 * core / 3600:.0f} core hours daily, {8760 * core / 3600:.0f} hourly; {365 * stored / 1e3:.0f} GB and "
-          f"{8760 * stored / 1e6:.1f} TB stored (a field {stored:.0f} MB of {2880 * 5760 * 3 * 4 / 1e6:.0f})")  # fmt: skip
+          f"{8760 * stored / 1e6:.1f} TB stored (a field {stored:.0f} MB of {16 * 12 * 64800 / degrees**2 / 1e6:.0f})")  # fmt: skip
     holds = min(pure, working) >= TARGET
     print(f"claim ({TARGET:.0%} of the pure compute rate: core time {pure:.3f}, compute thread at work {working:.3f}): "
           f"{'holds' if holds else 'DOES NOT HOLD'}")  # fmt: skip
