@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from types import FrameType
 
 
 class StopRequest:
-    """True from the first signal or the deadline on; `reason` says which. Use as a context manager."""
+    """True from the first signal or the deadline on; `reason` says which. Use as a context manager.
+
+    Only the main thread may listen to signals; any other has the deadline alone.
+    """
 
     def __init__(self, wall_minutes: float = 0.0) -> None:
         self.reason: str | None = None
@@ -16,7 +20,8 @@ class StopRequest:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> StopRequest:
-        for number in (signal.SIGUSR1, signal.SIGTERM):
+        main = threading.current_thread() is threading.main_thread()
+        for number in (signal.SIGUSR1, signal.SIGTERM) if main else ():
             self._previous[number] = signal.signal(number, self._received)
         return self
 

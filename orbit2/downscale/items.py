@@ -40,11 +40,6 @@ class Items(Sequence[Item]):
         start = block * self.time_block
         return Item(index, start, min(self.time_block, self.times - start), tile, member)
 
-    @property
-    def fields(self) -> float:
-        """Whole fields (all variables of one time and member) in a full-length item, on average over the tiles."""
-        return self.time_block / self.tiles
-
 
 def share(items: int, block: int = 0, blocks: int = 1) -> range:
     """Block `block` of `blocks` contiguous ones, equal to within one item; some are empty when there are more blocks than items."""
