@@ -130,7 +130,7 @@ def ratio_table(task: Task, scores: Scores, names: list[str], data: xr.Dataset) 
             cells.append(Cell.of(None if own is None else float(own["value"]), 3, strong=True, note="; ".join(filter(None, notes))))
         body.append(tuple(cells))
     return Table(
-        f"seams_{task.name}",
+        f"seam_ratios_{task.name}",
         "Seam ratio by direction: 1 means that a tile border is like any other place. In grey the 95 % interval and the same "
         "ratio of what was never cut into tiles.",
         ("Variable", *(direction_title(direction, data) for direction in directions)),
