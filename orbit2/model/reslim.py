@@ -81,7 +81,7 @@ class Reslim(nn.Module):
         if correction is not None:
             detail = detail + correction
         detail = detail.float() * self.output_scale[:, None, None]
-        fine = torch.where(torch.isfinite(base), base, 0.0) + detail
+        fine = torch.nan_to_num(base, 0.0, 0.0, 0.0) + detail
         if self.config.conserve:
             # rain is scaled to its input's mm when predicting, not while training: the loss is in ln(1 + mm), and learning
             # through the scaling was measured to be worse in both spaces

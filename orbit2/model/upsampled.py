@@ -52,7 +52,7 @@ class Upsampled(nn.Module):
         fields, names = self.upsample(coarse, given, statics, geometry.periodic)
         base = self.residual.interpolation_of(coarse, list(given), geometry.periodic)
         detail = self.detail(fields, names, fine_geometry(geometry, self.config.refinement), clock)
-        fine = torch.where(torch.isfinite(base), base, 0.0) + detail.float() * self.output_scale[:, None, None]
+        fine = torch.nan_to_num(base, 0.0, 0.0, 0.0) + detail.float() * self.output_scale[:, None, None]
         if self.config.conserve:  # rain only when predicting, as in Reslim
             chosen = [i for i, name in enumerate(self.outputs) if not (self.training and is_precipitation(name))]
             fine = conserve_blocks(fine, coarse, given, self.outputs, chosen, geometry, self.config.refinement, self.output_moments)
