@@ -63,7 +63,7 @@ format: install ## Let the tools fix what they can
 docs: install ## Regenerate the configuration pages, the JSON schema and the DAG picture
 	@$(BIN)/orbit2 config generate
 	@command -v dot >/dev/null || { echo "error: the DAG picture needs graphviz; on Debian or Ubuntu: apt-get install graphviz" >&2; exit 2; }
-	@$(BIN)/snakemake --profile profiles/local --rulegraph dot -- all 2>/dev/null | dot -Tsvg > docs/dag.svg
+	@$(BIN)/snakemake --profile profiles/local --config 'set=[downscale.quarter_degree.blocks=2]' --rulegraph dot -- all 2>/dev/null | dot -Tsvg > docs/dag.svg
 
 bench: install ## Run every benchmark; results go to benchmarks/results
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
