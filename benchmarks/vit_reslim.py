@@ -36,6 +36,7 @@ from orbit2.files import write_json
 from orbit2.grid import named
 from orbit2.model.build import Downscaling, build
 from orbit2.model.geometry import Geometry
+from orbit2.model.heap import keep_heap
 from orbit2.model.inspect import activation_bytes, tokens
 from orbit2.provenance import code_version
 from orbit2.train.optimizer import build as optimiser
@@ -126,6 +127,7 @@ def timed(run: Callable[[], None], times: int) -> float:
 
 def race(mode: str, turns: int, per_turn: int) -> dict[str, Any]:
     """Core seconds per pass of both sides (median over turns), and the median of each turn's ratio."""
+    keep_heap()  # as training and downscaling do
     runs = {side: passes(model_of(side, "cpu"), mode) for side in SIDES}
     runs["reslim"]()  # warm up; the ViT's pass is so long that it need not
     taken = np.array([[timed(runs["reslim"], per_turn), timed(runs["vit"], 1)] for _ in range(turns)])

@@ -25,6 +25,7 @@ from orbit2.grid import Grid
 from orbit2.model import folder
 from orbit2.model.build import Downscaling
 from orbit2.model.geometry import Geometry
+from orbit2.model.heap import keep_heap
 from orbit2.model.tiles import Tiling, Window, tiles
 from orbit2.sources.static import open_static
 
@@ -188,6 +189,8 @@ def random_layers(model: Downscaling) -> bool:
 def load_model(path: str | Path, device: str | torch.device | None = None, precision: str = "fp32") -> Downscaler:
     """Load a model folder for inference. Raises OrbitError when it is not one."""
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if chosen.type == "cpu":
+        keep_heap()
     model, normaliser, about = folder.load(path, chosen)
     if precision not in ("fp32", "bf16"):
         raise OrbitError("unknown precision", got=precision, allowed="fp32, bf16")

@@ -32,6 +32,7 @@ from orbit2.model import folder
 from orbit2.model.build import Downscaling
 from orbit2.model.build import build as build_model
 from orbit2.model.compiled import compile_model
+from orbit2.model.heap import keep_heap
 from orbit2.model.transfer import transfer
 from orbit2.parallel.launch import Ranks, any_rank, barrier, ranks, sum_gradients, total
 from orbit2.signals import StopRequest
@@ -74,6 +75,8 @@ def prepare(config: TrainConfig) -> None:
     """Threads, seeds and determinism."""
     if config.threads:
         torch.set_num_threads(config.threads)
+    if not torch.cuda.is_available():
+        keep_heap()
     torch.manual_seed(config.seed)
     torch.use_deterministic_algorithms(config.deterministic and not torch.cuda.is_available())
     # a debugging aid that costs a tenth of a CPU step; a property without a type
