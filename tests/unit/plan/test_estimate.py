@@ -62,7 +62,7 @@ def test_plan_of_the_demo(root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path:
     text = run(load(root / "config" / "config.yaml"), model="reslim", device="h200", nodes=2)
     assert "1,035 tokens" in text and "16 h200" in text and "fits" in text and "activations not counted" not in text
     assert "17,280" in text and "64,800" in text
-    assert re.search(r"4x8 tiles +32 +45x45 +62x62 +961 ", text)
+    assert re.search(r"5x10 tiles +50 +36x36 +44x44 +484 ", text)
     assert "not measured, results/data/era5_week-" in text and "--store era5_week=PATH" in text
 
 
