@@ -175,6 +175,8 @@ def downscale(
     static: Annotated[Path | None, typer.Option(help="File with land_sea_mask and orography; default: the shipped ones.")] = None,
     tile: Annotated[str, typer.Option(help="Core tile edge in coarse cells (N or ROWS,COLUMNS); 0 = no tiles. Of a FILE.")] = "0",
     halo: Annotated[int, typer.Option(min=0, help="Halo around a tile in coarse cells. Of a FILE.")] = 8,
+    blend: Annotated[int | None, typer.Option(
+        min=0, show_default="half the halo", help="Coarse cells beside tile borders where neighbours mix; 0 = none. Of a FILE.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Times that go through the network together. Of a FILE.")] = 1,
     time_block: Annotated[int, typer.Option(min=1, help="Times in one work item and one shard of the output. Of a FILE.")] = 1,
     wall_minutes: Annotated[float, typer.Option(min=0, help="Stop resumably (exit 75) after this long; 0 = no limit. Of a FILE.")] = 0.0,
@@ -188,7 +190,7 @@ def downscale(
             raise OrbitError("give either a FILE or --config with --store, not both")
         from orbit2.downscale import Settings, downscale_file
 
-        settings = Settings(tile=tile_size(tile), halo=halo, batch=batch, time_block=time_block)
+        settings = Settings(tile=tile_size(tile), halo=halo, blend=blend, batch=batch, time_block=time_block)
         downscale_file(input=file, model=model, out=out, static=static, settings=settings, block=block, wall_minutes=wall_minutes)
     else:
         from orbit2.downscale import run

@@ -52,6 +52,10 @@ class DownscaleConfig(Strict):
         0, description="Core tile edge in coarse cells, or [rows, columns]; 0 = no tiles. Memory and cost per cell go with it."
     )
     halo: int = Field(8, ge=0, description="Halo around a tile in coarse cells.")
+    blend: int | None = Field(
+        None, ge=0, description="Coarse cells beside a tile border over which neighbouring predictions are mixed, linearly; 0 = not, "
+        "none = half the halo."
+    )
     time_block: int = Field(1, ge=1, description="Times in one work item and one shard of the prediction.")
     batch: int = Field(1, ge=1, description="Times of an item that go through the network together.")
     blocks: int = Field(1, ge=1, description="Jobs that the work items are divided over (contiguous blocks).")
@@ -61,6 +65,12 @@ class DownscaleConfig(Strict):
     seed: int = Field(0, ge=0, description="Seed of the members' random numbers.")
     wall_minutes: float = Field(0.0, ge=0, description="Finish the item in hand and exit 75 after this many minutes; 0 = no limit.")
     cuda_graphs: bool = Field(False, description="Replay the network as a CUDA graph (GPUs only): saves launches on small grids and tiles.")
+
+    @model_validator(mode="after")
+    def _blend_within_halo(self) -> DownscaleConfig:
+        if self.blend is not None and self.blend > self.halo:
+            raise ValueError(f"blend ({self.blend}) cannot be wider than the halo ({self.halo})")
+        return self
 
 
 class EvaluateConfig(Strict):

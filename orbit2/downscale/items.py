@@ -40,6 +40,10 @@ class Items(Sequence[Item]):
         start = block * self.time_block
         return Item(index, start, min(self.time_block, self.times - start), tile, member)
 
+    def of_tile(self, item: Item, tile: int) -> int:
+        """The item of the same times and member as `item`, of another tile."""
+        return item.index + (tile - item.tile) * max(self.members, 1)
+
 
 def share(items: int, block: int = 0, blocks: int = 1) -> range:
     """Block `block` of `blocks` contiguous ones, equal to within one item; some are empty when there are more blocks than items."""
@@ -49,6 +53,12 @@ def share(items: int, block: int = 0, blocks: int = 1) -> range:
 def deal(todo: Sequence[int], rank: int, world: int) -> Sequence[int]:
     """What rank `rank` of `world` does of `todo`: every world-th, so that the ranks of a job are near each other in the input."""
     return todo[rank::world]
+
+
+def run_of(todo: Sequence[int], rank: int, world: int) -> Sequence[int]:
+    """What rank `rank` of `world` does of `todo` when neighbours need each other: an equal run of it."""
+    part = share(len(todo), rank, world)
+    return todo[part.start : part.stop]
 
 
 def parse_block(text: str) -> tuple[int, int]:

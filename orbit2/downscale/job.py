@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from orbit2.downscale.items import Item, Items, deal, share
+from orbit2.downscale.items import Item, Items, deal, run_of, share
+from orbit2.downscale.mixing import Mixer
 from orbit2.downscale.predictor import Downscaler, Draw, TileSize, Times, random_layers
 from orbit2.downscale.samples import Samples, Statics
 from orbit2.downscale.store import Layout, PredictionStore
@@ -31,6 +32,7 @@ class Settings:
 
     tile: TileSize = 0
     halo: int = 8
+    blend: int | None = None
     time_block: int = 1
     batch: int = 1
     members: int = 0
@@ -57,12 +59,16 @@ class Job:
         return self.samples.read(item.start, item.count, window), self.statics.under(window)
 
     def compute(self, item: Item, fields: tuple[FloatArray, FloatArray]) -> tuple[FloatArray, float]:
-        """([T, C, sh', sw'] of the item's core, seconds). Batches are formed inside an item, so no other item changes its bits."""
+        """(what is kept of the item's window [T, C, sh', sw'], seconds). Batches are formed inside an item, so no other item changes its
+        bits."""
         began = time.perf_counter()
         draw = Draw(self.settings.seed, item.member) if self.settings.members else None
         times = self.layout.times[item.start : item.start + item.count]
         window = self.layout.tiling[item.tile]
-        made = self.downscaler.predict_window(fields[0], self.samples.names, fields[1], self.grid, window, times, self.settings.batch, draw)
+        part = self.layout.tiling.kept(item.tile)
+        made = self.downscaler.predict_window(
+            fields[0], self.samples.names, fields[1], self.grid, window, times, self.settings.batch, draw, part
+        )
         return made, time.perf_counter() - began
 
     def fields_of(self, item: Item) -> float:
@@ -77,7 +83,7 @@ def layout_of(downscaler: Downscaler, grid: Grid, times: Times, settings: Settin
     if settings.members and not random_layers(downscaler.model):
         raise OrbitError("members are drawn by dropout, which this model has not", where="downscale.members", got=settings.members,
                          allowed="0, or a model with dropout or drop_path")  # fmt: skip
-    tiling = downscaler.tiling(grid, settings.tile, settings.halo)
+    tiling = downscaler.tiling(grid, settings.tile, settings.halo, settings.blend)
     weights = downscaler.about["sha256"]["weights.safetensors"]
     return Layout(
         names=downscaler.outputs,
@@ -90,32 +96,75 @@ def layout_of(downscaler: Downscaler, grid: Grid, times: Times, settings: Settin
     )
 
 
+def mixer_of(job: Job, store: PredictionStore) -> Mixer | None:
+    """What makes items of windows; None where a window's core is the item."""
+    return Mixer(store, job.downscaler.grain) if job.layout.tiling.blend else None
+
+
 def compute_block(job: Job, ranks: launch.Ranks, block: int = 0, blocks: int = 1, wall_minutes: float = 0.0) -> Spent:
     """Compute what is left of one block of the items; in a job of several ranks each takes a fixed share.
 
-    Raises Interrupted when a signal or the deadline stopped it after the item in hand.
+    Of blended tiles it finishes those that need no window of another block; `finish` does the rest. Raises Interrupted when a signal or
+    the deadline stopped it after the item in hand.
     """
     store, items = PredictionStore(job.path, job.layout), job.layout.items
-    done, mine = store.done(), share(len(items), block, blocks)
-    if ranks.first and store.finalised and len(done) < len(items):
+    mine = share(len(items), block, blocks)
+    mixer = mixer_of(job, store)
+
+    def left_of() -> list[int]:
+        done = store.done()
+        return [i for i in mine if i not in done] if mixer is None else mixer.wanted(mine)
+
+    left = left_of()
+    if ranks.first and store.finalised and len(store.done()) < len(items):
         store.reopen()
     launch.barrier()  # all have looked before anyone writes: the shares fit together
-    todo = [items[i] for i in deal([i for i in mine if i not in done], ranks.rank, ranks.world)]
+    todo = deal(left, ranks.rank, ranks.world) if mixer is None else run_of(left, ranks.rank, ranks.world)
+    inner = set() if mixer is None else set(mixer.inner(mine)) & set(todo)
 
     def write(item: Item, made: tuple[FloatArray, float]) -> None:
-        store.write(item, *made)
+        if mixer is None:
+            store.write(item, *made)
+        else:
+            mixer.keep(item, *made)
+            mixer.assemble(i for i in mixer.sources(item.index) if i in inner)
 
     label = job.label if blocks == 1 else f"{job.label} block {block}/{blocks}"
     with StopRequest(wall_minutes) as stop:
-        spent = work(todo, job.read, job.compute, write, label=label, fields_of=job.fields_of, stop=stop)
-    store.journal.close()
+        spent = work([items[i] for i in todo], job.read, job.compute, write, label=label, fields_of=job.fields_of, stop=stop)
     status = store.journal.folder / ("status.json" if blocks == 1 else f"status-{block}.json")
     if launch.any_rank(spent.items < len(todo), ranks.device):  # waits for all
-        left = len([i for i in mine if i not in store.done()])
-        reason = stop.reason or "another rank stopped"
+        store.journal.close()
+        left, reason = left_of(), stop.reason or "another rank stopped"
         if ranks.first:
-            write_json(status, {"state": "resumable", "left": left, "of": len(mine), "reason": reason})
-        raise Interrupted(f"{reason} with {left} of {len(mine)} items left; start it again to go on")
+            write_json(status, {"state": "resumable", "left": len(left), "of": len(mine), "reason": reason})
+        raise Interrupted(f"{reason} with {len(left)} of {len(mine)} items left; start it again to go on")
+    if mixer is not None:
+        mixer.refresh()
+        mixer.assemble(run_of(mixer.unfinished(mixer.inner(mine)), ranks.rank, ranks.world))
+        launch.barrier()
+    store.journal.close()
     if ranks.first:
         status.unlink(missing_ok=True)
     return spent
+
+
+def finish(job: Job, extra: Mapping[str, Any], blocks: int = 1) -> PredictionStore | None:
+    """Declare the store complete, after assembling what crosses the borders of `blocks`; None while others are still at work.
+
+    `blocks` 1: nobody is, and it raises OrbitError when items are missing.
+    """
+    store = PredictionStore(job.path, job.layout)
+    mixer, everything = mixer_of(job, store), range(len(job.layout.items))
+    if mixer is not None and mixer.unfinished(everything):
+        with mixer.alone():
+            mixer.refresh()
+            if not mixer.wanted(everything):
+                mixer.assemble(mixer.crossing(blocks) if blocks > 1 else everything)
+        store.journal.close()
+    if blocks > 1 and len(store.done()) < len(job.layout.items):
+        return None
+    store.finalise(extra)
+    if mixer is not None:
+        mixer.clear()
+    return store

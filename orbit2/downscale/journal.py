@@ -9,7 +9,7 @@ import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # path of a shard below the store -> its bytes; None where nothing but missing values left no file
 Shards = Mapping[str, int | None]
@@ -37,23 +37,41 @@ class Journal:
             shutil.rmtree(folder, ignore_errors=True)
 
     def lines(self) -> Iterator[Line]:
-        """Every line; one that a killed process left unfinished is none."""
+        """Every finished item's line; one that a killed process left unfinished is none."""
+        for entry in self._entries():
+            if "item" in entry:
+                yield Line(int(entry["item"]), dict(entry["shards"]), float(entry["seconds"]))
+
+    def _entries(self) -> Iterator[dict[str, Any]]:
         for file in sorted(self.folder.glob("*.jsonl")):
             for line in file.read_bytes().splitlines():
                 try:
                     entry = json.loads(line)
-                    yield Line(int(entry["item"]), dict(entry["shards"]), float(entry["seconds"]))
-                except (ValueError, KeyError, TypeError):
+                except ValueError:
                     continue
+                if isinstance(entry, dict):
+                    yield entry
 
     def append(self, item: int, shards: Shards, seconds: float) -> None:
         """Record an item; returns when the line is on the disk."""
+        self._append({"item": item, "seconds": round(seconds, 4), "shards": shards})
+
+    def append_window(self, item: int, seconds: float) -> None:
+        """Record what computing an item's window took, where items are mixed from windows."""
+        self._append({"window": item, "seconds": round(seconds, 4)})
+
+    def seconds(self) -> dict[str, float]:
+        """What every window and item took, in whichever process and attempt was the last."""
+        kinds = ("item", "window")
+        return {f"{kind} {entry[kind]}": float(entry["seconds"]) for entry in self._entries() for kind in kinds if kind in entry}
+
+    def _append(self, entry: Mapping[str, Any]) -> None:
         if self._handle is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             file = self.folder / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}.jsonl"
             self._handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
             sync(self.folder)
-        line = json.dumps({"item": item, "seconds": round(seconds, 4), "shards": shards}).encode() + b"\n"
+        line = json.dumps(entry).encode() + b"\n"
         written = os.write(self._handle, line)
         if written != len(line):
             raise OSError(f"only {written} of {len(line)} bytes of the journal were written")

@@ -23,10 +23,11 @@ from orbit2.downscale.ingest import read_inputs
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid
 from orbit2.model import folder
+from orbit2.model.blend import mix
 from orbit2.model.build import Downscaling
 from orbit2.model.geometry import Geometry
 from orbit2.model.heap import keep_heap
-from orbit2.model.tiles import Tiling, Window, tiles
+from orbit2.model.tiles import Tiling, Window, scaled, tiles
 from orbit2.sources.static import open_static
 
 FloatArray = npt.NDArray[np.float32]
@@ -56,13 +57,18 @@ class Downscaler:
     def refinement(self) -> int:
         return self.model.config.refinement
 
-    def tiling(self, grid: Grid, tile: TileSize = 0, halo: int = 8) -> Tiling:
+    @property
+    def grain(self) -> int:
+        """Steps of the weights in a coarse cell where tiles are mixed: one where the network conserves block means."""
+        return 1 if self.model.config.conserve else self.refinement
+
+    def tiling(self, grid: Grid, tile: TileSize = 0, halo: int = 8, blend: int | None = None) -> Tiling:
         """Tiles over what this model covers of `grid`: the box it was fine-tuned on, else everything; 0: one tile."""
         region = self.about.get("region")
         domain = None if region is None else grid.window(region)
         if tile == 0 and domain is not None:
             return tiles(grid.shape, grid.periodic, 0, REGION_HALO, domain=domain)
-        return tiles(grid.shape, grid.periodic, tile, halo, self.model.config.patch if tile else 1, domain)
+        return tiles(grid.shape, grid.periodic, tile, halo, self.model.config.patch if tile else 1, domain, blend)
 
     @torch.inference_mode()
     def predict_window(
@@ -75,9 +81,11 @@ class Downscaler:
         times: Times,
         batch: int = 1,
         draw: Draw | None = None,
+        part: tuple[slice, slice] | None = None,
     ) -> FloatArray:
-        """The core of one window: coarse [T, V, h, w] (canonical units, NaN = missing) and fine statics [S, sh, sw] on the window
-        of `grid` -> [T, C, sh', sw'] in canonical units. `batch` times go through the network together; a `draw` goes one by one.
+        """The core of one window, or the coarse cells `part` of it: coarse [T, V, h, w] (canonical units, NaN = missing) and fine statics
+        [S, sh, sw] on the window of `grid` -> [T, C, sh', sw'] in canonical units. `batch` times go through the network together; a `draw`
+        goes one by one.
         """
         s = self.refinement
         near = torch.from_numpy(statics)
@@ -85,7 +93,7 @@ class Downscaler:
         static_coarse = self.normaliser.normalise(coarsen(near, weights, s), self.model.statics)
         static_fine = self.normaliser.normalise(near, self.model.statics).to(self.device)
         names = (*variables, *self.model.statics)
-        core = (..., *window.fine_core(s))
+        rows, columns = (scaled(cells, s) for cells in part or (window.core_rows, window.core_columns))
         parts = []
         for begin in range(0, len(times), 1 if draw else batch):
             chosen = slice(begin, begin + (1 if draw else batch))
@@ -106,7 +114,7 @@ class Downscaler:
             if absent is not None:
                 prediction = prediction.masked_fill(absent, torch.nan)
             physical = self.normaliser.denormalise(prediction.float().cpu(), self.outputs)
-            parts.append(np.ascontiguousarray(physical[core].numpy()))
+            parts.append(np.ascontiguousarray(physical[..., rows, columns].numpy()))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def predict(
@@ -118,17 +126,21 @@ class Downscaler:
         time: np.datetime64,
         tile: TileSize = 0,
         halo: int = 8,
+        blend: int | None = None,
     ) -> FloatArray:
         """One frame in memory: coarse [V, H, W] (canonical units, NaN = missing) and fine statics [S, sH, sW] on `grid` and its
-        refinement -> [C, sH', sW'] in canonical units, on the region the model covers."""
+        refinement -> [C, sH', sW'] in canonical units, on the region the model covers. `tile`, `halo`, `blend`: see DownscaleConfig."""
         s = self.refinement
-        tiling = self.tiling(grid, tile, halo)
+        tiling = self.tiling(grid, tile, halo, blend)
+        when, made = np.array([time]), []
+        for i, window in enumerate(tiling):
+            fields, statics = window.take(coarse)[None], window.take(static_fine, s)
+            made.append(self.predict_window(fields, variables, statics, grid, window, when, part=tiling.kept(i))[0])
         origin = [part.start * s for part in tiling.domain]
         out = np.empty((len(self.outputs), *((part.stop - part.start) * s for part in tiling.domain)), dtype=np.float32)
-        for window in tiling:
-            core = self.predict_window(window.take(coarse)[None], variables, window.take(static_fine, s), grid, window, np.array([time]))
+        for i, window in enumerate(tiling):
             rows, columns = (slice(o.start - first, o.stop - first) for o, first in zip(window.owned(s), origin, strict=True))
-            out[:, rows, columns] = core[0]
+            out[:, rows, columns] = mix(tiling, i, s, self.grain, made.__getitem__)
         return out
 
     def fine_grid(self, grid: Grid) -> Grid:
@@ -138,7 +150,9 @@ class Downscaler:
         rows, columns = grid.window(self.about["region"])
         return grid.crop(rows, columns).refine(self.refinement)
 
-    def downscale(self, dataset: xr.Dataset, static: str | Path | None = None, tile: TileSize = 0, halo: int = 8) -> xr.Dataset:
+    def downscale(
+        self, dataset: xr.Dataset, static: str | Path | None = None, tile: TileSize = 0, halo: int = 8, blend: int | None = None
+    ) -> xr.Dataset:
         """Downscale a Dataset with the model's input variables (any usual names, units, latitude order) -> Dataset on the
         finer grid, canonical names and units, in memory. Raises OrbitError when an input is missing or unusable."""
         inputs = read_inputs(dataset, self.inputs)
@@ -146,7 +160,7 @@ class Downscaler:
         grid = self.fine_grid(inputs.grid)
         frames = np.stack(
             [
-                self.predict(inputs.frame(i), inputs.names, static_fine, inputs.grid, inputs.times[i], tile, halo)
+                self.predict(inputs.frame(i), inputs.names, static_fine, inputs.grid, inputs.times[i], tile, halo, blend)
                 for i in range(len(inputs.times))
             ]
         )

@@ -17,7 +17,7 @@ from orbit2.config.schema import DownscaleConfig
 from orbit2.data.pairs import PairStore
 from orbit2.downscale.ingest import read_inputs
 from orbit2.downscale.items import parse_block
-from orbit2.downscale.job import Job, Settings, compute_block, layout_of
+from orbit2.downscale.job import Job, Settings, compute_block, finish, layout_of
 from orbit2.downscale.predictor import Downscaler, load_model
 from orbit2.downscale.samples import FileSamples, Statics, StoreSamples, statics_of_grid
 from orbit2.downscale.store import PredictionStore, begin
@@ -61,7 +61,7 @@ def _finish(job: Job) -> None:
     kept = finished.root.attrs.get("seconds_per_sample", 0.0)
     seconds = finished.seconds()
     per_sample = seconds / len(job.layout.times) if seconds else kept
-    finished.finalise({"seconds_per_sample": per_sample})
+    finish(job, {"seconds_per_sample": per_sample})
     frames = len(job.layout.times)
     write_json(job.path.with_suffix(".json"),
                {"store": job.path.name, "frames": frames, "seconds_per_sample": per_sample, "code_version": code_version()})  # fmt: skip
@@ -95,7 +95,7 @@ def _task(config: Path, model: Path, store: Path, out: Path, ranks: launch.Ranks
         "model_hash": section["model_hash"],
         **_about(downscaler, record("downscale", config_hash=section["model_hash"])),
     }
-    settings = Settings(task.tile, task.halo, task.time_block, task.batch, task.members, task.seed)
+    settings = Settings(task.tile, task.halo, task.blend, task.time_block, task.batch, task.members, task.seed)
     identity = (section["model_hash"], section.get("dataset_hash"), task.input)
     job = Job(
         label=section["task"],
@@ -164,10 +164,9 @@ def downscale_file(
             spent = compute_block(job, ranks, number, blocks, wall_minutes)
         if not ranks.first:
             return spent
-        store = PredictionStore(job.path, job.layout)
-        if len(store.done()) < len(job.layout.items):
+        store = finish(job, {}, blocks)
+        if store is None:
             return spent  # another block is still at work, or to come
-        store.finalise({})
         if out.suffix == ".nc":
             _to_netcdf(job.path, out)
             shutil.rmtree(job.path)

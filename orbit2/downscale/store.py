@@ -47,7 +47,7 @@ class Layout:
     def signature(self) -> str:
         tiling = self.tiling
         domain = [(part.start, part.stop) for part in tiling.domain]
-        cut = [tiling.shape, tiling.periodic, domain, tiling.core, tiling.padded, tiling.halo, self.factor]
+        cut = [tiling.shape, tiling.periodic, domain, tiling.core, tiling.padded, tiling.halo, tiling.blend, self.factor]
         shape = [self.items.times, self.items.time_block, self.items.tiles, self.items.members]
         return short_hash([self.names, self.grid.digest, [str(t) for t in self.times], shape, cut, CODEC, self.identity], 16)
 
@@ -105,7 +105,7 @@ class PredictionStore:
 
     def seconds(self) -> float:
         """What computing all items took, together, in whichever processes and attempts."""
-        return sum({line.item: line.seconds for line in self.journal.lines()}.values())
+        return sum(self.journal.seconds().values())
 
     def write(self, item: Item, fields: npt.NDArray[np.float32], seconds: float = 0.0) -> None:
         """Write an item's fields [T, C, h, w] and journal it with the seconds it took; what a killed attempt left is replaced.
@@ -128,8 +128,7 @@ class PredictionStore:
                     sync(file.parent)
             self.journal.append(item.index, shards, seconds)
         except OSError as error:
-            raise OrbitError(f"prediction could not be written ({error.strerror or error})", where=self.path,
-                             hint="free some space, then start it again: finished items are kept") from None  # fmt: skip
+            raise unwritten(self.path, error) from None
 
     def finalise(self, extra: Mapping[str, Any]) -> None:
         """Declare the store complete. Raises OrbitError when items are missing."""
@@ -142,6 +141,12 @@ class PredictionStore:
     def reopen(self) -> None:
         """A finalised store that lost a shard is incomplete until it is finalised again."""
         self.root.attrs["finalised"] = False
+
+
+def unwritten(path: Path, error: OSError) -> OrbitError:
+    """What is said when the disk is full or fails."""
+    return OrbitError(f"prediction could not be written ({error.strerror or error})", where=path,
+                      hint="free some space, then start it again: finished items are kept")  # fmt: skip
 
 
 def begin(path: str | Path, layout: Layout, about: Mapping[str, Any], *, replace: bool = True) -> None:

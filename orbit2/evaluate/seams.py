@@ -49,14 +49,15 @@ class SeamScores:
         tiling = self.matched.tiling
         if tiling is None:
             return
-        about = f"tiles of {tiling.core[0]} x {tiling.core[1]} coarse cells, halo {tiling.halo}"
+        mixed = f"mixed over {tiling.blend} to either side of a border" if tiling.blend else "not mixed"
+        about = f"tiles of {tiling.core[0]} x {tiling.core[1]} coarse cells, halo {tiling.halo}, {mixed}"
         for series in self.series(f.variable):
             for border in self.borders:
                 found = self.scores[f.label, series, border.name].ratio()
                 where = f"{len(border.lines)} {border.name}" if border.name != "wrap" else "the edge where the grid closes"
                 method = (f"mean |difference of neighbouring fine cells| across tile borders ({where}) over that at the boundaries of "
-                          f"coarse cells up to {REACH} coarse cells beside, area-weighted, pooled; interval: bootstrap over stretches of "
-                          f"{STRETCH} coarse cells; {about}")
+                          f"coarse cells {tiling.blend + 1} to {tiling.blend + REACH} coarse cells beside, area-weighted, pooled; "
+                          f"interval: bootstrap over stretches of {STRETCH} coarse cells; {about}")
                 region = self.matched.region
                 table.add(series, f.variable, f.space, region, f"seam_ratio_{border.name}", method, found.value, n=found.n,
                           ci=found.interval)
@@ -94,5 +95,5 @@ class SeamScores:
             },
             coords={"field": [f.label for f in fields], "series": ["model", "control"], "direction": names,
                     "offset": ("offset", offsets, {"long_name": "Fine cells from the border, negative to west and south", "units": "1"})},
-            attrs={"tile": list(tiling.core), "halo": tiling.halo, "refinement": factor},
+            attrs={"tile": list(tiling.core), "halo": tiling.halo, "blend": tiling.blend, "refinement": factor},
         )

@@ -58,6 +58,7 @@ class Matched:
         self._input: Side = "coarse" if section["input"] == "coarse" else "fine"
         size = section.get("tile", 0)
         self._tile, self._halo = (tuple(size) if isinstance(size, list) else size), int(section.get("halo", 0))
+        self._blend = section.get("blend", 0)
         self.prediction_path, self.store = Path(prediction), PairStore(store)
         self.observations = None if observations is None else PairStore(observations)
         self.truth_store = self.observations or self.store
@@ -129,7 +130,7 @@ class Matched:
         if self._tile in (0, (0, 0)) or not whole:
             return None
         rows, columns = (slice(s.start // self.refinement, s.stop // self.refinement) for s in cells)
-        return tiles(self._input_grid.shape, self._input_grid.periodic, self._tile, self._halo, domain=(rows, columns))
+        return tiles(self._input_grid.shape, self._input_grid.periodic, self._tile, self._halo, domain=(rows, columns), blend=self._blend)
 
     @property
     def spectra_grid(self) -> Grid:

@@ -1,9 +1,9 @@
 """The seam test: differences across tile borders against the same kind of difference beside them. Never looks at a model.
 
 Mean |difference of neighbouring fine cells| varies with the place (mountains, storms) and with the phase inside a coarse cell (an
-upsampled field is not equally smooth everywhere). So a border is compared with the boundaries between coarse cells at REACH coarse cells
-or less to either side, in the same rows (columns): equal phase, nearly equal place, and inside the tiles. The ratio is 1 where stitching
-leaves no trace, and 1 + h/a for a step h added to a slope a.
+upsampled field is not equally smooth everywhere). So a border is compared with the first REACH boundaries between coarse cells to either
+side, in the same rows (columns), that lie wholly inside one tile (where neighbours are mixed, beyond that): equal phase, nearly equal
+place. The ratio is 1 where stitching leaves no trace, and 1 + h/a for a step h added to a slope a.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from orbit2.model.tiles import Tiling
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
-REACH = 2  # coarse cells: both phases of patches of 2
+REACH = 2  # boundaries to each side: both phases of patches of 2
 STRETCH = 8  # coarse cells along a border that the bootstrap draws together
 PROFILE = 6  # coarse cells to either side of a border in the profile
 DRAWS, FEWEST = 1000, 5
@@ -66,7 +66,7 @@ def borders(tiling: Tiling, fine: Grid, factor: int) -> list[Border]:
     for name, lines in zip(DIRECTIONS, (inner[1], inner[0], turn), strict=True):
         across, round_ = (height, False) if name == "parallels" else (width, closed)
         others = inner[0] if name == "parallels" else np.concatenate([inner[1], turn])
-        near = _near(lines, others, across, round_, factor)
+        near = _near(lines, others, across, round_, factor, tiling.blend)
         kept = (near >= 0).any(axis=1)
         if not kept.any():
             continue
@@ -77,13 +77,16 @@ def borders(tiling: Tiling, fine: Grid, factor: int) -> list[Border]:
     return found
 
 
-def _near(lines: Index, borders_: Index, size: int, closed: bool, factor: int) -> Index:
-    """Boundaries of coarse cells compared with each border: pairs to either side, none of them a border or off the grid."""
+def _near(lines: Index, borders_: Index, size: int, closed: bool, factor: int, blend: int) -> Index:
+    """Boundaries of coarse cells compared with each border: pairs to either side, off the grid none and none where tiles are mixed."""
     near = np.full((len(lines), 2 * REACH), -1, dtype=np.int64)
+    mixed = (borders_[:, None] + factor * np.arange(-blend, blend + 1)).ravel()
+    mixed = mixed % size if closed else mixed
     for position in range(REACH):
-        pair = np.stack([lines - (position + 1) * factor, lines + (position + 1) * factor], axis=1)
+        away = (blend + position + 1) * factor
+        pair = np.stack([lines - away, lines + away], axis=1)
         pair = pair % size if closed else pair
-        good = ((pair > 0) | closed) & (pair >= 0) & (pair < size) & ~np.isin(pair, borders_)
+        good = ((pair > 0) | closed) & (pair >= 0) & (pair < size) & ~np.isin(pair, mixed)
         both = good.all(axis=1)
         near[both, 2 * position : 2 * position + 2] = pair[both]
     return near

@@ -40,13 +40,13 @@ class Window:
 
     def fine_core(self, factor: int) -> tuple[slice, slice]:
         """The core inside the fine window."""
-        return _times(self.core_rows, factor), _times(self.core_columns, factor)
+        return scaled(self.core_rows, factor), scaled(self.core_columns, factor)
 
     def owned(self, factor: int = 1) -> tuple[slice, slice]:
         """The core's rows and columns of the whole grid, refined `factor` times."""
         row, column = int(self.rows[self.core_rows][0]), int(self.columns[self.core_columns][0])
         height, width = (part.stop - part.start for part in (self.core_rows, self.core_columns))
-        return _times(slice(row, row + height), factor), _times(slice(column, column + width), factor)
+        return scaled(slice(row, row + height), factor), scaled(slice(column, column + width), factor)
 
     def take(self, fields: Fields, factor: int = 1) -> Fields:
         """The cells of this window out of [..., sH, sW]."""
@@ -60,7 +60,8 @@ def refine_index(index: Index, factor: int) -> Index:
     return refined
 
 
-def _times(part: slice, factor: int) -> slice:
+def scaled(part: slice, factor: int) -> slice:
+    """The fine cells of a run of coarse ones."""
     return slice(part.start * factor, part.stop * factor)
 
 
@@ -68,7 +69,8 @@ def _times(part: slice, factor: int) -> slice:
 class Tiling(Sequence[Window]):
     """Windows over `domain` (rows, columns) of an H x W grid, row by row from the south-west; made when asked for.
 
-    `core` and `padded` are edges in coarse cells of an inner core and of every window.
+    `core` and `padded` are edges in coarse cells of an inner core and of every window; neighbours are mixed up to `blend` cells
+    inside their cores (orbit2.model.blend).
     """
 
     shape: tuple[int, int]
@@ -77,6 +79,7 @@ class Tiling(Sequence[Window]):
     core: tuple[int, int]
     padded: tuple[int, int]
     halo: int
+    blend: int = 0
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -111,6 +114,20 @@ class Tiling(Sequence[Window]):
             periodic=closed,
         )
 
+    def kept(self, index: int) -> tuple[slice, slice]:
+        """The part of a tile's window that enters the prediction: its core, and where neighbours are mixed `blend` cells around it."""
+        window = self[index]
+        rows, columns = (slice(max(part.start - self.blend, 0), min(part.stop + self.blend, edge))
+                         for part, edge in zip((window.core_rows, window.core_columns), self.padded, strict=True))  # fmt: skip
+        return rows, slice(0, self.padded[1]) if self.blend and window.periodic else columns  # a closed window: its ends meet
+
+    def own_part(self, index: int) -> tuple[slice, slice]:
+        """The core inside what is `kept`."""
+        window, kept = self[index], self.kept(index)
+        rows, columns = (slice(core.start - part.start, core.stop - part.start)
+                         for core, part in zip((window.core_rows, window.core_columns), kept, strict=True))  # fmt: skip
+        return rows, columns
+
 
 def _inward(start: int, length: int, size: int) -> int:
     return min(max(start, 0), size - length)
@@ -123,21 +140,27 @@ def tiles(
     halo: int,
     patch: int = 1,
     domain: tuple[slice, slice] | None = None,
+    blend: int | None = 0,
 ) -> Tiling:
     """Cores of `size` coarse cells (0: all of the domain; fewer at its end) with `halo` cells of context on every side.
 
     `domain` (default the whole H x W grid) is what the cores partition; windows may read beyond it. At the edges of the grid
     the halo is shifted inward, in longitude it wraps on periodic grids, and a window as wide as the globe closes around it.
-    Windows grow to a multiple of `patch` where the grid has room. Raises OrbitError for negative sizes.
+    Windows grow to a multiple of `patch` where the grid has room. `blend` None: half the halo. Raises OrbitError for negative sizes
+    and for a `blend` beyond the halo.
     """
     edges = (size, size) if isinstance(size, int) else size
     if min(*edges, halo) < 0:
         raise OrbitError("tile size and halo cannot be negative", got=f"tile {size}, halo {halo}", allowed="0 (no tiles) or more")
+    blend = halo // 2 if blend is None else blend
+    if not 0 <= blend <= halo:
+        raise OrbitError("tiles cannot be mixed beyond their halo", where="blend", got=blend, allowed=f"0 to {halo}, the halo")
     domain = domain or (slice(0, shape[0]), slice(0, shape[1]))
     extent = [part.stop - part.start for part in domain]
     core = [min(edge, cells) if edge else cells for edge, cells in zip(edges, extent, strict=True)]
     padded = [min(-(-(edge + 2 * halo) // patch) * patch, cells) for edge, cells in zip(core, shape, strict=True)]
-    return Tiling(shape, periodic, domain, (core[0], core[1]), (padded[0], padded[1]), halo)
+    alone = all(edge >= cells for edge, cells in zip(core, extent, strict=True))
+    return Tiling(shape, periodic, domain, (core[0], core[1]), (padded[0], padded[1]), halo, 0 if alone else blend)
 
 
 def divided(cells: int, count: int) -> int:

@@ -34,12 +34,16 @@ def sections(inputs: Inputs, task: Task) -> list[Section]:
     scores, names = Scores(inputs.scores, task.name), [str(x) for x in data["field"].values]
     section = Section(f"seams-{task.name}", f"Do the tiles show? Task {task.name}", f"Seams: {task.name}")
     rows, columns = (int(x) for x in data.attrs["tile"])
+    blend = int(data.attrs["blend"])
+    beyond = (f"more on every side. Within {blend} of a border the predictions of both its tiles are mixed; the rest is thrown away"
+              if blend else "more on every side that are computed and thrown away")  # fmt: skip
     section.blocks = [
         paragraph(
             f"{task.config.model} predicted this task on tiles of {rows} × {columns} coarse cells, each with {int(data.attrs['halo'])} "
-            "more on every side that are computed and thrown away. If it depends on what lies beyond, neighbouring tiles disagree and the "
-            "field jumps at their border. The seam ratio is the mean absolute difference of the two fine cells on either side of "
-            "a border, over the same at the boundaries of coarse cells one and two coarse cells beside it: the same kind of "
+            f"{beyond}. If it depends on what lies beyond, neighbouring tiles disagree and the field "
+            f"{'changes too quickly' if blend else 'jumps'} at their border. The seam ratio is the mean absolute difference of the two "
+            f"fine cells on either side of a border, over the same at the boundaries of coarse cells {blend + 1} and {blend + 2} coarse "
+            f"cells beside it{', where nothing is mixed' if blend else ''}: the same kind of "
             "place, so that neither mountains nor the upsampling count. 1 means no seam. The grey curve and number are "
             f"{_control(data)}, which was never cut: how far it is from 1 is what the place does, and the interval (95 %, "
             "from drawing stretches of border) says the same for the model."

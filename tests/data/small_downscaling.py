@@ -52,9 +52,11 @@ def shards(store: Path) -> dict[str, bytes]:
 
 
 def computed(store: Path) -> list[int]:
-    """Items in the journals, once for each time that they were computed."""
+    """Items in the journals, once for each time that they (of blended tiles: their windows) were computed."""
     lines = [line for file in store.parent.glob(f".{store.name}.*.journal/*.jsonl") for line in file.read_text().splitlines()]
-    return sorted(json.loads(line)["item"] for line in lines if line.endswith("}"))
+    entries = [json.loads(line) for line in lines if line.endswith("}")]
+    windows = [entry["window"] for entry in entries if "window" in entry]
+    return sorted(windows or [entry["item"] for entry in entries])
 
 
 def forked(act: Callable[[], object]) -> int:

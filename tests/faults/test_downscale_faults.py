@@ -7,6 +7,7 @@ import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,12 +15,14 @@ from orbit2.cli import main
 from orbit2.downscale import Settings, downscale_file, run
 from orbit2.downscale import job as jobs
 from orbit2.downscale.journal import Journal
+from orbit2.downscale.mixing import Mixer
 from orbit2.errors import Interrupted, OrbitError
 from orbit2.grid import uniform
 from tests.data.small_downscaling import arguments, computed, exit_code, forked, growth, lazy_input, random_model, shards, task
 from tests.data.tiny_training import Tiny, build
 
-CUT = {"tile": 6, "halo": 2, "time_block": 4}  # 3 x 8 items
+CUTS = {"halos thrown away": {"tile": 6, "halo": 2, "time_block": 4, "blend": 0},
+        "blended": {"tile": 6, "halo": 2, "time_block": 4}}  # 3 x 8 items  # fmt: skip
 ITEMS = 24
 
 
@@ -33,16 +36,21 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return random_model(tmp_path_factory.mktemp("model"))
 
 
+@pytest.fixture(scope="module", params=CUTS)
+def cut(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return CUTS[request.param]
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tiny: Tiny, model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def undisturbed(tiny: Tiny, model: Path, cut: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("undisturbed") / "p.zarr"
-    run(**arguments(tiny, model, task(out.with_suffix(".config"), **CUT), out))
+    run(**arguments(tiny, model, task(out.with_suffix(".config"), **cut), out))
     return shards(out)
 
 
 @pytest.fixture
-def given(tiny: Tiny, model: Path, tmp_path: Path) -> dict[str, Path]:
-    return arguments(tiny, model, task(tmp_path / "c.json", **CUT), tmp_path / "p.zarr")
+def given(tiny: Tiny, model: Path, cut: dict[str, Any], tmp_path: Path) -> dict[str, Path]:
+    return arguments(tiny, model, task(tmp_path / "c.json", **cut), tmp_path / "p.zarr")
 
 
 def before_item(number: int, act: Callable[[], object]) -> Callable[..., object]:
@@ -87,7 +95,9 @@ def test_killed_then_resumed_is_the_undisturbed_store(
 
 
 @pytest.mark.parametrize("damage", ["truncated", "vanished"])
-def test_a_damaged_shard_of_a_finished_store_is_made_again(given: dict[str, Path], undisturbed: dict[str, bytes], damage: str) -> None:
+def test_a_damaged_shard_of_a_finished_store_is_made_again(
+    given: dict[str, Path], cut: dict[str, Any], undisturbed: dict[str, bytes], damage: str
+) -> None:
     run(**given)
     file = given["out"] / "precipitation_rate/c/1/0/1"
     if damage == "truncated":
@@ -96,7 +106,8 @@ def test_a_damaged_shard_of_a_finished_store_is_made_again(given: dict[str, Path
         file.unlink()
     run(**given)
     assert shards(given["out"]) == undisturbed
-    assert computed(given["out"]) == sorted([*range(ITEMS), 9]), "only the damaged item: time block 1, tile 1"
+    again = [9] if cut.get("blend") == 0 else [8, 9, 10, 12, 13, 14]  # tile 1 of time block 1, and its neighbours
+    assert computed(given["out"]) == sorted([*range(ITEMS), *again]), "only what the damaged item needs"
 
 
 def test_a_full_disk_is_one_clear_error_and_resumes(
@@ -137,8 +148,8 @@ def test_a_signal_finishes_the_item_and_exits_75(
     assert not status.exists()
 
 
-def test_the_deadline_stops_between_items(given: dict[str, Path], tmp_path: Path) -> None:
-    task(tmp_path / "c.json", **CUT, wall_minutes=1e-9)
+def test_the_deadline_stops_between_items(given: dict[str, Path], cut: dict[str, Any], tmp_path: Path) -> None:
+    task(tmp_path / "c.json", **cut, wall_minutes=1e-9)
     with pytest.raises(Interrupted, match="wall time with 24 of 24 items left"):
         run(**given)
 
@@ -173,3 +184,28 @@ def test_memory_goes_with_the_tile_not_with_the_domain(tmp_path: Path, monkeypat
         peaks.append(growth(four_items))
         assert len(computed(tmp_path / f"{name}_out.zarr")) == 4
     assert peaks[1] < 1.1 * peaks[0] + 1, peaks
+
+
+@pytest.mark.parametrize("cut", ["blended"], indirect=True)
+def test_windows_wait_on_disk_no_longer_than_they_are_needed(given: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of blended tiles: gone when their time block is complete; a torn one is computed again; none are left at the end."""
+
+    def windows() -> list[Path]:
+        return sorted(given["out"].parent.glob(".p.zarr.*.journal/windows/*"))
+
+    keep = Mixer.keep
+
+    def watched(self: Mixer, item, fields, seconds):  # type: ignore[no-untyped-def]
+        keep(self, item, fields, seconds)
+        if item.index == 12:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Mixer, "keep", watched)
+        assert exit_code(forked(lambda: run(**given))) == -signal.SIGKILL
+    left = windows()
+    assert [file.name for file in left] == sorted(f"{i}.f32" for i in range(8, 13)), "the first time block is complete and gone"
+    os.truncate(left[0], left[0].stat().st_size - 1)
+    torn = int(left[0].stem)
+    run(**given)
+    assert computed(given["out"]) == sorted([*range(ITEMS), torn]) and windows() == []

@@ -3,6 +3,7 @@
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from orbit2.errors import OrbitError
 from tests.data.small_downscaling import arguments, computed, exit_code, forked, random_model, shards, task
 from tests.data.tiny_training import Tiny, build
 
-CUT = {"tile": [5, 7], "halo": 2, "time_block": 5, "batch": 3}  # 3 time blocks x 3 x 4 tiles, none of them even
+# 3 time blocks x 3 x 4 tiles, none of them even
+CUTS = {"halos thrown away": {"tile": [5, 7], "halo": 2, "time_block": 5, "batch": 3, "blend": 0},
+        "blended": {"tile": [5, 7], "halo": 2, "time_block": 5, "batch": 3, "blend": 2}}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +31,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return random_model(tmp_path_factory.mktemp("model"), dropout=0.2)
 
 
+@pytest.fixture(scope="module", params=CUTS)
+def cut(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return CUTS[request.param]
+
+
 @pytest.fixture(scope="module")
-def whole(tiny: Tiny, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(tiny: Tiny, model: Path, cut: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One process, all items in order."""
     out = tmp_path_factory.mktemp("whole") / "p.zarr"
-    run(**arguments(tiny, model, task(out.with_suffix(".config"), **CUT), out))
+    run(**arguments(tiny, model, task(out.with_suffix(".config"), **cut), out))
     return out
 
 
-def test_one_shard_per_item_and_variable_holds_what_predict_says(tiny: Tiny, model: Path, whole: Path) -> None:
+def test_one_shard_per_item_and_variable_holds_what_predict_says(tiny: Tiny, model: Path, cut: dict[str, Any], whole: Path) -> None:
     files = [name for name in shards(whole) if name.startswith(("2m_temperature/", "precipitation_rate/"))]
     assert len(files) == 2 * 3 * 12 and computed(whole) == list(range(36))
     store, loaded = PairStore(tiny.store), load_model(model)
@@ -44,16 +52,18 @@ def test_one_shard_per_item_and_variable_holds_what_predict_says(tiny: Tiny, mod
     assert stored.attrs["finalised"] and stored["2m_temperature"].shape == (12, 48, 96)
     for i in (0, 7):
         frame = loaded.predict(store.read("coarse", i), store.variables("coarse"), store.static_values("fine"), store.grid("coarse"),
-                               store.times[i], (5, 7), 2)  # fmt: skip
+                               store.times[i], (5, 7), 2, cut["blend"])  # fmt: skip
         for field, name in zip(frame, loaded.outputs, strict=True):
             np.testing.assert_allclose(stored[name].values[i], field, rtol=1e-5, atol=1e-4)  # batches of 3 there, of 1 here
 
 
-def test_three_blocks_and_two_ranks_write_the_same_bits(tiny: Tiny, model: Path, whole: Path, tmp_path: Path) -> None:
+def test_three_blocks_and_two_ranks_write_the_same_bits(
+    tiny: Tiny, model: Path, cut: dict[str, Any], whole: Path, tmp_path: Path
+) -> None:
     blocks, pair = tmp_path / "b" / "p.zarr", tmp_path / "r" / "p.zarr"
     blocks.parent.mkdir()
     pair.parent.mkdir()
-    config = task(tmp_path / "c.json", **CUT)
+    config = task(tmp_path / "c.json", **cut)
     run(**arguments(tiny, model, config, blocks), block="init", receipt=tmp_path / "init.json")
     with pytest.raises(OrbitError, match="24 of 36"):
         run(**arguments(tiny, model, config, blocks), block="1/3", receipt=tmp_path / "1.json")
@@ -108,16 +118,20 @@ def test_chunks_wider_than_tiles_are_read_once_per_band(tiny: Tiny, model: Path,
     assert shards(tmp_path / "a.zarr") == shards(tmp_path / "b.zarr")
 
 
-def test_blocks_of_a_users_file_need_no_other_step(tiny: Tiny, model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [Settings(), Settings(tile=5, halo=2), Settings(tile=5, halo=2, blend=0)])
+def test_blocks_of_a_users_file_need_no_other_step(tiny: Tiny, model: Path, tmp_path: Path, settings: Settings) -> None:
     PairStore(tiny.store).dataset("coarse").isel(time=[3, 4, 5]).load().drop_encoding().to_netcdf(tmp_path / "in.nc")
     for i in (2, 0, 1):
         assert not (tmp_path / "a.zarr").exists() or not xr.open_zarr(tmp_path / "a.zarr", consolidated=False).attrs["finalised"]
-        downscale_file(input=tmp_path / "in.nc", model=model, out=tmp_path / "a.zarr", block=f"{i}/3")
-    downscale_file(input=tmp_path / "in.nc", model=model, out=tmp_path / "b.zarr")
+        downscale_file(input=tmp_path / "in.nc", model=model, out=tmp_path / "a.zarr", settings=settings, block=f"{i}/3")
+    downscale_file(input=tmp_path / "in.nc", model=model, out=tmp_path / "b.zarr", settings=settings)
     assert xr.open_zarr(tmp_path / "a.zarr", consolidated=False).attrs["finalised"]
     assert shards(tmp_path / "a.zarr") == shards(tmp_path / "b.zarr")
     with pytest.raises(OrbitError, match="another prediction is already there"):
         downscale_file(input=tmp_path / "in.nc", model=model, out=tmp_path / "a.zarr", settings=Settings(tile=4), block="0/3")
+    downscale_file(input=tmp_path / "in.nc", model=model, out=tmp_path / "a.zarr", settings=settings)  # nothing to do
+    assert shards(tmp_path / "a.zarr") == shards(tmp_path / "b.zarr")
+    assert xr.open_zarr(tmp_path / "a.zarr", consolidated=False).attrs["finalised"]
 
 
 def test_a_regional_model_in_tiles(tiny: Tiny, tmp_path: Path) -> None:

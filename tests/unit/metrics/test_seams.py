@@ -12,9 +12,9 @@ from orbit2.model.tiles import tiles
 FACTOR = 4
 
 
-def statistics(values: np.ndarray, grid: Grid, tile: int | tuple[int, int], halo: int = 2) -> dict[str, SeamStatistic]:
+def statistics(values: np.ndarray, grid: Grid, tile: int | tuple[int, int], halo: int = 2, blend: int = 0) -> dict[str, SeamStatistic]:
     """One statistic per direction after one field on `grid` refined."""
-    tiling = tiles(grid.shape, grid.periodic, tile, halo)
+    tiling = tiles(grid.shape, grid.periodic, tile, halo, blend=blend)
     found = {border.name: SeamStatistic(border) for border in borders(tiling, grid.refine(FACTOR), FACTOR)}
     for statistic in found.values():
         statistic.update(values)
@@ -204,3 +204,16 @@ def test_the_profile_shows_where_the_step_is() -> None:
     found = dict(zip(statistic.offsets.tolist(), statistic.profile(), strict=True))
     assert found[0] == pytest.approx(7) and found[1] == found[-1] == found[4] == pytest.approx(2)
     assert found[20] == pytest.approx(7) and found[-20] == pytest.approx(7)  # the next border
+
+
+@pytest.mark.parametrize("blend", [1, 2])
+def test_a_step_that_was_mixed_is_compared_with_what_was_not(blend: int) -> None:
+    """A disagreement h over 2 x blend coarse cells leaves h / (2 blend s) at the border: 1 + that over the slope, not 1."""
+    _, columns = indices(REGION)
+    slope, h, edge = 2.0, 6.0, 6 * FACTOR
+    beyond = (columns[0] + edge / 2) % edge - edge / 2 + 0.5  # fine cells beyond the nearest border
+    weight = np.clip(0.5 + beyond / (2 * blend * FACTOR), 0, 1) + (columns[0] + edge // 2) // edge - 1  # a step more at every border
+    values = slope * columns + h * weight[None]
+    found = statistics(values, REGION, (0, 6), halo=2, blend=blend)["meridians"]
+    assert found.ratio().value == pytest.approx(1 + h / (2 * blend * FACTOR) / slope, rel=1e-9)
+    assert found.ratio().beside == pytest.approx(slope, rel=1e-9)

@@ -1,0 +1,119 @@
+"""Blended tiles as work items: what was predicted of a window waits on disk until all windows of a core are there, then the core is
+mixed and written as its item. Never computes a window, never lets two processes write a shard."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from orbit2.downscale.items import Item, share
+from orbit2.downscale.journal import sync
+from orbit2.downscale.store import PredictionStore, unwritten
+from orbit2.model.blend import mix, neighbours
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class Mixer:
+    """The windows of a store's items, and the items that are made of them.
+
+    `grain`: see orbit2.model.blend.parts. Several processes may use one folder at once, each with items of its own.
+    """
+
+    def __init__(self, store: PredictionStore, grain: int) -> None:
+        self.store, self.items, self.tiling, self.grain = store, store.layout.items, store.layout.tiling, grain
+        self.folder = store.journal.folder / "windows"
+        self._done: set[int] = store.done()
+        self._beside = cache(lambda tile: neighbours(self.tiling, tile))
+
+    def sources(self, index: int) -> list[int]:
+        """Items whose windows enter item `index`, and which its own window enters: itself first."""
+        item = self.items[index]
+        return [index, *(self.items.of_tile(item, tile) for tile in self._beside(item.tile))]
+
+    def unfinished(self, among: Iterable[int]) -> list[int]:
+        return [index for index in among if index not in self._done]
+
+    def wanted(self, among: Sequence[int]) -> list[int]:
+        """Which of `among` have windows that are still to be computed: an unfinished item needs them and they are not here."""
+        return [index for index in among if any(i not in self._done for i in self.sources(index)) and not self._here(index)]
+
+    def keep(self, item: Item, fields: FloatArray, seconds: float) -> None:
+        """Put an item's window [T, C, h, w] on disk. Raises OrbitError when the disk is full or fails."""
+        file = self._file(item.index)
+        temporary = file.with_name(f"{file.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}.part")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as handle:
+                handle.write(np.ascontiguousarray(fields).data.cast("B"))  # numpy's own writers hide why they failed
+            sync(temporary)
+            temporary.rename(file)
+            self.store.journal.append_window(item.index, seconds)
+        except OSError as error:
+            raise unwritten(self.store.path, error) from None
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def assemble(self, among: Iterable[int]) -> None:
+        """Write those unfinished items of `among` whose windows are all here, and drop windows that nobody needs any more."""
+        for index in self.unfinished(among):
+            if not all(self._here(i) for i in self.sources(index)):
+                continue
+            item, layout = self.items[index], self.store.layout
+            opened = {self.items[i].tile: np.memmap(self._file(i), np.float32, "r", shape=self._shape(i)) for i in self.sources(index)}
+            self.store.write(item, mix(self.tiling, item.tile, layout.factor, self.grain, opened.__getitem__))
+            self._done.add(index)
+            for i in self.sources(index):
+                if all(user in self._done for user in self.sources(i)):
+                    self._file(i).unlink(missing_ok=True)
+
+    def refresh(self) -> None:
+        """Look again which items are finished: other processes write too."""
+        self._done = self.store.done()
+
+    def inner(self, block: Collection[int]) -> list[int]:
+        """Items of a block that need no window of another one: the block assembles these itself."""
+        return [index for index in block if all(i in block for i in self.sources(index))]
+
+    def crossing(self, blocks: int) -> list[int]:
+        """Items that need windows of two blocks or more: whoever finishes last assembles them, `alone`."""
+        shares = [share(len(self.items), block, blocks) for block in range(blocks)]
+        return [index for block in shares for index in sorted(set(block).difference(self.inner(block)))]
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One process at a time; released when it dies. Without effect on a file system without locks."""
+        self.store.journal.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.store.journal.folder / "lock", "ab") as lock:
+            with suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def clear(self) -> None:
+        """Forget all windows: the store is complete."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _file(self, index: int) -> Path:
+        return self.folder / f"{index}.f32"
+
+    def _shape(self, index: int) -> tuple[int, int, int, int]:
+        item, factor = self.items[index], self.store.layout.factor
+        rows, columns = self.tiling.kept(item.tile)
+        return item.count, len(self.store.layout.names), factor * (rows.stop - rows.start), factor * (columns.stop - columns.start)
+
+    def _here(self, index: int) -> bool:
+        """Whether a window is on disk, whole."""
+        try:
+            return self._file(index).stat().st_size == 4 * prod(self._shape(index))
+        except FileNotFoundError:
+            return False
