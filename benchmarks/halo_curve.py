@@ -65,7 +65,7 @@ class Case:
         return np.stack([space.of(fields[:, i]) for i, space in enumerate(self.spaces)], 1)
 
     def predict(self, tile: int, halo: int) -> Array:
-        done = [self.model.predict(frame, self.model.inputs, self.statics, self.grid, when, tile, halo)
+        done = [self.model.predict(frame, self.model.inputs, self.statics, self.grid, when, tile, halo, 0)  # the halo's own effect
                 for frame, when in zip(self.frames, self.times, strict=True)]
         return self.space(np.stack(done).astype(np.float64))
 

@@ -67,7 +67,7 @@ def main() -> int:
     settings = section["model"]["train"]
     settings["steps"] = 20 if arguments.quick else arguments.steps or settings["steps"]
     seeds, tile, halo = 1 if arguments.quick else arguments.seeds, settings["tile"], settings["halo"]
-    cut = {"tile": tuple(tile), "halo": halo}
+    cut = {"tile": tuple(tile), "halo": halo, "blend": 0}
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
         started = {}
         for seed in range(seeds):
