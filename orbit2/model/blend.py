@@ -53,13 +53,13 @@ def parts(tiling: Tiling, index: int, factor: int, grain: int) -> list[Part]:
             tile = vertical.number * tiling.counts[1] + horizontal.number
             if vertical is down[0] and horizontal is across[0]:
                 continue
+            rows, columns = _source(tiling, tile, index, vertical.place, horizontal.place)
             weights = np.outer(vertical.weights, horizontal.weights)
-            fine = factor // grain
             found.append(Part(
                 tile=tile,
                 place=(scaled(vertical.place, factor), scaled(horizontal.place, factor)),
-                source=tuple(scaled(part, factor) for part in _source(tiling, tile, index, vertical.place, horizontal.place)),  # type: ignore[arg-type]
-                weights=np.kron(weights, np.ones((fine, fine), dtype=np.float32)),
+                source=(scaled(rows, factor), scaled(columns, factor)),
+                weights=np.kron(weights, np.ones((factor // grain,) * 2, dtype=np.float32)),
             ))  # fmt: skip
     return found
 
@@ -76,12 +76,12 @@ def mix(tiling: Tiling, index: int, factor: int, grain: int, kept: Kept) -> Floa
     """
     own = kept(index)
     rows, columns = tiling.own_part(index)
-    core: FloatArray = np.array(own[..., scaled(rows, factor), scaled(columns, factor)])
-    before = core.copy()
+    core = own[..., scaled(rows, factor), scaled(columns, factor)]
+    mixed: FloatArray = np.array(core)
     for part in parts(tiling, index, factor, grain):
-        other = kept(part.tile)[(..., *part.source)] - before[(..., *part.place)]
-        core[(..., *part.place)] += part.weights * np.nan_to_num(other, nan=0.0, posinf=np.inf, neginf=-np.inf)
-    return core
+        difference = kept(part.tile)[(..., *part.source)] - core[(..., *part.place)]
+        mixed[(..., *part.place)] += part.weights * np.where(np.isnan(difference), 0, difference)
+    return mixed
 
 
 def _extent(tiling: Tiling, axis: int, number: int) -> int:
