@@ -93,11 +93,13 @@ class Mixer:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """One process at a time; released when it dies. Without effect on a file system without locks."""
-        self.store.journal.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.store.journal.folder / "lock", "ab") as lock:
+        folder = os.open(self.store.path, os.O_RDONLY)
+        try:
             with suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                fcntl.flock(folder, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(folder)
 
     def clear(self) -> None:
         """Forget all windows: the store is complete."""

@@ -165,3 +165,20 @@ def test_members_are_drawn_by_dropout_and_do_not_depend_on_the_split(tiny: Tiny,
     np.testing.assert_allclose(frame(first.to_dataset(), "2m_temperature", 1), values[:, 1].astype(np.float64).mean(0), rtol=1e-12)
     with pytest.raises(OrbitError, match="dropout"):
         run(**arguments(tiny, random_model(tmp_path / "plain"), task(tmp_path / "e.json", members=2), tmp_path / "e.zarr"))
+
+
+def test_blocks_that_finish_together_both_find_it_complete(tiny: Tiny, model: Path, tmp_path: Path) -> None:
+    """Of blended tiles: what crosses the blocks is mixed by one of them, whichever, and no journal is left behind."""
+    PairStore(tiny.store).dataset("coarse").isel(time=[3, 4, 5]).load().drop_encoding().to_netcdf(tmp_path / "in.nc")
+    settings = Settings(tile=5, halo=2)
+    downscale_file(input=tmp_path / "in.nc", model=model, out=tmp_path / "b.zarr", settings=settings)
+    for attempt in range(3):
+        out = tmp_path / f"a{attempt}.zarr"
+
+        def one(block: str, out: Path = out) -> None:
+            downscale_file(input=tmp_path / "in.nc", model=model, out=out, settings=settings, block=block)
+
+        pids = [forked(lambda i=i: one(f"{i}/3")) for i in range(3)]  # type: ignore[misc]
+        assert [exit_code(pid) for pid in pids] == [0, 0, 0]
+        assert xr.open_zarr(out, consolidated=False).attrs["finalised"] and shards(out) == shards(tmp_path / "b.zarr")
+        assert not list(tmp_path.glob(f".{out.name}.*"))
