@@ -124,7 +124,7 @@ class Victims(threading.Thread):
             return
         variables = process.environ()
         task = variables.get("SLURM_ARRAY_TASK_ID", "")
-        if task not in ("1", "2") or task in self.struck or not items_of(self.project, f"*-{process.pid}-*"):
+        if task not in ("1", "2") or task in self.struck or not computed_of(self.project, f"*-{process.pid}-*"):
             return
         if task == "1":
             process.kill()
@@ -133,11 +133,11 @@ class Victims(threading.Thread):
         self.struck[task] = int(command[command.index("--block") + 1].split("/")[0])
 
 
-def items_of(project: Project, name: str = "*") -> set[int]:
-    """Items of `killed` that the journals with such a name call finished."""
+def computed_of(project: Project, name: str = "*") -> set[int]:
+    """Items of `killed` whose window was computed, by the journals with such a name: what is mixed with neighbours is written later."""
     files = (project.folder / "results/array/downscale").glob(f".killed.zarr.*.journal/{name}.jsonl")
     lines = [line for file in files for line in file.read_text().splitlines() if line.endswith("}")]
-    return {entry["item"] for entry in map(json.loads, lines) if "item" in entry}
+    return {entry["window"] if "window" in entry else entry["item"] for entry in map(json.loads, lines)}
 
 
 @pytest.mark.slow
@@ -153,7 +153,7 @@ def test_a_run_after_killed_array_tasks_computes_only_what_is_left(cluster: slur
     states = [task["JobState"] for task in array_of(cluster, first.stdout + first.stderr)]
     # the third may fail too: the plugin's tasks look for the first one's output (issue 447 there); its items are all there
     assert states[:2] == ["FAILED", "CANCELLED"] and states[2] in ("COMPLETED", "FAILED")
-    kept, spans = items_of(ready), [range(66), range(66, 133), range(133, 200)]
+    kept, spans = computed_of(ready), [range(66), range(66, 133), range(133, 200)]
     finished = [len(kept & set(span)) for span in spans]
     (untouched,) = {0, 1, 2} - set(victims.struck.values())
     assert finished[untouched] == SHARES[untouched] and all(0 < finished[block] < SHARES[block] for block in victims.struck.values())
@@ -161,8 +161,9 @@ def test_a_run_after_killed_array_tasks_computes_only_what_is_left(cluster: slur
     again = array_of(cluster, second.stdout + second.stderr)
     assert len(again) == (2 if states[2] == "COMPLETED" else 3) and {task["JobState"] for task in again} == {"COMPLETED"}
     computed = [part["computed"] for part in blocks(ready, "killed")]
-    for block in victims.struck.values():
-        assert computed[block] == SHARES[block] - finished[block]
+    for task, block in victims.struck.items():
+        unsaid = SHARES[block] - finished[block] - computed[block]  # kill -9 can fall between a window and its line in the journal
+        assert unsaid == 0 or (task == "1" and unsaid == 1)
     assert computed[untouched] == (SHARES[untouched] if states[2] == "COMPLETED" else 0)
     assert chunks(ready, "killed") == chunks(ready, "whole")
 
