@@ -50,3 +50,14 @@ def test_the_curve_shown_is_the_curve_measured() -> None:
                        ("further inside", "inside"), ("RMSE / bicubic RMSE", "rmse")):  # fmt: skip
         assert [float(x) for x in rows[label]] == pytest.approx([row[key] for row in curve], abs=0.00051), label
     assert measured["recommended"] == 4 and measured["with_two_less"] == pytest.approx(0.22, abs=0.01)
+
+
+def test_the_seam_ratios_shown_are_those_measured() -> None:
+    rows = json.loads((ROOT / "benchmarks/results/seams.json").read_text(encoding="utf-8"))["rows"]
+    measured = {(row["field"], row["direction"]): [row["ratio"][side]["value"] for side in ("halos thrown away", "mixed", "never cut")]
+                for row in rows}  # fmt: skip
+    shown = re.findall(r"^\| `(.+?)` \| (.+?) \| (.+?) \| (.+?) \|$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert len(shown) * 3 == len(measured)
+    for field, *cells in shown:
+        for direction, cell in zip(("meridians", "parallels", "wrap"), cells, strict=True):
+            assert [float(x) for x in cell.replace("*", "").split("/")] == pytest.approx(measured[field, direction], abs=0.00051)
