@@ -50,8 +50,8 @@ def test_the_curve_shown_is_the_curve_measured() -> None:
                        ("further inside", "inside"), ("RMSE / bicubic RMSE", "rmse")):  # fmt: skip
         assert [float(x) for x in rows[label]] == pytest.approx([row[key] for row in curve], abs=0.00051), label
     assert measured["recommended"] == 4
-    (said,) = re.findall(r"with 2 the difference is ([\d.]+) times as large.*?6 takes off another (\d+) ?%", PAGE.read_text(encoding="utf-8"),
-                         flags=re.DOTALL)  # fmt: skip
+    words = r"with 2 the difference is ([\d.]+) times as large.*?6 takes off another (\d+) %"
+    (said,) = re.findall(words, PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert float(said[0]) == pytest.approx(1 + measured["with_two_less"], abs=0.06)
     assert float(said[1]) == pytest.approx(100 * measured["with_two_more"], abs=0.6)
 
