@@ -34,7 +34,7 @@ def sections(inputs: Inputs, task: Task) -> list[Section]:
     scores, names = Scores(inputs.scores, task.name), [str(x) for x in data["field"].values]
     section = Section(f"seams-{task.name}", f"Do the tiles show? Task {task.name}", f"Seams: {task.name}")
     rows, columns = (int(x) for x in data.attrs["tile"])
-    blend = int(data.attrs["blend"])
+    blend = int(data.attrs.get("blend", 0))
     beyond = (f"more on every side. Within {blend} of a border the predictions of both its tiles are mixed; the rest is thrown away"
               if blend else "more on every side that are computed and thrown away")  # fmt: skip
     section.blocks = [
