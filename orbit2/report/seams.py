@@ -90,28 +90,36 @@ def _ratios(task: Task, scores: Scores, names: list[str], data: xr.Dataset) -> I
 
 
 def verdict(task: Task, scores: Scores, names: list[str], data: xr.Dataset) -> str:
-    """How many ratios are near 1, how many cannot be told from 1, how many show a seam, and the largest of these."""
-    near: list[tuple[float, str, str]] = []
-    unclear: list[tuple[float, str, str]] = []
+    """How many ratios are near 1, cannot be told from 1, or from the control's; how many show a seam, and the largest of these."""
+    near, unclear, placed = 0, 0, 0
     seams: list[tuple[float, str, str]] = []
     for field, direction, row in _ratios(task, scores, names, data):
-        inside = not (row["ci_low"] > 1 or row["ci_high"] < 1)  # no interval: not told from 1
-        (near if abs(row["value"] - 1) <= TOLERANCE else unclear if inside else seams).append((float(row["value"]), field, direction))
-    total = len(near) + len(unclear) + len(seams)
+        control = _row(scores, str(data["control"].sel(field=field).item()), field, f"seam_ratio_{direction}")
+        if abs(row["value"] - 1) <= TOLERANCE:
+            near += 1
+        elif not (row["ci_low"] > 1 or row["ci_high"] < 1):  # no interval: not told from 1
+            unclear += 1
+        elif control is not None and row["ci_low"] <= control["value"] <= row["ci_high"]:
+            placed += 1
+        else:
+            seams.append((float(row["value"]), field, direction))
+    total = near + unclear + placed + len(seams)
     if not total:
         return "No border could be tested: there is nothing beside it to compare with."
-    words = f"Of {total} ratios, {len(near)} lie within 1 ± {TOLERANCE:g}"
-    words += f", {len(unclear)} lie outside but cannot be told from 1 (their interval holds it)" if unclear else ""
-    words += f", and {len(seams)} differ from 1." if seams else "."
+    words = [f"Of {total} ratios, {near} lie within 1 ± {TOLERANCE:g}"]
+    words += [f"{unclear} lie outside but cannot be told from 1 (their interval holds it)"] if unclear else []
+    words += [f"{placed} as far from 1 as what was never cut (their interval holds its ratio)"] if placed else []
+    words += [f"{len(seams)} far from both"] if seams else []
+    said = words[0] if len(words) == 1 else f"{', '.join(words[:-1])}, and {words[-1]}"
     if not seams:
-        return f"{words} No seam was found."
+        return f"{said}. No seam was found."
     value, field, direction = max(seams)
     if value < 1:
-        return f"{words} All of these are below 1: smoother than beside, not a jump."
+        return f"{said}. All of these are below 1: smoother than beside, not a jump."
     step = _row(scores, task.config.model, field, f"seam_difference_{direction}")
     across = "" if step is None else f", where neighbouring cells differ by {number(step['value'])} {_units(data, field)} on average"
     place = f"{lower(field_title(field))} {direction_title(direction, data)}"
-    return f"{words} There the tiles show. The largest is {number(value)}, {place}{across}."
+    return f"{said}. There the tiles show. The largest is {number(value)}, {place}{across}."
 
 
 def _units(data: xr.Dataset, field: str) -> str:

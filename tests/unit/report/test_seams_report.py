@@ -73,6 +73,22 @@ def test_a_seam_is_named_with_its_step(tiled: Inputs) -> None:
     assert found.figures()[1].title.endswith("2 m temperature")
 
 
+@pytest.mark.parametrize(("control", "seam"), [(6.5, False), (5.0, True), (np.nan, True)])
+def test_what_the_place_does_without_tiles_is_no_seam(tiled: Inputs, control: float, seam: bool) -> None:
+    """A ratio beyond 1 whose interval holds that of the same border in a field that was never cut."""
+    scores = tiled.scores.copy()
+    row = (scores["metric"] == "seam_ratio_wrap") & (scores["variable"] == "2m_temperature")
+    scores.loc[row & (scores["model"] == "reslim"), ["value", "ci_low", "ci_high"]] = 7.0, 6.0, 8.0
+    scores.loc[row & (scores["model"] == "bicubic"), "value"] = control
+    with look():
+        (found,) = seams.sections(replace(tiled, scores=scores), tiled.tasks["finer"])
+    assert ("There the tiles show. The largest is 7.00" in found.blocks[1].text) == seam
+    others = ["as far from 1 as what was never cut" in block for block in found.blocks[1].text.split(", ")]
+    assert sum(others) == 1  # another ratio of the fixture does so anyway: counted together
+    count = int(found.blocks[1].text.split(", ")[others.index(True)].removeprefix("and ").split()[0])
+    assert count == (1 if seam else 2)
+
+
 def test_figures_and_csv(tiled: Inputs, section: Section, tmp_path: Path) -> None:
     curves, around = section.figures()
     for figure in (curves, around):
