@@ -8,6 +8,7 @@ import shutil
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,8 +33,11 @@ class Journal:
 
     @staticmethod
     def clear(store: Path) -> None:
-        """Forget all that was ever written at this place."""
+        """Forget all that was ever written at this place; for others who are reading it, all at once."""
         for folder in store.parent.glob(f".{store.name}.*.journal"):
+            with suppress(FileNotFoundError):  # another process was quicker
+                folder.rename(folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:6]}.old"))
+        for folder in store.parent.glob(f".{store.name}.*.journal.*.old"):
             shutil.rmtree(folder, ignore_errors=True)
 
     def lines(self) -> Iterator[Line]:

@@ -99,9 +99,13 @@ class PredictionStore:
 
     def done(self) -> set[int]:
         """Items that were written and whose shards are still whole."""
+        try:
+            found = {line.item for line in self.journal.lines() if all(_bytes(self.path / s) == n for s, n in line.shards.items())}
+        except FileNotFoundError:
+            found = set()  # another process has just finished, and cleared the journal
         if self.finalised and not self.journal.folder.is_dir():
             return set(range(len(self.layout.items)))
-        return {line.item for line in self.journal.lines() if all(_bytes(self.path / s) == n for s, n in line.shards.items())}
+        return found
 
     def seconds(self) -> float:
         """What computing all items took, together, in whichever processes and attempts."""
