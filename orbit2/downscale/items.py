@@ -55,7 +55,7 @@ def deal(todo: Sequence[int], rank: int, world: int) -> Sequence[int]:
     return todo[rank::world]
 
 
-def run_of(todo: Sequence[int], rank: int, world: int) -> Sequence[int]:
+def contiguous(todo: Sequence[int], rank: int, world: int) -> Sequence[int]:
     """What rank `rank` of `world` does of `todo` when neighbours need each other: an equal run of it."""
     part = share(len(todo), rank, world)
     return todo[part.start : part.stop]

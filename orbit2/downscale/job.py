@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from orbit2.downscale.items import Item, Items, deal, run_of, share
-from orbit2.downscale.mixing import Mixer
+from orbit2.downscale.blending import Blender
+from orbit2.downscale.items import Item, Items, contiguous, deal, share
 from orbit2.downscale.predictor import Downscaler, Draw, TileSize, Times, random_layers
 from orbit2.downscale.samples import Samples, Statics
 from orbit2.downscale.store import Layout, PredictionStore
@@ -67,7 +67,7 @@ class Job:
         window = self.layout.tiling[item.tile]
         part = self.layout.tiling.kept(item.tile)
         made = self.downscaler.predict_window(
-            fields[0], self.samples.names, fields[1], self.grid, window, times, self.settings.batch, draw, part
+            fields[0], self.samples.names, fields[1], self.grid, window, part, times, self.settings.batch, draw
         )
         return made, time.perf_counter() - began
 
@@ -96,9 +96,9 @@ def layout_of(downscaler: Downscaler, grid: Grid, times: Times, settings: Settin
     )
 
 
-def mixer_of(job: Job, store: PredictionStore) -> Mixer | None:
+def blender_of(job: Job, store: PredictionStore) -> Blender | None:
     """What makes items of windows; None where a window's core is the item."""
-    return Mixer(store, job.downscaler.grain) if job.layout.tiling.blend else None
+    return Blender(store, job.downscaler.grain) if job.layout.tiling.blend else None
 
 
 def compute_block(job: Job, ranks: launch.Ranks, block: int = 0, blocks: int = 1, wall_minutes: float = 0.0) -> Spent:
@@ -109,25 +109,25 @@ def compute_block(job: Job, ranks: launch.Ranks, block: int = 0, blocks: int = 1
     """
     store, items = PredictionStore(job.path, job.layout), job.layout.items
     mine = share(len(items), block, blocks)
-    mixer = mixer_of(job, store)
+    blender = blender_of(job, store)
 
     def left_of() -> list[int]:
         done = store.done()
-        return [i for i in mine if i not in done] if mixer is None else mixer.wanted(mine)
+        return [i for i in mine if i not in done] if blender is None else blender.wanted(mine)
 
     left = left_of()
     if ranks.first and store.finalised and len(store.done()) < len(items):
         store.reopen()
     launch.barrier()  # all have looked before anyone writes: the shares fit together
-    todo = deal(left, ranks.rank, ranks.world) if mixer is None else run_of(left, ranks.rank, ranks.world)
-    inner = set() if mixer is None else set(mixer.inner(mine)) & set(todo)
+    todo = deal(left, ranks.rank, ranks.world) if blender is None else contiguous(left, ranks.rank, ranks.world)
+    inner = set() if blender is None else set(blender.inner(mine)) & set(todo)
 
     def write(item: Item, made: tuple[FloatArray, float]) -> None:
-        if mixer is None:
+        if blender is None:
             store.write(item, *made)
         else:
-            mixer.keep(item, *made)
-            mixer.assemble(i for i in mixer.sources(item.index) if i in inner)
+            blender.keep(item, *made)
+            blender.assemble(i for i in blender.sources(item.index) if i in inner)
 
     label = job.label if blocks == 1 else f"{job.label} block {block}/{blocks}"
     with StopRequest(wall_minutes) as stop:
@@ -139,9 +139,9 @@ def compute_block(job: Job, ranks: launch.Ranks, block: int = 0, blocks: int = 1
         if ranks.first:
             write_json(status, {"state": "resumable", "left": len(left), "of": len(mine), "reason": reason})
         raise Interrupted(f"{reason} with {len(left)} of {len(mine)} items left; start it again to go on")
-    if mixer is not None:
-        mixer.refresh()
-        mixer.assemble(run_of(mixer.unfinished(mixer.inner(mine)), ranks.rank, ranks.world))
+    if blender is not None:
+        blender.refresh()
+        blender.assemble(contiguous(blender.unfinished(blender.inner(mine)), ranks.rank, ranks.world))
         launch.barrier()
     store.journal.close()
     if ranks.first:
@@ -155,16 +155,16 @@ def finish(job: Job, extra: Mapping[str, Any], blocks: int = 1) -> PredictionSto
     `blocks` 1: nobody is, and it raises OrbitError when items are missing.
     """
     store = PredictionStore(job.path, job.layout)
-    mixer, everything = mixer_of(job, store), range(len(job.layout.items))
-    if mixer is not None and mixer.unfinished(everything):
-        with mixer.alone():
-            mixer.refresh()
-            if not mixer.wanted(everything):
-                mixer.assemble(mixer.crossing(blocks) if blocks > 1 else everything)
+    blender, everything = blender_of(job, store), range(len(job.layout.items))
+    if blender is not None and blender.unfinished(everything):
+        with blender.alone():
+            blender.refresh()
+            if not blender.wanted(everything):
+                blender.assemble(blender.crossing(blocks) if blocks > 1 else everything)
         store.journal.close()
     if blocks > 1 and len(store.done()) < len(job.layout.items):
         return None
     store.finalise(extra)
-    if mixer is not None:
-        mixer.clear()
+    if blender is not None:
+        blender.clear()
     return store

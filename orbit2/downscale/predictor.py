@@ -23,7 +23,7 @@ from orbit2.downscale.ingest import read_inputs
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid
 from orbit2.model import folder
-from orbit2.model.blend import mix
+from orbit2.model.blend import blend as blended
 from orbit2.model.build import Downscaling
 from orbit2.model.geometry import Geometry
 from orbit2.model.heap import keep_heap
@@ -78,12 +78,12 @@ class Downscaler:
         statics: FloatArray,
         grid: Grid,
         window: Window,
+        part: tuple[slice, slice],
         times: Times,
         batch: int = 1,
         draw: Draw | None = None,
-        part: tuple[slice, slice] | None = None,
     ) -> FloatArray:
-        """The core of one window, or the coarse cells `part` of it: coarse [T, V, h, w] (canonical units, NaN = missing) and fine statics
+        """The coarse cells `part` of one window (Tiling.kept): coarse [T, V, h, w] (canonical units, NaN = missing) and fine statics
         [S, sh, sw] on the window of `grid` -> [T, C, sh', sw'] in canonical units. `batch` times go through the network together; a `draw`
         goes one by one.
         """
@@ -93,7 +93,7 @@ class Downscaler:
         static_coarse = self.normaliser.normalise(coarsen(near, weights, s), self.model.statics)
         static_fine = self.normaliser.normalise(near, self.model.statics).to(self.device)
         names = (*variables, *self.model.statics)
-        rows, columns = (scaled(cells, s) for cells in part or (window.core_rows, window.core_columns))
+        rows, columns = (scaled(cells, s) for cells in part)
         parts = []
         for begin in range(0, len(times), 1 if draw else batch):
             chosen = slice(begin, begin + (1 if draw else batch))
@@ -135,12 +135,12 @@ class Downscaler:
         when, made = np.array([time]), []
         for i, window in enumerate(tiling):
             fields, statics = window.take(coarse)[None], window.take(static_fine, s)
-            made.append(self.predict_window(fields, variables, statics, grid, window, when, part=tiling.kept(i))[0])
+            made.append(self.predict_window(fields, variables, statics, grid, window, tiling.kept(i), when)[0])
         origin = [part.start * s for part in tiling.domain]
         out = np.empty((len(self.outputs), *((part.stop - part.start) * s for part in tiling.domain)), dtype=np.float32)
         for i, window in enumerate(tiling):
             rows, columns = (slice(o.start - first, o.stop - first) for o, first in zip(window.owned(s), origin, strict=True))
-            out[:, rows, columns] = mix(tiling, i, s, self.grain, made.__getitem__)
+            out[:, rows, columns] = blended(tiling, i, s, self.grain, made.__getitem__)
         return out
 
     def fine_grid(self, grid: Grid) -> Grid:

@@ -58,7 +58,7 @@ class Matched:
         self._input: Side = "coarse" if section["input"] == "coarse" else "fine"
         size = section.get("tile", 0)
         self._tile, self._halo = (tuple(size) if isinstance(size, list) else size), int(section.get("halo", 0))
-        self._blend = section.get("blend", 0)
+        self._blend = section.get("blend", 0)  # absent: made before tiles were blended
         self.prediction_path, self.store = Path(prediction), PairStore(store)
         self.observations = None if observations is None else PairStore(observations)
         self.truth_store = self.observations or self.store

@@ -69,7 +69,7 @@ def neighbours(tiling: Tiling, index: int) -> list[int]:
     return sorted({part.tile for part in parts(tiling, index, 1, 1)} - {index})
 
 
-def mix(tiling: Tiling, index: int, factor: int, grain: int, kept: Kept) -> FloatArray:
+def blend(tiling: Tiling, index: int, factor: int, grain: int, kept: Kept) -> FloatArray:
     """The core [..., sh', sw'] of tile `index`, out of what was `kept` of its window and of its neighbours' windows.
 
     Missing where its own window says so; a neighbour's missing value counts for nothing.

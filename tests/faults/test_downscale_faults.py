@@ -14,8 +14,8 @@ import pytest
 from orbit2.cli import main
 from orbit2.downscale import Settings, downscale_file, run
 from orbit2.downscale import job as jobs
+from orbit2.downscale.blending import Blender
 from orbit2.downscale.journal import Journal
-from orbit2.downscale.mixing import Mixer
 from orbit2.errors import Interrupted, OrbitError
 from orbit2.grid import uniform
 from tests.data.small_downscaling import arguments, computed, exit_code, forked, growth, lazy_input, random_model, shards, task
@@ -193,15 +193,15 @@ def test_windows_wait_on_disk_no_longer_than_they_are_needed(given: dict[str, Pa
     def windows() -> list[Path]:
         return sorted(given["out"].parent.glob(".p.zarr.*.journal/windows/*"))
 
-    keep = Mixer.keep
+    keep = Blender.keep
 
-    def watched(self: Mixer, item, fields, seconds):  # type: ignore[no-untyped-def]
+    def watched(self: Blender, item, fields, seconds):  # type: ignore[no-untyped-def]
         keep(self, item, fields, seconds)
         if item.index == 12:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Mixer, "keep", watched)
+        patch.setattr(Blender, "keep", watched)
         assert exit_code(forked(lambda: run(**given))) == -signal.SIGKILL
     left = windows()
     assert [file.name for file in left] == sorted(f"{i}.f32" for i in range(8, 13)), "the first time block is complete and gone"

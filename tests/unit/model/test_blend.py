@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from orbit2.errors import OrbitError
-from orbit2.model.blend import mix, neighbours, parts
+from orbit2.model.blend import blend, neighbours, parts
 from orbit2.model.tiles import Tiling, tiles
 from tests.unit.model.test_tiles import thoroughly
 
@@ -38,7 +38,7 @@ def stitched(made: Tiling, values: list[np.ndarray], grain: int) -> np.ndarray:
     """The domain's field, when tile i predicts `values[i]` [sH, sW] wherever it is asked."""
     out = np.full([cells * FACTOR for cells in made.shape], np.nan, dtype=np.float32)
     for i, window in enumerate(made):
-        out[window.owned(FACTOR)] = mix(made, i, FACTOR, grain, lambda tile: kept(made, values[tile], tile))
+        out[window.owned(FACTOR)] = blend(made, i, FACTOR, grain, lambda tile: kept(made, values[tile], tile))
     return out[tuple(slice(part.start * FACTOR, part.stop * FACTOR) for part in made.domain)]
 
 

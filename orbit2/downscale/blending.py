@@ -19,12 +19,12 @@ import numpy.typing as npt
 from orbit2.downscale.items import Item, share
 from orbit2.downscale.journal import sync
 from orbit2.downscale.store import PredictionStore, unwritten
-from orbit2.model.blend import mix, neighbours
+from orbit2.model.blend import blend, neighbours
 
 FloatArray = npt.NDArray[np.float32]
 
 
-class Mixer:
+class Blender:
     """The windows of a store's items, and the items that are made of them.
 
     `grain`: see orbit2.model.blend.parts. Several processes may use one folder at once, each with items of its own.
@@ -71,7 +71,7 @@ class Mixer:
                 continue
             item, layout = self.items[index], self.store.layout
             opened = {self.items[i].tile: np.memmap(self._file(i), np.float32, "r", shape=self._shape(i)) for i in self.sources(index)}
-            self.store.write(item, mix(self.tiling, item.tile, layout.factor, self.grain, opened.__getitem__))
+            self.store.write(item, blend(self.tiling, item.tile, layout.factor, self.grain, opened.__getitem__))
             self._done.add(index)
             for i in self.sources(index):
                 if all(user in self._done for user in self.sources(i)):
