@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,24 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def heed_signals() -> None:
+    """Give the children of the tests the default dispositions of signals that this process was started to ignore.
+
+    `nohup`, cron and `command &` of a shell without job control start it with SIGHUP, SIGINT and SIGQUIT ignored, and what is ignored
+    passes on to every program that it starts: a test that sends one would wait for ever. A handler does not pass on. This one does
+    nothing, so the tests themselves go on ignoring what they were told to ignore. A mask of blocked signals passes on too.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*signal.valid_signals()} - {signal.SIGKILL, signal.SIGSTOP})
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
+heed_signals()
 
 
 @pytest.fixture(scope="session")
