@@ -21,6 +21,7 @@ from orbit2.errors import OrbitError, did_you_mean
 from orbit2.sources.damage import Guarded, reading, refuse_broken_hdf5
 from orbit2.sources.source import Facts, Need, Request
 from orbit2.sources.stamps import decoded
+from orbit2.units import conversion, linear
 from orbit2.variables import variable
 
 Days = npt.NDArray[np.datetime64]
@@ -31,25 +32,23 @@ PROJECTION = "+proj=lcc +lat_1=25 +lat_2=60 +lat_0=42.5 +lon_0=-100 +x_0=0 +y_0=
 _MAPPING = {
     "latitude_of_projection_origin": 42.5, "longitude_of_central_meridian": -100.0, "false_easting": 0.0, "false_northing": 0.0,
     "semi_major_axis": 6378137.0, "inverse_flattening": 298.257223563}
-_METRES = {"m": 1.0, "meter": 1.0, "meters": 1.0, "metre": 1.0, "metres": 1.0, "km": 1000.0, "kilometer": 1000.0, "kilometers": 1000.0}
 _FIRST_YEAR = {"na": 1980, "hi": 1980, "pr": 1950}
 _CELLS = {"na": 7814 * 8075, "hi": 284 * 584, "pr": 364 * 231}
-_CELSIUS = dict.fromkeys(("degrees C", "degC", "Celsius", "celsius", "degree_C", "degrees_Celsius"), 273.15)
 
 
 @dataclass(frozen=True)
 class Field:
-    """Daymet's name, unit -> offset to the canonical unit, and the mean size of a North American year (GB, measured 1980-2024)."""
+    """Daymet's name and the mean size of a North American year (GB, measured 1980-2024)."""
 
     name: str
-    units: dict[str, float]
     gigabytes: float
 
 
+RAIN = "total_precipitation_24hr"
 LEXICON = {
-    "total_precipitation_24hr": Field("prcp", {"mm/day": 0.0, "mm day-1": 0.0}, 3.9),
-    "2m_temperature_min": Field("tmin", _CELSIUS, 11.6),
-    "2m_temperature_max": Field("tmax", _CELSIUS, 11.8),
+    RAIN: Field("prcp", 3.9),
+    "2m_temperature_min": Field("tmin", 11.6),
+    "2m_temperature_max": Field("tmax", 11.8),
 }
 
 
@@ -173,9 +172,10 @@ def _field_of(raw: xr.Dataset, path: Path, name: str, first: np.datetime64 | Non
     if set(array.dims) != {"time", "y", "x"}:
         raise OrbitError("field has unexpected dimensions", where=where, got=array.dims, allowed="time, y, x")
     units = array.attrs.get("units")
-    if units not in field.units:
-        raise OrbitError("field has wrong units" if units else "field has no units", where=where, got=units, allowed=", ".join(field.units),
-                         hint="annual and monthly summaries cannot be used as days" if units == "mm" else None)
+    if name == RAIN and units and linear(str(units), "mm day-1", water=True) is None:  # in days, that is; a summary says mm
+        raise OrbitError("field has wrong units", where=where, got=units, allowed="mm/day",
+                         hint="annual and monthly summaries cannot be used as days" if linear(str(units), "mm", water=True) else None)
+    scale = conversion(units, name, where, hours=24)
     _check_mapping(raw, array, path)
     axes = {axis: _metres(raw, axis, path) for axis in ("y", "x")}
     days, at = _true_calendar(_days(raw, path))
@@ -197,8 +197,8 @@ def _field_of(raw: xr.Dataset, path: Path, name: str, first: np.datetime64 | Non
     lazy = da.from_array(Guarded(array, path, _KIND), chunks=tuple(blocks), name=False, asarray=False,  # type: ignore[no-untyped-call]
                          fancy=False, lock=False)
     array = xr.DataArray(lazy, dims=array.dims)
-    offset = field.units[units]
-    array = (array + np.float32(offset) if offset else array).astype(np.float32)
+    array = array.astype(np.float32)
+    array = array if scale.nothing else array * np.float32(scale.factor) + np.float32(scale.offset)
     array = _with_gaps(array, at, begin)
     return array.assign_coords({"time": days.astype("datetime64[ns]"), **axes})
 
@@ -243,10 +243,11 @@ def _metres(raw: xr.Dataset, axis: str, path: Path) -> Array:
     if axis not in raw.variables:
         raise OrbitError(f"no {axis} coordinate", where=path, got=list(map(str, raw.variables))[:12])
     units = raw[axis].attrs.get("units")
-    if units not in _METRES:
+    metres = linear(str(units), "m") if units else None
+    if metres is None:
         raise OrbitError("coordinate has unknown units" if units else "coordinate has no units", where=f"{path}: {axis}", got=units,
                          allowed="m or km", hint="Daymet's archive uses metres, its subset service kilometres")
-    values: Array = np.round(raw[axis].values.astype(np.float64) * _METRES[units], 3)
+    values: Array = np.round(raw[axis].values.astype(np.float64) * metres.factor, 3)
     steps = np.abs(np.diff(values))
     signs = np.sign(np.diff(values))
     if values.ndim != 1 or len(values) < 2 or not np.allclose(steps, 1000.0, atol=1.0) or len(set(signs)) != 1:

@@ -23,6 +23,7 @@ from orbit2.sources.damage import reading, refuse_broken_hdf5
 from orbit2.sources.era5_names import LEXICON, Field
 from orbit2.sources.grib import open_grib
 from orbit2.sources.stored import Member, stored_members
+from orbit2.units import Scale, convert, linear
 
 SUFFIXES = (".nc", ".nc4", ".grib", ".grib2", ".grb")
 CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
@@ -32,7 +33,6 @@ FloatArray = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
 Times = npt.NDArray[np.datetime64]
 _AXES = {"valid_time": "time", "latitude": "lat", "longitude": "lon", "pressure_level": "level", "isobaricInhPa": "level", "plev": "level"}
-_LEVEL_TO_HPA = {"hPa": 1.0, "millibars": 1.0, "mbar": 1.0, "Pa": 0.01}
 _HDF5 = b"\x89HDF"
 
 
@@ -227,7 +227,7 @@ def _fields(
         array, where = data[key], f"{file}: {key}"
         if set(array.dims) - {"time", "lat", "lon", "level", "expver"} or not {"lat", "lon"} <= set(array.dims):
             raise OrbitError("field has unexpected dimensions", where=where, got=array.dims, allowed="time, latitude, longitude")
-        scales = [_scale(array, LEXICON[name], where) for name, _ in members]
+        scales = [LEXICON[name].scale(array.attrs.get("units"), name, where) for name, _ in members]
         if keep[0] == keep[1]:
             for name, _ in members:
                 yield name, Piece(where, layout.stamps[:0], layout.version[:0], layout.lat, layout.lon, None)
@@ -246,10 +246,11 @@ def _level(array: xr.DataArray, field: Field, data: xr.Dataset, where: str) -> t
         return "level" not in array.dims, None
     if "level" not in data.variables:
         return False, None
-    units = data["level"].attrs.get("units", "hPa")
-    if units not in _LEVEL_TO_HPA:
-        raise OrbitError("pressure levels have unknown units", where=where, got=units, allowed=", ".join(_LEVEL_TO_HPA))
-    levels = np.atleast_1d(data["level"].values).astype(np.float64) * _LEVEL_TO_HPA[units]
+    units = str(data["level"].attrs.get("units", "hPa"))
+    scale = linear(units, "hPa")
+    if scale is None:
+        raise OrbitError("pressure levels have unknown units", where=where, got=units, allowed="units of pressure (hPa, Pa)")
+    levels = np.atleast_1d(data["level"].values).astype(np.float64) * scale.factor
     hits = np.flatnonzero(np.isclose(levels, field.level))
     return bool(len(hits)), int(hits[0]) if len(hits) and "level" in array.dims else None
 
@@ -262,15 +263,8 @@ def _chunk(array: xr.DataArray, axis: str) -> int:
     return max(1, int(sizes[array.dims.index(axis)]))
 
 
-def _scale(array: xr.DataArray, field: Field, where: str) -> tuple[float, float]:
-    units = array.attrs.get("units")
-    if units not in field.units:
-        raise OrbitError("field has wrong units" if units else "field has no units", where=where, got=units, allowed=", ".join(field.units))
-    return field.units[units]
-
-
 def _load(
-    array: xr.DataArray, layout: _Layout, levels: tuple[int | None, ...], scales: tuple[tuple[float, float], ...], names: tuple[str, ...],
+    array: xr.DataArray, layout: _Layout, levels: tuple[int | None, ...], scales: tuple[Scale, ...], names: tuple[str, ...],
     where: str, begin: int, end: int,
 ) -> list[FloatArray]:
     """Steps [begin, end) of each member, [time, lat, lon] in canonical units and order (views where nothing changes).
@@ -289,11 +283,10 @@ def _load(
         values = _merge_versions(values, chosen["expver"].values)
     values = values.reshape(high - low if levels[0] is not None else 1, end - begin, *values.shape[-2:])
     fields = []
-    for name, level, (factor, offset) in zip(names, levels, scales, strict=True):
+    for name, level, scale in zip(names, levels, scales, strict=True):
         field = values[0 if level is None else level - low][:, layout.rows]  # a view: turning rows costs nothing here
         field = field if layout.columns is None else field[..., layout.columns]
-        field = field if (factor, offset) == (1.0, 0.0) else field * factor + offset
-        field = field.astype(np.float32, copy=False)
+        field = convert(field, scale).astype(np.float32, copy=False)
         if name == "precipitation_rate":  # packing leaves values a rounding error below zero
             field[(field <= 0) & (field >= -0.05)] = 0.0
         if name not in MAY_BE_EMPTY:

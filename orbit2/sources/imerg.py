@@ -25,6 +25,7 @@ from orbit2.errors import OrbitError
 from orbit2.sources.damage import reading
 from orbit2.sources.source import Facts, Need, Request
 from orbit2.sources.stamps import decoded
+from orbit2.units import linear
 from orbit2.variables import variable
 
 Array = npt.NDArray[np.float64]
@@ -37,7 +38,7 @@ _SHORT_NAME = {  # product -> run -> collection
     "half_hourly": {"final": "GPM_3IMERGHH", "late": "GPM_3IMERGHHL", "early": "GPM_3IMERGHHE"}}
 _FIELD = {"07": "precipitation", "06": "precipitationCal"}
 _FIRST = {"07": np.datetime64("1998-01-01"), "06": np.datetime64("2000-06-01")}
-_UNITS = {"daily": ("mm/day", "mm"), "half_hourly": ("mm/hr", "mm/h")}
+_UNITS = {"daily": ("mm/day", "mm"), "half_hourly": ("mm/hr",)}  # the products differ by them
 _BYTES = {"daily": 30_000_000, "half_hourly": 8_000_000}
 
 
@@ -185,7 +186,7 @@ def _granule(path: Path, product: str) -> Granule:
         if sorted(axes) != ["lat", "lon", "time"] or array.shape[axes.index("time")] != 1:
             raise OrbitError("field has unexpected dimensions", where=where, got=f"{axes} {array.shape}", allowed="time (1), lon, lat")
         units = _text(array, "units")
-        if units not in _UNITS[product]:
+        if not units or not any((scale := linear(units, own, water=True)) and scale.nothing for own in _UNITS[product]):
             raise OrbitError("field has wrong units" if units else "field has no units", where=where, got=units,
                              allowed=f"{', '.join(_UNITS[product])} (sources.imerg.product is {product})")
         for axis in ("time", "lat", "lon"):

@@ -16,11 +16,11 @@ from orbit2.errors import OrbitError
 from orbit2.grid import Grid, from_centres
 from orbit2.remap.rectilinear import column_weights, row_weights
 from orbit2.sources.damage import reading
+from orbit2.units import linear
 
 Array = npt.NDArray[np.float64]
 BAND_BYTES = 32 * 2**20  # of one band in float64
 LOWEST_LAND = -430.0
-_METRES = ("m", "meter", "meters", "metre", "metres")
 _NAMES = {"lat": ("lat", "latitude", "y"), "lon": ("lon", "longitude", "x"), "z": ("z", "elevation", "altitude", "orography", "Band1")}
 
 
@@ -79,8 +79,10 @@ def _axes(file: xr.Dataset, path: Path) -> tuple[xr.DataArray, Grid, bool, npt.N
     z = file[found["z"]]
     if z.dims != (found["lat"], found["lon"]):
         raise OrbitError("relief must have dimensions (lat, lon)", where=path, got=z.dims)
-    if z.attrs.get("units") not in _METRES:
-        raise OrbitError("relief has wrong or no units", where=path, got=z.attrs.get("units"), allowed=", ".join(_METRES))
+    units = z.attrs.get("units")
+    metres = linear(str(units), "m") if units else None
+    if metres is None or not metres.nothing:  # bands are read as they stand
+        raise OrbitError("relief has wrong or no units", where=path, got=units, allowed="metres")
     lat, lon = (file[found[axis]].values.astype(np.float64) for axis in ("lat", "lon"))
     wrapped = np.mod(np.round(lon, 9), 360.0)
     order = np.argsort(wrapped, kind="stable")

@@ -9,7 +9,6 @@ import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +25,7 @@ from orbit2.sources.damage import reading
 from orbit2.sources.era5_names import INVARIANT, SINGLE
 from orbit2.sources.sample import STATIC
 from orbit2.sources.source import Facts, Need, Request
+from orbit2.units import conversion
 from orbit2.variables import variable
 
 FloatArray = npt.NDArray[np.float32]
@@ -297,10 +297,8 @@ def _own_field(opened: xr.Dataset, name: str, path: Path) -> xr.DataArray:
     if name not in opened:
         raise OrbitError("static field not in the file", where=path, got=name, allowed=", ".join([*map(str, opened.data_vars), *MADE]))
     field = opened[name].astype(np.float64).load()
-    units = field.attrs.get("units")
-    if units != variable(name).units:
-        raise OrbitError("static field has the wrong units", where=f"{path}: {name}", got=units, allowed=variable(name).units)
-    return field
+    scale = conversion(field.attrs.get("units"), name, f"{path}: {name}")
+    return field if scale.nothing else field * scale.factor + scale.offset
 
 
 def _era5_field(opened: xr.Dataset, name: str, path: Path) -> xr.DataArray:
@@ -309,15 +307,13 @@ def _era5_field(opened: xr.Dataset, name: str, path: Path) -> xr.DataArray:
     key = next((k for k in about.names if k in opened), None) if about else None
     if about is None or key is None:
         raise OrbitError("static field not in the file", where=path, got=name, allowed=", ".join(map(str, opened.data_vars)))
-    units: Any = opened[key].attrs.get("units")
-    if units not in about.units:
-        raise OrbitError("static field has the wrong units", where=f"{path}: {key}", got=units, allowed=", ".join(about.units))
+    scale = about.scale(opened[key].attrs.get("units"), name, f"{path}: {key}")
     field = opened[key].astype(np.float64)
     for axis in ("valid_time", "time", "number", "expver"):
         if axis in field.dims:
             field = field.isel({axis: 0})
     field = field.drop_vars([c for c in field.coords if c not in ("latitude", "longitude")])
-    return field.rename(latitude="lat", longitude="lon").load() * about.units[units][0]
+    return field.rename(latitude="lat", longitude="lon").load() * scale.factor
 
 
 def _opened(path: Path) -> xr.Dataset:

@@ -196,7 +196,7 @@ def test_opening_reads_no_field_and_a_window_reads_only_its_blocks(tmp_path: Pat
 
 @pytest.mark.parametrize(("options", "words"), [
     ({"units": None}, r"some\.nc: [xy]: coordinate has no units; allowed: m or km"),
-    ({"units": "miles"}, r"coordinate has unknown units; got 'miles'"),
+    ({"units": "kelvin"}, r"coordinate has unknown units; got 'kelvin'"), ({"units": "miles"}, "not a 1 km axis"),
     ({"field_units": None}, r"some\.nc: prcp: field has no units"),
     ({"field_units": "inch"}, r"field has wrong units; got 'inch'; allowed: mm/day"),
     ({"calendar_name": "noleap"}, r"another calendar; got 'noleap'; allowed: standard"),

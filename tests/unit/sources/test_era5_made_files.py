@@ -81,7 +81,7 @@ def test_wrong_or_missing_units_name_file_field_value_and_choices(tmp_path: Path
     with pytest.raises(OrbitError) as caught:
         open_era5([path], ["2m_temperature"])
     message = str(caught.value)
-    assert "odd.nc: t2m" in message and "K, kelvin" in message and (unit or "no units") in message
+    assert "odd.nc: t2m" in message and "K, degC" in message and (unit or "no units") in message
 
 
 def test_nan_only_field_is_refused(tmp_path: Path) -> None:

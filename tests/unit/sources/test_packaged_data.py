@@ -106,8 +106,9 @@ def test_a_users_static_file_is_used_and_its_mistakes_are_named(tmp_path: Path) 
         open_static(inside, ["land_sea_mask"], good)
     with pytest.raises(OrbitError, match="does not cover the grid"):
         open_static(named("global_4.0"), ["orography"], good)
-    with pytest.raises(OrbitError, match=r"wrong units.*'km'"):
-        open_static(inside, ["orography"], user_file(tmp_path / "km.nc", units="km"))
+    with pytest.raises(OrbitError, match=r"km\.nc: orography: field has wrong units.*'K'"):
+        open_static(inside, ["orography"], user_file(tmp_path / "km.nc", units="K"))
+    np.testing.assert_allclose(open_static(inside, ["orography"], user_file(tmp_path / "hm.nc", units="hm"))[0], 700)
     with pytest.raises(OrbitError, match="static file not found"):
         open_static(inside, ["orography"], tmp_path / "none.nc")
     with pytest.raises(OrbitError, match="not a static field"):
