@@ -13,6 +13,7 @@ from torch import Tensor
 
 from orbit2.data.augment import Raw, coarsen, flip_north_south
 from orbit2.data.cutting import Cutting, cut
+from orbit2.data.order import Order
 from orbit2.data.packing import greatest_error
 from orbit2.data.pairs import PairStore
 from orbit2.data.transforms import Normaliser
@@ -22,7 +23,6 @@ from orbit2.model.tiles import Window, of_box, refine_index
 from orbit2.variables import variable
 
 Fields = npt.NDArray[np.float32]
-CACHE_BYTES = 1 << 30
 REGION_HALO = 4  # coarse cells of context around a regional training box
 
 
@@ -92,8 +92,6 @@ class Pairs:
         self.window: Window = of_box(store.grid("coarse"), region, REGION_HALO)
         self.lat_weights = torch.from_numpy(store.grid("fine").lat_weights).float()
         self.static_fine = torch.from_numpy(store.static_values("fine"))
-        self._cache: dict[int, tuple[Fields, Fields]] = {}
-        self._room = CACHE_BYTES
         self.nested = self._coarse_is_block_mean()
 
     @property
@@ -102,14 +100,8 @@ class Pairs:
         return (*self.inputs, *self.statics)
 
     def read(self, index: int) -> tuple[Fields, Fields]:
-        """(coarse [V, H, W], fine [all variables of the store, sH, sW]) of one sample, physical units, kept while there is room."""
-        if index in self._cache:
-            return self._cache[index]
-        pair = (self.store.read("coarse", index), self.store.read("fine", index))
-        if self._room >= pair[0].nbytes + pair[1].nbytes:
-            self._room -= pair[0].nbytes + pair[1].nbytes
-            self._cache[index] = pair
-        return pair
+        """(coarse [V, H, W], fine [all variables of the store, sH, sW]) of one sample, physical units."""
+        return self.store.read("coarse", index), self.store.read("fine", index)
 
     def _coarse_is_block_mean(self) -> bool:
         """Whether every dynamic input is the area mean of the store's fine field: what phase shifts rely on."""
@@ -251,21 +243,12 @@ class Steps(torch.utils.data.Dataset[Batch]):
             raise OrbitError("fewer samples per step than ranks", got=batch_size, allowed=f">= {world}", hint="raise train.batch_size")
         self.datasets, self.batch_size, self.seed, self.augment, self.rank, self.world = datasets, batch_size, seed, augment, rank, world
         self.cutting = cutting
-        sizes = np.array([len(d.indices) for d in datasets], dtype=np.float64)
-        self.share = sizes / sizes.sum()
+        self.order = Order([len(d.indices) for d in datasets], batch_size, seed)
 
     def choose(self, step: int) -> tuple[int, list[int]]:
         """(dataset, store indices of the GLOBAL batch) of a step: shuffled epoch after epoch, no sample twice in one."""
-        which = 0
-        if len(self.datasets) > 1:
-            which = int(np.random.default_rng((self.seed, 1, step)).choice(len(self.datasets), p=self.share))
-        indices = self.datasets[which].indices
-        count, chosen = len(indices), []
-        for position in range(step * self.batch_size, (step + 1) * self.batch_size):
-            epoch, place = divmod(position, count)
-            order = np.random.default_rng((self.seed, 2, which, epoch)).permutation(count)
-            chosen.append(int(indices[order[place]]))
-        return which, chosen
+        which, positions = self.order.choose(step)
+        return which, self.datasets[which].indices[positions].tolist()
 
     def __getitem__(self, step: int) -> Batch:
         which, chosen = self.choose(step)
