@@ -66,6 +66,8 @@ class Hovmoller:
         for name in self.matched.variables:
             for model in self.matched.models(name):
                 for diagram, (r, nrmse, n) in self.scores(name, model).items():
+                    if not n:
+                        continue
                     region = self.band if diagram == "longitude" else self.matched.region
                     what = {"longitude": "time-longitude, area-weighted mean over the band",
                             "latitude": "time-latitude, mean over longitudes"}[diagram]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -47,9 +48,15 @@ def ar6() -> Regions:
     frame = geopandas.read_file(f"zip://{POLYGONS}")
     polygons = regionmask.from_geopandas(frame, names="Name", abbrevs="Acronym", name="AR6", source=ATTRIBUTION, overlap=False)
     return Regions(
-        tuple(frame["Acronym"]), tuple(str(name).replace(".", ". ").replace("-", " ") for name in frame["Name"]), tuple(frame["Type"]),
+        tuple(frame["Acronym"]), tuple(readable(str(name)) for name in frame["Name"]), tuple(frame["Type"]),
         np.array([_area_km2(polygon) for polygon in frame.geometry]), polygons,
     )
+
+
+def readable(name: str) -> str:
+    """`N.W.North-America` -> `N. W. North America`, `Equatorial.Pacific-Ocean` -> `Equatorial Pacific Ocean`."""
+    spaced = re.sub(r"(?<=[a-z])\.", " ", name).replace(".", ". ").replace("-", " ")
+    return spaced.replace("&", " and ").replace("/", " and ")
 
 
 def _area_km2(polygon: shapely.Geometry) -> float:

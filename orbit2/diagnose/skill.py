@@ -41,16 +41,26 @@ class RegionSkill:
         self.weights = area_weights(matched.grid)
         self.fields = fields_of(matched.variables)
         self.statistics = {(f.label, model): PairStatistic(self.bins) for f in self.fields for model in matched.models(f.variable)}
-        positions = np.arange(len(regions.names))
-        self.cells = np.array([(self.bins.index == r).sum() for r in positions])
-        self.present = [int(r) for r in positions if self.cells[r]]
+        self.counted = {name: np.zeros(matched.grid.shape, dtype=np.int64) for name in matched.variables}  # samples scored, by cell
 
     def update(self, scored: Scored) -> None:
         for f in self.fields:
             if f.variable == scored.variable:
                 truth = f.of(scored.truth)
+                if f.space == "physical":
+                    self.counted[f.variable] += np.isfinite(scored.truth)  # missing where anything that is compared is
                 for model, values in scored.models.items():
                     self.statistics[f.label, model].update(str(scored.time), f.of(values), truth, self.weights)
+
+    def scored(self, name: str | None = None) -> npt.NDArray[np.int64]:
+        """Region of each cell [H, W] that was scored at least once for variable `name` (None: for any of them); -1 elsewhere."""
+        counted = np.stack(list(self.counted.values())).max(axis=0) if name is None else self.counted[name]
+        return np.where(counted > 0, self.bins.index, -1)
+
+    def cells(self, name: str | None = None) -> npt.NDArray[np.int64]:
+        """Number of scored cells by region, [R]."""
+        index = self.scored(name)
+        return np.bincount(index[index >= 0], minlength=len(self.regions.names))
 
     def moments(self, f: Field, model: str) -> Moments:
         return self.statistics[f.label, model].finalise()
@@ -68,20 +78,25 @@ class RegionSkill:
         return Best(skill, [baselines[i] for i in filled.argmin(axis=0)])
 
     def rows(self, table: Table) -> None:
-        """Scores, then cells and areas, of every region with a scored cell."""
+        """Scores, then cells and areas, of every region with a scored cell; nothing of the others."""
         for f in self.fields:
             self._score_rows(table, f)
-        area = self.matched.grid.area_km2
-        for r in self.present:
-            region, inside = self.regions.abbreviations[r], self.ids == r
+        for name in (None, *self.matched.variables):
+            self._area_rows(table, name)
+
+    def _area_rows(self, table: Table, name: str | None) -> None:
+        """What was scored of each region, for one variable or (None) for any of them."""
+        area, index, cells = self.matched.grid.area_km2, self.scored(name), self.cells(name)
+        for r in np.flatnonzero(cells):
+            region = self.regions.abbreviations[r]
             kind = {"Land": "land cells", "Ocean": "sea cells"}.get(self.regions.kinds[r], "all cells")
-            for metric, method, value in (
-                ("n_cells", f"{kind} of the region that are scored", float(self.cells[r])),
-                ("scored_area_km2", f"area of the {kind} that are scored", float(area[self.bins.index == r].sum())),
-                ("covered_area_fraction", "area of the task's cells in the polygon over the polygon's area, land and sea",
-                 float(area[inside].sum() / self.regions.area_km2[r])),
-            ):
-                table.add(ANY, ANY, "physical", region, metric, method, value, n=int(self.cells[r]))
+            entries = [("n_cells", f"{kind} of the region scored in at least one sample", float(cells[r])),
+                       ("scored_area_km2", f"area of the {kind} scored in at least one sample", float(area[index == r].sum()))]
+            if name is None:
+                entries.append(("covered_area_fraction", "area of the task's cells in the polygon over the polygon's area, land and sea",
+                                float(area[self.ids == r].sum() / self.regions.area_km2[r])))
+            for metric, method, value in entries:
+                table.add(ANY, name or ANY, "physical", region, metric, method, value, n=int(cells[r]))
 
     def _score_rows(self, table: Table, f: Field) -> None:
         best = self.best(f)
@@ -92,10 +107,10 @@ class RegionSkill:
                     continue
                 values = metric.of(pooled)
                 name = metric.name if self.matched.has_truth else f"conservation_{metric.name}"
-                for r in self.present:
+                for r in np.flatnonzero((pooled.n > 0) & np.isfinite(values)):  # a constant field has no correlation
                     table.add(model, f.variable, f.space, self.bins.names[r], name, metric.method, values[r], n=int(pooled.n[r]))
             if best is not None and model == self.matched.model:
-                for r in self.present:
+                for r in np.flatnonzero((pooled.n > 0) & np.isfinite(best.skill)):  # undefined where a baseline is perfect
                     method = f"1 - rmse/rmse of the region's best baseline ({best.name[r]})"
                     table.add(model, f.variable, f.space, self.bins.names[r], SKILL, method, best.skill[r], n=int(pooled.n[r]))
 
@@ -104,15 +119,15 @@ class RegionSkill:
         `<field>_region_skill`, `<field>_best_baseline`, `n_cells`, `covered_area_fraction` (region)."""
         matched, area = self.matched, self.matched.grid.area_km2
         covered = np.array([area[self.ids == r].sum() for r in range(len(self.regions.names))]) / self.regions.area_km2
-        flags = {"_FillValue": -1}
+        flags, cells = {"_FillValue": -1}, self.cells()
         data: dict[str, xr.DataArray] = {
             "region_id": xr.DataArray(self.ids.astype(np.int16), dims=("lat", "lon"), attrs={
                 "long_name": "AR6 region of the cell centre, position along `region` (-1: none)", "attribution": ATTRIBUTION, **flags}),
-            "scored_region_id": xr.DataArray(self.bins.index.astype(np.int16), dims=("lat", "lon"), attrs={
-                "long_name": "The same, only where the region's land or sea cells are scored", **flags}),
+            "scored_region_id": xr.DataArray(self.scored().astype(np.int16), dims=("lat", "lon"), attrs={
+                "long_name": "The same, only where the region's land or sea cells were scored at least once", **flags}),
             "region_name": xr.DataArray(list(self.regions.names), dims="region"),
             "region_kind": xr.DataArray(list(self.regions.kinds), dims="region"),
-            "n_cells": xr.DataArray(self.cells, dims="region", attrs={"long_name": "Cells scored"}),
+            "n_cells": xr.DataArray(cells, dims="region", attrs={"long_name": "Cells scored at least once"}),
             "covered_area_fraction": xr.DataArray(covered, dims="region", attrs={"long_name": "Share of the polygon in the task's grid"}),
         }
         for name in ("region_id", "scored_region_id"):
@@ -129,10 +144,11 @@ class RegionSkill:
             best = self.best(f)
             if best is not None:
                 attrs = {"long_name": "1 - RMSE/RMSE of the region's best baseline", "units": "1"}
-                on_map = np.where(self.bins.index >= 0, best.skill[np.maximum(self.bins.index, 0)], np.nan).astype(np.float32)
+                where, here = self.scored(f.variable), self.cells(f.variable)
+                on_map = np.where(where >= 0, best.skill[np.maximum(where, 0)], np.nan).astype(np.float32)
                 data[f"{f.label}_skill"] = xr.DataArray(on_map, dims=("lat", "lon"), attrs=attrs)
                 data[f"{f.label}_region_skill"] = xr.DataArray(best.skill, dims="region", attrs=attrs)
-                names = [name if self.cells[r] else "" for r, name in enumerate(best.name)]
+                names = [name if here[r] else "" for r, name in enumerate(best.name)]
                 data[f"{f.label}_best_baseline"] = xr.DataArray(names, dims="region")
         return xr.Dataset(data, coords={"model": list(matched.all_models), "region": list(self.regions.abbreviations),
                                         **coordinates(matched.grid)})

@@ -46,7 +46,8 @@ class Accumulator:
         self.matched, self.settings = matched, settings
         self.fields = fields_of(matched.variables)
         self.weights = area_weights(matched.grid)
-        self.bands = [band for band in settings.spectra_bands if spectra.zonal_axis(matched.grid, *band) is not None]
+        self.bands = list(dict.fromkeys(_inside(matched.grid, band) for band in settings.spectra_bands
+                                        if spectra.zonal_axis(matched.grid, *band) is not None))  # fmt: skip
         bins = (domain_bins(matched.grid, matched.region), band_bins(matched.grid, self.bands if matched.whole else []))
         self.ranges = self._ranges()
         self.scores = {(f.label, model): self._empty(f, bins) for f in self.fields for model in matched.models(f.variable)}
@@ -161,6 +162,11 @@ class SpectrumScores:
                 if model != TRUTH or self.matched.has_truth:
                     self.k[name] = k
                 self.radial.setdefault((f.label, model, name), SeriesStatistic()).update(sample, energy)
+
+
+def _inside(grid: Grid, band: tuple[float, float]) -> tuple[float, float]:
+    """The part of a latitude band that the grid covers: a band is named by what was scored of it."""
+    return max(band[0], float(grid.lat_edges[0])), min(band[1], float(grid.lat_edges[-1]))
 
 
 def _holds(grid: Grid, box: tuple[float, float, float, float]) -> bool:

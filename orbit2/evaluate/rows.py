@@ -14,6 +14,7 @@ from orbit2.metrics.table import Table
 from orbit2.variables import is_precipitation
 
 BOOTSTRAP_DAYS = 30
+LEAST_BINS = 10  # a spectrum of fewer is too coarse to say where it leaves the truth's: no effective resolution
 
 
 def rows(accumulator: Accumulator, protocol: str) -> pd.DataFrame:
@@ -54,6 +55,8 @@ def _deterministic(table: Table, accumulator: Accumulator, f: Field, model: str,
         cells = np.bincount(statistic.bins.index[statistic.bins.index >= 0], minlength=len(statistic.bins.names)) * samples
         for b, region in enumerate(statistic.bins.names):
             n = int(pooled.n[b])
+            if not n:
+                continue  # a band in which nothing was scored has no row
             for metric in deterministic.METRICS:
                 ci = (intervals[metric.name][0][b], intervals[metric.name][1][b]) if metric.name in intervals else None
                 table.add(model, f.variable, f.space, region, metric.name, metric.method, metric.of(pooled)[b], n=n, ci=ci)
@@ -67,12 +70,14 @@ def _spatial(table: Table, accumulator: Accumulator, f: Field, model: str, score
     pooled = scores.domain.finalise()
     n = int(pooled.n[0])
     daily = spatial.psnr(scores.domain.daily(), span)[:, 0]
+    daily = daily[~np.isnan(daily)]  # a sample without a scored cell has none
     for name, method, value in (
         ("ssim", spatial.SSIM_METHOD, float(scores.ssim.finalise())),
         ("psnr_pooled", spatial.PSNR_POOLED_METHOD, spatial.psnr(pooled, span)[0]),
-        ("psnr_daily_mean", spatial.PSNR_DAILY_METHOD, daily.mean()),
+        ("psnr_daily_mean", spatial.PSNR_DAILY_METHOD, daily.mean() if len(daily) else float("nan")),
     ):
-        table.add(model, f.variable, f.space, region, name, method.format(span), value, n=n)
+        if not np.isnan(value):
+            table.add(model, f.variable, f.space, region, name, method.format(span), value, n=n)
 
 
 def _skill(table: Table, accumulator: Accumulator, f: Field) -> None:
@@ -95,6 +100,8 @@ def _skill(table: Table, accumulator: Accumulator, f: Field) -> None:
 def _conservation(table: Table, accumulator: Accumulator, f: Field, model: str, scores: ModelScores) -> None:
     absolute, size, square, p99, fraction, shift, _ = scores.conservation.finalise()
     n = int(np.nansum(scores.conservation.stacked()[:, 6]))
+    if not n:
+        return
     about = "rho = area-weighted block mean of the prediction minus its input"
     entries = [
         ("conservation_relative", f"mean |rho| / mean |x|; {about}", absolute / size if size > 0 else float("nan")),
@@ -117,8 +124,9 @@ def _spectral(table: Table, accumulator: Accumulator, f: Field) -> None:
             continue
         truth = store.zonal[f.label, TRUTH, name].finalise()
         for model in matched.models(f.variable):
-            mean = store.zonal[f.label, model, name].finalise()
-            _spectral_pair(table, f, model, name, "zonal", axis.wavelength_km, mean, truth, len(matched.times))
+            statistic = store.zonal[f.label, model, name]
+            samples = int(np.isfinite(statistic.stacked()).any(axis=1).sum())
+            _spectral_pair(table, f, model, name, "zonal", axis.wavelength_km, statistic.finalise(), truth, samples)
     for name, k in store.k.items():
         if (f.label, TRUTH, name) not in store.radial:
             continue
@@ -132,8 +140,11 @@ def _spectral_pair(
     table: Table, f: Field, model: str, region: str, kind: str, wavelength: spectra.Array, mean: spectra.Array, truth: spectra.Array,
     n: int,
 ) -> None:
-    table.add(model, f.variable, f.space, region, "effective_resolution_km",
-              f"{kind} spectrum, mean over samples: longest wavelength at which P_p/P_o leaves [0.5, 2], else the shortest",
-              spectra.effective_resolution(wavelength, mean, truth), n=n)
+    if not n or not (np.isfinite(mean) & np.isfinite(truth)).any():
+        return  # no complete row in the band: no spectrum
+    if len(mean) >= LEAST_BINS:
+        table.add(model, f.variable, f.space, region, "effective_resolution_km",
+                  f"{kind} spectrum, mean over samples: longest wavelength at which P_p/P_o leaves [0.5, 2], else the shortest",
+                  spectra.effective_resolution(wavelength, mean, truth), n=n)
     table.add(model, f.variable, f.space, region, "lsd_db", f"log-spectral distance of the {kind} spectrum, mean over samples",
               spectra.log_spectral_distance(mean, truth), n=n)

@@ -34,8 +34,8 @@ def weather(grid: Grid, sample: int, seed: int = 0) -> np.ndarray:
     return np.stack([temperature, np.maximum(waves - 1, 0) ** 2]).astype(np.float32)
 
 
-def make_store(path: Path, *, degrees: float = 10.0, samples: int = 4, hole: bool = False) -> PairStore:
-    """A finalised global store, coarse `degrees`, fine a quarter of it; land between 0 and 140 E. `hole`: a missing block of fine cells."""
+def make_store(path: Path, *, degrees: float = 10.0, samples: int = 4, hole: bool | tuple[slice, slice] = False) -> PairStore:
+    """A finalised global store, coarse `degrees`, fine a quarter of it; land between 0 and 140 E. `hole`: missing fine cells."""
     coarse_grid = global_grid(degrees)
     fine_grid = coarse_grid.refine(FACTOR)
     times = np.datetime64("2026-03-30T18:00:00", "s") + np.arange(samples) * np.timedelta64(7 * 3600, "s")
@@ -47,7 +47,8 @@ def make_store(path: Path, *, degrees: float = 10.0, samples: int = 4, hole: boo
     fine = np.stack([weather(fine_grid, i) for i in range(samples)])
     coarse = block_mean(fine, fine_grid.lat_weights, FACTOR).astype(np.float32)
     if hole:
-        fine[:, :, 30:40, 60:80] = np.nan
+        rows, columns = (slice(30, 40), slice(60, 80)) if hole is True else hole
+        fine[:, :, rows, columns] = np.nan
     write_part(path, 0, coarse, fine)
     finalise(path)
     return PairStore(path)

@@ -27,6 +27,14 @@ def test_counts_offline(monkeypatch):
     assert sorted(both) == ["CAR", "MED", "SEA"]
 
 
+def test_names_read_as_words():
+    names = dict(zip(r.ar6().abbreviations, r.ar6().names, strict=True))
+    shown = [names[key] for key in ("EPO", "NWN", "WCE", "GIC", "SAM")]
+    assert shown == ["Equatorial Pacific Ocean", "N. W. North America", "West and Central Europe", "Greenland and Iceland",
+                     "South American Monsoon"]  # fmt: skip
+    assert not any("  " in name or ". " in name.split(" ")[0] for name in names.values())
+
+
 def test_vendored_file_is_the_published_one():
     digest = hashlib.sha256(r.POLYGONS.read_bytes()).hexdigest()
     assert digest == "c83881a18e74912385ad578282de721cc8e866b62cbbc75446e52e7041c81cff"

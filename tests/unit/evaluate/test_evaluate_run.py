@@ -142,6 +142,23 @@ def test_a_box_task_is_its_domain(store, tmp_path):
     assert value(frame, "rmse", region="domain") == pytest.approx(value(frame, "rmse", "bicubic", region="domain"), rel=1e-5)
 
 
+def test_a_band_is_named_by_what_was_scored_of_it(store, tmp_path):
+    """A box holds 24-54 N: of the band 30-60 N only a part, and so it is called; its spectrum box has too few bins to resolve anything."""
+    prediction = make.make_prediction(tmp_path / "p.zarr", store, box=(24, 54, 228, 300), names=("2m_temperature",))
+    frame = run(tmp_path, prediction, store, settings=SETTINGS)
+    assert set(frame[frame.metric == "lsd_db"].region) == {"24N-30N", "30N-54N", "conus"}
+    resolved = set(frame[frame.metric == "effective_resolution_km"].region)
+    assert resolved == {"24N-30N", "30N-54N"}  # the box: 9 x 24 cells
+
+
+def test_rows_of_what_was_never_scored_are_absent(tmp_path):
+    grid = make.global_grid(6.0).refine(4)
+    south = make.make_store(tmp_path / "pairs.zarr", degrees=6.0, samples=2, hole=(slice(0, int((grid.lat < -30).sum())), slice(None)))
+    frame = run(tmp_path, make.make_prediction(tmp_path / "p.zarr", south), south, settings=SETTINGS)
+    assert "60S-30S" not in set(frame.region) and "30N-60N" in set(frame.region)
+    assert frame.value.notna().all()
+
+
 def test_a_task_without_a_truth_gets_consistency_and_no_scores(tmp_path):
     store = make.make_store(tmp_path / "pairs.zarr", samples=1)
     prediction = make.make_prediction(tmp_path / "p.zarr", store, side="fine", task="quarter")
