@@ -183,6 +183,8 @@ def downscale(
     block: Annotated[str | None, typer.Option(
         help="i/n: only this share of the work, others elsewhere. With --config also init before and finalise after them.")] = None,
     receipt: Annotated[Path | None, typer.Option(help="With --config and --block: written when that is done (JSON).")] = None,
+    overwrite: Annotated[bool, typer.Option(
+        "--overwrite", help="Replace what is at --out (never the input, the model or a folder that is no Zarr store). Of a FILE.")] = False,
 ) -> None:
     """Downscale a FILE of your own, or a task of a run (--config and --store); started again, it resumes."""
     if file is not None:
@@ -191,10 +193,13 @@ def downscale(
         from orbit2.downscale import Settings, downscale_file
 
         settings = Settings(tile=tile_size(tile), halo=halo, blend=blend, batch=batch, time_block=time_block)
-        downscale_file(input=file, model=model, out=out, static=static, settings=settings, block=block, wall_minutes=wall_minutes)
+        downscale_file(input=file, model=model, out=out, static=static, settings=settings, block=block, wall_minutes=wall_minutes,
+                       overwrite=overwrite)
     else:
         from orbit2.downscale import run
 
+        if overwrite:
+            raise OrbitError("--overwrite goes with a FILE", hint="a task replaces its own prediction when its settings change")
         if config is None and store is None:
             raise OrbitError("nothing to downscale", hint="give a FILE, or --config and --store; see --help")
         given = need(config=config, store=store)

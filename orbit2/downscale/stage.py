@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -18,12 +17,13 @@ from orbit2.data.pairs import PairStore
 from orbit2.downscale.ingest import read_inputs
 from orbit2.downscale.items import parse_block
 from orbit2.downscale.job import Job, Settings, compute_block, finish, layout_of
+from orbit2.downscale.places import ELSEWHERE, REPLACE, attributes, check_out, check_receipt, described, is_ours, state_of
 from orbit2.downscale.predictor import Downscaler, load_model
 from orbit2.downscale.samples import FileSamples, Statics, StoreSamples, statics_of_grid
-from orbit2.downscale.store import PredictionStore, begin
+from orbit2.downscale.store import PredictionStore, begin, discard, unwritten
 from orbit2.downscale.work import Spent
 from orbit2.errors import OrbitError
-from orbit2.files import read_json, write_json
+from orbit2.files import atomic, read_json, write_json
 from orbit2.model.compiled import replay_model
 from orbit2.parallel import launch
 from orbit2.provenance import code_version, record
@@ -39,10 +39,13 @@ def run(*, config: Path, model: Path, store: Path, out: Path, block: str | None 
     `finalise` checks that all are there; init and shares write `receipt`. Raises OrbitError when store and model do not fit,
     Interrupted when it was asked to stop.
     """
+    check_out(out, {"the pair store": store, "the model folder": _folder(model), "the configuration": config}, hint=ELSEWHERE)
+    check_receipt(receipt)
+    check_receipt(out.with_suffix(".json"))
     with launch.ranks(PATIENCE) as ranks:
         job, task = _task(config, model, store, out, ranks)
         if block in (None, "init") and ranks.first:
-            begin(out, job.layout, job.about)
+            begin(out, job.layout, job.about, replace="prediction")
         launch.barrier()
         told: dict[str, Any] = {"store": out.name, "items": len(job.layout.items), "code_version": code_version()}
         if block not in ("init", "finalise"):
@@ -142,24 +145,29 @@ def downscale_file(
     settings: Settings | None = None,
     block: str | None = None,
     wall_minutes: float = 0.0,
+    overwrite: bool = False,
 ) -> Spent:
     """Downscale a user's NetCDF or Zarr to `out` (.zarr or .nc); memory goes with the tile, not with the file.
 
     `block` i/n computes a share of the items, several processes at once; the last one declares the store complete. Returns where
-    the time went. Raises OrbitError when the file cannot be read, a needed variable is missing or `out` has another suffix;
-    Interrupted when it was asked to stop.
+    the time went. The same work started again goes on; anything else at `out` is replaced only with `overwrite`, the input never.
+    Raises OrbitError when the file cannot be read, a needed variable is missing, or `out` is taken or has another suffix; Interrupted
+    when it was asked to stop.
     """
-    if out.suffix not in (".zarr", ".nc"):
-        raise OrbitError("unknown output format", where=out, got=out.suffix or "no suffix", allowed=".zarr or .nc")
+    place = check_out(out, {"the input": input, "the model folder": _folder(model), "the file of statics": static}, overwrite=overwrite)
     if block is not None and out.suffix != ".zarr":
         raise OrbitError("several processes write Zarr only", where=out, hint="give --out the suffix .zarr")
+    if block is not None and overwrite:
+        raise OrbitError("--overwrite does not go with --block", where=out, hint="delete what is there first")
     number, blocks = (0, 1) if block is None else parse_block(block)
     with launch.ranks(PATIENCE) as ranks:
         downscaler = load_model(model, ranks.device)
         with _open(input) as dataset:
-            job = dataset_job(downscaler, dataset, input, out, static, settings or Settings())
+            job = dataset_job(downscaler, dataset, input, place, static, settings or Settings())
+            if place.suffix == ".nc" and _finished(out, place, job, overwrite):
+                return Spent()
             if ranks.first:
-                begin(job.path, job.layout, job.about, replace=block is None)
+                begin(job.path, job.layout, job.about, replace="anything" if overwrite else "nothing", shared=block is not None)
             launch.barrier()
             spent = compute_block(job, ranks, number, blocks, wall_minutes)
         if not ranks.first:
@@ -167,9 +175,9 @@ def downscale_file(
         store = finish(job, {}, blocks)
         if store is None:
             return spent  # another block is still at work, or to come
-        if out.suffix == ".nc":
-            _to_netcdf(job.path, out)
-            shutil.rmtree(job.path)
+        if place.suffix == ".nc":
+            _to_netcdf(job.path, place, overwrite)
+            discard(job.path)
         store.journal.clear(job.path)
     height, width = job.layout.grid.shape
     log.info("wrote %s: %d frames of %d x %d cells, %s", out, len(job.layout.times), height, width, ", ".join(downscaler.outputs))
@@ -185,8 +193,7 @@ def dataset_job(downscaler: Downscaler, dataset: xr.Dataset, file: Path, out: Pa
         "model_hash": downscaler.about["hash"],
         **_about(downscaler, record("downscale", inputs={"input": file} if file.is_file() else None)),
     }
-    files = [path for path in (file, static) if path is not None and path.exists()]
-    identity = tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+    identity = tuple(state_of(path) for path in (file, static) if path is not None and path.exists())
     return Job(
         label=file.name,
         path=out if out.suffix == ".zarr" else out.with_name(f".{out.name}.zarr"),
@@ -200,18 +207,35 @@ def dataset_job(downscaler: Downscaler, dataset: xr.Dataset, file: Path, out: Pa
     )
 
 
-def _to_netcdf(store: Path, out: Path) -> None:
-    """The finished store as one NetCDF file, chunk by chunk."""
-    temporary = out.with_name(f".{out.name}.part")
-    with xr.open_zarr(str(store), consolidated=False, chunks={}) as result:
-        result.drop_attrs(deep=False).assign_attrs(
-            {k: v for k, v in result.attrs.items() if isinstance(v, (str, int, float)) and not isinstance(v, bool)}
-        ).to_netcdf(
-            temporary,
-            engine="netcdf4",
-            encoding={name: {"zlib": True, "complevel": 1} for name in result.data_vars if result[name].ndim >= 3},
-        )
-    temporary.replace(out)
+def _finished(out: Path, place: Path, job: Job, overwrite: bool) -> bool:
+    """Whether this very prediction is there as NetCDF. Raises OrbitError for another one."""
+    found = attributes(place) if place.exists() else {}
+    if found.get("signature") == job.layout.signature:
+        log.info("%s is there already, made from the same input with the same settings", out)
+        return True
+    if is_ours(found) and not overwrite:
+        raise OrbitError("another prediction is already there", where=out, got=described({"finalised": True, **found}), hint=REPLACE)
+    return False
+
+
+def _to_netcdf(store: Path, out: Path, overwrite: bool) -> None:
+    """The finished store as one NetCDF file, chunk by chunk. Raises OrbitError when it cannot be written."""
+    try:
+        with atomic(out) as temporary, xr.open_zarr(str(store), consolidated=False, chunks={}) as result:
+            result.drop_attrs(deep=False).assign_attrs(
+                {k: v for k, v in result.attrs.items() if isinstance(v, (str, int, float)) and not isinstance(v, bool)}
+            ).to_netcdf(
+                temporary,
+                engine="netcdf4",
+                encoding={name: {"zlib": True, "complevel": 1} for name in result.data_vars if result[name].ndim >= 3},
+            )
+            check_out(out, {}, overwrite=overwrite)  # it may have come meanwhile
+    except (OSError, RuntimeError) as error:  # netCDF-C's errors are RuntimeErrors
+        raise unwritten(out, error) from None
+
+
+def _folder(model: Path) -> Path | None:
+    return model if (model / "config.json").is_file() else None  # else `load_model` says what it is
 
 
 def _open(path: Path) -> xr.Dataset:

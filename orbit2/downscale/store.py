@@ -3,23 +3,24 @@ item, from any number of processes; never declares itself finalised before every
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec
 
-from orbit2.downscale.cf import attributes, coordinates
+from orbit2.downscale.cf import attributes as cf_attributes
+from orbit2.downscale.cf import coordinates
 from orbit2.downscale.items import Item, Items
 from orbit2.downscale.journal import Journal, sync
+from orbit2.downscale.places import ELSEWHERE, REPLACE, attributes, described, is_ours
 from orbit2.errors import OrbitError
 from orbit2.files import short_hash
 from orbit2.grid import Grid
@@ -28,6 +29,7 @@ from orbit2.model.tiles import Tiling
 TIME_UNITS = "seconds since 1970-01-01 00:00:00"
 CHUNK_EDGE = 720  # fine cells: the longest edge of an inner chunk
 SMALLEST_EDGE = 90  # a shard edge without a divisor between these two is one chunk
+Replace = Literal["nothing", "prediction", "anything"]  # of what is there when a store is begun
 CODEC: dict[str, Any] = {"cname": "zstd", "clevel": 3, "shuffle": "shuffle", "typesize": 4}
 
 
@@ -95,7 +97,7 @@ class PredictionStore:
 
     @property
     def finalised(self) -> bool:
-        return bool(_attributes(self.path).get("finalised"))
+        return bool(attributes(self.path).get("finalised"))
 
     def done(self) -> set[int]:
         """Items that were written and whose shards are still whole."""
@@ -147,29 +149,34 @@ class PredictionStore:
         self.root.attrs["finalised"] = False
 
 
-def unwritten(path: Path, error: OSError) -> OrbitError:
+def unwritten(path: Path, error: OSError | RuntimeError) -> OrbitError:
     """What is said when the disk is full or fails."""
-    return OrbitError(f"prediction could not be written ({error.strerror or error})", where=path,
+    return OrbitError(f"prediction could not be written ({getattr(error, 'strerror', None) or error})", where=path,
                       hint="free some space, then start it again: finished items are kept")  # fmt: skip
 
 
-def begin(path: str | Path, layout: Layout, about: Mapping[str, Any], *, replace: bool = True) -> None:
-    """Create the empty store; one that was begun with the same settings is kept.
+def begin(
+    path: Path, layout: Layout, about: Mapping[str, Any], *, replace: Replace = "nothing", shared: bool = False
+) -> None:
+    """Create the empty store; one that was begun with the same settings is kept, and what it has goes on.
 
-    Another one is replaced, or with `replace` false (several processes may be starting at once) refused with an OrbitError.
+    Anything else that is there is refused with an OrbitError unless `replace` allows it. `shared`: several processes may be starting.
     """
-    path = Path(path)
-    if _same(path, layout):
+    there = path.exists() and not (path.is_dir() and not any(path.iterdir()))
+    found = attributes(path)  # read once, and last: another process may be creating this very store
+    if found.get("signature") == layout.signature:
         return
-    if path.exists() and not replace:
-        raise OrbitError("another prediction is already there", where=path, hint="delete it, or choose another --out")
+    if is_ours(found) and replace == "nothing":
+        raise OrbitError("another prediction is already there", where=path, got=described(found), hint=REPLACE)
+    if there and not is_ours(found) and replace != "anything":
+        raise OrbitError("something is there that is no prediction of orbit2: it is not replaced", where=path, hint=ELSEWHERE)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _create(temporary, layout, {**about, "signature": layout.signature})
-        if replace:
+        if not shared:
             Journal.clear(path)
-            shutil.rmtree(path, ignore_errors=True)
+            discard(path)
         temporary.rename(path)
     except OSError as error:
         if _same(path, layout):
@@ -177,6 +184,18 @@ def begin(path: str | Path, layout: Layout, about: Mapping[str, Any], *, replace
         raise OrbitError(f"prediction store cannot be created ({error.strerror or error})", where=path) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def discard(path: Path) -> None:
+    """Remove a folder: for others, and if this process is killed meanwhile, all at once."""
+    for stray in path.parent.glob(f".{path.name}.*.old"):
+        shutil.rmtree(stray, ignore_errors=True)
+    if path.is_dir():
+        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:6]}.old")
+        path.rename(aside)
+        if aside.is_symlink():
+            aside.unlink()
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _create(path: Path, layout: Layout, about: Mapping[str, Any]) -> None:
@@ -194,7 +213,7 @@ def _create(path: Path, layout: Layout, about: Mapping[str, Any]) -> None:
             compressors=BloscCodec(**CODEC),
             dimension_names=(("member",) if members else ()) + ("time", "lat", "lon"),
         )
-        array.attrs.update(attributes(name))
+        array.attrs.update(cf_attributes(name))
     seconds = layout.times.astype("datetime64[s]").astype(np.int64)
     root.create_array("time", data=seconds, dimension_names=("time",)).attrs.update(
         {"units": TIME_UNITS, "calendar": "proleptic_gregorian", "standard_name": "time", "axis": "T"}
@@ -211,15 +230,7 @@ def _create(path: Path, layout: Layout, about: Mapping[str, Any]) -> None:
 
 def _same(path: Path, layout: Layout) -> bool:
     """Whether a store with these settings is there."""
-    return bool(_attributes(path).get("signature") == layout.signature)
-
-
-def _attributes(path: Path) -> dict[str, Any]:
-    """The store's attributes as they are on disk now; none where it cannot be read."""
-    try:
-        return dict(json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"])
-    except (OSError, ValueError, KeyError):
-        return {}
+    return bool(attributes(path).get("signature") == layout.signature)
 
 
 def _bytes(file: Path) -> int | None:

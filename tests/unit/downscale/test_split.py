@@ -164,7 +164,7 @@ def test_members_are_drawn_by_dropout_and_do_not_depend_on_the_split(tiny: Tiny,
     assert np.abs(values[0] - values[1]).max() > 1e-3 and np.abs(values[1] - values[2]).max() > 1e-3
     np.testing.assert_allclose(frame(first.to_dataset(), "2m_temperature", 1), values[:, 1].astype(np.float64).mean(0), rtol=1e-12)
     with pytest.raises(OrbitError, match="dropout"):
-        run(**arguments(tiny, random_model(tmp_path / "plain"), task(tmp_path / "e.json", members=2), tmp_path / "e.zarr"))
+        run(**arguments(tiny, random_model(tmp_path / "plain"), task(tmp_path / "f.json", members=2), tmp_path / "e.zarr"))
 
 
 def test_blocks_that_finish_together_both_find_it_complete(tiny: Tiny, model: Path, tmp_path: Path) -> None:
