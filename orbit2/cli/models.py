@@ -42,7 +42,7 @@ def _folder(path: Path) -> str:
         f"architecture  {architecture}",
     ]
     known = {"format", "architecture", "inputs", "outputs", "statics", "parameters", "sha256"}
-    lines += [f"{key:<14}{value}" for key, value in config.items() if key not in known and isinstance(value, (str, int, float, list))]
+    lines += [f"{key:<13} {value}" for key, value in config.items() if key not in known and isinstance(value, (str, int, float, list))]
     return "\n".join([*lines, *table(model.to("meta"), _grids(config))])
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from orbit2.errors import OrbitError
+from orbit2.signals import StopRequest
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The stage's slice of the configuration (JSON).", show_default=False)]
 Store = Annotated[Path, typer.Option(help="Pair store (pairs.zarr).", show_default=False)]
@@ -142,9 +143,10 @@ Checkpoints = Annotated[Path, typer.Option(help="Folder of the checkpoints; trai
 
 def train(config: Config, store: Named, statistics: Named, out: Out, checkpoints: Checkpoints) -> None:
     """Train a model; started again, it resumes from its newest checkpoint (exit 75: stopped early, resumable)."""
-    from orbit2.train import run
+    with StopRequest():  # from before the slow imports on, no signal is lost
+        from orbit2.train import run
 
-    run(config=config, stores=named(store, "--store"), statistics=named(statistics, "--statistics"), out=out, checkpoints=checkpoints)
+        run(config=config, stores=named(store, "--store"), statistics=named(statistics, "--statistics"), out=out, checkpoints=checkpoints)
 
 
 def finetune(
@@ -152,10 +154,11 @@ def finetune(
     parent: Annotated[Path, typer.Option(help="Model folder whose weights it starts from.", show_default=False)],
 ) -> None:
     """Continue from a trained model on a region or a subset of its outputs."""
-    from orbit2.train import run
+    with StopRequest():
+        from orbit2.train import run
 
-    run(config=config, stores=named(store, "--store"), statistics=named(statistics, "--statistics"), out=out, checkpoints=checkpoints,
-        parent=parent)
+        run(config=config, stores=named(store, "--store"), statistics=named(statistics, "--statistics"), out=out, checkpoints=checkpoints,
+            parent=parent)
 
 
 def tile_size(text: str) -> int | tuple[int, int]:
@@ -190,20 +193,22 @@ def downscale(
     if file is not None:
         if config is not None or store is not None:
             raise OrbitError("give either a FILE or --config with --store, not both")
-        from orbit2.downscale import Settings, downscale_file
+        with StopRequest():
+            from orbit2.downscale import Settings, downscale_file
 
-        settings = Settings(tile=tile_size(tile), halo=halo, blend=blend, batch=batch, time_block=time_block)
-        downscale_file(input=file, model=model, out=out, static=static, settings=settings, block=block, wall_minutes=wall_minutes,
-                       overwrite=overwrite)
+            settings = Settings(tile=tile_size(tile), halo=halo, blend=blend, batch=batch, time_block=time_block)
+            downscale_file(input=file, model=model, out=out, static=static, settings=settings, block=block, wall_minutes=wall_minutes,
+                           overwrite=overwrite)
     else:
-        from orbit2.downscale import run
-
         if overwrite:
             raise OrbitError("--overwrite goes with a FILE", hint="a task replaces its own prediction when its settings change")
         if config is None and store is None:
             raise OrbitError("nothing to downscale", hint="give a FILE, or --config and --store; see --help")
         given = need(config=config, store=store)
-        run(config=given["config"], store=given["store"], model=model, out=out, block=block, receipt=receipt)
+        with StopRequest():
+            from orbit2.downscale import run
+
+            run(config=given["config"], store=given["store"], model=model, out=out, block=block, receipt=receipt)
 
 
 evaluate = typer.Typer(help="Score a prediction beside its baselines; `merge` joins the tables of several tasks.")

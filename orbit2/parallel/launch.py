@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 TIMEOUT = timedelta(minutes=10)
+SPECIAL_STEPS = 0xFFFFFFF0  # SLURM's numbers of batch, extern, interactive and pending steps lie above
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,17 @@ class Ranks:
         return self.rank == 0
 
 
-def detect() -> tuple[int, int, int]:
-    """(rank, world, local rank) from torchrun's or SLURM's variables; (0, 1, 0) for a plain process."""
-    for rank, world, local in (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")):
-        if rank in os.environ and world in os.environ:
-            return int(os.environ[rank]), int(os.environ[world]), int(os.environ.get(local, 0))
+def detect(environment: Mapping[str, str] = os.environ) -> tuple[int, int, int]:
+    """(rank, world, local rank) from torchrun's variables or those of an srun step; (0, 1, 0) for a plain process.
+
+    An sbatch script, its extern step and an interactive shell have SLURM_PROCID and SLURM_NTASKS too, but are one process: only a
+    numbered step starts as many as its SLURM_STEP_NUM_TASKS says.
+    """
+    if "RANK" in environment and "WORLD_SIZE" in environment:
+        return int(environment["RANK"]), int(environment["WORLD_SIZE"]), int(environment.get("LOCAL_RANK", 0))
+    step, tasks = environment.get("SLURM_STEP_ID", ""), environment.get("SLURM_STEP_NUM_TASKS", "")
+    if step.isdecimal() and int(step) < SPECIAL_STEPS and tasks.isdecimal() and "SLURM_PROCID" in environment:
+        return int(environment["SLURM_PROCID"]), int(tasks), int(environment.get("SLURM_LOCALID", 0))
     return 0, 1, 0
 
 
@@ -45,9 +52,10 @@ def ranks(timeout: timedelta = TIMEOUT) -> Iterator[Ranks]:
     if world == 1:
         yield Ranks(0, 1, device)
         return
-    if "MASTER_ADDR" not in os.environ:  # srun: the first node of the step; the port follows the job
+    if "MASTER_ADDR" not in os.environ:  # srun: the first node of the step; the port follows job and step
         os.environ["MASTER_ADDR"] = os.environ.get("SLURM_LAUNCH_NODE_IPADDR", socket.gethostname())
-        os.environ["MASTER_PORT"] = str(20000 + int(os.environ.get("SLURM_JOB_ID", "0")) % 20000)
+        job, step = int(os.environ.get("SLURM_JOB_ID", "0")), int(os.environ.get("SLURM_STEP_ID", "0"))
+        os.environ["MASTER_PORT"] = str(20000 + (job + 4099 * step) % 20000)  # steps of one job may share a node
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", rank=rank, world_size=world, timeout=timeout)

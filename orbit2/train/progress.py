@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+
+from orbit2.files import write_text
 
 LINE_SECONDS = 60.0
 
@@ -25,9 +28,9 @@ class Progress:
             return
         folder.mkdir(parents=True, exist_ok=True)
         kept = [line for line in _lines(self.path) if json.loads(line)["step"] <= step]
-        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        write_text(self.path, "".join(line + "\n" for line in kept))
         self._file = self.path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         self._bar = tqdm(total=steps, initial=step, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
 
     def log(self, record: dict[str, Any]) -> None:
@@ -51,8 +54,9 @@ class Progress:
 
     def say(self, text: str) -> None:
         if self.enabled:
-            tqdm.write(text, file=sys.stderr)
-            sys.stderr.flush()
+            with suppress(OSError):  # whoever read the log may be gone; the run goes on
+                tqdm.write(text, file=sys.stderr)
+                sys.stderr.flush()
 
     def close(self) -> None:
         if self.enabled:

@@ -35,7 +35,7 @@ from orbit2.model.compiled import compile_model
 from orbit2.model.heap import keep_heap
 from orbit2.model.transfer import transfer
 from orbit2.parallel.launch import Ranks, any_rank, barrier, ranks, sum_gradients, total
-from orbit2.signals import StopRequest
+from orbit2.signals import StopRequest, heed_parent, held_back
 from orbit2.train import losses
 from orbit2.train.auxiliary import with_auxiliary
 from orbit2.train.card import write_card
@@ -47,6 +47,7 @@ from orbit2.train.validation import residual_scale, validate_model
 
 log = logging.getLogger(__name__)
 LOG_EVERY = 5
+FIRST_SECONDS = 45.0  # until the first periodic checkpoint of a try: a young run is protected too
 
 
 def run(
@@ -59,7 +60,7 @@ def run(
     """
     section = read_json(config)
     model_config = validate(ModelConfig, section["model"], config)
-    with ranks() as here:
+    with StopRequest(model_config.train.wall_minutes) as stop, ranks() as here:
         prepare(model_config.train)
         setup = Setup(section, model_config, stores, statistics, parent, here)
         train(
@@ -68,6 +69,7 @@ def run(
             Checkpoints(
                 checkpoints, {k: section[k] for k in ("model", "architecture", "datasets", "parent")}, model_config.train.keep_checkpoints
             ),
+            stop,
         )
 
 
@@ -180,7 +182,7 @@ class Setup:
         return int(state["step"]), float(state["best"]), float(state["seconds"]), int(state["stale"])
 
 
-def train(setup: Setup, out: Path, checkpoints: Checkpoints) -> None:
+def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest) -> None:
     """Run the steps that remain, then write the model folder from the best validated weights."""
     config, here = setup.config, setup.here
     step, best, seconds, stale = 0, math.inf, 0.0, 0
@@ -196,51 +198,60 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints) -> None:
         f"{here.world} rank(s), {setup.dtype or torch.float32}, from step {step} of {config.steps}; "
         f"weights from {setup.origin}" + ("" if setup.cutting is None else f"; {setup.cutting}")
     )
+    began, saved, period = time.monotonic(), time.monotonic(), min(FIRST_SECONDS, 60 * config.checkpoint_minutes)
+
+    def save() -> None:
+        if here.first:
+            checkpoints.save(setup.state(step, best, seconds + time.monotonic() - began, stale), step)
+
+    def pause() -> Interrupted:
+        progress.close()
+        reason = stop.reason or "another rank"
+        if here.first:
+            write_json(checkpoints.folder / "status.json", {"state": "resumable", "step": step, "of": config.steps, "reason": reason})
+        return Interrupted(f"stopped and saved at step {step} of {config.steps} ({reason}); run the same command to resume")
+
+    if step < config.steps and any_rank(bool(stop), here.device):
+        if found is None:
+            save()
+        raise pause()
     loader = torch.utils.data.DataLoader(
-        setup.steps, batch_size=None, sampler=range(step, config.steps), num_workers=config.workers, pin_memory=here.device.type == "cuda"
-    )
-    began, saved = time.monotonic(), time.monotonic()
+        setup.steps, batch_size=None, sampler=range(step, config.steps), num_workers=config.workers, pin_memory=here.device.type == "cuda",
+        worker_init_fn=heed_parent,
+    )  # fmt: skip
+    with held_back():
+        batches = iter(loader)
     waiting = time.monotonic()
-    with StopRequest(config.wall_minutes) as stop:
-        for batch in loader:
-            ready = time.monotonic()
-            record = optimise(setup, batch.to(here.device), step)
-            step += 1
-            done = time.monotonic()
-            rate = config.batch_size / max(done - waiting, 1e-9)
-            record.update(step=step, samples_per_second=rate, data_seconds=ready - waiting, step_seconds=done - ready)
-            if step % LOG_EVERY == 0 or step == config.steps:
-                progress.log(record)
-            progress.advance(
-                step, f"loss {record['loss']:.4f}  {rate:.2f} samples/s" + (f"  best {best:.4f}" if math.isfinite(best) else "")
-            )
-            if step % config.validate_every == 0 or step == config.steps:
-                found_score = validate_model(setup.averaged, setup.validation, setup.dtype, here, setup.cutting)
-                progress.log({"step": step, **found_score})
-                score = float(found_score["validation_loss"])
-                stale = 0 if score < best else stale + 1
-                if score < best and here.first:
-                    checkpoints.save_best({"step": step, "model": setup.averaged.state_dict()}, step)
-                best = min(best, score)
-            elapsed = seconds + time.monotonic() - began
-            enough = bool(config.patience) and stale >= config.patience
-            stopping = any_rank(bool(stop), here.device)
-            due = time.monotonic() - saved > 60 * config.checkpoint_minutes or (
-                config.checkpoint_every and step % config.checkpoint_every == 0
-            )
-            if any_rank(bool(due), here.device) or stopping or enough or step == config.steps:
-                if here.first:
-                    checkpoints.save(setup.state(step, best, elapsed, stale), step)
-                saved = time.monotonic()
-            if enough:
-                progress.say(f"no improvement in {config.patience} validations: stopped at step {step}")
-                break
-            if stopping and step < config.steps:
-                progress.close()
-                reason = stop.reason or "another rank"
-                write_json(checkpoints.folder / "status.json", {"state": "resumable", "step": step, "of": config.steps, "reason": reason})
-                raise Interrupted(f"stopped at step {step} of {config.steps} ({reason}); run the same command to resume")
-            waiting = time.monotonic()
+    for batch in batches:
+        ready = time.monotonic()
+        record = optimise(setup, batch.to(here.device), step)
+        step += 1
+        done = time.monotonic()
+        rate = config.batch_size / max(done - waiting, 1e-9)
+        record.update(step=step, samples_per_second=rate, data_seconds=ready - waiting, step_seconds=done - ready)
+        if step % LOG_EVERY == 0 or step == config.steps:
+            progress.log(record)
+        progress.advance(step, f"loss {record['loss']:.4f}  {rate:.2f} samples/s" + (f"  best {best:.4f}" if math.isfinite(best) else ""))
+        if step % config.validate_every == 0 or step == config.steps:
+            found_score = validate_model(setup.averaged, setup.validation, setup.dtype, here, setup.cutting)
+            progress.log({"step": step, **found_score})
+            score = float(found_score["validation_loss"])
+            stale = 0 if score < best else stale + 1
+            if score < best and here.first:
+                checkpoints.save_best({"step": step, "model": setup.averaged.state_dict()}, step)
+            best = min(best, score)
+        enough = bool(config.patience) and stale >= config.patience
+        stopping = any_rank(bool(stop), here.device)
+        due = time.monotonic() - saved > period or bool(config.checkpoint_every and step % config.checkpoint_every == 0)
+        if any_rank(due, here.device) or stopping or enough or step == config.steps:
+            save()
+            saved, period = time.monotonic(), 60 * config.checkpoint_minutes
+        if enough:
+            progress.say(f"no improvement in {config.patience} validations: stopped at step {step}")
+            break
+        if stopping and step < config.steps:
+            raise pause()
+        waiting = time.monotonic()
     progress.close()
     barrier()
     if here.first:
