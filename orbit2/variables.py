@@ -24,7 +24,7 @@ class Variable:
     long_name: str
     valid: tuple[float, float]
     cell_methods: str = "time: point"
-    parity: int = 1  # -1 for a northward component: it changes sign under a north-south reflection
+    parity: int = 1  # -1 for a northward component and for the latitude: they change sign under a north-south reflection
 
 
 def _table() -> dict[str, Variable]:
@@ -41,7 +41,7 @@ def _table() -> dict[str, Variable]:
             "Terrain slope at the grid's own resolution",
             (0, 5),
         ),
-        Variable("latitude", "lat", "latitude", "degrees_north", "static", "zscore", "Latitude", (-90, 90)),
+        Variable("latitude", "lat", "latitude", "degrees_north", "static", "zscore", "Latitude", (-90, 90), parity=-1),
         Variable("landcover", "lc", "vegetation_area_fraction", "1", "static", "identity", "Share of the cell under vegetation", (0, 1)),
         Variable(
             "high_vegetation_cover", "cvh", "vegetation_area_fraction", "1", "static", "identity",

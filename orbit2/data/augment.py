@@ -14,7 +14,7 @@ class Raw:
     """Physical fields of a batch: coarse [B, V, H, W], fine [B, C, sH, sW], statics [S, ..], weights [sH, sW], centres [H], [W].
 
     Cut into tiles (orbit2.data.cutting) all but `periodic` have the leading dimension B, and `context` [B, sH, sW] marks
-    the halo cells that other tiles own.
+    the halo cells that other tiles own. `mirrored`: north and south, and with them the seasons, are exchanged.
     """
 
     coarse: Tensor
@@ -26,30 +26,53 @@ class Raw:
     lon: Tensor
     periodic: bool
     context: Tensor | None = None
+    mirrored: bool = False
 
 
-def coarsen(fine: Tensor, row_weights: Tensor, factor: int) -> Tensor:
-    """Area-weighted block means [..., sH, sW] -> [..., H, W]; `row_weights` [sH]. A block with a missing cell is missing."""
+def coarsen(fine: Tensor, row_weights: Tensor, factor: int, min_valid: float = 0.5) -> Tensor:
+    """Area-weighted means [..., H, W] over the valid cells of blocks of [..., sH, sW]; `row_weights` [sH].
+
+    A block with less than `min_valid` of its area valid is missing, as in a store's coarse fields (`min_valid_fraction`).
+    """
     weights = row_weights[:, None].to(fine.dtype)
     height, width = fine.shape[-2] // factor, fine.shape[-1] // factor
-    blocks = (fine * weights).reshape(*fine.shape[:-2], height, factor, width, factor).sum((-1, -3))
+
+    def sums(values: Tensor) -> Tensor:
+        return values.reshape(*values.shape[:-2], height, factor, width, factor).sum((-1, -3))
+
     totals = row_weights.to(fine.dtype).view(height, factor).sum(1)[:, None] * factor
-    means: Tensor = blocks / totals
-    return means
+    means: Tensor = sums(fine * weights) / totals
+    broken = ~torch.isfinite(means)
+    if not bool(broken.any()):
+        return means
+    valid = torch.isfinite(fine)
+    area = sums(valid * weights)
+    partial = sums(torch.where(valid, fine, 0.0) * weights) / area
+    enough = (area >= (min_valid - 1e-6) * totals) & (area > 0)
+    return torch.where(broken, torch.where(enough, partial, torch.nan), means)
 
 
-def flip_north_south(raw: Raw, coarse_parity: Sequence[int], fine_parity: Sequence[int]) -> Raw:
-    """The mirrored Earth: rows reversed, northward components negated, Coriolis and terrain mirrored with them.
+def flip_north_south(raw: Raw, coarse_parity: Sequence[int], fine_parity: Sequence[int], static_parity: Sequence[int]) -> Raw:
+    """The mirrored Earth: what was at latitude p is at -p, northward components and the latitude itself negated, seasons exchanged.
 
-    Cells keep their true latitude (row order is then north to south), so the position embedding still knows the place.
+    The equations of motion allow it: at -p the Coriolis force has the opposite sign, so that wind and pressure still fit the
+    latitude that the network is told. Land and mountains move with the weather; rows stay south to north.
     """
-    signs = [torch.tensor(p, dtype=raw.fine.dtype)[:, None, None] for p in (coarse_parity, fine_parity)]
+
+    def mirrored(fields: Tensor, parity: Sequence[int]) -> Tensor:
+        result = fields.flip(-2)
+        for i, sign in enumerate(parity):
+            if sign != 1:
+                result[..., i, :, :] *= sign
+        return result
+
     return replace(
         raw,
-        coarse=raw.coarse.flip(-2) * signs[0],
-        fine=raw.fine.flip(-2) * signs[1],
-        static_coarse=raw.static_coarse.flip(-2),
-        static_fine=raw.static_fine.flip(-2),
+        coarse=mirrored(raw.coarse, coarse_parity),
+        fine=mirrored(raw.fine, fine_parity),
+        static_coarse=mirrored(raw.static_coarse, static_parity),
+        static_fine=mirrored(raw.static_fine, static_parity),
         weights=raw.weights.flip(0),
-        lat=raw.lat.flip(0),
+        lat=-raw.lat.flip(0),
+        mirrored=not raw.mirrored,
     )

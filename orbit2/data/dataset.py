@@ -3,7 +3,7 @@ only on (seed, step): not on ranks, workers or interruptions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,15 +15,16 @@ from orbit2.data.augment import Raw, coarsen, flip_north_south
 from orbit2.data.cutting import Cutting, cut
 from orbit2.data.order import Order
 from orbit2.data.packing import greatest_error
-from orbit2.data.pairs import PairStore
+from orbit2.data.pairs import SIDES, PairStore
 from orbit2.data.transforms import Normaliser
 from orbit2.errors import OrbitError
 from orbit2.model.geometry import Geometry
 from orbit2.model.tiles import Window, of_box, refine_index
 from orbit2.variables import variable
 
-Fields = npt.NDArray[np.float32]
 REGION_HALO = 4  # coarse cells of context around a regional training box
+SURFACE = {"land_sea_mask", "orography"}  # what makes one place of the Earth another, and is mirrored with the weather
+SEASONS_EXCHANGED = torch.tensor([-1.0, 1.0, -1.0, 1.0])  # on `clock`: half a year on, the hour as it was
 
 
 @dataclass
@@ -46,15 +47,29 @@ class Batch:
     context: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
+        """On `device`; from pinned memory the copies run beside what the device is doing."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=device.type != "cpu"))
+
+    def pin_memory(self) -> Batch:
+        """In page-locked memory, which a GPU copies from by itself: what a DataLoader with `pin_memory` calls."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, move: Callable[[Tensor], Tensor]) -> Batch:
+        """Every tensor moved; what all samples share (statics, weights, coordinates) only once, not once per sample."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            shared = len(tensor) > 1 and tensor.stride(0) == 0
+            return move(tensor[:1]).expand(tensor.shape) if shared else move(tensor)
+
         return replace(
             self,
-            coarse=self.coarse.to(device),
-            fine=self.fine.to(device),
-            statics=self.statics.to(device),
-            weights=self.weights.to(device),
-            clock=self.clock.to(device),
-            geometry=self.geometry.to(device),
-            context=None if self.context is None else self.context.to(device),
+            coarse=moved(self.coarse),
+            fine=moved(self.fine),
+            statics=moved(self.statics),
+            weights=moved(self.weights),
+            clock=moved(self.clock),
+            geometry=replace(self.geometry, lat=moved(self.geometry.lat), lon=moved(self.geometry.lon)),
+            context=None if self.context is None else moved(self.context),
         )
 
 
@@ -91,6 +106,7 @@ class Pairs:
         self.factor = store.refinement
         self.window: Window = of_box(store.grid("coarse"), region, REGION_HALO)
         self.lat_weights = torch.from_numpy(store.grid("fine").lat_weights).float()
+        self.min_valid = float(store.attributes.get("min_valid_fraction", 0.5))
         self.static_fine = torch.from_numpy(store.static_values("fine"))
         self.nested = self._coarse_is_block_mean()
 
@@ -99,17 +115,13 @@ class Pairs:
         """Names of the V input channels: dynamic, then static."""
         return (*self.inputs, *self.statics)
 
-    def read(self, index: int) -> tuple[Fields, Fields]:
-        """(coarse [V, H, W], fine [all variables of the store, sH, sW]) of one sample, physical units."""
-        return self.store.read("coarse", index), self.store.read("fine", index)
-
     def _coarse_is_block_mean(self) -> bool:
         """Whether every dynamic input is the area mean of the store's fine field: what phase shifts rely on."""
         names = self.store.variables("fine")
         if not set(self.inputs) <= set(names):
             return False
-        coarse, fine = (torch.from_numpy(fields) for fields in self.read(int(self.indices[0])))
-        again = coarsen(fine[[names.index(n) for n in self.inputs]], self.lat_weights, self.factor)
+        coarse, fine = (torch.from_numpy(self.store.read(side, int(self.indices[0]))) for side in SIDES)
+        again = coarsen(fine[[names.index(n) for n in self.inputs]], self.lat_weights, self.factor, 1.0)  # whole blocks alone
         spread = coarse.nan_to_num().std((1, 2)).clamp_min(1e-12)[:, None, None]
         stored = torch.from_numpy(greatest_error(coarse.numpy(), self.inputs))  # on either side of the comparison
         return bool(((again - coarse).abs().nan_to_num() <= 1e-3 * spread + 2 * stored.nan_to_num()).all())
@@ -131,32 +143,34 @@ class Pairs:
             fine_columns = fine_columns % width
         elif fine_columns[-1] >= width:
             columns, fine_columns = columns[:-1], fine_columns[:-s]
-        pairs = [self.read(int(i)) for i in indices]
-        r, c = torch.from_numpy(fine_rows)[:, None], torch.from_numpy(fine_columns)
-        fine = torch.stack([torch.from_numpy(f)[:, r, c] for _, f in pairs])
-        names = self.store.variables("fine")
-        row_weights = self.lat_weights[r[:, 0]]
-        if shift == (0, 0):
-            coarse = torch.stack([torch.from_numpy(f)[:, torch.from_numpy(rows)[:, None], torch.from_numpy(columns)] for f, _ in pairs])
-        else:
-            coarse = coarsen(fine[:, [names.index(name) for name in self.inputs]], row_weights, s)
-        targets = torch.full((len(pairs), len(self.outputs), *fine.shape[2:]), torch.nan)
-        known = [i for i, name in enumerate(self.outputs) if name in names]
-        targets[:, known] = fine[:, [names.index(self.outputs[i]) for i in known]]
-        weights = torch.zeros(fine.shape[2:])
+        names, moved = self.store.variables("fine"), shift != (0, 0)
+        row_weights = self.lat_weights[torch.from_numpy(fine_rows)]
+        sources = [names.index(name) for name in self.inputs] if moved else []
+        known = [(i, names.index(name)) for i, name in enumerate(self.outputs) if name in names]
+        targets = torch.empty(len(indices), len(self.outputs), len(fine_rows), len(fine_columns))
+        targets[:, [i for i, name in enumerate(self.outputs) if name not in names]] = torch.nan
+        coarse = torch.empty(len(indices), len(self.inputs), len(rows), len(columns))
+        for k, index in enumerate(indices):
+            fine = taken(torch.from_numpy(self.store.read("fine", int(index))), fine_rows, fine_columns)
+            for i, source in known:
+                targets[k, i] = fine[source]
+            if moved:
+                coarse[k] = coarsen(fine[sources], row_weights, s, self.min_valid)
+            else:
+                coarse[k] = taken(torch.from_numpy(self.store.read("coarse", int(index))), rows, columns)
+        weights = torch.zeros(targets.shape[2:])
         core = window.fine_core(s)
         weights[core] = row_weights[core[0], None].expand_as(weights[core])
-        static = self.static_fine[:, r, c]
+        static = taken(self.static_fine, fine_rows, fine_columns)
         centres = self.store.grid("coarse")
-        step = centres.resolution / s
         return Raw(
             coarse=coarse,
             fine=targets,
-            static_coarse=coarsen(static, row_weights, s),
+            static_coarse=coarsen(static, row_weights, s, self.min_valid),
             static_fine=static,
             weights=weights,
-            lat=torch.from_numpy(centres.lat[rows]).float() + shift[0] * step,
-            lon=torch.from_numpy(centres.lon[columns]).float() + shift[1] * step,
+            lat=torch.from_numpy(centres.lat[rows]).float() + shift[0] * centres.resolution / s,
+            lon=torch.from_numpy(centres.lon[columns]).float() + shift[1] * float(np.median(np.diff(grid.lon_edges))),
             periodic=window.periodic,
         )
 
@@ -179,17 +193,20 @@ class Pairs:
         return replace(raw, weights=raw.weights / raw.weights[raw.weights > 0].mean())
 
     def normalised(self, raw: Raw, indices: Sequence[int]) -> Batch:
-        """What `sample` gave, or tiles cut from it, in network space; `indices` names the store index of each of its B."""
+        """What `sample` gave, or tiles cut from it, in network space; `indices` names the store index of each of its B.
+
+        Uses `raw` up: its coarse and fine fields are normalised in place.
+        """
         grid = self.store.grid("coarse")
         count = len(indices)
         static = self.normaliser.normalise(raw.static_coarse, self.statics)
-        coarse = torch.cat([self.normaliser.normalise(raw.coarse, self.inputs), static.expand(count, -1, -1, -1)], 1)
+        coarse = torch.cat([self.normaliser.normalise_(raw.coarse, self.inputs), static.expand(count, -1, -1, -1)], 1)
         return Batch(
             coarse=coarse,
-            fine=self.normaliser.normalise(raw.fine, self.outputs),
+            fine=self.normaliser.normalise_(raw.fine, self.outputs),
             statics=self._for_model(self.normaliser.normalise(raw.static_fine, self.statics)).expand(count, -1, -1, -1),
             weights=raw.weights[None, None] if raw.weights.ndim == 2 else raw.weights[:, None],
-            clock=clock(self.store.times[list(indices)]),
+            clock=clock(self.store.times[list(indices)]) * (SEASONS_EXCHANGED if raw.mirrored else 1.0),
             geometry=Geometry(raw.lat.expand(count, -1), raw.lon.expand(count, -1), grid.km, grid.km / self.factor, raw.periodic),
             variables=self.variables,
             samples=[f"{self.name}:{self.store.times[i]}" for i in indices],
@@ -206,17 +223,28 @@ class Pairs:
         return placed
 
     def _augmented(self, indices: Sequence[int], random: np.random.Generator) -> Raw:
-        """Phase shifts where coarse inputs are block means of the truth; north-south reflection on symmetric global grids."""
+        """Phase shifts where coarse inputs are block means of the truth; north-south reflection on symmetric global grids, where
+        the statics say where the mirrored Earth's land and mountains lie (its position alone would say it wrongly)."""
         rows, columns = (int(k) for k in random.integers(self.factor, size=2))
         moved = self.nested and random.random() < self.shift_probability
         raw = self.raw(indices, (rows, columns) if moved else (0, 0))
-        if raw.periodic and bool(torch.allclose(raw.lat, -raw.lat.flip(0), atol=1e-3)) and random.random() < 0.5:
-            raw = flip_north_south(raw, [variable(n).parity for n in self.inputs], [variable(n).parity for n in self.outputs])
+        symmetric = raw.periodic and bool(torch.allclose(raw.lat, -raw.lat.flip(0), atol=1e-3))
+        if symmetric and set(self.statics) >= SURFACE and random.random() < 0.5:
+            raw = flip_north_south(raw, *([variable(n).parity for n in names] for names in (self.inputs, self.outputs, self.statics)))
         return raw
 
 
+def taken(fields: Tensor, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> Tensor:
+    """Neighbouring `rows` (ascending) and `columns` (ascending, perhaps past the end and on from 0) of [..., H, W]: whole runs, which
+    cost a fraction of cells one by one."""
+    band = fields[..., int(rows[0]) : int(rows[-1]) + 1, :]
+    ends = np.flatnonzero(np.diff(columns) != 1) + 1
+    runs = [band[..., int(run[0]) : int(run[-1]) + 1] for run in np.split(columns, ends)]
+    return runs[0] if len(runs) == 1 else torch.cat(runs, -1)
+
+
 def clock(times: npt.NDArray[np.datetime64]) -> Tensor:
-    """sin and cos of day of year and of hour of day [B, 4]."""
+    """Day of year and hour of day as angles [B, 4]: sin day, sin hour, cos day, cos hour."""
     day = (times - times.astype("datetime64[Y]")) / np.timedelta64(1, "s") / 86400 / 365.2425
     hour = (times - times.astype("datetime64[D]")) / np.timedelta64(1, "s") / 86400
     angles = 2 * np.pi * np.stack([day, hour], -1)

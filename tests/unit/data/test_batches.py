@@ -6,13 +6,15 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from torch.utils.data._utils.pin_memory import pin_memory
 
-from orbit2.data.augment import coarsen, flip_north_south
-from orbit2.data.dataset import Pairs, Steps, clock
+from orbit2.data.augment import coarsen
+from orbit2.data.dataset import Batch, Pairs, Steps, clock
 from orbit2.data.pairs import PairStore
 from orbit2.data.transforms import Normaliser
 from orbit2.errors import OrbitError
 from orbit2.grid import global_grid
+from orbit2.remap import Regridder
 from tests.data.tiny_training import NAMES, Tiny
 
 
@@ -63,11 +65,17 @@ def test_phase_shift_coarsens_the_same_truth_anew(pairs: Pairs) -> None:
     assert float(whole.coarse.mean()) == pytest.approx(float(raw.coarse.mean()), rel=1e-5)
 
 
-def test_mirrored_earth_negates_northward_wind_and_keeps_places(pairs: Pairs) -> None:
-    raw = pairs.raw([0])
-    mirrored = flip_north_south(raw, [-1, 1], [-1, 1])
-    assert torch.equal(mirrored.coarse[0, 0, 0], -raw.coarse[0, 0, -1]) and torch.equal(mirrored.fine[0, 1, 0], raw.fine[0, 1, -1])
-    assert torch.equal(mirrored.lat, -raw.lat) and torch.equal(mirrored.static_fine[0, 0], raw.static_fine[0, -1])
+def test_partly_missing_blocks_follow_the_stores_own_rule(pairs: Pairs) -> None:
+    """A coast: the store keeps a block with half of its area valid, and so does the coarse grid that augmentation makes anew."""
+    coarse, fine = global_grid(15.0), global_grid(15.0).refine(4)
+    truth = pairs.raw([3]).fine[0]
+    holes = torch.rand(fine.shape, generator=torch.Generator().manual_seed(0)) < torch.linspace(0, 1, fine.shape[1])
+    broken = truth.masked_fill(holes, torch.nan)
+    for share in (0.25, 0.5, 1.0):
+        expected = Regridder(fine, coarse, "conservative", min_valid_fraction=share)(broken.double().numpy())
+        made = coarsen(broken, torch.from_numpy(fine.lat_weights).float(), 4, share).numpy()
+        assert np.array_equal(np.isnan(made), np.isnan(expected)) and 0 < np.isnan(made).mean() < 1
+        assert made[~np.isnan(made)] == pytest.approx(expected[~np.isnan(made)], rel=1e-5)
 
 
 def test_threshold_and_round_trip_of_precipitation(pairs: Pairs) -> None:
@@ -100,3 +108,30 @@ def test_regional_windows_shift_over_the_whole_truth(tiny: Tiny, pairs: Pairs) -
     assert torch.equal(plain.weights > 0, moved.weights > 0) and 0 < (plain.weights > 0).float().mean() < 1
     shown = region.batch([0, 1], np.random.default_rng(0))
     assert shown.coarse.shape[1] == 3 and torch.isfinite(shown.coarse).all()
+
+
+def test_a_loader_pins_a_batch_and_what_samples_share_is_moved_once(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand-ins: pinning and asynchronous copies need a GPU, and this test has none."""
+    batch, pinned, sent = Steps([pairs], 4, 0, False)[0], [], []
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append(tensor.nbytes)
+        return tensor.clone()
+
+    def send(tensor: torch.Tensor, device: torch.device, non_blocking: bool = False) -> torch.Tensor:
+        sent.append((tensor.nbytes, non_blocking))
+        return tensor.new_empty(tensor.shape, device=device)
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    result = pin_memory(batch)  # what a DataLoader's pinning thread calls
+    assert isinstance(result, Batch) and len(pinned) == 7
+    for name in ("coarse", "fine", "statics", "weights", "clock"):
+        assert torch.equal(getattr(result, name), getattr(batch, name)) and getattr(result, name) is not getattr(batch, name)
+    assert torch.equal(result.geometry.lat, batch.geometry.lat) and result.samples == batch.samples
+    once = sum(t.nbytes for t in (batch.coarse, batch.fine, batch.statics[:1], batch.weights, batch.clock))
+    assert sum(pinned) == once + sum(t[:1].nbytes for t in (batch.geometry.lat, batch.geometry.lon))
+    monkeypatch.setattr(torch.Tensor, "to", send)
+    there = result.to(torch.device("meta"))
+    assert [n for n, _ in sent] == pinned and all(flag for _, flag in sent)
+    assert there.statics.shape == batch.statics.shape and there.statics.is_meta and there.geometry.lon.is_meta
+    assert batch.to(torch.device("cpu")).samples == batch.samples and not sent[-1][1]
