@@ -19,6 +19,7 @@ import numpy.typing as npt
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
+from orbit2 import longitudes
 from orbit2.errors import OrbitError
 
 Array = npt.NDArray[np.float64]
@@ -128,27 +129,42 @@ class Grid:
         return factor
 
     def crop(self, rows: slice, columns: slice) -> Grid:
-        """The grid of the given cell rows and columns (contiguous slices with step 1)."""
+        """The grid of the given cell rows and columns (contiguous slices with step 1).
+
+        On a grid that goes round the globe columns may run on past the last one: longitudes then run on past its end.
+        """
+        if self.periodic and columns.stop is not None and self.shape[1] < columns.stop <= 2 * self.shape[1]:
+            edges = np.concatenate([self.lon_edges, self.lon_edges[1:] + 360.0])
+            r0, r1, c0, c1 = _bounds((self.shape[0], len(edges) - 1), rows, columns)
+            return Grid(self.lat_edges[r0 : r1 + 1], edges[c0 : c1 + 1])
         r0, r1, c0, c1 = _bounds(self.shape, rows, columns)
         return Grid(self.lat_edges[r0 : r1 + 1], self.lon_edges[c0 : c1 + 1])
 
-    def window(self, box: Sequence[float]) -> tuple[slice, slice]:
-        """Rows and columns whose CENTRES lie in `box` = (south, north, west, east), degrees; no wrap across the seam.
+    def cells(self, rows: slice, columns: slice) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Indices (for `np.ix_`) of what `window` gave, its columns wrapped round the globe."""
+        return np.arange(rows.start, rows.stop), np.arange(columns.start, columns.stop) % self.shape[1]
 
+    def window(self, box: Sequence[float]) -> tuple[slice, slice]:
+        """Rows and columns whose CENTRES lie in `box` = (south, north, west, east), degrees, in any turn.
+
+        On a grid that goes round the globe a box across its seam gives columns that run on past the last one (see `crop`, `cells`).
         Raises OrbitError when no cell centre is inside.
         """
         south, north, west, east = box
-        first = float(self.lon_edges[0])
-        west, east = ((first + (x - first) % 360) for x in (west, east))
-        if east <= west and east == first:
-            east = first + 360
-        rows = np.flatnonzero((self.lat >= south) & (self.lat <= north))
-        columns = np.flatnonzero((self.lon >= west) & (self.lon <= east))
-        if not len(rows) or not len(columns):
+        rows = np.flatnonzero((self.lat >= south - longitudes.TOLERANCE) & (self.lat <= north + longitudes.TOLERANCE))
+        columns = longitudes.columns(self.lon, self.lon_edges, west, east)
+        if not len(rows) or columns is None:
             raise OrbitError(
                 "region lies outside the grid", got=list(box), allowed=self.describe(), hint="give south, north, west, east in degrees"
             )
-        return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+        return slice(int(rows[0]), int(rows[-1]) + 1), columns
+
+    def holds(self, box: Sequence[float]) -> bool:
+        """Whether the whole of `box` = (south, north, west, east) lies on this grid."""
+        south, north, west, east = box
+        end = longitudes.placed(west, east, float(self.lon_edges[0]))[1]
+        return bool(south >= self.lat_edges[0] - _SNAP and north <= self.lat_edges[-1] + _SNAP
+                    and (self.periodic or end <= self.lon_edges[-1] + _SNAP))  # fmt: skip
 
     def describe(self) -> str:
         height, width = self.shape
@@ -307,8 +323,8 @@ def _part(grid: Grid, box: str, shift: float, name: str) -> Grid:
     first, lon = float(grid.lon_edges[0]), grid.lon_edges
     if grid.periodic:  # once more round, so that a box may cross the seam
         lon = np.concatenate([lon, lon[1:] + 360])
-    west_ = first + (west - first + _SNAP) % 360 - _SNAP
-    east_ = west_ + ((east - west - _SNAP) % 360 + _SNAP)
+    west_ = longitudes.follow(west + _SNAP, first) - _SNAP
+    east_ = west_ + longitudes.width(west, east - _SNAP) + _SNAP
     index = []
     for side, edges, value, moved in (("south", grid.lat_edges, south, 0.0), ("north", grid.lat_edges, north, 0.0),
                                       ("west", lon, west_, west - west_), ("east", lon, east_, east - east_)):

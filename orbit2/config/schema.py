@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from orbit2.config.base import Box, Name, Strict
+from orbit2.config.base import Band, Box, Name, Strict
 from orbit2.config.dataset import DatasetConfig
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.config.sources import SourcesConfig
 from orbit2.errors import OrbitError, did_you_mean
+from orbit2.grid import named
 
 
 class ModelConfig(Strict):
@@ -78,7 +79,7 @@ class EvaluateConfig(Strict):
     baselines: tuple[Literal["nearest", "bilinear", "bicubic", "conservative"], ...] = Field(
         ("nearest", "bilinear", "bicubic", "conservative"), description="Interpolations of the same inputs scored beside the model."
     )
-    spectra_bands: tuple[tuple[float, float], ...] = Field(
+    spectra_bands: tuple[Band, ...] = Field(
         ((-60.0, -30.0), (-30.0, 30.0), (30.0, 60.0)), description="Latitude bands of zonal spectra (degrees)."
     )
     spectra_boxes: dict[str, Box] = Field({"conus": (32.0, 46.0, 242.0, 278.0)}, description="Boxes of radial spectra.")
@@ -87,7 +88,7 @@ class EvaluateConfig(Strict):
 
 class DiagnoseConfig(Strict):
     regions: Literal["ar6"] = Field("ar6", description="Region set: the 58 IPCC AR6 reference regions.")
-    hovmoller_band: tuple[float, float] = Field((-5.0, 5.0), description="Latitude band averaged in the time-longitude diagram (degrees).")
+    hovmoller_band: Band = Field((-5.0, 5.0), description="Latitude band averaged in the time-longitude diagram (degrees).")
 
 
 class ReportConfig(Strict):
@@ -129,6 +130,7 @@ class RunConfig(Strict):
             if model.train.loss == "crps" and not (architecture.dropout or architecture.drop_path):
                 raise ValueError(f"models.{name}: loss `crps` draws its members by dropout: set architecture.dropout or drop_path above 0")
             for dataset in model.datasets:
+                self._region(f"models.{name}.region", name, dataset, "coarse")
                 factor = self.datasets[dataset].refinement
                 if factor != architecture.refinement:
                     raise ValueError(f"models.{name}: refinement {architecture.refinement} does not match dataset '{dataset}' ({factor})")
@@ -143,6 +145,7 @@ class RunConfig(Strict):
             architecture = self.architecture_of(task.model)
             if task.members and (architecture.kind not in ("reslim", "vit") or not (architecture.dropout or architecture.drop_path)):
                 raise ValueError(f"downscale.{name}.members: drawn by dropout: set dropout or drop_path of '{task.model}' above 0")
+            self._region(f"downscale.{name}: region of '{task.model}'", task.model, task.dataset, task.input)
             if not self.datasets[task.dataset].inputs:
                 raise ValueError(f"downscale.{name}.dataset: '{task.dataset}' has no inputs")
             if task.observations is not None:
@@ -154,6 +157,17 @@ class RunConfig(Strict):
         if self.report.map_task is not None:
             need("downscale task", self.downscale, self.report.map_task, "report.map_task")
         return self
+
+    def _region(self, user: str, model: str, dataset: str, side: str) -> None:
+        """A model's box must lie on the grid that it is trained on or applied to: a part outside would be left out without a word."""
+        region = self.models[model].region
+        name = self.datasets[dataset].coarse_grid if side == "coarse" else self.datasets[dataset].fine_grid
+        if region is None:
+            return
+        grid = named(name)
+        if not grid.holds(region):
+            raise ValueError(f"{user} {list(region)} is not inside the grid of dataset '{dataset}' ({name}: {grid.describe()})")
+        grid.window(region)  # raises where no cell's centre is inside
 
     def architecture_of(self, name: str) -> ArchitectureConfig:
         """The architecture of model `name`, followed through its fine-tuning ancestors."""

@@ -156,7 +156,7 @@ class SpectrumScores:
                 self.zonal.setdefault((f.label, model, band_name(*band)), SeriesStatistic()).update(sample, power)
         for name, box in self.boxes.items():
             rows, columns = grid.window(box)
-            inside = values[rows, columns]
+            inside = values[np.ix_(*grid.cells(rows, columns))]
             if np.isfinite(inside).all():
                 k, energy = spectra.radial_spectrum(inside, *spectra.box_spacing_km(grid.crop(rows, columns)))
                 if model != TRUTH or self.matched.has_truth:
@@ -171,11 +171,4 @@ def _inside(grid: Grid, band: tuple[float, float]) -> tuple[float, float]:
 
 def _holds(grid: Grid, box: tuple[float, float, float, float]) -> bool:
     """Whether the whole box lies in the grid and has at least 8 x 8 cells."""
-    south, north, west, east = box
-    first = float(grid.lon_edges[0])
-    west, east = (first + (x - first) % 360 for x in (west, east))
-    lat, lon = grid.lat_edges, grid.lon_edges
-    if south < float(lat[0]) or north > float(lat[-1]) or west >= east or east > float(lon[-1]):
-        return False
-    rows, columns = grid.window(box)
-    return bool(min(grid.crop(rows, columns).shape) >= 8)
+    return grid.holds(box) and min(grid.crop(*grid.window(box)).shape) >= 8

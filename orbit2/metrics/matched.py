@@ -20,6 +20,7 @@ from orbit2.baselines.interpolation import block_mean, interpolate, methods_for
 from orbit2.data.pairs import PairStore, Side
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.grid import Grid, from_centres
+from orbit2.longitudes import follow
 from orbit2.metrics.table import Table
 from orbit2.model.tiles import Tiling, tiles
 from orbit2.provenance import code_version
@@ -284,7 +285,7 @@ def _inside(observed: Grid, predicted: Grid) -> tuple[slice, slice]:
     if predicted.periodic:
         columns = np.arange(observed.shape[1])
     else:
-        west = predicted.lon_edges[0] + np.mod(observed.lon_edges[:-1] - predicted.lon_edges[0] + 1e-6, 360) - 1e-6
+        west = follow(observed.lon_edges[:-1] + 1e-6, float(predicted.lon_edges[0])) - 1e-6
         columns = np.flatnonzero(west + np.diff(observed.lon_edges) <= predicted.lon_edges[-1] + 1e-6)
     if not len(rows) or not len(columns) or (np.diff(columns) != 1).any():
         raise OrbitError("observations do not cover one piece of the predicted domain", got=observed.describe(),

@@ -25,7 +25,8 @@ Fields = TypeVar("Fields", npt.NDArray[np.float32], torch.Tensor)
 class Window:
     """Coarse rows and columns to read (with halo) and where the core lies inside them.
 
-    `core_rows`, `core_columns` are slices into the window; `periodic` when its columns close around the globe.
+    `core_rows`, `core_columns` are slices into the window; `periodic` when its columns close around the globe. `corner` is the
+    core's first row and column in the grid, columns counted on past the last one where the domain crosses the seam.
     """
 
     rows: Index
@@ -33,6 +34,7 @@ class Window:
     core_rows: slice
     core_columns: slice
     periodic: bool
+    corner: tuple[int, int]
 
     def fine(self, factor: int) -> tuple[Index, Index]:
         """Fine rows and columns under this window."""
@@ -43,8 +45,8 @@ class Window:
         return scaled(self.core_rows, factor), scaled(self.core_columns, factor)
 
     def owned(self, factor: int = 1) -> tuple[slice, slice]:
-        """The core's rows and columns of the whole grid, refined `factor` times."""
-        row, column = int(self.rows[self.core_rows][0]), int(self.columns[self.core_columns][0])
+        """The core's rows and columns of the whole grid, refined `factor` times; columns may run on past its last one."""
+        row, column = self.corner
         height, width = (part.stop - part.start for part in (self.core_rows, self.core_columns))
         return scaled(slice(row, row + height), factor), scaled(slice(column, column + width), factor)
 
@@ -100,8 +102,8 @@ class Tiling(Sequence[Window]):
         height, width = self.shape
         closed = self.periodic and self.padded[1] == width
         top = _inward(row - self.halo, self.padded[0], height)
-        if closed:
-            left = 0
+        if closed:  # from column 0, or so that a core across the seam is one run
+            left = max(min(column + self.core[1], self.domain[1].stop) - width, 0)
         elif self.periodic:
             left = column - self.halo
         else:
@@ -112,6 +114,7 @@ class Tiling(Sequence[Window]):
             core_rows=slice(row - top, min(row + self.core[0], self.domain[0].stop) - top),
             core_columns=slice(column - left, min(column + self.core[1], self.domain[1].stop) - left),
             periodic=closed,
+            corner=(row, column),
         )
 
     def kept(self, index: int) -> tuple[slice, slice]:

@@ -71,7 +71,8 @@ def _residuals(
     for index in indices:
         read = store.read("coarse", int(index))[positions[0]], store.read("fine", int(index))[positions[1]]
         coarse, fine = (np.stack([s.of(f) for s, f in zip(spaces, side.astype(np.float64), strict=True)]) for side in read)
-        yield (fine - interpolate(coarse, store.grid("coarse"), factor, method))[:, rows, columns]
+        residual = fine - interpolate(coarse, store.grid("coarse"), factor, method)
+        yield residual[:, rows][:, :, store.grid("fine").cells(rows, columns)[1]]
 
 
 def recommended(scales: Sequence[Scale], config: ArchitectureConfig) -> int | None:

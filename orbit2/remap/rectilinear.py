@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from orbit2.grid import Grid
+from orbit2.longitudes import follow
 
 Method = Literal["conservative", "bilinear", "nearest"]
 Array = npt.NDArray[np.float64]
@@ -71,8 +72,7 @@ def column_weights(source: Grid, target: Grid, method: Method) -> sparse.csr_mat
     if method == "conservative":
         span = np.floor((source.lon_edges[0] - target.lon_edges[0]) / 360)
         return _overlap(source.lon_edges, target.lon_edges, offsets=tuple(360.0 * (k - span) for k in (-2, -1, 0, 1, 2)))
-    first = source.lon_edges[0]
-    wrapped = first + np.mod(target.lon - first, 360)
+    wrapped = follow(target.lon, float(source.lon_edges[0]))
     return _interpolation(source.lon, wrapped, source.lon_edges, method, period=360.0 if source.periodic else None)
 
 

@@ -12,6 +12,7 @@ import xarray as xr
 from matplotlib.colors import Normalize
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from orbit2 import longitudes
 from orbit2.report import maps, scenes, text
 from orbit2.report.blocks import Block, Section, paragraph, shown
 from orbit2.report.figures import leading, open_netcdf, split_field
@@ -279,7 +280,7 @@ def _hovmoller_figure(task: Task, data: xr.Dataset, variable_name: str, model: s
         ax.invert_yaxis()
         ax.grid(False)
         ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 3, 6]))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: maps.degrees((x + 180) % 360 - 180, "E", "W")))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: maps.degrees(longitudes.signed(x), "E", "W")))
         maps.colourbar(panels.axes(i, (0.24, 0.46 / height, 0.68, 0.10 / height)), mesh, shown_units)  # type: ignore[arg-type]
         alts.append(f"Time-longitude diagram of {label(variable_name)}: {title}.")
     whole, *cuts = panels.render(len(layers))

@@ -14,6 +14,7 @@ from matplotlib.colors import AsinhNorm, BoundaryNorm, Colormap, Normalize, TwoS
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from orbit2 import longitudes
 from orbit2.grid import Grid
 from orbit2.report import coast
 from orbit2.report.style import INK, MUTED
@@ -57,7 +58,7 @@ def on_world(field: npt.NDArray[Any], grid: Grid, width: int = WIDTH) -> Array:
     lon, lat, _ = _pixels(width)
     inside = np.isfinite(lon)
     west = float(grid.lon_edges[0])
-    column = np.searchsorted(grid.lon_edges, west + (np.where(inside, lon, 0.0) - west) % 360, side="right") - 1
+    column = np.searchsorted(grid.lon_edges, longitudes.follow(np.where(inside, lon, 0.0), west), side="right") - 1
     row = np.searchsorted(grid.lat_edges, np.where(inside, lat, 0.0), side="right") - 1
     inside &= (row >= 0) & (row < grid.shape[0]) & (column >= 0) & (column < grid.shape[1])
     sampled = np.asarray(field, dtype=np.float64)[np.clip(row, 0, grid.shape[0] - 1), np.clip(column, 0, grid.shape[1] - 1)]
@@ -74,10 +75,10 @@ def world(ax: Axes, field: npt.NDArray[Any], grid: Grid, cmap: Colormap, norm: N
     ax.plot(outline[:, 0], outline[:, 1], color=MUTED, linewidth=0.7, clip_on=False)
     if frame is not None:
         south, north, west, east = frame
-        east = east if east > west else east + 360
+        east = west + longitudes.width(west, east)
         lon = np.concatenate([np.linspace(west, east, 40), np.full(40, east), np.linspace(east, west, 40), np.full(40, west)])
         lat = np.concatenate([np.full(40, south), np.linspace(south, north, 40), np.full(40, north), np.linspace(north, south, 40)])
-        lon = (lon + 180) % 360 - 180
+        lon = longitudes.signed(lon)
         points = _WORLD.transform_points(_PLAIN, lon, lat)[:, :2]
         pieces = np.split(points, np.flatnonzero(np.abs(np.diff(lon)) > 180) + 1)
         ax.add_collection(LineCollection([p for p in pieces if len(p) > 1], colors="#111111", linewidths=1.3))
@@ -104,7 +105,7 @@ def zoom(ax: Axes, field: npt.NDArray[Any], grid: Grid, box: Box, cmap: Colormap
     ax.grid(False)
     ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: degrees((x + 180) % 360 - 180, "E", "W")))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: degrees(longitudes.signed(x), "E", "W")))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: degrees(y, "N", "S")))
     return image
 
@@ -119,17 +120,14 @@ def degrees(value: float, positive: str, negative: str) -> str:
 def describe_box(box: Box) -> str:
     """`30°N–48°N, 5°W–20°E`."""
     south, north, west, east = box
-    lon = [degrees((x + 180) % 360 - 180, "E", "W") for x in (west, east)]
+    lon = [degrees(longitudes.signed(x), "E", "W") for x in (west, east)]
     return f"{degrees(south, 'N', 'S')}–{degrees(north, 'N', 'S')}, {lon[0]}–{lon[1]}"
 
 
 def unwrap(grid: Grid, box: Box) -> Box:
     """`box` with its longitudes moved to where `cut` puts them: west in the grid's own turn, east beyond it."""
     south, north, west, east = box
-    first = float(grid.lon_edges[0])
-    west = first + (west - first) % 360
-    span = (east - west) % 360 or 360.0
-    return south, north, west, west + span
+    return (south, north, *longitudes.placed(west, east, float(grid.lon_edges[0])))
 
 
 def cut(field: npt.NDArray[Any], grid: Grid, box: Box) -> tuple[Array, Array, Array]:

@@ -11,6 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
+from orbit2 import longitudes
 from orbit2.report import maps, scenes
 from orbit2.report.blocks import Block, Section, paragraph, shown
 from orbit2.report.figures import field_title, leading, one, open_netcdf, split_field
@@ -69,7 +70,7 @@ def direction_title(name: str, data: xr.Dataset) -> str:
     """`meridians` -> `west–east, across meridians`; where the grid closes, with its longitude."""
     if name == "wrap":
         lon = float(data["lon_border"].values[0])
-        return f"west–east, where the grid closes ({maps.degrees((lon + 180) % 360 - 180, 'E', 'W')})"
+        return f"west–east, where the grid closes ({maps.degrees(longitudes.signed(lon), 'E', 'W')})"
     return "west–east, across meridians" if name == "meridians" else "south–north, across parallels"
 
 
@@ -245,11 +246,11 @@ def crossing(inputs: Inputs, task: Task, scores: Scores, names: list[str], data:
 def around(zoom: maps.Box, lats: np.ndarray, lons: np.ndarray, half: float) -> maps.Box:
     """`half` degrees to either side of the crossing of borders nearest to the middle of `zoom`."""
     south, north, west, east = zoom
-    lat, lon = (south + north) / 2, (west + (east - west) % 360 / 2) % 360
+    lat, lon = (south + north) / 2, (west + longitudes.width(west, east) / 2) % 360
     if len(lats):
         lat = float(lats[np.abs(lats - lat).argmin()])
     if len(lons):
-        lon = float(lons[np.abs((lons - lon + 180) % 360 - 180).argmin()])
+        lon = float(lons[np.abs(longitudes.signed(lons - lon)).argmin()])
     wide = min(half / max(float(np.cos(np.radians(lat))), 0.2), 170.0)  # as wide as high, in kilometres
     return max(lat - half, -90.0), min(lat + half, 90.0), (lon - wide) % 360, (lon + wide) % 360
 
@@ -260,4 +261,4 @@ def _draw(ax: Axes, lats: np.ndarray, lons: np.ndarray, task: Task, box: maps.Bo
     for lat in lats:
         ax.axhline(lat, color=ink, linewidth=0.4, linestyle=(0, (8, 8)))
     for lon in lons:
-        ax.axvline(west + (lon - west) % 360, color=ink, linewidth=0.4, linestyle=(0, (8, 8)))
+        ax.axvline(longitudes.follow(float(lon), west), color=ink, linewidth=0.4, linestyle=(0, (8, 8)))

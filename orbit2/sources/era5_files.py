@@ -17,6 +17,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2.errors import OrbitError
+from orbit2.longitudes import eastward
 from orbit2.sources import slabs
 from orbit2.sources.archive import unpack
 from orbit2.sources.damage import reading, refuse_broken_hdf5
@@ -165,23 +166,9 @@ def _layout(data: xr.Dataset, file: Path | Member) -> _Layout:
     if not (np.all(steps > 0) or np.all(steps < 0)):
         raise OrbitError("latitude is not monotonic", where=file)
     rows = slice(None, None, -1) if len(steps) and steps[0] < 0 else slice(None)
-    columns, wrapped = _eastward(lon)
+    columns, wrapped = eastward(lon)
     return _Layout(stamps, _version(data, len(stamps)), lat[rows], wrapped, rows,
                    None if np.array_equal(columns, np.arange(len(lon))) else columns)
-
-
-def _eastward(lon: Array) -> tuple[npt.NDArray[np.int64], Array]:
-    """Order of columns and their longitudes, increasing from [0, 360); a region across 0 runs on past 360."""
-    wrapped = np.mod(np.round(lon, 6), 360.0)
-    order = np.argsort(wrapped, kind="stable")
-    order = order[np.concatenate([[True], np.diff(wrapped[order]) > 1e-6])]  # 0 and 360 may both be there
-    wrapped = wrapped[order]
-    gaps = np.diff(np.append(wrapped, wrapped[0] + 360))
-    if len(wrapped) > 1 and gaps[-1] < np.max(gaps) - 1e-6:  # begin after the widest gap
-        begin = int(np.argmax(gaps)) + 1
-        order = np.roll(order, -begin)
-        wrapped = np.concatenate([wrapped[begin:], wrapped[:begin] + 360])
-    return order.astype(np.int64), wrapped
 
 
 def _version(data: xr.Dataset, count: int) -> npt.NDArray[np.int64]:

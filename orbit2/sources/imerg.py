@@ -22,6 +22,7 @@ from dask.delayed import delayed
 
 from orbit2.config.sources import ImergConfig
 from orbit2.errors import OrbitError
+from orbit2.longitudes import eastward
 from orbit2.sources.damage import reading
 from orbit2.sources.source import Facts, Need, Request
 from orbit2.sources.stamps import decoded
@@ -132,7 +133,7 @@ class Imerg:
         granules.sort(key=lambda g: (g.begin, str(g.path)))
         _consistent(granules)
         granules = [replace(g, lat=granules[0].lat, lon=granules[0].lon) for g in granules]  # one copy, not one a half-hour
-        lon, columns = _eastward(granules[0].lon)
+        columns, lon = eastward(granules[0].lon, decimals=2)
         rows = np.argsort(granules[0].lat, kind="stable")
         days, slots, blocks = [], [], []
         for day, found in groupby(granules, key=lambda g: g.day):
@@ -233,19 +234,6 @@ def _centres(values: npt.NDArray[Any], origin: float, path: Path, axis: str) -> 
         ends = f" from {centres.ravel()[0]:g} to {centres.ravel()[-1]:g}" if centres.size else ""
         raise OrbitError("not IMERG's 0.1 degree grid", where=f"{path}: {axis}", got=f"{centres.size} values{ends}")
     return np.round(exact, 2)
-
-
-def _eastward(lon: Array) -> tuple[Array, npt.NDArray[np.int64]]:
-    """Longitudes increasing from [0, 360), and which column of the file each is; a region across 0 begins west of it."""
-    wrapped = np.round(np.mod(lon, 360.0), 2)
-    columns = np.argsort(wrapped, kind="stable")
-    wrapped = wrapped[columns]
-    gaps = np.diff(np.append(wrapped, wrapped[0] + 360.0))
-    widest = int(np.argmax(gaps))
-    if gaps[widest] > 0.15 and widest != len(gaps) - 1:
-        wrapped = np.concatenate([wrapped[widest + 1:], wrapped[: widest + 1] + 360.0])
-        columns = np.roll(columns, -(widest + 1))
-    return np.round(wrapped, 2), columns.astype(np.int64)
 
 
 def _consistent(granules: Sequence[Granule]) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, sha256, write_json
+from orbit2.longitudes import follow
 
 NAME = "manifest.json"
 JOURNAL = "manifest.journal"
@@ -156,7 +157,7 @@ def select(
 
 def _covers(outer: Sequence[float], inner: Sequence[float]) -> bool:
     """True when box `outer` holds `inner`, wherever either begins to count its longitudes."""
-    west = (inner[2] - outer[2]) % 360.0
+    west = follow(inner[2], outer[2]) - outer[2]
     return outer[0] <= inner[0] and inner[1] <= outer[1] and west + (inner[3] - inner[2]) <= outer[3] - outer[2] + 1e-9
 
 

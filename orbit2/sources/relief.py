@@ -14,6 +14,7 @@ import xarray as xr
 
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid, from_centres
+from orbit2.longitudes import eastward, follow
 from orbit2.remap.rectilinear import column_weights, row_weights
 from orbit2.sources.damage import reading
 from orbit2.units import linear
@@ -84,11 +85,9 @@ def _axes(file: xr.Dataset, path: Path) -> tuple[xr.DataArray, Grid, bool, npt.N
     if metres is None or not metres.nothing:  # bands are read as they stand
         raise OrbitError("relief has wrong or no units", where=path, got=units, allowed="metres")
     lat, lon = (file[found[axis]].values.astype(np.float64) for axis in ("lat", "lon"))
-    wrapped = np.mod(np.round(lon, 9), 360.0)
-    order = np.argsort(wrapped, kind="stable")
-    order = order[np.concatenate([[True], np.diff(wrapped[order]) > 1e-9])]  # -180 and 180 may both be there
+    order, wrapped = eastward(lon, decimals=9)
     ascending = bool(lat[-1] > lat[0])
-    return z, from_centres(lat if ascending else lat[::-1], wrapped[order]), ascending, order.astype(np.int64)
+    return z, from_centres(lat if ascending else lat[::-1], wrapped), ascending, order
 
 
 def _band(z: xr.DataArray, begin: int, end: int, ascending: bool, height: int) -> Array:
@@ -103,8 +102,7 @@ def _dry(values: Array, source: Grid, rows: slice, land: tuple[Grid, Array]) -> 
     if below.any():
         grid, fraction = land
         row = np.clip(np.searchsorted(grid.lat_edges, source.lat[rows]) - 1, 0, grid.shape[0] - 1)
-        first = grid.lon_edges[0]
-        column = np.clip(np.searchsorted(grid.lon_edges, first + np.mod(source.lon - first, 360.0)) - 1, 0, grid.shape[1] - 1)
+        column = np.clip(np.searchsorted(grid.lon_edges, follow(source.lon, float(grid.lon_edges[0]))) - 1, 0, grid.shape[1] - 1)
         wet = fraction[np.ix_(row, column)] < 0.999
         values = np.where(below & wet, 0.0, np.maximum(values, LOWEST_LAND))
     if not np.isfinite(values).all():

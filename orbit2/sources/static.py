@@ -19,6 +19,7 @@ from orbit2.config.sources import StaticConfig
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.files import short_hash
 from orbit2.grid import EARTH_RADIUS_KM, Grid, from_centres
+from orbit2.longitudes import eastward, follow
 from orbit2.remap import Regridder
 from orbit2.sources import manifest, relief
 from orbit2.sources.damage import reading
@@ -244,7 +245,7 @@ def _near(grid: Grid, path: Path, name: str) -> tuple[Grid, Array]:
     margin = 3 * max(float(np.abs(np.diff(axis)).min()) for axis in axes)  # cells that interpolation reads, and one to spare
     first = grid.lon_edges[0] - margin
     span = grid.lon_edges[-1] + margin - first
-    east = first + np.mod(lon - first, 360)
+    east = follow(lon, first)
     rows = np.flatnonzero((lat >= grid.lat_edges[0] - margin) & (lat <= grid.lat_edges[-1] + margin))
     columns = np.argsort(east, kind="stable")
     columns = columns[east[columns] <= first + span]
@@ -278,7 +279,8 @@ def _read_now(path: Path, name: str) -> tuple[Grid, Array]:
         field = _era5_field(opened, name, path) if path.name.removesuffix(".part") == ERA5_FILE else _own_field(opened, name, path)
     if set(field.dims) != {"lat", "lon"}:
         raise OrbitError("static field must have dimensions (lat, lon)", where=f"{path}: {name}", got=field.dims)
-    field = field.assign_coords(lon=np.mod(field["lon"], 360)).transpose("lat", "lon").sortby(["lat", "lon"])
+    order, lon = eastward(field["lon"].to_numpy(), decimals=9)
+    field = field.transpose("lat", "lon").isel(lon=order).assign_coords(lon=lon).sortby("lat")
     values = field.to_numpy()
     if not np.isfinite(values).any():
         raise OrbitError("static field is missing everywhere", where=f"{path}: {name}")

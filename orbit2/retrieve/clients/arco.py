@@ -22,6 +22,7 @@ import xarray as xr
 
 from orbit2.config.sources import SourcesConfig
 from orbit2.errors import OrbitError
+from orbit2.longitudes import follow
 from orbit2.retrieve.clients.client import Client, Report, Transient
 from orbit2.retrieve.clients.http import shown
 from orbit2.sources.era5_names import LEXICON
@@ -143,7 +144,7 @@ def _area(store: xr.Dataset, area: list[float] | None) -> tuple[Any, Any, npt.ND
         return slice(None), slice(None), lat, lon
     north, west, south, east = area
     rows = np.flatnonzero((lat <= north + 1e-6) & (lat >= south - 1e-6))
-    past = np.mod(np.round(lon - west, 6), 360.0)
+    past = follow(np.round(lon - west, 6), 0.0)
     columns = np.argsort(past, kind="stable")
     columns = columns[past[columns] <= east - west + 1e-6]
     return rows, columns, lat[rows], west + past[columns]
