@@ -1,4 +1,4 @@
-"""Units of files turned into those of `variables.py`, read as UDUNITS reads them (CF's rule). Never guesses: none, or others, is an error."""
+"""Units of files turned into those of `variables.py`, read as UDUNITS reads them (CF). Never guesses: none, or others, is an error."""
 
 from __future__ import annotations
 
