@@ -20,7 +20,7 @@ from orbit2.config.sources import DaymetConfig
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.sources.damage import Guarded, reading, refuse_broken_hdf5
 from orbit2.sources.source import Facts, Need, Request
-from orbit2.sources.stamps import decoded
+from orbit2.sources.stamps import CALENDARS, decoded
 from orbit2.units import conversion, linear
 from orbit2.variables import variable
 
@@ -278,7 +278,7 @@ def _days(raw: xr.Dataset, path: Path) -> Days:
     if "time" not in raw.variables:
         raise OrbitError("no time coordinate", where=path, got=list(map(str, raw.variables))[:12])
     kind = raw["time"].attrs.get("calendar", "standard")
-    if kind not in ("standard", "gregorian", "proleptic_gregorian"):
+    if kind not in CALENDARS:
         raise OrbitError("time is on another calendar", where=path, got=kind, allowed="standard (days since a date)")
     days: Days = decoded(raw["time"], path).astype("datetime64[D]")  # 12:00 in the archive
     steps = np.diff(days).astype(int)

@@ -20,20 +20,21 @@ from orbit2.errors import OrbitError
 from orbit2.longitudes import eastward
 from orbit2.sources import slabs
 from orbit2.sources.archive import unpack
+from orbit2.sources.axes import horizontal, time_name
 from orbit2.sources.damage import reading, refuse_broken_hdf5
 from orbit2.sources.era5_names import LEXICON, Field
 from orbit2.sources.grib import open_grib
+from orbit2.sources.stamps import CALENDARS, dates
 from orbit2.sources.stored import Member, stored_members
 from orbit2.units import Scale, convert, linear
 
 SUFFIXES = (".nc", ".nc4", ".grib", ".grib2", ".grb")
-CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 MAY_BE_EMPTY = ("sea_surface_temperature",)  # an inland region has none
 FINAL, PRELIMINARY = 1, 5  # ECMWF's expver
 FloatArray = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
 Times = npt.NDArray[np.datetime64]
-_AXES = {"valid_time": "time", "latitude": "lat", "longitude": "lon", "pressure_level": "level", "isobaricInhPa": "level", "plev": "level"}
+_LEVELS = ("pressure_level", "isobaricInhPa", "plev", "level")
 _HDF5 = b"\x89HDF"
 
 
@@ -76,6 +77,8 @@ def pieces(
             with reading(file, "ERA5", "NetCDF, GRIB, or a zip of them"):
                 for raw in _open(file, names):
                     offered |= set(map(str, raw.data_vars))
+                    if not any(key in raw.data_vars for name in names for key in LEXICON[name].keys):
+                        continue  # a zip may hold another stream on another grid
                     data = _axes(raw, file, member)
                     layout = _layout(data, file)
                     keep = _window(layout.stamps, first, last)
@@ -134,18 +137,19 @@ def _times_decoded(raw: xr.Dataset, file: Path | Member) -> xr.Dataset:
 
 def _axes(raw: xr.Dataset, file: Path | Member, member: int | None) -> xr.Dataset:
     """Canonical dimension names and one ensemble member; nothing is read but coordinates."""
-    if "valid_time" in raw.variables and "time" in raw.variables:
+    found, time = horizontal(raw, file), time_name(raw)
+    if time is None:
+        raise OrbitError("no time coordinate", where=file, got=list(map(str, raw.variables))[:12])
+    if time != "time" and "time" in raw.variables:  # a forecast's reference time
         raw = raw.drop_vars("time")
-    data = raw.rename({old: new for old, new in _AXES.items() if old in raw.variables or old in raw.dims})
-    if "time" not in data.variables and "date" in data.variables:  # integer days, e.g. 20200131
-        days = [f"{int(d):08d}" for d in np.atleast_1d(data["date"].values)]
-        stamps = np.array([f"{d[:4]}-{d[4:6]}-{d[6:]}" for d in days], dtype="datetime64[ns]")
-        data = data.assign_coords(date=stamps if "date" in data.dims else stamps[0]).rename(date="time")
-    for axis in ("time", "lat", "lon"):
-        if axis not in data.variables:
-            raise OrbitError(f"no {axis} coordinate", where=file, got=list(map(str, raw.variables))[:12])
-    if not np.issubdtype(data["time"].dtype, np.datetime64):
-        raise OrbitError("time is not a date", where=file, got=str(data["time"].dtype), hint="the units or calendar attribute is missing")
+    stamps = dates(raw[time], file).astype("datetime64[ns]")
+    level = next((name for name in _LEVELS if name in raw.variables), None)
+    old = {found.lat: "lat", found.lon: "lon", time: "time", **({level: "level"} if level else {})}
+    data = raw.assign_coords({time: (raw[time].dims, stamps.reshape(raw[time].shape))})
+    along = raw[time].dims[0] if raw[time].dims else None
+    if along is not None and along != time:  # valid_time along steps of a forecast
+        data = data.drop_vars([along], errors="ignore").swap_dims({along: time})
+    data = data.rename({before: after for before, after in old.items() if before != after})
     if "number" in data.dims:
         if member is None and data.sizes["number"] > 1:
             raise OrbitError("file holds several ensemble members", where=file, got=list(map(int, data["number"].values)),
@@ -160,8 +164,6 @@ def _axes(raw: xr.Dataset, file: Path | Member, member: int | None) -> xr.Datase
 def _layout(data: xr.Dataset, file: Path | Member) -> _Layout:
     stamps = np.atleast_1d(data["time"].values).astype("datetime64[s]")
     lat, lon = data["lat"].values.astype(np.float64), data["lon"].values.astype(np.float64)
-    if lat.ndim != 1 or lon.ndim != 1:
-        raise OrbitError("latitude and longitude must be 1-D", where=file, hint="request the regular grid")
     steps = np.diff(lat)
     if not (np.all(steps > 0) or np.all(steps < 0)):
         raise OrbitError("latitude is not monotonic", where=file)
@@ -204,7 +206,7 @@ def _fields(
     """The wanted fields of one hypercube. Levels that share chunks share slabs."""
     wanted: dict[tuple[str, int], list[tuple[str, int | None]]] = {}
     for name in names:
-        key = next((k for k in (*LEXICON[name].names, *LEXICON[name].grib) if k in data.data_vars), None)
+        key = next((k for k in LEXICON[name].keys if k in data.data_vars), None)
         if key is None:
             continue
         found, level = _level(data[key], LEXICON[name], data, f"{file}: {key}")

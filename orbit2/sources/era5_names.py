@@ -31,6 +31,11 @@ class Field:
     unsaid: tuple[str, ...] = ()
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """Names that a file may give it."""
+        return (*self.names, *self.grib)
+
+    @property
     def dataset(self) -> str:
         return SINGLE if self.level is None else PRESSURE
 

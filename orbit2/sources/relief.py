@@ -16,13 +16,14 @@ from orbit2.errors import OrbitError
 from orbit2.grid import Grid, from_centres
 from orbit2.longitudes import eastward, follow
 from orbit2.remap.rectilinear import column_weights, row_weights
+from orbit2.sources.axes import horizontal
 from orbit2.sources.damage import reading
 from orbit2.units import linear
 
 Array = npt.NDArray[np.float64]
 BAND_BYTES = 32 * 2**20  # of one band in float64
 LOWEST_LAND = -430.0
-_NAMES = {"lat": ("lat", "latitude", "y"), "lon": ("lon", "longitude", "x"), "z": ("z", "elevation", "altitude", "orography", "Band1")}
+_NAMES = ("z", "elevation", "altitude", "orography", "Band1")
 
 
 def averaged(path: Path, grid: Grid, land: tuple[Grid, Array]) -> tuple[Array, Array]:
@@ -71,20 +72,17 @@ def _opened(path: Path) -> xr.Dataset:
 
 def _axes(file: xr.Dataset, path: Path) -> tuple[xr.DataArray, Grid, bool, npt.NDArray[np.int64]]:
     """The altitude variable, its grid (latitude ascending, longitude from 0), whether rows ascend, and the order of columns."""
-    found = {}
-    for role, names in _NAMES.items():
-        name = next((n for n in names if n in file.variables), None)
-        if name is None:
-            raise OrbitError(f"relief has no {role}", where=path, got=list(map(str, file.variables))[:8], allowed=" or ".join(names))
-        found[role] = name
-    z = file[found["z"]]
-    if z.dims != (found["lat"], found["lon"]):
+    name = next((n for n in _NAMES if n in file.variables), None)
+    if name is None:
+        raise OrbitError("relief has no altitude", where=path, got=list(map(str, file.variables))[:8], allowed=" or ".join(_NAMES))
+    z, found = file[name], horizontal(file, path)
+    if z.dims != found:
         raise OrbitError("relief must have dimensions (lat, lon)", where=path, got=z.dims)
     units = z.attrs.get("units")
     metres = linear(str(units), "m") if units else None
     if metres is None or not metres.nothing:  # bands are read as they stand
         raise OrbitError("relief has wrong or no units", where=path, got=units, allowed="metres")
-    lat, lon = (file[found[axis]].values.astype(np.float64) for axis in ("lat", "lon"))
+    lat, lon = (file[axis].values.astype(np.float64) for axis in found)
     order, wrapped = eastward(lon, decimals=9)
     ascending = bool(lat[-1] > lat[0])
     return z, from_centres(lat if ascending else lat[::-1], wrapped), ascending, order

@@ -1,8 +1,9 @@
-"""Time coordinates as numbers with CF units, turned into stamps. Never follows a calendar attribute: readers judge that themselves."""
+"""Time coordinates turned into stamps: dates, numbers with CF units, days as YYYYMMDD. Never takes another calendar for the real one."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +12,11 @@ import xarray as xr
 from orbit2.errors import OrbitError
 
 Stamps = npt.NDArray[np.datetime64]
+CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 
 
 def decoded(time: xr.DataArray, path: Path) -> Stamps:
-    """An undecoded `time` (numbers since an epoch) as datetime64[s], counted on the ordinary calendar.
+    """An undecoded `time` (numbers since an epoch) as datetime64[s], counted on the ordinary calendar, whatever its attribute says.
 
     Raises OrbitError without units, or where they are no count since a date.
     """
@@ -33,3 +35,38 @@ def decoded(time: xr.DataArray, path: Path) -> Stamps:
     if np.isnat(found).any():
         raise OrbitError("time has missing values", where=path)
     return found
+
+
+def dates(time: xr.DataArray, where: object) -> Stamps:
+    """The times of a coordinate as datetime64[s], [T]: decoded ones, or days written as numbers (20200131).
+
+    Raises OrbitError naming a calendar that is not the real one, and for numbers without units.
+    """
+    values = np.atleast_1d(time.values)
+    place = f"{where}: {time.name}"
+    kind = time.encoding.get("calendar") or time.attrs.get("calendar") or getattr(values.flat[0] if values.size else None, "calendar", None)
+    if kind and str(kind) not in CALENDARS:
+        raise OrbitError("calendar is not the real one", where=place, got=str(kind), allowed=", ".join(CALENDARS),
+                         hint="convert it first, for instance with xarray's convert_calendar")
+    if values.dtype.kind == "M":
+        found: Stamps = values.astype("datetime64[s]")
+        if np.isnat(found).any():
+            raise OrbitError("time has missing values", where=place)
+        return found
+    days = whole_days(values) if values.dtype.kind in "iuf" and not time.attrs.get("units") else None
+    if days is None:
+        raise OrbitError("time is not a date", where=place, got=f"{values.dtype}, {values.flat[0] if values.size else 'none'}",
+                         allowed="CF units such as 'hours since 1900-01-01', or days as YYYYMMDD",
+                         hint="the units or calendar attribute is missing")
+    return days
+
+
+def whole_days(values: npt.NDArray[Any]) -> Stamps | None:
+    """Days written as numbers, 20200131 -> 2020-01-31T00:00:00, [T]; None where they are no such days."""
+    texts = [f"{int(v)}" if np.isfinite(v) and float(v).is_integer() else "" for v in values.ravel()]
+    if not texts or any(len(text) != 8 for text in texts):
+        return None
+    try:
+        return np.array([f"{t[:4]}-{t[4:6]}-{t[6:]}" for t in texts], dtype="datetime64[s]")
+    except ValueError:
+        return None

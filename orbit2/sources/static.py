@@ -22,6 +22,7 @@ from orbit2.grid import EARTH_RADIUS_KM, Grid, from_centres
 from orbit2.longitudes import eastward, follow
 from orbit2.remap import Regridder
 from orbit2.sources import manifest, relief
+from orbit2.sources.axes import horizontal
 from orbit2.sources.damage import reading
 from orbit2.sources.era5_names import INVARIANT, SINGLE
 from orbit2.sources.sample import STATIC
@@ -314,9 +315,17 @@ def _era5_field(opened: xr.Dataset, name: str, path: Path) -> xr.DataArray:
     for axis in ("valid_time", "time", "number", "expver"):
         if axis in field.dims:
             field = field.isel({axis: 0})
-    field = field.drop_vars([c for c in field.coords if c not in ("latitude", "longitude")])
-    return field.rename(latitude="lat", longitude="lon").load() * scale.factor
+    return field.drop_vars([c for c in field.coords if c not in ("lat", "lon")]).load() * scale.factor
 
 
 def _opened(path: Path) -> xr.Dataset:
-    return xr.open_dataset(path, engine="netcdf4")
+    """The file with its latitudes and longitudes as `lat` and `lon`."""
+    opened = xr.open_dataset(path, engine="netcdf4")
+    try:
+        found = horizontal(opened, path)
+    except OrbitError:
+        opened.close()
+        raise
+    renamed = opened.rename({old: new for old, new in zip(found, ("lat", "lon"), strict=True) if old != new})
+    renamed.set_close(opened.close)
+    return renamed
