@@ -161,6 +161,17 @@ def finetune(
             parent=parent)
 
 
+def renamed(items: Sequence[str]) -> dict[str, str]:
+    """`["theirs=ours", ...]` as a mapping. Raises OrbitError for an item of another form or a name given twice."""
+    result: dict[str, str] = {}
+    for item in items:
+        theirs, separator, ours = (part.strip() for part in item.partition("="))
+        if not separator or not theirs or not ours or theirs in result:
+            raise OrbitError("not of the form NAME=canonical_name, each once", where="--rename", got=item, allowed="e.g. tg=2m_temperature")
+        result[theirs] = ours
+    return result
+
+
 def tile_size(text: str) -> int | tuple[int, int]:
     """`N` or `ROWS,COLUMNS`. Raises OrbitError for anything else."""
     numbers = [int(part) for part in text.split(",") if part.strip().isdecimal()]
@@ -172,7 +183,7 @@ def tile_size(text: str) -> int | tuple[int, int]:
 def downscale(
     model: Annotated[Path, typer.Option(help="Model folder (config.json, weights.safetensors, ...).", show_default=False)],
     out: Out,
-    file: Annotated[Path | None, typer.Argument(help="Your own NetCDF or Zarr file.", show_default=False)] = None,
+    file: Annotated[str | None, typer.Argument(help="Your own NetCDF, Zarr or GRIB, or a zip of them.", show_default=False)] = None,
     config: MaybeConfig = None,
     store: Annotated[Path | None, typer.Option(help="Pair store (pairs.zarr) to take the samples from.", show_default=False)] = None,
     static: Annotated[Path | None, typer.Option(help="File with land_sea_mask and orography; default: the shipped ones.")] = None,
@@ -188,20 +199,32 @@ def downscale(
     receipt: Annotated[Path | None, typer.Option(help="With --config and --block: written when that is done (JSON).")] = None,
     overwrite: Annotated[bool, typer.Option(
         "--overwrite", help="Replace what is at --out (never the input, the model or a folder that is no Zarr store). Of a FILE.")] = False,
+    rename: Annotated[list[str] | None, typer.Option(
+        help="THEIRS=OURS: which of the file's variables is which, e.g. tg=2m_temperature; may be repeated. Of a FILE.")] = None,
+    accumulated: Annotated[str | None, typer.Option(
+        help="Over how long amounts of precipitation (mm, m) are taken, e.g. 1h or 24h, where the FILE does not say.")] = None,
+    time: Annotated[str | None, typer.Option(
+        help="Of a FILE without times: 2020-01-31T12:00, or for several fields 2020-01-01T00:00,6h.")] = None,
+    trust_units: Annotated[bool, typer.Option(
+        "--trust-units", help="Use the values as they are labelled, however unlikely beside those of the training. Of a FILE.")] = False,
+    trim: Annotated[int, typer.Option(min=0, help="Coarse cells left out at each open side of a box. Of a FILE.")] = 0,
 ) -> None:
     """Downscale a FILE of your own, or a task of a run (--config and --store); started again, it resumes."""
     if file is not None:
         if config is not None or store is not None:
             raise OrbitError("give either a FILE or --config with --store, not both")
         with StopRequest():
-            from orbit2.downscale import Settings, downscale_file
+            from orbit2.downscale import Reading, Settings, downscale_file
 
-            settings = Settings(tile=tile_size(tile), halo=halo, blend=blend, batch=batch, time_block=time_block)
-            downscale_file(input=file, model=model, out=out, static=static, settings=settings, block=block, wall_minutes=wall_minutes,
-                           overwrite=overwrite)
+        settings = Settings(tile=tile_size(tile), halo=halo, blend=blend, batch=batch, time_block=time_block, trim=trim)
+        said = Reading(renamed(rename or ()), accumulated, time, trust_units)
+        downscale_file(input=file, model=model, out=out, static=static, settings=settings, block=block, wall_minutes=wall_minutes,
+                       overwrite=overwrite, said=said)
     else:
         if overwrite:
             raise OrbitError("--overwrite goes with a FILE", hint="a task replaces its own prediction when its settings change")
+        if rename or accumulated or time or trust_units or trim:
+            raise OrbitError("--rename, --accumulated, --time, --trust-units and --trim go with a FILE")
         if config is None and store is None:
             raise OrbitError("nothing to downscale", hint="give a FILE, or --config and --store; see --help")
         given = need(config=config, store=store)

@@ -1,8 +1,9 @@
-"""How predictions describe themselves: CF attributes and coordinates. Never computes."""
+"""How predictions describe themselves: CF attributes and coordinates, and what the user's file said of itself. Never computes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -10,21 +11,59 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2.grid import Grid
+from orbit2.provenance import code_version
 from orbit2.variables import variable
 
 FloatArray = npt.NDArray[np.float32]
+Originals = Mapping[str, tuple[str, Mapping[str, Any]]]  # canonical name -> name and attributes in the user's file
+BOUNDS = "lat_bnds lon_bnds"  # what CF readers keep as coordinates
+# Of the file's own encoding, values or units: they do not describe the prediction.
+_NOT_KEPT = ("units", "standard_name", "_FillValue", "missing_value", "scale_factor", "add_offset", "valid_range", "valid_min", "valid_max",
+             "actual_range", "grid_mapping", "coordinates", "ancillary_variables", "cell_measures", "accumulated_hours",
+             "bounds")  # fmt: skip
+_OURS = ("Conventions", "history", "source", "signature", "finalised", "coordinates", "provenance", "refinement", "weights")
 
 
-def as_dataset(frames: FloatArray, names: Sequence[str], grid: Grid, times: npt.NDArray[np.datetime64]) -> xr.Dataset:
-    """[T, C, H, W] in canonical units as a CF Dataset."""
-    data = {name: (("time", "lat", "lon"), frames[:, i], attributes(name)) for i, name in enumerate(names)}
-    return xr.Dataset(data, coords={"time": times.astype("datetime64[ns]"), **coordinates(grid)}, attrs={"Conventions": "CF-1.11"})
+def as_dataset(
+    frames: FloatArray, names: Sequence[str], grid: Grid, times: npt.NDArray[np.datetime64], original: Originals | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """[T, C, H, W] in canonical units as a CF Dataset with the global attributes `about`."""
+    known = original or {}
+    data = {name: (("time", "lat", "lon"), frames[:, i], attributes(name, known.get(name))) for i, name in enumerate(names)}
+    coords = {"time": times.astype("datetime64[ns]"), **coordinates(grid)}
+    return xr.Dataset(data, coords=coords, attrs={"Conventions": "CF-1.11", **(about or {})})
 
 
-def attributes(name: str) -> dict[str, str]:
-    """CF attributes of a variable."""
+def attributes(name: str, original: tuple[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+    """CF attributes of a variable; with `original` those of the user's field that still hold, and its name."""
     facts = variable(name)
-    return {"units": facts.units, "standard_name": facts.standard_name, "long_name": facts.long_name, "cell_methods": facts.cell_methods}
+    found: dict[str, Any] = {"units": facts.units, "standard_name": facts.standard_name, "long_name": facts.long_name}
+    if original is None:
+        return {**found, "cell_methods": facts.cell_methods}
+    theirs, attrs = original
+    kept = {str(k): plain(v) for k, v in attrs.items() if k not in _NOT_KEPT and not str(k).startswith("GRIB_")}
+    if "sum" in str(kept.get("cell_methods", "")) and facts.units != "mm":
+        del kept["cell_methods"]  # of the amount that was made a rate
+    return {**found, **kept, "original_name": theirs}
+
+
+def described_by(about: Mapping[str, Any], theirs: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Global attributes of a prediction by the model `about`: the user's own are kept, `history` gets a line before theirs (CF 2.6.2)."""
+    theirs = theirs or {}
+    kept = {str(k): plain(v) for k, v in theirs.items() if k not in _OURS and not str(k).startswith("GRIB_")}
+    made = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} orbit2 {code_version()} downscale: model {about.get('name')}-{about.get('hash')}"
+    source = f"orbit2 (statistical downscaling) of: {theirs['source']}" if theirs.get("source") else "orbit2 (statistical downscaling)"
+    return {**kept, "source": source, "history": "\n".join([made, *([str(theirs["history"])] if theirs.get("history") else [])])}
+
+
+def plain(value: Any) -> Any:
+    """An attribute as JSON and NetCDF can both hold it."""
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        return value
+    if isinstance(value, (np.generic, np.ndarray)) and np.asarray(value).dtype.kind in "iuf":
+        return value.tolist()
+    return str(value)
 
 
 def coordinates(grid: Grid) -> dict[str, Any]:

@@ -1,68 +1,56 @@
-"""A user's own Dataset turned into what a model reads: names, units, axes. Never guesses a variable that is not there."""
+"""A user's own Dataset turned into what a model reads: names, units, axes. Never guesses a variable, a unit or a date."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from orbit2.downscale.naming import find, renaming
+from orbit2.downscale.stamps import hours, times_of
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid, from_centres
-from orbit2.variables import VARIABLES, variable
+from orbit2.longitudes import eastward
+from orbit2.sources.axes import horizontal
+from orbit2.sources.damage import reading
+from orbit2.units import Scale, conversion, linear
+from orbit2.variables import is_precipitation, variable
 
+log = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float32]
 Index = npt.NDArray[np.int64]
 BAND_CELLS = 1 << 22  # read at once when only asking whether a field has any value
+DRIZZLE = 0.05  # mm: what packing leaves below zero
+FILLS = (-99.9, -99.99, -99.0, -999.0, -999.9, -9999.0, -32768.0, -32767.0, 9999.0, 99999.0, 1e20, 9.96921e36)
+_INTERVAL = re.compile(r"time: sum \(interval: (\d+(?:\.\d+)? ?\w+)")
+LAND_DEGREES = 0.1  # ERA5-Land's spacing
+ACCUMULATED = "say it with --accumulated 1h or 24h (in Python accumulated='1h')"
 
-# Names in use for the same field: ECMWF short names, CMIP/CORDEX names.
-ALIASES: dict[str, tuple[str, ...]] = {
-    "2m_temperature": ("t2m", "2t", "tas", "T2", "air_temperature"),
-    "2m_temperature_max": ("mx2t", "tasmax", "tmax"),
-    "2m_temperature_min": ("mn2t", "tasmin", "tmin"),
-    "10m_u_component_of_wind": ("u10", "10u", "uas", "U10"),
-    "10m_v_component_of_wind": ("v10", "10v", "vas", "V10"),
-    "mean_sea_level_pressure": ("msl", "psl", "slp", "prmsl"),
-    "precipitation_rate": ("pr", "precipitation", "prcp", "ppt"),
-    "total_precipitation_24hr": ("tp24", "pr24"),
-}
-# factor and offset into canonical units: value * factor + offset
-UNITS: dict[str, dict[str, tuple[float, float]]] = {
-    "K": {
-        "K": (1, 0),
-        "kelvin": (1, 0),
-        "degC": (1, 273.15),
-        "celsius": (1, 273.15),
-        "C": (1, 273.15),
-        "°C": (1, 273.15),
-        "degrees_Celsius": (1, 273.15),
-    },
-    "m s-1": {"m s-1": (1, 0), "m/s": (1, 0), "m s**-1": (1, 0), "m s^-1": (1, 0), "km/h": (1 / 3.6, 0), "knots": (0.514444, 0)},
-    "Pa": {"Pa": (1, 0), "hPa": (100, 0), "mbar": (100, 0), "kPa": (1000, 0)},
-    "mm day-1": {
-        "mm day-1": (1, 0),
-        "mm/day": (1, 0),
-        "mm d-1": (1, 0),
-        "mm/d": (1, 0),
-        "kg m-2 s-1": (86400, 0),
-        "kg m-2 day-1": (1, 0),
-        "mm h-1": (24, 0),
-        "mm/h": (24, 0),
-        "mm/hr": (24, 0),
-        "m s-1": (86400e3, 0),
-    },
-    "mm": {"mm": (1, 0), "kg m-2": (1, 0), "m": (1000, 0), "cm": (10, 0)},
-    "kg kg-1": {"kg kg-1": (1, 0), "kg/kg": (1, 0), "kg kg**-1": (1, 0), "1": (1, 0), "g kg-1": (1e-3, 0), "g/kg": (1e-3, 0)},
-    "1": {"1": (1, 0), "m3 m-3": (1, 0), "m**3 m**-3": (1, 0), "%": (0.01, 0)},
-}
-AXES = {
-    "lat": ("lat", "latitude", "rlat", "y", "nav_lat"),
-    "lon": ("lon", "longitude", "rlon", "x", "nav_lon"),
-    "time": ("time", "valid_time", "date", "Times"),
-}
+
+@dataclass(frozen=True)
+class Reading:
+    """What the user says of a file that it does not say itself.
+
+    `rename`: names in the file -> canonical names. `accumulated`: over how long amounts of precipitation are taken, e.g. `1h`. `time`: of
+    fields without times, `2020-01-31T12:00`, or `2020-01-01,6h` for several. `trust_units`: use values as labelled, however unlikely.
+    """
+
+    rename: Mapping[str, str] = field(default_factory=dict)
+    accumulated: str | None = None
+    time: str | None = None
+    trust_units: bool = False
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What of it decides a prediction's values; nothing where nothing is said."""
+        said = (sorted(self.rename.items()), self.accumulated, self.time)
+        return () if said == ([], None, None) else said
 
 
 @dataclass
@@ -75,7 +63,12 @@ class Inputs:
     times: npt.NDArray[np.datetime64]
     rows: Index
     columns: Index
+    scales: dict[str, Scale]  # into canonical units
     chunk_width: int = 0  # of the widest stored chunk along longitude, cells; 0 where the file can be read anywhere (or is unknown)
+    warnings: list[str] = field(default_factory=list)  # one line each
+    where: object = "input"
+    attrs: dict[str, Any] = field(default_factory=dict)  # the file's own
+    named: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)  # canonical name -> name and attributes in the file
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -89,32 +82,48 @@ class Inputs:
         """[V, h, w] of one time: some rows and columns of `grid` (indices), read from the file without their surroundings."""
         fields = np.empty((len(self.arrays), len(rows), len(columns)), dtype=np.float32)
         down, along = _runs(self.rows[rows]), _runs(self.columns[columns])
-        for field, (name, array) in zip(fields, self.arrays.items(), strict=True):
-            factor, offset = array.attrs["orbit2_scale"]
-            values = np.empty(field.shape)
+        for values_of, (name, array) in zip(fields, self.arrays.items(), strict=True):
+            factor, offset = self.scales[name]
+            values = np.empty(values_of.shape)
             for lat in down:
                 for lon in along:
-                    piece = _at(array, index).isel(lat=lat.cells, lon=lon.cells).compute().transpose("lat", "lon")
+                    with reading(self.where, f"'{array.name}'", hint="is the file whole? Download or copy it again"):
+                        piece = _at(array, index).isel(lat=lat.cells, lon=lon.cells).compute().transpose("lat", "lon")
                     values[lat.there, lon.there] = piece.to_numpy()[:: lat.step, :: lon.step]
+            self._no_fill(array, index, values)
             values = values * factor + offset
             finite = values[np.isfinite(values)]
             if finite.size:
                 self._plausible(name, index, float(finite.min()), float(finite.max()))
             elif not self._somewhere(name, index):
-                raise OrbitError("variable is missing (NaN) everywhere", where=f"{array.name} at {self.times[index]}", got="no valid value")
-            field[:] = values
+                raise OrbitError("variable is missing (NaN) everywhere", where=f"{self.where}: {array.name} at {self.times[index]}",
+                                 got="no valid value")  # fmt: skip
+            values_of[:] = values
         return fields
+
+    def _no_fill(self, array: xr.DataArray, index: int, values: npt.NDArray[Any]) -> None:
+        """Raises OrbitError for a fill value that the file does not declare."""
+        for fill in FILLS:
+            found = int(np.isclose(values, fill, rtol=1e-6, atol=0).sum())
+            if found > 1 and ((fill != -99.0 and (fill < 0 or fill >= 1e20)) or found > 0.01 * values.size):
+                raise OrbitError(
+                    f"'{array.name}' holds {fill:g} {found} times: a fill value that the file does not declare",
+                    where=f"{self.where}: time {self.times[index]}",
+                    got=f"{fill:g}",
+                    allowed="NaN, or a value that _FillValue or missing_value names",
+                    hint=f"mark it as missing, e.g. with xarray: dataset['{array.name}'].where(dataset['{array.name}'] != {fill:g})",
+                )
 
     def _plausible(self, name: str, index: int, least: float, greatest: float) -> None:
         low, high = variable(name).valid
-        slack = 0.02 * (high - low)
+        slack = DRIZZLE if is_precipitation(name) else 0.02 * (high - low)
         if least < low - slack or greatest > high + slack:
             raise OrbitError(
                 f"values of '{self.arrays[name].name}' are not plausible for {name}",
-                where=f"time {self.times[index]}",
+                where=f"{self.where}: time {self.times[index]}",
                 got=f"{least:g} to {greatest:g} {variable(name).units}",
                 allowed=f"{low:g} to {high:g} {variable(name).units}",
-                hint="check the units attribute of the file",
+                hint=f"check the units attribute of the file ('{self.named.get(name, ('', {}))[1].get('units')}') and its fill values",
             )
 
     def _somewhere(self, name: str, index: int) -> bool:
@@ -153,55 +162,61 @@ def _runs(index: Index) -> list[_Run]:
     return found
 
 
-def read_inputs(dataset: xr.Dataset, names: Sequence[str], where: object = "input") -> Inputs:
+def read_inputs(dataset: xr.Dataset, names: Sequence[str], where: object = "input", said: Reading | None = None) -> Inputs:
     """Find `names` in a user's Dataset by canonical name, usual short names or CF standard_name.
 
-    Raises OrbitError naming what is missing and what the file has, or a unit that cannot be converted.
+    Raises OrbitError naming what is missing and what the file has, a unit that cannot be converted, a grid that is not one of latitudes
+    and longitudes, times that are none.
     """
-    lat, lon = (_axis(dataset, key, where) for key in ("lat", "lon"))
-    time = _axis(dataset, "time", where, needed=False)
-    arrays: dict[str, xr.DataArray] = {}
-    width = 0
-    for name in names:
-        array = _find(dataset, name, where)
-        scale = _scale(array, name, where)
-        width = max(width, _chunk_width(array, lon))
-        array = array.rename(
-            {
-                old: new
-                for old, new in ((lat, "lat"), (lon, "lon"), (time, "time"))
-                if old is not None and old != new and old in (*array.dims, *array.coords)
-            }
-        )
-        extra = [d for d in array.dims if d not in ("time", "lat", "lon")]
-        if any(array.sizes[d] > 1 for d in extra):
-            raise OrbitError(
-                f"'{array.name}' has a dimension this model does not know",
-                where=where,
-                got=", ".join(map(str, extra)),
-                hint="select one level or member first",
-            )
-        array = array.isel(dict.fromkeys(extra, 0), drop=True)
-        array.attrs["orbit2_scale"] = scale
-        arrays[name] = array
-    first = next(iter(arrays.values()))
-    lats, lons = first["lat"].to_numpy(), first["lon"].to_numpy().astype(np.float64) % 360
-    rows, columns = np.argsort(lats, kind="stable"), np.argsort(lons, kind="stable")
+    said = said or Reading()
+    chosen = renaming(dataset, said.rename, where)
+    found = {name: find(dataset, name, chosen, where) for name in names}
+    first = next(iter(found.values()))
+    axes = horizontal(dataset, where, first.dims)
+    lat, lon = (dataset[axis].dims[0] for axis in axes)
+    for array in found.values():
+        if not {lat, lon} <= set(array.dims):
+            held = ", ".join(map(str, array.dims))
+            raise OrbitError(f"'{array.name}' is not on the grid of '{first.name}'", where=where, got=f"({held})",
+                             allowed=f"({lat}, {lon})")  # fmt: skip
+    timed = max(found.values(), key=lambda array: array.ndim)
+    spare = [str(d) for d in timed.dims if d not in (lat, lon)]
+    time, times = times_of(dataset, timed, spare, where, said.time)
+    lats = dataset[axes.lat].to_numpy().astype(np.float64)
+    rows = np.argsort(lats, kind="stable").astype(np.int64)
+    columns, lons = eastward(dataset[axes.lon].to_numpy())
     try:
-        grid = from_centres(lats[rows], lons[columns])
+        grid = from_centres(lats[rows], lons)
     except OrbitError as error:
         raise OrbitError(f"unusable grid: {error}", where=where) from None
     _uniform(grid, where)
-    timed = next((array for array in arrays.values() if "time" in array.dims), first)
-    times = np.atleast_1d(timed["time"].values) if "time" in timed.coords else np.array(["1970-01-01"], dtype="datetime64[s]")
-    if times.dtype.kind != "M":
+    warnings: list[str] = []
+    arrays: dict[str, xr.DataArray] = {}
+    scales: dict[str, Scale] = {}
+    width = 0
+    for name, array in found.items():
+        width = max(width, _chunk_width(array, lon))
+        scales[name] = _scale(array, name, f"{where}: {array.name}", dataset, times, grid, said, warnings)
+        arrays[name] = _bare(array, {lat: "lat", lon: "lon", time: "time"}, where)
+    named = {name: (str(array.name), dict(array.attrs)) for name, array in found.items()}
+    return Inputs(arrays, grid, times, rows, columns, scales, width, warnings, where, dict(dataset.attrs), named)
+
+
+def _bare(array: xr.DataArray, dimensions: Mapping[Any, str], where: object) -> xr.DataArray:
+    """`array` without coordinates, its dimensions named time, lat and lon; others have one place."""
+    extra = [d for d in array.dims if d not in dimensions]
+    if any(array.sizes[d] > 1 for d in extra):
         raise OrbitError(
-            "time could not be decoded to dates", where=where, got=str(times.dtype), hint="give CF units such as 'hours since 1900-01-01'"
+            f"'{array.name}' has a dimension this model does not know",
+            where=where,
+            got=", ".join(map(str, extra)),
+            hint="select one level or member first",
         )
-    return Inputs(arrays, grid, times.astype("datetime64[s]"), rows, columns, width)
+    bare = array.drop_vars(list(array.coords)).isel(dict.fromkeys(extra, 0), drop=True)
+    return bare.rename({old: new for old, new in dimensions.items() if old in bare.dims and old != new})
 
 
-def _chunk_width(array: xr.DataArray, lon: str | None) -> int:
+def _chunk_width(array: xr.DataArray, lon: Any) -> int:
     """Cells along longitude that are decompressed to read one; a contiguous array has no chunks."""
     chunks = array.encoding.get("chunks") or array.encoding.get("chunksizes")  # as the Zarr and the NetCDF backends say
     if not chunks or len(chunks) != array.ndim or array.encoding.get("contiguous"):
@@ -221,54 +236,49 @@ def _uniform(grid: Grid, where: object) -> None:
             )
 
 
-def _axis(dataset: xr.Dataset, key: str, where: object, needed: bool = True) -> str | None:
-    by_standard = {"lat": "latitude", "lon": "longitude", "time": "time"}[key]
-    for name, coordinate in dataset.coords.items():
-        if coordinate.attrs.get("standard_name") == by_standard and coordinate.ndim <= 1:
-            return str(name)
-    for name in AXES[key]:
-        if name in dataset.coords and dataset[name].ndim <= 1:
-            return name
-    if needed:
-        raise OrbitError(
-            f"no {by_standard} coordinate found",
-            where=where,
-            got=", ".join(map(str, dataset.coords)) or "no coordinates",
-            allowed=" or ".join(AXES[key][:3]),
-        )
-    return None
+def _scale(
+    array: xr.DataArray, name: str, where: str, dataset: xr.Dataset, times: npt.NDArray[np.datetime64], grid: Grid, said: Reading,
+    warnings: list[str],
+) -> Scale:
+    """Into canonical units; an amount of precipitation becomes a rate by the period that the file or the user says."""
+    units = array.attrs.get("units")
+    if units is None or not is_precipitation(name):
+        return conversion(units, name, where)
+    wanted = variable(name).units
+    if linear(str(units), wanted, water=True) is not None:
+        return conversion(units, name, where)
+    if linear(str(units), "mm" if "day" in wanted else "mm day-1", water=True) is None:
+        return conversion(units, name, where)  # raises
+    if said.accumulated is not None:
+        return conversion(units, name, where, hours=hours(said.accumulated, "--accumulated"))
+    interval = _INTERVAL.search(str(array.attrs.get("cell_methods", "")))
+    if interval:
+        return conversion(units, name, where, hours=hours(interval[1], where))
+    period = _of_store(array, dataset, times, grid, where, warnings)
+    if period is None:
+        raise OrbitError(f"'{array.name}' is an amount ({units}): over which time is not said", where=where, got=str(units),
+                         allowed=f"{wanted}, or an amount with its period", hint=ACCUMULATED)  # fmt: skip
+    return conversion(units, name, where, hours=period)
 
 
-def _find(dataset: xr.Dataset, name: str, where: object) -> xr.DataArray:
-    facts = variable(name)
-    accepted = tuple(dict.fromkeys((name, facts.short, *ALIASES.get(name, ()))))
-    for candidate in accepted:
-        if candidate in dataset.data_vars:
-            return dataset[candidate]
-    unique = sum(v.standard_name == facts.standard_name for v in VARIABLES.values()) == 1
-    matches = [v for v in dataset.data_vars if unique and dataset[v].attrs.get("standard_name") == facts.standard_name]
-    if len(matches) == 1:
-        return dataset[matches[0]]
-    raise OrbitError(
-        f"needed variable '{name}' ({facts.long_name}, {facts.units}) is not in the input",
-        where=where,
-        got=", ".join(map(str, dataset.data_vars)) or "no variables",
-        allowed=" or ".join(accepted),
-        hint="rename it, or train a model without it",
-    )
-
-
-def _scale(array: xr.DataArray, name: str, where: object) -> tuple[float, float]:
-    canonical = variable(name).units
-    units: Any = array.attrs.get("units")
-    known = UNITS.get(canonical, {canonical: (1.0, 0.0)})
-    if units is None:
-        raise OrbitError(
-            f"'{array.name}' has no units attribute",
-            where=where,
-            allowed=", ".join(known),
-            hint="set it in the file: the value decides by a factor",
-        )
-    if str(units).strip() not in known:
-        raise OrbitError(f"'{array.name}' has units that cannot be read as {name}", where=where, got=str(units), allowed=", ".join(known))
-    return known[str(units).strip()]
+def _of_store(
+    array: xr.DataArray, dataset: xr.Dataset, times: npt.NDArray[np.datetime64], grid: Grid, where: str, warnings: list[str]
+) -> float | None:
+    """Hours over which ECMWF's accumulations are taken: as GRIB says, or as the Climate Data Store's hourly ERA5 has them."""
+    step, told = array.attrs.get("GRIB_stepType"), array.attrs.get("accumulated_hours")
+    if told is not None:
+        return float(told)
+    if step == "avgad":  # monthly means of daily sums
+        return 24.0
+    layout = {"number", "expver"} & set(dataset.variables) or "valid_time" in dataset.variables
+    if step != "accum" or not layout or "step" in array.dims:
+        return None
+    if abs(grid.resolution - LAND_DEGREES) < 0.01:
+        raise OrbitError("on a grid of 0.1 degree this looks like ERA5-Land, which accumulates since 00:00", where=where,
+                         got=str(array.attrs.get("units")), hint=f"make it hourly amounts first, then {ACCUMULATED}")  # fmt: skip
+    steps = np.diff(times).astype("timedelta64[s]").astype(np.int64)
+    if len(steps) and steps.min() != 3600:
+        return None
+    warnings.append(f"'{array.name}' ({array.attrs.get('units')}, accumulated) is taken as the amount of the hour that ends at its time,"
+                    " as in hourly ERA5 of the Climate Data Store; if it is not, give --accumulated")  # fmt: skip
+    return 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.downscale.blending import Blender
+from orbit2.downscale.cf import Originals
 from orbit2.downscale.items import Item, Items, contiguous, deal, share
 from orbit2.downscale.predictor import Downscaler, Draw, TileSize, Times, random_layers
 from orbit2.downscale.samples import Samples, Statics
@@ -28,7 +29,10 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Settings:
-    """How a task is cut and computed: see DownscaleConfig. All of it decides the result's bits, and `time_block` its files."""
+    """How a task is cut and computed: see DownscaleConfig. All of it decides the result's bits, and `time_block` its files.
+
+    `trim`: coarse cells left out of the output at each open side of a box.
+    """
 
     tile: TileSize = 0
     halo: int = 8
@@ -37,6 +41,7 @@ class Settings:
     batch: int = 1
     members: int = 0
     seed: int = 0
+    trim: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Job:
     statics: Statics
     layout: Layout
     about: Mapping[str, Any]
+    original: Originals = field(default_factory=dict)  # what a user's file says of its variables
 
     def read(self, item: Item) -> tuple[FloatArray, FloatArray]:
         """(inputs [T, V, h, w], fine statics [S, sh, sw]) of an item's window."""
@@ -83,11 +89,11 @@ def layout_of(downscaler: Downscaler, grid: Grid, times: Times, settings: Settin
     if settings.members and not random_layers(downscaler.model):
         raise OrbitError("members are drawn by dropout, which this model has not", where="downscale.members", got=settings.members,
                          allowed="0, or a model with dropout or drop_path")  # fmt: skip
-    tiling = downscaler.tiling(grid, settings.tile, settings.halo, settings.blend)
+    tiling = downscaler.tiling(grid, settings.tile, settings.halo, settings.blend, settings.trim)
     weights = downscaler.about["sha256"]["weights.safetensors"]
     return Layout(
         names=downscaler.outputs,
-        grid=downscaler.fine_grid(grid),
+        grid=downscaler.fine_grid(grid, settings.trim),
         times=times,
         items=Items(len(times), settings.time_block, len(tiling), settings.members),
         tiling=tiling,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,8 +19,10 @@ from torch import Tensor, nn
 from orbit2.data.augment import coarsen
 from orbit2.data.dataset import REGION_HALO, clock
 from orbit2.data.transforms import Normaliser
-from orbit2.downscale.cf import as_dataset
-from orbit2.downscale.ingest import read_inputs
+from orbit2.downscale.cf import as_dataset, described_by
+from orbit2.downscale.ingest import Reading, read_inputs
+from orbit2.downscale.plausible import compare
+from orbit2.downscale.userfile import opened
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid
 from orbit2.model import folder
@@ -30,12 +33,13 @@ from orbit2.model.heap import keep_heap
 from orbit2.model.tiles import Tiling, Window, scaled, tiles
 from orbit2.sources.static import open_static
 
+log = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float32]
 Times = npt.NDArray[np.datetime64]
 TileSize = int | tuple[int, int]
 
 
-@dataclass
+@dataclass(repr=False)
 class Downscaler:
     """A loaded model. `inputs` are the dynamic variables it can read, `outputs` what it predicts."""
 
@@ -62,12 +66,33 @@ class Downscaler:
         """Steps of the weights in a coarse cell where tiles are mixed: one where the network conserves block means."""
         return 1 if self.model.config.conserve else self.refinement
 
-    def tiling(self, grid: Grid, tile: TileSize = 0, halo: int = 8, blend: int | None = None) -> Tiling:
-        """Tiles over what this model covers of `grid`: the box it was fine-tuned on, else everything; 0: one tile."""
+    def __repr__(self) -> str:
+        made = f"{self.about.get('name', 'model')}-{self.about.get('hash', '?')}"
+        return (f"<Downscaler {made}: {', '.join(self.inputs)} -> {', '.join(self.outputs)}, {self.refinement} times finer,"
+                f" {sum(p.numel() for p in self.model.parameters()):,} parameters on {self.device}>")  # fmt: skip
+
+    def domain(self, grid: Grid, trim: int = 0) -> tuple[slice, slice] | None:
+        """Rows and columns of `grid` that are predicted: the box that the model was fine-tuned on, less `trim` cells at each open side of
+        the grid (not at a pole, not where it closes round the globe). None: everything. Raises OrbitError where nothing is left."""
         region = self.about.get("region")
-        domain = None if region is None else grid.window(region)
+        if region is None and not trim:
+            return None
+        height, width = grid.shape
+        rows, columns = (slice(0, height), slice(0, width)) if region is None else grid.window(region)
+        south, north = (trim if abs(abs(edge) - 90) > 1e-6 else 0 for edge in grid.lat_edges[[0, -1]])
+        rows = slice(max(rows.start, south), min(rows.stop, height - north))
+        if not grid.periodic:
+            columns = slice(max(columns.start, trim), min(columns.stop, width - trim))
+        if rows.stop <= rows.start or columns.stop <= columns.start:
+            raise OrbitError("nothing is left of the input", where="--trim", got=trim, allowed=f"less than half of {height}x{width}")
+        return rows, columns
+
+    def tiling(self, grid: Grid, tile: TileSize = 0, halo: int = 8, blend: int | None = None, trim: int = 0) -> Tiling:
+        """Tiles over what this model covers of `grid` (see `domain`), or one for tile 0."""
+        domain = self.domain(grid, trim)
         if tile == 0 and domain is not None:
-            return tiles(grid.shape, grid.periodic, 0, REGION_HALO, domain=domain)
+            around = trim if self.about.get("region") is None else REGION_HALO
+            return tiles(grid.shape, grid.periodic, 0, around, domain=domain)
         return tiles(grid.shape, grid.periodic, tile, halo, self.model.config.patch if tile else 1, domain, blend)
 
     @torch.inference_mode()
@@ -127,11 +152,12 @@ class Downscaler:
         tile: TileSize = 0,
         halo: int = 8,
         blend: int | None = None,
+        trim: int = 0,
     ) -> FloatArray:
         """One frame in memory: coarse [V, H, W] (canonical units, NaN = missing) and fine statics [S, sH, sW] on `grid` and its
         refinement -> [C, sH', sW'] in canonical units, on the region the model covers. `tile`, `halo`, `blend`: see DownscaleConfig."""
         s = self.refinement
-        tiling = self.tiling(grid, tile, halo, blend)
+        tiling = self.tiling(grid, tile, halo, blend, trim)
         when, made = np.array([time]), []
         for i, window in enumerate(tiling):
             fields, statics = window.take(coarse)[None], window.take(static_fine, s)
@@ -143,28 +169,61 @@ class Downscaler:
             out[:, rows, columns] = blended(tiling, i, s, self.grain, made.__getitem__)
         return out
 
-    def fine_grid(self, grid: Grid) -> Grid:
+    def fine_grid(self, grid: Grid, trim: int = 0) -> Grid:
         """The grid of the prediction for inputs on `grid`."""
-        if self.about.get("region") is None:
-            return grid.refine(self.refinement)
-        rows, columns = grid.window(self.about["region"])
-        return grid.crop(rows, columns).refine(self.refinement)
+        domain = self.domain(grid, trim)
+        return (grid if domain is None else grid.crop(*domain)).refine(self.refinement)
 
     def downscale(
-        self, dataset: xr.Dataset, static: str | Path | None = None, tile: TileSize = 0, halo: int = 8, blend: int | None = None
+        self,
+        data: xr.Dataset | xr.DataArray | str | Path,
+        static: str | Path | None = None,
+        tile: TileSize = 0,
+        halo: int = 8,
+        blend: int | None = None,
+        *,
+        rename: Mapping[str, str] | None = None,
+        accumulated: str | None = None,
+        time: str | None = None,
+        trust_units: bool = False,
+        trim: int = 0,
     ) -> xr.Dataset:
-        """Downscale a Dataset with the model's input variables (any usual names, units, latitude order) -> Dataset on the
-        finer grid, canonical names and units, in memory. Raises OrbitError when an input is missing or unusable."""
-        inputs = read_inputs(dataset, self.inputs)
+        """Downscale the model's input variables (any usual names, units, latitude order) in a Dataset, or in a file -> Dataset on the
+        finer grid, canonical names and units, in memory. A DataArray does for a model of one variable. The other options: see `Reading`
+        and `Settings`. What differs from the training is logged, and said in the attribute `warnings`. Raises OrbitError when an input
+        is missing or unusable."""
+        said = Reading(dict(rename or {}), accumulated, time, trust_units)
+        if isinstance(data, (str, Path)):
+            with opened(data, self.inputs) as dataset:
+                return self._downscale(dataset, Path(data).name, static, tile, halo, blend, said, trim)
+        return self._downscale(self._dataset(data), "input", static, tile, halo, blend, said, trim)
+
+    def _dataset(self, data: object) -> xr.Dataset:
+        if isinstance(data, xr.DataArray):
+            if len(self.inputs) == 1:
+                return data.to_dataset(name=data.name or self.inputs[0])
+            raise OrbitError("one DataArray, but the model reads several variables", got=str(data.name), allowed=", ".join(self.inputs),
+                             hint="give a Dataset")  # fmt: skip
+        if not isinstance(data, xr.Dataset):
+            raise OrbitError("not data that can be downscaled", got=type(data).__name__, allowed="an xarray Dataset or the path of a file")
+        return data
+
+    def _downscale(
+        self, dataset: xr.Dataset, where: str, static: str | Path | None, tile: TileSize, halo: int, blend: int | None, said: Reading,
+        trim: int,
+    ) -> xr.Dataset:  # fmt: skip
+        inputs = read_inputs(dataset, self.inputs, where, said)
+        for line in (lines := [*inputs.warnings, *compare(inputs, self.about, self.normaliser, trust=said.trust_units, trim=trim)]):
+            log.warning("%s: %s", where, line)
         static_fine = open_static(inputs.grid.refine(self.refinement), self.model.statics, Path(static) if static else None)
-        grid = self.fine_grid(inputs.grid)
         frames = np.stack(
             [
-                self.predict(inputs.frame(i), inputs.names, static_fine, inputs.grid, inputs.times[i], tile, halo, blend)
+                self.predict(inputs.frame(i), inputs.names, static_fine, inputs.grid, inputs.times[i], tile, halo, blend, trim)
                 for i in range(len(inputs.times))
             ]
         )
-        return as_dataset(frames, self.outputs, grid, inputs.times)
+        about = {**described_by(self.about, inputs.attrs), **({"warnings": "\n".join(lines)} if lines else {})}
+        return as_dataset(frames, self.outputs, self.fine_grid(inputs.grid, trim), inputs.times, inputs.named, about)
 
 
 @dataclass(frozen=True)

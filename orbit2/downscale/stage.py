@@ -14,13 +14,16 @@ import xarray as xr
 from orbit2.config.load import validate
 from orbit2.config.schema import DownscaleConfig
 from orbit2.data.pairs import PairStore
-from orbit2.downscale.ingest import read_inputs
+from orbit2.downscale.cf import described_by
+from orbit2.downscale.ingest import Reading, read_inputs
 from orbit2.downscale.items import parse_block
 from orbit2.downscale.job import Job, Settings, compute_block, finish, layout_of
 from orbit2.downscale.places import ELSEWHERE, REPLACE, attributes, check_out, check_receipt, described, is_ours, state_of
+from orbit2.downscale.plausible import compare
 from orbit2.downscale.predictor import Downscaler, load_model
 from orbit2.downscale.samples import FileSamples, Statics, StoreSamples, statics_of_grid
 from orbit2.downscale.store import PredictionStore, begin, discard, unwritten
+from orbit2.downscale.userfile import local, opened
 from orbit2.downscale.work import Spent
 from orbit2.errors import OrbitError
 from orbit2.files import atomic, read_json, write_json
@@ -45,7 +48,7 @@ def run(*, config: Path, model: Path, store: Path, out: Path, block: str | None 
     with launch.ranks(PATIENCE) as ranks:
         job, task = _task(config, model, store, out, ranks)
         if block in (None, "init") and ranks.first:
-            begin(out, job.layout, job.about, replace="prediction")
+            begin(out, job.layout, job.about, job.original, replace="prediction")
         launch.barrier()
         told: dict[str, Any] = {"store": out.name, "items": len(job.layout.items), "code_version": code_version()}
         if block not in ("init", "finalise"):
@@ -114,14 +117,14 @@ def _task(config: Path, model: Path, store: Path, out: Path, ranks: launch.Ranks
     return job, task
 
 
-def _about(downscaler: Downscaler, history: Mapping[str, Any]) -> dict[str, Any]:
-    """What every prediction says of itself."""
+def _about(downscaler: Downscaler, history: Mapping[str, Any], theirs: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What every prediction says of itself. `theirs`: the attributes of a user's file, which are kept."""
     return {
         "refinement": downscaler.refinement,
         "weights": downscaler.about["sha256"]["weights.safetensors"],
         "code_version": code_version(),
-        "source": "orbit2",
-        "history": json.dumps(history),
+        **described_by(downscaler.about, theirs),
+        "provenance": json.dumps(history),
     }
 
 
@@ -138,7 +141,7 @@ def _statics(downscaler: Downscaler, pairs: PairStore, side: str) -> Statics:
 
 def downscale_file(
     *,
-    input: Path,
+    input: str | Path,
     model: Path,
     out: Path,
     static: Path | None = None,
@@ -146,6 +149,7 @@ def downscale_file(
     block: str | None = None,
     wall_minutes: float = 0.0,
     overwrite: bool = False,
+    said: Reading | None = None,
 ) -> Spent:
     """Downscale a user's NetCDF or Zarr to `out` (.zarr or .nc); memory goes with the tile, not with the file.
 
@@ -154,6 +158,7 @@ def downscale_file(
     Raises OrbitError when the file cannot be read, a needed variable is missing, or `out` is taken or has another suffix; Interrupted
     when it was asked to stop.
     """
+    input = local(input)
     place = check_out(out, {"the input": input, "the model folder": _folder(model), "the file of statics": static}, overwrite=overwrite)
     if block is not None and out.suffix != ".zarr":
         raise OrbitError("several processes write Zarr only", where=out, hint="give --out the suffix .zarr")
@@ -162,12 +167,13 @@ def downscale_file(
     number, blocks = (0, 1) if block is None else parse_block(block)
     with launch.ranks(PATIENCE) as ranks:
         downscaler = load_model(model, ranks.device)
-        with _open(input) as dataset:
-            job = dataset_job(downscaler, dataset, input, place, static, settings or Settings())
+        with opened(input, downscaler.inputs) as dataset:
+            job = dataset_job(downscaler, dataset, Path(input), place, static, settings or Settings(), said or Reading())
             if place.suffix == ".nc" and _finished(out, place, job, overwrite):
                 return Spent()
             if ranks.first:
-                begin(job.path, job.layout, job.about, replace="anything" if overwrite else "nothing", shared=block is not None)
+                begin(job.path, job.layout, job.about, job.original,
+                      replace="anything" if overwrite else "nothing", shared=block is not None)  # fmt: skip
             launch.barrier()
             spent = compute_block(job, ranks, number, blocks, wall_minutes)
         if not ranks.first:
@@ -184,16 +190,23 @@ def downscale_file(
     return spent
 
 
-def dataset_job(downscaler: Downscaler, dataset: xr.Dataset, file: Path, out: Path, static: Path | None, settings: Settings) -> Job:
+def dataset_job(
+    downscaler: Downscaler, dataset: xr.Dataset, file: Path, out: Path, static: Path | None, settings: Settings, said: Reading
+) -> Job:
     """What downscaling a lazy Dataset (of `file`) to `out` means; see `compute_block`."""
-    inputs = read_inputs(dataset, downscaler.inputs, file)
+    inputs = read_inputs(dataset, downscaler.inputs, file, said)
+    inputs.warnings += compare(inputs, downscaler.about, downscaler.normaliser, trust=said.trust_units, trim=settings.trim)
+    for line in inputs.warnings:
+        log.warning("%s: %s", file.name, line)
     about = {
         "input_file": file.name,
+        **({"warnings": "\n".join(inputs.warnings)} if inputs.warnings else {}),
         "model": downscaler.about["name"],
         "model_hash": downscaler.about["hash"],
-        **_about(downscaler, record("downscale", inputs={"input": file} if file.is_file() else None)),
+        **_about(downscaler, record("downscale", inputs={"input": file} if file.is_file() else None), inputs.attrs),
     }
     identity = tuple(state_of(path) for path in (file, static) if path is not None and path.exists())
+    identity = (*identity, *said.identity)
     return Job(
         label=file.name,
         path=out if out.suffix == ".zarr" else out.with_name(f".{out.name}.zarr"),
@@ -204,6 +217,7 @@ def dataset_job(downscaler: Downscaler, dataset: xr.Dataset, file: Path, out: Pa
         statics=statics_of_grid(inputs.grid, downscaler.refinement, downscaler.model.statics, static),
         layout=layout_of(downscaler, inputs.grid, inputs.times, settings, identity),
         about=about,
+        original=inputs.named,
     )
 
 
@@ -236,25 +250,3 @@ def _to_netcdf(store: Path, out: Path, overwrite: bool) -> None:
 
 def _folder(model: Path) -> Path | None:
     return model if (model / "config.json").is_file() else None  # else `load_model` says what it is
-
-
-def _open(path: Path) -> xr.Dataset:
-    """Lazy, and without dask: what is asked for is what is read."""
-    if not path.exists():
-        raise OrbitError("input not found", where=path)
-    try:
-        if path.is_dir():
-            return xr.open_dataset(path, engine="zarr", chunks=None, cache=False, consolidated=False)
-        engine = "cfgrib" if path.suffix in (".grib", ".grb", ".grib2") else "h5netcdf" if _magic(path) == b"\x89HDF" else "netcdf4"
-        return xr.open_dataset(path, engine=engine, chunks=None, cache=False)
-    except OrbitError:
-        raise
-    except Exception as error:
-        raise OrbitError(
-            f"cannot be read as NetCDF, GRIB or Zarr ({type(error).__name__}: {' '.join(str(error).split())[:160]})", where=path
-        ) from None
-
-
-def _magic(path: Path) -> bytes:
-    with open(path, "rb") as handle:
-        return handle.read(4)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,8 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec
 
+from orbit2.downscale.cf import BOUNDS, Originals, coordinates
 from orbit2.downscale.cf import attributes as cf_attributes
-from orbit2.downscale.cf import coordinates
 from orbit2.downscale.items import Item, Items
 from orbit2.downscale.journal import Journal, sync
 from orbit2.downscale.places import ELSEWHERE, REPLACE, attributes, described, is_ours
@@ -143,6 +144,9 @@ class PredictionStore:
             raise OrbitError("items are missing", where=self.path, got=f"{len(missing)} of {len(self.layout.items)}, first {missing[:5]}",
                              hint="run their blocks again")  # fmt: skip
         self.root.attrs.update({**extra, "finalised": True})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Zarr 3 has no word for it yet; readers warn where it is absent
+            zarr.consolidate_metadata(str(self.path))
 
     def reopen(self) -> None:
         """A finalised store that lost a shard is incomplete until it is finalised again."""
@@ -156,9 +160,10 @@ def unwritten(path: Path, error: OSError | RuntimeError) -> OrbitError:
 
 
 def begin(
-    path: Path, layout: Layout, about: Mapping[str, Any], *, replace: Replace = "nothing", shared: bool = False
+    path: Path, layout: Layout, about: Mapping[str, Any], original: Originals | None = None, *, replace: Replace = "nothing",
+    shared: bool = False,
 ) -> None:
-    """Create the empty store; one that was begun with the same settings is kept, and what it has goes on.
+    """Create the empty store; one that was begun with the same settings is kept, and what it has goes on. `original`: see `cf`.
 
     Anything else that is there is refused with an OrbitError unless `replace` allows it. `shared`: several processes may be starting.
     """
@@ -173,7 +178,7 @@ def begin(
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _create(temporary, layout, {**about, "signature": layout.signature})
+        _create(temporary, layout, {**about, "signature": layout.signature}, original or {})
         if not shared:
             Journal.clear(path)
             discard(path)
@@ -198,7 +203,7 @@ def discard(path: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _create(path: Path, layout: Layout, about: Mapping[str, Any]) -> None:
+def _create(path: Path, layout: Layout, about: Mapping[str, Any], original: Originals) -> None:
     root = zarr.create_group(str(path), zarr_format=3)
     members, time_block = layout.items.members, layout.items.time_block
     shard, chunk = layout.edges()
@@ -213,7 +218,7 @@ def _create(path: Path, layout: Layout, about: Mapping[str, Any]) -> None:
             compressors=BloscCodec(**CODEC),
             dimension_names=(("member",) if members else ()) + ("time", "lat", "lon"),
         )
-        array.attrs.update(cf_attributes(name))
+        array.attrs.update(cf_attributes(name, original.get(name)))
     seconds = layout.times.astype("datetime64[s]").astype(np.int64)
     root.create_array("time", data=seconds, dimension_names=("time",)).attrs.update(
         {"units": TIME_UNITS, "calendar": "proleptic_gregorian", "standard_name": "time", "axis": "T"}
@@ -225,7 +230,7 @@ def _create(path: Path, layout: Layout, about: Mapping[str, Any]) -> None:
         array = root.create_array(name, data=np.asarray(value[1]), dimension_names=dims)
         if len(value) > 2:
             array.attrs.update(value[2])
-    root.attrs.update({"Conventions": "CF-1.11", **about, "finalised": False})
+    root.attrs.update({"Conventions": "CF-1.11", **about, "coordinates": BOUNDS, "finalised": False})
 
 
 def _same(path: Path, layout: Layout) -> bool:

@@ -18,7 +18,7 @@ from orbit2.model.compress import Compression
 from orbit2.model.constraints import conserve_blocks
 from orbit2.model.decoder import Decoder
 from orbit2.model.embed import GeographicPosition, ResolutionEmbedding, TablePosition, TimeEmbedding
-from orbit2.model.geometry import Gaps, Geometry, complete
+from orbit2.model.geometry import Gaps, Geometry, complete, unseen
 from orbit2.model.quadtree import Leaves
 from orbit2.model.residual import ResidualPath
 from orbit2.variables import is_precipitation
@@ -94,10 +94,11 @@ class Reslim(nn.Module):
         return Gaps.of(coarse, [i for i, name in enumerate(variables) if name in self.outputs])
 
     def missing(self, coarse: Tensor, variables: Sequence[str], periodic: bool) -> Tensor | None:
-        """Fine cells [B, C, sH, sW] whose own input is missing near by: never trained on or delivered; None when complete."""
+        """Fine cells [B, C, sH, sW] whose own input is missing there or near by: never trained on or delivered; None when complete."""
         if complete(coarse):
             return None
-        return ~torch.isfinite(self.residual.interpolation_of(coarse, list(variables), periodic))
+        far = ~torch.isfinite(self.residual.interpolation_of(coarse, list(variables), periodic))
+        return far | unseen(coarse, list(variables), self.outputs, self.statics, self.config.refinement)
 
     def main(self, coarse: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None, gaps: Gaps) -> Tensor:
         """The transformer path -> [B, C, sH, sW]."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from orbit2.config.network import ArchitectureConfig
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.model.constraints import conserve_blocks
-from orbit2.model.geometry import Geometry, complete
+from orbit2.model.geometry import Geometry, complete, unseen
 from orbit2.model.residual import ResidualPath, interpolate
 from orbit2.variables import is_precipitation
 
@@ -82,10 +82,11 @@ class Upsampled(nn.Module):
         return torch.cat([torch.nan_to_num(every), (~torch.isfinite(every)).to(fields.dtype)], 1)
 
     def missing(self, coarse: Tensor, variables: Sequence[str], periodic: bool) -> Tensor | None:
-        """Fine cells [B, C, sH, sW] whose own input is missing near by: never trained on or delivered; None when complete."""
+        """Fine cells [B, C, sH, sW] whose own input is missing there or near by: never trained on or delivered; None when complete."""
         if complete(coarse):
             return None
-        return ~torch.isfinite(self.residual.interpolation_of(coarse, list(variables), periodic))
+        far = ~torch.isfinite(self.residual.interpolation_of(coarse, list(variables), periodic))
+        return far | unseen(coarse, list(variables), self.outputs, self.statics, self.config.refinement)
 
 
 def zeroed(layer: nn.Conv2d) -> None:

@@ -18,7 +18,7 @@ AGAIN = "delete it and retrieve it again"
 
 
 @contextmanager
-def reading(path: object, kind: str = "a provider's file", allowed: str | None = None) -> Iterator[None]:
+def reading(path: object, kind: str = "a provider's file", allowed: str | None = None, hint: str = AGAIN) -> Iterator[None]:
     """Around everything that reads `path`. HDF5, zlib and their like have no common base class: whatever they raise is damage.
 
     Raises OrbitError that names `path`; one raised inside gets the name where it has none.
@@ -33,7 +33,7 @@ def reading(path: object, kind: str = "a provider's file", allowed: str | None =
         raise
     except Exception as error:
         text = " ".join(str(error).split())[:160] or type(error).__name__
-        raise OrbitError(f"cannot be read as {kind} ({text})", where=path, allowed=allowed, hint=AGAIN) from None
+        raise OrbitError(f"cannot be read as {kind} ({text})", where=path, allowed=allowed, hint=hint) from None
 
 
 def refuse_broken_hdf5(file: Any) -> None:

@@ -32,6 +32,8 @@ class _Message:
     grid: tuple[float, float, float, float, int, int]  # first and last latitude, first and last longitude, rows, columns
     offset: int
     length: int
+    step: str  # instant, accum, avg, ...
+    hours: float  # that an accumulation is taken over
 
 
 class _Cube(BackendArray):
@@ -97,7 +99,15 @@ def _header(message: Any, short: str, eccodes: Any) -> _Message:
     expver = get(message, "expver", str) if eccodes.codes_is_defined(message, "expver") else "1"
     return _Message(short, get(message, "typeOfLevel"), get(message, "level", int), stamp, number,
                     int(expver) if expver.isdigit() else 1, get(message, "units"), grid, get(message, "offset", int),
-                    get(message, "totalLength", int))
+                    get(message, "totalLength", int), get(message, "stepType", str), _hours(message, get))
+
+
+def _hours(message: Any, get: Any) -> float:
+    """From the first to the last step of a message."""
+    start, end, unit = (str(get(message, key, str)) for key in ("startStep", "endStep", "stepUnits"))
+    seconds = {"h": 3600.0, "m": 60.0, "s": 1.0, "1": 3600.0, "0": 60.0, "13": 1.0}.get(unit, 3600.0)
+    first, last = (float(text.rstrip("hms")) for text in (start, end))
+    return (last - first) * seconds / 3600
 
 
 def _cube(file: Path, messages: list[_Message]) -> xr.Dataset:
@@ -111,7 +121,7 @@ def _cube(file: Path, messages: list[_Message]) -> xr.Dataset:
         places[rank[0][m.number], rank[1][m.stamp], rank[2][m.level]] = m
     north, south, west, east, rows, columns = first.grid
     lazy = indexing.LazilyIndexedArray(_Cube(file, places, (len(numbers), len(stamps), len(levels), rows, columns)))
-    variable = xr.Variable(("number", "time", "level", "latitude", "longitude"), lazy, {"units": first.units})
+    variable = xr.Variable(("number", "time", "level", "latitude", "longitude"), lazy, _about(messages))
     expver = np.array([min(m.expver for (_, t, _), m in places.items() if t == i) for i in range(len(stamps))])
     data = xr.Dataset({first.short: variable}, coords={
         "number": numbers, "time": np.array(stamps).astype("datetime64[ns]"), "level": ("level", levels, {"units": "hPa"}),
@@ -119,6 +129,17 @@ def _cube(file: Path, messages: list[_Message]) -> xr.Dataset:
     if first.kind != "isobaricInhPa":
         data = data.isel(level=0, drop=True)
     return data if len(numbers) > 1 else data.isel(number=0, drop=True)
+
+
+def _about(messages: list[_Message]) -> dict[str, Any]:
+    """Attributes of a field; `accumulated_hours` only where all messages are sums over one and the same length of time."""
+    kinds, hours = {m.step for m in messages}, {m.hours for m in messages}
+    about: dict[str, Any] = {"units": messages[0].units}
+    if len(kinds) == 1:
+        about["GRIB_stepType"] = kinds.pop()
+    if about.get("GRIB_stepType") == "accum" and len(hours) == 1:
+        about["accumulated_hours"] = hours.pop()
+    return about
 
 
 def _decoded(content: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

@@ -37,12 +37,7 @@ MOMENTS = {"2m_temperature": (278.0, 21.0), "10m_u_component_of_wind": (0.0, 5.5
            "mean_sea_level_pressure": (100970.0, 1330.0), "precipitation_rate": (0.59, 0.85), "land_sea_mask": (0.34, 0.45),
            "orography": (380.0, 830.0), "slope": (0.002, 0.004)}  # fmt: skip
 COARSE_KM = 4.0 * np.pi / 180 * 6371
-NOT_YET = (
-    "air-temperature-850", "calendar-noleap", "cds-cost-403", "cds-zip", "cordex-2d-latlon", "corrupt-chunk", "curvilinear-message",
-    "date-integer", "era5-monthly-tp", "era5-tp-metres", "expver-dimension-label", "forecast-steps", "greenwich-region", "grib-five-fields",
-    "grib-says-nothing", "names-eobs-chirps", "no-time", "resolution-mismatch", "rotated-pole-silent", "undeclared-fill-rain",
-    "units-spelling", "url-store", "zip-other-stream",
-)  # fmt: skip
+NOT_YET = ("cds-cost-403", "era5-monthly-tp", "expver-dimension-label", "grib-says-nothing")
 
 
 @dataclass

@@ -57,7 +57,7 @@ def test_zarr_input_and_python_interface_agree(user: xr.Dataset, model: Path, tm
     [
         (lambda d: d.drop_vars("precipitation_rate"), "needed variable 'precipitation_rate'.*is not in the input"),
         (lambda d: d.assign(precipitation_rate=d["precipitation_rate"].assign_attrs(units="furlongs")), "furlongs"),
-        (lambda d: d.assign(precipitation_rate=d["precipitation_rate"].drop_attrs()), "no units attribute"),
+        (lambda d: d.assign(precipitation_rate=d["precipitation_rate"].drop_attrs()), "has no units"),
         (lambda d: d.assign({"2m_temperature": d["2m_temperature"] * np.nan}), "missing \\(NaN\\) everywhere"),
         (lambda d: d.assign({"2m_temperature": d["2m_temperature"] - 273.15}), "not plausible"),
         (lambda d: d.rename(lat="north"), "no latitude coordinate"),

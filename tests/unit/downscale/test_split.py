@@ -114,7 +114,7 @@ def test_chunks_wider_than_tiles_are_read_once_per_band(tiny: Tiny, model: Path,
     original = Inputs.cells
     monkeypatch.setattr(Inputs, "cells", lambda self, i, rows, columns: asked.append(len(columns)) or original(self, i, rows, columns))
     downscale_file(input=tmp_path / "in.zarr", model=model, out=tmp_path / "b.zarr", settings=settings)
-    assert asked == [24] * 6, "two times, three bands"
+    assert asked == [24] * (2 + 6), "a sample of two times that is compared with the training; then two times, three bands"
     assert shards(tmp_path / "a.zarr") == shards(tmp_path / "b.zarr")
 
 

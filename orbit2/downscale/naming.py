@@ -1,0 +1,129 @@
+"""Which variable of a user's file is which: canonical, ECMWF, CMIP, CORDEX, E-OBS and CHIRPS names, standard names. Never takes a
+field of another height or level."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+
+from orbit2.errors import OrbitError, did_you_mean
+from orbit2.sources.era5_names import LEXICON
+from orbit2.units import linear
+from orbit2.variables import VARIABLES, variable
+
+# Names in use for the same field besides the canonical and the ECMWF ones: CMIP and CORDEX, E-OBS, CHIRPS, WRF, NCEP.
+ALIASES: dict[str, tuple[str, ...]] = {
+    "2m_temperature": ("t2m", "2t", "tas", "T2", "tg", "air_temperature"),
+    "2m_temperature_max": ("mx2t", "tasmax", "tmax", "tx", "Tmax"),
+    "2m_temperature_min": ("mn2t", "tasmin", "tmin", "tn", "Tmin"),
+    "10m_u_component_of_wind": ("u10", "10u", "uas", "U10"),
+    "10m_v_component_of_wind": ("v10", "10v", "vas", "V10"),
+    "mean_sea_level_pressure": ("msl", "psl", "slp", "prmsl"),
+    "precipitation_rate": ("pr", "precipitation", "prcp", "ppt", "rr", "precip"),
+    "total_precipitation_24hr": ("tp24", "pr24"),
+}
+HEIGHTS = {"2m_temperature": 2.0, "2m_temperature_max": 2.0, "2m_temperature_min": 2.0,
+           "10m_u_component_of_wind": 10.0, "10m_v_component_of_wind": 10.0}  # fmt: skip
+_VERTICAL_STANDARD = ("air_pressure", "height", "altitude", "depth", "model_level_number", "atmosphere_hybrid_sigma_pressure_coordinate")
+_VERTICAL_NAMES = re.compile(
+    r"(p?lev(el)?s?|pressure(_level)?|isobaricInhPa|height|heightAboveGround|hybrid|depth)\d*$", re.IGNORECASE
+)
+_LEVEL_IN_WORDS = re.compile(r"\b\d{2,4} ?(hPa|mbar|mb|millibars?)\b", re.IGNORECASE)
+
+
+def accepted(name: str) -> tuple[str, ...]:
+    """Names under which a file may hold the variable, best first."""
+    known = LEXICON.get(name)
+    own = () if known is None else (*known.names, *known.grib)
+    return tuple(dict.fromkeys((name, variable(name).short, *ALIASES.get(name, ()), *own)))
+
+
+def renaming(dataset: xr.Dataset, rename: Mapping[str, str], where: object) -> dict[str, str]:
+    """{canonical name: name in the file} of a user's `rename` {name in the file: canonical name}. Raises OrbitError for unknown names."""
+    chosen: dict[str, str] = {}
+    for theirs, ours in rename.items():
+        if theirs not in dataset.data_vars:
+            held = ", ".join(map(str, dataset.data_vars))
+            hint = did_you_mean(theirs, map(str, dataset.data_vars))
+            raise OrbitError(f"--rename names a variable that is not there ('{theirs}')", where=where, got=theirs, allowed=held, hint=hint)
+        if variable(ours).kind == "static" or ours in chosen:
+            raise OrbitError(f"--rename cannot give '{ours}'", where=where, got=f"{theirs}={ours}",
+                             hint="each dynamic variable once; statics come with --static")  # fmt: skip
+        chosen[ours] = theirs
+    return chosen
+
+
+def find(dataset: xr.Dataset, name: str, chosen: Mapping[str, str], where: object) -> xr.DataArray:
+    """The field of `dataset` that is the variable `name`, at its level. Raises OrbitError naming what the file has instead."""
+    candidates = [chosen[name]] if name in chosen else [n for n in accepted(name) if n in dataset.data_vars and n not in chosen.values()]
+    found: list[xr.DataArray] = []
+    for candidate in candidates:
+        field = _at_level(dataset[candidate], name, where)
+        if field is not None:
+            return field
+        found.append(dataset[candidate])
+    facts = variable(name)
+    if not candidates:
+        unique = sum(v.standard_name == facts.standard_name for v in VARIABLES.values()) == 1
+        matches = [v for v in dataset.data_vars if unique and dataset[v].attrs.get("standard_name") == facts.standard_name]
+        if len(matches) == 1:
+            return dataset[matches[0]]
+    held = ", ".join(map(str, dataset.data_vars)) or "no variables"
+    if found:
+        held += f" ({_levels_of(found[0])})"
+    raise OrbitError(
+        f"needed variable '{name}' ({facts.long_name}, {facts.units}) is not in the input",
+        where=where,
+        got=held,
+        allowed=" or ".join(accepted(name)),
+        hint=f"say which it is with --rename NAME={name} (in Python rename={{'NAME': '{name}'}}), or use a model without it",
+    )
+
+
+def _at_level(field: xr.DataArray, name: str, where: object) -> xr.DataArray | None:
+    """`field` at the level of `name`; None where it has others. Raises OrbitError for a surface variable at a height of the atmosphere."""
+    known = LEXICON.get(name)
+    level = None if known is None else known.level
+    for coordinate in _vertical(field).values():
+        values = np.atleast_1d(np.asarray(coordinate.values, dtype=np.float64))
+        scale = linear(str(coordinate.attrs.get("units", "hPa")), "hPa")
+        if level is not None and scale is not None:
+            hits = np.flatnonzero(np.isclose(values * scale.factor + scale.offset, level))
+            if not len(hits):
+                return None
+            if coordinate.ndim:
+                field = field.isel({coordinate.dims[0]: int(hits[0])})
+            continue
+        metres = linear(str(coordinate.attrs.get("units", "m")), "m")
+        height = HEIGHTS.get(name, 0.0)
+        if level is None and len(values) == 1 and metres is not None and abs(values[0] * metres.factor - height) <= 0.5:
+            continue  # 2 m (some say 1.5 m), 10 m
+        raise OrbitError(f"'{field.name}' is not {name}: it lies at a vertical level", where=where, got=_levels_of(field),
+                         allowed=f"{height:g} m" if name in HEIGHTS else f"{level} hPa" if level else "a surface field",
+                         hint="give the field of the right height, or select it first")  # fmt: skip
+    words = " ".join(str(field.attrs.get(key, "")) for key in ("long_name", "description"))
+    if level is None and (said := _LEVEL_IN_WORDS.search(words)) and name != "mean_sea_level_pressure":
+        raise OrbitError(f"'{field.name}' is not {name}: its long_name speaks of a pressure level", where=where, got=said.group(),
+                         hint="give the field of the right height")  # fmt: skip
+    return field
+
+
+def _vertical(field: xr.DataArray) -> dict[str, xr.DataArray]:
+    """Coordinates of `field` that say at which height it lies."""
+    return {
+        str(key): coordinate
+        for key, coordinate in field.coords.items()
+        if coordinate.ndim <= 1
+        and coordinate.dtype.kind in "iuf"
+        and (coordinate.attrs.get("standard_name") in _VERTICAL_STANDARD or coordinate.attrs.get("axis") == "Z"
+             or _VERTICAL_NAMES.match(str(key)))
+    }  # fmt: skip
+
+
+def _levels_of(field: xr.DataArray) -> str:
+    found = [f"{key} {', '.join(f'{v:g}' for v in np.atleast_1d(c.values)[:6])} {c.attrs.get('units', '')}".strip()
+             for key, c in _vertical(field).items()]  # fmt: skip
+    return f"{field.name} at {'; '.join(found)}" if found else str(field.name)

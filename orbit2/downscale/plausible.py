@@ -1,0 +1,138 @@
+"""A user's fields beside those that the model was trained on: what cannot be is refused, what differs is said. Reads a sample only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from orbit2.data.transforms import Normaliser
+from orbit2.downscale.ingest import Inputs
+from orbit2.errors import OrbitError
+from orbit2.grid import Grid, named
+from orbit2.variables import is_precipitation, variable
+
+FloatArray = npt.NDArray[np.float32]
+FRAMES, EDGE, PLACES = 3, 48, 4  # sampled: times, cells of a window's edge, windows along each direction
+RATIO = 1.3  # of resolutions beyond which the difference is said
+FAR = 3.0  # training standard deviations between the means
+SECONDS = 86400.0
+MONTH = 28 * 24  # hours
+RIM_CELLS = 2
+
+
+def compare(inputs: Inputs, about: Mapping[str, Any], normaliser: Normaliser, *, trust: bool = False, trim: int = 0) -> list[str]:
+    """One line for each way in which the input differs from what the model `about` (config.json) was trained on, with numbers.
+
+    Raises OrbitError for values that cannot be what their units say, unless `trust`.
+    """
+    sample = _sample(inputs)
+    lines: list[str] = []
+    for i, name in enumerate(inputs.names):
+        values = sample[:, i][np.isfinite(sample[:, i])]
+        if values.size:
+            if is_precipitation(name) and not trust:
+                _rain(values, name, inputs)
+            lines += _climate(values, name, normaliser)
+    grid = inputs.grid
+    return [*lines, *_resolution(grid, about), *_period(inputs, about), *_rim(grid, about, trim), *_region(grid, about)]
+
+
+def _sample(inputs: Inputs) -> FloatArray:
+    """[T, V, n, m] of some times and windows spread over the grid: all of it where that is small."""
+    times = np.unique(np.linspace(0, len(inputs.times) - 1, FRAMES).astype(int))
+    places = []
+    for cells in inputs.grid.shape:
+        if cells <= EDGE * PLACES:
+            places.append([np.arange(cells)])
+        else:
+            places.append([start + np.arange(EDGE) for start in np.linspace(0, cells - EDGE, PLACES).astype(int)])
+    rows = []
+    for t in times:
+        windows = [inputs.cells(int(t), down, along).reshape(len(inputs.names), 1, -1) for down in places[0] for along in places[1]]
+        rows.append(np.concatenate(windows, -1))
+    return np.stack(rows)
+
+
+def _rain(values: FloatArray, name: str, inputs: Inputs) -> None:
+    """Rain whose every value is that of a rate per second, although the label says per day."""
+    wet = values[values > 0]
+    most = float(wet.max()) if wet.size else 0.0
+    if wet.size > 0.1 * values.size and wet.size >= 20 and most < 2000 / SECONDS and most * SECONDS > 0.5 and float(wet.mean()) > 1e-7:
+        theirs, attrs = inputs.named[name]
+        raise OrbitError(
+            f"values of '{theirs}' are not plausible as precipitation: they look like kg m-2 s-1",
+            where=inputs.where,
+            got=f"at most {most:.3g} {variable(name).units} as labelled ('{attrs.get('units')}'), {most * SECONDS:.3g} if it is per second",
+            allowed="values of the units that the file names",
+            hint="correct the units attribute; if it is that dry, add --trust-units (in Python trust_units=True)",
+        )
+
+
+def _climate(values: FloatArray, name: str, normaliser: Normaliser) -> list[str]:
+    if name not in normaliser.moments:
+        return []
+    scaled = normaliser.normalise(torch.from_numpy(values.reshape(1, 1, 1, -1)), [name])
+    away = float(scaled.mean())
+    if abs(away) <= FAR:
+        return []
+    mean, std = normaliser.moments[name]
+    space = f"ln(1 + {variable(name).units})" if is_precipitation(name) else variable(name).units
+    here = mean + away * std
+    return [f"climate: {name} is {here:.4g} {space} on average, in training {mean:.4g} with a standard deviation of {std:.3g}"]
+
+
+def _trained(about: Mapping[str, Any]) -> dict[str, tuple[Grid, Mapping[str, Any]]]:
+    """Coarse grid and settings of each dataset that a model was trained on; none in a folder that does not say."""
+    found = {}
+    for key, data in (about.get("datasets") or {}).items():
+        try:
+            found[key] = named(data["coarse_grid"]), data
+        except (OrbitError, KeyError, TypeError):
+            continue
+    return found
+
+
+def _resolution(grid: Grid, about: Mapping[str, Any]) -> list[str]:
+    one = {float(about["coarse_km"])} if "coarse_km" in about else set()
+    known = sorted({round(trained.km, 3) for trained, _ in _trained(about).values()} or one)
+    if not known or min(max(grid.km / km, km / grid.km) for km in known) <= RATIO:
+        return []
+    return [f"resolution: trained on cells of {', '.join(f'{km:.3g}' for km in known)} km, given {grid.km:.3g} km; "
+            "what the model adds at other scales is not learned"]  # fmt: skip
+
+
+def _period(inputs: Inputs, about: Mapping[str, Any]) -> list[str]:
+    """Instantaneous, hourly, daily or monthly: by the file's own words, else by the step between its times."""
+    trained = about.get("step_hours")
+    if trained is None:
+        return []
+    words = [str(attrs.get("cell_methods", "")) + " " + str(attrs.get("GRIB_stepType", "")) for _, attrs in inputs.named.values()]
+    steps = np.diff(inputs.times).astype("timedelta64[s]").astype(np.float64) / 3600
+    step = float(np.median(steps)) if len(steps) else None
+    monthly = any(w.split()[-1:] in (["avgua"], ["avgad"], ["avgid"]) for w in words) or (step is not None and step >= MONTH)
+    daily = not monthly and (step is not None and step >= 24) and any("mean" in w or not w.strip() for w in words)
+    given = "monthly" if monthly else "daily" if daily else "hourly" if step == 1 and float(trained) >= 24 else None
+    if given is None or (given == "daily" and float(trained) >= 24):
+        return []
+    learned = "daily" if float(trained) >= 24 else "hourly"
+    return [f"averaging period: the input looks like {given} fields (a step of {step or 0:g} h), the model was trained on {learned} ones"]
+
+
+def _rim(grid: Grid, about: Mapping[str, Any], trim: int) -> list[str]:
+    trained = _trained(about)
+    if grid.periodic or trim >= RIM_CELLS or about.get("region") is not None or not any(g.periodic for g, _ in trained.values()):
+        return []
+    return [f"box: the model was trained on the whole globe; near the rim of a box it lacks surroundings, and about {RIM_CELLS} coarse"
+            f" cells there are worse (0.85 K instead of 0.20 K in a measured case); --trim {RIM_CELLS} leaves them out"]  # fmt: skip
+
+
+def _region(grid: Grid, about: Mapping[str, Any]) -> list[str]:
+    region = about.get("region")
+    if region is None:
+        return []
+    covers = "the input does not cover all of it" if not grid.holds(region) else "the output is cut to it"
+    return [f"region: the model covers {', '.join(f'{side:g}' for side in region)} (south, north, west, east); {covers}"]

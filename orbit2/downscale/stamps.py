@@ -1,0 +1,101 @@
+"""The times of a user's fields: as the file says them, or as the user does. Never invents a date."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from orbit2.errors import OrbitError
+from orbit2.sources.axes import time_name
+
+Times = npt.NDArray[np.datetime64]
+REAL = ("standard", "gregorian", "proleptic_gregorian")
+_SAY = "say it with --time 2020-01-31T12:00 (several fields: --time 2020-01-01T00:00,6h; in Python time=...)"
+_PERIOD = re.compile(r"(\d+(?:\.\d+)?) ?(s|min|minutes?|h|hours?|d|days?)$")
+_HOURS = {"s": 1 / 3600, "m": 1 / 60, "h": 1.0, "d": 24.0}
+
+
+def hours(text: str, where: str) -> float:
+    """`1h`, `24 hours`, `1d` as hours. Raises OrbitError for anything else."""
+    match = _PERIOD.match(text.strip())
+    if match is None or float(match[1]) <= 0:
+        raise OrbitError("not a period", where=where, got=text, allowed="a number and s, min, h or d, e.g. 1h or 1d")
+    return float(match[1]) * _HOURS[match[2][0]]
+
+
+def times_of(dataset: xr.Dataset, field: xr.DataArray, spare: list[str], where: object, given: str | None) -> tuple[str | None, Times]:
+    """(dimension of time, None for a single field; stamps [T]) of `field`, whose dimensions besides latitude and longitude are `spare`.
+
+    Raises OrbitError for a calendar that is not the real one, for stamps that are no dates, and where nobody says the time.
+    """
+    open_dims = [d for d in spare if field.sizes[d] > 1]
+    name = time_name(dataset)
+    if name is not None and dataset[name].ndim and dataset[name].dims[0] not in field.dims:
+        name = None
+    if name is None:
+        return _given(field, spare, open_dims, where, given)
+    if given is not None:
+        raise OrbitError("the input has its own times", where=f"{where}: {name}", got=f"--time {given}", hint="leave --time out")
+    coordinate = dataset[name]
+    return (str(coordinate.dims[0]) if coordinate.ndim else None), _decoded(coordinate, f"{where}: {name}")
+
+
+def _given(field: xr.DataArray, spare: list[str], open_dims: list[str], where: object, given: str | None) -> tuple[str | None, Times]:
+    dimension = open_dims[0] if len(open_dims) == 1 else "time" if "time" in spare else None
+    likely = dimension is not None and dimension.lower() in ("time", "t", "date", "day", "valid_time", "times", "step")
+    if dimension is not None and not likely:
+        raise OrbitError(f"'{field.name}' has a dimension this model does not know", where=where, got=dimension,
+                         hint="select one level or member first")  # fmt: skip
+    count = field.sizes[dimension] if dimension is not None else 1
+    if given is None:
+        what = f"{count} fields along '{dimension}'" if dimension is not None else "a single field"
+        raise OrbitError("no time is given: the input has no time coordinate", where=where, got=what, hint=_SAY)
+    first, _, step = given.partition(",")
+    try:
+        start = np.datetime64(datetime.fromisoformat(first.strip()).replace(tzinfo=None), "s")
+    except ValueError:
+        raise OrbitError("not a time", where="--time", got=given, allowed="e.g. 2020-01-31T12:00, or 2020-01-01T00:00,6h") from None
+    if count > 1 and not step:
+        raise OrbitError(f"the input has {count} fields: the step between them is missing", where="--time", got=given,
+                         allowed=f"{given},STEP, e.g. {given},6h")  # fmt: skip
+    seconds = round(3600 * hours(step, "--time")) if step else 0
+    return dimension, start + np.arange(count) * np.timedelta64(seconds, "s")
+
+
+def _decoded(coordinate: xr.DataArray, where: str) -> Times:
+    values: npt.NDArray[Any] = np.atleast_1d(coordinate.values)
+    units = coordinate.attrs.get("units")
+    if values.dtype.kind == "O" and len(values) and hasattr(values[0], "calendar"):
+        if values[0].calendar not in REAL:
+            raise OrbitError(f"dates are on the calendar '{values[0].calendar}'", where=where, got=f"{values[0]} ...",
+                             allowed=", ".join(REAL),
+                             hint="convert it first, e.g. with xarray: dataset.convert_calendar('standard', align_on='date')")  # fmt: skip
+        values = np.array([v.isoformat() for v in values], dtype="datetime64[s]")
+    if values.dtype.kind in "iu" and units is None:
+        values = _days(values, where)
+    if values.dtype.kind != "M":
+        calendar = coordinate.attrs.get("calendar")
+        raise OrbitError("time could not be decoded to dates", where=where, got=f"{values.dtype} in units {units!r}"
+                         + (f" on the calendar '{calendar}'" if calendar else ""),
+                         allowed="CF units such as 'hours since 1900-01-01'")  # fmt: skip
+    if np.isnat(values).any():
+        raise OrbitError("some times are missing", where=where, got=f"{int(np.isnat(values).sum())} of {len(values)}")
+    stamps: Times = values.astype("datetime64[s]")
+    if len(np.unique(stamps)) != len(stamps):
+        raise OrbitError("a time is there twice", where=where, got=f"{len(stamps) - len(np.unique(stamps))} of {len(stamps)}",
+                         hint="keep one field per time, e.g. with xarray: dataset.drop_duplicates('time')")  # fmt: skip
+    return stamps
+
+
+def _days(values: npt.NDArray[Any], where: str) -> Times:
+    """Integers YYYYMMDD (the Climate Data Store's monthly means of late 2024) as days."""
+    try:
+        return np.array([datetime.strptime(f"{int(v):08d}", "%Y%m%d") for v in values], dtype="datetime64[s]")
+    except ValueError:
+        raise OrbitError("time is an integer without units, and not YYYYMMDD", where=where, got=f"{values[0]} ...",
+                         hint="give it CF units such as 'hours since 1900-01-01'") from None  # fmt: skip
