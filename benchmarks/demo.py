@@ -28,7 +28,7 @@ def first_dataset(config: RunConfig) -> tuple[str, Path, dict[str, str]]:
 
 def first_model(config: RunConfig) -> dict[str, Any]:
     """The slice of a run's first model that is trained from scratch."""
-    return slices.model(config, next(key for key, value in config.models.items() if value.finetune_from is None))
+    return slices.whole(config, "model", next(key for key, value in config.models.items() if value.finetune_from is None))
 
 
 class Test:

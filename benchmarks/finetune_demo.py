@@ -52,7 +52,7 @@ def main() -> int:
     rows: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for kind in ("fine-tuned", "from scratch"):
-            section: dict[str, Any] = slices.model(config, name)
+            section: dict[str, Any] = slices.whole(config, "model", name)
             if kind == "from scratch":
                 section["model"].update(finetune_from=None, architecture=section["architecture"])
             out = Path(temporary) / kind

@@ -50,7 +50,7 @@ def run_of(kind: str) -> RunConfig:
 
 def section_of(kind: str, steps: int, seed: int) -> dict[str, Any]:
     """The slice of the kind's model, with the steps that fit."""
-    section = slices.model(run_of(kind), kind)
+    section = slices.whole(run_of(kind), "model", kind)
     every = max(1, -(-steps // VALIDATIONS))
     section["model"]["train"].update(steps=steps, seed=seed, threads=1, validate_every=every)
     return section

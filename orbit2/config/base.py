@@ -1,10 +1,14 @@
-"""What all sections of the configuration share."""
+"""What all sections of the configuration share: strictness, and the kinds of keys."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import typing
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 
 def _band(band: tuple[float, float]) -> tuple[float, float]:
@@ -32,3 +36,65 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Kind(StrEnum):
+    """What a key is for. Only science keys (all that say nothing else) enter hashes, slices and reruns.
+
+    A machine key may change how long something takes, what it needs and its rounding, never what is computed. A place key says
+    where files lie: with another one everything is looked for, and made, there.
+    """
+
+    SCIENCE = "science"
+    MACHINE = "machine"
+    PLACE = "place"
+
+
+T = TypeVar("T")
+Machine = Annotated[T, Kind.MACHINE]  # `workers: Machine[int] = Field(...)`
+Place = Annotated[T, Kind.PLACE]
+
+
+def kind_of(field: FieldInfo) -> Kind:
+    """The kind that a field was marked with; science when it was not."""
+    return next((item for item in field.metadata if isinstance(item, Kind)), Kind.SCIENCE)
+
+
+def section_in(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    """(the section inside the type `annotation`, whether it is the value of a mapping)."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, False
+    mapped = typing.get_origin(annotation) is dict
+    for argument in typing.get_args(annotation):
+        found, inner = section_in(argument)
+        if found is not None:
+            return found, mapped or inner
+    return None, False
+
+
+def science(value: Any) -> Any:
+    """`value` as plain JSON, its sections without their machine and place keys."""
+    if isinstance(value, BaseModel):
+        dumped = value.model_dump(mode="json")
+        inner = {name: getattr(value, name) for name, field in type(value).model_fields.items() if kind_of(field) == Kind.SCIENCE}
+        return {name: science(item) if _holds_section(item) else dumped[name] for name, item in inner.items()}
+    return {str(key): science(item) for key, item in value.items()} if isinstance(value, Mapping) else value
+
+
+def machine(value: Any) -> dict[str, Any]:
+    """The rest of `value`, in the same shape: machine and place keys alone; what has none of them is left out."""
+    result: dict[str, Any] = {}
+    if isinstance(value, BaseModel):
+        dumped = value.model_dump(mode="json")
+        for name, field in type(value).model_fields.items():
+            if kind_of(field) != Kind.SCIENCE:
+                result[name] = dumped[name]
+            elif found := machine(getattr(value, name)):
+                result[name] = found
+    elif isinstance(value, Mapping):
+        result = {str(key): found for key, item in value.items() if (found := machine(item))}
+    return result
+
+
+def _holds_section(value: Any) -> bool:
+    return isinstance(value, BaseModel) or (isinstance(value, Mapping) and any(isinstance(item, BaseModel) for item in value.values()))

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from orbit2.config.base import science
 from orbit2.config.schema import RunConfig
 from orbit2.errors import OrbitError, did_you_mean, nearest
-from orbit2.files import short_hash
+from orbit2.files import read_json, short_hash
 
 Model = TypeVar("Model", bound=BaseModel)
 CONFIG_ROOT = Path(__file__).resolve().parents[2] / "config"
@@ -132,8 +133,8 @@ def _keys_at(schema: type[BaseModel], location: Sequence[int | str]) -> list[str
 
 
 def dataset_hash(config: RunConfig, name: str) -> str:
-    """8 hex digits of the config keys that dataset `name` depends on."""
-    return short_hash({"dataset": config.datasets[name].model_dump(mode="json"), "sources": dataset_sources(config, name)})
+    """8 hex digits of the science keys that dataset `name` depends on."""
+    return short_hash({"dataset": science(config.datasets[name]), "sources": dataset_sources(config, name)})
 
 
 def dataset_sources(config: RunConfig, name: str) -> dict[str, Any]:
@@ -142,17 +143,31 @@ def dataset_sources(config: RunConfig, name: str) -> dict[str, Any]:
 
 
 def model_hash(config: RunConfig, name: str) -> str:
-    """8 hex digits of the config keys that model `name`, its ancestors and their datasets depend on."""
+    """8 hex digits of the science keys that model `name`, its ancestors and their datasets depend on."""
     return short_hash(model_slice(config, name))
 
 
 def model_slice(config: RunConfig, name: str) -> dict[str, Any]:
-    """What training model `name` depends on: its own section, its datasets, its parent's hash."""
+    """What training model `name` depends on: the science keys of its own section and its datasets, its parent's hash."""
     model = config.models[name]
     return {
         "name": name,
-        "model": model.model_dump(mode="json"),
-        "architecture": config.architecture_of(name).model_dump(mode="json"),
-        "datasets": {key: {"hash": dataset_hash(config, key), **config.datasets[key].model_dump(mode="json")} for key in model.datasets},
+        "model": science(model),
+        "architecture": science(config.architecture_of(name)),
+        "datasets": {key: {"hash": dataset_hash(config, key), **science(config.datasets[key])} for key in model.datasets},
         "parent": model_hash(config, model.finetune_from) if model.finetune_from else None,
     }
+
+
+def read_slice(path: Path) -> Any:
+    """A stage's slice with this machine's keys laid over it; what is not there keeps its default. Raises OrbitError when it is no JSON."""
+    content = read_json(path)
+    beside = machine_file(path)
+    if not isinstance(content, dict) or not beside.is_file():
+        return content
+    return merge(content, read_json(beside))
+
+
+def machine_file(path: Path) -> Path:
+    """Where the machine keys of the slice `path` stand: `config.json` -> `config.machine.json`. Nothing depends on this file."""
+    return path.with_suffix(".machine.json")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from orbit2.config.base import science
 from orbit2.config.dataset import DatasetConfig
 from orbit2.config.schema import RunConfig
 from orbit2.config.sources import HOURLY, SourcesConfig
@@ -79,7 +80,7 @@ def retrieve(run: RunConfig, source: str) -> dict[str, Any]:
     needs = [need(dataset, source, run.sources) for dataset in run.datasets.values() if source in (*dataset.sources, STATIC)]
     if any(n["box"] is None for n in needs):  # the globe holds every box
         needs = [{**n, "box": None} for n in needs]
-    return {"source": source, "needs": merged(needs), "settings": run.sources.model_dump(mode="json")}
+    return {"source": source, "needs": merged(needs), "settings": science(run.sources)}
 
 
 def need(dataset: DatasetConfig, source: str, settings: SourcesConfig) -> dict[str, Any]:

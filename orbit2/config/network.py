@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from orbit2.config.base import Strict
+from orbit2.config.base import Machine, Strict
 
 
 class CompressionConfig(Strict):
@@ -81,7 +81,7 @@ class ArchitectureConfig(Strict):
     conserve: bool = Field(False, description="Make block means of the output equal the input (where the input is the coarsened target).")
     drop_path: float = Field(0.0, ge=0, lt=1, description="Stochastic depth rate of the last block (linear from 0).")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout in the MLPs.")
-    attention: Literal["auto", "sdpa", "flash"] = Field(
+    attention: Machine[Literal["auto", "sdpa", "flash"]] = Field(
         "auto",
         description="Kernel: sdpa (PyTorch), flash (flash-attn: GPU, bf16, embed_dim / heads a multiple of 8 up to 256), or what fits.",
     )
@@ -142,21 +142,21 @@ class TrainConfig(Strict):
     augment: bool = Field(True, description="Physics-respecting augmentation (coarse-grid phase shifts, north-south reflection).")
     shift_probability: float = Field(0.5, ge=0, le=1, description="Share of augmented batches with the coarse grid moved over its truth.")
     validate_every: int = Field(50, ge=1, description="Steps between validations.")
-    checkpoint_minutes: float = Field(5.0, gt=0, description="Minutes between periodic checkpoints.")
-    checkpoint_every: int = Field(0, ge=0, description="Steps between checkpoints; 0 = by time only.")
-    keep_checkpoints: int = Field(2, ge=1, description="Newest checkpoints kept beside the best.")
+    checkpoint_minutes: Machine[float] = Field(5.0, gt=0, description="Minutes between periodic checkpoints.")
+    checkpoint_every: Machine[int] = Field(0, ge=0, description="Steps between checkpoints; 0 = by time only.")
+    keep_checkpoints: Machine[int] = Field(2, ge=1, description="Newest checkpoints kept beside the best.")
     patience: int = Field(0, ge=0, description="Validations without improvement before stopping; 0 = never.")
-    wall_minutes: float = Field(0.0, ge=0, description="Stop, save and exit 75 after this many minutes; 0 = no limit.")
+    wall_minutes: Machine[float] = Field(0.0, ge=0, description="Stop, save and exit 75 after this many minutes; 0 = no limit.")
     tile: Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = Field(
         0, description="Train on tiles: edge of their core in coarse cells, or [rows, columns]; 0 = the whole side (docs/model.md)."
     )
     halo: int = Field(8, ge=0, description="Coarse cells of context around a training tile's core, which the loss does not count.")
     tiles_per_sample: int = Field(0, ge=0, description="Tiles of a sample that a step trains on, drawn at random; 0 = all of them.")
-    compile: Literal["off", "on", "auto"] = Field(
+    compile: Machine[Literal["off", "on", "auto"]] = Field(
         "off", description="torch.compile of the network: off, on, or on GPUs only (auto); the first step of every shape then takes longer."
     )
-    workers: int = Field(0, ge=0, description="Data-loading worker processes.")
-    threads: int = Field(0, ge=0, description="CPU threads; 0 = all.")
+    workers: Machine[int] = Field(0, ge=0, description="Data-loading worker processes.")
+    threads: Machine[int] = Field(0, ge=0, description="CPU threads; 0 = all.")
     seed: int = Field(0, ge=0, description="Seed of weights, sampling and augmentation.")
     deterministic: bool = Field(True, description="Same seed, config and ranks give the same bits on CPU.")
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from orbit2.config.base import Band, Box, Name, Strict
+from orbit2.config.base import Band, Box, Machine, Name, Place, Strict
 from orbit2.config.dataset import DatasetConfig
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.config.sources import SourcesConfig
@@ -57,15 +57,19 @@ class DownscaleConfig(Strict):
         None, ge=0, description="Coarse cells beside a tile border over which neighbouring predictions are mixed, linearly; 0 = not, "
         "none = half the halo."
     )
-    time_block: int = Field(1, ge=1, description="Times in one work item and one shard of the prediction.")
-    batch: int = Field(1, ge=1, description="Times of an item that go through the network together.")
-    blocks: int = Field(1, ge=1, description="Jobs that the work items are divided over (contiguous blocks).")
+    time_block: Machine[int] = Field(1, ge=1, description="Times in one work item and one shard of the prediction.")
+    batch: Machine[int] = Field(1, ge=1, description="Times of an item that go through the network together.")
+    blocks: Machine[int] = Field(1, ge=1, description="Jobs that the work items are divided over (contiguous blocks).")
     members: int = Field(
         0, ge=0, description="Ensemble members drawn by the model's dropout; scores and report use their mean. 0 = one without dropout."
     )
     seed: int = Field(0, ge=0, description="Seed of the members' random numbers.")
-    wall_minutes: float = Field(0.0, ge=0, description="Finish the item in hand and exit 75 after this many minutes; 0 = no limit.")
-    cuda_graphs: bool = Field(False, description="Replay the network as a CUDA graph (GPUs only): saves launches on small grids and tiles.")
+    wall_minutes: Machine[float] = Field(
+        0.0, ge=0, description="Finish the item in hand and exit 75 after this many minutes; 0 = no limit."
+    )
+    cuda_graphs: Machine[bool] = Field(
+        False, description="Replay the network as a CUDA graph (GPUs only): saves launches on small grids and tiles."
+    )
 
     @model_validator(mode="after")
     def _blend_within_halo(self) -> DownscaleConfig:
@@ -101,7 +105,7 @@ class ReportConfig(Strict):
 class RunConfig(Strict):
     """Everything scientific about one run; machines live in profiles/."""
 
-    label: Name = Field("demo", description="Name of the run and of its results folder.")
+    label: Place[Name] = Field("demo", description="Name of the run and of its results folder.")
     sources: SourcesConfig = Field(default_factory=lambda: SourcesConfig(), description="Where provider files are kept.")
     datasets: dict[Name, DatasetConfig] = Field(min_length=1, description="Paired datasets by name.")
     models: dict[Name, ModelConfig] = Field(min_length=1, description="Models by name, foundation and fine-tuned.")

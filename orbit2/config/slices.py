@@ -1,15 +1,19 @@
-"""What each stage is told: the part of the run's configuration it depends on, as plain JSON. Never more than that."""
+"""What each stage is told: the science keys of the run's configuration that it depends on, as plain JSON. Never more than that.
+
+Machine keys reach a stage through a second file beside its slice (`machine_keys`, `load.read_slice`), which nothing depends on.
+"""
 
 from __future__ import annotations
 
 from pathlib import PurePosixPath
 from typing import Any
 
-from orbit2.config.load import dataset_hash, dataset_sources, model_hash, model_slice
+from orbit2.config.base import machine, science
+from orbit2.config.load import dataset_hash, dataset_sources, merge, model_hash, model_slice
 from orbit2.config.needs import STATIC, requests_hash, retrieve, sources_of
 from orbit2.config.schema import RunConfig
 
-__all__ = ["dataset", "diagnose", "downscale", "evaluate", "model", "report", "retrieve", "sources_of"]
+__all__ = ["dataset", "diagnose", "downscale", "evaluate", "machine_keys", "model", "report", "retrieve", "sources_of", "whole"]
 
 
 def receipt(config: RunConfig, source: str) -> str:
@@ -46,7 +50,7 @@ def dataset(config: RunConfig, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "hash": dataset_hash(config, name),
-        "dataset": config.datasets[name].model_dump(mode="json"),
+        "dataset": science(config.datasets[name]),
         "sources": dataset_sources(config, name),
     }
 
@@ -62,30 +66,50 @@ def downscale(config: RunConfig, task: str) -> dict[str, Any]:
     split = config.datasets[section.dataset].split
     return {
         "task": task,
-        "downscale": section.model_dump(mode="json"),
+        "downscale": science(section),
         "model_hash": model_hash(config, section.model),
         "dataset_hash": dataset_hash(config, section.dataset),
         "observations_hash": dataset_hash(config, section.observations) if section.observations else None,
-        "period": getattr(split, section.split).model_dump(mode="json"),
+        "period": science(getattr(split, section.split)),
     }
 
 
 def evaluate(config: RunConfig, task: str) -> dict[str, Any]:
     """For the scores of one task."""
-    return {**downscale(config, task), "evaluate": config.evaluate.model_dump(mode="json")}
+    return {**downscale(config, task), "evaluate": science(config.evaluate)}
 
 
 def diagnose(config: RunConfig, task: str) -> dict[str, Any]:
     """For the climate diagnostics of one task."""
-    return {**downscale(config, task), "diagnose": config.diagnose.model_dump(mode="json"), "baselines": list(config.evaluate.baselines)}
+    return {**downscale(config, task), "diagnose": science(config.diagnose), "baselines": list(config.evaluate.baselines)}
 
 
 def report(config: RunConfig) -> dict[str, Any]:
     """For the report: the whole run, and where its stages left their files."""
     return {
         "label": config.label,
-        "run": config.model_dump(mode="json"),
+        "run": science(config),
         "datasets": {name: dataset_folder(config, name) for name in config.datasets},
         "models": {name: model_folder(config, name) for name in config.models},
         "folder": run_folder(config),
     }
+
+
+def machine_keys(config: RunConfig, stage: str, name: str = "") -> dict[str, Any]:
+    """The machine and place keys of a `stage`'s slice (a function above, its second argument `name`), in the slice's own shape."""
+    sections: dict[str, Any] = {
+        "retrieve": lambda: {"settings": config.sources},
+        "dataset": lambda: {"dataset": config.datasets[name]},
+        "model": lambda: {"model": config.models[name], "architecture": config.architecture_of(name)},
+        "downscale": lambda: {"downscale": config.downscale[name]},
+        "evaluate": lambda: {"downscale": config.downscale[name], "evaluate": config.evaluate},
+        "diagnose": lambda: {"downscale": config.downscale[name], "diagnose": config.diagnose},
+        "report": lambda: {"run": config},
+    }
+    return machine(sections[stage]())
+
+
+def whole(config: RunConfig, stage: str, name: str = "") -> dict[str, Any]:
+    """A stage's slice with its machine keys in it, for who runs a stage without files between."""
+    made = {"retrieve": retrieve, "dataset": dataset, "model": model, "downscale": downscale, "evaluate": evaluate, "diagnose": diagnose}
+    return merge(report(config) if stage == "report" else made[stage](config, name), machine_keys(config, stage, name))

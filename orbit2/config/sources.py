@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from orbit2.config.base import Strict
+from orbit2.config.base import Machine, Place, Strict
 
 SourceName = Literal["sample", "era5", "prism", "daymet", "imerg"]
 HOURLY: tuple[SourceName, ...] = ("era5", "sample")  # their files hold hours; the others hold days
@@ -38,12 +38,14 @@ class Provider(Strict):
 class TransferConfig(Strict):
     """How files are fetched, whatever the provider."""
 
-    workers: int = Field(4, ge=1, le=64, description="Downloads at once over all hosts.")
-    per_host: int = Field(2, ge=1, le=16, description="Downloads at once from one host.")
-    attempts: int = Field(6, ge=1, description="Tries per file on transient failures (429, 5xx, time-out, cut connection).")
-    backoff_seconds: float = Field(2.0, ge=0, description="First pause between tries; doubles each time, with jitter.")
-    backoff_limit: float = Field(300.0, ge=0, description="Longest pause between tries (seconds).")
-    timeout_seconds: float = Field(60.0, gt=0, description="Longest silence of a server before the connection counts as lost (seconds).")
+    workers: Machine[int] = Field(4, ge=1, le=64, description="Downloads at once over all hosts.")
+    per_host: Machine[int] = Field(2, ge=1, le=16, description="Downloads at once from one host.")
+    attempts: Machine[int] = Field(6, ge=1, description="Tries per file on transient failures (429, 5xx, time-out, cut connection).")
+    backoff_seconds: Machine[float] = Field(2.0, ge=0, description="First pause between tries; doubles each time, with jitter.")
+    backoff_limit: Machine[float] = Field(300.0, ge=0, description="Longest pause between tries (seconds).")
+    timeout_seconds: Machine[float] = Field(
+        60.0, gt=0, description="Longest silence of a server before the connection counts as lost (seconds)."
+    )
     max_gaps: float = Field(
         0.02, ge=0, le=1, description="Share of a source's files that the provider may not have (404) before that is an error."
     )
@@ -57,11 +59,11 @@ class Era5Config(Provider):
     backend: Literal["cds", "arco"] = Field(
         "cds", description="`cds`: requests by month; `arco`: Zarr on Google Cloud, cheap for surface fields only."
     )
-    url: Url = Field("https://cds.climate.copernicus.eu/api", description="Climate Data Store API.")
-    arco: Url = Field(
+    url: Machine[Url] = Field("https://cds.climate.copernicus.eu/api", description="Climate Data Store API.")
+    arco: Machine[Url] = Field(
         "gs://gcp-public-data-arco-era5/ar/full_37-1h-0p25deg-chunk-1.zarr-v3", description="ARCO-ERA5 store (any fsspec URL)."
     )
-    format: Literal["netcdf", "grib"] = Field("netcdf", description="Format asked of the Climate Data Store.")
+    format: Machine[Literal["netcdf", "grib"]] = Field("netcdf", description="Format asked of the Climate Data Store.")
     extremes: Literal["hourly", "since_previous"] = Field(
         "hourly",
         description="2 m temperature extremes: from hourly values, or from the model's maximum and minimum of each hour (`cds` only).",
@@ -76,7 +78,7 @@ class PrismConfig(Provider):
 
     VALUES = ("region", "resolution")
 
-    url: Url = Field("https://services.nacse.org/prism/data/get", description="Web service.")
+    url: Machine[Url] = Field("https://services.nacse.org/prism/data/get", description="Web service.")
     region: str = Field("us", description="Region of the web service.")
     resolution: Literal["4km", "800m"] = Field("4km", description="Grid of the files.")
 
@@ -84,8 +86,8 @@ class PrismConfig(Provider):
 class EarthdataConfig(Strict):
     """Hosts of NASA Earthdata (account in ~/.netrc, EARTHDATA_USERNAME/PASSWORD or EARTHDATA_TOKEN)."""
 
-    cmr: Url = Field("https://cmr.earthdata.nasa.gov", description="Common Metadata Repository (search).")
-    login: str = Field("urs.earthdata.nasa.gov", description="Host of Earthdata Login.")
+    cmr: Machine[Url] = Field("https://cmr.earthdata.nasa.gov", description="Common Metadata Repository (search).")
+    login: Machine[str] = Field("urs.earthdata.nasa.gov", description="Host of Earthdata Login.")
 
 
 class DaymetConfig(Provider):
@@ -122,7 +124,7 @@ class StaticConfig(Provider):
 
 
 class SourcesConfig(Strict):
-    resources: str = Field("resources", description="Folder of downloaded provider files.")
+    resources: Place[str] = Field("resources", description="Folder of downloaded provider files.")
     transfer: TransferConfig = Field(default_factory=lambda: TransferConfig(), description="How files are fetched.")
     era5: Era5Config = Field(default_factory=lambda: Era5Config(), description="ERA5 (Copernicus).")
     prism: PrismConfig = Field(default_factory=lambda: PrismConfig(), description="PRISM (Oregon State University).")

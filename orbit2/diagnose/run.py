@@ -6,14 +6,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from orbit2.config.load import validate
+from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
 from orbit2.diagnose.hovmoller import Hovmoller
 from orbit2.diagnose.notes import notes
 from orbit2.diagnose.regions import ATTRIBUTION, ar6, land_mask
 from orbit2.diagnose.skill import RegionSkill
 from orbit2.errors import OrbitError
-from orbit2.files import read_json, write_json
+from orbit2.files import write_json
 from orbit2.metrics import table
 from orbit2.metrics.binning import band_name
 from orbit2.metrics.matched import Matched
@@ -27,7 +27,7 @@ def run(*, config: Path, prediction: Path, store: Path, out: Path, observations:
     `hovmoller.nc`, `notes.json` (what needs a longer record) and, last, `regions.parquet` (long table). Without a truth the region
     scores are conservation residuals against the input. Raises OrbitError for a prediction or store that does not fit.
     """
-    slice_ = read_json(config)
+    slice_ = read_slice(config)
     for key in ("task", "downscale", "diagnose", "baselines"):
         if key not in slice_:
             raise OrbitError("not the configuration of a diagnose task", where=config, got=f"no key '{key}'",

@@ -98,7 +98,7 @@ def layout_of(downscaler: Downscaler, grid: Grid, times: Times, settings: Settin
         items=Items(len(times), settings.time_block, len(tiling), settings.members),
         tiling=tiling,
         factor=downscaler.refinement,
-        identity=(downscaler.about.get("hash"), weights, settings.batch, settings.seed if settings.members else None, *identity),
+        identity=(downscaler.about.get("hash"), weights, settings.seed if settings.members else None, *identity),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import xarray as xr
 
-from orbit2.config.load import validate
+from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import DownscaleConfig
 from orbit2.data.pairs import PairStore
 from orbit2.downscale.cf import described_by
@@ -74,7 +74,7 @@ def _finish(job: Job) -> None:
 
 
 def _task(config: Path, model: Path, store: Path, out: Path, ranks: launch.Ranks) -> tuple[Job, DownscaleConfig]:
-    section = read_json(config)
+    section = read_slice(config)
     task = validate(DownscaleConfig, section["downscale"], config)
     downscaler, pairs = load_model(model, ranks.device), PairStore(store)
     if task.cuda_graphs:

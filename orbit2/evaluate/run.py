@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orbit2.config.load import validate
+from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import EvaluateConfig
 from orbit2.errors import OrbitError
 from orbit2.evaluate import outputs
 from orbit2.evaluate.accumulate import Accumulator
 from orbit2.evaluate.rows import rows
-from orbit2.files import read_json
 from orbit2.metrics import table
 from orbit2.metrics.matched import Matched
 from orbit2.metrics.netcdf import write_netcdf
@@ -26,7 +25,7 @@ def run(*, config: Path, prediction: Path, store: Path, out: Path, observations:
     conservation residuals instead of scores; a tiled one gets the seam test as well. Raises OrbitError for a prediction or store that
     does not fit.
     """
-    settings_file = read_json(config)
+    settings_file = read_slice(config)
     settings = evaluate_settings(settings_file, config)
     matched = Matched(settings_file, Path(prediction), Path(store), settings.baselines, observations)
     accumulator = Accumulator(matched, settings)

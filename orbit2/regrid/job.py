@@ -9,12 +9,11 @@ import numpy as np
 import xarray as xr
 
 from orbit2.config.dataset import DatasetConfig
-from orbit2.config.load import validate
+from orbit2.config.load import read_slice, validate
 from orbit2.config.needs import box, names_from, raw_names
 from orbit2.config.sources import HOURLY, SourcesConfig
 from orbit2.data.pairs import SIDES, Side
 from orbit2.errors import OrbitError
-from orbit2.files import read_json
 from orbit2.grid import Grid, ProjectedGrid, from_centres, named, projected
 from orbit2.regrid.fields import DailyFields, HourlyFields, Times, raw_window, recipe
 from orbit2.remap import Regridder
@@ -42,7 +41,7 @@ class Job:
 
 def read_job(config: Path) -> Job:
     """The dataset slice written by the workflow. Raises OrbitError when it is not one."""
-    content = read_json(config)
+    content = read_slice(config)
     if not isinstance(content, dict) or not {"name", "hash", "dataset"} <= set(content):
         raise OrbitError("not a dataset configuration slice", where=config, allowed="keys name, hash, dataset, sources")
     settings = validate(SourcesConfig, content.get("sources", {}), config)

@@ -17,7 +17,7 @@ import xarray as xr
 from orbit2.baselines import interpolate
 from orbit2.config import slices
 from orbit2.config.dataset import DatasetConfig
-from orbit2.config.load import model_hash, validate
+from orbit2.config.load import model_hash, read_slice, validate
 from orbit2.config.schema import DownscaleConfig, ModelConfig, RunConfig
 from orbit2.data.pairs import PairStore, Side
 from orbit2.errors import OrbitError
@@ -202,7 +202,7 @@ class Inputs:
 
 def read(config: Path, root: Path) -> Inputs:
     """Open a run from its report slice. Raises OrbitError naming the missing file and the stage that writes it."""
-    raw = read_json(config)
+    raw = read_slice(config)
     if not isinstance(raw, Mapping) or not {"label", "run", "datasets", "models", "folder"} <= set(raw):
         raise OrbitError("not the report's slice of a run", where=config, hint="it is written by the workflow from the run's configuration")
     run = validate(RunConfig, raw["run"], config)

@@ -13,11 +13,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from orbit2.config import needs
-from orbit2.config.load import load, validate
+from orbit2.config import needs, slices
+from orbit2.config.load import load, read_slice, validate
 from orbit2.config.sources import SourcesConfig
 from orbit2.errors import Interrupted, OrbitError, did_you_mean
-from orbit2.files import read_json, short_hash, write_json
+from orbit2.files import short_hash, write_json
 from orbit2.retrieve import clients, plan, transfer
 from orbit2.retrieve.packaged import ITEMS, Packaged
 from orbit2.retrieve.progress import human
@@ -43,7 +43,7 @@ def run(
     `dry_run` prints counts, sizes and notes. `verify` reads every file again and fetches what differs. `receipt` (JSON) is
     written when all is there. Raises OrbitError for what cannot be retrieved; Interrupted on SIGTERM (run again to resume).
     """
-    given = None if config is None else read_json(config)
+    given = None if config is None else read_slice(config)
     _run(_job(source, given, config), out, receipt, dry_run, verify)
 
 
@@ -61,7 +61,7 @@ def run_config(
         raise OrbitError("the run does not use this source", where=config, got=source, allowed=", ".join(known))
     if source is None and len(known) > 1 and (out is not None or receipt is not None):
         raise OrbitError("the run has several sources: name one of them to use --out or --receipt", where=config, allowed=", ".join(known))
-    jobs = [_job(name, needs.retrieve(run_configuration, name), config) for name in ([source] if source else known)]
+    jobs = [_job(name, slices.whole(run_configuration, "retrieve", name), config) for name in ([source] if source else known)]
     for job in jobs:
         _run(job, out or Path(job.settings.resources) / job.source.name / manifest.VERSION, receipt, dry_run, verify)
     if dry_run and len(jobs) > 1:

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from orbit2.config.dataset import DatasetConfig, Period
-from orbit2.config.load import validate
+from orbit2.config.load import read_slice, validate
 from orbit2.data.pairs import SIDES, PairStore, Side
 from orbit2.errors import OrbitError
-from orbit2.files import read_json, write_json
+from orbit2.files import write_json
 from orbit2.provenance import record
 from orbit2.statistics.accumulator import Moments
 from orbit2.variables import is_precipitation
@@ -32,7 +32,7 @@ def run(*, config: Path, store: Path, out: Path) -> None:
 
     Raises OrbitError when the store is not finalised, belongs to another configuration or holds no training sample.
     """
-    job = read_json(config)
+    job = read_slice(config)
     if not isinstance(job, dict) or not {"name", "hash", "dataset"} <= set(job):
         raise OrbitError("not a dataset configuration slice", where=config, allowed="keys name, hash, dataset")
     dataset = validate(DatasetConfig, job["dataset"], config)

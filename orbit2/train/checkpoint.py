@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from orbit2.config.identity import identity
 from orbit2.errors import OrbitError
 from orbit2.files import atomic, read_json, sha256, write_json
 
@@ -23,7 +24,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | Path, config: Mapping[str, Any], keep: int = 2) -> None:
-        self.folder, self.config, self.keep = Path(folder), dict(config), keep
+        self.folder, self.config, self.keep = Path(folder), identity(config), keep
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, state: State, step: int) -> Path:
@@ -69,7 +70,7 @@ class Checkpoints:
         except (OSError, ValueError, KeyError, OrbitError) as error:
             log.warning("checkpoint %s is damaged (%s); falling back to the one before", path, error)
             return None
-        differing = sorted(_differences(found, self.config))
+        differing = sorted(_differences(identity(found), self.config))
         if differing:
             raise OrbitError(
                 "checkpoint belongs to another configuration",

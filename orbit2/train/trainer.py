@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from orbit2.config.load import validate
+from orbit2.config.identity import identity
+from orbit2.config.load import read_slice, validate
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.config.schema import ModelConfig
 from orbit2.data.cutting import Cutting
@@ -58,7 +59,7 @@ def run(
     Resumes from the newest complete checkpoint. Raises Interrupted (exit 75) after a signal or at the run's own deadline,
     OrbitError for unusable inputs.
     """
-    section = read_json(config)
+    section = read_slice(config)
     model_config = validate(ModelConfig, section["model"], config)
     with StopRequest(model_config.train.wall_minutes) as stop, ranks() as here:
         prepare(model_config.train)
@@ -66,9 +67,7 @@ def run(
         train(
             setup,
             out,
-            Checkpoints(
-                checkpoints, {k: section[k] for k in ("model", "architecture", "datasets", "parent")}, model_config.train.keep_checkpoints
-            ),
+            Checkpoints(checkpoints, identity(section), model_config.train.keep_checkpoints),
             stop,
         )
 

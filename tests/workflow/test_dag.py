@@ -181,8 +181,10 @@ def test_shell_lines_are_plain_commands(shared_project: Any) -> None:
 
 
 def finished(project: Any) -> None:
-    """Pretend that everything was run: every output exists, recorded by Snakemake itself."""
-    for line in project("--summary", "all").stdout.splitlines()[1:]:
+    """Pretend that everything was run: every slice and output exists, recorded by Snakemake itself."""
+    summary = project("--summary", "all").stdout
+    shutil.copytree(project.folder / ".snakemake/orbit2", project.folder, dirs_exist_ok=True)  # what a real run would be told
+    for line in summary.splitlines()[1:]:
         path = project.folder / line.split("\t")[0]
         (path.parent if path.suffix else path).mkdir(parents=True, exist_ok=True)  # only folders have no suffix
         if path.suffix:
@@ -197,14 +199,15 @@ def test_only_what_depends_on_a_key_runs_again(project: Any) -> None:
     def after(key: str) -> dict[str, int]:
         return work(project.planned("all", "--config", f'set=["{key}"]'))
 
+    slices = {path: path.stat().st_mtime_ns for path in (project.folder / "results").rglob("*.json")}
     assert after("evaluate.bootstrap=5") == EVALUATION
-    project.planned("all")  # the slices are as before again, but newer
-    finished(project)
     assert after("report.title=other") == {"report_page": 1}
-    finished(project)
     assert after("models.conus.train.steps=61") == {
         "finetune_model": 1, "downscale_task": 1, "evaluate_task": 1, "evaluate_merge": 1, "diagnose_task": 1, "diagnose_merge": 1,
         "report_page": 1}
+    assert after("downscale.test.wall_minutes=9") == after("models.reslim.train.threads=1") == {}
+    kept = {path: path.stat().st_mtime_ns for path in slices}
+    assert kept == slices, "a dry run changed what queued jobs will read"
 
 
 def test_a_comment_in_the_configuration_runs_nothing(project: Any) -> None:
@@ -240,8 +243,9 @@ def test_another_configuration_file(project: Any) -> None:
     printed = project.text("-n", "-p", "report", "--configfile", "mine.yaml")
     assert "--out results/mine/report" in printed
     # the data and the models belong to no run: nothing of them is planned under another name
-    assert {p.name for p in (project.folder / "results/data").iterdir()} == {
-        Path(name).name for name in re.findall(r"results/data/[\w-]+", printed)}
+    folders = r"results/(?:data|models)/[\w-]+"
+    assert set(re.findall(folders, printed)) == set(re.findall(folders, project.text("-n", "-p", "report")))
+    assert not (project.folder / "results").exists(), "a dry run wrote into results/"
 
 
 def test_lint_is_clean(shared_project: Any) -> None:

@@ -2,12 +2,13 @@
 import json
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 from orbit2.config import slices
-from orbit2.config.load import from_mapping
+from orbit2.config.load import from_mapping, machine_file
 from orbit2.errors import OrbitError
-from orbit2.files import write_if_changed
+from orbit2.files import write_if_changed, write_json, write_text
 from orbit2.sources.manifest import VERSION
 
 # The `orbit2` command of the environment that this Snakemake runs in, activated or not. A prefix of one's own replaces
@@ -32,10 +33,21 @@ def checked_configuration():
         sys.exit(2)
 
 
-def told(path, content):
-    """Write a stage's slice of the configuration, only when it changed and only in the main process; return its path."""
+@cache
+def told(path, stage, name=""):
+    """A stage's slice of the configuration (science keys), written by real runs and only when it changed; its machine keys lie beside
+    it, where no rule sees them. A run that does nothing itself (-n, --dag, --summary, one that is locked out) leaves both
+    alone, since queued jobs will read them: what would change lies in .snakemake, newer than anything that was made."""
+    content = getattr(slices, stage)(RUN, name) if name else getattr(slices, stage)(RUN)
+    text = json.dumps(content, indent=2, sort_keys=True) + "\n"
     if workflow.is_main_process:
-        write_if_changed(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+        if workflow.executor_plugin is None or workflow.dryrun or any(Path(".snakemake/locks").glob("*")):
+            if not Path(path).is_file() or Path(path).read_text() != text:
+                path = f".snakemake/orbit2/{path}"
+                write_text(path, text)
+        else:
+            write_if_changed(path, text)
+            write_json(machine_file(Path(path)), slices.machine_keys(RUN, stage, name))
     return path
 
 
@@ -134,14 +146,15 @@ TRAINED_ON = {Path(DATASETS[name]).name for model in RUN.models.values() for nam
 # source -> what retrieve writes when all is there; beside it lies the slice that says what is wanted
 RECEIPTS = {source: slices.receipt(RUN, source) for source in slices.sources_of(RUN)}
 
-for source, receipt in RECEIPTS.items():
-    told(receipt.replace(".done.json", ".json"), slices.retrieve(RUN, source))
-for name, folder in DATASETS.items():
-    told(f"{folder}/config.json", slices.dataset(RUN, name))
-for name, folder in MODELS.items():
-    told(f"{folder}/config.json", slices.model(RUN, name))
-for task in TASKS:
-    told(f"{R}/config/downscale_{task}.json", slices.downscale(RUN, task))
-    told(f"{R}/config/evaluate_{task}.json", slices.evaluate(RUN, task))
-    told(f"{R}/config/diagnose_{task}.json", slices.diagnose(RUN, task))
-told(f"{R}/config/report.json", slices.report(RUN))
+
+def task_config(stage):
+    """What a rule of one task is told."""
+    return lambda wildcards: told(f"{R}/config/{stage}_{wildcards.task}.json", stage, wildcards.task)
+
+
+def data_config(wildcards):
+    return told(f"results/data/{wildcards.data}/config.json", "dataset", DATASET_OF[wildcards.data])
+
+
+def model_config(wildcards):
+    return told(f"results/models/{wildcards.model}/config.json", "model", MODEL_OF[wildcards.model])

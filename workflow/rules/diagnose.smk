@@ -3,7 +3,7 @@
 
 rule diagnose_task:
     input:
-        config=f"{R}/config/diagnose_{{task}}.json",
+        config=task_config("diagnose"),
         prediction=f"{R}/downscale/{{task}}.json",
         truth=task_truth,
     output:

@@ -7,7 +7,7 @@ SPLIT = [task for task in TASKS if BLOCKS[task] > 1]
 
 rule downscale_task:
     input:
-        config=f"{R}/config/downscale_{{task}}.json",
+        config=task_config("downscale"),
         model=lambda wildcards: f"{task_model(wildcards)}/config.json",
         data=task_inputs,
     output:
@@ -35,7 +35,7 @@ rule downscale_task:
 
 rule downscale_init:
     input:
-        config=f"{R}/config/downscale_{{task}}.json",
+        config=task_config("downscale"),
         model=lambda wildcards: f"{task_model(wildcards)}/config.json",
         data=task_inputs,
     output:
@@ -62,7 +62,7 @@ rule downscale_init:
 
 rule downscale_block:
     input:
-        config=f"{R}/config/downscale_{{task}}.json",
+        config=task_config("downscale"),
         model=lambda wildcards: f"{task_model(wildcards)}/config.json",
         data=task_inputs,
         init=f"{R}/downscale/{{task}}.parts/init.json",
@@ -93,7 +93,7 @@ rule downscale_block:
 
 rule downscale_finalise:
     input:
-        config=f"{R}/config/downscale_{{task}}.json",
+        config=task_config("downscale"),
         model=lambda wildcards: f"{task_model(wildcards)}/config.json",
         data=task_inputs,
         blocks=lambda wildcards: [

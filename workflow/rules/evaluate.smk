@@ -3,7 +3,7 @@
 
 rule evaluate_task:
     input:
-        config=f"{R}/config/evaluate_{{task}}.json",
+        config=task_config("evaluate"),
         prediction=f"{R}/downscale/{{task}}.json",
         truth=task_truth,
     output:

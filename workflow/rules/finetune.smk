@@ -4,7 +4,7 @@ FINETUNED = [folder for folder, name in MODEL_OF.items() if RUN.models[name].fin
 
 rule finetune_model:
     input:
-        config="results/models/{model}/config.json",
+        config=model_config,
         data=training_data,
         parent=lambda wildcards: f"{parent_of(wildcards)}/config.json",
     output:

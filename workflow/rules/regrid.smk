@@ -7,7 +7,7 @@ PARTS = {Path(folder).name: [part.id for part in plan_parts(RUN.datasets[name])]
 
 rule regrid_init:
     input:
-        config="results/data/{data}/config.json",
+        config=data_config,
         files=receipts,
     output:
         "results/data/{data}/parts/init.json",
@@ -32,7 +32,7 @@ rule regrid_init:
 
 rule regrid_part:
     input:
-        config="results/data/{data}/config.json",
+        config=data_config,
         init="results/data/{data}/parts/init.json",
         files=receipts,
     output:
@@ -59,7 +59,7 @@ rule regrid_part:
 
 rule regrid_finalise:
     input:
-        config="results/data/{data}/config.json",
+        config=data_config,
         parts=lambda wildcards: [f"results/data/{wildcards.data}/parts/{part}.json" for part in PARTS[wildcards.data]],
     output:
         "results/data/{data}/finalised.json",

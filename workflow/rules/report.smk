@@ -3,7 +3,7 @@
 
 rule report_page:
     input:
-        config=f"{R}/config/report.json",
+        config=lambda wildcards: told(f"{R}/config/report.json", "report"),
         scores=rules.evaluate_merge.output,
         diagnostics=rules.diagnose_merge.output,
     output:

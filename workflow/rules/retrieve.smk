@@ -4,7 +4,9 @@
 
 rule retrieve_source:
     input:
-        config=f"{RESOURCES}/{{source}}/requests/{{request}}.json",
+        config=lambda wildcards: told(
+            RECEIPTS[wildcards.source].replace(".done.json", ".json"), "retrieve", wildcards.source
+        ),
     output:
         f"{RESOURCES}/{{source}}/requests/{{request}}.done.json",
     log:

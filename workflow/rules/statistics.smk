@@ -3,7 +3,7 @@
 
 rule statistics_dataset:
     input:
-        config="results/data/{data}/config.json",
+        config=data_config,
         store="results/data/{data}/finalised.json",
     output:
         "results/data/{data}/statistics.json",

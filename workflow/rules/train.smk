@@ -8,7 +8,7 @@ FOUNDATION = [folder for folder, name in MODEL_OF.items() if not RUN.models[name
 
 rule train_model:
     input:
-        config="results/models/{model}/config.json",
+        config=model_config,
         data=training_data,
     output:
         MODEL_FILES,

@@ -53,7 +53,7 @@ def test_every_key_is_described() -> None:
 
 def test_table_names_key_type_default_and_meaning() -> None:
     row = next(line for line in table().splitlines() if line.startswith("| `models.<name>.train.learning_rate`"))
-    assert row == "| `models.<name>.train.learning_rate` | number, > 0 | `0.0005` | Peak learning rate of AdamW. |"
+    assert row == "| `models.<name>.train.learning_rate` | number, > 0 | `0.0005` | science | Peak learning rate of AdamW. |"
     required = next(line for line in table().splitlines() if line.startswith("| `datasets.<name>.coarse_grid`"))
     assert "**required**" in required
 

@@ -1,0 +1,286 @@
+"""Every key of the configuration, found by introspection: machine keys move nothing, science keys move what uses them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import types
+import typing
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from orbit2.config import slices
+from orbit2.config.base import Kind, kind_of, machine, science, section_in
+from orbit2.config.generate import keys
+from orbit2.config.identity import identity
+from orbit2.config.load import dataset_hash, machine_file, merge, model_hash, read_slice
+from orbit2.config.schema import RunConfig
+from orbit2.errors import OrbitError
+from orbit2.files import write_json
+
+PERIODS = {"train": {"start": "2000-01-01", "end": "2009-12-24"}, "validation": {"start": "2010-01-03", "end": "2010-12-24"},
+           "test": {"start": "2011-01-03", "end": "2011-12-31"}}
+BOTH = ["2m_temperature", "total_precipitation_24hr"]
+PAIRS = {"source": "era5", "inputs": BOTH, "outputs": BOTH, "frequency": "daily",
+         "coarse_grid": "global_4", "fine_grid": "global_1", "split": PERIODS}
+RUN: dict[str, Any] = {
+    "datasets": {"pairs": PAIRS, "others": {**PAIRS, "split": {**PERIODS, "test": {"start": "2012-01-03", "end": "2012-12-31"}}},
+                 "seen": {**PAIRS, "source": "imerg", "inputs": [], "outputs": BOTH[1:], "split": {"test": PERIODS["test"]},
+                          "coarse_grid": "global_0.4", "fine_grid": "global_0.1"}},
+    "models": {"base": {"datasets": ["pairs"], "architecture": {"dropout": 0.1}},
+               "child": {"datasets": ["pairs"], "finetune_from": "base"}},
+    "downscale": {"task": {"model": "base", "dataset": "pairs"}},
+}
+EXAMPLE = {"datasets": "pairs", "models": "base", "downscale": "task"}  # what `<name>` stands for
+
+# Another value for keys where the type alone does not give a valid one. A new key for which the test asks gets a line here.
+OTHER: dict[str, Any] = {
+    "label": "another",
+    "sources.resources": "elsewhere",
+    "sources.imerg.version": "06",
+    "datasets.<name>.input_sources": {"prism": ["2m_temperature"]},
+    "datasets.<name>.inputs": ["2m_temperature"],
+    "datasets.<name>.outputs": ["2m_temperature"],
+    "datasets.<name>.statics": ["orography"],
+    "datasets.<name>.coarse_grid": "global_2",
+    "datasets.<name>.fine_grid": "global_2",
+    "datasets.<name>.split.train.start": "2001-01-01",
+    "datasets.<name>.split.train.end": "2009-11-30",
+    "datasets.<name>.split.validation.start": "2010-02-01",
+    "datasets.<name>.split.validation.end": "2010-11-30",
+    "datasets.<name>.split.test.start": "2011-02-01",
+    "datasets.<name>.split.test.end": "2011-11-30",
+    "datasets.<name>.samples_per_part": 16,
+    "models.<name>.finetune_from": "second",
+    "models.<name>.architecture.refinement": 2,
+    "models.<name>.datasets": ["pairs", "others"],
+    "models.<name>.outputs": ["2m_temperature"],
+    "models.<name>.region": [20.0, 60.0, 230.0, 300.0],
+    "models.<name>.architecture.table_shape": [45, 90],
+    "downscale.<name>.model": "child",
+    "downscale.<name>.dataset": "others",
+    "downscale.<name>.observations": "seen",
+    "evaluate.spectra_bands": [[-30.0, 30.0]],
+    "evaluate.spectra_boxes": {"europe": [35.0, 70.0, 0.0, 40.0]},
+    "report.map_task": "task",
+    "report.zoom": [30.0, 48.0, 0.0, 20.0],
+}
+FREE = {"models": {"base": {"datasets": ["others"]}, "child": {"datasets": ["others"]}}}  # nobody trains on `pairs`: its grids may differ
+# What else must be said, before and after, for a key to be free; and what must change along with it.
+BESIDE: dict[str, dict[str, Any]] = {
+    "datasets.<name>.coarse_grid": FREE,
+    "datasets.<name>.fine_grid": FREE,
+    "models.<name>.finetune_from": {"models": {"base": {"architecture": None, "finetune_from": "first"},
+                                               "first": RUN["models"]["base"], "second": RUN["models"]["base"]}},
+    "models.<name>.architecture.width": {"models": {"base": {"architecture": {"kind": "unet", "dropout": 0.0}}}},
+    "models.<name>.architecture.levels": {"models": {"base": {"architecture": {"kind": "unet", "dropout": 0.0}}}},
+    "models.<name>.architecture.layers": {"models": {"base": {"architecture": {"kind": "conv", "dropout": 0.0}}}},
+    "models.<name>.train.tiles_per_sample": {"models": {"base": {"train": {"tile": 16}}}},
+}
+ALONG: dict[str, dict[str, Any]] = {"models.<name>.architecture.refinement": {"datasets": {"pairs": {"fine_grid": "global_2"}}}}
+
+
+class Leaf(NamedTuple):
+    path: str
+    kind: Kind
+    annotation: Any
+
+
+def leaves(model: type[BaseModel] = RunConfig, prefix: str = "", kind: Kind = Kind.SCIENCE) -> Iterator[Leaf]:
+    """Every key that holds a value."""
+    for name, field in model.model_fields.items():
+        own = kind_of(field) if kind == Kind.SCIENCE else kind
+        section, mapped = section_in(field.annotation)
+        if section is None:
+            yield Leaf(prefix + name, own, field.annotation)
+        else:
+            yield from leaves(section, f"{prefix}{name}.{'<name>.' if mapped else ''}", own)
+
+
+def alone(annotation: Any) -> bool:
+    """Has a single value so far."""
+    return typing.get_origin(annotation) is Literal and len(typing.get_args(annotation)) == 1
+
+
+LEAVES = [leaf for leaf in leaves() if not alone(leaf.annotation)]
+
+
+def at(path: str) -> list[str]:
+    first, *rest = path.split(".")
+    return [first, *(EXAMPLE[first] if part == "<name>" else part for part in rest)]
+
+
+def nested(path: str, value: Any) -> dict[str, Any]:
+    for part in reversed(at(path)):
+        value = {part: value}
+    return value
+
+
+def candidates(annotation: Any, value: Any) -> Iterator[Any]:
+    """Values other than `value` that the type lets one try."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        yield from (argument for argument in arguments if argument != value)
+    elif origin in (types.UnionType, typing.Union):
+        for argument in arguments:
+            yield from candidates(argument, value)
+    elif origin is typing.Annotated:
+        yield from candidates(arguments[0], value)
+    elif origin is tuple and isinstance(value, list):
+        yield from (value[:-1], [v * 1.5 if isinstance(v, float) else v for v in value], [v * 0.5 for v in value if isinstance(v, float)])
+    elif origin is dict:
+        yield from ({"2m_temperature": 0.7},)
+    elif annotation is bool:
+        yield not value
+    elif annotation in (int, float):
+        number = value if isinstance(value, (int, float)) else 1
+        yield from (annotation(n) for n in (number + 1, number * 2, number / 2, number - 1, 0.3, 8, 2))
+    elif annotation is str:
+        yield from ("https://example.org/x", "other", "07", "06")
+
+
+@cache
+def run_with(beside: str) -> RunConfig:
+    return RunConfig.model_validate(merge(RUN, json.loads(beside)))
+
+
+@cache
+def told_before(beside: str) -> dict[str, Any]:
+    return told(run_with(beside))
+
+
+def changed(leaf: Leaf) -> tuple[RunConfig, RunConfig]:
+    """A valid run, and the same with another value of the key."""
+    before = run_with(json.dumps(BESIDE.get(leaf.path, {})))
+    plain = before.model_dump(mode="json")
+    value: Any = plain
+    for part in at(leaf.path):
+        value = value[part] if value is not None else None
+    last: Exception | None = None
+    for other in [OTHER[leaf.path]] if leaf.path in OTHER else candidates(leaf.annotation, value):
+        if other == value:
+            continue
+        try:
+            content = merge(merge(copy.deepcopy(plain), nested(leaf.path, other)), ALONG.get(leaf.path, {}))
+            return before, RunConfig.model_validate(content)
+        except (ValidationError, OrbitError) as error:
+            last = error
+    raise AssertionError(f"give {leaf.path} another valid value in OTHER (and what it needs in BESIDE): {last}")
+
+
+def told(run: RunConfig) -> dict[str, Any]:
+    """Every slice of a run, by the stage and what it is of."""
+    made: dict[str, Any] = {f"retrieve {name}": slices.retrieve(run, name) for name in slices.sources_of(run)}
+    made |= {f"datasets {name}": slices.dataset(run, name) for name in run.datasets}
+    made |= {f"models {name}": slices.model(run, name) for name in run.models}
+    for task in run.downscale:
+        made |= {f"{stage} {task}": getattr(slices, stage)(run, task) for stage in ("downscale", "evaluate", "diagnose")}
+    return {**made, "report": slices.report(run)}
+
+
+def paths(run: RunConfig) -> list[str]:
+    return [*(slices.dataset_folder(run, name) for name in run.datasets), *(slices.store(run, name) for name in run.datasets),
+            *(slices.model_folder(run, name) for name in run.models), *(slices.receipt(run, name) for name in slices.sources_of(run)),
+            slices.run_folder(run)]
+
+
+USER = {"sources": "retrieve ", "datasets": "datasets pairs", "models": "models base", "downscale": "downscale task",
+        "evaluate": "evaluate task", "diagnose": "diagnose task", "report": "report"}
+
+
+@pytest.mark.parametrize("leaf", LEAVES, ids=[leaf.path for leaf in LEAVES])
+def test_a_key_moves_what_its_kind_says(leaf: Leaf) -> None:
+    before, after = changed(leaf)
+    old, new = dict(told_before(json.dumps(BESIDE.get(leaf.path, {})))), told(after)
+    if leaf.kind == Kind.MACHINE:
+        assert paths(before) == paths(after)
+        assert old == new
+        assert machine(before) != machine(after)  # the stage is told of it all the same
+    elif leaf.kind == Kind.PLACE:
+        for name in before.datasets:
+            assert dataset_hash(before, name) == dataset_hash(after, name)
+        for name in before.models:
+            assert model_hash(before, name) == model_hash(after, name)
+        assert paths(before) != paths(after)
+        old.pop("report"), new.pop("report")
+        assert old == new
+    else:
+        moved = {name for name in {*old, *new} if old.get(name) != new.get(name)}
+        top = leaf.path.split(".")[0]
+        assert any(name.startswith(USER[top]) for name in moved), moved
+        assert "report" in moved
+        if top in ("evaluate", "diagnose", "report"):
+            assert not any(name.startswith(("retrieve", "datasets", "models", "downscale")) for name in moved)
+        assert machine(before) == machine(after) or top in ("datasets", "models", "downscale")
+
+
+MACHINE = [
+    "sources.transfer.workers", "sources.transfer.timeout_seconds", "sources.era5.url", "datasets.<name>.samples_per_part",
+    "models.<name>.train.compile", "models.<name>.train.workers", "models.<name>.train.threads", "models.<name>.train.wall_minutes",
+    "models.<name>.train.checkpoint_minutes", "models.<name>.train.checkpoint_every", "models.<name>.train.keep_checkpoints",
+    "downscale.<name>.blocks", "downscale.<name>.batch", "downscale.<name>.cuda_graphs", "downscale.<name>.wall_minutes",
+]
+SCIENCE = [
+    "models.<name>.train.precision", "models.<name>.train.seed", "models.<name>.train.validate_every",
+    "models.<name>.train.deterministic", "downscale.<name>.members", "downscale.<name>.seed", "downscale.<name>.tile",
+    "sources.static.relief", "sources.era5.sst_over_sea", "evaluate.bootstrap",
+]
+
+
+def test_the_kinds_that_were_decided() -> None:
+    kinds = {leaf.path: leaf.kind for leaf in LEAVES}
+    assert {path: kinds[path] for path in MACHINE} == dict.fromkeys(MACHINE, Kind.MACHINE)
+    assert {path: kinds[path] for path in SCIENCE} == dict.fromkeys(SCIENCE, Kind.SCIENCE)
+    assert {path for path, kind in kinds.items() if kind == Kind.PLACE} == {"label", "sources.resources"}
+
+
+def test_what_decides_a_dataset_is_science() -> None:
+    """`VALUES` names keys by hand: none of them may be a machine key."""
+    sources = RunConfig.model_validate(RUN).sources
+    for name in type(sources).model_fields:
+        provider = type(getattr(sources, name))
+        for key in getattr(provider, "VALUES", ()):
+            assert kind_of(provider.model_fields[key]) == Kind.SCIENCE, f"{name}.{key}"
+
+
+def test_the_generated_table_says_the_kind() -> None:
+    said = {key.path: key.kind for key in keys()}
+    assert said["models.<name>.train.threads"] == "machine" and said["models.<name>.train.steps"] == "science"
+    assert said["label"] == "place" and said["models.<name>.train"] == ""
+
+
+def test_science_and_machine_together_are_the_whole() -> None:
+    run = RunConfig.model_validate(RUN)
+    assert RunConfig.model_validate(merge(science(run), machine(run))) == run
+    for stage, name in (("retrieve", "era5"), ("dataset", "pairs"), ("model", "base"), ("downscale", "task"), ("evaluate", "task"),
+                        ("diagnose", "task"), ("report", "")):
+        assert slices.whole(run, stage, name)
+    assert slices.whole(run, "model", "child")["model"] == run.models["child"].model_dump(mode="json")
+
+
+def test_a_stage_reads_its_machine_keys_from_the_file_beside_its_slice(tmp_path: Path) -> None:
+    run = RunConfig.model_validate(merge(RUN, nested("models.<name>.train.threads", 3)))
+    path = tmp_path / "config.json"
+    write_json(path, slices.model(run, "base"))
+    assert "threads" not in read_slice(path)["model"]["train"]
+    write_json(machine_file(path), slices.machine_keys(run, "model", "base"))
+    told_all = read_slice(path)
+    assert told_all["model"]["train"]["threads"] == 3 and told_all["hash"] == model_hash(run, "base")
+    assert told_all["model"] == run.models["base"].model_dump(mode="json")
+
+
+def test_a_checkpoint_does_not_know_the_machine() -> None:
+    """The identity of a run is the same with machine keys in it, without them, and without keys that did not exist yet."""
+    run = RunConfig.model_validate(merge(RUN, nested("models.<name>.train.threads", 3)))
+    full, plain = slices.whole(run, "model", "base"), slices.model(run, "base")
+    assert identity(full) == identity(plain)
+    older = json.loads(json.dumps(plain))
+    del older["model"]["train"]["shift_probability"]
+    assert identity(older) == identity(plain)
+    older["model"]["train"]["learning_rate"] = 1.0
+    assert identity(older) != identity(plain)
