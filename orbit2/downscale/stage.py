@@ -26,7 +26,7 @@ from orbit2.downscale.store import PredictionStore, begin, discard, unwritten
 from orbit2.downscale.userfile import local, opened
 from orbit2.downscale.work import Spent
 from orbit2.errors import OrbitError
-from orbit2.files import atomic, read_json, write_json
+from orbit2.files import atomic, write_json
 from orbit2.model.compiled import replay_model
 from orbit2.parallel import launch
 from orbit2.provenance import code_version, record
