@@ -18,12 +18,14 @@ def plan(
     overrides: Overrides = None,
     model: Annotated[str | None, typer.Option(help="Model (key of `models`); default all.")] = None,
     device: Annotated[str, typer.Option(help="Device, e.g. cpu, a100, h200, mi250x-gcd.")] = "cpu",
-    nodes: Annotated[int, typer.Option(min=1, help="Number of nodes.")] = 1,
+    devices: Annotated[int | None, typer.Option(
+        min=1, help="Devices in all; default: those of a node that a step has samples for.", show_default=False)] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Full nodes, instead of --devices.", show_default=False)] = None,
     store: Annotated[
         list[str] | None, typer.Option(help="DATASET=PATH of a pair store to measure halos on, when not in results/data; may be repeated.")
     ] = None,
 ) -> None:
-    """Parameters, tiles, memory, FLOPs and halos of a configuration on a machine, before spending an allocation."""
+    """Does a configuration fit on a machine (exit 2: not)? Parameters, tiles, memory, FLOPs and halos, before spending an allocation."""
     from orbit2.config.load import load
     from orbit2.plan import run
 
@@ -33,7 +35,10 @@ def plan(
         if not given or not path:
             raise OrbitError("not a pair store of a dataset", where="--store", got=part, allowed="DATASET=PATH")
         stores[dataset] = Path(path)
-    typer.echo(run(load(file, overrides or ()), model=model, device=device, nodes=nodes, stores=stores))
+    text, fits = run(load(file, overrides or ()), model=model, device=device, devices=devices, nodes=nodes, stores=stores)
+    typer.echo(text)
+    if not fits:
+        raise typer.Exit(EXIT_USER)
 
 
 def doctor(

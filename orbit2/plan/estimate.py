@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
-
 from orbit2.config import slices
 from orbit2.config.schema import RunConfig
 from orbit2.data.pairs import PairStore
@@ -15,77 +13,105 @@ from orbit2.grid import Grid, named
 from orbit2.model.build import Downscaling
 from orbit2.model.inspect import build, describe, size, tokens
 from orbit2.plan import halo, sequence, tiling
+from orbit2.plan.machine import Machine, Verdict, machine, summary
 from orbit2.plan.reach import token_side
+from orbit2.sources.times import plan_times
 
-# Dense bf16 matrix peaks per DEVICE, FLOP/s (vendor data sheets); an unlisted device prints n/a, never a guess.
-PEAKS = {"mi250x-gcd": 191.5e12, "h100": 989e12, "h200": 989e12, "a100": 312e12}
-MEMORY_GB = {"mi250x-gcd": 64, "h100": 80, "h200": 141, "a100": 80}
-DEVICES_PER_NODE = 8
 STATE_BYTES = {"weights": 4, "gradients": 4, "AdamW moments": 8, "weight average": 4}  # fp32 master copies
 
 
 def run(
-    config: RunConfig, *, model: str | None = None, device: str = "cpu", nodes: int = 1, stores: Mapping[str, Path] | None = None
-) -> str:
-    """A text about model `model` (default: all) of a run on `nodes` nodes of 8 `device`s, `cpu` meaning this machine.
+    config: RunConfig, *, model: str | None = None, device: str = "cpu", devices: int | None = None, nodes: int | None = None,
+    stores: Mapping[str, Path] | None = None,
+) -> tuple[str, bool]:
+    """(text, whether all fits) of model `model` (default: all) of a run on `devices` devices, or on `nodes` nodes of them.
 
     `stores` names pair stores by dataset, where they are not in results/data. Raises OrbitError for an unknown model, device or dataset.
     """
     if model is not None and model not in config.models:
         raise OrbitError("no such model", got=model, allowed=", ".join(config.models), hint=did_you_mean(model, config.models))
-    if device != "cpu" and device not in PEAKS:
-        raise OrbitError("unknown device", where="--device", got=device, allowed=", ".join(["cpu", *PEAKS]))
+    on = machine(device, devices, nodes)
     for key in stores or {}:
         if key not in config.datasets:
             raise OrbitError("no such dataset", where="--store", got=key, allowed=", ".join(config.datasets),
                              hint=did_you_mean(key, config.datasets))  # fmt: skip
     models = {name: build(config, name) for name in ([model] if model else config.models)}
-    parts = [_one(config, name, built, device, nodes, stores or {}) for name, built in models.items()]
-    return "\n\n".join("\n".join(part) for part in [*parts, *_sequences(config, models)])
+    verdicts: list[Verdict] = []
+    parts = [_one(config, name, built, on, stores or {}, verdicts) for name, built in models.items()]
+    text = "\n\n".join("\n".join(part) for part in [summary(verdicts, on), *parts, *_sequences(config, models)])
+    return text, not any(verdict.advice for verdict in verdicts)
 
 
-def _one(config: RunConfig, name: str, built: Downscaling, device: str, nodes: int, stores: Mapping[str, Path]) -> list[str]:
+def _one(
+    config: RunConfig, name: str, built: Downscaling, on: Machine, stores: Mapping[str, Path], verdicts: list[Verdict]
+) -> list[str]:
     parameters = sum(p.numel() for p in built.parameters())
     state = {part: parameters * each for part, each in STATE_BYTES.items()}
     lines = [describe(config, name), "memory of the training state (replicated on every rank):"]
     lines += [f"  {part:<18}{size(count):>12}" for part, count in {**state, "total": sum(state.values())}.items()]
+    shares, total = shares_of_steps(config, name), 0.0
     for key in config.models[name].datasets:
-        lines += _training(config, name, built, key, sum(state.values()) - state["gradients"], device, nodes)
-        lines += _halo(config, name, built, key, stores.get(key))
+        found, flops = _training(config, name, built, key, sum(state.values()) - state["gradients"], on, shares[key], verdicts)
+        lines += found + _halo(config, name, built, key, stores.get(key))
+        total += flops
+    lines += _work(config, name, total, on)
     for task, section in config.downscale.items():
         if section.model == name:
-            lines += _downscaling(config, task, built, state["weights"], device)
+            lines += _downscaling(config, task, built, state["weights"], on, verdicts)
     return lines
 
 
-def _training(config: RunConfig, name: str, built: Downscaling, key: str, state: int, device: str, nodes: int) -> list[str]:
-    """What one step costs on one rank; `state` without the gradients, which count as activations do."""
+def shares_of_steps(config: RunConfig, name: str) -> dict[str, float]:
+    """dataset -> its share of a model's steps: that of its training samples, as the trainer draws them."""
+    counts: dict[str, int] = {}
+    for key in config.models[name].datasets:
+        times, period = plan_times(config.datasets[key]), config.datasets[key].split.train
+        counts[key] = 0 if period is None else int(((times >= period.first) & (times <= period.last)).sum())
+    return {key: count / sum(counts.values()) for key, count in counts.items()}
+
+
+def _training(
+    config: RunConfig, name: str, built: Downscaling, key: str, state: int, on: Machine, share: float, verdicts: list[Verdict]
+) -> tuple[list[str], float]:
+    """What one step costs on one rank, and FLOPs of the dataset's steps; `state` without the gradients, which count as activations do."""
     region, train, patch = config.models[name].region, config.models[name].train, built.config.patch
-    grid = named(config.datasets[key].coarse_grid)
-    ranks = 1 if device == "cpu" else nodes * DEVICES_PER_NODE
-    samples = -(-train.batch_size // ranks)
-    copies = samples * (train.ensemble if train.loss == "crps" else 1)  # forward passes kept for one backward pass
+    grid, ranks = named(config.datasets[key].coarse_grid), on.ranks(train.batch_size)
+    each_rank = -(-train.batch_size // ranks)
+    copies = each_rank * (train.ensemble if train.loss == "crps" else 1)  # forward passes kept for one backward pass
     used, drawn = tiling.training(grid, region, train.tile if train.tiled else 0, train.halo, patch), 1
     costs = [tiling.cost(built, "untiled", tiling.training(grid, region, 0, 0, patch), copies, trained=True)]
     if train.tiled:
         drawn = min(train.tiles_per_sample or len(used.tiling), len(used.tiling))
         costs.append(tiling.cost(built, "tiled", used, copies * drawn, trained=True))
     flops = costs[-1].flops * drawn // len(used.tiling)
-    total = flops * train.batch_size * train.steps
-    lines = [f"training on {key}: {samples} of {train.batch_size} samples of a step on each of {ranks} {device}", *tiling.table(costs)]
+    crowd = f"does NOT run: a step of {train.batch_size} samples feeds no more than {train.batch_size} devices"
+    found = [Verdict(f"model {name} trained on {key}", state, each.activations, on, crowd if ranks > train.batch_size else None)
+             for each in costs]  # fmt: skip
+    verdicts.append(found[-1])
+    lines = [f"training on {key}: {each_rank} of {train.batch_size} samples of a step on each of {ranks} {on.device}", *tiling.table(costs)]
     if drawn < len(used.tiling):
         lines.append(f"  a step trains on {drawn} of a sample's {len(used.tiling)} tiles")
-    lines += [f"  {each.name}: {_fits(state, each.activations, device)}" for each in costs]
-    lines.append(
-        f"  {flops / 1e12:.4f} TFLOP per trained sample, {total / 1e15:.4f} PFLOP for {train.steps} steps of {train.batch_size} samples"
-    )
-    if device == "cpu":
+    lines += [f"  {cost.name}: {verdict.line()}" for cost, verdict in zip(costs, found, strict=True)]
+    steps = share * train.steps
+    total = flops * train.batch_size * steps
+    about = "" if share == 1 else f"about {share:.1%} of the steps: "
+    work = f"{about}{total / 1e15:.4f} PFLOP for {steps:,.0f} steps of {train.batch_size} samples"
+    lines.append(f"  {flops / 1e12:.4f} TFLOP per trained sample; {work}")
+    return lines, total
+
+
+def _work(config: RunConfig, name: str, flops: float, on: Machine) -> list[str]:
+    """The whole training beside what the devices could do at best."""
+    train = config.models[name].train
+    ranks = on.ranks(train.batch_size)
+    lines = [f"training in all: {flops / 1e15:.4f} PFLOP for {train.steps} steps"]
+    if on.peak is None:
         return [*lines, "  time on this CPU: n/a (no peak is assumed); `make demo` measures it"]
-    peak = f"{ranks} {device} ({PEAKS[device] / 1e12:g} TFLOP/s each)"
-    return [*lines, f"  at the bf16 peak of {peak}: {total / (PEAKS[device] * ranks):,.2f} s; real runs reach a part of it"]
+    return [*lines, f"  at the bf16 peak of {ranks} {on.device} ({on.peak / 1e12:g} TFLOP/s each): {flops / (on.peak * ranks):,.2f} s; "
+                    "real runs reach a part of it"]  # fmt: skip
 
 
-def _downscaling(config: RunConfig, task: str, built: Downscaling, weights: int, device: str) -> list[str]:
+def _downscaling(config: RunConfig, task: str, built: Downscaling, weights: int, on: Machine, verdicts: list[Verdict]) -> list[str]:
     section = config.downscale[task]
     dataset, region, patch = config.datasets[section.dataset], config.models[section.model].region, built.config.patch
     grid = named(dataset.fine_grid if section.input == "fine" else dataset.coarse_grid)
@@ -96,20 +122,12 @@ def _downscaling(config: RunConfig, task: str, built: Downscaling, weights: int,
         costs.append(tiling.cost(built, "x".join(str(n) for n in cut.tiling.counts) + " tiles", cut, together, trained=False))
     height, width = grid.refine(built.config.refinement).shape
     lines = [f"downscale.{task}: {grid.shape[0]}x{grid.shape[1]} -> {height}x{width}", *tiling.table(costs)]
-    lines += [f"  {each.name}: {_fits(weights, each.activations, device)}" for each in costs]
+    found = [Verdict(f"task {task} downscaled", weights, each.activations, on) for each in costs]
+    verdicts.append(found[-1])
+    lines += [f"  {cost.name}: {verdict.line()}" for cost, verdict in zip(costs, found, strict=True)]
     if misplaced := tiling.misplaced(cut, token_side(built.config)):
         lines.append(f"  {misplaced} of {len(cut.tiling)} windows begin inside a token of the untiled field (docs/tiles.md)")
     return lines
-
-
-def _fits(state: int, activations: int, device: str) -> str:
-    """State and activations (bytes) against the device's memory; input fields and the system's own share come on top."""
-    room, place = (psutil.virtual_memory().total, "this machine") if device == "cpu" else (int(MEMORY_GB[device] * 1e9), f"one {device}")
-    total = state + activations
-    verdict = "fits" if total < room else "does NOT fit: smaller tiles or batches"
-    if state > room:
-        verdict = "does NOT fit: parameters must be sharded (fsdp)"
-    return f"state {size(state)} + activations {size(activations)} = {size(total)} (fp32) of {size(room)} on {place}: {verdict}"
 
 
 def _halo(config: RunConfig, name: str, built: Downscaling, key: str, store: Path | None) -> list[str]:

@@ -6,15 +6,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
-import xarray as xr
 
 from orbit2.config.dataset import DatasetConfig
-from orbit2.config.needs import bounds
-from orbit2.errors import OrbitError
-from orbit2.sources.sample import WEEK
-
-Times = npt.NDArray[np.datetime64]
+from orbit2.sources.times import Times, plan_times
 
 
 @dataclass(frozen=True)
@@ -24,27 +18,6 @@ class Part:
     id: str
     start: int
     count: int
-
-
-def plan_times(dataset: DatasetConfig) -> Times:
-    """Times (datetime64[s]) of all samples from the first period's start to the last one's end; frames in the gaps are kept, unused.
-
-    Hourly samples carry their stamp, daily ones 00:00 of their date. Raises OrbitError for a period without samples.
-    """
-    first, last = bounds(dataset)
-    if dataset.source == "sample":
-        with xr.open_dataset(WEEK, engine="netcdf4") as week:
-            available = week["time"].values.astype("datetime64[s]")
-    else:
-        step = np.timedelta64(3600 * dataset.step_hours, "s")
-        unit = "datetime64[h]" if dataset.step_hours == 1 else "datetime64[D]"
-        available = np.arange(first.astype(unit).astype("datetime64[s]"), last + np.timedelta64(1, "s"), step)
-    times: Times = available[(available >= first) & (available <= last)]
-    for name, period in dataset.split.blocks.items():
-        if not ((times >= period.first) & (times <= period.last)).any():
-            raise OrbitError(f"no samples in the {name} period", got=f"{period.start} to {period.end}",
-                             allowed=f"{available[0]} to {available[-1]}" if len(available) else "nothing")
-    return times
 
 
 def plan_parts(dataset: DatasetConfig) -> list[Part]:

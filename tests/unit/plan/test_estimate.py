@@ -1,5 +1,6 @@
 """What `orbit2 plan` prints agrees with counts made by hand."""
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from orbit2.data.pairs import PairStore
 from orbit2.errors import OrbitError
 from orbit2.grid import global_grid
 from orbit2.model.inspect import activation_bytes, build, forward_flops
-from orbit2.plan import estimate, halo, run
+from orbit2.plan import estimate, halo, machine, run
 from tests.data import tiny_training
 from tests.data.small_models import demo_model
 
@@ -22,7 +23,7 @@ TINY: dict[str, Any] = {
     "label": "tiny",
     "datasets": {
         "tiny": {
-            "source": "sample", "inputs": list(tiny_training.NAMES), "outputs": list(tiny_training.NAMES), "statics": ["orography"],
+            "source": "era5", "inputs": list(tiny_training.NAMES), "outputs": list(tiny_training.NAMES), "statics": ["orography"],
             "coarse_grid": "global_15.0", "fine_grid": "global_3.75",
             "split": {
                 "train": {"start": "2026-01-01T00:00", "end": "2026-01-01T07:00"},
@@ -59,8 +60,9 @@ def test_attention_and_mlp_flops_by_hand() -> None:
 
 def test_plan_of_the_demo(root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    text = run(load(root / "config" / "config.yaml"), model="reslim", device="h200", nodes=2)
-    assert "1,035 tokens" in text and "16 h200" in text and "fits" in text and "activations not counted" not in text
+    text, fits = run(load(root / "config" / "config.yaml"), model="reslim", device="h200")
+    assert fits and text.splitlines()[0] == "fits on a node of 8 h200: all 3 parts of the run"
+    assert "1,035 tokens" in text and "on each of 2 h200" in text and "activations not counted" not in text
     assert "17,280" in text and "64,800" in text
     assert re.search(r"5x10 tiles +50 +36x36 +44x44 +484 ", text)
     assert "not measured, results/data/era5_week-" in text and "--store era5_week=PATH" in text
@@ -70,7 +72,7 @@ def test_training_and_tasks_tiled_and_untiled(tiny: Path) -> None:
     """12 x 24 cells in cores of 6: 2 x 4 tiles with windows of 10 x 10, of which a step takes 5; a task's cores of 6 x 8: 2 x 3 tiles."""
     config = load(tiny)
     built = build(config, "small")
-    text = run(config)
+    text, _ = run(config)
     part = global_grid(15.0).crop(slice(0, 10), slice(0, 10))
     lines = {line.split()[0]: line for line in text.split("training on tiny")[1].splitlines() if line.startswith("  ") and "x" in line}
     assert lines["tiled"].split()[1:5] == ["8", "6x6", "10x10", "25"]
@@ -87,12 +89,48 @@ def test_training_and_tasks_tiled_and_untiled(tiny: Path) -> None:
 
 def test_what_does_not_fit_is_said(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """State 0.1 MB; a step's activations 0.6 MB for one sample, 1.1 MB for its five tiles."""
-    monkeypatch.setattr("orbit2.plan.estimate.DEVICES_PER_NODE", 1)
-    monkeypatch.setattr("orbit2.plan.estimate.MEMORY_GB", {"a100": 1.0e-3})
-    lines = run(load(tiny, ["models.small.train.batch_size=1"]), device="a100").split("training on tiny")[1].splitlines()
-    untiled, tiled = [line for line in lines if "on one a100:" in line][:2]
+    monkeypatch.setitem(machine.DEVICES, "a100", machine.Device(312e12, 1.0e6, 1))
+    text, fits = run(load(tiny, ["models.small.train.batch_size=1"]), device="a100")
+    untiled, tiled = [line for line in text.split("training on tiny")[1].splitlines() if "on one a100:" in line][:2]
     assert untiled.endswith("fits") and tiled.endswith("does NOT fit: smaller tiles or batches")
-    assert estimate._fits(2_000_000, 1, "a100").endswith("parameters must be sharded (fsdp)")
+    first, training, task = text.splitlines()[:3]  # what the run would do decides, not the untiled comparison
+    assert not fits and first == "does NOT fit on a node of 1 a100: 1 of 2 parts of the run"
+    assert "small trained on tiny" in training and training.endswith("does NOT fit: smaller tiles or batches") and task.endswith("fits")
+    assert str(machine.Verdict("x", 2_000_000, 1, machine.machine("a100")).advice).endswith("parameters must be sharded (fsdp)")
+
+
+@pytest.mark.parametrize(("options", "code", "first"), [
+    ((), 0, "fits on a node of 8 a100: all 2 parts of the run"),
+    (("--devices", "3"), 0, "fits on 3 a100: all 2 parts of the run"),
+    (("--devices", "4"), 2, "does NOT fit on 4 a100: 1 of 2 parts of the run"),
+    (("--nodes", "1"), 2, "does NOT fit on 8 a100: 1 of 2 parts of the run"),
+])
+def test_the_verdict_comes_first_and_is_the_exit_code(
+    tiny: Path, options: tuple[str, ...], code: int, first: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A step of 3 samples feeds 3 devices; the trainer refuses more ranks."""
+    with pytest.raises(SystemExit) as stop:
+        main(["plan", str(tiny), "--device", "A100", *options])
+    printed = capsys.readouterr().out
+    assert stop.value.code == code and printed.splitlines()[0] == first
+    assert ("a step of 3 samples feeds no more than 3 devices" in printed) == bool(code)
+
+
+def test_each_dataset_of_a_model_gets_its_share_of_the_steps(tmp_path: Path) -> None:
+    """8 and 2 training samples, as Steps draws them: 80 % and 20 % of 10 steps of 3 samples."""
+    run_ = copy.deepcopy(TINY)
+    run_["datasets"]["short"] = copy.deepcopy(TINY["datasets"]["tiny"])
+    run_["datasets"]["short"]["split"]["train"]["end"] = "2026-01-01T01:00"
+    run_["models"]["small"]["datasets"] = ["tiny", "short"]
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(run_), encoding="utf-8")
+    config = load(tmp_path / "two.yaml")
+    assert estimate.shares_of_steps(config, "small") == {"tiny": 0.8, "short": 0.2}
+    text, _ = run(config)
+    assert "about 80.0% of the steps: " in text and "about 20.0% of the steps: " in text
+    one, _ = run(load(tmp_path / "two.yaml", ["models.small.datasets=[tiny]"]))
+    each = re.search(r"([\d.]+) PFLOP for 10 steps of 3", one)
+    both = re.search(r"training in all: ([\d.]+) PFLOP for 10 steps", text)
+    assert each and both and each[1] == both[1]  # the same grid and network: two datasets cost what one does
 
 
 def test_halo_from_a_store_named_or_found(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,8 +164,13 @@ def test_a_store_of_other_data(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_unknown_device_is_refused(root: Path) -> None:
+    config = load(root / "config" / "config.yaml")
     with pytest.raises(OrbitError, match="unknown device"):
-        run(load(root / "config" / "config.yaml"), device="tpu")
+        run(config, device="tpu")
+    with pytest.raises(OrbitError, match="did you mean 'mi250x-gcd'"):
+        run(config, device="MI250X")
+    with pytest.raises(OrbitError, match="not both"):
+        run(config, device="a100", devices=2, nodes=1)
 
 
 def test_flops_with_a_position_table() -> None:
