@@ -22,10 +22,11 @@ from orbit2.provenance import code_version, record
 from orbit2.regrid.fields import DAY_OF_HOURLY
 from orbit2.regrid.health import open_begun, part_intact, shard_sizes
 from orbit2.regrid.job import Job, Opened, read_job
-from orbit2.regrid.parts import Part, Times, plan_parts, plan_times
+from orbit2.regrid.parts import Part, plan_parts
 from orbit2.sources import manifest
 from orbit2.sources.catalogue import source
 from orbit2.sources.static import open_static
+from orbit2.sources.times import Times, plan_times
 from orbit2.variables import variable
 
 log = logging.getLogger(__name__)

@@ -73,7 +73,7 @@ def launch(wildcards, resources):
 
 def receipts(wildcards):
     """What says that the provider files of a dataset are there. Ancient: fetching more for another run rebuilds nothing."""
-    return [ancient(path) for path in slices.receipts(RUN, DATASET_OF[wildcards.data])]
+    return [ancient(path) for path in WANTED[DATASET_OF[wildcards.data]]]
 
 
 def store_of(wildcards):
@@ -143,6 +143,7 @@ DATASET_OF = {Path(folder).name: name for name, folder in DATASETS.items()}
 MODEL_OF = {Path(folder).name: name for name, folder in MODELS.items()}
 TASKS = list(RUN.downscale)
 TRAINED_ON = {Path(DATASETS[name]).name for model in RUN.models.values() for name in model.datasets}
+WANTED = {name: slices.receipts(RUN, name) for name in RUN.datasets}  # asked for by thousands of jobs
 # source -> what retrieve writes when all is there; beside it lies the slice that says what is wanted
 RECEIPTS = {source: slices.receipt(RUN, source) for source in slices.sources_of(RUN)}
 

@@ -20,7 +20,7 @@ from orbit2.data.packing import greatest_error
 from orbit2.data.pairs import PairStore
 from orbit2.errors import OrbitError
 from orbit2.grid import from_centres, named
-from orbit2.regrid.parts import plan_times
+from orbit2.sources.times import plan_times
 from tests.data.era5_dataset import NAMES, build, config_file, dataset, provider_files, relist
 from tests.data.era5_files import LAT, LON, values
 
