@@ -142,6 +142,9 @@ class TrainConfig(Strict):
     augment: bool = Field(True, description="Physics-respecting augmentation (coarse-grid phase shifts, north-south reflection).")
     shift_probability: float = Field(0.5, ge=0, le=1, description="Share of augmented batches with the coarse grid moved over its truth.")
     validate_every: int = Field(50, ge=1, description="Steps between validations.")
+    validate_samples: int = Field(
+        256, ge=0, description="Samples of each dataset's validation block that a validation scores, spread over the block; 0 = all."
+    )
     checkpoint_minutes: Machine[float] = Field(5.0, gt=0, description="Minutes between periodic checkpoints.")
     checkpoint_every: Machine[int] = Field(0, ge=0, description="Steps between checkpoints; 0 = by time only.")
     keep_checkpoints: Machine[int] = Field(2, ge=1, description="Newest checkpoints kept beside the best.")

@@ -161,10 +161,11 @@ class Setup:
         assert isinstance(module, Downscaling)
         return module
 
-    def state(self, step: int, best: float, seconds: float, stale: int) -> dict[str, Any]:
+    def state(self, step: int, best: float, seconds: float, stale: int, validated: int) -> dict[str, Any]:
         return {
             "step": step,
             "best": best,
+            "validated": validated,
             "seconds": seconds,
             "stale": stale,
             "model": self.model.state_dict(),
@@ -173,21 +174,22 @@ class Setup:
             "objective": self.objective.state(),
         }
 
-    def restore(self, state: Mapping[str, Any]) -> tuple[int, float, float, int]:
+    def restore(self, state: Mapping[str, Any]) -> tuple[int, float, float, int, int]:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.objective.restore(state.get("objective", {}), self.here)
-        return int(state["step"]), float(state["best"]), float(state["seconds"]), int(state["stale"])
+        step = int(state["step"])
+        return step, float(state["best"]), float(state["seconds"]), int(state["stale"]), int(state.get("validated", step))
 
 
 def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest) -> None:
     """Run the steps that remain, then write the model folder from the best validated weights."""
     config, here = setup.config, setup.here
-    step, best, seconds, stale = 0, math.inf, 0.0, 0
+    step, best, seconds, stale, validated = 0, math.inf, 0.0, 0, 0
     found = checkpoints.newest()
     if found is not None:
-        step, best, seconds, stale = setup.restore(found)
+        step, best, seconds, stale, validated = setup.restore(found)
     else:
         setup.objective.prepare(setup.training, setup.model.output_scale, here)
     progress = Progress(checkpoints.folder, config.steps, step, here.first)
@@ -201,7 +203,7 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest) 
 
     def save() -> None:
         if here.first:
-            checkpoints.save(setup.state(step, best, seconds + time.monotonic() - began, stale), step)
+            checkpoints.save(setup.state(step, best, seconds + time.monotonic() - began, stale, validated), step)
 
     def pause() -> Interrupted:
         progress.close()
@@ -210,10 +212,32 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest) 
             write_json(checkpoints.folder / "status.json", {"state": "resumable", "step": step, "of": config.steps, "reason": reason})
         return Interrupted(f"stopped and saved at step {step} of {config.steps} ({reason}); run the same command to resume")
 
-    if step < config.steps and any_rank(bool(stop), here.device):
+    def unscored() -> bool:
+        return validated != step and (step % config.validate_every == 0 or step == config.steps)
+
+    def score() -> None:
+        """Validate, unless a stop comes in between: then `validated` stays behind and a resumed run begins with it."""
+        nonlocal best, stale, validated
+        share = -(-config.batch_size // here.world)
+        found = validate_model(setup.averaged, setup.validation, setup.dtype, here, setup.cutting, samples=config.validate_samples,
+                               size=share, workers=config.workers, stop=stop)  # fmt: skip
+        if found is None:
+            return
+        progress.log({"step": step, **found})
+        loss = float(found["validation_loss"])
+        stale = 0 if loss < best else stale + 1
+        if loss < best and here.first:
+            checkpoints.save_best({"step": step, "model": setup.averaged.state_dict()}, step)
+        best, validated = min(best, loss), step
+
+    if (step < config.steps or unscored()) and any_rank(bool(stop), here.device):
         if found is None:
             save()
         raise pause()
+    if unscored():
+        score()
+        if unscored():
+            raise pause()
     loader = torch.utils.data.DataLoader(
         setup.steps, batch_size=None, sampler=range(step, config.steps), num_workers=config.workers, pin_memory=here.device.type == "cuda",
         worker_init_fn=heed_parent,
@@ -231,14 +255,8 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest) 
         if step % LOG_EVERY == 0 or step == config.steps:
             progress.log(record)
         progress.advance(step, f"loss {record['loss']:.4f}  {rate:.2f} samples/s" + (f"  best {best:.4f}" if math.isfinite(best) else ""))
-        if step % config.validate_every == 0 or step == config.steps:
-            found_score = validate_model(setup.averaged, setup.validation, setup.dtype, here, setup.cutting)
-            progress.log({"step": step, **found_score})
-            score = float(found_score["validation_loss"])
-            stale = 0 if score < best else stale + 1
-            if score < best and here.first:
-                checkpoints.save_best({"step": step, "model": setup.averaged.state_dict()}, step)
-            best = min(best, score)
+        if unscored():
+            score()
         enough = bool(config.patience) and stale >= config.patience
         stopping = any_rank(bool(stop), here.device)
         due = time.monotonic() - saved > period or bool(config.checkpoint_every and step % config.checkpoint_every == 0)
@@ -248,7 +266,7 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest) 
         if enough:
             progress.say(f"no improvement in {config.patience} validations: stopped at step {step}")
             break
-        if stopping and step < config.steps:
+        if stopping and (step < config.steps or unscored()):
             raise pause()
         waiting = time.monotonic()
     progress.close()

@@ -5,43 +5,99 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from orbit2.data.cutting import Cutting
 from orbit2.data.dataset import Batch, Pairs
 from orbit2.model.build import Downscaling
-from orbit2.parallel.launch import Ranks, total
+from orbit2.parallel.launch import Ranks, any_rank, total
+from orbit2.signals import StopRequest, heed_parent, held_back
 from orbit2.variables import is_precipitation
 
 SCALE_SAMPLES = 64
 
 
+def spread(count: int, limit: int) -> npt.NDArray[np.int64]:
+    """Up to `limit` (0: all) of `count` positions, one out of each of equal stretches; always the same ones.
+
+    Not the first of each: equal steps might meet the same hour of every day.
+    """
+    if not limit or count <= limit:
+        return np.arange(count)
+    edges = np.arange(limit + 1) * count // limit
+    return edges[:-1] + np.random.default_rng(0).integers(np.diff(edges))
+
+
+class Held(torch.utils.data.Dataset[tuple[int, list[Batch]]]):
+    """One rank's share of the validation samples: (dataset, batches to score) item by item, as many items on every rank.
+
+    At most `samples` of each dataset. An item is `size` samples in one batch or, cut, one sample tile by tile; where samples run out
+    it is empty.
+    """
+
+    def __init__(self, datasets: Sequence[Pairs], samples: int, size: int, rank: int, world: int, cutting: Cutting | None) -> None:
+        self.datasets, self.cutting = datasets, cutting
+        self.items: list[tuple[int, list[int]]] = []
+        size = 1 if cutting else size
+        for which, pairs in enumerate(datasets):
+            chosen = pairs.indices[spread(len(pairs.indices), samples)]
+            own, most = chosen[rank::world].tolist(), -(-len(chosen) // world)
+            self.items += [(which, own[first : first + size]) for first in range(0, most, size)]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, number: int) -> tuple[int, list[Batch]]:
+        which, indices = self.items[number]
+        if self.cutting is None:
+            return which, [self.datasets[which].batch(indices)] if indices else []
+        return which, [piece for index in indices for piece in self.datasets[which].pieces(index, self.cutting)]
+
+
 @torch.no_grad()
 def validate_model(
-    model: Downscaling, datasets: Sequence[Pairs], dtype: torch.dtype | None, here: Ranks, cutting: Cutting | None = None
-) -> dict[str, Any]:
+    model: Downscaling,
+    datasets: Sequence[Pairs],
+    dtype: torch.dtype | None,
+    here: Ranks,
+    cutting: Cutting | None = None,
+    *,
+    samples: int = 0,
+    size: int = 1,
+    workers: int = 0,
+    stop: StopRequest | None = None,
+) -> dict[str, Any] | None:
     """{"validation_loss": mean over outputs of RMSE / interpolation RMSE, "validation_ratio": {output: ratio}}.
 
-    In network space (ln(1 + mm) for precipitation, not below dry), area-weighted over the core; samples shared by ranks. With
-    `cutting` on all tiles of a sample, one at a time: memory does not grow with the grid.
+    In network space (ln(1 + mm) for precipitation, not below dry), area-weighted over the core; every dataset counts alike. Samples
+    (see `Held`) are shared by ranks. With `cutting` on all tiles of a sample, one at a time: memory on the device does not grow
+    with the grid. None when `stop` came in between, on any rank: half a validation is no score.
     """
     model.eval()
-    sums = torch.zeros(2, len(model.outputs), dtype=torch.float64, device=here.device)
-    for pairs in datasets:
-        for index in pairs.indices[here.rank :: here.world]:
-            for piece in pairs.pieces(int(index), cutting):
-                batch = piece.to(here.device)
-                with torch.autocast(here.device.type, dtype, enabled=dtype is not None):
-                    prediction = model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock)
-                base = model.residual.interpolation_of(batch.coarse, list(batch.variables), batch.geometry.periodic)
-                batch.fine = torch.where(torch.isfinite(base), batch.fine, torch.nan)
-                dry = _dry(model.outputs, pairs)
-                for row, fields in enumerate((prediction.float(), base)):
-                    sums[row] += _squares(torch.maximum(fields, dry.to(fields.device)), batch)
+    held = Held(datasets, samples, size, here.rank, here.world, cutting)
+    loader: torch.utils.data.DataLoader[tuple[int, list[Batch]]] = torch.utils.data.DataLoader(
+        held, batch_size=None, num_workers=min(workers, len(held)), pin_memory=here.device.type == "cuda", worker_init_fn=heed_parent
+    )
+    sums = torch.zeros(2, len(datasets), len(model.outputs), dtype=torch.float64, device=here.device)
+    with held_back():
+        items = iter(loader)
+    for which, pieces in items:
+        if any_rank(bool(stop), here.device):
+            return None
+        for piece in pieces:
+            batch = piece.to(here.device)
+            with torch.autocast(here.device.type, dtype, enabled=dtype is not None):
+                prediction = model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock)
+            base = model.residual.interpolation_of(batch.coarse, list(batch.variables), batch.geometry.periodic)
+            batch.fine = torch.where(torch.isfinite(base), batch.fine, torch.nan)
+            dry = _dry(model.outputs, datasets[which]).to(here.device)
+            for row, fields in enumerate((prediction.float(), base)):
+                sums[row, which] += _squares(torch.maximum(fields, dry), batch)
     sums = total(sums)
-    ratio = (sums[0] / sums[1].clamp_min(1e-30)).sqrt()
-    ratio = torch.where(sums[1] > 0, ratio, torch.nan)
+    ratio = torch.where(sums[1] > 0, sums[0] / sums[1].clamp_min(1e-30), torch.nan).nanmean(0).sqrt()
     return {"validation_loss": float(ratio.nanmean()), "validation_ratio": dict(zip(model.outputs, ratio.tolist(), strict=True))}
 
 
