@@ -19,7 +19,7 @@ from orbit2.errors import OrbitError
 from orbit2.files import short_hash
 from orbit2.sources import slabs
 from orbit2.sources.era5_files import pieces
-from orbit2.sources.era5_join import HOUR, Joined, is_hourly, join, preliminary, refuse_gaps, same_grid
+from orbit2.sources.era5_join import HOUR, Joined, is_hourly, join, preliminary, refuse_gaps, refuse_long_periods, same_grid
 from orbit2.sources.era5_names import LEXICON, PRESSURE, SINGLE, by_levels, field
 from orbit2.sources.source import Box, Facts, Need, Request
 from orbit2.variables import variable
@@ -221,6 +221,7 @@ def open_era5(
             raise OrbitError("field not in the files", where=", ".join(p.name for p in paths[:4]), got=name,
                              allowed=f"one of {LEXICON[name].names}" + (f" at {LEXICON[name].level} hPa" if LEXICON[name].level else ""),
                              hint=f"the files hold: {', '.join(sorted(offered)) or 'nothing readable'}")
+        refuse_long_periods(name, held)
         if steps == "hourly" or (steps == "as held" and is_hourly(held)):
             refuse_gaps(name, held, first, last, paths)
         merged[name] = join(name, [piece for piece in held if len(piece.stamps)] or held[:1])

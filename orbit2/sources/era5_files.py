@@ -30,6 +30,7 @@ from orbit2.units import Scale, convert, linear
 
 SUFFIXES = (".nc", ".nc4", ".grib", ".grib2", ".grb")
 MAY_BE_EMPTY = ("sea_surface_temperature",)  # an inland region has none
+SIGNIFICANT = 0.05  # mm day-1: more than the rounding of packed files
 FINAL, PRELIMINARY = 1, 5  # ECMWF's expver
 FloatArray = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
@@ -48,6 +49,7 @@ class Piece:
     lat: Array
     lon: Array
     data: Any
+    amount: bool = False  # the file holds amounts (m), which are taken to be those of the hour that ends at the stamp
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ def pieces(
     for path in paths:
         for file in _contents(Path(path)):
             with reading(file, "ERA5", "NetCDF, GRIB, or a zip of them"):
-                for raw in _open(file, names):
-                    offered |= set(map(str, raw.data_vars))
+                for raw in _open(file, names, offered):
+                    offered |= _described(raw)
                     if not any(key in raw.data_vars for name in names for key in LEXICON[name].keys):
                         continue  # a zip may hold another stream on another grid
                     data = _axes(raw, file, member)
@@ -112,8 +114,17 @@ def _kind(file: Path) -> str:
     return kinds.get(head, "unknown")
 
 
-def _open(file: Path | Member, names: Sequence[str]) -> list[xr.Dataset]:
-    """The file's hypercubes, undecoded beyond CF scaling and time."""
+def _described(raw: xr.Dataset) -> set[str]:
+    """The names of a file's fields, with their pressure levels."""
+    level = next((name for name in _LEVELS if name in raw.variables), None)
+    at = "" if level is None else " at " + ", ".join(f"{value:g}" for value in np.atleast_1d(raw[level].values)) + " hPa"
+    if level is not None and raw[level].attrs.get("units") == "Pa":
+        at = at.replace(" hPa", " Pa")
+    return {f"{name}{at if level in array.dims or level in array.coords else ''}" for name, array in raw.data_vars.items()}
+
+
+def _open(file: Path | Member, names: Sequence[str], others: set[str]) -> list[xr.Dataset]:
+    """The file's hypercubes, undecoded beyond CF scaling and time; names that a GRIB file has besides are added to `others`."""
     kind = "hdf5" if isinstance(file, Member) else _kind(file)
     match kind:
         case "hdf5":  # not netCDF-C: it reads 6 kB for each hour's expver
@@ -123,7 +134,7 @@ def _open(file: Path | Member, names: Sequence[str]) -> list[xr.Dataset]:
             return [_times_decoded(xr.open_dataset(file, engine="netcdf4", decode_times=False), file)]
         case "grib":
             assert isinstance(file, Path)
-            return open_grib(file, {short for name in names for short in LEXICON[name].grib})
+            return open_grib(file, {short for name in names for short in LEXICON[name].grib}, others)
     raise ValueError("neither NetCDF nor GRIB by its first bytes")
 
 
@@ -174,9 +185,20 @@ def _layout(data: xr.Dataset, file: Path | Member) -> _Layout:
 
 
 def _version(data: xr.Dataset, count: int) -> npt.NDArray[np.int64]:
-    """expver of each stamp where it is a coordinate along time (since 2024), FINAL where the file does not say."""
-    if "expver" not in data.variables or "expver" in data.dims:
+    """expver of each stamp: a coordinate along time (since 2024), or a dimension of which the final half may be missing (before).
+
+    FINAL where the file does not say. The old layout is told from one row of one field.
+    """
+    if "expver" not in data.variables:
         return np.full(count, FINAL, dtype=np.int64)
+    if "expver" in data.dims:
+        versions = [_number(v) for v in data["expver"].values]
+        split = next((a for a in data.data_vars.values() if {"expver", "time", "lat", "lon"} <= set(a.dims)), None)
+        if FINAL not in versions or split is None:
+            return np.full(count, min(versions, default=FINAL), dtype=np.int64)
+        row = split.isel(expver=versions.index(FINAL), lat=split.sizes["lat"] // 2)
+        row = row.isel(dict.fromkeys(set(row.dims) - {"time", "lon"}, 0)).transpose("time", "lon")
+        return np.where(np.isfinite(row.values).any(axis=1), FINAL, PRELIMINARY).astype(np.int64)
     values = np.broadcast_to(np.atleast_1d(data["expver"].values), count)
     return np.array([_number(v) for v in values], dtype=np.int64)
 
@@ -216,17 +238,20 @@ def _fields(
         array, where = data[key], f"{file}: {key}"
         if set(array.dims) - {"time", "lat", "lon", "level", "expver"} or not {"lat", "lon"} <= set(array.dims):
             raise OrbitError("field has unexpected dimensions", where=where, got=array.dims, allowed="time, latitude, longitude")
+        amount = LEXICON[members[0][0]].step == "accum" and linear(str(array.attrs.get("units")), "mm", water=True) is not None
+        _refuse_means(array, where, amount)
         scales = [LEXICON[name].scale(array.attrs.get("units"), name, where) for name, _ in members]
         if keep[0] == keep[1]:
             for name, _ in members:
-                yield name, Piece(where, layout.stamps[:0], layout.version[:0], layout.lat, layout.lon, None)
+                yield name, Piece(where, layout.stamps[:0], layout.version[:0], layout.lat, layout.lon, None, amount)
             continue
         cells = (len(layout.lat), len(layout.lon))
-        load = partial(_load, array, layout, tuple(level for _, level in members), tuple(scales), tuple(name for name, _ in members), where)
+        load = partial(_load, array, layout, tuple(level for _, level in members), tuple(scales), tuple(name for name, _ in members),
+                       amount, where)
         borders = slabs.edges(*keep, _chunk(array, "time"), cells[0] * cells[1])
         for i, (name, _) in enumerate(members):
             lazy = slabs.Slabs(load, i, (where, members[0][0]), borders, cells, cache).lazy()
-            yield name, Piece(where, layout.stamps[slice(*keep)], layout.version[slice(*keep)], layout.lat, layout.lon, lazy)
+            yield name, Piece(where, layout.stamps[slice(*keep)], layout.version[slice(*keep)], layout.lat, layout.lon, lazy, amount)
 
 
 def _level(array: xr.DataArray, field: Field, data: xr.Dataset, where: str) -> tuple[bool, int | None]:
@@ -254,11 +279,11 @@ def _chunk(array: xr.DataArray, axis: str) -> int:
 
 def _load(
     array: xr.DataArray, layout: _Layout, levels: tuple[int | None, ...], scales: tuple[Scale, ...], names: tuple[str, ...],
-    where: str, begin: int, end: int,
+    amount: bool, where: str, begin: int, end: int,
 ) -> list[FloatArray]:
     """Steps [begin, end) of each member, [time, lat, lon] in canonical units and order (views where nothing changes).
 
-    Raises OrbitError for a damaged file, and for an hour without any value: ERA5 has none.
+    Raises OrbitError for a damaged file, for an hour without any value (ERA5 has none), and for sums that grow through the day.
     """
     chosen = array.isel(time=slice(begin, end)) if "time" in array.dims else array
     low = high = 0
@@ -278,10 +303,43 @@ def _load(
         field = convert(field, scale).astype(np.float32, copy=False)
         if name == "precipitation_rate":  # packing leaves values a rounding error below zero
             field[(field <= 0) & (field >= -0.05)] = 0.0
+        if amount:
+            _refuse_since_midnight(field, layout.stamps[begin:end], where)
         if name not in MAY_BE_EMPTY:
             _refuse_empty(field, layout.stamps[begin:end], where)
         fields.append(field)
     return fields
+
+
+def _refuse_means(array: xr.DataArray, where: str, amount: bool) -> None:
+    """Raise OrbitError for amounts that are no sums of one hour by the step type that the file gives: monthly means of daily sums."""
+    step = str(array.attrs.get("GRIB_stepType", "accum"))
+    hours = float(array.attrs.get("accumulated_hours", 1))
+    if amount and hours != 1:
+        raise OrbitError("amounts are not those of an hour", where=where, got=f"{hours:g} hours", allowed="1 hour", hint="retrieve hourly ERA5")
+    if amount and step != "accum":
+        raise OrbitError("amounts are not those of an hour" + (": monthly means" if step.startswith("avg") else ""), where=where,
+                         got=f"step type {step}", allowed="step type accum (hourly data)", hint="retrieve hourly ERA5")
+
+
+def _refuse_since_midnight(field: FloatArray, stamps: Times, where: str) -> None:
+    """Raise OrbitError where `field` [T, H, W] is a sum since 00 UTC (ERA5-Land): it never falls within a day, and does after midnight.
+
+    Nothing is concluded from a stretch without a midnight. A few thousand cells are looked at.
+    """
+    stride = max(1, int(np.sqrt(field.shape[1] * field.shape[2] / 4096)))
+    values = field[:, ::stride, ::stride]
+    change, hourly = np.diff(values, axis=0), np.diff(stamps) == np.timedelta64(3600, "s")
+    first = stamps[1:].astype("datetime64[h]").astype(np.int64) % 24 == 1  # the first hour of a day
+    inside, after = change[hourly & ~first], -change[hourly & first]
+    if len(after) == 0 or len(inside) < 2:
+        return
+    rise, fall = np.nansum(np.maximum(inside, 0)), np.nansum(np.maximum(-inside, 0))
+    dropped, whole = np.nansum(np.maximum(after, 0)), np.nansum(values[:-1][hourly & first])
+    if np.count_nonzero(inside > SIGNIFICANT) >= 20 and fall < 0.02 * rise and dropped > 0.5 * whole > 0:
+        raise OrbitError("precipitation is accumulated since 00 UTC, as in ERA5-Land, not over the hour", where=where,
+                         got=f"it falls only after midnight ({stamps[0]} to {stamps[-1]})", allowed="sums of the hour ending at the stamp",
+                         hint="retrieve hourly ERA5 single levels, or take the differences of consecutive hours first")
 
 
 def _refuse_empty(field: FloatArray, stamps: Times, where: str) -> None:

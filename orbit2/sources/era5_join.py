@@ -41,6 +41,16 @@ def is_hourly(held: list[Piece]) -> bool:
     return len(stamps) < 2 or bool(np.min(np.diff(stamps)) <= HOUR)
 
 
+def refuse_long_periods(name: str, held: list[Piece]) -> None:
+    """Raise OrbitError for amounts whose stamps are a day, a month or so apart: nothing says that they are those of an hour."""
+    stamps = np.unique(np.concatenate([piece.stamps for piece in held if piece.amount] or [held[0].stamps[:0]]))
+    if len(stamps) > 1 and (apart := np.min(np.diff(stamps))) > 23 * HOUR:
+        days = int(apart / (24 * HOUR) + 0.5)
+        raise OrbitError("amounts are not hourly: nothing says over which period they are", where=f"{held[0].where}: {name}",
+                         got=f"stamps {days} day{'s' if days > 1 else ''} apart" + (" (monthly)" if days >= 28 else ""),
+                         allowed="hourly stamps", hint="retrieve hourly ERA5")
+
+
 def refuse_gaps(name: str, held: list[Piece], first: np.datetime64 | None, last: np.datetime64 | None, paths: list[Path]) -> None:
     """Raise OrbitError listing the hours between `first` and `last` (default: what the files hold) that no piece has."""
     there = np.unique(np.concatenate([piece.stamps for piece in held]))

@@ -59,15 +59,18 @@ class _Cube(BackendArray):
         return part
 
 
-def open_grib(file: Path, shorts: Collection[str]) -> list[xr.Dataset]:
-    """One dataset per short name and type of level among `shorts`. Raises ValueError for messages that cannot be read as lat-lon fields."""
+def open_grib(file: Path, shorts: Collection[str], others: set[str] | None = None) -> list[xr.Dataset]:
+    """One dataset per short name and type of level among `shorts`; the names of what else there is are added to `others`.
+
+    Raises ValueError for messages that cannot be read as lat-lon fields.
+    """
     groups: dict[tuple[str, str], list[_Message]] = {}
-    for message in _scan(file, set(shorts)):
+    for message in _scan(file, set(shorts), others if others is not None else set()):
         groups.setdefault((message.short, message.kind), []).append(message)
     return [_cube(file, messages) for messages in groups.values()]
 
 
-def _scan(file: Path, shorts: set[str]) -> list[_Message]:
+def _scan(file: Path, shorts: set[str], others: set[str]) -> list[_Message]:
     import eccodes  # only who reads GRIB needs it
 
     found = []
@@ -77,9 +80,12 @@ def _scan(file: Path, shorts: set[str]) -> list[_Message]:
                 short = eccodes.codes_get(message, "shortName")
                 if short in shorts:
                     found.append(_header(message, short, eccodes))
+                else:
+                    level = eccodes.codes_get(message, "typeOfLevel") == "isobaricInhPa"
+                    others.add(f"{short} at {eccodes.codes_get(message, 'level', int)} hPa" if level else short)
             finally:
                 eccodes.codes_release(message)
-        if handle.tell() < file.stat().st_size and not found:
+        if handle.tell() < file.stat().st_size and not found and not others:
             raise ValueError("no GRIB message")
     if found and max(m.offset + m.length for m in found) > file.stat().st_size:
         raise ValueError("last message is cut")

@@ -38,6 +38,8 @@ _GONE = (404, 410)
 # Failed jobs that the store itself says may pass; others are mistakes that no retry mends.
 _PASSING = ("temporar", "try again", "timed out", "timeout", "internal server", "internal error", "unavailable", "maximum number",
             "connection", "mars has returned", "disk space", "quota")
+_TOO_LARGE = re.compile(r"\bcosts?\b.*\b(limit|exceed)|too (large|big|many)|\blimits?\b.*exceed|exceed.*\blimits?\b|items, limit",
+                        re.IGNORECASE)
 _log = logging.getLogger(__name__)
 
 
@@ -241,6 +243,10 @@ class CdsClient:
             if status == 401:
                 raise OrbitError("the Climate Data Store does not accept the key (mistyped or expired)", where=request.file, got=text,
                                  hint=f"copy a new token from {site(self._url)}/profile into CDSAPI_KEY or ~/.cdsapirc") from None
+            if status in (400, 403, 413, 422) and _TOO_LARGE.search(text):  # since 2024 also with the status of a licence that is missing
+                raise OrbitError("the Climate Data Store finds the request too large (its cost limit)", where=request.file, got=text,
+                                 hint="ask for less at once: fewer variables in a dataset, or a box (coarse_grid: "
+                                 "name@south,north,west,east); sources.era5.backend: arco has no such limit") from None
             if status == 403:
                 page = f"{site(self._url)}/datasets/{request.body['dataset']}?tab=download#manage-licences"
                 raise OrbitError("the Climate Data Store refuses: is the licence accepted?", where=request.file, got=text,

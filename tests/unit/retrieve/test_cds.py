@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -180,6 +181,12 @@ def test_an_expired_key_a_missing_licence_and_a_busy_store_are_told_apart(tmp_pa
             fetched(server, target)
         with pytest.raises(OrbitError, match=r"does not accept the key.*authentication failed.*/profile"):
             CdsClient(server.api, "expired-token", poll=(0.01, 0.02)).fetch(request(server.api), target, quiet)
+        for code, text in ((403, "Your request is too large, please reduce your selection."), (403, "cost limits exceeded"),
+                           (400, "Requesting 130000 items, limit is 120000")):
+            server.script("/execution", status(code, text=json.dumps({"title": "refused", "detail": text}), type="application/json"))
+            with pytest.raises(OrbitError, match=r"too large \(its cost limit\).*fewer variables in a dataset, or a box") as found:
+                fetched(server, target)
+            assert "licence" not in str(found.value)
         server.script("/execution", status(429, retry_after=17), status(502), page())
         with pytest.raises(Transient) as caught:
             fetched(server, target)
