@@ -19,9 +19,10 @@ _CONSERVATION_PASSES = 10
 
 
 def methods_for(baselines: Sequence[str], precipitation: bool) -> tuple[str, ...]:
-    """The baselines scored for one variable: those configured, and for precipitation their ln(1+x) variants too."""
-    extra = tuple(f"{name}_log1p" for name in baselines if f"{name}_log1p" in METHODS) if precipitation else ()
-    return (*baselines, *extra)
+    """The interpolations scored for one variable: those configured, and for precipitation their ln(1+x) variants too."""
+    plain = tuple(name for name in baselines if name in METHODS)
+    extra = tuple(f"{name}_log1p" for name in plain if f"{name}_log1p" in METHODS) if precipitation else ()
+    return (*plain, *extra)
 
 
 def interpolate(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from orbit2.baselines import METHODS
+from orbit2.baselines import BASELINES
 from orbit2.errors import OrbitError
 from orbit2.metrics import table
 from orbit2.variables import is_precipitation, variable
@@ -41,7 +41,7 @@ def ratios(scores: pd.DataFrame) -> pd.DataFrame:
     rmse = scores[(scores["metric"] == "rmse") & (scores["season"] == "all") & scores["region"].isin(["global", "domain"])]
     space = rmse["variable"].map(lambda name: "log1p" if is_precipitation(name) else "physical")
     rmse = rmse[rmse["space"] == space]
-    interpolation = rmse["model"].str.removesuffix("_log1p").isin(METHODS)
+    interpolation = rmse["model"].isin(BASELINES)
     found: list[dict[str, Any]] = []
     for _, rows in rmse.groupby(["task", "variable"], sort=False):
         plain = interpolation.loc[rows.index]

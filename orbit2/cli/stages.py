@@ -22,6 +22,8 @@ MaybeConfig = Annotated[Path | None, typer.Option("--config", "-c", help="The st
 MaybePrediction = Annotated[Path | None, typer.Option(help="Prediction of the task (Zarr).", show_default=False)]
 MaybeStore = Annotated[Path | None, typer.Option(help="Pair store (pairs.zarr) that holds the truth.", show_default=False)]
 Observations = Annotated[Path | None, typer.Option(help="Store of observations to score against, on their own grid.")]
+Fits = Annotated[Path | None, typer.Option(help="What `orbit2 evaluate fit` wrote for the task's dataset (baselines.nc).")]
+Parent = Annotated[Path | None, typer.Option(help="Prediction of the model that the task's model was fine-tuned from.")]
 MaybeOut = Annotated[Path | None, typer.Option("--out", "-o", help="What is written.", show_default=False)]
 
 
@@ -234,20 +236,28 @@ def downscale(
             run(config=given["config"], store=given["store"], model=model, out=out, block=block, receipt=receipt)
 
 
-evaluate = typer.Typer(help="Score a prediction beside its baselines; `merge` joins the tables of several tasks.")
+evaluate = typer.Typer(help="Score a prediction beside its baselines; `fit` fits those that learn, `merge` joins tables of tasks.")
 
 
 @evaluate.callback(invoke_without_command=True)
 def evaluate_task(
     context: typer.Context, config: MaybeConfig = None, prediction: MaybePrediction = None, store: MaybeStore = None,
-    observations: Observations = None, out: MaybeOut = None,
+    observations: Observations = None, fits: Fits = None, parent: Parent = None, out: MaybeOut = None,
 ) -> None:
-    """Score a prediction beside its baselines; `merge` joins the tables of several tasks."""
+    """Score a prediction beside its baselines; `fit` fits those that learn, `merge` joins tables of tasks."""
     if context.invoked_subcommand is None:
         options = need(config=config, prediction=prediction, store=store, out=out)
         from orbit2.evaluate import run
 
-        run(**options, observations=observations)
+        run(**options, observations=observations, fits=fits, parent=parent)
+
+
+@evaluate.command("fit")
+def evaluate_fit(config: Config, store: Store, out: Out) -> None:
+    """Fit a dataset's delta, lapse-rate and regression baselines to its training block."""
+    from orbit2.evaluate import fit
+
+    fit(config=config, store=store, out=out)
 
 
 @evaluate.command("merge")
@@ -264,14 +274,14 @@ diagnose = typer.Typer(help="Climate diagnostics of a prediction; `merge` joins 
 @diagnose.callback(invoke_without_command=True)
 def diagnose_task(
     context: typer.Context, config: MaybeConfig = None, prediction: MaybePrediction = None, store: MaybeStore = None,
-    observations: Observations = None, out: MaybeOut = None,
+    observations: Observations = None, fits: Fits = None, parent: Parent = None, out: MaybeOut = None,
 ) -> None:
     """Climate diagnostics of a prediction; `merge` joins the tables of several tasks."""
     if context.invoked_subcommand is None:
         options = need(config=config, prediction=prediction, store=store, out=out)
         from orbit2.diagnose import run
 
-        run(**options, observations=observations)
+        run(**options, observations=observations, fits=fits, parent=parent)
 
 
 @diagnose.command("merge")

@@ -33,6 +33,8 @@ class ModelConfig(Strict):
         return self
 
 
+Baseline = Literal["nearest", "bilinear", "bicubic", "conservative", "delta", "lapse_rate", "regression", "parent"]
+FITTED = ("delta", "lapse_rate", "regression")  # baselines that need the training block
 Cells = Annotated[int, Field(ge=0)]
 
 
@@ -80,8 +82,10 @@ class DownscaleConfig(Strict):
 
 class EvaluateConfig(Strict):
     protocols: tuple[Literal["standard"], ...] = Field(("standard",), description="Definitions used for the metrics.")
-    baselines: tuple[Literal["nearest", "bilinear", "bicubic", "conservative"], ...] = Field(
-        ("nearest", "bilinear", "bicubic", "conservative"), description="Interpolations of the same inputs scored beside the model."
+    baselines: tuple[Baseline, ...] = Field(
+        ("nearest", "bilinear", "bicubic", "conservative", "delta", "lapse_rate", "regression", "parent"),
+        description="Scored beside the model: interpolations of the same inputs; `delta`, `lapse_rate`, `regression`: fitted to training "
+        "samples; `parent`: the model that a fine-tuned one started from.",
     )
     spectra_bands: tuple[Band, ...] = Field(
         ((-60.0, -30.0), (-30.0, 30.0), (30.0, 60.0)), description="Latitude bands of zonal spectra (degrees)."

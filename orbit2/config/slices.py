@@ -9,11 +9,15 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from orbit2.config.base import machine, science
+from orbit2.config.comparisons import fitted_on, parents, predictions
 from orbit2.config.load import dataset_hash, dataset_sources, merge, model_hash, model_slice
 from orbit2.config.needs import STATIC, requests_hash, retrieve, sources_of
 from orbit2.config.schema import RunConfig
 
-__all__ = ["dataset", "diagnose", "downscale", "evaluate", "machine_keys", "model", "report", "retrieve", "sources_of", "whole"]
+__all__ = [
+    "dataset", "diagnose", "downscale", "evaluate", "fits", "machine_keys", "model", "parent", "predictions", "report", "retrieve",
+    "sources_of", "whole",
+]
 
 
 def receipt(config: RunConfig, source: str) -> str:
@@ -62,7 +66,7 @@ def model(config: RunConfig, name: str) -> dict[str, Any]:
 
 def downscale(config: RunConfig, task: str) -> dict[str, Any]:
     """For one downscaling task."""
-    section = config.downscale[task]
+    section = predictions(config)[task]
     split = config.datasets[section.dataset].split
     return {
         "task": task,
@@ -74,14 +78,31 @@ def downscale(config: RunConfig, task: str) -> dict[str, Any]:
     }
 
 
+def parent(config: RunConfig, task: str) -> dict[str, str] | None:
+    """The model that a task's model was fine-tuned from and the name of its prediction; None where there is nothing to compare with."""
+    found = parents(config).get(task)
+    return None if found is None else {"model": found[0], "prediction": found[1], "model_hash": model_hash(config, found[0])}
+
+
+def fits(config: RunConfig, task: str) -> str | None:
+    """The file of the baselines fitted to the training block of a task's dataset; None where there is none."""
+    name = fitted_on(config, task)
+    return None if name is None else str(PurePosixPath(dataset_folder(config, name)) / "baselines.nc")
+
+
 def evaluate(config: RunConfig, task: str) -> dict[str, Any]:
     """For the scores of one task."""
-    return {**downscale(config, task), "evaluate": science(config.evaluate)}
+    return {**downscale(config, task), "parent": parent(config, task), "evaluate": science(config.evaluate)}
 
 
 def diagnose(config: RunConfig, task: str) -> dict[str, Any]:
     """For the climate diagnostics of one task."""
-    return {**downscale(config, task), "diagnose": science(config.diagnose), "baselines": list(config.evaluate.baselines)}
+    return {
+        **downscale(config, task),
+        "parent": parent(config, task),
+        "diagnose": science(config.diagnose),
+        "baselines": list(config.evaluate.baselines),
+    }
 
 
 def report(config: RunConfig) -> dict[str, Any]:
@@ -101,7 +122,7 @@ def machine_keys(config: RunConfig, stage: str, name: str = "") -> dict[str, Any
         "retrieve": lambda: {"settings": config.sources},
         "dataset": lambda: {"dataset": config.datasets[name]},
         "model": lambda: {"model": config.models[name], "architecture": config.architecture_of(name)},
-        "downscale": lambda: {"downscale": config.downscale[name]},
+        "downscale": lambda: {"downscale": predictions(config)[name]},
         "evaluate": lambda: {"downscale": config.downscale[name], "evaluate": config.evaluate},
         "diagnose": lambda: {"downscale": config.downscale[name], "diagnose": config.diagnose},
         "report": lambda: {"run": config},

@@ -55,7 +55,7 @@ class Hovmoller:
 
     def best_baseline(self, name: str) -> str:
         """The baseline with the lowest NRMSE of the time-longitude diagram; empty without baselines."""
-        found = {model: self.scores(name, model)["longitude"][1] for model in self.matched.models(name)[1:]}
+        found = {model: self.scores(name, model)["longitude"][1] for model in self.matched.baselines(name)}
         known = {model: value for model, value in found.items() if np.isfinite(value)}
         return min(known, key=lambda model: known[model]) if known else ""
 

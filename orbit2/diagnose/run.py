@@ -20,10 +20,14 @@ from orbit2.metrics.matched import Matched
 from orbit2.metrics.netcdf import write_netcdf
 
 
-def run(*, config: Path, prediction: Path, store: Path, out: Path, observations: Path | None = None) -> None:
+def run(
+    *, config: Path, prediction: Path, store: Path, out: Path, observations: Path | None = None, fits: Path | None = None,
+    parent: Path | None = None,
+) -> None:
     """Diagnose a downscale task's `prediction` against the pair store (or `observations`) and the baselines.
 
-    `config` is the task's diagnose slice (JSON). Writes into the folder `out`: `regions.nc` (AR6 region maps and skill),
+    `config` is the task's diagnose slice (JSON); `fits` and `parent` are as for evaluate.
+    Writes into the folder `out`: `regions.nc` (AR6 region maps and skill),
     `hovmoller.nc`, `notes.json` (what needs a longer record) and, last, `regions.parquet` (long table). Without a truth the region
     scores are conservation residuals against the input. Raises OrbitError for a prediction or store that does not fit.
     """
@@ -34,7 +38,7 @@ def run(*, config: Path, prediction: Path, store: Path, out: Path, observations:
                              hint="use the slice that the workflow writes beside the results")
     settings = validate(DiagnoseConfig, slice_["diagnose"], config)
     baselines = validate(EvaluateConfig, {"baselines": slice_["baselines"]}, config).baselines
-    matched = Matched(slice_, Path(prediction), Path(store), baselines, observations)
+    matched = Matched(slice_, Path(prediction), Path(store), baselines, observations, fits, parent)
     regions = ar6()
     land = land_mask(matched.truth_store, *matched.truth_window, matched.truth_side)
     skill = RegionSkill(matched, regions, regions.on(matched.grid), land)

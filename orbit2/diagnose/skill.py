@@ -67,7 +67,7 @@ class RegionSkill:
 
     def best(self, f: Field) -> Best | None:
         """Skill 1 - RMSE/RMSE_best per region; None without baselines or without a truth."""
-        model, *baselines = self.matched.models(f.variable)
+        model, baselines = self.matched.model, self.matched.baselines(f.variable)
         if not baselines or not self.matched.has_truth:
             return None
         table = np.stack([deterministic.rmse(self.moments(f, name)) for name in baselines])

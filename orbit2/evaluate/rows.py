@@ -81,20 +81,21 @@ def _spatial(table: Table, accumulator: Accumulator, f: Field, model: str, score
 
 
 def _skill(table: Table, accumulator: Accumulator, f: Field) -> None:
-    """1 - score/score of each baseline and of the best of them, for the model."""
-    model, *baselines = accumulator.matched.models(f.variable)
+    """1 - score/score of each baseline, of the best of them, and of the model it was fine-tuned from, for the model."""
+    matched = accumulator.matched
+    model, baselines = matched.model, matched.baselines(f.variable)
     for name in ("rmse", "mae"):
         metric = next(m for m in deterministic.METRICS if m.name == name)
-        values = {m: float(metric.of(accumulator.scores[f.label, m].domain.finalise())[0]) for m in (model, *baselines)}
+        values = {m: float(metric.of(accumulator.scores[f.label, m].domain.finalise())[0]) for m in matched.models(f.variable)}
         n = int(accumulator.scores[f.label, model].domain.finalise().n[0])
-        region = accumulator.matched.region
-        for baseline in baselines:
-            skill = 1 - values[model] / values[baseline] if values[baseline] > 0 else float("nan")
-            table.add(model, f.variable, f.space, region, f"{name}_skill_vs_{baseline}", f"1 - {name}/{name} of {baseline}", skill, n=n)
+        for other in (m for m in values if m != model):
+            skill = 1 - values[model] / values[other] if values[other] > 0 else float("nan")
+            table.add(model, f.variable, f.space, matched.region, f"{name}_skill_vs_{other}", f"1 - {name}/{name} of {other}", skill, n=n)
         if baselines:
             best = min(baselines, key=lambda m: values[m])
             skill = 1 - values[model] / values[best] if values[best] > 0 else float("nan")
-            table.add(model, f.variable, f.space, region, f"{name}_skill_vs_best_baseline", f"1 - {name}/{name} of {best}", skill, n=n)
+            method = f"1 - {name}/{name} of {best}"
+            table.add(model, f.variable, f.space, matched.region, f"{name}_skill_vs_best_baseline", method, skill, n=n)
 
 
 def _conservation(table: Table, accumulator: Accumulator, f: Field, model: str, scores: ModelScores) -> None:

@@ -17,17 +17,21 @@ from orbit2.metrics.matched import Matched
 from orbit2.metrics.netcdf import write_netcdf
 
 
-def run(*, config: Path, prediction: Path, store: Path, out: Path, observations: Path | None = None) -> None:
+def run(
+    *, config: Path, prediction: Path, store: Path, out: Path, observations: Path | None = None, fits: Path | None = None,
+    parent: Path | None = None,
+) -> None:
     """Score `prediction` (a downscale task's Zarr) and the configured baselines against the pair store, or against `observations`.
 
-    `config` is the task's evaluate slice (JSON). Writes `metrics.parquet` (long table), `maps.nc`, `spectra.nc`, `density.nc` and
+    `config` is the task's evaluate slice (JSON); `fits` is what `fit` wrote for its dataset, `parent` the prediction of the model that the
+    task's model was fine-tuned from. Writes `metrics.parquet` (long table), `maps.nc`, `spectra.nc`, `density.nc` and
     `seams.nc` into the folder `out`; the table last, so that its presence means the others are there. A task without a truth gets
     conservation residuals instead of scores; a tiled one gets the seam test as well. Raises OrbitError for a prediction or store that
     does not fit.
     """
     settings_file = read_slice(config)
     settings = evaluate_settings(settings_file, config)
-    matched = Matched(settings_file, Path(prediction), Path(store), settings.baselines, observations)
+    matched = Matched(settings_file, Path(prediction), Path(store), settings.baselines, observations, fits, parent)
     accumulator = Accumulator(matched, settings)
     accumulator.gather()
     frames = [rows(accumulator, protocol) for protocol in settings.protocols]

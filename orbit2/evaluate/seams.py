@@ -30,7 +30,7 @@ class SeamScores:
         """What a variable's prediction is compared with: `(truth)`, a baseline, or nothing."""
         if self.matched.has_truth and self.matched.observations is None:
             return TRUTH
-        baselines = self.matched.models(name)[1:]
+        baselines = self.matched.baselines(name)
         return CONTROL if CONTROL in baselines else next(iter(baselines), None)
 
     def series(self, name: str) -> tuple[str, ...]:

@@ -1,4 +1,5 @@
-"""A prediction beside what it is scored against: same times, same cells, and the baselines. Never more than one sample in memory.
+"""A prediction beside what it is scored against: same times, same cells, the baselines, and the model it was fine-tuned from. Never more
+than one sample in memory.
 
 A task with a truth (input: coarse) is scored on the prediction's own grid against the store's fine group; one with observations on
 the observations' own grid, to which prediction and baselines are averaged conservatively. A task without a truth is scored for
@@ -16,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from orbit2.baselines import BASELINES, FITTED
+from orbit2.baselines.fitted import BASE, Fitted
 from orbit2.baselines.interpolation import block_mean, interpolate, methods_for
 from orbit2.data.pairs import PairStore, Side
 from orbit2.errors import OrbitError, did_you_mean
@@ -48,11 +51,13 @@ class Matched:
     """Opens and checks a prediction and its pair store, then streams samples.
 
     Raises OrbitError when the prediction is missing, unfinalised, of another task, on a grid or at times that the store does not
-    have, or holds a variable that the store does not.
+    have, or holds a variable that the store does not; when baselines that are fitted are wanted without their `fits`, or `parent` (the
+    prediction of the slice's `parent` model) does not hold what is scored.
     """
 
     def __init__(
-        self, config: Mapping[str, Any], prediction: Path, store: Path, baselines: Sequence[str], observations: Path | None = None
+        self, config: Mapping[str, Any], prediction: Path, store: Path, baselines: Sequence[str], observations: Path | None = None,
+        fits: Path | None = None, parent: Path | None = None,
     ) -> None:
         section = config["downscale"]
         self.task, self.model, self.dataset = str(config["task"]), str(section["model"]), str(section["dataset"])
@@ -89,15 +94,38 @@ class Matched:
         self.region = "global" if self.whole and whole.periodic else "domain"
         self.indices = self._indices()
         self.times = self.store.times[self.indices]
-        inputs = self.store.variables(self._input)
-        self._baselines = {name: methods_for(baselines, is_precipitation(name)) if name in inputs else () for name in self.variables}
-        if self.model in {method for methods in self._baselines.values() for method in methods}:
-            raise OrbitError("a model has the name of a baseline", where=f"task {self.task}", got=self.model, hint="rename the model")
+        self.fitted = self._fits(paired, baselines, fits, whole)
+        self._baselines = {name: self._methods(name, baselines) for name in self.variables}
+        self.parent = Parent(self, dict(config.get("parent") or {}), parent) if parent is not None else None
+        for name in (self.model, *([self.parent.model] if self.parent else [])):
+            if name in BASELINES:
+                raise OrbitError("a model has the name of a baseline", where=f"task {self.task}", got=name, hint="rename the model")
         self._cache: dict[tuple[Path, Side], tuple[int, npt.NDArray[np.float32]]] = {}
 
+    def _fits(self, paired: bool, baselines: Sequence[str], fits: Path | None, whole: Grid) -> Fitted | None:
+        """What was fitted to the training block; None for a task that has no training pairs on its grid, and where none is wanted."""
+        wanted = [name for name in baselines if name in FITTED]
+        if not paired or not wanted:
+            return None
+        if fits is None:
+            raise OrbitError("baselines that are fitted need their fits", where=f"task {self.task}", got=", ".join(wanted),
+                             hint="run `orbit2 evaluate fit` and give its file as --fits, or leave them out of evaluate.baselines")
+        return Fitted(fits, self._rows, self._columns, whole)
+
+    def _methods(self, name: str, baselines: Sequence[str]) -> tuple[str, ...]:
+        if name not in self.store.variables(self._input):
+            return ()
+        fitted = self.fitted.methods(name, baselines) if self.fitted is not None else ()
+        return (*methods_for(baselines, is_precipitation(name)), *fitted)
+
+    def baselines(self, name: str) -> tuple[str, ...]:
+        """The interpolations and the fitted baselines scored for variable `name`."""
+        return self._baselines[name]
+
     def models(self, name: str) -> tuple[str, ...]:
-        """The model and the baselines scored for variable `name`, the model first."""
-        return (self.model, *self._baselines[name])
+        """All that is scored for variable `name`: the model, the baselines, and the model it was fine-tuned from where that predicts it."""
+        parent = (self.parent.model,) if self.parent is not None and name in self.parent.variables else ()
+        return (self.model, *self._baselines[name], *parent)
 
     @property
     def all_models(self) -> tuple[str, ...]:
@@ -174,6 +202,8 @@ class Matched:
                         raise OrbitError(f"{label} is missing everywhere", where=f"{self.prediction_path}", got=f"{name} at {time}",
                                          hint="re-run the stage that wrote it")
                 native.update(self._interpolated(int(index), name))
+                if self.parent is not None and name in self.parent.variables:
+                    native[self.parent.model] = self.parent.field(name, time)
                 fields = {key: self._scored(x) for key, x in native.items()}
                 valid = np.isfinite(truth)
                 for field in fields.values():
@@ -182,14 +212,20 @@ class Matched:
                 yield Scored(int(index), time, name, np.where(valid, truth, np.nan), scored, native)
 
     def _interpolated(self, index: int, name: str) -> dict[str, Array]:
-        """Baselines from the input's whole field (so that a box has its surroundings), cropped to the prediction's window."""
+        """Baselines from the input's whole field (so that a box has its surroundings), cropped to the prediction's window; the fitted ones
+        from the area-conserving interpolation."""
         methods = self._baselines[name]
         if not methods:
             return {}
         field = self._read(self.store, self._input, index)[self.store.variable_index(self._input, name)].astype(np.float64)
         lower = 0.0 if is_precipitation(name) else None
-        return {method: interpolate(field, self._input_grid, self.refinement, method, lower=lower)[self._rows, self._columns]
-                for method in methods}
+        fitted = [method for method in methods if method in FITTED]
+        plain = dict.fromkeys([*(method for method in methods if method not in FITTED), *([BASE] if fitted else [])])
+        found = {method: interpolate(field, self._input_grid, self.refinement, method, lower=lower)[self._rows, self._columns]
+                 for method in plain}
+        if self.fitted is not None:
+            found |= {method: self.fitted.apply(method, name, found[BASE]) for method in fitted}
+        return {method: found[method] for method in methods}
 
     def _read(self, store: PairStore, side: Side, index: int) -> npt.NDArray[np.float32]:
         key = (store.path, side)
@@ -235,6 +271,26 @@ class Matched:
             if cells.start % self.refinement or cells.stop % self.refinement:
                 raise OrbitError("prediction does not cover whole cells of its input", where=self.prediction_path, got=native.describe())
         return native.coarsen(self.refinement)
+
+
+class Parent:
+    """The prediction of the model that a task's model was fine-tuned from, at the task's times and in its window."""
+
+    def __init__(self, matched: Matched, about: Mapping[str, Any], path: Path) -> None:
+        if not {"model", "prediction"} <= set(about):
+            raise OrbitError("the task's slice names no parent", where=f"task {matched.task}", got=str(path), hint="leave --parent out")
+        self.model, self.path = str(about["model"]), path
+        self._prediction = _open(path, str(about["prediction"]))
+        self._rows, self._columns = _window(matched.native_grid, _grid(self._prediction, path), matched.prediction_path)
+        self._positions = {time: i for i, time in enumerate(self._prediction["time"].values.astype("datetime64[s]"))}
+        absent = [str(time) for time in matched.times if time not in self._positions]
+        if absent:
+            raise OrbitError("the parent's prediction lacks a time of the task", where=path, got=absent[0],
+                             hint=f"{len(absent)} of {len(matched.times)} times")
+        self.variables = tuple(name for name in matched.variables if name in self._prediction.data_vars)
+
+    def field(self, name: str, time: np.datetime64) -> Array:
+        return frame(self._prediction, name, self._positions[time])[self._rows, self._columns]
 
 
 def frame(prediction: xr.Dataset, name: str, index: int) -> Array:

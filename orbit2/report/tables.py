@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from orbit2.baselines import BASELINES
 from orbit2.errors import OrbitError
 from orbit2.report.style import method_name, pretty_units
 from orbit2.variables import is_precipitation, variable
@@ -110,8 +111,13 @@ class Scores:
         return str(self.rows[column].iloc[0])
 
     def baselines(self, model: str) -> list[str]:
-        """Names of what is scored beside `model`, in the table's order; `(any)` is not one."""
-        return [str(name) for name in dict.fromkeys(self.rows["model"]) if name != model and not str(name).startswith("(")]
+        """Names of the interpolations and fitted baselines scored beside `model`, in the table's order."""
+        return [str(name) for name in dict.fromkeys(self.rows["model"]) if name != model and name in BASELINES]
+
+    def parent(self, model: str) -> str | None:
+        """The model that `model` was fine-tuned from, where it was scored on the same cells."""
+        others = (str(name) for name in dict.fromkeys(self.rows["model"]) if name != model and name not in BASELINES)
+        return next((name for name in others if not name.startswith("(")), None)
 
     def best(self, model: str, name: str, metric: str, space: str, region: str | None = None) -> tuple[str, float] | None:
         """The interpolation with the lowest `metric` (an error) for a variable, and its value."""

@@ -88,15 +88,35 @@ def make_prediction(
     return path
 
 
-def write_slice(path: Path, stage: str, *, task: str = "test", side: str = "coarse", settings: dict | None = None) -> Path:
-    """The configuration slice of an evaluate or diagnose task."""
+def write_dataset(path: Path, store: PairStore, train: slice, test: slice) -> Path:
+    """The configuration slice of a dataset whose training and test blocks are these samples of `store`."""
+    def period(times: np.ndarray) -> dict[str, str]:
+        return {"start": str(times[0])[:16], "end": str(times[-1])[:16]}
+
+    between = store.times[train][-1] + np.timedelta64(60, "s")
+    gap = {"start": str(between), "end": str(between)}
+    split = {"train": period(store.times[train]), "test": period(store.times[test]), "validation": gap}
+    degrees = store.grid("coarse").resolution
+    dataset = {"source": "sample", "inputs": list(VARIABLES), "outputs": list(VARIABLES), "statics": list(STATICS),
+               "coarse_grid": f"global_{degrees:g}", "fine_grid": f"global_{degrees / FACTOR:g}", "split": split}
+    path.write_text(json.dumps({"name": "era5_week", "hash": "1" * 8, "dataset": dataset}))
+    return path
+
+
+def write_slice(
+    path: Path, stage: str, *, task: str = "test", side: str = "coarse", settings: dict | None = None, baselines: list[str] = BASELINES,
+    parent: dict | None = None,
+) -> Path:
+    """The configuration slice of an evaluate or diagnose task, by default with interpolations only."""
     section = {"model": "reslim", "dataset": "era5_week", "split": "test", "input": side, "max_samples": 0, "tile": 0, "halo": 8}
     slice_ = {
         "task": task, "downscale": section,
         "model_hash": "0" * 8, "dataset_hash": "1" * 8, "period": {"start": "2026-03-30T18:00", "end": "2026-03-31T23:00"},
-        stage: settings or {},
+        "parent": parent, stage: settings or {},
     }
     if stage == "diagnose":
-        slice_["baselines"] = BASELINES
+        slice_["baselines"] = baselines
+    else:
+        slice_[stage] = {"baselines": baselines, **slice_[stage]}
     path.write_text(json.dumps(slice_))
     return path

@@ -47,8 +47,8 @@ def test_every_stage_word_runs_what_it_needs(edges: set[tuple[str, str]]) -> Non
     assert needs["train"] == needs["statistics"] | {"train_model"}
     assert needs["finetune"] == needs["train"] | {"finetune_model"}
     assert needs["downscale"] == needs["finetune"] | {"downscale_task"}
-    assert needs["evaluate"] == needs["downscale"] | {"evaluate_task", "evaluate_merge"}
-    assert needs["diagnose"] == needs["downscale"] | {"diagnose_task", "diagnose_merge"}
+    assert needs["evaluate"] == needs["downscale"] | {"evaluate_fit", "evaluate_task", "evaluate_merge"}
+    assert needs["diagnose"] == needs["downscale"] | {"evaluate_fit", "diagnose_task", "diagnose_merge"}
     assert needs["report"] == needs["evaluate"] | needs["diagnose"] | {"report_page"}
     assert reached(edges, "all") == needs["report"]
 
@@ -58,6 +58,7 @@ def test_edges(edges: set[tuple[str, str]]) -> None:
             ("train_model", "finetune_model"), ("evaluate_merge", "report_page"), ("diagnose_merge", "report_page")} <= edges
     # statistics see the pairs only through the complete store, and no model ever sees a score
     assert ("regrid_part", "statistics_dataset") not in edges
+    assert ("regrid_part", "evaluate_fit") not in edges and {("evaluate_fit", "evaluate_task"), ("evaluate_fit", "diagnose_task")} <= edges
     assert not any(a.startswith(("evaluate", "diagnose")) and b.startswith(("train", "finetune", "downscale")) for a, b in edges)
 
 
@@ -67,8 +68,8 @@ def test_a_stage_alone(shared_project: Any) -> None:
 
 
 WHOLE = {"retrieve_source": 2, "regrid_init": 1, "regrid_part": 3, "regrid_finalise": 1, "statistics_dataset": 1, "train_model": 1,
-         "finetune_model": 1, "downscale_task": 3, "evaluate_task": 3, "evaluate_merge": 1, "diagnose_task": 3, "diagnose_merge": 1,
-         "report_page": 1}
+         "finetune_model": 1, "downscale_task": 3, "evaluate_fit": 1, "evaluate_task": 3, "evaluate_merge": 1, "diagnose_task": 3,
+         "diagnose_merge": 1, "report_page": 1}
 
 
 @pytest.mark.parametrize("profile", ["local", "slurm", "dgx"])
@@ -88,9 +89,11 @@ def test_the_published_runs_plan(run: str, shared_project: Any) -> None:
     parts = planned.pop("regrid_part")
     assert parts > 300  # about a month each
     assert planned.pop("finetune_model", 0) == models - 1
+    compared = int(run in ("us_finetune", "imerg_global", "orbit2"))  # the foundation model on the fine-tuned one's task
     assert planned == {"retrieve_source": sources, "regrid_init": datasets, "regrid_finalise": datasets, "train_model": 1,
                        "statistics_dataset": min(datasets, 5),  # observations and inference inputs have none
-                       "downscale_task": tasks, "evaluate_task": tasks, "diagnose_task": tasks, "evaluate_merge": 1, "diagnose_merge": 1,
+                       "evaluate_fit": min(datasets, 5), "downscale_task": tasks + compared,
+                       "evaluate_task": tasks, "diagnose_task": tasks, "evaluate_merge": 1, "diagnose_merge": 1,
                        "report_page": 1}
 
 
@@ -113,7 +116,7 @@ def chain(shared_project: Any) -> set[tuple[str, str]]:
     def name(number: str) -> str:
         rule = labels[number].partition("\\n")[0]
         kind = {"retrieve": "source", "regrid": "data", "statistics": "data", "train": "model", "finetune": "model"}.get(rule.split("_")[0])
-        kind = "task" if rule.endswith("_task") else kind
+        kind = "task" if rule.endswith("_task") else "data" if rule == "evaluate_fit" else kind
         return f"{rule}[{wildcard(number, kind)}]" if kind else rule
 
     names = {number: name(number) for number in labels}
@@ -137,11 +140,17 @@ def test_frontier_runs_the_orbit2_chain_as_one_dag(chain: set[tuple[str, str]]) 
     for name in trained:
         trainer = models["foundation" if name in pretraining else "us_finetune"]
         expected |= {(f"regrid_finalise[{name}]", f"statistics_dataset[{name}]"), (f"statistics_dataset[{name}]", trainer),
-                     (f"regrid_finalise[{name}]", trainer)}
+                     (f"regrid_finalise[{name}]", trainer), (f"regrid_finalise[{name}]", f"evaluate_fit[{name}]")}
+    parent = "downscale_task[us_7km_parent]"  # the foundation model where the fine-tuned one is
+    expected |= {(models["foundation"], parent), ("regrid_finalise[us_28km]", parent)}
     for task, (model, dataset) in tasks.items():
         expected |= {(models[model], f"downscale_task[{task}]"), (f"regrid_finalise[{dataset}]", f"downscale_task[{task}]")}
         for stage in ("evaluate", "diagnose"):
             expected |= {(f"downscale_task[{task}]", f"{stage}_task[{task}]"), (f"{stage}_task[{task}]", f"{stage}_merge")}
+            if dataset in trained:
+                expected.add((f"evaluate_fit[{dataset}]", f"{stage}_task[{task}]"))
+            if task == "us_7km":
+                expected.add((parent, f"{stage}_task[{task}]"))
             if task == "global_7km":
                 expected.add(("regrid_finalise[imerg_daily]", f"{stage}_task[{task}]"))
     assert chain == expected

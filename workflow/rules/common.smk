@@ -107,16 +107,16 @@ def parent_of(wildcards):
 
 
 def task_model(wildcards):
-    return f"{MODELS[RUN.downscale[wildcards.task].model]}/model"
+    return f"{MODELS[PREDICTIONS[wildcards.task].model]}/model"
 
 
 def task_store(wildcards):
-    return slices.store(RUN, RUN.downscale[wildcards.task].dataset)
+    return slices.store(RUN, PREDICTIONS[wildcards.task].dataset)
 
 
 def task_inputs(wildcards):
     """The finished store that a task downscales."""
-    return f"{DATASETS[RUN.downscale[wildcards.task].dataset]}/finalised.json"
+    return f"{DATASETS[PREDICTIONS[wildcards.task].dataset]}/finalised.json"
 
 
 def task_truth(wildcards):
@@ -125,11 +125,21 @@ def task_truth(wildcards):
     return [] if name is None else f"{DATASETS[name]}/finalised.json"
 
 
+def task_beside(wildcards):
+    """What a task is scored beside: the fits of its dataset's baselines, the prediction of the model its own started from."""
+    fits, parent = slices.fits(RUN, wildcards.task), slices.parent(RUN, wildcards.task)
+    return [path for path in (fits, parent and f"{R}/downscale/{parent['prediction']}.json") if path]
+
+
 def task_stores(wildcards):
-    """The stores that evaluate and diagnose read, as command-line options."""
-    name = RUN.downscale[wildcards.task].observations
-    truth = "" if name is None else f" --observations {slices.store(RUN, name)}"
-    return f"--store {task_store(wildcards)}{truth}"
+    """The stores, fits and predictions that evaluate and diagnose read, as command-line options."""
+    name, fits = RUN.downscale[wildcards.task].observations, slices.fits(RUN, wildcards.task)
+    parent = slices.parent(RUN, wildcards.task)
+    options = [f"--store {task_store(wildcards)}"]
+    options += [f"--observations {slices.store(RUN, name)}"] if name else []
+    options += [f"--fits {fits}"] if fits else []
+    options += [f"--parent {R}/downscale/{parent['prediction']}.zarr"] if parent else []
+    return " ".join(options)
 
 
 RUN = checked_configuration()
@@ -142,6 +152,7 @@ MODELS = {name: slices.model_folder(RUN, name) for name in RUN.models}
 DATASET_OF = {Path(folder).name: name for name, folder in DATASETS.items()}
 MODEL_OF = {Path(folder).name: name for name, folder in MODELS.items()}
 TASKS = list(RUN.downscale)
+PREDICTIONS = slices.predictions(RUN)  # the tasks, and what fine-tuned models are compared with
 TRAINED_ON = {Path(DATASETS[name]).name for model in RUN.models.values() for name in model.datasets}
 WANTED = {name: slices.receipts(RUN, name) for name in RUN.datasets}  # asked for by thousands of jobs
 # source -> what retrieve writes when all is there; beside it lies the slice that says what is wanted

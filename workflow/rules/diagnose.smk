@@ -6,6 +6,7 @@ rule diagnose_task:
         config=task_config("diagnose"),
         prediction=f"{R}/downscale/{{task}}.json",
         truth=task_truth,
+        beside=task_beside,
     output:
         table=f"{R}/diagnose/{{task}}/regions.parquet",
         fields=expand(f"{R}/diagnose/{{{{task}}}}/{{name}}", name=["regions.nc", "hovmoller.nc", "notes.json"]),

@@ -1,8 +1,8 @@
 # Predictions. The Zarr itself is not declared, only its receipt: an interrupted one is resumed item by item. A task with several
 # `blocks` is init, then its blocks side by side (an array on SLURM), then finalise; any other is one job.
-BLOCKS = {task: section.blocks for task, section in RUN.downscale.items()}
-WHOLE = [task for task in TASKS if BLOCKS[task] == 1]
-SPLIT = [task for task in TASKS if BLOCKS[task] > 1]
+BLOCKS = {task: section.blocks for task, section in PREDICTIONS.items()}
+WHOLE = [task for task in PREDICTIONS if BLOCKS[task] == 1]
+SPLIT = [task for task in PREDICTIONS if BLOCKS[task] > 1]
 
 
 rule downscale_task:
@@ -123,5 +123,5 @@ rule downscale_finalise:
 
 rule downscale:
     input:
-        [f"{R}/downscale/{task}.json" for task in TASKS],
+        [f"{R}/downscale/{task}.json" for task in PREDICTIONS],
     localrule: True

@@ -1,4 +1,28 @@
-# Scores of every prediction beside its baselines, then one table.
+# Scores of every prediction beside its baselines, then one table. The baselines that learn are fitted once per dataset.
+
+
+rule evaluate_fit:
+    input:
+        config=data_config,
+        data="results/data/{data}/finalised.json",
+    output:
+        "results/data/{data}/baselines.nc",
+    log:
+        "results/data/{data}/logs/baselines.log",
+    benchmark:
+        "results/data/{data}/logs/baselines.tsv"
+    wildcard_constraints:
+        data=either(DATASET_OF),
+    threads: 1
+    resources:
+        mem_mb=12000,
+        runtime=240,
+    params:
+        store=store_of,
+    message:
+        "evaluate: baselines fitted to the training block of {wildcards.data}"
+    shell:
+        "orbit2 evaluate fit --config {input.config} --store {params.store} --out {output} 2>&1 | tee -i {log}"
 
 
 rule evaluate_task:
@@ -6,6 +30,7 @@ rule evaluate_task:
         config=task_config("evaluate"),
         prediction=f"{R}/downscale/{{task}}.json",
         truth=task_truth,
+        beside=task_beside,
     output:
         table=f"{R}/evaluate/{{task}}/metrics.parquet",
         fields=expand(f"{R}/evaluate/{{{{task}}}}/{{name}}.nc", name=["maps", "spectra", "density", "seams"]),

@@ -149,11 +149,17 @@ def fabricate(root: Path, config: RunConfig) -> Path:
         )
     for name, steps in (("reslim", 60), ("conus", 20)):
         fabricate_model(root / slices.model_folder(config, name) / "model", config, name, steps)
+    write_json(data / "config.json", slices.dataset(config, "week"))
+    evaluate.fit(config=data / "config.json", store=store_path, out=data / "baselines.nc")
     for stage, entry in (("evaluate", evaluate.run), ("diagnose", diagnose.run)):
         for task in config.downscale:
             slice_path = run_folder / "config" / f"{stage}_{task}.json"
             write_json(slice_path, getattr(slices, stage)(config, task))
-            entry(config=slice_path, prediction=run_folder / "downscale" / f"{task}.zarr", store=store_path, out=run_folder / stage / task)
+            beside = {"fits": root / slices.fits(config, task)} if slices.fits(config, task) else {}
+            if (parent := slices.parent(config, task)) is not None:
+                beside["parent"] = run_folder / "downscale" / f"{parent['prediction']}.zarr"
+            prediction = run_folder / "downscale" / f"{task}.zarr"
+            entry(config=slice_path, prediction=prediction, store=store_path, out=run_folder / stage / task, **beside)
     evaluate.merge(
         [run_folder / "evaluate" / task / "metrics.parquet" for task in config.downscale], run_folder / "evaluate" / "metrics.parquet"
     )

@@ -1,0 +1,188 @@
+"""Baselines that learn from the training block what a station correction knows: one number per cell, or one per run. No network.
+
+All start from area-conserving interpolation x of the coarse field. r = truth - x, over the samples of the training block:
+
+- delta: x + mean r of the cell.
+- regression: x + mean r + slope (x - mean x), the slope by least squares in each cell, drawn towards 0 (that is `delta`) as if
+  PRIOR_SAMPLES further samples had none: with a few frames it would follow their noise.
+- lapse_rate: temperature; x + gamma (height - its area-conserving interpolation), gamma one number by least squares over all cells.
+- *_log1p: precipitation; the same of ln(1 + x), transformed back.
+
+A cell without a training sample is left as interpolation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from orbit2.baselines.interpolation import block_mean, interpolate
+from orbit2.errors import OrbitError
+from orbit2.grid import Grid
+from orbit2.variables import is_precipitation, variable
+
+Array = npt.NDArray[np.float64]
+FITTED = ("delta", "lapse_rate", "regression", "delta_log1p", "regression_log1p")
+BASE = "conservative"
+PRIOR_SAMPLES = 16
+LOG = "_log1p"
+
+
+def follows_height(name: str) -> bool:
+    """Whether a variable is a temperature near the ground, which `lapse_rate` is for."""
+    return name.startswith("2m_temperature")
+
+
+def height_anomaly(orography: Array, coarse: Grid, factor: int) -> Array:
+    """Fine surface altitude minus what area-conserving interpolation makes of its block means, m, [sH, sW]."""
+    known = np.where(np.isfinite(orography), orography, 0.0)
+    smooth = interpolate(block_mean(known, coarse.refine(factor).lat_weights, factor), coarse, factor, BASE)
+    return np.asarray(known - smooth, dtype=np.float64)
+
+
+@dataclass
+class Sums:
+    """Means and co-moments of x and r per cell [H, W], in one pass (Welford); `merge` joins those of other samples (Chan et al. 1979)."""
+
+    shape: tuple[int, int]
+    n: Array = field(init=False)
+    x: Array = field(init=False)
+    r: Array = field(init=False)
+    xx: Array = field(init=False)
+    xr: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.n, self.x, self.r, self.xx, self.xr = (np.zeros(self.shape) for _ in range(5))
+
+    def update(self, x: Array, truth: Array) -> None:
+        """One sample; cells where either is missing are left out."""
+        residual = truth - x
+        valid = np.isfinite(residual)
+        self.n += valid
+        count = np.maximum(self.n, 1.0)
+        dx, dr = np.where(valid, x - self.x, 0.0), np.where(valid, residual - self.r, 0.0)
+        self.x += dx / count
+        self.r += dr / count
+        self.xx += dx * np.where(valid, x - self.x, 0.0)
+        self.xr += dx * np.where(valid, residual - self.r, 0.0)
+
+    def merge(self, other: Sums) -> None:
+        total = self.n + other.n
+        share = np.divide(other.n, total, out=np.zeros(self.shape), where=total > 0)
+        dx, dr = other.x - self.x, other.r - self.r
+        self.xx += other.xx + dx * dx * self.n * share
+        self.xr += other.xr + dx * dr * self.n * share
+        self.x += dx * share
+        self.r += dr * share
+        self.n = total
+
+    def slope(self) -> Array:
+        """d r / d x of each cell, drawn towards 0 by n / (n + PRIOR_SAMPLES); 0 where x never changed."""
+        plain = np.divide(self.xr, self.xx, out=np.zeros(self.shape), where=self.xx > 0)
+        return plain * self.n / (self.n + PRIOR_SAMPLES)
+
+
+@dataclass
+class Lapse:
+    """Sums for one slope over all cells: of r on the height anomaly."""
+
+    height: Array
+    hh: float = 0.0
+    hr: float = 0.0
+
+    def update(self, x: Array, truth: Array, weights: Array) -> None:
+        residual = truth - x
+        weighted = np.where(np.isfinite(residual), weights, 0.0) * self.height
+        self.hh += float((weighted * self.height).sum())
+        self.hr += float((weighted * np.where(np.isfinite(residual), residual, 0.0)).sum())
+
+    def rate(self) -> float:
+        """K per m (negative: colder higher up)."""
+        return self.hr / self.hh if self.hh > 0 else 0.0
+
+
+class Fit:
+    """Streams the training samples of one variable after the other; holds sums only."""
+
+    def __init__(self, names: Iterable[str], coarse: Grid, factor: int, weights: Array, orography: Array | None) -> None:
+        self.names, self.coarse, self.factor, self.weights = tuple(names), coarse, factor, weights
+        shape = coarse.refine(factor).shape
+        labels = [name + end for name in self.names for end in (("", LOG) if is_precipitation(name) else ("",))]
+        self.sums = {label: Sums(shape) for label in labels}
+        height = None if orography is None else height_anomaly(orography, coarse, factor)
+        self.lapse = {} if height is None else {name: Lapse(height) for name in self.names if follows_height(name)}
+
+    def update(self, name: str, coarse: npt.NDArray[np.float32], truth: npt.NDArray[np.float32]) -> None:
+        """One sample of a variable: the coarse field [H, W] and the truth [sH, sW], canonical units."""
+        lower = 0.0 if is_precipitation(name) else None
+        x = interpolate(coarse.astype(np.float64), self.coarse, self.factor, BASE, lower=lower)
+        y = truth.astype(np.float64)
+        self.sums[name].update(x, y)
+        if name + LOG in self.sums:
+            self.sums[name + LOG].update(np.log1p(x), np.log1p(np.maximum(y, 0.0)))
+        if name in self.lapse:
+            self.lapse[name].update(x, y, self.weights)
+
+    def dataset(self) -> xr.Dataset:
+        """`<label>_mean_residual`, `<label>_mean_input`, `<label>_slope`, `<label>_samples` and `height_anomaly` (lat, lon), float32."""
+        data: dict[str, xr.DataArray] = {}
+        for label, sums in self.sums.items():
+            for key, values, about in (
+                ("mean_residual", sums.r, "Mean over the training samples of truth minus area-conserving interpolation"),
+                ("mean_input", sums.x, "Mean over the training samples of the area-conserving interpolation"),
+                ("slope", sums.slope(), "Slope of that residual on the interpolation, drawn towards 0"),
+                ("samples", sums.n, "Training samples"),
+            ):
+                data[f"{label}_{key}"] = xr.DataArray(values.astype(np.float32), dims=("lat", "lon"), attrs={"long_name": about})
+        for name, lapse in self.lapse.items():
+            data["height_anomaly"] = xr.DataArray(lapse.height.astype(np.float32), dims=("lat", "lon"), attrs={
+                "long_name": "Surface altitude minus the area-conserving interpolation of its block means", "units": "m"})  # fmt: skip
+            data[f"{name}_lapse_rate"] = xr.DataArray(lapse.rate(), attrs={"long_name": "Temperature by altitude", "units": "K m-1"})
+        return xr.Dataset(data)
+
+
+class Fitted:
+    """What `Fit` found, for the window of a prediction. Raises OrbitError for a file that is missing or belongs to another grid."""
+
+    def __init__(self, path: Path, rows: slice, columns: slice, whole: Grid) -> None:
+        if not path.is_file():
+            raise OrbitError("fits of the baselines not found", where=path, hint="run `orbit2 evaluate fit` (the evaluate stage) first")
+        with xr.open_dataset(path, engine="h5netcdf") as opened:
+            if (opened.sizes.get("lat"), opened.sizes.get("lon")) != whole.shape:
+                raise OrbitError("fits of the baselines are of another grid", where=path,
+                                 got=f"{opened.sizes.get('lat')} x {opened.sizes.get('lon')} cells", allowed=whole.describe())
+            self.data = opened.isel(lat=rows, lon=columns).load()
+        self.samples, self.period = int(self.data.attrs["samples"]), str(self.data.attrs["period"])
+
+    def methods(self, name: str, wanted: Iterable[str]) -> tuple[str, ...]:
+        """Which of the `wanted` baselines there are for a variable, with their ln(1 + x) kinds for precipitation."""
+        found: list[str] = []
+        for method in wanted:
+            if method == "lapse_rate":
+                found += [method] if f"{name}_lapse_rate" in self.data else []
+            elif method in FITTED and f"{name}_slope" in self.data:
+                found += [method, f"{method}{LOG}"] if f"{name}{LOG}_slope" in self.data else [method]
+        return tuple(dict.fromkeys(found))
+
+    def apply(self, method: str, name: str, base: Array) -> Array:
+        """A baseline from the area-conserving interpolation `base` [h, w] of the variable in the window; NaN where that is missing."""
+        if method == "lapse_rate":
+            warmer: Array = base + float(self.data[f"{name}_lapse_rate"]) * self._map("height_anomaly")
+            return warmer
+        log = method.endswith(LOG)
+        label, x = (f"{name}{LOG}", np.log1p(base)) if log else (name, base)
+        result = x + self._map(f"{label}_mean_residual")
+        if method.startswith("regression"):
+            result = result + self._map(f"{label}_slope") * (x - self._map(f"{label}_mean_input"))
+        if is_precipitation(name):  # a steep slope of the logarithm must not pass what can fall, or overflow
+            most = variable(name).valid[1]
+            result = np.clip(np.expm1(np.minimum(result, np.log1p(most))) if log else result, 0.0, most)
+        return np.asarray(result, dtype=np.float64)
+
+    def _map(self, key: str) -> Array:
+        return self.data[key].to_numpy().astype(np.float64)

@@ -1,0 +1,73 @@
+"""What a task is scored beside, from the configuration alone: fitted baselines, and the model that a fine-tuned one started from."""
+
+from __future__ import annotations
+
+from orbit2.config.base import Box
+from orbit2.config.schema import FITTED, DownscaleConfig, RunConfig
+
+SAME = ("dataset", "split", "input", "tile", "members")  # of two predictions that can be compared
+
+
+def parents(config: RunConfig) -> dict[str, tuple[str, str]]:
+    """Task -> (the model that its model was fine-tuned from, the name of that one's prediction), where both predict the same.
+
+    A task of the run that predicts the same samples with the parent serves; where there is none, one is made beside it (`<task>_parent`),
+    but not for a task on a data set without a truth of its own: that is inference, too large to be done twice for a comparison.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    if "parent" not in config.evaluate.baselines:
+        return found
+    for task, section in config.downscale.items():
+        parent = config.models[section.model].finetune_from
+        if parent is None or section.input != "coarse" or not _applies(config, parent, section):
+            continue
+        twin = next((name for name, other in config.downscale.items() if other.model == parent and _same(other, section)), None)
+        if twin is not None or config.datasets[section.dataset].outputs:
+            found[task] = parent, twin or _free(f"{task}_parent", config)
+    return found
+
+
+def predictions(config: RunConfig) -> dict[str, DownscaleConfig]:
+    """Every prediction of the run by name: the tasks, and those of parents that no task makes."""
+    made = {name: config.downscale[task].model_copy(update={"model": parent, "observations": None})
+            for task, (parent, name) in parents(config).items() if name not in config.downscale}
+    return {**config.downscale, **made}
+
+
+def fitted_on(config: RunConfig, task: str) -> str | None:
+    """The dataset whose training block a task's fitted baselines come from; None where none is wanted or it has no pairs."""
+    section = config.downscale[task]
+    dataset = config.datasets[section.dataset]
+    shared = set(dataset.inputs) & set(dataset.outputs)
+    return section.dataset if section.input == "coarse" and shared and set(config.evaluate.baselines) & set(FITTED) else None
+
+
+def _applies(config: RunConfig, parent: str, section: DownscaleConfig) -> bool:
+    """Whether the parent predicts something of what its child does, from something of what its child is given, where its child does."""
+    model, dataset = config.models[parent], config.datasets[section.dataset]
+    inputs = {name for key in model.datasets for name in config.datasets[key].inputs}
+    outputs = set(model.outputs or (name for key in model.datasets for name in config.datasets[key].outputs))
+    child = config.models[section.model]
+    wanted = set(child.outputs or (name for key in child.datasets for name in config.datasets[key].outputs))
+    return bool(inputs & set(dataset.inputs) and outputs & wanted) and _covers(model.region, child.region)
+
+
+def _covers(whole: Box | None, part: Box | None) -> bool:
+    if whole is None:
+        return True
+    if part is None:
+        return False
+    turn = (part[2] - whole[2]) % 360
+    return whole[0] <= part[0] and part[1] <= whole[1] and turn + (part[3] - part[2]) % 360 <= (whole[3] - whole[2]) % 360
+
+
+def _same(other: DownscaleConfig, section: DownscaleConfig) -> bool:
+    enough = other.max_samples == 0 or 0 < section.max_samples <= other.max_samples
+    tiles = other.tile == 0 or (other.halo, other.blend) == (section.halo, section.blend)
+    return enough and tiles and all(getattr(other, key) == getattr(section, key) for key in SAME)
+
+
+def _free(name: str, config: RunConfig) -> str:
+    while name in config.downscale:
+        name += "_parent"
+    return name

@@ -1,0 +1,178 @@
+"""Baselines fitted to the training block: against numpy's own regression, through the command line, and never from another block."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+from orbit2 import evaluate
+from orbit2.baselines import interpolate
+from orbit2.baselines.fitted import PRIOR_SAMPLES, Fit, Fitted, Sums
+from orbit2.cli import app
+from orbit2.errors import OrbitError
+from orbit2.metrics import table as tables
+from orbit2.metrics.weighting import area_weights
+from tests.data import scored as make
+
+TRAIN, TEST = slice(0, 10), slice(12, 15)
+ALL = [*make.BASELINES, "delta", "lapse_rate", "regression"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make.make_store(tmp_path_factory.mktemp("fitted") / "pairs.zarr", degrees=12.0, samples=15)
+
+
+@pytest.fixture(scope="module")
+def fits(store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fits")
+    config = make.write_dataset(folder / "dataset.json", store, TRAIN, TEST)
+    options = ["--config", config, "--store", store.path, "--out", folder / "b.nc"]
+    result = CliRunner().invoke(app, ["evaluate", "fit", *map(str, options)])
+    assert result.exit_code == 0, result.output
+    return folder / "b.nc"
+
+
+def fields(store, name, samples):
+    """(area-conserving interpolation, truth), [T, H, W] float64."""
+    position, lower = make.VARIABLES.index(name), 0.0 if name == "precipitation_rate" else None
+    coarse = [store.read("coarse", i)[position].astype(np.float64) for i in range(15)[samples]]
+    base = np.stack([interpolate(x, store.grid("coarse"), 4, "conservative", lower=lower) for x in coarse])
+    return base, np.stack([store.read("fine", i)[position].astype(np.float64) for i in range(15)[samples]])
+
+
+def test_delta_and_regression_equal_numpy_in_each_cell(store, fits):
+    whole = store.grid("fine")
+    fitted = Fitted(fits, slice(None), slice(None), whole)
+    assert (fitted.samples, fitted.data.attrs["of_samples"]) == (10, 10)
+    for name, label, forward, back in (
+        ("2m_temperature", "2m_temperature", lambda x: x, lambda x: x),
+        ("precipitation_rate", "precipitation_rate", lambda x: x, lambda x: np.maximum(x, 0)),
+        ("precipitation_rate", "precipitation_rate_log1p", np.log1p, lambda x: np.maximum(np.expm1(x), 0)),
+    ):
+        end = "_log1p" if label.endswith("log1p") else ""
+        x, y = (forward(v) for v in fields(store, name, TRAIN))
+        new = fields(store, name, TEST)[0][0]
+        delta = back(forward(new) + (y - x).mean(0))
+        np.testing.assert_allclose(fitted.apply(f"delta{end}", name, new), delta, atol=2e-4)
+        row, column = 11, 37
+        slope = np.polyfit(x[:, row, column], (y - x)[:, row, column], 1)[0] * 10 / (10 + PRIOR_SAMPLES)
+        expected = back(forward(new) + (y - x).mean(0) + slope * (forward(new) - x.mean(0)))[row, column]
+        assert fitted.apply(f"regression{end}", name, new)[row, column] == pytest.approx(expected, abs=2e-4)
+
+
+def test_lapse_rate_is_found_and_put_back():
+    """A world 6.5 K/km colder higher up than its smooth part says: the fit finds the rate and the baseline is the truth."""
+    coarse = make.global_grid(15.0)
+    fine = coarse.refine(4)
+    generator = np.random.default_rng(0)
+    height = np.maximum(0, 3000 * generator.random(fine.shape) - 1000)
+    fit = Fit(["2m_temperature"], coarse, 4, area_weights(fine), height)
+    anomaly = fit.lapse["2m_temperature"].height
+    given = (280 + 10 * generator.random(coarse.shape)).astype(np.float32)
+    base = interpolate(given.astype(np.float64), coarse, 4, "conservative")
+    fit.update("2m_temperature", given, (base - 0.0065 * anomaly).astype(np.float32))
+    assert fit.lapse["2m_temperature"].rate() == pytest.approx(-0.0065, rel=1e-5)
+    assert "2m_temperature_lapse_rate" in fit.dataset()
+
+
+def test_sums_merge_exactly_and_skip_what_is_missing():
+    generator = np.random.default_rng(1)
+    x, y = generator.normal(1e5, 3, (9, 2, 3)), generator.normal(1e5, 3, (9, 2, 3))
+    y[2, 0, 0] = np.nan
+    y[:, 1, 2] = np.nan  # never observed
+    whole, first, second = Sums((2, 3)), Sums((2, 3)), Sums((2, 3))
+    for i in range(9):
+        whole.update(x[i], y[i])
+        (first if i < 4 else second).update(x[i], y[i])
+    first.merge(second)
+    for name in ("n", "x", "r", "xx", "xr"):
+        np.testing.assert_allclose(getattr(first, name), getattr(whole, name), rtol=1e-9, atol=1e-9)
+    known = np.arange(9) != 2
+    assert whole.n[0, 0] == 8 and whole.r[0, 0] == pytest.approx((y - x)[known, 0, 0].mean())
+    assert whole.n[1, 2] == whole.r[1, 2] == whole.slope()[1, 2] == 0  # left as interpolation
+
+
+def test_only_the_training_block_is_read(store, fits, tmp_path, monkeypatch):
+    """Whatever the test samples hold, the fit is the same: they are never read."""
+    read = []
+    original = make.PairStore.read
+    monkeypatch.setattr(make.PairStore, "read", lambda self, side, index: read.append(index) or original(self, side, index))
+    config = make.write_dataset(tmp_path / "d.json", store, TRAIN, TEST)
+    evaluate.fit(config=config, store=store.path, out=tmp_path / "b.nc")
+    assert set(read) == set(range(10))
+    xr.testing.assert_equal(xr.open_dataset(tmp_path / "b.nc", engine="h5netcdf"), xr.open_dataset(fits, engine="h5netcdf"))
+
+
+def test_long_blocks_are_sampled_evenly(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("orbit2.evaluate.fitting.MOST_SAMPLES", 4)
+    config = make.write_dataset(tmp_path / "d.json", store, TRAIN, TEST)
+    evaluate.fit(config=config, store=store.path, out=tmp_path / "b.nc")
+    found = xr.open_dataset(tmp_path / "b.nc", engine="h5netcdf")
+    assert (found.attrs["samples"], found.attrs["of_samples"]) == (4, 10)
+    x, y = fields(store, "2m_temperature", TRAIN)
+    np.testing.assert_allclose(found["2m_temperature_mean_residual"], (y - x)[[0, 3, 6, 9]].mean(0), atol=1e-3)
+
+
+def run(folder, stage, prediction, store, **options):
+    keys = {key: options.pop(key) for key in ("parent_about",) if key in options}
+    config = make.write_slice(folder / f"{stage}.json", stage, baselines=ALL, parent=keys.get("parent_about"))
+    arguments = [stage, "--config", config, "--prediction", prediction, "--store", store.path, "--out", folder / stage]
+    for key, path in options.items():
+        arguments += [f"--{key}", path]
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_evaluate_and_diagnose_score_them_beside_the_interpolations(store, fits, tmp_path):
+    prediction = make.make_prediction(tmp_path / "p.zarr", store, names=("2m_temperature", "precipitation_rate"))
+    for stage, name in (("evaluate", "metrics"), ("diagnose", "regions")):
+        result = run(tmp_path, stage, prediction, store, fits=fits)
+        assert result.exit_code == 0, result.output
+        frame = tables.read(tmp_path / stage / f"{name}.parquet")
+        rain = set(frame[frame.variable == "precipitation_rate"].model)
+        assert {"delta", "regression", "delta_log1p", "regression_log1p"} <= rain and "lapse_rate" not in rain
+        assert {"delta", "regression", "lapse_rate"} <= set(frame[frame.variable == "2m_temperature"].model)
+    frame = tables.read(tmp_path / "evaluate" / "metrics.parquet")
+    x, y = fields(store, "2m_temperature", slice(None))
+    mean = (y[TRAIN] - x[TRAIN]).mean(0)
+    w = np.broadcast_to(np.cos(np.radians(store.grid("fine").lat))[:, None], y.shape)
+    expected = np.sqrt(np.average((x + mean - y) ** 2, weights=w))
+    found = frame[(frame.model == "delta") & (frame.metric == "rmse") & (frame.region == "global") & (frame.variable == "2m_temperature")]
+    assert found.value.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_wanted_without_fits_and_fits_of_another_grid_are_refused(store, fits, tmp_path):
+    prediction = make.make_prediction(tmp_path / "p.zarr", store, names=("2m_temperature",))
+    with pytest.raises(OrbitError, match=r"delta, lapse_rate, regression.*evaluate fit"):
+        evaluate.run(config=make.write_slice(tmp_path / "s.json", "evaluate", baselines=ALL), prediction=prediction, store=store.path,
+                     out=tmp_path / "out")  # fmt: skip
+    other = make.make_store(tmp_path / "other.zarr", degrees=15.0, samples=2)
+    with pytest.raises(OrbitError, match="another grid"):
+        evaluate.run(config=make.write_slice(tmp_path / "s.json", "evaluate", baselines=ALL), fits=fits, store=other.path,
+                     prediction=make.make_prediction(tmp_path / "q.zarr", other), out=tmp_path / "out")  # fmt: skip
+    finer = make.make_prediction(tmp_path / "f.zarr", other, side="fine", samples=1)  # no truth: nothing to fit to, nothing refused
+    evaluate.run(config=make.write_slice(tmp_path / "s.json", "evaluate", side="fine", baselines=ALL), prediction=finer, store=other.path,
+                 out=tmp_path / "out")  # fmt: skip
+
+
+def test_a_fine_tuned_model_stands_beside_its_parent_on_its_own_box(store, fits, tmp_path):
+    """The child's box is cut out of the parent's globe; both are scored on the same cells, and the skill is their ratio."""
+    parent = make.make_prediction(tmp_path / "parent.zarr", store, task="whole", names=("2m_temperature",))
+    child = make.make_prediction(tmp_path / "child.zarr", store, box=(24, 60, 228, 300), names=("2m_temperature",), field=make.perfect)
+    about = {"model": "foundation", "prediction": "whole"}
+    for stage, name in (("evaluate", "metrics"), ("diagnose", "regions")):
+        result = run(tmp_path, stage, child, store, fits=fits, parent=parent, parent_about=about)
+        assert result.exit_code == 0, result.output
+        frame = tables.read(tmp_path / stage / f"{name}.parquet")
+        rmse = frame[(frame.metric == "rmse") & frame.region.isin(["domain", "WNA"])].set_index(["region", "model"]).value
+        region = "domain" if stage == "evaluate" else "WNA"
+        if (region, "foundation") in rmse.index:
+            assert rmse[region, "foundation"] == pytest.approx(rmse[region, "bicubic"], rel=1e-5)
+            assert rmse[region, "reslim"] < 1e-6
+    frame = tables.read(tmp_path / "evaluate" / "metrics.parquet")
+    assert frame[frame.metric == "rmse_skill_vs_foundation"].value.item() == pytest.approx(1)
+    best = frame[frame.metric == "rmse_skill_vs_best_baseline"].method.item()
+    assert "foundation" not in best  # no baseline
+    short = make.make_prediction(tmp_path / "short.zarr", store, task="whole", samples=3)
+    result = run(tmp_path, "evaluate", child, store, fits=fits, parent=short, parent_about=about)
+    assert isinstance(result.exception, OrbitError) or result.exit_code == 2
