@@ -12,7 +12,7 @@ from orbit2.model.unet import UNet
 from orbit2.model.upsampled import Upsampled
 from orbit2.model.vit import UpsampledViT
 
-# What is trained, saved and applied. Both have: config, inputs, outputs, statics, output_scale, output_moments,
+# What is trained, saved and applied. Both have: config, inputs, outputs, statics, scale(geometry), output_moments,
 # residual.interpolation_of(coarse, names, periodic), missing(coarse, names, periodic) and
 # forward(coarse, statics, geometry, variables, clock) -> [B, C, sH, sW].
 Downscaling: TypeAlias = Reslim | Upsampled

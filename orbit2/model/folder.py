@@ -36,6 +36,7 @@ def save(folder: str | Path, model: Downscaling, normaliser: Normaliser, about: 
             "inputs": list(model.inputs),
             "outputs": list(model.outputs),
             "statics": list(model.statics),
+            **({"scale_km": list(model.scale_km)} if model.output_scale.ndim == 2 else {}),
             "parameters": sum(p.numel() for p in model.parameters()),
             "sha256": {name: sha256(folder / name) for name in ("weights.safetensors", "normalisation.json")},
             **about,
@@ -60,6 +61,8 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Downsc
             )
     architecture = validate(ArchitectureConfig, config["architecture"], folder / "config.json")
     model = build(architecture, config["inputs"], config["outputs"], config["statics"])
+    if known := [float(km) for km in config.get("scale_km", [])]:
+        model.set_scale(known, torch.ones(len(known), len(model.outputs)))
     try:
         model.load_state_dict(load_file(folder / "weights.safetensors"))
     except RuntimeError as error:

@@ -21,18 +21,18 @@ from orbit2.model.embed import GeographicPosition, ResolutionEmbedding, TablePos
 from orbit2.model.geometry import Gaps, Geometry, complete, unseen
 from orbit2.model.quadtree import Leaves
 from orbit2.model.residual import ResidualPath
+from orbit2.model.scale import Scaled
 from orbit2.variables import is_precipitation
 
 
-class Reslim(nn.Module):
+class Reslim(Scaled):
     """Residual slim ViT.
 
     `inputs` (dynamic, then static) and `statics` (fine) are the vocabularies; `outputs` the predicted variables.
-    `output_scale` [C] is the typical size of (truth - interpolation) in normalised units: both paths predict in it.
+    `scale` [C] is the typical size of (truth - interpolation) in normalised units: both paths predict in it.
     `output_moments` [C, 2] are the outputs' normalising mean and standard deviation, for conservation of rain in mm.
     """
 
-    output_scale: Tensor
     output_moments: Tensor
 
     def __init__(self, config: ArchitectureConfig, inputs: Sequence[str], outputs: Sequence[str], statics: Sequence[str]) -> None:
@@ -80,7 +80,7 @@ class Reslim(nn.Module):
         detail = self.main(coarse, names, geometry, clock, gaps)
         if correction is not None:
             detail = detail + correction
-        detail = detail.float() * self.output_scale[:, None, None]
+        detail = detail.float() * self.scale(geometry)[:, None, None]
         fine = torch.nan_to_num(base, 0.0, 0.0, 0.0) + detail
         if self.config.conserve:
             # rain is scaled to its input's mm when predicting, not while training: the loss is in ln(1 + mm), and learning
@@ -133,13 +133,13 @@ class Reslim(nn.Module):
         return self.compression.unpack(packed, tokens, leaves)
 
     def auxiliary(
-        self, coarse: Tensor, variables: Sequence[str], target: Tensor, weights: Tensor, periodic: bool
+        self, coarse: Tensor, variables: Sequence[str], target: Tensor, weights: Tensor, periodic: bool, scale: Tensor | None = None
     ) -> tuple[Tensor, Tensor] | None:
         """(numerator, denominator) of the compression's own loss after a training forward pass, to be added over ranks; else None.
 
-        target [B, C, sH, sW] (normalised, NaN = masked), weights broadcastable to it.
+        target [B, C, sH, sW] (normalised, NaN = masked), weights broadcastable to it; `scale` [C]: this grid's, where several are known.
         """
         if self.compression is None:
             return None
         base = self.residual.interpolation_of(coarse, list(variables), periodic)
-        return self.compression.auxiliary(base, target, weights, self.output_scale)
+        return self.compression.auxiliary(base, target, weights, self.output_scale if scale is None else scale)

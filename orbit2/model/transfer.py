@@ -45,7 +45,10 @@ def transfer(parent: Downscaling, child: Downscaling) -> Transfer:
         old = source[name]
         if name in per_input:
             _rows(tensor, old, inputs, 1)
-        elif name == "output_scale" or name.startswith("leave."):  # `leave`, `enter`: unet and conv
+        elif name == "output_scale":
+            for row, km in zip(tensor.view(-1, len(child.outputs)), child.scale_km or (0.0,), strict=True):
+                _rows(row, parent.scale_at(km), outputs, 1)
+        elif name.startswith("leave."):  # `leave`, `enter`: unet and conv
             _rows(tensor, old, outputs, 1)
         elif name == "enter.weight":  # [width, fields then validity, 3, 3]
             new_fields, old_fields = tensor.transpose(0, 1), old.transpose(0, 1)

@@ -17,16 +17,16 @@ from orbit2.errors import OrbitError, did_you_mean
 from orbit2.model.constraints import conserve_blocks
 from orbit2.model.geometry import Geometry, complete, unseen
 from orbit2.model.residual import ResidualPath, interpolate
+from orbit2.model.scale import Scaled
 from orbit2.variables import is_precipitation
 
 
-class Upsampled(nn.Module):
+class Upsampled(Scaled):
     """y = interpolation(x) + detail(interpolation(x), fine statics), all on the fine grid; untrained it IS the interpolation.
 
     Arguments and buffers are Reslim's. A kind of model implements `detail`, whose last layer starts at zero.
     """
 
-    output_scale: Tensor
     output_moments: Tensor
 
     def __init__(self, config: ArchitectureConfig, inputs: Sequence[str], outputs: Sequence[str], statics: Sequence[str]) -> None:
@@ -52,14 +52,14 @@ class Upsampled(nn.Module):
         fields, names = self.upsample(coarse, given, statics, geometry.periodic)
         base = self.residual.interpolation_of(coarse, list(given), geometry.periodic)
         detail = self.detail(fields, names, fine_geometry(geometry, self.config.refinement), clock)
-        fine = torch.nan_to_num(base, 0.0, 0.0, 0.0) + detail.float() * self.output_scale[:, None, None]
+        fine = torch.nan_to_num(base, 0.0, 0.0, 0.0) + detail.float() * self.scale(geometry)[:, None, None]
         if self.config.conserve:  # rain only when predicting, as in Reslim
             chosen = [i for i, name in enumerate(self.outputs) if not (self.training and is_precipitation(name))]
             fine = conserve_blocks(fine, coarse, given, self.outputs, chosen, geometry, self.config.refinement, self.output_moments)
         return fine
 
     def detail(self, fields: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None) -> Tensor:
-        """fields [B, V, sH, sW] (NaN = missing) named `names`, geometry of the fine grid -> [B, C, sH, sW] in units of output_scale."""
+        """fields [B, V, sH, sW] (NaN = missing) named `names`, geometry of the fine grid -> [B, C, sH, sW] in units of `scale`."""
         raise NotImplementedError
 
     def upsample(self, coarse: Tensor, names: Sequence[str], statics: Tensor | None, periodic: bool) -> tuple[Tensor, tuple[str, ...]]:

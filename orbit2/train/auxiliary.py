@@ -16,7 +16,7 @@ def with_auxiliary(loss: Tensor, model: nn.Module, batch: Batch, target: Tensor)
     """
     if not isinstance(model, Reslim):
         return loss
-    own = model.auxiliary(batch.coarse, batch.variables, target, batch.weights, batch.geometry.periodic)
+    own = model.auxiliary(batch.coarse, batch.variables, target, batch.weights, batch.geometry.periodic, model.scale(batch.geometry))
     if own is None:
         return loss
     error, weight = own

@@ -44,7 +44,7 @@ from orbit2.train.checkpoint import Checkpoints
 from orbit2.train.optimizer import build, learning_rate, set_learning_rate
 from orbit2.train.precision import autocast_dtype
 from orbit2.train.progress import Progress
-from orbit2.train.validation import residual_scale, validate_model
+from orbit2.train.validation import residual_scales, validate_model
 
 log = logging.getLogger(__name__)
 LOG_EVERY = 5
@@ -135,7 +135,7 @@ class Setup:
             ]
 
         self.training, self.validation = pairs("train"), pairs("validation")
-        self.model.output_scale.copy_(residual_scale(self.model, self.training))
+        self.model.set_scale(*residual_scales(self.model, self.training))
         self.origin = "random initialisation"
         if origin is not None:
             report = transfer(origin, self.model)
@@ -191,7 +191,8 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest) 
     if found is not None:
         step, best, seconds, stale, validated = setup.restore(found)
     else:
-        setup.objective.prepare(setup.training, setup.model.output_scale, here)
+        scales = [setup.model.scale_at(pairs.store.grid("coarse").km) for pairs in setup.training]
+        setup.objective.prepare(setup.training, torch.stack(scales), here)
     progress = Progress(checkpoints.folder, config.steps, step, here.first)
     parameters = sum(p.numel() for p in setup.model.parameters())
     progress.say(
@@ -287,7 +288,7 @@ def optimise(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     prediction = members[0] if len(members) == 1 else torch.stack(members)
     absent = model.missing(batch.coarse, batch.variables, batch.geometry.periodic)
     target = batch.fine if absent is None else batch.fine.masked_fill(absent, torch.nan)
-    part = setup.objective.terms(prediction, target, batch.weights, batch.geometry.periodic, model.output_scale, batch.context)
+    part = setup.objective.terms(prediction, target, batch.weights, batch.geometry.periodic, model.scale(batch.geometry), batch.context)
     loss, data, prior = losses.combine(part, total(part.packed()), setup.channel_weights, setup.objective.prior_weight)
     loss = with_auxiliary(loss, model, batch, target)
     setup.optimizer.zero_grad(set_to_none=True)

@@ -112,9 +112,33 @@ def _squares(fields: Tensor, batch: Batch) -> Tensor:
     return error.double().sum((0, 2, 3))
 
 
-@torch.no_grad()
+def residual_scales(model: Downscaling, datasets: Sequence[Pairs]) -> tuple[tuple[float, ...], Tensor]:
+    """(coarse spacings [km] of the datasets, ascending; `residual_scale` at each [K, C]): what `Scaled.set_scale` takes.
+
+    Datasets of the same spacing share one. A variable that no dataset of a spacing has takes the scale of the nearest that have it.
+    """
+    groups: dict[float, list[Pairs]] = {}
+    for pairs in sorted(datasets, key=lambda one: one.store.grid("coarse").km):
+        km = pairs.store.grid("coarse").km
+        same = next((known for known in groups if abs(known - km) < 1e-3 * km), km)
+        groups.setdefault(same, []).append(pairs)
+    logs, table = np.log(list(groups)), torch.stack([_typical_error(model, group) for group in groups.values()])
+    for column in table.T:
+        known = torch.isfinite(column).numpy()
+        if known.any() and not known.all():
+            filled = np.interp(logs[~known], logs[known], column.log().numpy()[known])
+            column[torch.from_numpy(~known)] = torch.from_numpy(filled).exp().to(column)
+    return tuple(groups), table.nan_to_num(1.0)
+
+
 def residual_scale(model: Downscaling, datasets: Sequence[Pairs]) -> Tensor:
-    """RMSE of the interpolation per output [C] over (at most 64) TRAINING samples: the unit both paths predict in."""
+    """RMSE of the interpolation per output [C] over (at most 64 a dataset) TRAINING samples; 1 where there is nothing to measure."""
+    return _typical_error(model, datasets).nan_to_num(1.0)
+
+
+@torch.no_grad()
+def _typical_error(model: Downscaling, datasets: Sequence[Pairs]) -> Tensor:
+    """`residual_scale`, NaN where there is nothing to measure."""
     sums = torch.zeros(2, len(model.outputs), dtype=torch.float64)
     for pairs in datasets:
         for index in pairs.indices[:: max(1, len(pairs.indices) // SCALE_SAMPLES)][:SCALE_SAMPLES]:
@@ -124,4 +148,4 @@ def residual_scale(model: Downscaling, datasets: Sequence[Pairs]) -> Tensor:
             sums[0] += _squares(base, batch)
             sums[1] += (torch.isfinite(batch.fine) * batch.weights).double().sum((0, 2, 3))
     scale = (sums[0] / sums[1].clamp_min(1e-12)).sqrt().float()
-    return torch.where(scale > 1e-6, scale, torch.ones_like(scale))
+    return torch.where(scale > 1e-6, scale, torch.nan)

@@ -31,13 +31,13 @@ class Made:
     statistics: Path
 
 
-def build(folder: Path, grid: Grid, names: dict[str, tuple[str, ...]], coast: bool) -> Made:
-    """Fields of one dataset below `folder`; with `coast` a tenth of the cells is missing in every field."""
+def build(folder: Path, grid: Grid, names: dict[str, tuple[str, ...]], coast: bool, spread: float = 3.0) -> Made:
+    """Fields of one dataset below `folder`, each cell by itself; with `coast` a tenth of the cells is missing in every field."""
     random = np.random.default_rng(len(names["inputs"]))
     fine_grid = grid.refine(4)
     weights = torch.from_numpy(fine_grid.lat_weights).float()
     every = tuple(dict.fromkeys((*names["inputs"], *names["outputs"])))
-    fields = random.gamma(2.0, 3.0, size=(SAMPLES, len(every), *fine_grid.shape)).astype(np.float32)
+    fields = random.gamma(2.0, spread, size=(SAMPLES, len(every), *fine_grid.shape)).astype(np.float32)
     fields += np.array([0 if "precipitation" in n else 1e5 if "pressure" in n else 280 for n in every], np.float32)[:, None, None]
     if coast:
         fields[..., : fine_grid.shape[1] // 8] = np.nan
@@ -70,10 +70,11 @@ def build(folder: Path, grid: Grid, names: dict[str, tuple[str, ...]], coast: bo
     return made
 
 
-def build_both(folder: Path) -> dict[str, Made]:
+def build_both(folder: Path, spread: float = 3.0) -> dict[str, Made]:
+    """`spread` is that of the station product's fields."""
     return {
         "wide": build(folder / "wide", global_grid(30.0), WIDE, coast=False),
-        "land": build(folder / "land", uniform(30, 42, 240, 258, 6, 10), LAND, coast=True),
+        "land": build(folder / "land", uniform(30, 42, 240, 258, 6, 10), LAND, coast=True, spread=spread),
     }
 
 

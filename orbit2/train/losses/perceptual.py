@@ -84,11 +84,11 @@ def fit(datasets: Sequence[Pairs], scale: Tensor, steps: int, seed: int) -> Enco
 def denoiser(datasets: Sequence[Pairs], scale: Tensor, steps: int, seed: int) -> Denoiser:
     """Train a network to find the noise added to training truths, in `steps` steps; float32 on the CPU.
 
-    `scale` [C]: the interpolation's error, in whose units noise of spread 1 is added. The result depends on the data, `steps`
-    and `seed` alone; the global random state is left as it was.
+    `scale` [C], or [D, C] for each dataset its own: the interpolation's error, in whose units noise of spread 1 is added. The
+    result depends on the data, `steps` and `seed` alone; the global random state is left as it was.
     """
     choose = np.random.default_rng((seed, 4))
-    scale = scale.detach().cpu()[:, None, None]
+    scale = scale.detach().cpu()[..., None, None]
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
         network = Denoiser()
@@ -114,8 +114,9 @@ def denoiser(datasets: Sequence[Pairs], scale: Tensor, steps: int, seed: int) ->
 
 def crops(datasets: Sequence[Pairs], scale: Tensor, choose: np.random.Generator) -> tuple[Tensor, Tensor]:
     """(fields, validity) [n, 1, h, w] of one training sample: every output it has, at a few random places, about its mean."""
-    pairs = datasets[int(choose.integers(len(datasets)))]
-    truth = pairs.batch([int(choose.choice(pairs.indices))]).fine[0] / scale
+    which = int(choose.integers(len(datasets)))
+    pairs = datasets[which]
+    truth = pairs.batch([int(choose.choice(pairs.indices))]).fine[0] / (scale if scale.ndim == 3 else scale[which])
     found = []
     for _ in range(CROPS):
         rows, columns = (int(choose.integers(max(size - CROP, 0) + 1)) for size in truth.shape[1:])

@@ -64,7 +64,7 @@ def test_outputs_a_dataset_lacks_get_exactly_no_gradient(both: dict[str, Made]) 
         batch, model = made.training[which].batch([0, 1]), made.model
         prediction = model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock)
         prediction.retain_grad()
-        part = made.objective.terms(prediction, batch.fine, batch.weights, batch.geometry.periodic, model.output_scale)
+        part = made.objective.terms(prediction, batch.fine, batch.weights, batch.geometry.periodic, model.scale(batch.geometry))
         assert part.data_weight[lacking] == 0 and part.data[lacking] == 0 and part.prior[lacking] == 0
         model.zero_grad(set_to_none=True)
         losses.combine(part, part.packed(), made.channel_weights, 0.02)[0].backward()
@@ -84,12 +84,13 @@ def test_the_loss_is_the_dataset_s_own(both: dict[str, Made]) -> None:
     made = setup(both)
     batch = made.training[1].batch([0])
     prediction = torch.zeros(batch.fine.shape)
-    part = made.objective.terms(prediction, batch.fine, batch.weights, False, made.model.output_scale)
+    scale = made.model.scale(batch.geometry)
+    part = made.objective.terms(prediction, batch.fine, batch.weights, False, scale)
     total = losses.combine(part, part.packed(), made.channel_weights, 0.0)[0]
     own = []
     for c in (1, 2):
         there = torch.isfinite(batch.fine[:, c]) & (batch.weights[:, 0] > 0)
-        square = ((batch.fine[:, c] / made.model.output_scale[c]) ** 2 * batch.weights[:, 0])[there].double().sum()
+        square = ((batch.fine[:, c] / scale[c]) ** 2 * batch.weights[:, 0])[there].double().sum()
         own.append(square / batch.weights[:, 0].expand_as(there)[there].double().sum())
     assert float(total) == pytest.approx(float(sum(own)) / 2, rel=1e-5)
 
@@ -100,7 +101,8 @@ def test_the_loss_is_the_dataset_s_own(both: dict[str, Made]) -> None:
 )
 def test_alternating_steps_train_on_both(both: dict[str, Made], loss: str, kind: str) -> None:
     made = setup(both, loss=loss, kind=kind, perceptual_steps=2)
-    made.objective.prepare(made.training, made.model.output_scale, made.here)
+    scales = torch.stack([made.model.scale_at(pairs.store.grid("coarse").km) for pairs in made.training])
+    made.objective.prepare(made.training, scales, made.here)
     seen = set()
     for step in range(5):
         batch = made.steps[step]
@@ -122,6 +124,6 @@ def test_a_whole_run_scores_every_output(both: dict[str, Made], tmp_path: Path) 
     _, normaliser, about = folder.load(tmp_path / "model")
     assert about["outputs"] == ["2m_temperature", "total_precipitation_24hr", "2m_temperature_max"]
     assert set(normaliser.moments) == {*WIDE["inputs"], *LAND["inputs"], *WIDE["statics"], *LAND["statics"]}
-    # the first dataset that has a variable decides its scale, for both
+    # the first dataset that has a variable decides its normalisation, for both
     first = read_json(both["wide"].statistics)["coarse"]["total_precipitation_24hr"]["log1p_mean"]
     assert normaliser.moments["total_precipitation_24hr"][0] == first

@@ -1,0 +1,155 @@
+"""The unit of predictions and losses: each dataset's own, a function of resolution that a model folder remembers."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from orbit2.config.load import validate
+from orbit2.config.network import ArchitectureConfig
+from orbit2.config.schema import ModelConfig
+from orbit2.data.transforms import Normaliser
+from orbit2.errors import OrbitError
+from orbit2.grid import global_grid
+from orbit2.model import folder
+from orbit2.model.build import Downscaling, build
+from orbit2.model.geometry import Geometry
+from orbit2.model.transfer import transfer
+from orbit2.parallel.launch import Ranks
+from orbit2.train import losses
+from orbit2.train.trainer import Setup, optimise
+from orbit2.train.validation import residual_scale
+from tests.data.tiny_training import Tiny
+from tests.data.variable_sets import Made, build_both, section
+from tests.unit.train.test_tiles_training import setup
+
+ARCHITECTURE = ArchitectureConfig(embed_dim=16, depth=1, heads=2, decoder_depth=1, residual_width=4, residual_blocks=1)
+OUTPUTS = ("2m_temperature", "total_precipitation_24hr", "2m_temperature_max")
+TABLE = torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.2, 1.2]])
+KM = (100.0, 400.0)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Made]:
+    return build_both(tmp_path_factory.mktemp("scales"), spread=0.5)
+
+
+def foundation(both: dict[str, Made], **changes: Any) -> Setup:
+    plan = section(augment=False, loss="mse", **changes)
+    config = validate(ModelConfig, plan["model"], "model")
+    stores, facts = ({name: getattr(made, key) for name, made in both.items()} for key in ("store", "statistics"))
+    return Setup(plan, config, stores, facts, None, Ranks(0, 1, torch.device("cpu")))
+
+
+def model_of(outputs: tuple[str, ...] = OUTPUTS, kind: str = "reslim") -> Downscaling:
+    torch.manual_seed(0)
+    config = ARCHITECTURE if kind == "reslim" else ArchitectureConfig.model_validate({"kind": kind, "width": 4, "levels": 2})
+    return build(config, (*OUTPUTS, "orography"), outputs, ("orography",))
+
+
+def known() -> Downscaling:
+    model = model_of()
+    model.set_scale(KM, TABLE)
+    return model
+
+
+def test_interpolation_costs_one_in_every_dataset_and_variable(both: dict[str, Made]) -> None:
+    """Pooled, the 30 degree set's errors would outweigh those of the 2 degree set."""
+    made = foundation(both)
+    assert made.model.output_scale.shape == (2, 3) and list(made.model.scale_km) == sorted(made.model.scale_km)
+    for pairs, lacking in zip(made.training, (2, 0), strict=True):
+        batch = pairs.batch(pairs.indices.tolist())
+        base = made.model.residual.interpolation_of(batch.coarse, list(batch.variables), batch.geometry.periodic)
+        fine = batch.fine.masked_fill(~torch.isfinite(base), torch.nan)
+        part = made.objective.terms(base.nan_to_num(), fine, batch.weights, batch.geometry.periodic, made.model.scale(batch.geometry))
+        costs = part.data / part.data_weight
+        assert torch.isnan(costs[lacking])
+        assert [float(c) for i, c in enumerate(costs) if i != lacking] == pytest.approx([1, 1], rel=1e-4)
+        assert float(losses.combine(part, part.packed(), made.channel_weights, 0)[0]) == pytest.approx(1, rel=1e-4)
+        assert torch.equal(made.model.scale(batch.geometry), made.model.scale_at(pairs.store.grid("coarse").km))
+    wide, land = (residual_scale(made.model, [pairs]) for pairs in made.training)
+    assert float(wide[1] / land[1]) > 1.5  # rain: the two differ
+    assert torch.isfinite(made.model.output_scale).all()  # and what a set lacks has the other's
+    assert made.model.scale_at(1.0)[0] == wide[0] and made.model.scale_at(1e4)[2] == land[2]
+
+
+def test_one_dataset_is_as_before(tiny: Tiny, tmp_path: Path) -> None:
+    made = setup(tiny, tmp_path)
+    assert torch.equal(made.model.output_scale, residual_scale(made.model, made.training)) and made.model.output_scale.ndim == 1
+    for km in (1.0, 300.0, 1e4):
+        assert made.model.scale_at(km) is made.model.output_scale
+
+
+def test_between_resolutions_and_beyond_them() -> None:
+    model = known()
+    assert torch.equal(model.scale_at(100.0), TABLE[0]) and torch.equal(model.scale_at(400.0 * (1 + 1e-9)), TABLE[1])
+    assert torch.equal(model.scale_at(1.0), TABLE[0]) and torch.equal(model.scale_at(9e3), TABLE[1])
+    assert model.scale_at(200.0).tolist() == pytest.approx([0.2, 0.2, math.sqrt(0.3 * 1.2)])
+
+
+@pytest.mark.parametrize("kind", ["reslim", "unet"])
+def test_a_model_folder_remembers_and_predicts_at_any_resolution(tmp_path: Path, kind: str) -> None:
+    model = model_of(kind=kind)
+    model.set_scale(KM, TABLE)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    normaliser = Normaliser(dict.fromkeys((*OUTPUTS, "orography"), (0.0, 1.0)))
+    folder.save(tmp_path, model, normaliser, {"name": "m", "hash": "0"})
+    loaded, _, about = folder.load(tmp_path)
+    assert about["scale_km"] == list(KM) and torch.equal(loaded.output_scale, TABLE)
+    coarse, statics = torch.randn(1, 4, 12, 24), torch.randn(1, 1, 48, 96)
+    shape = Geometry.of(global_grid(15.0), 4)
+    details = []
+    for km in (100.0, 200.0, 400.0):
+        geometry = Geometry(shape.lat, shape.lon, km, km / 4, True)
+        with torch.no_grad():
+            base = loaded.residual.interpolation_of(coarse, list(loaded.inputs), True)
+            details.append((loaded(coarse, statics, geometry) - base) / loaded.scale(geometry)[:, None, None])
+            assert torch.equal(loaded(coarse, statics, geometry), model.eval()(coarse, statics, geometry))
+    if kind == "unet":  # which is not told the resolution: in units of the scale its predictions are the same
+        assert all(torch.allclose(detail, details[0], atol=1e-4) for detail in details)
+    about = json.loads((tmp_path / "config.json").read_text())
+    about["scale_km"] = [100.0, 200.0, 400.0]
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    with pytest.raises(OrbitError, match="weights do not fit"):
+        folder.load(tmp_path)
+
+
+def test_a_folder_from_before_has_one_scale(tmp_path: Path) -> None:
+    model = model_of()
+    model.output_scale.copy_(TABLE[1])
+    folder.save(tmp_path, model, Normaliser(dict.fromkeys((*OUTPUTS, "orography"), (0.0, 1.0))), {"name": "m", "hash": "0"})
+    loaded, _, about = folder.load(tmp_path)
+    assert "scale_km" not in about and torch.equal(loaded.scale_at(3.0), TABLE[1])
+
+
+def test_a_child_inherits_the_scale_of_its_resolution() -> None:
+    child = model_of(("2m_temperature_max", "2m_temperature_min"))
+    child.set_scale((200.0,), torch.tensor([[7.0, 8.0]]))
+    transfer(known(), child)
+    assert child.output_scale.tolist() == pytest.approx([math.sqrt(0.3 * 1.2), 8.0])
+    several = model_of()
+    several.set_scale((50.0, 200.0), torch.full((2, 3), 9.0))
+    transfer(known(), several)
+    assert torch.equal(several.output_scale[0], TABLE[0]) and float(several.output_scale[1, 0]) == pytest.approx(0.2)
+    old = model_of()
+    old.output_scale.copy_(TABLE[1])
+    transfer(old, several)
+    assert torch.equal(several.output_scale, TABLE[1].expand(2, 3))
+
+
+def test_a_checkpoint_from_before_goes_on_with_its_one_scale(both: dict[str, Made]) -> None:
+    made = foundation(both)
+    state = made.state(3, 1.0, 0.0, 0, 3)
+    for weights, name in ((state["model"], "output_scale"), (state["average"], "module.output_scale")):
+        weights[name] = torch.tensor([0.5, 0.6, 0.7])
+    resumed = foundation(both)
+    resumed.restore(state)
+    assert resumed.model.scale_at(55.0).tolist() == pytest.approx([0.5, 0.6, 0.7])
+    for step in range(2):
+        assert optimise(resumed, resumed.steps[step], step)["loss"] > 0
+    assert isinstance(resumed.average, AveragedModel) and torch.equal(resumed.averaged.output_scale, resumed.model.output_scale)
