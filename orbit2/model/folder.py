@@ -13,24 +13,22 @@ from orbit2.config.load import validate
 from orbit2.config.network import ArchitectureConfig
 from orbit2.data.transforms import Normaliser
 from orbit2.errors import OrbitError
-from orbit2.files import atomic, read_json, sha256, write_json
+from orbit2.files import atomic, read_json, sha256, to_text
 from orbit2.model.build import Downscaling, build
 
 FORMAT = "orbit2-model-1"
+WEIGHTS = "weights.safetensors"
 
 
 def save(folder: str | Path, model: Downscaling, normaliser: Normaliser, about: Mapping[str, Any]) -> None:
-    """Write the folder file by file, each atomically; config.json, which lists checksums, comes last."""
+    """Write the folder beside what is there; only when all is on disk it takes its place, config.json with the checksums last."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").unlink(missing_ok=True)
-    weights = folder / "weights.safetensors"
-    with atomic(weights) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, temporary)
-    write_json(folder / "normalisation.json", normaliser.to_json())
-    write_json(
-        folder / "config.json",
-        {
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    # the contexts end from the last to the first: nothing is replaced before everything is written
+    with atomic(folder / "config.json") as config, atomic(folder / "normalisation.json") as moments, atomic(folder / WEIGHTS) as data:
+        save_file(weights, data)
+        moments.write_text(to_text(normaliser.to_json()), encoding="utf-8")
+        facts = {
             "format": FORMAT,
             "architecture": model.config.model_dump(mode="json"),
             "inputs": list(model.inputs),
@@ -38,10 +36,10 @@ def save(folder: str | Path, model: Downscaling, normaliser: Normaliser, about: 
             "statics": list(model.statics),
             **({"scale_km": list(model.scale_km)} if model.output_scale.ndim == 2 else {}),
             "parameters": sum(p.numel() for p in model.parameters()),
-            "sha256": {name: sha256(folder / name) for name in ("weights.safetensors", "normalisation.json")},
+            "sha256": {WEIGHTS: sha256(data), "normalisation.json": sha256(moments)},
             **about,
-        },
-    )
+        }
+        config.write_text(to_text(facts), encoding="utf-8")
 
 
 def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Downscaling, Normaliser, dict[str, Any]]:
@@ -64,7 +62,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Downsc
     if known := [float(km) for km in config.get("scale_km", [])]:
         model.set_scale(known, torch.ones(len(known), len(model.outputs)))
     try:
-        model.load_state_dict(load_file(folder / "weights.safetensors"))
+        model.load_state_dict(load_file(folder / WEIGHTS))
     except RuntimeError as error:
         found = " ".join(str(error).split()[:24])
         hint = "re-train, or use the orbit2 that wrote it"

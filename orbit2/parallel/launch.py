@@ -8,11 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from orbit2.errors import OrbitError
+
+T = TypeVar("T")
 TIMEOUT = timedelta(minutes=10)
 SPECIAL_STEPS = 0xFFFFFFF0  # SLURM's numbers of batch, extern, interactive and pending steps lie above
 
@@ -81,6 +85,40 @@ def any_rank(flag: bool, device: torch.device) -> bool:
 def barrier() -> None:
     if dist.is_initialized():
         dist.barrier()
+
+
+def from_first(value: T) -> T:
+    """The first rank's value (anything that pickles), on all ranks."""
+    if not dist.is_initialized():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box)
+    return box[0]
+
+
+def gathered(value: T) -> list[T]:
+    """Every rank's value, in order, on all ranks."""
+    if not dist.is_initialized():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def agree(what: str, value: str, hint: str) -> None:
+    """Raises OrbitError, on every rank alike, where a rank's `value` is not the first's."""
+    values = gathered((value, socket.gethostname()))
+    for rank, (other, host) in enumerate(values):
+        if other != values[0][0]:
+            raise OrbitError(f"ranks disagree on {what}", where=f"rank {rank} of {len(values)} on {host}", got=other,
+                             allowed=f"{values[0][0]}, what the first rank has on {values[0][1]}", hint=hint)  # fmt: skip
+
+
+def copy_first(tensors: Iterable[Tensor]) -> None:
+    """Give every rank the first one's values, in place."""
+    if dist.is_initialized():
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)
 
 
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import copy
 import logging
 import math
-import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +28,19 @@ from orbit2.data.dataset import Batch, Pairs, Steps
 from orbit2.data.pairs import PairStore
 from orbit2.data.transforms import Normaliser
 from orbit2.errors import Interrupted, OrbitError
-from orbit2.files import read_json, write_json
+from orbit2.files import read_json, sha256, short_hash, write_json, write_text
 from orbit2.model import folder
 from orbit2.model.build import Downscaling
 from orbit2.model.build import build as build_model
 from orbit2.model.compiled import compile_model
 from orbit2.model.heap import keep_heap
 from orbit2.model.transfer import transfer
-from orbit2.parallel.launch import Ranks, any_rank, barrier, ranks, sum_gradients, total
+from orbit2.parallel.launch import Ranks, agree, any_rank, barrier, copy_first, from_first, gathered, ranks, sum_gradients, total
 from orbit2.signals import StopRequest, heed_parent, held_back
 from orbit2.train import losses
 from orbit2.train.auxiliary import with_auxiliary
 from orbit2.train.card import write_card
-from orbit2.train.checkpoint import Checkpoints
+from orbit2.train.checkpoint import Checkpoints, Choice, load
 from orbit2.train.optimizer import build, learning_rate, set_learning_rate
 from orbit2.train.precision import autocast_dtype
 from orbit2.train.progress import Progress
@@ -48,6 +48,7 @@ from orbit2.train.validation import residual_scales, validate_model
 
 log = logging.getLogger(__name__)
 LOG_EVERY = 5
+NAMED = 12  # samples of a bad step that its error names
 FIRST_SECONDS = 45.0  # until the first periodic checkpoint of a try: a young run is protected too
 
 
@@ -61,15 +62,14 @@ def run(
     """
     section = read_slice(config)
     model_config = validate(ModelConfig, section["model"], config)
-    with StopRequest(model_config.train.wall_minutes) as stop, ranks() as here:
-        prepare(model_config.train)
-        setup = Setup(section, model_config, stores, statistics, parent, here)
-        train(
-            setup,
-            out,
-            Checkpoints(checkpoints, identity(section), model_config.train.keep_checkpoints),
-            stop,
-        )
+    kept = Checkpoints(checkpoints, identity(section), model_config.train.keep_checkpoints)
+    with StopRequest(model_config.train.wall_minutes) as stop, ranks() as here, kept.alone() if here.first else nullcontext():
+        with Progress(checkpoints, model_config.train.steps, here.first) as progress:
+            progress.say(f"{section['name']}: try {progress.attempt}, opening {', '.join(str(path) for path in stores.values())}")
+            agree("the configuration", short_hash(section), "give all ranks the same --config file")
+            prepare(model_config.train)
+            setup = Setup(section, model_config, stores, statistics, parent, here)
+            train(setup, out, kept, stop, progress)
 
 
 def prepare(config: TrainConfig) -> None:
@@ -142,6 +142,8 @@ class Setup:
             self.origin = f"{ancestor['name']}-{ancestor['hash']} ({report})"
         self.model.output_moments.copy_(torch.tensor([self.normaliser.moments[name] for name in self.outputs]))
         self.model.to(here.device)
+        agree("the statistics", short_hash(self.normaliser.to_json()), "give all ranks the same --statistics")
+        copy_first(self.model.state_dict().values())  # one rank's weights and scales are everybody's
         compile_model(self.model, self.config.compile, here.device)  # and with it its copy
         self.average = AveragedModel(self.model, multi_avg_fn=_ema(self.config.ema))
         self.average.update_parameters(self.model)
@@ -183,42 +185,48 @@ class Setup:
         return step, float(state["best"]), float(state["seconds"]), int(state["stale"]), int(state.get("validated", step))
 
 
-def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest) -> None:
+def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, progress: Progress) -> None:
     """Run the steps that remain, then write the model folder from the best validated weights."""
     config, here = setup.config, setup.here
     step, best, seconds, stale, validated = 0, math.inf, 0.0, 0, 0
-    found = checkpoints.newest()
+    found = from_first(checkpoints.choose() if here.first else None)
     if found is not None:
-        step, best, seconds, stale, validated = setup.restore(found)
+        step, best, seconds, stale, validated = setup.restore(read_chosen(found))
+        if math.isfinite(best) and not from_first(here.first and checkpoints.best() is not None):
+            best, validated = math.inf, -1  # gone or damaged: the next validation makes a new one
     else:
         scales = [setup.model.scale_at(pairs.store.grid("coarse").km) for pairs in setup.training]
         setup.objective.prepare(setup.training, torch.stack(scales), here)
-    progress = Progress(checkpoints.folder, config.steps, step, here.first)
-    parameters = sum(p.numel() for p in setup.model.parameters())
-    progress.say(
-        f"{setup.section['name']}: {parameters / 1e6:.2f} M parameters, {sum(len(d.indices) for d in setup.training)} training samples, "
-        f"{here.world} rank(s), {setup.dtype or torch.float32}, from step {step} of {config.steps}; "
-        f"weights from {setup.origin}" + ("" if setup.cutting is None else f"; {setup.cutting}")
-    )
-    began, saved, period = time.monotonic(), time.monotonic(), min(FIRST_SECONDS, 60 * config.checkpoint_minutes)
-
-    def save() -> None:
-        if here.first:
-            checkpoints.save(setup.state(step, best, seconds + time.monotonic() - began, stale, validated), step)
-
-    def pause() -> Interrupted:
-        progress.close()
-        reason = stop.reason or "another rank"
-        if here.first:
-            write_json(checkpoints.folder / "status.json", {"state": "resumable", "step": step, "of": config.steps, "reason": reason})
-        return Interrupted(f"stopped and saved at step {step} of {config.steps} ({reason}); run the same command to resume")
 
     def unscored() -> bool:
         return validated != step and (step % config.validate_every == 0 or step == config.steps)
 
+    progress.begin(step, not unscored())
+    parameters = sum(p.numel() for p in setup.model.parameters())
+    start = f"starts at step 0 of {config.steps}; weights from {setup.origin}" if found is None else (
+        f"resumes at step {step} of {config.steps}; weights from checkpoint {found.path} (the run began from {setup.origin})"
+    )  # fmt: skip
+    progress.say(
+        f"{setup.section['name']}: try {progress.attempt}, {start}; {parameters / 1e6:.2f} M parameters, "
+        f"{sum(len(d.indices) for d in setup.training)} training samples, {here.world} rank(s), {setup.dtype or torch.float32}"
+        + ("" if setup.cutting is None else f"; {setup.cutting}")
+    )
+    began, saved, period = time.monotonic(), time.monotonic(), min(FIRST_SECONDS, 60 * config.checkpoint_minutes)
+
+    def save() -> None:
+        progress.doing("saving a checkpoint")
+        if here.first:
+            checkpoints.save(setup.state(step, best, seconds + time.monotonic() - began, stale, validated), step)
+
+    def pause() -> Interrupted:
+        reason = stop.reason or "another rank"
+        progress.status("resumable", reason=reason)
+        return Interrupted(f"stopped and saved at step {step} of {config.steps} ({reason}); run the same command to resume")
+
     def score() -> None:
         """Validate, unless a stop comes in between: then `validated` stays behind and a resumed run begins with it."""
         nonlocal best, stale, validated
+        progress.doing("validating")
         share = -(-config.batch_size // here.world)
         found = validate_model(setup.averaged, setup.validation, setup.dtype, here, setup.cutting, samples=config.validate_samples,
                                size=share, workers=config.workers, stop=stop)  # fmt: skip
@@ -226,6 +234,9 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest) 
             return
         progress.log({"step": step, **found})
         loss = float(found["validation_loss"])
+        if not math.isfinite(loss):
+            raise OrbitError("the validation score is not finite", where=f"step {step}", got=str(loss),
+                             hint="check the validation block, or lower train.learning_rate; the last checkpoint is kept")  # fmt: skip
         stale = 0 if loss < best else stale + 1
         if loss < best and here.first:
             checkpoints.save_best({"step": step, "model": setup.averaged.state_dict()}, step)
@@ -270,11 +281,22 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest) 
         if stopping and (step < config.steps or unscored()):
             raise pause()
         waiting = time.monotonic()
-    progress.close()
+    progress.doing("writing the model")
     barrier()
     if here.first:
         finish(setup, out, checkpoints, step, seconds + time.monotonic() - began)
+    progress.status("done")
     barrier()
+
+
+def read_chosen(found: Choice) -> dict[str, Any]:
+    """The checkpoint that the first rank chose. Raises OrbitError on all ranks when one of them cannot read the same file."""
+    try:
+        here = sha256(found.path)
+    except OSError as error:
+        here = f"{error.strerror}: {found.path}"
+    agree("the checkpoint to resume from", here, "put the checkpoints on a file system that all nodes see")
+    return load(found.path)
 
 
 def optimise(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
@@ -294,18 +316,17 @@ def optimise(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     setup.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     sum_gradients(model.parameters())
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip))
     shown = total(torch.stack([loss, data, prior]).detach()).tolist()
-    if not math.isfinite(shown[0]):
-        raise OrbitError(
-            "the loss is not finite",
-            where=f"step {step + 1}",
-            got=str(shown[0]),
-            hint=f"check {', '.join(dict.fromkeys(batch.samples))}, or lower train.learning_rate",
-        )
+    for what, value in (("loss", shown[0]), ("gradient norm", norm)):
+        if not math.isfinite(value):  # the same on all ranks, and before the weights know of it
+            samples = list(dict.fromkeys(name for names in gathered(batch.samples) for name in names))
+            named = ", ".join(samples[:NAMED]) + (f" and {len(samples) - NAMED} more" if len(samples) > NAMED else "")
+            raise OrbitError(f"the {what} is not finite", where=f"step {step + 1}", got=str(value),
+                             hint=f"check {named}, or lower train.learning_rate; nothing of this step is kept")  # fmt: skip
     setup.optimizer.step()
     setup.average.update_parameters(model)
-    return {"loss": shown[0], "data_term": shown[1], "prior": shown[2], "gradient_norm": float(norm), "learning_rate": rate}
+    return {"loss": shown[0], "data_term": shown[1], "prior": shown[2], "gradient_norm": norm, "learning_rate": rate}
 
 
 def finish(setup: Setup, out: Path, checkpoints: Checkpoints, step: int, seconds: float) -> None:
@@ -317,7 +338,7 @@ def finish(setup: Setup, out: Path, checkpoints: Checkpoints, step: int, seconds
     if best is not None:
         model.load_state_dict(best["model"])
     out.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(checkpoints.folder / "metrics.jsonl", out / "metrics.jsonl")
+    write_text(out / "metrics.jsonl", (checkpoints.folder / "metrics.jsonl").read_text(encoding="utf-8"))
     about = {
         "name": setup.section["name"],
         "hash": setup.section["hash"],
@@ -337,7 +358,6 @@ def finish(setup: Setup, out: Path, checkpoints: Checkpoints, step: int, seconds
     write_json(out / "provenance.json", record("train", config=dict(setup.section), config_hash=setup.section["hash"]))
     write_card(out / "card.md", model, about, out / "metrics.jsonl")
     folder.save(out, model, setup.normaliser, about)
-    write_json(checkpoints.folder / "status.json", {"state": "done", "step": step, "of": setup.config.steps})
 
 
 def cutting(config: TrainConfig, architecture: ArchitectureConfig) -> Cutting | None:

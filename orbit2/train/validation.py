@@ -98,7 +98,8 @@ def validate_model(
                 sums[row, which] += _squares(torch.maximum(fields, dry), batch)
     sums = total(sums)
     ratio = torch.where(sums[1] > 0, sums[0] / sums[1].clamp_min(1e-30), torch.nan).nanmean(0).sqrt()
-    return {"validation_loss": float(ratio.nanmean()), "validation_ratio": dict(zip(model.outputs, ratio.tolist(), strict=True))}
+    loss = float(ratio.nanmean()) if bool(torch.isfinite(sums).all()) else torch.nan  # what nothing scores is left out, a NaN is not
+    return {"validation_loss": loss, "validation_ratio": dict(zip(model.outputs, ratio.tolist(), strict=True))}
 
 
 def _dry(outputs: Sequence[str], pairs: Pairs) -> Tensor:

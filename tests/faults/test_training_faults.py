@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,9 @@ import torch
 from safetensors.torch import load_file
 
 from orbit2.cli import main
+from orbit2.errors import OrbitError
 from orbit2.train import trainer
+from orbit2.train.checkpoint import Checkpoints, load
 from tests.data.small_downscaling import exit_code, forked
 from tests.data.tiny_training import Tiny, build
 
@@ -125,3 +129,105 @@ def caught(pid: int, number: int) -> bool:
     """Whether a process has a handler for this signal (Linux)."""
     (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt"))
     return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+
+
+def test_damaged_checkpoints_are_set_aside_and_the_new_ones_stay(
+    tiny: Tiny, undisturbed: dict[str, torch.Tensor], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "checkpoints"
+
+    def stopped() -> None:
+        trainer.optimise = at_step(7, lambda: os.kill(os.getpid(), signal.SIGTERM))  # type: ignore[assignment]
+        train(tiny, tmp_path, checkpoint_every=4, keep_checkpoints=2)
+
+    assert ended(stopped) == 75
+    for step in (1900, 2000):  # of a run that went further, and lost its data
+        (folder / f"step-{step:08d}.json").write_bytes((folder / "step-00000004.json").read_bytes())
+        (folder / f"step-{step:08d}.pt").write_bytes(b"half")
+    os.truncate(folder / "step-00000008.pt", 1000)
+    assert ended(lambda: train(tiny, tmp_path, checkpoint_every=4, keep_checkpoints=2)) == 0
+    said = capfd.readouterr().err
+    for step in (8, 1900, 2000):
+        assert len(list(folder.glob(f"damaged-*-step-{step:08d}.*"))) == 2
+    assert f"try 2, resumes at step 4 of {STEPS}; weights from checkpoint {folder}/step-00000004.pt" in said
+    assert sorted(p.name for p in folder.glob("step-*.pt")) == ["step-00000008.pt", "step-00000012.pt"]
+    assert same(weights(tmp_path), undisturbed)
+    steps = [r["step"] for r in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()) if "loss" in r]
+    assert steps == sorted(set(steps))
+
+
+def test_an_infinite_gradient_is_found_before_the_step(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A finite loss, an infinite norm: no weight, average or checkpoint ever sees it."""
+
+    def broken() -> None:
+        original = trainer.sum_gradients
+
+        def infinite(parameters) -> None:  # type: ignore[no-untyped-def]
+            chosen = list(parameters)
+            original(chosen)
+            if len(calls) == 5:
+                chosen[0].grad.view(-1)[0] = torch.inf
+            calls.append(1)
+
+        calls: list[int] = []
+        trainer.sum_gradients = infinite  # type: ignore[assignment]
+        train(tiny, tmp_path, checkpoint_every=1)
+
+    assert ended(broken) == 2
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1 and "step 6: the gradient norm is not finite; got 'inf'" in said[0] and "tiny:2026-01-01T" in said[0]
+    state = load(sorted((tmp_path / "checkpoints").glob("step-*.pt"))[-1])
+    assert state["step"] == 5 and all(bool(torch.isfinite(t).all()) for t in [*state["model"].values(), *state["average"].values()])
+
+
+def test_weights_that_overflow_in_the_last_step_are_not_saved(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, {})
+    kept.save({"model": {"weight": torch.ones(3)}}, 1)
+    kept.save_best({"model": {"weight": torch.ones(3)}}, 1)
+    for save in (kept.save, kept.save_best):
+        with pytest.raises(OrbitError, match=r"not saved.*not finite.*model\.weight"):
+            save({"model": {"weight": torch.tensor([1.0, torch.nan])}}, 2)
+    assert kept.choose() is not None and kept.choose().step == 1 and float(kept.best()["model"]["weight"].sum()) == 3  # type: ignore[union-attr, index]
+
+
+def test_a_full_disk_leaves_the_best_weights_findable(tmp_path: Path) -> None:
+    """On a tmpfs of 3 MB: neither `best` nor the newest checkpoint is lost to one that has no room."""
+    with small_disk(tmp_path, 3):
+        kept, room = Checkpoints(tmp_path, {}), {"model": {"weight": torch.ones(300_000)}}
+        kept.save(room, 1)
+        kept.save_best({"model": {"weight": torch.full((300_000,), 2.0)}}, 1)
+        for save in (kept.save, kept.save_best):
+            with pytest.raises(OrbitError, match=r"could not be written \(No space left on device\)"):
+                save(room, 2)
+        best, newest = kept.best(), kept.choose()
+        assert best is not None and float(best["model"]["weight"][0]) == 2.0 and newest is not None and newest.step == 1
+        assert not list(tmp_path.glob(".*.part"))
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    if os.getuid() or shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small tmpfs needs root")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_two_trainers_do_not_share_a_folder(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The second one is refused; the lock of a process that was killed, its workers still alive, is none."""
+
+    def killed() -> None:
+        def meanwhile() -> None:
+            assert ended(lambda: train(tiny, tmp_path)) == 2
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        trainer.optimise = at_step(5, meanwhile)  # type: ignore[assignment]
+        train(tiny, tmp_path, workers=2, checkpoint_every=3)
+
+    assert ended(killed) == -signal.SIGKILL
+    assert "another process trains in this folder; got 'process " in capfd.readouterr().err
+    assert json.loads((tmp_path / "checkpoints" / "status.json").read_text())["state"] == "running"
+    assert ended(lambda: train(tiny, tmp_path, checkpoint_every=3)) == 0
+    assert "try 2, resumes at step 3" in capfd.readouterr().err
