@@ -59,6 +59,7 @@ def compression_of(ratio: int) -> dict[str, Any]:
 def model_of(ratio: int, device: str = "cpu") -> Reslim:
     """The 9.5M model with random weights."""
     settings = yaml.safe_load((ROOT / "config" / "models" / "reslim_9m.yaml").read_text(encoding="utf-8"))
+    settings["position"] = "table"  # the paper's: 9.5 million parameters, one grid
     settings["compression"] = compression_of(ratio)
     torch.manual_seed(0)
     with torch.device(device):

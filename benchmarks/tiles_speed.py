@@ -47,6 +47,7 @@ OUTPUTS = INPUTS[:3]
 def model_of(device: str = "cpu") -> Reslim:
     """The 9.5M model with random weights."""
     settings = yaml.safe_load((ROOT / "config" / "models" / "reslim_9m.yaml").read_text(encoding="utf-8"))
+    settings["position"] = "table"  # the paper's: 9.5 million parameters, one grid
     torch.manual_seed(0)
     with torch.device(device):
         return Reslim(ArchitectureConfig.model_validate(settings), INPUTS, OUTPUTS, STATICS)

@@ -106,6 +106,11 @@ class Grid:
             np.allclose(self.lat_edges, other.lat_edges, atol=_TOLERANCE) and np.allclose(self.lon_edges, other.lon_edges, atol=_TOLERANCE)
         )
 
+    def same_place(self, other: Grid) -> bool:
+        """Whether the cells are the same, in whatever turn either counts its longitudes."""
+        turns = round((self.lon_edges[0] - other.lon_edges[0]) / 360.0)
+        return self.same_as(Grid(other.lat_edges, other.lon_edges + 360.0 * turns))
+
     def refine(self, factor: int) -> Grid:
         """The grid whose `factor` x `factor` cells nest in each of these."""
         return Grid(_subdivide(self.lat_edges, factor), _subdivide(self.lon_edges, factor))

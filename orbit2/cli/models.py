@@ -28,7 +28,7 @@ def info(path: Path, name: str | None) -> str:
 
 
 def _folder(path: Path) -> str:
-    from orbit2.model.folder import load
+    from orbit2.model.folder import grids, load
     from orbit2.model.inspect import table
 
     model, _, config = load(path)
@@ -43,17 +43,7 @@ def _folder(path: Path) -> str:
     ]
     known = {"format", "architecture", "inputs", "outputs", "statics", "parameters", "sha256"}
     lines += [f"{key:<13} {value}" for key, value in config.items() if key not in known and isinstance(value, (str, int, float, list))]
-    return "\n".join([*lines, *table(model.to("meta"), _grids(config))])
-
-
-def _grids(config: dict[str, Any]) -> dict[str, Any]:
-    """Coarse grids of the datasets that a config.json names, cut to the model's region."""
-    from orbit2.grid import named
-
-    grids = {key: named(data["coarse_grid"]) for key, data in config.get("datasets", {}).items()}
-    if config.get("region"):
-        return {key: grid.crop(*grid.window(config["region"])) for key, grid in grids.items()}
-    return grids
+    return "\n".join([*lines, *table(model.to("meta"), grids(config))])
 
 
 def export(path: Path, out: Path, archive: Path | None = None) -> list[Path]:

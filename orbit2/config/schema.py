@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from orbit2.config import checks
 from orbit2.config.base import Band, Box, Machine, Name, Place, Strict
 from orbit2.config.dataset import DatasetConfig
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.config.sources import SourcesConfig
 from orbit2.errors import OrbitError, did_you_mean
-from orbit2.grid import named
 
 
 class ModelConfig(Strict):
@@ -138,7 +138,6 @@ class RunConfig(Strict):
             if model.train.loss == "crps" and not (architecture.dropout or architecture.drop_path):
                 raise ValueError(f"models.{name}: loss `crps` draws its members by dropout: set architecture.dropout or drop_path above 0")
             for dataset in model.datasets:
-                self._region(f"models.{name}.region", name, dataset, "coarse")
                 factor = self.datasets[dataset].refinement
                 if factor != architecture.refinement:
                     raise ValueError(f"models.{name}: refinement {architecture.refinement} does not match dataset '{dataset}' ({factor})")
@@ -153,7 +152,6 @@ class RunConfig(Strict):
             architecture = self.architecture_of(task.model)
             if task.members and (architecture.kind not in ("reslim", "vit") or not (architecture.dropout or architecture.drop_path)):
                 raise ValueError(f"downscale.{name}.members: drawn by dropout: set dropout or drop_path of '{task.model}' above 0")
-            self._region(f"downscale.{name}: region of '{task.model}'", task.model, task.dataset, task.input)
             if not self.datasets[task.dataset].inputs:
                 raise ValueError(f"downscale.{name}.dataset: '{task.dataset}' has no inputs")
             if task.observations is not None:
@@ -164,28 +162,21 @@ class RunConfig(Strict):
                     raise ValueError(f"downscale.{name}.observations: '{task.observations}' has no outputs")
         if self.report.map_task is not None:
             need("downscale task", self.downscale, self.report.map_task, "report.map_task")
+        checks.regions(self)
+        checks.positions(self)
         return self
 
-    def _region(self, user: str, model: str, dataset: str, side: str) -> None:
-        """A model's box must lie on the grid that it is trained on or applied to: a part outside would be left out without a word."""
-        region = self.models[model].region
-        name = self.datasets[dataset].coarse_grid if side == "coarse" else self.datasets[dataset].fine_grid
-        if region is None:
-            return
-        grid = named(name)
-        if not grid.holds(region):
-            raise ValueError(f"{user} {list(region)} is not inside the grid of dataset '{dataset}' ({name}: {grid.describe()})")
-        grid.window(region)  # raises where no cell's centre is inside
-
     def architecture_of(self, name: str) -> ArchitectureConfig:
-        """The architecture of model `name`, followed through its fine-tuning ancestors."""
+        """The architecture of model `name`, that of its eldest ancestor."""
+        found = self.models[self.lineage(name)[-1]].architecture
+        assert found is not None
+        return found
+
+    def lineage(self, name: str) -> list[str]:
+        """Model `name` and its fine-tuning ancestors, the eldest last."""
         seen = [name]
-        while True:
-            model = self.models[seen[-1]]
-            if model.architecture is not None:
-                return model.architecture
-            parent = model.finetune_from
-            assert parent is not None
+        while (parent := self.models[seen[-1]].finetune_from) is not None:
             if parent in seen or parent not in self.models:
                 raise OrbitError("models fine-tune from each other in a circle", where=f"models.{name}", got=" -> ".join([*seen, parent]))
             seen.append(parent)
+        return seen

@@ -77,7 +77,8 @@ class Pairs:
     """One dataset's samples of one period, cut to a region, ready to be batched.
 
     `outputs` are the model's outputs; those the store lacks are NaN (never scored). `statics` are the model's fine statics
-    (default: the store's own); those the store lacks are NaN too. Raises OrbitError for an empty period.
+    (default: the store's own); those the store lacks are NaN too.
+    `reflect`: whether augmentation may mirror the Earth. Raises OrbitError for an empty period.
     """
 
     def __init__(
@@ -90,7 +91,9 @@ class Pairs:
         name: str = "",
         shift_probability: float = 0.5,
         statics: Sequence[str] | None = None,
+        reflect: bool = True,
     ) -> None:
+        self.reflect = reflect  # not for a model that cannot be told which latitude a row is
         self.store, self.normaliser, self.outputs, self.name = store, normaliser, tuple(outputs), name
         self.shift_probability = shift_probability
         self.indices = store.indices(*period)
@@ -229,7 +232,7 @@ class Pairs:
         moved = self.nested and random.random() < self.shift_probability
         raw = self.raw(indices, (rows, columns) if moved else (0, 0))
         symmetric = raw.periodic and bool(torch.allclose(raw.lat, -raw.lat.flip(0), atol=1e-3))
-        if symmetric and set(self.statics) >= SURFACE and random.random() < 0.5:
+        if self.reflect and symmetric and set(self.statics) >= SURFACE and random.random() < 0.5:
             raw = flip_north_south(raw, *([variable(n).parity for n in names] for names in (self.inputs, self.outputs, self.statics)))
         return raw
 

@@ -16,6 +16,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from orbit2.config.checks import refuse_table
 from orbit2.data.augment import coarsen
 from orbit2.data.dataset import REGION_HALO, clock
 from orbit2.data.transforms import Normaliser
@@ -88,8 +89,13 @@ class Downscaler:
         return rows, columns
 
     def tiling(self, grid: Grid, tile: TileSize = 0, halo: int = 8, blend: int | None = None, trim: int = 0) -> Tiling:
-        """Tiles over what this model covers of `grid` (see `domain`), or one for tile 0."""
+        """Tiles over what this model covers of `grid` (see `domain`), or one for tile 0. Raises OrbitError for tiles, or a grid that it
+        was not trained on, where the model knows places from a table."""
         domain = self.domain(grid, trim)
+        region = self.about.get("region")
+        here = grid if region is None else grid.crop(*grid.window(region))
+        known = {**folder.grids(self.about), "this input": here}
+        refuse_table(self.model.config, known, tile not in (0, (0, 0)), self.about.get("name", "model"))
         if tile == 0 and domain is not None:
             around = trim if self.about.get("region") is None else REGION_HALO
             return tiles(grid.shape, grid.periodic, 0, around, domain=domain)

@@ -14,6 +14,7 @@ from orbit2.config.network import ArchitectureConfig
 from orbit2.data.transforms import Normaliser
 from orbit2.errors import OrbitError
 from orbit2.files import atomic, read_json, sha256, to_text
+from orbit2.grid import Grid, named
 from orbit2.model.build import Downscaling, build
 
 FORMAT = "orbit2-model-1"
@@ -40,6 +41,14 @@ def save(folder: str | Path, model: Downscaling, normaliser: Normaliser, about: 
             **about,
         }
         config.write_text(to_text(facts), encoding="utf-8")
+
+
+def grids(config: Mapping[str, Any]) -> dict[str, Grid]:
+    """Coarse grids of the datasets that a config.json names, cut to the model's region."""
+    found = {key: named(data["coarse_grid"]) for key, data in config.get("datasets", {}).items() if "coarse_grid" in data}
+    if config.get("region"):
+        return {key: grid.crop(*grid.window(config["region"])) for key, grid in found.items()}
+    return found
 
 
 def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Downscaling, Normaliser, dict[str, Any]]:

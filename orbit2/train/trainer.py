@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from orbit2.config.checks import refuse_table
 from orbit2.config.identity import identity
 from orbit2.config.load import read_slice, validate
 from orbit2.config.network import ArchitectureConfig, TrainConfig
@@ -115,6 +116,9 @@ class Setup:
             self.normaliser = inherited.extended(self.normaliser)
             inputs, statics = _union([origin.inputs[: len(origin.inputs) - len(origin.statics)], inputs]), _union([origin.statics, statics])
         architecture = validate(ArchitectureConfig, section["architecture"], "architecture")
+        known = {name: store.grid("coarse") for name, store in opened.items()}
+        known = {name: g.crop(*g.window(model_config.region)) if model_config.region else g for name, g in known.items()}
+        refuse_table(architecture, known if parent is None else {**folder.grids(ancestor), **known}, self.config.tiled, "train")
         self.cutting = cutting(self.config, architecture)
         self.model = build_model(architecture, (*inputs, *statics), self.outputs, statics)
         splits = {name: section["datasets"][name]["split"] for name in opened}
@@ -130,6 +134,7 @@ class Setup:
                     name,
                     self.config.shift_probability,
                     statics,
+                    reflect=architecture.position != "table",
                 )
                 for name, store in opened.items()
             ]
@@ -362,12 +367,8 @@ def finish(setup: Setup, out: Path, checkpoints: Checkpoints, step: int, seconds
 
 def cutting(config: TrainConfig, architecture: ArchitectureConfig) -> Cutting | None:
     """How samples are cut into tiles; None for whole samples. Raises OrbitError for a model that could not tell tiles apart."""
-    if not config.tiled:
-        return None
-    if architecture.position == "table":
-        raise OrbitError("a `table` position is the same for every tile: the model would not know where a tile is",
-                         hint="set architecture.position: geographic, or train.tile: 0")  # fmt: skip
-    return Cutting(config.tile, config.halo, architecture.patch, config.tiles_per_sample)
+    refuse_table(architecture, {}, config.tiled, "train.tile")
+    return Cutting(config.tile, config.halo, architecture.patch, config.tiles_per_sample) if config.tiled else None
 
 
 def _ema(decay: float) -> Any:
