@@ -195,5 +195,14 @@ def variable(name: str) -> Variable:
         ) from None
 
 
+def cell_methods(name: str, step_hours: float) -> str:
+    """CF cell methods of a variable in samples `step_hours` apart: a day's sample of what is no 24-hour field is the mean of the day."""
+    own = variable(name).cell_methods
+    if step_hours < 24 or "interval: 24 hours" in own:
+        return own
+    mean = "time: mean (interval: 24 hours)"
+    return mean if own in ("time: point", "time: mean (interval: 1 hour)") else f"{own} {mean}"
+
+
 def is_precipitation(name: str) -> bool:
     return variable(name).transform == "log1p"

@@ -1,7 +1,7 @@
 """The PairStore: coarse/fine sample pairs in one Zarr v3 store, as int16. Read here, written in `store_layout`; refused until finalised.
 
 Layout: groups `coarse/` and `fine/`, each with `fields(time, variable, lat, lon)` int16 (see `packing`; -32768 where missing),
-`static(static, lat, lon)`, `mask(lat, lon)`, `missing(time, variable)` and coordinates with bounds; one chunk per sample, shards of
+`static(static, lat, lon)`, `missing(time, variable)` and coordinates with bounds; one chunk per sample, shards of
 many; a side without variables has no fields. `written(time, column)` at the top is how far writing has come.
 """
 
@@ -39,7 +39,7 @@ from orbit2.data.store_layout import (
 )
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.grid import Grid
-from orbit2.variables import variable
+from orbit2.variables import cell_methods, variable
 
 __all__ = [
     "SIDES", "PairStore", "Side", "SideSpec", "digest", "finalise", "initialise", "missing_fractions", "reopen", "unpack", "write_part",
@@ -70,6 +70,12 @@ class PairStore:
         self.times: npt.NDArray[np.datetime64] = EPOCH + np.round(hours * 3600).astype("timedelta64[s]")
         if (np.diff(hours) <= 0).any():
             raise OrbitError("pair store is damaged (its times do not increase)", where=path, hint="delete it and re-run the regrid stage")
+
+    def cell_methods(self, name: str) -> str:
+        """What the samples of a variable are over time (CF); stores from before say it by their daily spacing."""
+        stored: dict[str, str] = self.attributes.get("cell_methods", {})
+        days = len(self.times) > 1 and np.diff(self.times).min() >= np.timedelta64(24, "h")
+        return stored.get(name) or cell_methods(name, 24 if days else 1)
 
     def array(self, side: Side, name: str) -> zarr.Array[Any]:
         found = self.root[f"{side}/{name}"]
@@ -185,7 +191,7 @@ class PairStore:
             data[name] = xr.apply_ufunc(
                 _unpack_one, opened["fields"].isel(variable=i), kwargs={"packed": packed}, dask="parallelized", output_dtypes=[np.float32]
             ).assign_attrs(
-                units=known.units, standard_name=known.standard_name, long_name=known.long_name, cell_methods=known.cell_methods
+                units=known.units, standard_name=known.standard_name, long_name=known.long_name, cell_methods=self.cell_methods(name)
             )
         return xr.Dataset(data, coords={"time": opened["time"], "lat": opened["lat"], "lon": opened["lon"]})
 

@@ -145,7 +145,6 @@ def _create_side(group: zarr.Group, spec: SideSpec, times: Times, shard: int) ->
         group.create_array(name, data=data, chunks=data.shape, dimension_names=dims, attributes=attrs)
 
     put("static", spec.static_values.astype(np.float32), ("static", "lat", "lon"))
-    put("mask", np.ones((height, width), dtype=np.int8), ("lat", "lon"), long_name="1 where the field is defined")
     put("missing", np.full((samples, count), np.nan, dtype=np.float32), ("time", "variable"), units="1",
         long_name="fraction of missing cells; NaN where no field was written")
     hours = (times.astype("datetime64[s]") - EPOCH).astype(np.int64) / 3600

@@ -26,21 +26,24 @@ _OURS = ("Conventions", "history", "source", "signature", "finalised", "coordina
 
 def as_dataset(
     frames: FloatArray, names: Sequence[str], grid: Grid, times: npt.NDArray[np.datetime64], original: Originals | None = None,
-    about: Mapping[str, Any] | None = None,
+    about: Mapping[str, Any] | None = None, methods: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
-    """[T, C, H, W] in canonical units as a CF Dataset with the global attributes `about`."""
+    """[T, C, H, W] in canonical units as a CF Dataset with the global attributes `about`; `methods`: see `attributes`."""
     known = original or {}
-    data = {name: (("time", "lat", "lon"), frames[:, i], attributes(name, known.get(name))) for i, name in enumerate(names)}
+    data = {name: (("time", "lat", "lon"), frames[:, i], attributes(name, known.get(name), methods)) for i, name in enumerate(names)}
     coords = {"time": times.astype("datetime64[ns]"), **coordinates(grid)}
     return xr.Dataset(data, coords=coords, attrs={"Conventions": "CF-1.11", **(about or {})})
 
 
-def attributes(name: str, original: tuple[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
-    """CF attributes of a variable; with `original` those of the user's field that still hold, and its name."""
+def attributes(
+    name: str, original: tuple[str, Mapping[str, Any]] | None = None, methods: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """CF attributes of a variable; with `original` those of the user's field that still hold, and its name. `methods`: the cell
+    methods of variables whose samples are something else than usual (daily means)."""
     facts = variable(name)
     found: dict[str, Any] = {"units": facts.units, "standard_name": facts.standard_name, "long_name": facts.long_name}
     if original is None:
-        return {**found, "cell_methods": facts.cell_methods}
+        return {**found, "cell_methods": (methods or {}).get(name, facts.cell_methods)}
     theirs, attrs = original
     kept = {str(k): plain(v) for k, v in attrs.items() if k not in _NOT_KEPT and not str(k).startswith("GRIB_")}
     if "sum" in str(kept.get("cell_methods", "")) and facts.units != "mm":

@@ -58,6 +58,7 @@ class Job:
     layout: Layout
     about: Mapping[str, Any]
     original: Originals = field(default_factory=dict)  # what a user's file says of its variables
+    methods: Mapping[str, str] = field(default_factory=dict)  # CF cell methods of the outputs
 
     def read(self, item: Item) -> tuple[FloatArray, FloatArray]:
         """(inputs [T, V, h, w], fine statics [S, sh, sw]) of an item's window."""

@@ -59,6 +59,11 @@ class Downscaler:
         return self.model.outputs
 
     @property
+    def methods(self) -> dict[str, str]:
+        """CF cell methods of what the model was trained to predict (none said by models from before)."""
+        return dict(self.about.get("cell_methods", {}))
+
+    @property
     def refinement(self) -> int:
         return self.model.config.refinement
 
@@ -229,7 +234,7 @@ class Downscaler:
             ]
         )
         about = {**described_by(self.about, inputs.attrs), **({"warnings": "\n".join(lines)} if lines else {})}
-        return as_dataset(frames, self.outputs, self.fine_grid(inputs.grid, trim), inputs.times, inputs.named, about)
+        return as_dataset(frames, self.outputs, self.fine_grid(inputs.grid, trim), inputs.times, inputs.named, about, self.methods)
 
 
 @dataclass(frozen=True)

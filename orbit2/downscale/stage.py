@@ -13,7 +13,7 @@ import xarray as xr
 
 from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import DownscaleConfig
-from orbit2.data.pairs import PairStore
+from orbit2.data.pairs import SIDES, PairStore
 from orbit2.downscale.cf import described_by
 from orbit2.downscale.ingest import Reading, read_inputs
 from orbit2.downscale.items import parse_block
@@ -48,7 +48,7 @@ def run(*, config: Path, model: Path, store: Path, out: Path, block: str | None 
     with launch.ranks(PATIENCE) as ranks:
         job, task = _task(config, model, store, out, ranks)
         if block in (None, "init") and ranks.first:
-            begin(out, job.layout, job.about, job.original, replace="prediction")
+            begin(out, job.layout, job.about, job.original, replace="prediction", methods=job.methods)
         launch.barrier()
         told: dict[str, Any] = {"store": out.name, "items": len(job.layout.items), "code_version": code_version()}
         if block not in ("init", "finalise"):
@@ -113,6 +113,7 @@ def _task(config: Path, model: Path, store: Path, out: Path, ranks: launch.Ranks
         statics=_statics(downscaler, pairs, task.input),
         layout=layout_of(downscaler, grid, pairs.times[indices], settings, identity),
         about=about,
+        methods={**downscaler.methods, **{name: pairs.cell_methods(name) for side in SIDES for name in pairs.variables(side)}},
     )
     return job, task
 
@@ -173,7 +174,7 @@ def downscale_file(
                 return Spent()
             if ranks.first:
                 begin(job.path, job.layout, job.about, job.original,
-                      replace="anything" if overwrite else "nothing", shared=block is not None)  # fmt: skip
+                      replace="anything" if overwrite else "nothing", shared=block is not None, methods=job.methods)  # fmt: skip
             launch.barrier()
             spent = compute_block(job, ranks, number, blocks, wall_minutes)
         if not ranks.first:
@@ -218,6 +219,7 @@ def dataset_job(
         layout=layout_of(downscaler, inputs.grid, inputs.times, settings, identity),
         about=about,
         original=inputs.named,
+        methods=downscaler.methods,
     )
 
 

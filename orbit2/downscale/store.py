@@ -161,9 +161,9 @@ def unwritten(path: Path, error: OSError | RuntimeError) -> OrbitError:
 
 def begin(
     path: Path, layout: Layout, about: Mapping[str, Any], original: Originals | None = None, *, replace: Replace = "nothing",
-    shared: bool = False,
+    shared: bool = False, methods: Mapping[str, str] | None = None,
 ) -> None:
-    """Create the empty store; one that was begun with the same settings is kept, and what it has goes on. `original`: see `cf`.
+    """Create the empty store; one that was begun with the same settings is kept, and what it has goes on. `original`, `methods`: see `cf`.
 
     Anything else that is there is refused with an OrbitError unless `replace` allows it. `shared`: several processes may be starting.
     """
@@ -178,7 +178,7 @@ def begin(
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _create(temporary, layout, {**about, "signature": layout.signature}, original or {})
+        _create(temporary, layout, {**about, "signature": layout.signature}, original or {}, methods or {})
         if not shared:
             Journal.clear(path)
             discard(path)
@@ -203,7 +203,7 @@ def discard(path: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _create(path: Path, layout: Layout, about: Mapping[str, Any], original: Originals) -> None:
+def _create(path: Path, layout: Layout, about: Mapping[str, Any], original: Originals, methods: Mapping[str, str]) -> None:
     root = zarr.create_group(str(path), zarr_format=3)
     members, time_block = layout.items.members, layout.items.time_block
     shard, chunk = layout.edges()
@@ -218,7 +218,7 @@ def _create(path: Path, layout: Layout, about: Mapping[str, Any], original: Orig
             compressors=BloscCodec(**CODEC),
             dimension_names=(("member",) if members else ()) + ("time", "lat", "lon"),
         )
-        array.attrs.update(cf_attributes(name, original.get(name)))
+        array.attrs.update(cf_attributes(name, original.get(name), methods))
     seconds = layout.times.astype("datetime64[s]").astype(np.int64)
     root.create_array("time", data=seconds, dimension_names=("time",)).attrs.update(
         {"units": TIME_UNITS, "calendar": "proleptic_gregorian", "standard_name": "time", "axis": "T"}

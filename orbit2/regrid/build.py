@@ -27,7 +27,7 @@ from orbit2.sources import manifest
 from orbit2.sources.catalogue import source
 from orbit2.sources.static import open_static
 from orbit2.sources.times import Times, plan_times
-from orbit2.variables import variable
+from orbit2.variables import cell_methods, variable
 
 log = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float32]
@@ -58,6 +58,7 @@ def initialise(*, config: Path, resources: Path, store: Path) -> None:
         "method": "conservative from the source grid to both grids", "min_valid_fraction": job.dataset.min_valid_fraction,
         "input_sources": {name: job.dataset.source_of(name) for name in job.dataset.inputs}, "day": days,
         "coarse_copies_of_targets": own,
+        "cell_methods": {name: cell_methods(name, job.dataset.step_hours) for side in SIDES for name in job.names(side)},
     })
 
 

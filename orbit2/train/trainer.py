@@ -353,6 +353,7 @@ def finish(setup: Setup, out: Path, checkpoints: Checkpoints, step: int, seconds
         "region": setup.section["model"]["region"],
         "origin": setup.origin,
         "datasets": setup.section["datasets"],
+        "cell_methods": _methods(setup),
         "coarse_km": setup.training[0].store.grid("coarse").km,
         "batch_size": setup.config.batch_size,
         "seed": setup.config.seed,
@@ -369,6 +370,12 @@ def cutting(config: TrainConfig, architecture: ArchitectureConfig) -> Cutting | 
     """How samples are cut into tiles; None for whole samples. Raises OrbitError for a model that could not tell tiles apart."""
     refuse_table(architecture, {}, config.tiled, "train.tile")
     return Cutting(config.tile, config.halo, architecture.patch, config.tiles_per_sample) if config.tiled else None
+
+
+def _methods(setup: Setup) -> dict[str, str]:
+    """CF cell methods of the outputs, as the first dataset that has them says."""
+    stores = [pairs.store for pairs in reversed(setup.training)]
+    return {name: store.cell_methods(name) for store in stores for name in setup.outputs if name in store.variables("fine")}
 
 
 def _ema(decay: float) -> Any:
