@@ -10,20 +10,26 @@ import torch
 from torch import Tensor, nn
 
 from orbit2.errors import OrbitError
-from orbit2.model.geometry import Geometry
+from orbit2.model.geometry import Gaps, Geometry
 from orbit2.model.reslim import Reslim
 
 Mode = Literal["off", "on", "auto"]
+# Graphs of one forward: a shape of batch, times what is missing in it (3), times training and validation. A foundation run of four
+# datasets needs 14 and more; torch's own limit is 8. Each costs one compilation; the last one used is looked for first.
+GRAPHS = 128
 
 
 def compile_model(model: nn.Module, mode: Mode, device: torch.device, backend: str = "inductor") -> bool:
     """Compile `model`'s forward in place when `mode` says so ("auto": on GPUs); True when it did.
 
-    One graph per shape of batch. Reslim must compile to a single graph: whether a batch has missing cells is looked at before
-    it (`Gaps`). Compression by threshold and other models may break it. A deep copy of the model is compiled too, around its own weights.
+    One graph per shape of batch, up to `GRAPHS`. Reslim must compile to a single graph: whether a batch has missing cells is looked
+    at before it (`Gaps`). Compression by threshold and other models may break it. A deep copy of the model is compiled too, around its own weights.
     """
     if mode == "off" or (mode == "auto" and device.type != "cuda"):
         return False
+    import torch._dynamo.config as settings  # slow
+    from torch._dynamo.exc import FailOnRecompileLimitHit
+
     whole = isinstance(model, Reslim) and one_graph(model)
     graph: Any = torch.compile(type(model).forward, backend=backend, fullgraph=whole, dynamic=False)
 
@@ -34,10 +40,16 @@ def compile_model(model: nn.Module, mode: Mode, device: torch.device, backend: s
         geometry: Geometry,
         variables: Sequence[str] | None = None,
         clock: Tensor | None = None,
+        gaps: Gaps | None = None,
     ) -> Tensor:
         names = tuple(variables) if variables is not None else self.inputs
-        known = (self.gaps(coarse, names),) if isinstance(self, Reslim) else ()
-        result: Tensor = graph(self, coarse, statics, geometry, names, clock, *known)
+        known = (self.gaps(coarse, names) if gaps is None else gaps,) if isinstance(self, Reslim) else ()
+        try:
+            with settings.patch(recompile_limit=GRAPHS, accumulated_recompile_limit=4 * GRAPHS):
+                result: Tensor = graph(self, coarse, statics, geometry, names, clock, *known)
+        except FailOnRecompileLimitHit:
+            raise OrbitError("more shapes of batches than graphs are kept for", where="compile", got=f"the {GRAPHS + 1}th",
+                             allowed=str(GRAPHS), hint="set train.compile: off") from None  # fmt: skip
         return result
 
     model.forward = MethodType(forward, model)  # a deep copy binds it to the copy

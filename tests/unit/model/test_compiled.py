@@ -102,6 +102,68 @@ def test_one_graph_when_predicting_other_variables_and_precision() -> None:
     assert (found - expected).abs().max() < 1e-5
 
 
+def test_as_many_graphs_as_a_foundation_run_needs_and_an_error_beyond(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch stops at 8 variants; four datasets, complete or not, trained and validated, are more."""
+    plain, fast = pair()
+    backend = Counting()
+    compile_model(fast, "on", CPU, backend)
+    shapes = [(8, 8), (8, 12), (12, 8)]
+
+    def run(height: int, width: int, masked: bool, training: bool) -> None:
+        coarse, statics, geometry = batch_for(uniform(-30, 30, 0, 60, height, width))
+        if masked:
+            coarse[0, 0, :2, :3] = torch.nan
+        with torch.set_grad_enabled(training):
+            found, expected = (model.train(training)(coarse, statics, geometry, INPUTS) for model in (fast, plain))
+        assert (found - expected).abs().max() < 1e-5
+
+    for height, width in shapes:
+        for masked in (False, True):
+            for training in (False, True):
+                run(height, width, masked, training)
+    assert backend.graphs == 12
+    monkeypatch.setattr("orbit2.model.compiled.GRAPHS", 12)
+    with pytest.raises(OrbitError, match=r"more shapes of batches.*the 13th.*set train\.compile: off"):
+        run(16, 16, False, False)
+
+
+def test_what_is_missing_may_be_known_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As CUDA graphs do, which cannot look at values: they call the compiled forward with the gaps as sixth argument."""
+    plain, fast = pair()
+    compile_model(fast, "on", CPU, "eager")
+    coarse, statics, geometry, names, clock = batch(True)
+    known = fast.gaps(coarse, names)
+    monkeypatch.setattr(Reslim, "gaps", lambda *_: pytest.fail("looked at values"))
+    with torch.no_grad():
+        assert (
+            fast.eval()(coarse, statics, geometry, names, clock, known) - plain.eval()(coarse, statics, geometry, names, clock, known)
+        ).abs().max() < 1e-5
+
+
+class Recorded:
+    """Stands in for `Replayed` where there is no GPU: runs what would be captured."""
+
+    def __init__(self, run: Any, tensors: Any, dtype: Any) -> None:
+        self.run = run
+
+    def __call__(self, tensors: Any) -> Tensor:
+        with torch.no_grad():
+            result: Tensor = self.run(*tensors)
+        return result
+
+
+def test_cuda_graphs_replay_the_compiled_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their order of arguments, on a stand-in for the capture (not run on a GPU here)."""
+    plain, fast = pair()
+    compile_model(fast, "on", CPU, "eager")
+    monkeypatch.setattr("orbit2.model.compiled.Replayed", Recorded)
+    replay_model(fast, torch.device("cuda"), None)
+    for masked in (False, True):
+        arguments = batch(masked)
+        with torch.no_grad():
+            assert (fast(*arguments) - plain.eval()(*arguments)).abs().max() < 1e-5
+
+
 def test_a_deep_copy_runs_its_own_weights() -> None:
     """What the trainer's weight average is."""
     _, fast = pair()
