@@ -2,57 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from orbit2.baselines import BASELINES
 from orbit2.errors import OrbitError
 from orbit2.metrics import table
-from orbit2.variables import is_precipitation, variable
+from orbit2.metrics.verdict import Judged, frames, judge, wins
 
 
 def headline(run: Path) -> str:
-    """Text: the report's path, and per task RMSE of the model and of the best interpolation, and ratios (below 1: the model wins).
+    """Text: the report's path, and per task RMSE of the model beside the best interpolation, the best fitted baseline and its parent.
 
-    Precipitation is compared in ln(1 + mm/day), where both interpolations (of mm, of the logarithm) are candidates.
+    Precipitation is compared in mm/day and in ln(1 + mm/day); it is a win only in both. Losses are named like wins, with what they rest on.
     """
     scores = table.read(run / "evaluate" / "metrics.parquet")
     lines = [f"Report: {page}" if (page := run / "report" / "index.html").is_file() else f"No report yet in {run}", ""]
-    for task, rows in ratios(scores).groupby("task", sort=False):
-        lines += [f"RMSE of task '{task}' (model '{rows.iloc[0].model}', region {rows.iloc[0].region}, against {rows.iloc[0].reference})",
-                  f"  {'variable':<28}{'model':>10}{'best interpolation':>30}{'ratio':>8}{'of bicubic':>12}"]
-        for row in rows.itertuples():
-            unit = "ln(1+mm/day)" if row.space == "log1p" else variable(str(row.variable)).units
-            best = f"{row.best_value:.4g} ({row.best})"
-            lines.append(f"  {row.variable:<28}{row.value:>10.4g}{best:>30}{row.ratio:>8.3f}{row.of_bicubic:>12.3f}  {unit}")
-        lines.append("")
+    for task, judged in tasks(scores).items():
+        rows = scores[scores["task"] == task]
+        region = next(str(r) for r in rows["region"] if r in ("global", "domain"))
+        lines += [f"RMSE of task '{task}' (model '{judged[0].model}', region {region}, against {rows.iloc[0].reference})"]
+        lines += [*_table(judged), *_verdict(judged, frames(rows)), ""]
     return "\n".join(lines).rstrip()
 
 
-def ratios(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row per task and variable: task, model, variable, space, region, reference, value, best, best_value, ratio, of_bicubic.
-
-    `ratio` is to the best interpolation, `of_bicubic` to the better of the bicubic ones (NaN without any).
-
-    Raises OrbitError when the table holds no RMSE of a model beside an interpolation.
-    """
-    rmse = scores[(scores["metric"] == "rmse") & (scores["season"] == "all") & scores["region"].isin(["global", "domain"])]
-    space = rmse["variable"].map(lambda name: "log1p" if is_precipitation(name) else "physical")
-    rmse = rmse[rmse["space"] == space]
-    interpolation = rmse["model"].isin(BASELINES)
-    found: list[dict[str, Any]] = []
-    for _, rows in rmse.groupby(["task", "variable"], sort=False):
-        plain = interpolation.loc[rows.index]
-        candidates, models = rows.loc[plain], rows.loc[~plain]
-        if candidates.empty or models.empty:
-            continue
-        best, model = candidates.sort_values("value").iloc[0], models.iloc[0]
-        bicubic = candidates.loc[candidates["model"].str.startswith("bicubic"), "value"].min()
-        found.append({**{key: model[key] for key in ("task", "model", "variable", "space", "region", "reference", "value")},
-                      "best": best["model"], "best_value": best["value"], "ratio": model["value"] / best["value"],
-                      "of_bicubic": model["value"] / bicubic})
+def tasks(scores: pd.DataFrame) -> dict[str, list[Judged]]:
+    """What each task's model is judged by. Raises OrbitError when the table holds no RMSE of a model beside a baseline."""
+    found = {str(task): judge(rows) for task, rows in scores.groupby("task", sort=False)}
+    found = {task: judged for task, judged in found.items() if judged}
     if not found:
-        raise OrbitError("the table of scores holds no RMSE of a model beside an interpolation", hint="run the evaluate stage")
-    return pd.DataFrame(found)
+        raise OrbitError("the table of scores holds no RMSE of a model beside a baseline", hint="run the evaluate stage")
+    return found
+
+
+def _table(judged: Sequence[Judged]) -> list[str]:
+    parent = next((one.parent[0] for one in judged if one.parent), None)
+    heads = ["best interpolation", "best of all baselines", *([f"parent {parent}"] if parent else []), "ratio to best"]
+    lines = [f"  {'variable':<26}{'model':>9}" + "".join(f"{head:>29}" for head in heads[:2]) + "".join(f"{h:>15}" for h in heads[2:])]
+    for one in judged:
+        cells = [f"{found[1]:.4g} ({found[0]})" if found else "-" for found in (one.interpolation, one.best)]
+        beside = [f"{one.parent[1]:.4g}" if one.parent else "-"] if parent else []
+        ratio = f"{one.value / one.best[1]:.3f}" if one.best[1] > 0 else "-"
+        lines.append(f"  {one.variable:<26}{one.value:>9.4g}" + "".join(f"{cell:>29}" for cell in cells)
+                     + "".join(f"{cell:>15}" for cell in [*beside, ratio]) + f"  {one.units}")  # fmt: skip
+    return lines
+
+
+def _verdict(judged: Sequence[Judged], basis: str) -> list[str]:
+    """Wins and losses in words: a variable is won when it is won in every space."""
+    sure = "" if any(one.interval for one in judged) else ", no confidence interval"
+    won, plain, parent = (wins(judged, against) for against in ("best", "interpolation", "parent"))
+    counts = [f"{who} for {sum(found.values())} of {len(found)}"
+              for who, found in (("every baseline", won), ("every interpolation", plain), ("its parent", parent)) if found]  # fmt: skip
+    lines = [f"  On {basis}{sure}: lower RMSE than {', than '.join(counts)} variables (rain: in mm and in ln(1+mm))."]
+    lost = [f"{one.variable} ({one.value:.4g} against {one.best[1]:.4g} {one.units} with {one.best[0]})" for one in judged if not one.won]
+    if lost:
+        lines.append(f"  Worse than a baseline: {', '.join(lost)}.")
+    behind = [f"{one.variable} ({one.value:.4g} against {one.parent[1]:.4g} {one.units})"
+              for one in judged if one.parent and one.value >= one.parent[1]]  # fmt: skip
+    if behind:
+        lines.append(f"  Worse than its parent: {', '.join(behind)}.")
+    return lines

@@ -19,7 +19,7 @@ NEEDS = (  # diagnostic, least record in days, needs daily values, needs precipi
     ("ETCCDI extremes (Rx1day, CDD, CWD, R95pTOT, TXx, TNn)", 365, True, False,
      "at least 1 complete year of daily values, and a base period for the percentiles"),
     ("return levels (GEV of annual maxima)", 20 * 365, True, False, "at least 20 complete years of daily values"),
-    ("confidence intervals (block bootstrap, blocks of 30 days)", 60, True, False, "at least two blocks of 30 days"),
+    ("confidence intervals (block bootstrap, blocks of 30 days)", 300, True, False, "at least ten blocks of 30 days"),
     ("skill by season", 365, True, False, "samples in every season, at least 1 complete year"),
 )
 

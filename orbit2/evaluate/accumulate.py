@@ -12,7 +12,9 @@ from tqdm import tqdm
 from orbit2.baselines.interpolation import block_mean
 from orbit2.config.schema import EvaluateConfig
 from orbit2.errors import OrbitError
+from orbit2.evaluate.distribution import Distribution
 from orbit2.evaluate.seams import SeamScores
+from orbit2.evaluate.structure import FineStructure
 from orbit2.grid import Grid
 from orbit2.metrics import spatial, spectra
 from orbit2.metrics.binning import Bins, band_bins, band_name, domain_bins
@@ -52,7 +54,7 @@ class Accumulator:
         self.ranges = self._ranges()
         self.scores = {(f.label, model): self._empty(f, bins) for f in self.fields for model in matched.models(f.variable)}
         self.spectra = SpectrumScores(matched, self.bands, settings.spectra_boxes)
-        self.seams = SeamScores(matched)
+        self.seams, self.structure, self.distribution = SeamScores(matched), FineStructure(matched), Distribution(matched)
 
     def _ranges(self) -> dict[str, QuantileStatistic]:
         """Distribution of the truth over all samples, which fixes L and the density's bins."""
@@ -84,6 +86,7 @@ class Accumulator:
         """Stream every sample once."""
         total = len(self.matched.times) * len(self.matched.variables)
         for scored in tqdm(self.matched.samples(), total=total, desc="evaluate", disable=None):
+            self.distribution.update(scored)
             for f in self.fields:
                 if f.variable == scored.variable:
                     self._update(f, scored)
@@ -105,6 +108,7 @@ class Accumulator:
                 self.scores[f.label, model].conservation.update(sample, row)
         self.spectra.update(f, scored)
         self.seams.update(f, scored)
+        self.structure.update(f, scored)
 
     def _conservation(self, scored: Scored) -> Iterator[tuple[str, Array]]:
         given = self.matched.input_field(scored.index, scored.variable)

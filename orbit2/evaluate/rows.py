@@ -10,7 +10,7 @@ from orbit2.metrics import deterministic, spatial, spectra
 from orbit2.metrics.binning import band_name
 from orbit2.metrics.fields import Field
 from orbit2.metrics.statistics import PairStatistic
-from orbit2.metrics.table import Table
+from orbit2.metrics.table import ANY, Table
 from orbit2.variables import is_precipitation
 
 BOOTSTRAP_DAYS = 30
@@ -32,6 +32,11 @@ def rows(accumulator: Accumulator, protocol: str) -> pd.DataFrame:
             _skill(table, accumulator, f)
             _spectral(table, accumulator, f)
         accumulator.seams.rows(table, f)
+        accumulator.structure.rows(table, f)
+    accumulator.distribution.rows(table)
+    if accumulator.matched.has_truth:
+        times = accumulator.matched.times
+        table.add(ANY, ANY, "physical", accumulator.matched.region, "n_samples", "times scored", len(times), n=len(times))
     return table.frame()
 
 

@@ -71,14 +71,17 @@ def rmse_mean_of_daily(statistic: PairStatistic) -> Array:
     return mean
 
 
+LEAST_BLOCKS = 10
+
+
 def bootstrap(statistic: PairStatistic, draws: int, block: int, seed: int = 0) -> dict[str, tuple[Array, Array]]:
     """95 % intervals of every metric from a circular block bootstrap over samples: name -> (low [B], high [B]).
 
     The draws depend only on the number of samples, `block` (samples) and `seed`, so models scored on the same samples are paired.
-    Empty when the record is shorter than two blocks: too few blocks to say anything.
+    Empty when the record is shorter than LEAST_BLOCKS blocks: drawn from fewer, "95 %" intervals hold the true score far less often.
     """
     keys = statistic.samples()
-    if draws < 1 or len(keys) < 2 * block:
+    if draws < 1 or len(keys) < LEAST_BLOCKS * block:
         return {}
     generator = np.random.default_rng(seed)
     values: dict[str, list[Array]] = {metric.name: [] for metric in METRICS}

@@ -152,11 +152,15 @@ class Matched:
         return self._truth_rows, self._truth_columns
 
     @property
+    def aligned(self) -> bool:
+        """Whether the prediction covers whole cells of its input."""
+        return not any(s.start % self.refinement or s.stop % self.refinement for s in (self._rows, self._columns))
+
+    @property
     def tiling(self) -> Tiling | None:
         """Tiles that the prediction was made of; None without (a window that cuts input cells cannot be tiled)."""
         cells = (self._rows, self._columns)
-        whole = not any(s.start % self.refinement or s.stop % self.refinement for s in cells)
-        if self._tile in (0, (0, 0)) or not whole:
+        if self._tile in (0, (0, 0)) or not self.aligned:
             return None
         rows, columns = (slice(s.start // self.refinement, s.stop // self.refinement) for s in cells)
         return tiles(self._input_grid.shape, self._input_grid.periodic, self._tile, self._halo, domain=(rows, columns), blend=self._blend)

@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 
 from orbit2.cli import VERBS, main
-from orbit2.cli.headline import headline, ratios
+from orbit2.cli.headline import headline, tasks
 from orbit2.errors import Interrupted, OrbitError
 from orbit2.metrics import table
+from orbit2.metrics.verdict import judge, wins
 
 ROOT = Path(__file__).resolve().parents[3]
 DEMO = str(ROOT / "config/config.yaml")
@@ -137,27 +138,39 @@ def scores(**values: float) -> pd.DataFrame:
     return rows.frame()
 
 
-def test_headline_compares_with_the_best_interpolation(tmp_path: Path) -> None:
+def test_headline_judges_rain_in_both_spaces_and_names_losses(tmp_path: Path) -> None:
+    """A model that wins in ln(1 + mm) and loses in mm has not won: both stand there, and the loss is named."""
     frame = scores(
-        reslim__t2m__physical=0.6, bicubic__t2m__physical=0.8, bilinear__t2m__physical=1.0,
+        reslim__t2m__physical=0.6, bicubic__t2m__physical=0.8, bilinear__t2m__physical=1.0, delta__t2m__physical=0.75,
         reslim__tp__log1p=0.45, bicubic__tp__log1p=0.6, bicubic_log1p__tp__log1p=0.5,
-        reslim__tp__physical=9.0, bicubic__tp__physical=1.0,
+        reslim__tp__physical=9.0, bicubic__tp__physical=8.0, parent__tp__physical=8.5, parent__tp__log1p=0.5,
     )
-    result = ratios(frame).set_index("variable")
-    assert result.loc["2m_temperature", "ratio"] == pytest.approx(0.75)
-    assert result.loc["precipitation_rate", "best"] == "bicubic_log1p"
-    assert result.loc["precipitation_rate", "ratio"] == pytest.approx(0.9)
-    table.write(frame, tmp_path / "evaluate/metrics.parquet")
+    rows = table.Table("test", "era5", "standard", "ERA5 1 deg (fine)", "2026-03-30T18:00/2026-03-31T16:00", "0.1.0")
+    rows.add("(any)", "(any)", "physical", "global", "n_samples", "times scored", 4)
+    frame = frame.assign(date_range="2026-03-30T18:00/2026-03-31T16:00")
+    table.write(pd.concat([frame, rows.frame()]), tmp_path / "evaluate/metrics.parquet")
     (tmp_path / "report").mkdir()
     (tmp_path / "report/index.html").write_text("<html></html>", encoding="utf-8")
     text = headline(tmp_path)
     assert str(tmp_path / "report/index.html") in text
-    assert "0.750" in text and "0.5 (bicubic_log1p)" in text
+    lines = {tuple(line.split()[:1] + line.split()[-1:]): line for line in text.splitlines() if line.strip()}
+    assert "0.8 (bicubic)" in lines["2m_temperature", "K"] and "0.75 (delta)" in lines["2m_temperature", "K"]
+    assert "0.800" in lines["2m_temperature", "K"] and "0.900" in lines["precipitation_rate", "ln(1+mm/day)"]
+    assert "1.125" in lines["precipitation_rate", "mm/day"] and "8.5" in lines["precipitation_rate", "mm/day"]
+    assert "On 4 frames within 22 hours, no confidence interval: lower RMSE than every baseline for 1 of 2" in text
+    assert "Worse than a baseline: precipitation_rate (9 against 8 mm/day with bicubic)." in text
+    assert "Worse than its parent: precipitation_rate (9 against 8.5 mm/day)." in text
+
+
+def test_a_fitted_baseline_can_win_where_no_interpolation_does() -> None:
+    judged = judge(scores(reslim__t2m__physical=0.7, bicubic__t2m__physical=1.1, delta__t2m__physical=0.6))
+    assert wins(judged) == {"2m_temperature": False} and wins(judged, "interpolation") == {"2m_temperature": True}
+    assert judged[0].best == ("delta", 0.6) and judged[0].interpolation == ("bicubic", 1.1)
 
 
 def test_headline_without_a_baseline_says_so() -> None:
-    with pytest.raises(OrbitError, match="beside an interpolation"):
-        ratios(scores(reslim__t2m__physical=0.6))
+    with pytest.raises(OrbitError, match="beside a baseline"):
+        tasks(scores(reslim__t2m__physical=0.6))
 
 
 def test_lazy_top_level_names() -> None:

@@ -133,13 +133,48 @@ def test_a_perfect_prediction_is_perfect(store, tmp_path):  # T1
 def test_a_box_task_is_its_domain(store, tmp_path):
     prediction = make.make_prediction(tmp_path / "p.zarr", store, box=(24, 54, 228, 300), names=("2m_temperature",))
     frame = run(tmp_path, prediction, store, settings=SETTINGS)
-    assert set(frame.variable) == {"2m_temperature"} and {"domain"} <= set(frame.region) and "global" not in set(frame.region)
+    assert set(frame.variable) == {"2m_temperature", "(any)"} and {"domain"} <= set(frame.region) and "global" not in set(frame.region)
     rows, columns = store.grid("fine").window((24, 54, 228, 300))
     p = xr.open_zarr(str(prediction), consolidated=False)["2m_temperature"].values.astype(np.float64)
     o = np.stack([store.read("fine", i)[0][rows, columns] for i in range(4)]).astype(np.float64)
     w = np.broadcast_to(np.cos(np.radians(store.grid("fine").lat[rows]))[:, None], o.shape)
     assert value(frame, "rmse", region="domain") == pytest.approx(np.sqrt(np.average((p - o) ** 2, weights=w)), rel=1e-9)
     assert value(frame, "rmse", region="domain") == pytest.approx(value(frame, "rmse", "bicubic", region="domain"), rel=1e-5)
+
+
+def test_quantiles_and_wet_share_are_of_the_area(done, store):
+    frame, _, prediction = done
+    p = xr.open_zarr(str(prediction), consolidated=False)["precipitation_rate"].values.astype(np.float64)
+    o = np.stack([store.read("fine", i)[1] for i in range(4)]).astype(np.float64)
+    w = np.broadcast_to(np.cos(np.radians(store.grid("fine").lat))[:, None], o.shape)
+    for model, field in (("reslim", p), ("(truth)", o)):
+        where = {"model": model, "variable": "precipitation_rate"}
+        assert value(frame, "wet_share_1", **where) == pytest.approx(np.average(field >= 1, weights=w), abs=1e-9)
+        order = np.argsort(field, axis=None)
+        share = np.cumsum(w.ravel()[order]) / w.sum()
+        expected = field.ravel()[order][np.searchsorted(share, 0.99)]
+        assert value(frame, "quantile_0.99", **where) == pytest.approx(expected, rel=1e-3)
+    assert value(frame, "quantile_0.5", model="(truth)") == pytest.approx(np.median(store.read("fine", 0)[0]), abs=15)
+    assert value(frame, "n_samples", model="(any)", variable="(any)") == 4
+
+
+def test_fine_structure_is_what_lies_inside_the_inputs_cells(done, store):
+    frame, _, prediction = done
+    p = xr.open_zarr(str(prediction), consolidated=False)["2m_temperature"].values.astype(np.float64)
+    o = np.stack([store.read("fine", i)[0] for i in range(4)]).astype(np.float64)
+    grid = store.grid("fine")
+    w = np.broadcast_to(np.cos(np.radians(grid.lat))[:, None], o.shape)
+
+    def inside(x):
+        blocks = x.reshape(4, 30, 4, 60, 4)
+        weights = grid.lat_weights.reshape(1, 30, 4, 1, 1)
+        return (blocks - (blocks * weights).sum((2, 4), keepdims=True) / (4 * weights.sum(2, keepdims=True))).reshape(x.shape)
+
+    c = np.cov(inside(p).ravel(), inside(o).ravel(), aweights=w.ravel())
+    assert value(frame, "fine_pearson_r") == pytest.approx(c[0, 1] / np.sqrt(c[0, 0] * c[1, 1]), abs=1e-6)
+    assert value(frame, "fine_amplitude") == pytest.approx(np.sqrt(c[0, 0] / c[1, 1]), abs=1e-6)
+    assert value(frame, "fine_rmse") == pytest.approx(np.sqrt(np.average((inside(p) - inside(o)) ** 2, weights=w)), rel=1e-6)
+    assert "nearest" not in set(frame[frame.metric == "fine_pearson_r"].model)  # it has no structure there
 
 
 def test_a_band_is_named_by_what_was_scored_of_it(store, tmp_path):

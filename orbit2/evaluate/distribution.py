@@ -1,0 +1,58 @@
+"""What values a field takes, whatever their place: quantiles and rain's wet share, of the truth and of all that is scored beside it."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from orbit2.evaluate.seams import TRUTH
+from orbit2.metrics.fields import Field
+from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.table import Table
+from orbit2.metrics.weighting import area_weights
+from orbit2.variables import is_precipitation, variable
+
+Array = npt.NDArray[np.float64]
+QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)
+WET = (0.1, 1.0)  # mm/day
+BINS = 1 << 16
+
+
+class Distribution:
+    """Histograms by area between the limits of what is physical, of rain in ln(1 + x): 65,536 bins, so a value is known to 0.003 K."""
+
+    def __init__(self, matched: Matched) -> None:
+        self.matched, self.weights = matched, area_weights(matched.grid)
+        self.counts: dict[tuple[str, str], Array] = {}
+        self.wet: dict[tuple[str, str], Array] = {}  # area at or above each of WET, then the whole
+
+    def update(self, scored: Scored) -> None:
+        if not self.matched.has_truth:
+            return
+        field = Field(scored.variable, "log1p" if is_precipitation(scored.variable) else "physical")
+        low, high = (float(x) for x in field.of(np.array(variable(scored.variable).valid, dtype=np.float64)))
+        for model, values in {TRUTH: scored.truth, **scored.models}.items():
+            known = np.isfinite(values)
+            position = np.clip((field.of(values[known]) - low) / (high - low) * BINS, 0, BINS - 1).astype(np.int64)
+            found = np.bincount(position, weights=self.weights[known], minlength=BINS).astype(np.float64)
+            key = scored.variable, model
+            self.counts[key] = self.counts[key] + found if key in self.counts else found
+            if is_precipitation(scored.variable):
+                shares = np.array([self.weights[known & (values >= least)].sum() for least in WET] + [self.weights[known].sum()])
+                self.wet[key] = self.wet.get(key, np.zeros(len(WET) + 1)) + shares
+
+    def rows(self, table: Table) -> None:
+        samples = len(self.matched.times)
+        for (name, model), counts in self.counts.items():
+            rain = is_precipitation(name)
+            low, high = Field(name, "log1p" if rain else "physical").of(np.array(variable(name).valid, dtype=np.float64))
+            total = np.cumsum(counts)
+            for q in QUANTILES if total[-1] > 0 else ():
+                value = low + (int(np.searchsorted(total, q * total[-1])) + 0.5) / BINS * (high - low)
+                table.add(model, name, "physical", self.matched.region, f"quantile_{q:g}", "by area, over all scored cells and samples",
+                          float(np.expm1(value)) if rain else value, n=samples)  # fmt: skip
+        for (name, model), shares in self.wet.items():
+            for least, share in zip(WET, shares, strict=False):
+                if shares[-1] > 0:
+                    table.add(model, name, "physical", self.matched.region, f"wet_share_{least:g}",
+                              f"share of the area with at least {least:g} mm/day, mean over samples", share / shares[-1], n=samples)
