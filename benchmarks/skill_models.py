@@ -60,7 +60,7 @@ def cost(kind: str, store: Path) -> tuple[float, float, int]:
     """Core seconds of a step and of a validation, and the number of parameters."""
     section = section_of(kind, 100, 0)
     config = validate(ModelConfig, section["model"], kind)
-    prepare(config.train)
+    prepare(config.train, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     here = Ranks(0, 1, torch.device("cpu"))
     setup = Setup(section, config, {DATASET: store / "pairs.zarr"}, {DATASET: store / "statistics.json"}, None, here)
     taken = []

@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -39,6 +39,21 @@ app = typer.Typer(
 )
 stages.register(app)
 tools.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from orbit2.provenance import code_version
+
+        typer.echo(f"orbit2 {code_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    """Climate downscaling with Reslim: retrieve, regrid, statistics, train, finetune, downscale, evaluate, diagnose, report."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -24,7 +24,19 @@ MaybeStore = Annotated[Path | None, typer.Option(help="Pair store (pairs.zarr) t
 Observations = Annotated[Path | None, typer.Option(help="Store of observations to score against, on their own grid.")]
 Fits = Annotated[Path | None, typer.Option(help="What `orbit2 evaluate fit` wrote for the task's dataset (baselines.nc).")]
 Parent = Annotated[Path | None, typer.Option(help="Prediction of the model that the task's model was fine-tuned from.")]
+Device = Annotated[str | None, typer.Option(
+    help="Where it computes: cpu, cuda or cuda:N; default: a GPU where there is one.", show_default=False,
+    callback=lambda name: known_device(name))]
 MaybeOut = Annotated[Path | None, typer.Option("--out", "-o", help="What is written.", show_default=False)]
+
+
+def known_device(name: str | None) -> str | None:
+    """`name`, checked before anything is read. Raises OrbitError for one that is not there."""
+    if name is not None:
+        from orbit2.parallel.launch import device_of
+
+        device_of(name)
+    return name
 
 
 def need(**given: Path | None) -> dict[str, Path]:
@@ -143,24 +155,26 @@ def statistics(config: Config, store: Store, out: Out) -> None:
 Checkpoints = Annotated[Path, typer.Option(help="Folder of the checkpoints; training resumes from the newest.", show_default=False)]
 
 
-def train(config: Config, store: Named, statistics: Named, out: Out, checkpoints: Checkpoints) -> None:
+def train(config: Config, store: Named, statistics: Named, out: Out, checkpoints: Checkpoints, device: Device = None) -> None:
     """Train a model; started again, it resumes from its newest checkpoint (exit 75: stopped early, resumable)."""
     with StopRequest():  # from before the slow imports on, no signal is lost
         from orbit2.train import run
 
-        run(config=config, stores=named(store, "--store"), statistics=named(statistics, "--statistics"), out=out, checkpoints=checkpoints)
+        run(config=config, stores=named(store, "--store"), statistics=named(statistics, "--statistics"), out=out, checkpoints=checkpoints,
+            device=device)
 
 
 def finetune(
     config: Config, store: Named, statistics: Named, out: Out, checkpoints: Checkpoints,
     parent: Annotated[Path, typer.Option(help="Model folder whose weights it starts from.", show_default=False)],
+    device: Device = None,
 ) -> None:
     """Continue from a trained model on a region or a subset of its outputs."""
     with StopRequest():
         from orbit2.train import run
 
         run(config=config, stores=named(store, "--store"), statistics=named(statistics, "--statistics"), out=out, checkpoints=checkpoints,
-            parent=parent)
+            parent=parent, device=device)
 
 
 def renamed(items: Sequence[str]) -> dict[str, str]:
@@ -210,6 +224,7 @@ def downscale(
     trust_units: Annotated[bool, typer.Option(
         "--trust-units", help="Use the values as they are labelled, however unlikely beside those of the training. Of a FILE.")] = False,
     trim: Annotated[int, typer.Option(min=0, help="Coarse cells left out at each open side of a box. Of a FILE.")] = 0,
+    device: Device = None,
 ) -> None:
     """Downscale a FILE of your own, or a task of a run (--config and --store); started again, it resumes."""
     if file is not None:
@@ -221,7 +236,7 @@ def downscale(
         settings = Settings(tile=tile_size(tile), halo=halo, blend=blend, batch=batch, time_block=time_block, trim=trim)
         said = Reading(renamed(rename or ()), accumulated, time, trust_units)
         downscale_file(input=file, model=model, out=out, static=static, settings=settings, block=block, wall_minutes=wall_minutes,
-                       overwrite=overwrite, said=said)
+                       overwrite=overwrite, said=said, device=device)
     else:
         if overwrite:
             raise OrbitError("--overwrite goes with a FILE", hint="a task replaces its own prediction when its settings change")
@@ -233,7 +248,7 @@ def downscale(
         with StopRequest():
             from orbit2.downscale import run
 
-            run(config=given["config"], store=given["store"], model=model, out=out, block=block, receipt=receipt)
+            run(config=given["config"], store=given["store"], model=model, out=out, block=block, receipt=receipt, device=device)
 
 
 evaluate = typer.Typer(help="Score a prediction beside its baselines; `fit` fits those that learn, `merge` joins tables of tasks.")

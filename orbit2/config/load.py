@@ -31,9 +31,18 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 def from_mapping(raw: Mapping[str, Any], overrides: Sequence[str] = (), *, base: Path | None = None, where: object = "config") -> RunConfig:
     """Build a RunConfig from a mapping that may hold `include:` keys (relative to `base`, then to config/)."""
     resolved = _include(dict(raw), base or CONFIG_ROOT, (where,))
+    known = {section: list(names) for section, names in resolved.items() if isinstance(names, dict)}
     for item in overrides:
         _override(resolved, item)
-    return validate(RunConfig, resolved, where)
+    try:
+        return validate(RunConfig, resolved, where)
+    except OrbitError as error:
+        section, _, rest = error.what.partition(".")
+        name = rest.partition(".")[0]
+        if "Field required" in error.what and name not in known.get(section, [name]):  # made by --set alone: a slip, or half a new one
+            raise OrbitError(f"no '{name}' among {section}, and too little to make one ({error.what})", where="--set", got=name,
+                             allowed=", ".join(known[section]), hint=did_you_mean(name, known[section])) from None  # fmt: skip
+        raise
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

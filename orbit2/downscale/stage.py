@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 PATIENCE = timedelta(days=2)  # ranks finish their shares at different times
 
 
-def run(*, config: Path, model: Path, store: Path, out: Path, block: str | None = None, receipt: Path | None = None) -> None:
+def run(*, config: Path, model: Path, store: Path, out: Path, block: str | None = None, receipt: Path | None = None,
+        device: str | None = None) -> None:  # fmt: skip
     """Downscale a task's samples (slice file `config`) to the Zarr store `out`, and write `out` with suffix .json as its receipt.
 
     `block` does a part of that: `init` makes the empty store, `i/n` computes a share of the items (any number of processes at once),
@@ -45,7 +46,7 @@ def run(*, config: Path, model: Path, store: Path, out: Path, block: str | None 
     check_out(out, {"the pair store": store, "the model folder": _folder(model), "the configuration": config}, hint=ELSEWHERE)
     check_receipt(receipt)
     check_receipt(out.with_suffix(".json"))
-    with launch.ranks(PATIENCE) as ranks:
+    with launch.ranks(PATIENCE, device) as ranks:
         job, task = _task(config, model, store, out, ranks)
         if block in (None, "init") and ranks.first:
             begin(out, job.layout, job.about, job.original, replace="prediction", methods=job.methods)
@@ -151,6 +152,7 @@ def downscale_file(
     wall_minutes: float = 0.0,
     overwrite: bool = False,
     said: Reading | None = None,
+    device: str | None = None,
 ) -> Spent:
     """Downscale a user's NetCDF or Zarr to `out` (.zarr or .nc); memory goes with the tile, not with the file.
 
@@ -166,7 +168,7 @@ def downscale_file(
     if block is not None and overwrite:
         raise OrbitError("--overwrite does not go with --block", where=out, hint="delete what is there first")
     number, blocks = (0, 1) if block is None else parse_block(block)
-    with launch.ranks(PATIENCE) as ranks:
+    with launch.ranks(PATIENCE, device) as ranks:
         downscaler = load_model(model, ranks.device)
         with opened(input, downscaler.inputs) as dataset:
             job = dataset_job(downscaler, dataset, Path(input), place, static, settings or Settings(), said or Reading())

@@ -48,23 +48,40 @@ def detect(environment: Mapping[str, str] = os.environ) -> tuple[int, int, int]:
     return 0, 1, 0
 
 
+def device_of(asked: str | None, local: int = 0, world: int = 1) -> torch.device:
+    """Where a process with this local rank computes: a GPU where there is one, or what was `asked` for: cpu, cuda, cuda:N.
+
+    Raises OrbitError for any other name, a device that is not there, and one GPU for several processes.
+    """
+    count, allowed = torch.cuda.device_count() if torch.cuda.is_available() else 0, ["cpu"]
+    allowed += ["cuda", *(f"cuda:{number}" for number in range(count))] if count else []
+    name = asked or ("cuda" if count else "cpu")
+    if name not in allowed:
+        known = name.partition(":")[0] == "cuda"
+        raise OrbitError("no such device here" if known else "unknown device", where="--device", got=name,
+                         allowed=", ".join(allowed), hint="`orbit2 doctor` lists what torch sees")  # fmt: skip
+    if ":" in name and world > 1:
+        raise OrbitError("one GPU for several processes", where="--device", got=name, allowed="cuda (each its own), cpu")
+    return torch.device("cuda", local % count) if name == "cuda" else torch.device(name)
+
+
 @contextmanager
-def ranks(timeout: timedelta = TIMEOUT) -> Iterator[Ranks]:
+def ranks(timeout: timedelta = TIMEOUT, device: str | None = None) -> Iterator[Ranks]:
     """Join the process group when there is more than one process, and leave it at the end; `timeout` is how long ranks wait."""
     rank, world, local = detect()
-    device = torch.device("cuda", local % torch.cuda.device_count()) if torch.cuda.is_available() else torch.device("cpu")
+    place = device_of(device, local, world)
     if world == 1:
-        yield Ranks(0, 1, device)
+        yield Ranks(0, 1, place)
         return
     if "MASTER_ADDR" not in os.environ:  # srun: the first node of the step; the port follows job and step
         os.environ["MASTER_ADDR"] = os.environ.get("SLURM_LAUNCH_NODE_IPADDR", socket.gethostname())
         job, step = int(os.environ.get("SLURM_JOB_ID", "0")), int(os.environ.get("SLURM_STEP_ID", "0"))
         os.environ["MASTER_PORT"] = str(20000 + (job + 4099 * step) % 20000)  # steps of one job may share a node
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", rank=rank, world_size=world, timeout=timeout)
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", rank=rank, world_size=world, timeout=timeout)
     try:
-        yield Ranks(rank, world, device)
+        yield Ranks(rank, world, place)
     finally:
         dist.destroy_process_group()
 

@@ -54,7 +54,8 @@ FIRST_SECONDS = 45.0  # until the first periodic checkpoint of a try: a young ru
 
 
 def run(
-    *, config: Path, stores: Mapping[str, Path], statistics: Mapping[str, Path], out: Path, checkpoints: Path, parent: Path | None = None
+    *, config: Path, stores: Mapping[str, Path], statistics: Mapping[str, Path], out: Path, checkpoints: Path, parent: Path | None = None,
+    device: str | None = None,
 ) -> None:
     """Train (or, with `parent`, fine-tune) the model of a slice file and write its folder to `out`.
 
@@ -64,23 +65,23 @@ def run(
     section = read_slice(config)
     model_config = validate(ModelConfig, section["model"], config)
     kept = Checkpoints(checkpoints, identity(section), model_config.train.keep_checkpoints)
-    with StopRequest(model_config.train.wall_minutes) as stop, ranks() as here, kept.alone() if here.first else nullcontext():
+    with StopRequest(model_config.train.wall_minutes) as stop, ranks(device=device) as here, kept.alone() if here.first else nullcontext():
         with Progress(checkpoints, model_config.train.steps, here.first) as progress:
             progress.say(f"{section['name']}: try {progress.attempt}, opening {', '.join(str(path) for path in stores.values())}")
             agree("the configuration", short_hash(section), "give all ranks the same --config file")
-            prepare(model_config.train)
+            prepare(model_config.train, here.device)
             setup = Setup(section, model_config, stores, statistics, parent, here)
             train(setup, out, kept, stop, progress)
 
 
-def prepare(config: TrainConfig) -> None:
+def prepare(config: TrainConfig, device: torch.device) -> None:
     """Threads, seeds and determinism."""
     if config.threads:
         torch.set_num_threads(config.threads)
-    if not torch.cuda.is_available():
+    if device.type == "cpu":
         keep_heap()
     torch.manual_seed(config.seed)
-    torch.use_deterministic_algorithms(config.deterministic and not torch.cuda.is_available())
+    torch.use_deterministic_algorithms(config.deterministic and device.type == "cpu")
     # a debugging aid that costs a tenth of a CPU step; a property without a type
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

@@ -56,6 +56,26 @@ def test_help_starts_quickly_and_loads_nothing_heavy() -> None:
     assert time.perf_counter() - began < 10
 
 
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "--version")
+    assert code == 0 and re.fullmatch(r"orbit2 \d+\.\d+\.\d+\S*\n", out)
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "tpu", "cuda:1x"])
+@pytest.mark.parametrize("verb", ["train", "finetune", "downscale", "downscale FILE"])
+def test_a_device_that_is_not_there(verb: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    slice_ = tmp_path / "config.json"
+    slice_.write_text(json.dumps({"name": "m", "model": {"datasets": ["d"], "train": {"steps": 1, "batch_size": 1}}, "architecture": {},
+                                  "datasets": {}, "parent": None, "hash": "0"}), encoding="utf-8")
+    files = ("--store", "d=x.zarr", "--statistics", "d=x.json", "-o", "m", "--checkpoints", str(tmp_path / "c"))
+    rest = {"train": ("train", "-c", str(slice_), *files), "finetune": ("finetune", "-c", str(slice_), *files, "--parent", "p"),
+            "downscale": ("downscale", "-c", str(slice_), "--store", "x.zarr", "--model", "p", "-o", str(tmp_path / "y.zarr")),
+            "downscale FILE": ("downscale", "x.nc", "--model", "p", "-o", str(tmp_path / "y.zarr"))}[verb]
+    code, _, error = call(capsys, *rest, "--device", name)
+    says = "no such device here" if name.startswith("cuda") else "unknown device"
+    assert code == 2 and one_line(error) and f"--device: {says}; got '{name}'; allowed: cpu" in error, error
+
+
 def test_module_form_prints_one_line_and_exits_2() -> None:
     command = [sys.executable, "-m", "orbit2", "config", "check", "nowhere.yaml"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
@@ -72,6 +92,8 @@ def test_check_accepts_the_default(capsys: pytest.CaptureFixture[str]) -> None:
     (("config", "check", DEMO, "--set", "evaluate.bootstrp=1"), "did you mean 'bootstrap'?"),
     (("config", "check", DEMO, "--set", "models.reslim.architecture.heads=5"), "nearest valid: [2, 4, 8]"),
     (("config", "check", DEMO, "--set", "nonsense"), "key=value"),
+    (("config", "check", DEMO, "--set", "models.reslm.train.steps=3"), "did you mean 'reslim'?"),
+    (("config", "check", DEMO, "--set", "datasets.era5_wek.frequency=daily"), "did you mean 'era5_week'?"),
     (("retrieve", "--config", DEMO, "--dry-run", "--set", "sources.transfer.wrokers=1"), "did you mean 'workers'?"),
     (("retrieve", "sample", "--out", "x", "--set", "sources.transfer.workers=1"), "--set goes with a run's YAML"),
     (("config", "show", "nowhere.yaml"), "not found"),
