@@ -41,6 +41,7 @@ install: .venv/.installed ## Create .venv and install orbit2 with its developmen
 	@touch $@
 
 demo: install ## Run the whole pipeline on the real ERA5 that ships with orbit2; prints the report's path and the headline numbers
+	@if compgen -G '.snakemake/locks/*' >/dev/null; then $(BIN)/orbit2 unlock; fi  # left by a killed run; a live one is left alone
 	@$(BIN)/snakemake --profile profiles/local all
 	@$(BIN)/orbit2 report headline results/demo
 

@@ -18,7 +18,7 @@ from orbit2.cli import stages, tools
 from orbit2.errors import EXIT_RESUMABLE, EXIT_USER, Interrupted, OrbitError
 
 VERBS = ("retrieve", "regrid", "statistics", "train", "finetune", "downscale", "evaluate", "diagnose", "report",
-         "plan", "doctor", "config", "model")
+         "plan", "doctor", "unlock", "config", "model")
 
 
 class InOrder(TyperGroup):

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from orbit2.allowance import allow
 from orbit2.errors import OrbitError
 from orbit2.signals import StopRequest
 
@@ -17,6 +18,9 @@ Resources = Annotated[Path, typer.Option(help="Folder of the provider files that
 Out = Annotated[Path, typer.Option("--out", "-o", help="What is written.", show_default=False)]
 Named = Annotated[list[str], typer.Option(help="dataset=path; once per dataset.", show_default=False)]
 Tables = Annotated[list[Path], typer.Argument(help="Tables of single tasks (Parquet).", show_default=False)]
+Memory = Annotated[int | None, typer.Option("--memory-mb", min=1, help="Keep within this much memory (MiB).", show_default="what is free")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to use.", show_default="every core")]
+Outdates = Annotated[Path | None, typer.Option(help="Table of several tasks that this one makes out of date: removed first.")]
 # Options of verbs that also have a sub-command: required only when the verb itself runs.
 MaybeConfig = Annotated[Path | None, typer.Option("--config", "-c", help="The stage's slice of the configuration.", show_default=False)]
 MaybePrediction = Annotated[Path | None, typer.Option(help="Prediction of the task (Zarr).", show_default=False)]
@@ -104,20 +108,19 @@ def regrid_init(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Marker file written when done (JSON).")] = None,
 ) -> None:
     """Create the empty store."""
-    from orbit2.files import write_json
     from orbit2.regrid import initialise
 
-    initialise(config=config, resources=resources, store=store)
-    if out is not None:
-        write_json(out, {"store": store.name, "initialised": True})
+    initialise(config=config, resources=resources, store=store, out=out)
 
 
 @regrid.command("part")
 def regrid_part(
     config: Config, resources: Resources, store: Store, out: Out,
     part: Annotated[str, typer.Option(help="Identifier of the part, e.g. 000.", show_default=False)],
+    memory_mb: Memory = None, threads: Threads = None,
 ) -> None:
     """Build one part of the store; writes its checksums."""
+    allow(memory_mb, threads)
     from orbit2.regrid import build_part
 
     build_part(config=config, resources=resources, store=store, part=part, out=out)
@@ -126,7 +129,7 @@ def regrid_part(
 @regrid.command("finalise")
 def regrid_finalise(
     config: Config, store: Store, out: Out,
-    parts: Annotated[list[Path], typer.Argument(help="What the part jobs wrote (JSON).", show_default=False)],
+    parts: Annotated[Path, typer.Argument(help="Folder of what the part jobs wrote (JSON).", show_default=False)],
 ) -> None:
     """Check that every part is there and declare the store complete."""
     from orbit2.regrid import finalise
@@ -145,8 +148,9 @@ def regrid_inspect(
     typer.echo(inspect(store, verify=verify))
 
 
-def statistics(config: Config, store: Store, out: Out) -> None:
+def statistics(config: Config, store: Store, out: Out, memory_mb: Memory = None, threads: Threads = None) -> None:
     """Mean and spread of every field, from the training block only."""
+    allow(memory_mb, threads)
     from orbit2.statistics import run
 
     run(config=config, store=store, out=out)
@@ -155,26 +159,31 @@ def statistics(config: Config, store: Store, out: Out) -> None:
 Checkpoints = Annotated[Path, typer.Option(help="Folder of the checkpoints; training resumes from the newest.", show_default=False)]
 
 
-def train(config: Config, store: Named, statistics: Named, out: Out, checkpoints: Checkpoints, device: Device = None) -> None:
+Wall = Annotated[float, typer.Option(min=0, help="Save and exit 75 after this many minutes at the latest; 0 = as configured.")]
+
+
+def train(
+    config: Config, store: Named, statistics: Named, out: Out, checkpoints: Checkpoints, device: Device = None, wall_minutes: Wall = 0.0,
+) -> None:
     """Train a model; started again, it resumes from its newest checkpoint (exit 75: stopped early, resumable)."""
     with StopRequest():  # from before the slow imports on, no signal is lost
         from orbit2.train import run
 
         run(config=config, stores=named(store, "--store"), statistics=named(statistics, "--statistics"), out=out, checkpoints=checkpoints,
-            device=device)
+            device=device, wall_minutes=wall_minutes)
 
 
 def finetune(
     config: Config, store: Named, statistics: Named, out: Out, checkpoints: Checkpoints,
     parent: Annotated[Path, typer.Option(help="Model folder whose weights it starts from.", show_default=False)],
-    device: Device = None,
+    device: Device = None, wall_minutes: Wall = 0.0,
 ) -> None:
     """Continue from a trained model on a region or a subset of its outputs."""
     with StopRequest():
         from orbit2.train import run
 
         run(config=config, stores=named(store, "--store"), statistics=named(statistics, "--statistics"), out=out, checkpoints=checkpoints,
-            parent=parent, device=device)
+            parent=parent, device=device, wall_minutes=wall_minutes)
 
 
 def renamed(items: Sequence[str]) -> dict[str, str]:
@@ -213,6 +222,7 @@ def downscale(
     block: Annotated[str | None, typer.Option(
         help="i/n: only this share of the work, others elsewhere. With --config also init before and finalise after them.")] = None,
     receipt: Annotated[Path | None, typer.Option(help="With --config and --block: written when that is done (JSON).")] = None,
+    memory_mb: Memory = None, threads: Threads = None,
     overwrite: Annotated[bool, typer.Option(
         "--overwrite", help="Replace what is at --out (never the input, the model or a folder that is no Zarr store). Of a FILE.")] = False,
     rename: Annotated[list[str] | None, typer.Option(
@@ -227,6 +237,7 @@ def downscale(
     device: Device = None,
 ) -> None:
     """Downscale a FILE of your own, or a task of a run (--config and --store); started again, it resumes."""
+    allow(memory_mb, threads)
     if file is not None:
         if config is not None or store is not None:
             raise OrbitError("give either a FILE or --config with --store, not both")
@@ -258,10 +269,14 @@ evaluate = typer.Typer(help="Score a prediction beside its baselines; `fit` fits
 def evaluate_task(
     context: typer.Context, config: MaybeConfig = None, prediction: MaybePrediction = None, store: MaybeStore = None,
     observations: Observations = None, fits: Fits = None, parent: Parent = None, out: MaybeOut = None,
+    outdates: Outdates = None, memory_mb: Memory = None, threads: Threads = None,
 ) -> None:
     """Score a prediction beside its baselines; `fit` fits those that learn, `merge` joins tables of tasks."""
     if context.invoked_subcommand is None:
         options = need(config=config, prediction=prediction, store=store, out=out)
+        allow(memory_mb, threads)
+        if outdates is not None:
+            outdates.unlink(missing_ok=True)
         from orbit2.evaluate import run
 
         run(**options, observations=observations, fits=fits, parent=parent)
@@ -290,10 +305,14 @@ diagnose = typer.Typer(help="Climate diagnostics of a prediction; `merge` joins 
 def diagnose_task(
     context: typer.Context, config: MaybeConfig = None, prediction: MaybePrediction = None, store: MaybeStore = None,
     observations: Observations = None, fits: Fits = None, parent: Parent = None, out: MaybeOut = None,
+    outdates: Outdates = None, memory_mb: Memory = None, threads: Threads = None,
 ) -> None:
     """Climate diagnostics of a prediction; `merge` joins the tables of several tasks."""
     if context.invoked_subcommand is None:
         options = need(config=config, prediction=prediction, store=store, out=out)
+        allow(memory_mb, threads)
+        if outdates is not None:
+            outdates.unlink(missing_ok=True)
         from orbit2.diagnose import run
 
         run(**options, observations=observations, fits=fits, parent=parent)

@@ -53,6 +53,13 @@ def doctor(
         raise typer.Exit(EXIT_USER)
 
 
+def unlock() -> None:
+    """Remove the lock of a workflow that was killed in this folder. Exit 2, with what to do, when it may still be at work."""
+    from orbit2.lock import release
+
+    typer.echo(release() or "no lock here")
+
+
 config = typer.Typer(no_args_is_help=True, help="Check, show and document configurations.")
 
 
@@ -119,5 +126,6 @@ def model_export(
 def register(app: typer.Typer) -> None:
     app.command("plan")(plan)
     app.command("doctor")(doctor)
+    app.command("unlock")(unlock)
     app.add_typer(config, name="config")
     app.add_typer(model, name="model")

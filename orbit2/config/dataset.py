@@ -98,7 +98,8 @@ class DatasetConfig(Strict):
     fine_grid: str = Field(description="Named fine grid; its cells must nest in the coarse ones.")
     split: Split = Field(description="Time blocks for training, validation and test.")
     samples_per_part: Machine[Annotated[int, Field(ge=1)] | Literal["month"]] = Field(
-        8, description="Samples built by one regrid job: a multiple of samples_per_shard, or `month`: to the first shard of every month."
+        "month",
+        description="Samples built by one regrid job: `month` (to the first shard of every month), or a multiple of samples_per_shard.",
     )
     samples_per_shard: Machine[int] = Field(8, ge=1, description="Samples in one Zarr shard; also how many are in memory at once.")
     min_valid_fraction: float = Field(0.5, gt=0, le=1, description="Least valid area fraction of a target cell (0 to 1).")

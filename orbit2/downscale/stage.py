@@ -57,13 +57,13 @@ def run(*, config: Path, model: Path, store: Path, out: Path, block: str | None 
             spent = compute_block(job, ranks, number, blocks, task.wall_minutes)
             told |= {"block": f"{number}/{blocks}", "seconds": round(spent.wall, 2), "computed": spent.items}
         if ranks.first and block in (None, "finalise"):
-            _finish(job)
+            _finish(job, 1 if block is None else task.blocks)
         elif ranks.first and receipt is not None:
             write_json(receipt, told)
 
 
-def _finish(job: Job) -> None:
-    """Declare the store complete and write its receipt."""
+def _finish(job: Job, blocks: int) -> None:
+    """Declare the store complete and write its receipt, which keeps the blocks it was made in."""
     finished = PredictionStore(job.path, job.layout)
     kept = finished.root.attrs.get("seconds_per_sample", 0.0)
     seconds = finished.seconds()
@@ -71,7 +71,8 @@ def _finish(job: Job) -> None:
     finish(job, {"seconds_per_sample": per_sample})
     frames = len(job.layout.times)
     write_json(job.path.with_suffix(".json"),
-               {"store": job.path.name, "frames": frames, "seconds_per_sample": per_sample, "code_version": code_version()})  # fmt: skip
+               {"store": job.path.name, "frames": frames, "blocks": blocks, "seconds_per_sample": per_sample,
+                "code_version": code_version()})  # fmt: skip
 
 
 def _task(config: Path, model: Path, store: Path, out: Path, ranks: launch.Ranks) -> tuple[Job, DownscaleConfig]:

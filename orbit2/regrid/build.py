@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from dask.base import compute
 
+from orbit2 import allowance
 from orbit2.config.sources import HOURLY
 from orbit2.data import store_layout
 from orbit2.data.pairs import SIDES, Side
@@ -31,10 +32,13 @@ from orbit2.variables import cell_methods, variable
 
 log = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float32]
+BEGUN = "init.json"  # beside the parts: what the store was begun with
 
 
-def initialise(*, config: Path, resources: Path, store: Path) -> None:
+def initialise(*, config: Path, resources: Path, store: Path, out: Path | None = None) -> None:
     """Create the empty store with coordinates and static fields; keeps one that was begun with the same configuration.
+
+    `out`: written when that is done; it keeps how the store is cut into parts, which later changes of the configuration do not touch.
 
     Raises OrbitError when provider files are missing or do not hold the first and last configured times.
     """
@@ -60,6 +64,9 @@ def initialise(*, config: Path, resources: Path, store: Path) -> None:
         "coarse_copies_of_targets": own,
         "cell_methods": {name: cell_methods(name, job.dataset.step_hours) for side in SIDES for name in job.names(side)},
     })
+    if out is not None:
+        cut = {"samples_per_part": job.dataset.samples_per_part, "samples_per_shard": job.dataset.samples_per_shard}
+        write_json(out, {"store": store.name, "initialised": True, **cut})
 
 
 def build_part(*, config: Path, resources: Path, store: Path, part: str, out: Path) -> None:
@@ -93,27 +100,36 @@ def build_part(*, config: Path, resources: Path, store: Path, part: str, out: Pa
                      "shards": shard_sizes(store, job, chosen), "seconds": round(time.monotonic() - began, 2), **tally.summary()})
 
 
-def finalise(*, config: Path, store: Path, parts: list[Path], out: Path) -> None:
+def finalise(*, config: Path, store: Path, parts: Path | Sequence[Path], out: Path) -> None:
     """Declare the store complete when every planned part is there and its shards are whole; writes `out`.
 
-    Raises OrbitError naming the parts that are missing or do not match.
+    `parts`: the folder of what the part jobs wrote, or these files. Raises OrbitError naming the parts that are missing, that do not
+    match, or that belong to no part of this store.
     """
     job = read_job(config)
     open_begun(store, job)
     planned = {part.id: part for part in plan_parts(job.dataset)}
-    given = {str(read_json(path).get("part")): path for path in parts}
+    files = sorted(parts.glob("*.json")) if isinstance(parts, Path) else parts
+    given = {path.stem: path for path in files if path.name != BEGUN}
     missing = sorted(set(planned) - set(given))
     if missing:
         raise OrbitError("parts are missing", where=store, got=missing[:8], hint="build them first")
-    broken = [key for key, part in planned.items() if not part_intact(store, given[key], job, part, deep=False)]
+    alien = sorted(set(given) - set(planned))
+    if alien:
+        where = parts if isinstance(parts, Path) else store
+        raise OrbitError("files that are no part of this store", where=where, got=alien[:8], allowed=f"000 to {max(planned)}",
+                         hint="they were left by a build with other parts: delete them")
+    saved = {key: read_json(path) for key, path in given.items()}
+    broken = [key for key, part in planned.items()
+              if saved[key].get("part") != key or not part_intact(store, given[key], job, part, deep=False)]
     if broken:
         raise OrbitError("parts do not match what is in the store", where=store, got=broken[:8],
                          hint="delete their files in parts/ and build them again")
     provenance = record("regrid", config=job.dataset.model_dump(mode="json"), config_hash=job.hash)
-    gaps = sorted({gap for key in planned for gap in read_json(given[key])["gaps"]})
+    gaps = sorted({gap for part in saved.values() for gap in part["gaps"]})
     store_layout.finalise(store, {"provenance": provenance, "gaps": gaps})
     write_json(out, {"dataset": job.name, "hash": job.hash, "samples": sum(p.count for p in planned.values()), "gaps": gaps,
-                     "parts": {key: read_json(given[key])["blocks"] for key in planned}, "provenance": provenance})
+                     "parts": {key: part["blocks"] for key, part in saved.items()}, "provenance": provenance})
 
 
 class Tally:
@@ -176,7 +192,7 @@ def _block(opened: dict[str, Opened], job: Job, times: Times) -> dict[Side, Floa
     wanted = [(side, i, job.source_of(side, name), name) for side in SIDES for i, name in enumerate(job.names(side))]
     lazy = [opened[origin].regridders[side](data[origin][name]).data for side, _, origin, name in wanted]
     try:
-        values = compute(*lazy, scheduler="threads")  # type: ignore[no-untyped-call]
+        values = compute(*lazy, scheduler="threads", num_workers=allowance.threads())  # type: ignore[no-untyped-call]
     except (OSError, RuntimeError, EOFError) as error:
         raise OrbitError(f"provider file cannot be read ({' '.join(str(error).split())[:160]})", where=f"{times[0]} to {times[-1]}",
                          hint="`orbit2 retrieve --verify` finds and fetches damaged files") from None

@@ -7,19 +7,17 @@ A month of global ERA5 comes in chunks of about 124 hours x 121 x 240 cells: who
 from __future__ import annotations
 
 import logging
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
-import psutil
+
+from orbit2.allowance import memory_bytes
 
 FloatArray = npt.NDArray[np.float32]
 Slab = Sequence[FloatArray]  # one array [time, H, W] per field
@@ -30,19 +28,7 @@ _log = logging.getLogger(__name__)
 
 def budget() -> int:
     """Bytes of decoded slabs to keep: a third of the memory that this job may still use, within bounds."""
-    return int(min(MOST_BUDGET, max(LEAST_BUDGET, allowed_memory() // 3)))
-
-
-def allowed_memory() -> int:
-    """Bytes that are free, or what a batch job (SLURM) or a container (cgroup) was given where that is less."""
-    limits = [psutil.virtual_memory().available]
-    given = os.environ.get("SLURM_MEM_PER_NODE", "")
-    if given.isdecimal() and int(given) > 0:
-        limits.append(int(given) * 2**20)
-    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with suppress(OSError, ValueError):  # no such controller, or "max"
-            limits.append(int(Path(file).read_text()))
-    return int(min(limits))
+    return int(min(MOST_BUDGET, max(LEAST_BUDGET, memory_bytes() // 3)))
 
 
 class Cache:

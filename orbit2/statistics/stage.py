@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from orbit2 import allowance
 from orbit2.config.dataset import DatasetConfig, Period
 from orbit2.config.load import read_slice, validate
 from orbit2.data.pairs import SIDES, PairStore, Side
@@ -72,12 +72,12 @@ def training_indices(store: PairStore, dataset: DatasetConfig) -> npt.NDArray[np
 
 
 def side_statistics(store: PairStore, side: Side, samples: npt.NDArray[np.int64], threads: int = 0) -> dict[str, dict[str, float]]:
-    """Statistics per variable over `samples`: blocks of them side by side (0 threads: one a core), one sample a thread in memory.
+    """Statistics per variable over `samples`: blocks side by side (0 threads: what the job was given), one sample a thread in memory.
 
     Blocks and the order they are merged in do not depend on the number of threads: the same bits every time.
     """
     blocks = [samples[i : i + BLOCK] for i in range(0, len(samples), BLOCK)]
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads or allowance.threads()) as pool:
         parts = list(tqdm(pool.map(lambda block: block_moments(store, side, block), blocks), total=len(blocks), desc=f"statistics {side}",
                           disable=None))
     moments = reduce(add, parts, Tallies({}, {}))

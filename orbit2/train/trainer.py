@@ -55,7 +55,7 @@ FIRST_SECONDS = 45.0  # until the first periodic checkpoint of a try: a young ru
 
 def run(
     *, config: Path, stores: Mapping[str, Path], statistics: Mapping[str, Path], out: Path, checkpoints: Path, parent: Path | None = None,
-    device: str | None = None,
+    device: str | None = None, wall_minutes: float = 0.0,
 ) -> None:
     """Train (or, with `parent`, fine-tune) the model of a slice file and write its folder to `out`.
 
@@ -65,7 +65,8 @@ def run(
     section = read_slice(config)
     model_config = validate(ModelConfig, section["model"], config)
     kept = Checkpoints(checkpoints, identity(section), model_config.train.keep_checkpoints)
-    with StopRequest(model_config.train.wall_minutes) as stop, ranks(device=device) as here, kept.alone() if here.first else nullcontext():
+    deadline = _soonest(model_config.train.wall_minutes, wall_minutes)
+    with StopRequest(deadline) as stop, ranks(device=device) as here, kept.alone() if here.first else nullcontext():
         with Progress(checkpoints, model_config.train.steps, here.first) as progress:
             progress.say(f"{section['name']}: try {progress.attempt}, opening {', '.join(str(path) for path in stores.values())}")
             agree("the configuration", short_hash(section), "give all ranks the same --config file")
@@ -74,7 +75,12 @@ def run(
             train(setup, out, kept, stop, progress)
 
 
-def prepare(config: TrainConfig, device: torch.device) -> None:
+def prepare(config: TrainConfig, device: torch.device) -> None: def _soonest(*minutes: float) -> float:
+    """The first of several deadlines; 0 is none."""
+    return min((m for m in minutes if m > 0), default=0.0)
+
+
+def prepare(config: TrainConfig) -> None:
     """Threads, seeds and determinism."""
     if config.threads:
         torch.set_num_threads(config.threads)

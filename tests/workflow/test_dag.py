@@ -185,7 +185,8 @@ def test_a_task_in_blocks_is_init_then_blocks_then_finalise(project: Any) -> Non
 def test_frontier_starts_one_task_per_device_without_torchrun(shared_project: Any) -> None:
     printed = shared_project.text("-n", "-p", "train", profile="frontier")
     line = next(line for line in printed.splitlines() if "orbit2 train" in line)
-    assert "srun --nodes=2 --ntasks=16 --ntasks-per-node=8 --cpus-per-task=7 --gpus-per-node=8 --gpu-bind=closest orbit2 train" in line
+    assert ("srun --kill-on-bad-exit=1 --nodes=2 --ntasks=16 --ntasks-per-node=8 --cpus-per-task=7 --gpus-per-node=8 --gpu-bind=closest "
+            "orbit2 train") in line
     assert "torchrun" not in line
     assert work(shared_project.planned("all", "--configfile", "config/config.yaml", profile="frontier")) == WHOLE
 
@@ -195,7 +196,7 @@ def test_shell_lines_are_plain_commands(shared_project: Any) -> None:
     lines = [line for line in printed if line != "None"]  # target rules have none
     assert len(lines) == sum(WHOLE.values())
     for line in lines:
-        assert re.fullmatch(r"\s*orbit2 (\w+) .* 2>&1 \| tee -i \S+\.log", line), line
+        assert re.fullmatch(r"\s*logged \S+\.log orbit2 (\w+) .*", line), line
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +210,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
         (path.parent if path.suffix else path).mkdir(parents=True, exist_ok=True)  # only folders have no suffix
         if path.suffix:
             path.touch()
+    for receipt in [*project.folder.glob("results/data/*/finalised.json"), *project.folder.glob("results/*/downscale/*.json")]:
+        product = receipt.with_suffix(".zarr") if receipt.parent.name == "downscale" else receipt.with_name("pairs.zarr")
+        product.mkdir()
+        (product / "zarr.json").touch()
     project("--touch", "all")
     return project
 
@@ -231,6 +236,44 @@ def test_only_what_depends_on_a_key_runs_again(finished: Project) -> None:
     assert kept == slices, "a dry run changed what queued jobs will read"
 
 
+@pytest.fixture
+def copied(finished: Project, tmp_path: Path) -> Project:
+    """A copy of it to change."""
+    shutil.copytree(finished.folder, tmp_path / "copy")
+    project = object.__new__(Project)
+    project.folder = tmp_path / "copy"
+    return project
+
+
+def test_a_receipt_whose_product_is_gone_does_not_count(copied: Project) -> None:
+    project = copied
+    run = project.folder / "results/demo"
+    shutil.rmtree(run / "downscale/test.zarr")
+    assert project.planned("downscale") == {"downscale_task": 1, "downscale": 1}
+    assert (run / "downscale/test.json").is_file(), "a dry run removes nothing"
+    said = project.text("-n", "evaluate", "--config", "set=[evaluate.bootstrap=5]")
+    assert "results/demo/downscale/test.zarr/zarr.json is gone: it is made again when something needs it" in said
+    shutil.rmtree(next((project.folder / "results/data").glob("*/pairs.zarr")))
+    planned = project.planned("regrid")
+    assert planned == {"regrid_init": 1, "regrid_part": 3, "regrid_finalise": 1, "regrid": 1}
+
+
+def test_other_parts_and_blocks_rerun_nothing_that_is_begun(copied: Project) -> None:
+    changed = ("--config", 'set=["datasets.era5_week.samples_per_part=month", "downscale.test.blocks=3"]')
+    project = copied
+    begun = next((project.folder / "results/data").glob("*/parts/init.json"))
+    begun.write_text('{"samples_per_part": 8, "samples_per_shard": 8}')
+    receipt = project.folder / "results/demo/downscale/test.json"
+    receipt.write_text('{"blocks": 1}')
+    project("--touch", "--forceall", "all")
+    assert project.planned("all", *changed) == {}
+
+
+def test_parts_and_blocks_follow_the_configuration_where_nothing_is_begun(shared_project: Any) -> None:
+    fresh = shared_project.planned("all", "--config", 'set=["datasets.era5_week.samples_per_part=month", "downscale.test.blocks=3"]')
+    assert (fresh["regrid_part"], fresh["downscale_block"]) == (1, 3)
+
+
 def test_a_comment_in_the_configuration_runs_nothing(finished: Project) -> None:
     path = finished.folder / "config/runs/demo.yaml"
     path.write_text("# another comment\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
@@ -248,7 +291,7 @@ def test_a_failing_command_fails_its_job(project: Any) -> None:
     assert re.search(r"^error: resources/s\w+/v1/manifest.json: not valid JSON", printed, flags=re.MULTILINE)
     assert "Traceback" not in printed and "stopped with an error" in printed
     log = next((project.folder / "results/data").glob("*/logs/regrid_init.log"))
-    assert log.read_text(encoding="utf-8").startswith("error: ")
+    assert re.match(r"=== try 1, \d{4}-\d\d-\d\d [\d:]+ UTC, on \S+\nerror: ", log.read_text(encoding="utf-8"))
 
 
 def test_a_misspelt_key_is_one_line_and_exit_2(project: Any) -> None:

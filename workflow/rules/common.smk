@@ -1,19 +1,27 @@
 # Shared by all rule files. The checked configuration, the folders, and the slices that tell each stage what it depends on.
 import json
+import os
 import shlex
 import sys
 from functools import cache
 from pathlib import Path
 
+from orbit2 import lock
 from orbit2.config import slices
+from orbit2.config.begun import as_begun
 from orbit2.config.load import from_mapping, machine_file
 from orbit2.errors import OrbitError
 from orbit2.files import write_if_changed, write_json, write_text
 from orbit2.sources.manifest import VERSION
 
-# The `orbit2` command of the environment that this Snakemake runs in, activated or not. A prefix of one's own replaces
-# Snakemake's strict mode: without pipefail, `| tee` would hide every failure.
-shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+# The `orbit2` command of the environment that this Snakemake runs in, activated or not, and `logged`, which keeps its log. A prefix
+# of one's own replaces Snakemake's strict mode: without pipefail, `| tee` would hide every failure.
+LOGGED = shlex.quote(f"{workflow.basedir}/scripts/logged.sh")
+shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; source {LOGGED}; ")
+if workflow.is_main_process:
+    os.environ["ORBIT2_RUN"] = (
+        lock.identity()
+    )  # known to every job: what this run was refused, and who is still at work
 
 
 def checked_configuration():
@@ -33,15 +41,20 @@ def checked_configuration():
         sys.exit(2)
 
 
+def looking():
+    """This call does nothing itself: -n, --dag, --summary, --lint, or it is locked out. What queued jobs read is left alone."""
+    return workflow.executor_plugin is None or workflow.dryrun or lock.locked()
+
+
 @cache
 def told(path, stage, name=""):
     """A stage's slice of the configuration (science keys), written by real runs and only when it changed; its machine keys lie beside
-    it, where no rule sees them. A run that does nothing itself (-n, --dag, --summary, one that is locked out) leaves both
-    alone, since queued jobs will read them: what would change lies in .snakemake, newer than anything that was made."""
+    it, where no rule sees them. When only looking, what would change lies in .snakemake, newer than anything that was made.
+    """
     content = getattr(slices, stage)(RUN, name) if name else getattr(slices, stage)(RUN)
     text = json.dumps(content, indent=2, sort_keys=True) + "\n"
     if workflow.is_main_process:
-        if workflow.executor_plugin is None or workflow.dryrun or any(Path(".snakemake/locks").glob("*")):
+        if looking():
             if not Path(path).is_file() or Path(path).read_text() != text:
                 path = f".snakemake/orbit2/{path}"
                 write_text(path, text)
@@ -49,6 +62,21 @@ def told(path, stage, name=""):
             write_if_changed(path, text)
             write_json(machine_file(Path(path)), slices.machine_keys(RUN, stage, name))
     return path
+
+
+@cache
+def gone(product, *receipts):
+    """A receipt whose product is gone does not count: a real run removes it, for one that only looks a new file stands for that."""
+    left = [path for pattern in receipts for path in Path().glob(pattern)]
+    if Path(product).exists() or not left or not workflow.is_main_process or workflow.touch:
+        return []
+    print(f"{product} is gone: it is made again when something needs it", file=sys.stderr)
+    if looking():
+        write_text(f".snakemake/orbit2/gone/{product}", "")
+        return [f".snakemake/orbit2/gone/{product}"]
+    for path in left:
+        path.unlink()
+    return []
 
 
 def either(names):
@@ -68,7 +96,7 @@ def launch(wildcards, resources):
     if resources.get("mpi") != "srun":
         return f"{resources.get('launcher', '')} ".lstrip()
     nodes, tasks = resources.get("nodes", 1), resources.get("tasks_per_node", 1)
-    return f"srun --nodes={nodes} --ntasks={nodes * tasks} --ntasks-per-node={tasks} {resources.get('bind', '')} "
+    return f"srun --kill-on-bad-exit=1 --nodes={nodes} --ntasks={nodes * tasks} --ntasks-per-node={tasks} {resources.get('bind', '')} "
 
 
 def receipts(wildcards):
@@ -99,11 +127,6 @@ def data_options(wildcards):
         f"--store {name}={slices.store(RUN, name)} --statistics {name}={folder}/statistics.json"
         for name, folder in data_of(wildcards).items()
     )
-
-
-def parent_of(wildcards):
-    """The folder of the model whose weights this one starts from."""
-    return f"{MODELS[RUN.models[MODEL_OF[wildcards.model]].finetune_from]}/model"
 
 
 def task_model(wildcards):
@@ -142,7 +165,7 @@ def task_stores(wildcards):
     return " ".join(options)
 
 
-RUN = checked_configuration()
+RUN = as_begun(checked_configuration())
 R = slices.run_folder(RUN)
 RESOURCES = RUN.sources.resources
 

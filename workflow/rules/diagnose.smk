@@ -23,11 +23,12 @@ rule diagnose_task:
     params:
         prediction=f"{R}/downscale/{{task}}.zarr",
         stores=task_stores,
+        merged=f"{R}/diagnose/metrics.parquet",
         folder=subpath(output.table, parent=True),
     message:
         "diagnose: {wildcards.task}"
     shell:
-        "orbit2 diagnose --config {input.config} --prediction {params.prediction} {params.stores} --out {params.folder} 2>&1 | tee -i {log}"
+        "logged {log} orbit2 diagnose --config {input.config} --prediction {params.prediction} {params.stores} --out {params.folder} --outdates {params.merged} --memory-mb {resources.mem_mb} --threads {threads}"
 
 
 rule diagnose_merge:
@@ -46,7 +47,7 @@ rule diagnose_merge:
     message:
         "diagnose: one table of diagnostics"
     shell:
-        "orbit2 diagnose merge {input} --out {output} 2>&1 | tee -i {log}"
+        "logged {log} orbit2 diagnose merge {input} --out {output}"
 
 
 rule diagnose:

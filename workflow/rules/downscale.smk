@@ -5,11 +5,17 @@ WHOLE = [task for task in PREDICTIONS if BLOCKS[task] == 1]
 SPLIT = [task for task in PREDICTIONS if BLOCKS[task] > 1]
 
 
+def prediction_gone(wildcards):
+    place = f"{R}/downscale/{wildcards.task}"
+    return gone(f"{place}.zarr/zarr.json", f"{place}.json", f"{place}.parts/*.json")
+
+
 rule downscale_task:
     input:
         config=task_config("downscale"),
         model=lambda wildcards: f"{task_model(wildcards)}/config.json",
         data=task_inputs,
+        gone=prediction_gone,
     output:
         f"{R}/downscale/{{task}}.json",
     log:
@@ -30,7 +36,7 @@ rule downscale_task:
     message:
         "downscale: {wildcards.task}"
     shell:
-        "{params.launch}orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} 2>&1 | tee -i {log}"
+        "logged {log} {params.launch}orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} --memory-mb {resources.mem_mb} --threads {threads}"
 
 
 rule downscale_init:
@@ -38,6 +44,7 @@ rule downscale_init:
         config=task_config("downscale"),
         model=lambda wildcards: f"{task_model(wildcards)}/config.json",
         data=task_inputs,
+        gone=prediction_gone,
     output:
         f"{R}/downscale/{{task}}.parts/init.json",
     log:
@@ -57,7 +64,7 @@ rule downscale_init:
     message:
         "downscale: new store for {wildcards.task}"
     shell:
-        "orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} --block init --receipt {output} 2>&1 | tee -i {log}"
+        "logged {log} orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} --block init --receipt {output} --memory-mb {resources.mem_mb} --threads {threads}"
 
 
 rule downscale_block:
@@ -74,7 +81,7 @@ rule downscale_block:
         f"{R}/logs/downscale_{{task}}_{{block}}.tsv"
     wildcard_constraints:
         task=either(SPLIT),
-        block=r"\d+",
+        block=r"\d+of\d+",
     threads: 8
     resources:
         mem_mb=6000,
@@ -84,11 +91,11 @@ rule downscale_block:
         model=task_model,
         store=task_store,
         prediction=f"{R}/downscale/{{task}}.zarr",
-        blocks=lambda wildcards: BLOCKS[wildcards.task],
+        share=lambda wildcards: wildcards.block.replace("of", "/"),
     message:
-        "downscale: {wildcards.task}, block {wildcards.block} of {params.blocks}"
+        "downscale: {wildcards.task}, block {params.share}"
     shell:
-        "{params.launch}orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} --block {wildcards.block}/{params.blocks} --receipt {output} 2>&1 | tee -i {log}"
+        "logged {log} {params.launch}orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} --block {params.share} --receipt {output} --memory-mb {resources.mem_mb} --threads {threads}"
 
 
 rule downscale_finalise:
@@ -97,7 +104,8 @@ rule downscale_finalise:
         model=lambda wildcards: f"{task_model(wildcards)}/config.json",
         data=task_inputs,
         blocks=lambda wildcards: [
-            f"{R}/downscale/{wildcards.task}.parts/{i}.json" for i in range(BLOCKS[wildcards.task])
+            f"{R}/downscale/{wildcards.task}.parts/{i}of{BLOCKS[wildcards.task]}.json"
+            for i in range(BLOCKS[wildcards.task])
         ],
     output:
         f"{R}/downscale/{{task}}.json",
@@ -118,7 +126,7 @@ rule downscale_finalise:
     message:
         "downscale: {wildcards.task} complete"
     shell:
-        "orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} --block finalise 2>&1 | tee -i {log}"
+        "logged {log} orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} --block finalise --memory-mb {resources.mem_mb} --threads {threads}"
 
 
 rule downscale:

@@ -22,7 +22,7 @@ rule evaluate_fit:
     message:
         "evaluate: baselines fitted to the training block of {wildcards.data}"
     shell:
-        "orbit2 evaluate fit --config {input.config} --store {params.store} --out {output} 2>&1 | tee -i {log}"
+        "logged {log} orbit2 evaluate fit --config {input.config} --store {params.store} --out {output}"
 
 
 rule evaluate_task:
@@ -47,11 +47,12 @@ rule evaluate_task:
     params:
         prediction=f"{R}/downscale/{{task}}.zarr",
         stores=task_stores,
+        merged=f"{R}/evaluate/metrics.parquet",
         folder=subpath(output.table, parent=True),
     message:
         "evaluate: {wildcards.task}"
     shell:
-        "orbit2 evaluate --config {input.config} --prediction {params.prediction} {params.stores} --out {params.folder} 2>&1 | tee -i {log}"
+        "logged {log} orbit2 evaluate --config {input.config} --prediction {params.prediction} {params.stores} --out {params.folder} --outdates {params.merged} --memory-mb {resources.mem_mb} --threads {threads}"
 
 
 rule evaluate_merge:
@@ -70,7 +71,7 @@ rule evaluate_merge:
     message:
         "evaluate: one table of scores"
     shell:
-        "orbit2 evaluate merge {input} --out {output} 2>&1 | tee -i {log}"
+        "logged {log} orbit2 evaluate merge {input} --out {output}"
 
 
 rule evaluate:

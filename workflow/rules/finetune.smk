@@ -2,6 +2,11 @@
 FINETUNED = [folder for folder, name in MODEL_OF.items() if RUN.models[name].finetune_from]
 
 
+def parent_of(wildcards):
+    """The folder of the model whose weights this one starts from."""
+    return f"{MODELS[RUN.models[MODEL_OF[wildcards.model]].finetune_from]}/model"
+
+
 rule finetune_model:
     input:
         config=model_config,
@@ -21,13 +26,14 @@ rule finetune_model:
         runtime=240,
     params:
         launch=launch,
+        deadline=deadline,
         data=data_options,
         parent=parent_of,
         folder=subpath(output[0], ancestor=2),
     message:
         "finetune: {wildcards.model}"
     shell:
-        "{params.launch}orbit2 finetune --config {input.config} {params.data} --parent {params.parent} --out {params.folder}/model --checkpoints {params.folder}/checkpoints 2>&1 | tee -i {log}"
+        "logged {log} {params.launch}orbit2 finetune --config {input.config} {params.data} --parent {params.parent} --out {params.folder}/model --checkpoints {params.folder}/checkpoints{params.deadline}"
 
 
 rule finetune:

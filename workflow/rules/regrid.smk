@@ -9,6 +9,11 @@ rule regrid_init:
     input:
         config=data_config,
         files=receipts,
+        gone=lambda wildcards: gone(
+            f"{store_of(wildcards)}/zarr.json",
+            f"results/data/{wildcards.data}/finalised.json",
+            f"results/data/{wildcards.data}/parts/*.json",
+        ),
     output:
         "results/data/{data}/parts/init.json",
     log:
@@ -27,7 +32,7 @@ rule regrid_init:
     message:
         "regrid: new store for {wildcards.data}"
     shell:
-        "orbit2 regrid init --config {input.config} --resources {params.resources} --store {params.store} --out {output} 2>&1 | tee -i {log}"
+        "logged {log} orbit2 regrid init --config {input.config} --resources {params.resources} --store {params.store} --out {output}"
 
 
 rule regrid_part:
@@ -54,7 +59,7 @@ rule regrid_part:
     message:
         "regrid: part {wildcards.part} of {wildcards.data}"
     shell:
-        "orbit2 regrid part --config {input.config} --resources {params.resources} --store {params.store} --part {wildcards.part} --out {output} 2>&1 | tee -i {log}"
+        "logged {log} orbit2 regrid part --config {input.config} --resources {params.resources} --store {params.store} --part {wildcards.part} --out {output} --memory-mb {resources.mem_mb} --threads {threads}"
 
 
 rule regrid_finalise:
@@ -75,10 +80,11 @@ rule regrid_finalise:
         runtime=60,
     params:
         store=store_of,
+        parts="results/data/{data}/parts",
     message:
         "regrid: {wildcards.data} complete"
     shell:
-        "orbit2 regrid finalise --config {input.config} --store {params.store} --out {output} {input.parts} 2>&1 | tee -i {log}"
+        "logged {log} orbit2 regrid finalise --config {input.config} --store {params.store} --out {output} {params.parts}"
 
 
 rule regrid:

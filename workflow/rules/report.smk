@@ -40,7 +40,7 @@ rule report_page:
     message:
         "report: {output.page}"
     shell:
-        "orbit2 report --config {input.config} --out {params.folder} 2>&1 | tee -i {log}"
+        "logged {log} orbit2 report --config {input.config} --out {params.folder}"
 
 
 rule report:

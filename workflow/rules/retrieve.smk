@@ -26,7 +26,7 @@ rule retrieve_source:
     message:
         "retrieve: {wildcards.source}"
     shell:
-        "orbit2 retrieve {wildcards.source} --config {input.config} --out {params.folder} --receipt {output} 2>&1 | tee -i {log}"
+        "logged {log} orbit2 retrieve {wildcards.source} --config {input.config} --out {params.folder} --receipt {output}"
 
 
 rule retrieve:

@@ -22,7 +22,7 @@ rule statistics_dataset:
     message:
         "statistics: {wildcards.data}"
     shell:
-        "orbit2 statistics --config {input.config} --store {params.store} --out {output} 2>&1 | tee -i {log}"
+        "logged {log} orbit2 statistics --config {input.config} --store {params.store} --out {output} --memory-mb {resources.mem_mb} --threads {threads}"
 
 
 rule statistics:

@@ -6,6 +6,15 @@ MODEL_FILES = [
 FOUNDATION = [folder for folder, name in MODEL_OF.items() if not RUN.models[name].finetune_from]
 
 
+def deadline(wildcards, resources):
+    """Training on a cluster knows its time limit (minutes), whether or not a signal reaches it; at home it has none."""
+    return (
+        f" --wall-minutes {max(resources.runtime - 10, resources.runtime / 2):g}"
+        if workflow.non_local_exec or workflow.remote_exec
+        else ""
+    )
+
+
 rule train_model:
     input:
         config=model_config,
@@ -24,12 +33,13 @@ rule train_model:
         runtime=240,
     params:
         launch=launch,
+        deadline=deadline,
         data=data_options,
         folder=subpath(output[0], ancestor=2),
     message:
         "train: {wildcards.model}"
     shell:
-        "{params.launch}orbit2 train --config {input.config} {params.data} --out {params.folder}/model --checkpoints {params.folder}/checkpoints 2>&1 | tee -i {log}"
+        "logged {log} {params.launch}orbit2 train --config {input.config} {params.data} --out {params.folder}/model --checkpoints {params.folder}/checkpoints{params.deadline}"
 
 
 rule train:

@@ -197,3 +197,24 @@ def test_missing_source_cells_are_nan_in_the_store_and_never_zero(tmp_path: Path
     assert np.isfinite(pairs.read("fine", 2)).all()
     missing = json.loads((tmp_path / "d" / "parts" / "000.json").read_text())["missing"]["fine"]["2m_temperature"]
     assert missing == pytest.approx(np.isnan(field).mean() / 4, abs=1e-6)  # one of the part's four samples
+
+
+def test_finalise_takes_the_folder_of_parts_and_refuses_what_is_stale_or_alien_there(resources: Path, tmp_path: Path) -> None:
+    build(tmp_path, resources)
+    parts, config, store = tmp_path / "parts", tmp_path / "config.json", tmp_path / "pairs.zarr"
+
+    def finalise() -> None:
+        regrid.finalise(config=config, store=store, parts=parts, out=tmp_path / "again.json")
+
+    regrid.initialise(config=config, resources=resources, store=tmp_path / "new.zarr", out=parts / "init.json")
+    assert json.loads((parts / "init.json").read_text())["samples_per_part"] == 4  # later changes of the configuration do not touch it
+    finalise()
+    again, first = (json.loads((tmp_path / name).read_text()) for name in ("again.json", "finalised.json"))
+    assert again["parts"] == first["parts"] and again["samples"] == 12
+    (parts / "003.json").write_text((parts / "002.json").read_text())
+    with pytest.raises(OrbitError, match=r"no part of this store.*'003'.*delete them"):
+        finalise()
+    (parts / "003.json").unlink()
+    (parts / "002.json").write_text((parts / "001.json").read_text())
+    with pytest.raises(OrbitError, match=r"do not match what is in the store.*'002'"):
+        finalise()
