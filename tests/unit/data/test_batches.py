@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from torch.utils.data._utils.pin_memory import pin_memory
 
 from orbit2.data.augment import coarsen
 from orbit2.data.dataset import Batch, Pairs, Steps, clock
-from orbit2.data.pairs import PairStore
+from orbit2.data.pairs import PairStore, SideSpec, finalise, initialise, write_part
 from orbit2.data.transforms import Normaliser
 from orbit2.errors import OrbitError
 from orbit2.grid import global_grid
@@ -63,6 +64,26 @@ def test_phase_shift_coarsens_the_same_truth_anew(pairs: Pairs) -> None:
     whole = pairs.raw([3], (0, 2))
     assert whole.coarse.shape[-2:] == (12, 24)
     assert float(whole.coarse.mean()) == pytest.approx(float(raw.coarse.mean()), rel=1e-5)
+
+
+def test_inputs_that_cannot_be_compared_are_not_made_from_the_truth(tmp_path: Path) -> None:
+    """Coarse temperature of another source beside a truth whose temperature is missing so far: the truth must not become the input."""
+    coarse_grid = global_grid(30.0)
+    grid = coarse_grid.refine(2)
+    random = np.random.default_rng(0)
+    fine = random.gamma(2.0, 3.0, (4, 2, *grid.shape)).astype(np.float32) + np.array([280, 0], np.float32)[:, None, None]
+    coarse = coarsen(torch.from_numpy(fine), torch.from_numpy(grid.lat_weights).float(), 2).numpy()
+    for case, same in (("nested", True), ("late", True), ("never", False), ("other", False)):
+        truth, given = fine.copy(), coarse.copy()
+        truth[: {"late": 1, "never": 4}.get(case, 0), 0] = np.nan
+        given[:, 0] += 1 if case in ("never", "other") else 0
+        none = np.empty((0, *grid.shape), np.float32)
+        sides = SideSpec(coarse_grid, NAMES, (), none[:, ::2, ::2]), SideSpec(grid, NAMES, (), none)
+        initialise(tmp_path / case, *sides, np.datetime64("2026-01-01", "s") + np.arange(4) * np.timedelta64(24, "h"), shard=4)
+        write_part(tmp_path / case, 0, given, truth)
+        finalise(tmp_path / case)
+        pairs = Pairs(PairStore(tmp_path / case), ("2026-01-01", "2026-01-04"), Normaliser(dict.fromkeys(NAMES, (0.0, 1.0))), NAMES)
+        assert pairs.nested is same, case
 
 
 def test_partly_missing_blocks_follow_the_stores_own_rule(pairs: Pairs) -> None:
