@@ -18,7 +18,7 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec
 
-from orbit2.data import packing
+from orbit2.data import kept, packing
 from orbit2.data.shards import FieldReader
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, short_hash, write_text
@@ -68,9 +68,10 @@ def initialise(
     shard: int = 8,
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Create the empty store (all fields missing). Keeps a store that already has the same signature, rebuilds any other.
+    """Create the empty store (all fields missing), or keep one that is already there: nothing that was written is ever deleted.
 
-    Raises OrbitError when the grids do not nest, or `path` is something else than a pair store.
+    A finalised store of another shard length (a machine key) is as good; an empty one of anything else is made anew. Raises OrbitError
+    when samples of something else are there, saying what differs, when the grids do not nest, or `path` is no pair store.
     """
     path = Path(path)
     factor = fine.grid.nests_in(coarse.grid)
@@ -81,6 +82,14 @@ def initialise(
         found = stored_attributes(path)
         if found.get("signature") == identity:
             return
+        differ = kept.differences(path, dict(zip(SIDES, (coarse, fine), strict=True)), times, shard, STORE_VERSION, CODEC)
+        if found.get("finalised") and set(differ) == {kept.SHARD}:
+            return
+        if found.get("finalised") or _any_written(path):
+            told = "; ".join(f"{what}: {text}" for what, text in differ.items()) or "its signature"
+            state = "finished" if found.get("finalised") else "begun"
+            raise OrbitError(f"a {state} pair store is there that holds something else", where=path, got=told,
+                             hint="it is kept: move it away (or delete it) to build anew, or go back to what it was made with")
         shutil.rmtree(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}.part")
     temporary.parent.mkdir(parents=True, exist_ok=True)
@@ -166,6 +175,14 @@ def _create_side(group: zarr.Group, spec: SideSpec, times: Times, shard: int) ->
             "packing": packed,
         }
     )
+
+
+def _any_written(path: Path) -> bool:
+    """Whether a job has written samples (or might have: a store that cannot be read)."""
+    try:
+        return bool(np.isfinite(np.concatenate(list(missing_fractions(path).values()), 1)).any())
+    except (KeyError, ValueError, OSError, AssertionError):
+        return True
 
 
 def stored_attributes(path: str | Path) -> dict[str, Any]:

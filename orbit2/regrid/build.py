@@ -21,7 +21,7 @@ from orbit2.errors import OrbitError
 from orbit2.files import read_json, write_json
 from orbit2.provenance import code_version, record
 from orbit2.regrid.fields import DAY_OF_HOURLY
-from orbit2.regrid.health import open_begun, part_intact, shard_sizes
+from orbit2.regrid.health import open_begun, part_intact, same_shards, shard_sizes
 from orbit2.regrid.job import Job, Opened, read_job
 from orbit2.regrid.parts import Part, plan_parts
 from orbit2.sources import manifest
@@ -78,6 +78,7 @@ def build_part(*, config: Path, resources: Path, store: Path, part: str, out: Pa
     job = read_job(config)
     chosen = _part(job, part)
     root = open_begun(store, job)
+    same_shards(root, job)
     if out.is_file() and part_intact(store, out, job, chosen):
         log.info("part %s: complete, nothing to do", chosen.id)
         return
@@ -107,7 +108,7 @@ def finalise(*, config: Path, store: Path, parts: Path | Sequence[Path], out: Pa
     match, or that belong to no part of this store.
     """
     job = read_job(config)
-    open_begun(store, job)
+    same_shards(open_begun(store, job), job)
     planned = {part.id: part for part in plan_parts(job.dataset)}
     files = sorted(parts.glob("*.json")) if isinstance(parts, Path) else parts
     given = {path.stem: path for path in files if path.name != BEGUN}

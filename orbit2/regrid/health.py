@@ -28,6 +28,13 @@ def open_begun(store: Path, job: Job) -> zarr.Group:
     return store_layout.open_root(store, mode="r+")
 
 
+def same_shards(root: zarr.Group, job: Job) -> None:
+    """Raise OrbitError where the store's shards are not those that parts are planned by (a machine key, changed since `init`)."""
+    if root.attrs.get("shard") != job.dataset.samples_per_shard:
+        raise OrbitError("pair store was begun with other shards", where=f"datasets.{job.name}.samples_per_shard",
+                         got=job.dataset.samples_per_shard, allowed=root.attrs.get("shard"), hint="set it back: the store is kept")
+
+
 def shard_sizes(store: Path, job: Job, part: Part) -> dict[str, int]:
     """Bytes of every shard file of a part (0: a shard without any value is not stored)."""
     shard = job.dataset.samples_per_shard

@@ -125,7 +125,8 @@ class Setup:
         architecture = validate(ArchitectureConfig, section["architecture"], "architecture")
         known = {name: store.grid("coarse") for name, store in opened.items()}
         known = {name: g.crop(*g.window(model_config.region)) if model_config.region else g for name, g in known.items()}
-        refuse_table(architecture, known if parent is None else {**folder.grids(ancestor), **known}, self.config.tiled, "train")
+        older = {} if parent is None else {f"parent: {name}": g for name, g in folder.grids(ancestor).items()}
+        refuse_table(architecture, {**older, **known}, self.config.tiled, "train")
         self.cutting = cutting(self.config, architecture)
         self.model = build_model(architecture, (*inputs, *statics), self.outputs, statics)
         splits = {name: section["datasets"][name]["split"] for name in opened}

@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 import zarr
 
-from orbit2.data import packing, pairs, shards
+from orbit2.data import packing, pairs, shards, store_layout
 from orbit2.data.pairs import PairStore, SideSpec
 from orbit2.data.shards import open_shards
 from orbit2.errors import OrbitError
@@ -205,18 +205,55 @@ def test_a_value_out_of_range_is_named_and_nothing_is_written(tmp_path: Path) ->
     assert not pairs.written(path).any() and not list(path.glob("*/fields/c/**/*"))
 
 
-def test_beginning_again_keeps_what_is_written_unless_what_the_store_holds_changed(tmp_path: Path) -> None:
-    path = begin(tmp_path / "s.zarr")
-    pairs.write_part(path, 0, COARSE[:2], FINE[:2])
+@pytest.mark.parametrize("finished", [False, True])
+def test_beginning_again_never_deletes_what_was_written(tmp_path: Path, finished: bool) -> None:
+    path = tmp_path / "s.zarr"
     begin(path)
-    assert pairs.written(path).sum() == 2
+    pairs.write_part(path, 0, COARSE, FINE)
+    if finished:
+        pairs.finalise(path)
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    begin(path)
+    rain, other = ("precipitation_rate",), TIMES + np.timedelta64(1, "h")
+    for make, says in (
+        (lambda: begin(path, fine=spec("global_30", rain, static=2.0)), "fine static field orography: up to 1 apart"),
+        (lambda: begin(path, fine=spec("global_30", ("2m_temperature",))), "fine variables: precipitation_rate, not 2m_temperature"),
+        (lambda: begin(path, spec("global_30", rain), spec("global_15", rain)), "coarse grid: 3x6 cells.*not 6x12 cells"),
+        (lambda: pairs.initialise(path, INPUTS, OUTPUTS, other, shard=2), "times: 6 from 2026-03-25T00 to .*not 6 from 2026-03-25T01"),
+    ):
+        with pytest.raises(OrbitError, match=says) as error:
+            make()
+        assert "it is kept: move it away" in str(error.value) and "\n" not in str(error.value)
+    if finished:
+        begin(path, shard=3)  # how it is cut is the machine's affair
+    else:
+        with pytest.raises(OrbitError, match="samples_per_shard: 2, not 3"):
+            begin(path, shard=3)
+    assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
+
+
+def test_another_range_or_codec_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "s.zarr"
+    whole(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(store_layout, "CODEC", {**store_layout.CODEC, "cname": "zstd"})
+        with pytest.raises(OrbitError, match=r"codec: .*lz4hc.*not .*zstd"):
+            begin(path)
+    file = path / "coarse" / "zarr.json"
+    file.write_text(file.read_text().replace("350", "351"))
+    stored = json.loads((path / "zarr.json").read_text())
+    stored["attributes"]["signature"] = "older"
+    (path / "zarr.json").write_text(json.dumps(stored))
+    with pytest.raises(OrbitError, match=r"coarse range of 2m_temperature: .*351.*not .*350"):
+        begin(path)
+    assert PairStore(path).read("fine", 3).shape == (1, 6, 12)
+
+
+def test_an_empty_store_is_made_anew(tmp_path: Path) -> None:
+    path = begin(tmp_path / "s.zarr")
     begin(path, fine=spec("global_30", ("precipitation_rate",), static=2.0))  # other orography, the same names
-    assert pairs.written(path).sum() == 0
     assert np.asarray(zarr.open_group(str(path), mode="r")["fine/static"]).max() == 2  # type: ignore[arg-type]
-    pairs.write_part(path, 0, COARSE[:2], FINE[:2])
     begin(path, shard=3)
-    assert pairs.written(path).sum() == 0
-    pairs.initialise(path, INPUTS, OUTPUTS, TIMES + np.timedelta64(1, "h"), shard=3)
     assert not list(tmp_path.glob(".*"))
 
 
