@@ -75,12 +75,12 @@ def run(
             train(setup, out, kept, stop, progress)
 
 
-def prepare(config: TrainConfig, device: torch.device) -> None: def _soonest(*minutes: float) -> float:
+def _soonest(*minutes: float) -> float:
     """The first of several deadlines; 0 is none."""
     return min((m for m in minutes if m > 0), default=0.0)
 
 
-def prepare(config: TrainConfig) -> None:
+def prepare(config: TrainConfig, device: torch.device) -> None:
     """Threads, seeds and determinism."""
     if config.threads:
         torch.set_num_threads(config.threads)
