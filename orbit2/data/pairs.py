@@ -112,10 +112,14 @@ class PairStore:
         return self._packings[side]
 
     def static_values(self, side: Side) -> FloatArray:
-        """Static fields [S, H, W], canonical units."""
+        """Static fields [S, H, W], canonical units. Raises OrbitError when they are gone."""
         if not self.statics(side):
             return np.empty((0, *self.grid(side).shape), dtype=np.float32)
-        return np.asarray(self.array(side, "static")[:], dtype=np.float32)
+        values = np.asarray(self.array(side, "static")[:], dtype=np.float32)
+        if np.isnan(values).all():
+            raise OrbitError(f"pair store is damaged (its {side} static fields are gone)", where=self.path,
+                             hint="delete it and re-run the regrid stage")
+        return values
 
     def read_packed(self, side: Side, index: int, out: npt.NDArray[np.int16] | None = None) -> npt.NDArray[np.int16]:
         """One sample's codes [V, H, W] int16 (`packing.MISSING` where missing), into `out` when given.

@@ -145,15 +145,15 @@ def _create_side(group: zarr.Group, spec: SideSpec, times: Times, shard: int) ->
             attributes={"packing": f"{packing.VERSION}: per variable, see scale_factor, add_offset and the group's `packing`"},
         )
 
-    def put(name: str, values: npt.ArrayLike, dims: tuple[str, ...], **attrs: Any) -> None:
+    def put(name: str, values: npt.ArrayLike, dims: tuple[str, ...], fill: float | None = None, **attrs: Any) -> None:
         data = np.asarray(values)
         if not data.size:
             return
         if data.dtype.kind in "US":
             data = data.astype(np.dtypes.StringDType())
-        group.create_array(name, data=data, chunks=data.shape, dimension_names=dims, attributes=attrs)
+        group.create_array(name, data=data, chunks=data.shape, fill_value=fill, dimension_names=dims, attributes=attrs)
 
-    put("static", spec.static_values.astype(np.float32), ("static", "lat", "lon"))
+    put("static", spec.static_values.astype(np.float32), ("static", "lat", "lon"), np.nan)  # a chunk that is gone reads as this, not as 0
     put("missing", np.full((samples, count), np.nan, dtype=np.float32), ("time", "variable"), units="1",
         long_name="fraction of missing cells; NaN where no field was written")
     hours = (times.astype("datetime64[s]") - EPOCH).astype(np.int64) / 3600

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from orbit2.data.pairs import PairStore, SideSpec
 from orbit2.data.shards import open_shards
 from orbit2.errors import OrbitError
 from orbit2.grid import named
+from tests.data.tiny_training import Tiny
 
 TIMES = np.datetime64("2026-03-25T00", "s") + np.arange(6) * np.timedelta64(7 * 3600, "s")
 RNG = np.random.default_rng(0)
@@ -319,3 +321,13 @@ def test_42_years_of_hours_open_quickly(tmp_path: Path) -> None:
         seconds.append(time.perf_counter() - begun)
     assert list(found) == list(range(367_912, 367_920)) and str(store.times[-1]) == "2020-12-20T23:00:00"
     assert min(seconds) < 0.3
+
+
+def test_static_fields_that_are_gone_are_no_flat_ocean(tiny: Tiny, tmp_path: Path) -> None:
+    """A lost chunk of an array reads as its fill value, silently: as a world without mountains where that is zero."""
+    path = tmp_path / "pairs.zarr"
+    shutil.copytree(tiny.store, path)
+    assert PairStore(path).static_values("fine").max() > 0
+    shutil.rmtree(path / "fine" / "static" / "c")
+    with pytest.raises(OrbitError, match="its fine static fields are gone"):
+        PairStore(path).static_values("fine")
