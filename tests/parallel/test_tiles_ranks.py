@@ -14,7 +14,9 @@ import torch.multiprocessing as mp
 from orbit2.config.load import validate
 from orbit2.config.schema import ModelConfig
 from orbit2.parallel.launch import Ranks
+from orbit2.signals import StopRequest
 from orbit2.train.trainer import Setup, optimise
+from orbit2.train.validation import validate_model
 from tests.data.tiny_training import Tiny, build
 
 pytestmark = pytest.mark.parallel
@@ -38,9 +40,17 @@ def step(rank: int, world: int, tiny: Tiny, folder: Path) -> dict[str, Any]:
     batch = made.steps[0]
     for k, sample in enumerate(batch.samples):  # unequal masks: tiles lose cells by their sample's hour, whoever has them
         batch.fine[k, 0, : 4 * int(sample[len("tiny:2026-01-01T") :][:2])] = torch.nan
+    made.model.eval()
+    stopped = StopRequest()
+    stopped._reason = "SIGUSR1" if rank else None
+    validated = {  # five samples: three items for the first rank, two and an empty one for the second
+        "score": validate_model(made.model, made.training, None, made.here, samples=5),
+        "tiles": validate_model(made.model, made.training, None, made.here, made.cutting, samples=5),
+        "stopped": world > 1 and validate_model(made.model, made.training, None, made.here, samples=5, stop=stopped),
+    }
     record = optimise(made, batch, 0)
     gradients = {name: p.grad for name, p in made.model.named_parameters()}
-    return {"record": record, "gradients": gradients, "samples": batch.samples}
+    return {"record": record, "gradients": gradients, "samples": batch.samples, "validated": validated}
 
 
 def rank_of_two(rank: int, tiny: Tiny, folders: list[Path]) -> None:
@@ -66,6 +76,14 @@ def folders(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
         path.write_text(json.dumps(section))
     mp.start_processes(rank_of_two, (tiny, list(made.values())), nprocs=2, start_method="spawn")
     return made
+
+
+def test_ranks_with_unequal_shares_validate_alike_and_stop_together(tiny: Tiny, folders: dict[str, Path]) -> None:
+    alone = step(0, 1, tiny, folders["plain"])["validated"]
+    first, second = (torch.load(folders["plain"] / f"rank{rank}.pt", weights_only=False)["validated"] for rank in range(2))
+    for way in ("score", "tiles"):
+        assert first[way] == second[way] and first[way]["validation_ratio"] == pytest.approx(alone[way]["validation_ratio"], rel=1e-6)
+    assert first["stopped"] is second["stopped"] is None  # the signal came to the second alone
 
 
 @pytest.mark.parametrize("kind", ["plain", "compressed"])
