@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import uuid
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from orbit2.errors import OrbitError
 from orbit2.files import atomic, sha256, write_text
 
 PUBLISHED = ("config.json", "weights.safetensors", "normalisation.json", "card.md")
+OPTIONAL = ("statics.nc",)  # models trained with other statics than the packaged ones
 
 
 def info(path: Path, name: str | None) -> str:
@@ -50,34 +53,44 @@ def export(path: Path, out: Path, archive: Path | None = None) -> list[Path]:
     """Copy a model folder to a new folder `out` that is ready to publish, with licence, attribution of its data and SHA256SUMS.
 
     `archive` (.zip) packs it too. Returns what was written. Raises OrbitError when the folder is not a whole model, has no card,
-    or `out` exists.
+    `out` or `archive` exists, or they cannot be written: then nothing is left behind.
     """
     from orbit2.model import folder
 
-    if out.exists() or out.suffix == ".zip":
+    if os.path.lexists(out) or out.suffix == ".zip":
         hint = "give a new folder; --zip FILE packs it" if out.suffix == ".zip" else "give a new folder"
         raise OrbitError("the folder to write must not exist yet", where="--out", got=str(out), hint=hint)
     if archive is not None and archive.suffix != ".zip":
         raise OrbitError("the archive's name must end in .zip", where="--zip", got=str(archive))
+    if archive is not None and os.path.lexists(archive):
+        raise OrbitError("the archive to write must not exist yet", where="--zip", got=str(archive), hint="give a new name")
+    for option, place in (("--out", out), ("--zip", archive)):
+        if place is not None and {path.resolve(), out.resolve()} & set(place.resolve().parents):
+            raise OrbitError("cannot be written into the model or the exported folder", where=option, got=str(place), hint="give another place")
     _, _, config = folder.load(path)
     if not (path / "card.md").is_file():
         raise OrbitError("the model has no card", where=path / "card.md", hint="give the `model/` folder that the train stage writes")
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    for name in PUBLISHED:
-        shutil.copyfile(path / name, part / name)
-    shutil.copyfile(Path(folder.__file__).with_name("LICENSE.txt"), part / "LICENSE")
-    write_text(part / "ATTRIBUTION.md", _attribution(config))
-    names = sorted(p.name for p in part.iterdir())
-    write_text(part / "SHA256SUMS", "".join(f"{sha256(part / name)}  {name}\n" for name in names))
-    folder.load(part)
-    part.rename(out)
-    if archive is None:
-        return [out]
-    with atomic(archive) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
-        for file in sorted(out.iterdir()):
-            packed.write(file, Path(out.name) / file.name)
+    part = out.with_name(f".{out.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}.part")
+    try:
+        part.mkdir(parents=True)
+        for name in (*PUBLISHED, *(n for n in OPTIONAL if (path / n).is_file())):
+            shutil.copyfile(path / name, part / name)
+        shutil.copyfile(Path(folder.__file__).with_name("LICENSE.txt"), part / "LICENSE")
+        write_text(part / "ATTRIBUTION.md", _attribution(config))
+        names = sorted(p.name for p in part.iterdir())
+        write_text(part / "SHA256SUMS", "".join(f"{sha256(part / name)}  {name}\n" for name in names))
+        folder.load(part)
+        part.rename(out)
+        if archive is None:
+            return [out]
+        with atomic(archive) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
+            for file in sorted(out.iterdir()):
+                packed.write(file, Path(out.name) / file.name)
+    except OSError as error:
+        raise OrbitError(f"cannot be written ({error.strerror or error})", where=error.filename or out,
+                         hint="free some space, or give a place where you may write") from None  # fmt: skip
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return [out, archive]
 
 

@@ -99,11 +99,13 @@ def _at_level(field: xr.DataArray, name: str, where: object) -> xr.DataArray | N
             continue
         metres = linear(str(coordinate.attrs.get("units", "m")), "m")
         height = HEIGHTS.get(name, 0.0)
-        if level is None and len(values) == 1 and metres is not None and abs(values[0] * metres.factor - height) <= 0.5:
-            continue  # 2 m (some say 1.5 m), 10 m
+        if level is None and len(values) == 1 and metres is not None:
+            above = values[0] * metres.factor
+            if abs(above - height) <= 0.5 or (name not in HEIGHTS and 0 <= above <= 10):  # 2 m (some say 1.5 m), 10 m; xarray gives the
+                continue  # height of one field to all fields of a file
         raise OrbitError(f"'{field.name}' is not {name}: it lies at a vertical level", where=where, got=_levels_of(field),
                          allowed=f"{height:g} m" if name in HEIGHTS else f"{level} hPa" if level else "a surface field",
-                         hint="give the field of the right height, or select it first")  # fmt: skip
+                         hint="give the field of the right height, or drop the coordinate if it belongs to another field")  # fmt: skip
     words = " ".join(str(field.attrs.get(key, "")) for key in ("long_name", "description"))
     if level is None and (said := _LEVEL_IN_WORDS.search(words)) and name != "mean_sea_level_pressure":
         raise OrbitError(f"'{field.name}' is not {name}: its long_name speaks of a pressure level", where=where, got=said.group(),
@@ -112,11 +114,13 @@ def _at_level(field: xr.DataArray, name: str, where: object) -> xr.DataArray | N
 
 
 def _vertical(field: xr.DataArray) -> dict[str, xr.DataArray]:
-    """Coordinates of `field` that say at which height it lies."""
+    """Coordinates of `field` that say at which height it lies: its own, where the file lists them."""
+    listed = field.encoding.get("coordinates")
     return {
         str(key): coordinate
         for key, coordinate in field.coords.items()
         if coordinate.ndim <= 1
+        and (key in field.dims or not isinstance(listed, str) or str(key) in listed.split())
         and coordinate.dtype.kind in "iuf"
         and (coordinate.attrs.get("standard_name") in _VERTICAL_STANDARD or coordinate.attrs.get("axis") == "Z"
              or _VERTICAL_NAMES.match(str(key)))

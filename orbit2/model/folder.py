@@ -54,11 +54,14 @@ def grids(config: Mapping[str, Any]) -> dict[str, Grid]:
 def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Downscaling, Normaliser, dict[str, Any]]:
     """(model in eval mode, normaliser, config.json). Raises OrbitError for a missing, foreign or damaged folder."""
     folder = Path(folder)
+    inner = folder / "model"
+    hint = f"did you mean {inner}?" if (inner / "config.json").is_file() else "give the `model/` folder that the train stage writes"
     if not (folder / "config.json").is_file():
-        raise OrbitError("not a model folder (no config.json)", where=folder, hint="give the `model/` folder that the train stage writes")
+        raise OrbitError("not a model folder (no config.json)", where=folder, hint=hint)
     config: dict[str, Any] = read_json(folder / "config.json")
-    if config.get("format") != FORMAT:
-        raise OrbitError("not an orbit2 model", where=folder / "config.json", got=config.get("format"), allowed=FORMAT)
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        got = config.get("format") if isinstance(config, dict) else type(config).__name__
+        raise OrbitError("not an orbit2 model", where=folder / "config.json", got=got, allowed=FORMAT, hint=hint)
     for name, expected in config["sha256"].items():
         if not (folder / name).is_file():
             raise OrbitError("file missing from the model folder", where=folder / name)

@@ -25,12 +25,14 @@ from tests.data.tiny_training import NAMES, STATICS, Tiny
 MOMENTS = {"2m_temperature": (270.0, 20.0), "precipitation_rate": (1.0, 1.0), "orography": (200.0, 300.0)}
 
 
-def random_model(out: Path, region: tuple[float, ...] | None = None, **architecture: Any) -> Path:
+def random_model(
+    out: Path, region: tuple[float, ...] | None = None, about: dict[str, Any] | None = None, **architecture: Any
+) -> Path:
     """A small Reslim whose every path does something."""
     settings = {"embed_dim": 16, "depth": 1, "heads": 2, "decoder_depth": 1, "residual_width": 4, "residual_blocks": 1, **architecture}
     torch.manual_seed(3)
     model = wake(Reslim(ArchitectureConfig.model_validate(settings), (*NAMES, *STATICS), NAMES, STATICS))
-    folder.save(out, model, Normaliser(MOMENTS, 0.1), {"name": "random", "hash": "00000000", "region": region})
+    folder.save(out, model, Normaliser(MOMENTS, 0.1), {"name": "random", "hash": "00000000", "region": region, **(about or {})})
     return out
 
 

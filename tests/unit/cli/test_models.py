@@ -144,3 +144,21 @@ def test_sizes_of_the_shipped_baselines() -> None:
     assert abs(count("vit_9m", 23, 3) / count("reslim_9m", 23, 3) - 1) < 0.15
     reslim = count("reslim_demo", 8, 5)
     assert all(0.7 < count(name, 8, 5) / reslim < 1.3 for name in ("vit_demo", "unet_demo"))
+
+
+@pytest.mark.parametrize(("prepare", "out", "archive", "says"), [
+    (lambda made, here: (here / "p.zip").write_text("mine"), "p", "p.zip", "--zip: the archive to write must not exist"),
+    (lambda made, here: (here / "p").symlink_to("nowhere"), "p", None, "--out: the folder to write must not exist"),
+    (lambda made, here: None, "made/p", None, "--out: cannot be written into the model"),
+    (lambda made, here: None, "p", "p/p.zip", "--zip: cannot be written into the model or the exported folder"),
+    (lambda made, here: (here / "f").write_text("a file"), "f/p", None, "cannot be written"),
+])  # fmt: skip
+def test_export_writes_over_nothing_and_leaves_nothing_half_done(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], prepare: Any, out: str, archive: str | None, says: str
+) -> None:
+    prepare(trained, tmp_path)
+    before = {p: p.read_bytes() if p.is_file() else None for p in tmp_path.rglob("*")}
+    packed = [] if archive is None else ["--zip", str(tmp_path / archive)]
+    code, _, error = call(capsys, "model", "export", str(trained), "-o", str(tmp_path / out), *packed)
+    assert code == 2 and says in error and error.count("\n") == 1
+    assert {p: p.read_bytes() if p.is_file() else None for p in tmp_path.rglob("*")} == before
