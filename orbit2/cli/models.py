@@ -13,7 +13,6 @@ from orbit2.errors import OrbitError
 from orbit2.files import atomic, sha256, write_text
 
 PUBLISHED = ("config.json", "weights.safetensors", "normalisation.json", "card.md")
-OPTIONAL = ("statics.nc",)  # models trained with other statics than the packaged ones
 
 
 def info(path: Path, name: str | None) -> str:
@@ -66,26 +65,28 @@ def export(path: Path, out: Path, archive: Path | None = None) -> list[Path]:
         raise OrbitError("the archive to write must not exist yet", where="--zip", got=str(archive), hint="give a new name")
     for option, place in (("--out", out), ("--zip", archive)):
         if place is not None and {path.resolve(), out.resolve()} & set(place.resolve().parents):
-            raise OrbitError("cannot be written into the model or the exported folder", where=option, got=str(place), hint="give another place")
+            raise OrbitError("cannot be written into the model or the exported folder", where=option, got=str(place),
+                             hint="give another place")  # fmt: skip
     _, _, config = folder.load(path)
     if not (path / "card.md").is_file():
         raise OrbitError("the model has no card", where=path / "card.md", hint="give the `model/` folder that the train stage writes")
     part = out.with_name(f".{out.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}.part")
     try:
         part.mkdir(parents=True)
-        for name in (*PUBLISHED, *(n for n in OPTIONAL if (path / n).is_file())):
+        for name in dict.fromkeys((*PUBLISHED, *config["sha256"])):  # and the statics that it carries
+            (part / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(path / name, part / name)
         shutil.copyfile(Path(folder.__file__).with_name("LICENSE.txt"), part / "LICENSE")
         write_text(part / "ATTRIBUTION.md", _attribution(config))
-        names = sorted(p.name for p in part.iterdir())
+        names = sorted(str(p.relative_to(part)) for p in part.rglob("*") if p.is_file())
         write_text(part / "SHA256SUMS", "".join(f"{sha256(part / name)}  {name}\n" for name in names))
         folder.load(part)
         part.rename(out)
         if archive is None:
             return [out]
         with atomic(archive) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
-            for file in sorted(out.iterdir()):
-                packed.write(file, Path(out.name) / file.name)
+            for file in sorted(out.rglob("*")):
+                packed.write(file, Path(out.name) / file.relative_to(out))
     except OSError as error:
         raise OrbitError(f"cannot be written ({error.strerror or error})", where=error.filename or out,
                          hint="free some space, or give a place where you may write") from None  # fmt: skip

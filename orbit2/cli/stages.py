@@ -211,7 +211,8 @@ def downscale(
     file: Annotated[str | None, typer.Argument(help="Your own NetCDF, Zarr or GRIB, or a zip of them.", show_default=False)] = None,
     config: MaybeConfig = None,
     store: Annotated[Path | None, typer.Option(help="Pair store (pairs.zarr) to take the samples from.", show_default=False)] = None,
-    static: Annotated[Path | None, typer.Option(help="File with land_sea_mask and orography; default: the shipped ones.")] = None,
+    static: Annotated[Path | None, typer.Option(
+        "--static", "--statics", help="File of static fields (canonical names), or `packaged`; default: those of the training.")] = None,
     tile: Annotated[str, typer.Option(help="Core tile edge in coarse cells (N or ROWS,COLUMNS); 0 = no tiles. Of a FILE.")] = "0",
     halo: Annotated[int, typer.Option(min=0, help="Halo around a tile in coarse cells. Of a FILE.")] = 8,
     blend: Annotated[int | None, typer.Option(

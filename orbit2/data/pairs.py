@@ -96,6 +96,12 @@ class PairStore:
         stored: dict[str, Any] = self._groups[side]["packing"]
         return tuple(packing.from_attributes(name, stored[name]) for name in self.variables(side))
 
+    @property
+    def step_hours(self) -> float:
+        """The shortest time between samples; a day where there is only one."""
+        steps = np.diff(self.times).astype("timedelta64[s]").astype(np.int64)
+        return float(steps.min()) / 3600 if len(steps) else 24.0
+
     def grid(self, side: Side) -> Grid:
         return self._grids[side]
 

@@ -29,6 +29,7 @@ from orbit2.grid import Grid
 from orbit2.model import folder
 from orbit2.model.blend import blend as blended
 from orbit2.model.build import Downscaling
+from orbit2.model.carried import chosen
 from orbit2.model.geometry import Geometry
 from orbit2.model.heap import keep_heap
 from orbit2.model.tiles import Tiling, Window, scaled, tiles
@@ -49,6 +50,7 @@ class Downscaler:
     about: dict[str, Any]
     device: torch.device
     dtype: torch.dtype | None = None
+    folder: Path | None = None  # that it was loaded from
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -180,6 +182,13 @@ class Downscaler:
             out[:, rows, columns] = blended(tiling, i, s, self.grain, made.__getitem__)
         return out
 
+    def statics_file(self, grid: Grid, static: str | Path | None) -> tuple[Path | None, str | None]:
+        """(file to make statics on the refinement of `grid` from, None for the packaged ones; what is to be said): the user's `static`
+        ("packaged" names those), else what the model was trained with. Raises OrbitError where that is not at hand."""
+        if static is not None:
+            return (None, "statics: the packaged 0.25 degree ones, as asked for") if str(static) == "packaged" else (Path(static), None)
+        return chosen(self.folder, self.about, grid.refine(self.refinement), self.model.statics)
+
     def fine_grid(self, grid: Grid, trim: int = 0) -> Grid:
         """The grid of the prediction for inputs on `grid`."""
         domain = self.domain(grid, trim)
@@ -224,9 +233,11 @@ class Downscaler:
         trim: int,
     ) -> xr.Dataset:  # fmt: skip
         inputs = read_inputs(dataset, self.inputs, where, said)
+        file, about_statics = self.statics_file(inputs.grid, static)
+        inputs.warnings += [about_statics] if about_statics else []
         for line in (lines := [*inputs.warnings, *compare(inputs, self.about, self.normaliser, trust=said.trust_units, trim=trim)]):
             log.warning("%s: %s", where, line)
-        static_fine = open_static(inputs.grid.refine(self.refinement), self.model.statics, Path(static) if static else None)
+        static_fine = open_static(inputs.grid.refine(self.refinement), self.model.statics, file)
         frames = np.stack(
             [
                 self.predict(inputs.frame(i), inputs.names, static_fine, inputs.grid, inputs.times[i], tile, halo, blend, trim)
@@ -278,4 +289,4 @@ def load_model(path: str | Path, device: str | torch.device | None = None, preci
     model, normaliser, about = folder.load(path, chosen)
     if precision not in ("fp32", "bf16"):
         raise OrbitError("unknown precision", got=precision, allowed="fp32, bf16")
-    return Downscaler(model, normaliser, about, chosen, torch.bfloat16 if precision == "bf16" else None)
+    return Downscaler(model, normaliser, about, chosen, torch.bfloat16 if precision == "bf16" else None, Path(path))

@@ -27,6 +27,7 @@ from orbit2.downscale.userfile import local, opened
 from orbit2.downscale.work import Spent
 from orbit2.errors import OrbitError
 from orbit2.files import atomic, write_json
+from orbit2.model.carried import same_statics
 from orbit2.model.compiled import replay_model
 from orbit2.parallel import launch
 from orbit2.provenance import code_version, record
@@ -132,14 +133,18 @@ def _about(downscaler: Downscaler, history: Mapping[str, Any], theirs: Mapping[s
 
 
 def _statics(downscaler: Downscaler, pairs: PairStore, side: str) -> Statics:
-    """Fine statics of the prediction's grid: the store's own, or remapped from the packaged fields for a finer grid."""
+    """Fine statics of the prediction's grid: the store's own, or for a finer grid remapped from those of the training."""
     if side == "coarse":
         values, names = pairs.static_values("fine"), pairs.statics("fine")
         absent = [name for name in downscaler.model.statics if name not in names]
+        same_statics(downscaler.about, pairs)
         if not absent:
             return Statics(downscaler.refinement, values[[names.index(name) for name in downscaler.model.statics]])
     grid = pairs.grid("coarse" if side == "coarse" else "fine")
-    return statics_of_grid(grid, downscaler.refinement, downscaler.model.statics)
+    file, told = downscaler.statics_file(grid, None)
+    if told:
+        log.warning("%s", told)
+    return statics_of_grid(grid, downscaler.refinement, downscaler.model.statics, file)
 
 
 def downscale_file(
@@ -163,7 +168,8 @@ def downscale_file(
     when it was asked to stop.
     """
     input = local(input)
-    place = check_out(out, {"the input": input, "the model folder": _folder(model), "the file of statics": static}, overwrite=overwrite)
+    own = None if str(static) == "packaged" else static
+    place = check_out(out, {"the input": input, "the model folder": _folder(model), "the file of statics": own}, overwrite=overwrite)
     if block is not None and out.suffix != ".zarr":
         raise OrbitError("several processes write Zarr only", where=out, hint="give --out the suffix .zarr")
     if block is not None and overwrite:
@@ -200,6 +206,8 @@ def dataset_job(
     """What downscaling a lazy Dataset (of `file`) to `out` means; see `compute_block`."""
     inputs = read_inputs(dataset, downscaler.inputs, file, said)
     inputs.warnings += compare(inputs, downscaler.about, downscaler.normaliser, trust=said.trust_units, trim=settings.trim)
+    own, about_statics = downscaler.statics_file(inputs.grid, static)
+    inputs.warnings += [about_statics] if about_statics else []
     for line in inputs.warnings:
         log.warning("%s: %s", file.name, line)
     about = {
@@ -209,7 +217,7 @@ def dataset_job(
         "model_hash": downscaler.about["hash"],
         **_about(downscaler, record("downscale", inputs={"input": file} if file.is_file() else None), inputs.attrs),
     }
-    identity = tuple(state_of(path) for path in (file, static) if path is not None and path.exists())
+    identity = tuple(state_of(path) for path in (file, own) if path is not None and path.exists())
     identity = (*identity, *said.identity)
     return Job(
         label=file.name,
@@ -218,7 +226,7 @@ def dataset_job(
         settings=settings,
         grid=inputs.grid,
         samples=FileSamples(inputs, settings.time_block),
-        statics=statics_of_grid(inputs.grid, downscaler.refinement, downscaler.model.statics, static),
+        statics=statics_of_grid(inputs.grid, downscaler.refinement, downscaler.model.statics, own),
         layout=layout_of(downscaler, inputs.grid, inputs.times, settings, identity),
         about=about,
         original=inputs.named,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
+import xarray as xr
 from safetensors.torch import load_file, save_file
 
 from orbit2.config.load import validate
@@ -15,20 +17,30 @@ from orbit2.data.transforms import Normaliser
 from orbit2.errors import OrbitError
 from orbit2.files import atomic, read_json, sha256, to_text
 from orbit2.grid import Grid, named
+from orbit2.model import carried
 from orbit2.model.build import Downscaling, build
 
 FORMAT = "orbit2-model-1"
 WEIGHTS = "weights.safetensors"
 
 
-def save(folder: str | Path, model: Downscaling, normaliser: Normaliser, about: Mapping[str, Any]) -> None:
-    """Write the folder beside what is there; only when all is on disk it takes its place, config.json with the checksums last."""
+def save(
+    folder: str | Path, model: Downscaling, normaliser: Normaliser, about: Mapping[str, Any],
+    statics: Mapping[str, xr.Dataset] | None = None,
+) -> None:
+    """Write the folder beside what is there; only when all is on disk it takes its place, config.json with the checksums last.
+
+    `statics`: fields that the model carries, by dataset (see `carried`).
+    """
     folder = Path(folder)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    # the contexts end from the last to the first: nothing is replaced before everything is written
-    with atomic(folder / "config.json") as config, atomic(folder / "normalisation.json") as moments, atomic(folder / WEIGHTS) as data:
+    with ExitStack() as stack:  # the contexts end from the last to the first: nothing is replaced before everything is written
+        config, moments, data = (stack.enter_context(atomic(folder / name)) for name in ("config.json", "normalisation.json", WEIGHTS))
         save_file(weights, data)
         moments.write_text(to_text(normaliser.to_json()), encoding="utf-8")
+        others = {name: stack.enter_context(atomic(folder / name)) for name in carried.names(statics or {})}
+        for fields, place in zip((statics or {}).values(), others.values(), strict=True):
+            carried.write(place, fields)
         facts = {
             "format": FORMAT,
             "architecture": model.config.model_dump(mode="json"),
@@ -37,7 +49,7 @@ def save(folder: str | Path, model: Downscaling, normaliser: Normaliser, about: 
             "statics": list(model.statics),
             **({"scale_km": list(model.scale_km)} if model.output_scale.ndim == 2 else {}),
             "parameters": sum(p.numel() for p in model.parameters()),
-            "sha256": {WEIGHTS: sha256(data), "normalisation.json": sha256(moments)},
+            "sha256": {WEIGHTS: sha256(data), "normalisation.json": sha256(moments), **{n: sha256(file) for n, file in others.items()}},
             **about,
         }
         config.write_text(to_text(facts), encoding="utf-8")

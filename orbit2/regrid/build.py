@@ -63,6 +63,7 @@ def initialise(*, config: Path, resources: Path, store: Path, out: Path | None =
         "input_sources": {name: job.dataset.source_of(name) for name in job.dataset.inputs}, "day": days,
         "coarse_copies_of_targets": own,
         "cell_methods": {name: cell_methods(name, job.dataset.step_hours) for side in SIDES for name in job.names(side)},
+        "static_source": {"source": job.settings.static.source, "relief": job.settings.static.relief},
     })
     if out is not None:
         cut = {"samples_per_part": job.dataset.samples_per_part, "samples_per_shard": job.dataset.samples_per_shard}

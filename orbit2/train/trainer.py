@@ -30,7 +30,7 @@ from orbit2.data.pairs import PairStore
 from orbit2.data.transforms import Normaliser
 from orbit2.errors import Interrupted, OrbitError
 from orbit2.files import read_json, sha256, short_hash, write_json, write_text
-from orbit2.model import folder
+from orbit2.model import carried, folder
 from orbit2.model.build import Downscaling
 from orbit2.model.build import build as build_model
 from orbit2.model.compiled import compile_model
@@ -350,6 +350,8 @@ def finish(setup: Setup, out: Path, checkpoints: Checkpoints, step: int, seconds
     model = copy.deepcopy(setup.averaged)
     if best is not None:
         model.load_state_dict(best["model"])
+    stores = {pairs.name: pairs.store for pairs in setup.training}
+    statics_from, statics = carried.origin(stores, model.statics)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "metrics.jsonl", (checkpoints.folder / "metrics.jsonl").read_text(encoding="utf-8"))
     about = {
@@ -363,6 +365,8 @@ def finish(setup: Setup, out: Path, checkpoints: Checkpoints, step: int, seconds
         "datasets": setup.section["datasets"],
         "cell_methods": _methods(setup),
         "coarse_km": setup.training[0].store.grid("coarse").km,
+        "step_hours": min(store.step_hours for store in stores.values()),
+        "statics_from": statics_from,
         "batch_size": setup.config.batch_size,
         "seed": setup.config.seed,
         "ranks": setup.here.world,
@@ -371,7 +375,7 @@ def finish(setup: Setup, out: Path, checkpoints: Checkpoints, step: int, seconds
     }
     write_json(out / "provenance.json", record("train", config=dict(setup.section), config_hash=setup.section["hash"]))
     write_card(out / "card.md", model, about, out / "metrics.jsonl")
-    folder.save(out, model, setup.normaliser, about)
+    folder.save(out, model, setup.normaliser, about, statics)
 
 
 def cutting(config: TrainConfig, architecture: ArchitectureConfig) -> Cutting | None:

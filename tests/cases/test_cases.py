@@ -37,8 +37,6 @@ MOMENTS = {"2m_temperature": (278.0, 21.0), "10m_u_component_of_wind": (0.0, 5.5
            "mean_sea_level_pressure": (100970.0, 1330.0), "precipitation_rate": (0.59, 0.85), "land_sea_mask": (0.34, 0.45),
            "orography": (380.0, 830.0), "slope": (0.002, 0.004)}  # fmt: skip
 COARSE_KM = 4.0 * np.pi / 180 * 6371
-NOT_YET = ("cds-cost-403", "era5-monthly-tp", "expver-dimension-label", "grib-says-nothing")
-
 
 @dataclass
 class Outcome:
@@ -66,7 +64,7 @@ def conserving(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("case", sorted({p.parent.name for p in CASES.glob("*/expected.json")} - set(NOT_YET)))
+@pytest.mark.parametrize("case", sorted({p.parent.name for p in CASES.glob("*/expected.json")}))
 def test_the_right_values_or_one_clear_refusal(
     case: str, conserving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,

@@ -25,6 +25,7 @@ from tests.data.tiny_training import Tiny
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that says what it was trained on: the globe, 15 degrees, hourly."""
     return random_model(tmp_path_factory.mktemp("model") / "m", about={
+        "statics_from": {"tiny": {"source": "packaged", "relief": None, "fields": ["orography"], "carried": False}},
         "coarse_km": 15 * np.pi / 180 * 6371, "step_hours": 1,
         "datasets": {"tiny": {"source": "sample", "coarse_grid": "global_15.0", "fine_grid": "global_3.75"}},
     })  # fmt: skip
