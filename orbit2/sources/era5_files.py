@@ -316,7 +316,8 @@ def _refuse_means(array: xr.DataArray, where: str, amount: bool) -> None:
     step = str(array.attrs.get("GRIB_stepType", "accum"))
     hours = float(array.attrs.get("accumulated_hours", 1))
     if amount and hours != 1:
-        raise OrbitError("amounts are not those of an hour", where=where, got=f"{hours:g} hours", allowed="1 hour", hint="retrieve hourly ERA5")
+        raise OrbitError("amounts are not those of an hour", where=where, got=f"{hours:g} hours", allowed="1 hour",
+                         hint="retrieve hourly ERA5")
     if amount and step != "accum":
         raise OrbitError("amounts are not those of an hour" + (": monthly means" if step.startswith("avg") else ""), where=where,
                          got=f"step type {step}", allowed="step type accum (hourly data)", hint="retrieve hourly ERA5")
