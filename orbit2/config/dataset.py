@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from orbit2 import times
 from orbit2.config.base import Machine, Strict
-from orbit2.config.sources import HOURLY, SourceName
+from orbit2.config.sources import SourceName, traits
 from orbit2.grid import named
 from orbit2.variables import variable
 
@@ -44,12 +45,12 @@ class Period(Strict):
     @property
     def first(self) -> np.datetime64:
         """datetime64[s]."""
-        return np.datetime64(self.start, "s")
+        return times.begin(self.start)
 
     @property
     def last(self) -> np.datetime64:
         """datetime64[s]; of a bare date its last second."""
-        return np.datetime64(self.end, "s") + np.timedelta64(86399 if len(self.end) == 10 else 0, "s")
+        return times.end(self.end)
 
 
 class Split(Strict):
@@ -125,9 +126,10 @@ class DatasetConfig(Strict):
                 raise ValueError(f"input_sources lists '{name}', which is not among the inputs")
         if len(set(listed)) != len(listed):
             raise ValueError("input_sources lists a variable twice")
-        if self.frequency == "hourly" and set(self.sources) - {"era5"}:
-            raise ValueError(f"only era5 has hourly fields, not {', '.join(sorted(set(self.sources) - {'era5'}))}")
-        if "sample" in self.sources and (len(self.sources) > 1 or self.frequency != "native"):
+        other = sorted(name for name in self.sources if not traits(name).hourly or traits(name).packaged)
+        if self.frequency == "hourly" and other:
+            raise ValueError(f"only era5 has hourly fields, not {', '.join(other)}")
+        if any(traits(name).packaged for name in self.sources) and (len(self.sources) > 1 or self.frequency != "native"):
             raise ValueError("the packaged sample cannot be combined with other sources or averaged to days")
         return self
 
@@ -168,5 +170,5 @@ class DatasetConfig(Strict):
     def step_hours(self) -> int:
         """Hours between samples (1 or 24)."""
         if self.frequency == "native":
-            return 1 if set(self.sources) <= set(HOURLY) else 24
+            return 1 if all(traits(name).hourly for name in self.sources) else 24
         return 1 if self.frequency == "hourly" else 24

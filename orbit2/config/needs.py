@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from orbit2.config.base import science
 from orbit2.config.dataset import DatasetConfig
+from orbit2.config.recipes import recipes, windows
 from orbit2.config.schema import RunConfig
-from orbit2.config.sources import HOURLY, SourcesConfig
+from orbit2.config.sources import SourcesConfig, traits
 from orbit2.files import short_hash
 from orbit2.grid import named
 
 Days = tuple[np.datetime64, np.datetime64]
 STATIC = "static"
 MADE = ("latitude", "slope")  # static fields that are computed at the target grid
+BRIDGED = np.timedelta64(31, "D")
 MARGIN = 1.0  # degrees of source around a regional grid, so that cells at its edge are whole
-
-
-def raw_names(source: str, names: Iterable[str], settings: SourcesConfig) -> dict[str, str]:
-    """variable -> the variable of the source's files that it is made of (ERA5's 24-hour fields come from hourly ones)."""
-    own = settings.era5.extremes == "since_previous"
-    made = {
-        "total_precipitation_24hr": "precipitation_rate",
-        "2m_temperature_max": "2m_temperature_max_1hr" if own else "2m_temperature",
-        "2m_temperature_min": "2m_temperature_min_1hr" if own else "2m_temperature",
-    }
-    return {name: made.get(name, name) if source in HOURLY else name for name in names}
 
 
 def names_from(dataset: DatasetConfig, source: str) -> tuple[str, ...]:
@@ -37,22 +28,32 @@ def names_from(dataset: DatasetConfig, source: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*inputs, *(dataset.outputs if dataset.source == source else ()))))
 
 
-def bounds(dataset: DatasetConfig) -> tuple[np.datetime64, np.datetime64]:
-    """First and last second (datetime64[s]) of the dataset's three periods together."""
-    periods = dataset.split.blocks.values()
-    return min(p.first for p in periods), max(p.last for p in periods)
+def stretches(dataset: DatasetConfig) -> list[tuple[np.datetime64, np.datetime64]]:
+    """First and last second (datetime64[s]) of each stretch of time that the dataset's samples come from, in order.
 
-
-def days(dataset: DatasetConfig, source: str) -> Days:
-    """First and last day of `source`'s files that the dataset's samples are made of.
-
-    ERA5: a trailing day begins on the day before, and a day's last accumulated hour is stamped 00:00 of the day after.
+    Blocks with less than BRIDGED between them are one stretch (providers' files are months); longer holes are neither fetched nor built.
     """
-    first, last = (value.astype("datetime64[D]") for value in bounds(dataset))
-    if source == "era5":
-        margin = np.timedelta64(1, "D")
-        return (first - margin, last) if dataset.step_hours == 1 else (first, last + margin)
-    return first, last
+    found: list[tuple[np.datetime64, np.datetime64]] = []
+    for first, last in sorted((p.first, p.last) for p in dataset.split.blocks.values()):
+        if found and first - found[-1][1] < BRIDGED:
+            found[-1] = (found[-1][0], last)
+        else:
+            found.append((first, last))
+    return found
+
+
+def spans(dataset: DatasetConfig, source: str, settings: SourcesConfig) -> Iterator[tuple[str, Days]]:
+    """Each raw variable and the first and last day of `source`'s files that one stretch's samples are made of, stretch by stretch.
+
+    A trailing day begins on the day before; a day's last accumulated hour is stamped 00:00 of the day after; the moment needs neither.
+    """
+    made = recipes(source, names_from(dataset, source), settings)
+    for first, last in stretches(dataset):
+        if dataset.step_hours != 1:
+            first, last = (value.astype("datetime64[D]").astype("datetime64[s]") for value in (first, last))
+        own = windows(made, first, last, dataset.step_hours) if traits(source).hourly else {r.raw: (first, last) for r in made.values()}
+        for raw, (begin, end) in own.items():
+            yield raw, (begin.astype("datetime64[D]"), end.astype("datetime64[D]"))
 
 
 def box(dataset: DatasetConfig) -> tuple[float, float, float, float] | None:
@@ -77,20 +78,17 @@ def sources_of(run: RunConfig) -> list[str]:
 
 def retrieve(run: RunConfig, source: str) -> dict[str, Any]:
     """The slice that the retrieve stage of one source is given: its needs and the settings of all sources."""
-    needs = [need(dataset, source, run.sources) for dataset in run.datasets.values() if source in (*dataset.sources, STATIC)]
-    if any(n["box"] is None for n in needs):  # the globe holds every box
-        needs = [{**n, "box": None} for n in needs]
-    return {"source": source, "needs": merged(needs), "settings": science(run.sources)}
+    wanted = [n for dataset in run.datasets.values() if source in (*dataset.sources, STATIC) for n in needs(dataset, source, run.sources)]
+    return {"source": source, "needs": merged(wanted), "settings": science(run.sources)}
 
 
-def need(dataset: DatasetConfig, source: str, settings: SourcesConfig) -> dict[str, Any]:
-    """What one dataset needs of one source."""
+def needs(dataset: DatasetConfig, source: str, settings: SourcesConfig) -> list[dict[str, Any]]:
+    """What one dataset needs of one source: for each stretch of time and variable its days."""
     if source == STATIC:
-        return {"variables": sorted(set(dataset.statics) - set(MADE)), "first": None, "last": None, "box": None}
-    names = sorted(set(raw_names(source, names_from(dataset, source), settings).values()))
-    first, last = days(dataset, source)
+        return [{"variables": sorted(set(dataset.statics) - set(MADE)), "first": None, "last": None, "box": None}]
     region = box(dataset)
-    return {"variables": names, "first": str(first), "last": str(last), "box": None if region is None else list(region)}
+    return [{"variables": [raw], "first": str(first), "last": str(last), "box": None if region is None else list(region)}
+            for raw, (first, last) in spans(dataset, source, settings)]
 
 
 def merged(needs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -107,5 +105,6 @@ def requests_hash(slice_: dict[str, Any]) -> str:
     """8 hex digits of what is asked for, whatever the addresses and the pace of the download."""
     source = slice_["source"]
     settings = SourcesConfig.model_validate(slice_["settings"])
-    backend = settings.era5.backend if source == "era5" else None
-    return short_hash({"needs": slice_["needs"], "values": settings.values([source]), "backend": backend})
+    section = getattr(settings, traits(source).section)
+    routes = {"backend": None} | {key: getattr(section, key) for key in section.ROUTES if not traits(source).packaged}
+    return short_hash({"needs": slice_["needs"], "values": settings.values([source]), **routes})

@@ -3,14 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from orbit2.config.base import Machine, Place, Strict
+from orbit2.errors import OrbitError, did_you_mean
 
 SourceName = Literal["sample", "era5", "prism", "daymet", "imerg"]
-HOURLY: tuple[SourceName, ...] = ("era5", "sample")  # their files hold hours; the others hold days
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What is always so about a source, whatever the configuration: every stage asks here, none asks for a name.
+
+    `section`: the part of `sources` that it is built from. `step_hours`: between the stamps of its files (0: no time).
+    `packaged`: it ships with orbit2, and its times are known. `shared`: one file may hold several variables and any box, so that
+    files of other requests can answer too.
+    """
+
+    section: str
+    step_hours: int
+    packaged: bool = False
+    shared: bool = False
+
+    @property
+    def hourly(self) -> bool:
+        return self.step_hours == 1
+
+
+TRAITS = {
+    "sample": Traits("era5", 1, packaged=True),  # it is real ERA5
+    "era5": Traits("era5", 1, shared=True),
+    "prism": Traits("prism", 24),
+    "daymet": Traits("daymet", 24),
+    "imerg": Traits("imerg", 24),
+    "static": Traits("static", 0),
+}
+
+
+def traits(source: str) -> Traits:
+    """Raises OrbitError for an unknown source."""
+    if source not in TRAITS:
+        raise OrbitError("no such source", got=source, allowed=", ".join(TRAITS), hint=did_you_mean(source, TRAITS))
+    return TRAITS[source]
 
 
 def _plain_url(value: str) -> str:
@@ -26,9 +63,11 @@ Url = Annotated[str, AfterValidator(_plain_url)]
 
 
 class Provider(Strict):
-    """A provider's section. `VALUES` names the keys that change the values that files hold (not where they are fetched from)."""
+    """A provider's section. `VALUES` names the keys that change the values that files hold (not where they are fetched from);
+    `ROUTES` those that change which requests are made for the same values."""
 
     VALUES: ClassVar[tuple[str, ...]] = ()
+    ROUTES: ClassVar[tuple[str, ...]] = ()
 
     def values(self) -> dict[str, Any]:
         """The keys that decide what a dataset is made of: part of its hash."""
@@ -55,6 +94,7 @@ class Era5Config(Provider):
     """ERA5: the Climate Data Store (key in ~/.cdsapirc or CDSAPI_KEY), or the public ARCO-ERA5 Zarr (no key)."""
 
     VALUES = ("extremes", "sst_over_sea")
+    ROUTES = ("backend",)
 
     backend: Literal["cds", "arco"] = Field(
         "cds", description="`cds`: requests by month; `arco`: Zarr on Google Cloud, cheap for surface fields only."
@@ -135,4 +175,8 @@ class SourcesConfig(Strict):
 
     def values(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
         """For each of these sources, the keys that change its values."""
-        return {name: getattr(self, name).values() for name in sorted(set(names)) if name != "sample"}
+        return {name: getattr(self, name).values() for name in sorted(set(names)) if not traits(name).packaged}
+
+    def packaged(self, source: str) -> bool:
+        """Whether all of this source ships with orbit2, with these settings."""
+        return traits(source).packaged or (source == "static" and self.static.source == "packaged" and self.static.relief is None)

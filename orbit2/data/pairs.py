@@ -17,6 +17,7 @@ import numpy.typing as npt
 import xarray as xr
 import zarr
 
+from orbit2 import times
 from orbit2.data import packing
 from orbit2.data.packing import unpack
 from orbit2.data.shards import FieldReader
@@ -187,10 +188,7 @@ class PairStore:
         return self.times[self._between(start, end) & ~self.usable]
 
     def _between(self, start: str, end: str) -> npt.NDArray[np.bool_]:
-        first, last = np.datetime64(start, "s"), np.datetime64(end, "s")
-        if len(end) == 10:
-            last += np.timedelta64(86399, "s")
-        return np.asarray((self.times >= first) & (self.times <= last))
+        return np.asarray((self.times >= times.begin(start)) & (self.times <= times.end(end)))
 
     def dataset(self, side: Side) -> xr.Dataset:
         """The group as a lazy xarray Dataset of physical float32 fields, one data variable each (dims time, lat, lon)."""

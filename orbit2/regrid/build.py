@@ -13,14 +13,14 @@ import numpy.typing as npt
 from dask.base import compute
 
 from orbit2 import allowance
-from orbit2.config.sources import HOURLY
+from orbit2.config.sources import traits
 from orbit2.data import store_layout
 from orbit2.data.pairs import SIDES, Side
 from orbit2.data.store_layout import SideSpec
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, write_json
 from orbit2.provenance import code_version, record
-from orbit2.regrid.fields import DAY_OF_HOURLY
+from orbit2.regrid.fields import DAY_OF_HOURLY, runs
 from orbit2.regrid.health import open_begun, part_intact, same_shards, shard_sizes
 from orbit2.regrid.job import Job, Opened, read_job
 from orbit2.regrid.parts import Part, plan_parts
@@ -48,13 +48,14 @@ def initialise(*, config: Path, resources: Path, store: Path, out: Path | None =
     times = plan_times(job.dataset)
     planned = plan_parts(job.dataset)
     for part in dict.fromkeys((planned[0], planned[-1])):  # before anything is written: is there what was asked for?
-        for one in _open(job, resources, _times(times, part)).values():
-            one.fields.check(_times(times, part))
+        for run in runs(_times(times, part)):
+            for one in _open(job, resources, run).values():
+                one.fields.check(run)
     sides = {}
     for side in SIDES:
         static = open_static(job.grid(side), job.dataset.statics, resources / "static" / manifest.VERSION, job.settings.static)
         sides[side] = SideSpec(job.grid(side), job.names(side), job.dataset.statics, static)
-    days = {name: DAY_OF_HOURLY[job.dataset.step_hours] if name in HOURLY else source(name, job.settings).facts.day
+    days = {name: DAY_OF_HOURLY[job.dataset.step_hours] if traits(name).hourly else source(name, job.settings).facts.day
             for name in job.dataset.sources}
     own = [name for name in job.dataset.inputs if name in job.dataset.outputs and job.dataset.source_of(name) == job.dataset.source]
     store_layout.initialise(store, sides["coarse"], sides["fine"], times, shard=job.dataset.samples_per_shard, attributes={
@@ -87,17 +88,18 @@ def build_part(*, config: Path, resources: Path, store: Path, part: str, out: Pa
     if root.attrs.get("finalised"):  # rebuilding a part of a complete store: it is incomplete until finalised again
         store_layout.reopen(store)
     times = _times(plan_times(job.dataset), chosen)
-    opened = _open(job, resources, times)
+    opened = [(run, _open(job, resources, run)) for run in runs(times)]
     began = time.monotonic()
     blocks: list[dict[str, Any]] = []
     tally = Tally(job)
     for start, block in _shards(times, job.dataset.samples_per_shard):
-        fields = _block(opened, job, block)
+        pieces = [_block(one, job, inside) for run, one in opened if len(inside := block[(block >= run[0]) & (block <= run[-1])])]
+        fields = {side: np.concatenate([piece[side] for piece in pieces]) for side in SIDES} if len(pieces) > 1 else pieces[0]
         tally.add(block, fields)
         digests = store_layout.write_part(store, chosen.start + start, fields["coarse"], fields["fine"])
         blocks.append({"start": chosen.start + start, "count": len(block), "coarse": digests["coarse"], "fine": digests["fine"]})
         log.info("part %s: %d of %d samples, %.1f s", chosen.id, start + len(block), len(times), time.monotonic() - began)
-    tally.refuse_empty(f"part {chosen.id} of {job.name}", opened)
+    tally.refuse_empty(f"part {chosen.id} of {job.name}", [one for _, one in opened])
     write_json(out, {"part": chosen.id, "start": chosen.start, "count": chosen.count, "config_hash": job.hash, "blocks": blocks,
                      "shards": shard_sizes(store, job, chosen), "seconds": round(time.monotonic() - began, 2), **tally.summary()})
 
@@ -154,11 +156,12 @@ class Tally:
             for i, name in enumerate(self.job.names(side)):
                 _check_range(name, values[:, i])
 
-    def refuse_empty(self, where: str, opened: dict[str, Opened]) -> None:
+    def refuse_empty(self, where: str, opened: Sequence[dict[str, Opened]]) -> None:
         """Raises OrbitError for a variable without any value in the whole part, unless its source has recorded gaps there."""
         for side in SIDES:
             for name, count in zip(self.job.names(side), self.missing[side], strict=True):
-                if count == self.cells[side] and not opened[self.job.source_of(side, name)].data.attrs.get("gaps"):
+                gaps = any(one[self.job.source_of(side, name)].data.attrs.get("gaps") for one in opened)
+                if count == self.cells[side] and not gaps:
                     raise OrbitError("field is missing everywhere on the target grid (NaN only)", where=f"{where}: {name}",
                                      hint="check its area and mask")
 

@@ -7,14 +7,15 @@ D 01:00 ... D+1 00:00; instantaneous fields use D 00:00 ... 23:00 (mean, or extr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from orbit2.config.needs import BRIDGED
+from orbit2.config.recipes import DAY, HOUR, Recipe, ends_its_hour, recipe, windows
 from orbit2.errors import OrbitError
-from orbit2.variables import variable
+
+__all__ = ["DAY_OF_HOURLY", "DailyFields", "HourlyFields", "Recipe", "at", "positions", "raw_window", "recipe", "runs", "trailing_day"]
 
 Times = npt.NDArray[np.datetime64]
 FloatArray = npt.NDArray[np.float32]
@@ -22,38 +23,17 @@ DAY_OF_HOURLY = {  # hours between samples: what 24-hour fields made of hourly o
     1: "24 hours ending at the stamp, UTC",
     24: "00:00 to 24:00 UTC of the date (accumulations: hours ending 01 to 24; instantaneous values: 00 to 23)",
 }
-HOUR = np.timedelta64(3600, "s")
-DAY = 24
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a variable is made: from which raw variable, and by which reduction over 24 hours (None: it is the raw variable)."""
-
-    raw: str
-    over_day: str | None = None
-
-
-def recipe(name: str, raw: str) -> Recipe:
-    """24-hour precipitation in mm is the mean of the hourly rates in mm per day."""
-    if raw == name:
-        return Recipe(raw)
-    return Recipe(raw, {"total_precipitation_24hr": "mean", "2m_temperature_max": "max", "2m_temperature_min": "min"}[name])
-
-
-def ends_its_hour(raw: str) -> bool:
-    """Whether the raw field describes the hour that ends at its stamp, rather than the moment."""
-    return "interval: 1 hour" in variable(raw).cell_methods
 
 
 def raw_window(recipes: dict[str, Recipe], times: Times, step_hours: int) -> tuple[np.datetime64, np.datetime64]:
     """First and last raw stamp that hourly source fields are needed at for samples at `times`."""
-    first, last = times[0], times[-1]
-    if step_hours == 1:
-        return (first - (DAY - 1) * HOUR if any(r.over_day for r in recipes.values()) else first), last
-    later = max((int(ends_its_hour(r.raw)) for r in recipes.values()), default=0)
-    earlier = min((int(ends_its_hour(r.raw)) for r in recipes.values()), default=0)
-    return first + earlier * HOUR, last + (DAY - 1 + later) * HOUR
+    found = windows(recipes, times[0], times[-1], step_hours).values()
+    return min(first for first, _ in found), max(last for _, last in found)
+
+
+def runs(times: Times) -> list[Times]:
+    """`times` cut where neighbours are further apart than a month: a part may reach over a hole between two periods."""
+    return np.split(times, np.flatnonzero(np.diff(times) >= BRIDGED) + 1)
 
 
 class HourlyFields:

@@ -10,12 +10,13 @@ import xarray as xr
 
 from orbit2.config.dataset import DatasetConfig
 from orbit2.config.load import read_slice, validate
-from orbit2.config.needs import box, names_from, raw_names
-from orbit2.config.sources import HOURLY, SourcesConfig
+from orbit2.config.needs import box, names_from
+from orbit2.config.recipes import recipes, windows
+from orbit2.config.sources import SourcesConfig, traits
 from orbit2.data.pairs import SIDES, Side
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid, ProjectedGrid, from_centres, named, projected
-from orbit2.regrid.fields import DailyFields, HourlyFields, Times, raw_window, recipe
+from orbit2.regrid.fields import DailyFields, HourlyFields, Times
 from orbit2.remap import Regridder
 from orbit2.sources.catalogue import open_source
 
@@ -53,14 +54,14 @@ class Opened:
 
     def __init__(self, job: Job, source: str, resources: Path, times: Times) -> None:
         names = names_from(job.dataset, source)
-        recipes = {name: recipe(name, raw) for name, raw in raw_names(source, names, job.settings).items()}
-        raws = tuple(dict.fromkeys(r.raw for r in recipes.values()))
-        hourly = source in HOURLY
-        first, last = raw_window(recipes, times, job.dataset.step_hours) if hourly else (times[0], times[-1])
-        data = open_source(source, resources, job.settings, raws, first, last, box(job.dataset))
+        made = recipes(source, names, job.settings)
+        hourly = traits(source).hourly
+        wanted = windows(made, times[0], times[-1], job.dataset.step_hours) if hourly else {
+            r.raw: (times[0], times[-1]) for r in made.values()}
+        data = open_source(source, resources, job.settings, wanted, box(job.dataset))
         grids = {side: job.grid(side) for side in SIDES if any(job.source_of(side, name) == source for name in job.names(side))}
         self.data, self.native = _cropped(data, max(grids.values(), key=lambda grid: grid.shape[0]))
-        self.fields = HourlyFields(self.data, recipes, job.dataset.step_hours) if hourly else DailyFields(self.data, recipes)
+        self.fields = HourlyFields(self.data, made, job.dataset.step_hours) if hourly else DailyFields(self.data, made)
         self.regridders = {side: Regridder(self.native, grid, "conservative", min_valid_fraction=job.dataset.min_valid_fraction)
                            for side, grid in grids.items()}
 

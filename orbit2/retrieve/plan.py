@@ -47,28 +47,50 @@ def _box(values: Any) -> Box:
 
 
 def merged(items: Sequence[Need]) -> list[Need]:
-    """The same needs without overlap: each variable and day once for a box; what is needed everywhere is not asked for a box."""
-    days: dict[tuple[Box | None, str], Days] = {}
+    """The same needs without overlap: what is needed on a day of a box is one need with all its variables.
+
+    A box is asked for by itself, unless the globe is fetched for its variables and days anyway, or the days that lack there cost less
+    than the whole of the box: all that is read together comes from files of one box.
+    """
+    wanted: dict[Box | None, dict[str, Days]] = {}
     for need in items:
         span = np.arange(need.first.astype(np.int64), need.last.astype(np.int64) + 1)
+        days = wanted.setdefault(need.box, {})
         for name in need.variables:
-            key = (need.box, name)
-            days[key] = np.union1d(days[key], span) if key in days else span
-    together: dict[tuple[Box | None, int, int], list[str]] = {}
-    for (box, name), wanted in days.items():
-        rest = wanted if box is None or (None, name) not in days else np.setdiff1d(wanted, days[None, name])
-        for first, last in _runs(rest):
-            together.setdefault((box, first, last), []).append(name)
+            days[name] = np.union1d(days[name], span) if name in days else span
+    if None in wanted:
+        for box in sorted((box for box in wanted if box is not None), key=lambda box: (-_share(box), box)):
+            lacking = {name: np.setdiff1d(days, wanted[None].get(name, days[:0])) for name, days in wanted[box].items()}
+            if sum(map(_whole_months, lacking.values())) <= _share(box) * sum(map(_whole_months, wanted[box].values())):
+                for name, more in lacking.items():
+                    wanted[None][name] = np.union1d(wanted[None].get(name, more), more)
+                del wanted[box]
+    found = [need for box, days in wanted.items() for need in _by_day(box, days)]
+    return sorted(found, key=lambda need: (need.box or (), need.first, need.last))
+
+
+def _share(box: Box) -> float:
+    """Of the globe's grid points."""
+    south, north, west, east = box
+    return (north - south) * min(east - west, 360.0) / (180.0 * 360.0)
+
+
+def _whole_months(days: Days) -> int:
+    """Days of the months that `days` lie in: files are months."""
+    return 30 * len(np.unique(days.astype("datetime64[D]").astype("datetime64[M]")))
+
+
+def _by_day(box: Box | None, days: dict[str, Days]) -> Iterator[Need]:
+    """Runs of consecutive days on which the same variables are needed."""
+    names, every = sorted(days), np.unique(np.concatenate(list(days.values()))) if days else np.empty(0, dtype=np.int64)
+    if not len(every):
+        return
+    there = np.array([np.isin(every, days[name]) for name in names])
+    cuts = np.flatnonzero((np.diff(every) > 1) | (there[:, 1:] != there[:, :-1]).any(axis=0)) + 1
     epoch = np.datetime64("1970-01-01", "D")
-    return [Need(tuple(names), epoch + first, epoch + last, box) for (box, first, last), names in
-            sorted(together.items(), key=lambda item: (item[0][0] or (), item[0][1:]))]
-
-
-def _runs(days: Days) -> Iterator[tuple[int, int]]:
-    """First and last of each run of consecutive days."""
-    if len(days):
-        for run in np.split(days, np.flatnonzero(np.diff(days) > 1) + 1):
-            yield int(run[0]), int(run[-1])
+    for run in np.split(np.arange(len(every)), cuts):
+        chosen = tuple(name for name, on in zip(names, there[:, run[0]], strict=True) if on)
+        yield Need(chosen, epoch + int(every[run[0]]), epoch + int(every[run[-1]]), box)
 
 
 def requests(source: Source, items: Sequence[Need]) -> list[Request]:
@@ -85,7 +107,15 @@ def requests(source: Source, items: Sequence[Need]) -> list[Request]:
             other = found.setdefault(request.file, request)
             if dict(other.body) != dict(request.body) or set(other.variables) != set(request.variables):
                 raise ValueError(f"{source.name}: two different requests for {request.file}")
-    return sorted(found.values(), key=lambda r: (r.first, r.last, r.file))
+    return sorted(_without_parts_of_others(list(found.values())), key=lambda r: (r.first, r.last, r.file))
+
+
+def _without_parts_of_others(items: Sequence[Request]) -> list[Request]:
+    """Without requests for some variables of another that covers the same time and box (a month that two needs share)."""
+    spans: dict[tuple[Any, ...], list[frozenset[str]]] = {}
+    for r in items:
+        spans.setdefault((r.client, r.first, r.last, r.box), []).append(frozenset(r.variables))
+    return [r for r in items if not any(set(r.variables) < other for other in spans[r.client, r.first, r.last, r.box])]
 
 
 def digest(items: Sequence[Request]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,9 +14,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
+
 from orbit2.config import needs, slices
 from orbit2.config.load import load, read_slice, validate
-from orbit2.config.sources import SourcesConfig
+from orbit2.config.sources import SourcesConfig, traits
 from orbit2.errors import Interrupted, OrbitError, did_you_mean
 from orbit2.files import short_hash, write_json
 from orbit2.retrieve import clients, plan, transfer
@@ -24,6 +27,8 @@ from orbit2.retrieve.progress import human
 from orbit2.sources import catalogue, manifest
 from orbit2.sources.source import Request, Source
 
+HOUR = np.timedelta64(3600, "s")
+LONGEST = np.timedelta64(366, "D")  # of what one file covers
 _log = logging.getLogger(__name__)
 
 
@@ -79,7 +84,7 @@ def _job(name: str, given: Any, where: object) -> _Job:
     if given["source"] != name:
         raise OrbitError("configuration is for another source", where=where, got=str(given["source"]), allowed=name)
     settings = validate(SourcesConfig, given["settings"], where)
-    if name == "sample" or (name == "static" and settings.static.source == "packaged" and settings.static.relief is None):
+    if settings.packaged(name):
         return _Job(Packaged(name), Packaged(name).plan(), settings)
     source = catalogue.source(name, settings)
     return _Job(source, plan.requests(source, plan.needs(given["needs"], where)), settings)
@@ -127,33 +132,75 @@ def _missing(requests: Sequence[Request], ledger: manifest.Ledger, verify: bool,
     def whole(record: manifest.Record) -> bool:
         return manifest.intact(ledger.folder, record) if verify else manifest.untouched(ledger.folder, record)
 
-    elsewhere = Elsewhere(ledger.source, ledger.files.values())
+    elsewhere = Elsewhere(ledger.source, ledger.files.values(), requests)
     return [request for request in absent if not ((held := elsewhere.holding(request)) and all(map(whole, held)))]
 
 
 class Elsewhere:
-    """ERA5 files that runs with other variables asked for: what they hold is read by what they hold, and not fetched again."""
+    """Files of a shared source that other requests asked for: what they hold is read by what they hold, and not fetched again.
 
-    def __init__(self, source: str, records: Iterable[manifest.Record]) -> None:
+    Files of the same box answer request by request, files of a larger one only for all requests of a box at once (what is read together
+    comes from files of one box).
+    """
+
+    def __init__(self, source: str, records: Iterable[manifest.Record], requests: Sequence[Request]) -> None:
         self._by_box: dict[tuple[float, ...] | None, list[manifest.Record]] = {}
-        for record in records if source == "era5" else ():
+        for record in records if traits(source).shared else ():
             if record.get("variables") and record.get("first"):
-                self._by_box.setdefault(tuple(record["box"]) if record.get("box") else None, []).append(record)
+                self._by_box.setdefault(_box(record.get("box")), []).append(record)
+        self._firsts = {}
+        for held_box, held in self._by_box.items():
+            held.sort(key=lambda r: str(r["first"]))
+            self._firsts[held_box] = [str(r["first"]) for r in held]
+        self._larger: dict[tuple[float, ...] | None, tuple[float, ...] | None] = {}
+        for box in {_box(r.box) for r in requests} - {None}:
+            own = [r for r in requests if _box(r.box) == box]
+            outer = (b for b in self._by_box if b != box and (b is None or manifest.covers(b, box)))  # type: ignore[arg-type]
+            found = next((b for b in sorted(outer, key=lambda b: (b is None, b or ())) if all(self._in(b, r) for r in own)), box)
+            if found != box:
+                self._larger[box] = found
 
     def holding(self, request: Request) -> list[manifest.Record]:
-        """Records that have every variable of `request` for its whole time and just its box; none where one is not there."""
+        """Records that have every variable of `request` for its whole time; none where one is not there."""
+        box = _box(request.box)
+        return self._in(box, request) or (self._in(self._larger[box], request) if box in self._larger else [])
+
+    def _in(self, box: tuple[float, ...] | None, request: Request) -> list[manifest.Record]:
         first, last = manifest.stamp(request.first), manifest.stamp(request.last)
-        spanning = [r for r in self._by_box.get(tuple(request.box) if request.box else None, ())
-                    if r["file"] != request.file and r["first"] <= first and r["last"] >= last]
-        found = {name: next((r for r in spanning if name in r["variables"]), None) for name in request.variables}
-        return list({str(r["file"]): r for r in found.values() if r is not None}.values()) if all(found.values()) else []
+        firsts, earliest = self._firsts.get(box, []), manifest.stamp(request.first - LONGEST)
+        around = self._by_box.get(box, [])[bisect_left(firsts, earliest) : bisect_right(firsts, last)]
+        near = [r for r in around if r["file"] != request.file and r["last"] >= first]
+        found: dict[str, manifest.Record] = {}
+        for name in request.variables:
+            chosen = _covering([r for r in near if name in r["variables"]], first, last)
+            if not chosen:
+                return []
+            found |= {str(r["file"]): r for r in chosen}
+        return list(found.values())
+
+
+def _box(box: Sequence[float] | None) -> tuple[float, ...] | None:
+    return None if box is None else tuple(box)
+
+
+def _covering(records: Sequence[manifest.Record], first: str, last: str) -> list[manifest.Record]:
+    """As few as possible that have all from `first` to `last`, one following on another within an hour; none where they leave a hole."""
+    chosen: list[manifest.Record] = []
+    reached: np.datetime64 = np.datetime64(first, "s") - HOUR
+    while reached < np.datetime64(last, "s"):
+        best = max((r for r in records if np.datetime64(r["first"], "s") <= reached + HOUR), key=lambda r: str(r["last"]), default=None)
+        if best is None or np.datetime64(best["last"], "s") <= reached:
+            return []
+        chosen.append(best)
+        reached = np.datetime64(best["last"], "s")
+    return chosen
 
 
 def _dry(job: _Job, out: Path) -> str:
     known = manifest.read(out) if (out / manifest.NAME).is_file() or (out / manifest.JOURNAL).is_file() else {"files": [], "gaps": []}
     planned = {r.file for r in job.requests}
     there = {str(r["file"]): int(r["bytes"]) for r in known["files"] if r["file"] in planned and (out / str(r["file"])).is_file()}
-    elsewhere = Elsewhere(job.source.name, known["files"])
+    elsewhere = Elsewhere(job.source.name, known["files"], job.requests)
     there |= {r.file: 0 for r in job.requests if r.file not in there and (held := elsewhere.holding(r))
               and all((out / str(record["file"])).is_file() for record in held)}
     return plan.summary(job.source.name, job.requests, there, {str(g["file"]) for g in known["gaps"]})
@@ -161,7 +208,7 @@ def _dry(job: _Job, out: Path) -> str:
 
 def _receipt(job: _Job, ledger: manifest.Ledger) -> dict[str, Any]:
     """What a later stage may depend on: equal receipts mean equal files."""
-    elsewhere = Elsewhere(job.source.name, ledger.files.values())
+    elsewhere = Elsewhere(job.source.name, ledger.files.values(), job.requests)
     found = [[ledger.files[r.file]] if r.file in ledger.files else elsewhere.holding(r) for r in job.requests]
     records = list({str(record["file"]): record for held in found for record in held}.values())
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import cast
@@ -10,58 +10,48 @@ from typing import cast
 import numpy as np
 import xarray as xr
 
-from orbit2.config.sources import SourcesConfig
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.config.sources import SourcesConfig, traits
 from orbit2.sources import manifest
 from orbit2.sources.holdings import choose, every
 from orbit2.sources.manifest import VERSION
-from orbit2.sources.source import Box, Need, Source
+from orbit2.sources.source import Box, Need, Shared, Source, Window
 
-# source -> module, class and the section of `sources` that it is built from; imported when asked for. The sample is real ERA5.
-PROVIDERS = {
-    "sample": ("era5", "Era5", "era5"),
-    "era5": ("era5", "Era5", "era5"),
-    "prism": ("prism", "Prism", "prism"),
-    "daymet": ("daymet", "Daymet", "daymet"),
-    "imerg": ("imerg", "Imerg", "imerg"),
-    "static": ("static", "Static", "static"),
-}
-DAILY = ("prism", "daymet", "imerg")
+# section of `sources` -> module and class; imported when asked for
+PROVIDERS = {"era5": ("era5", "Era5"), "prism": ("prism", "Prism"), "daymet": ("daymet", "Daymet"), "imerg": ("imerg", "Imerg"),
+             "static": ("static", "Static")}
 _DAY = np.timedelta64(1, "D")
 
 
 def source(name: str, settings: SourcesConfig) -> Source:
     """The provider of that name, built from its section. Raises OrbitError for an unknown name."""
-    if name not in PROVIDERS:
-        raise OrbitError("no such source", got=name, allowed=", ".join(PROVIDERS), hint=did_you_mean(name, PROVIDERS))
-    module, kind, section = PROVIDERS[name]
+    section = traits(name).section
+    module, kind = PROVIDERS[section]
     return cast(Source, getattr(import_module(f"orbit2.sources.{module}"), kind)(getattr(settings, section)))
 
 
 def open_source(
-    name: str, resources: Path, settings: SourcesConfig, names: Sequence[str], first: np.datetime64, last: np.datetime64,
-    box: Box | None = None,
+    name: str, resources: Path, settings: SourcesConfig, wanted: Mapping[str, Window], box: Box | None = None
 ) -> xr.Dataset:
-    """The variables `names` of a retrieved source between two stamps (inclusive), lazily, as `Source.open` promises.
+    """The variables of a retrieved source, each between its two stamps (inclusive), lazily, as `Source.open` promises.
 
     `box`: what the dataset asked for when it was retrieved. Recorded gaps are NaN. Raises OrbitError when files are not there.
     """
     provider = source(name, settings)
     folder = resources / name / VERSION
     known = manifest.read(folder)
+    names = tuple(wanted)
+    first, last = min(begin for begin, _ in wanted.values()), max(end for _, end in wanted.values())
     files, gaps = known["files"], manifest.select(known["gaps"], names, first, last)
-    if name == "sample":
+    if traits(name).packaged:
         return provider.open(manifest.paths(folder, files), names, first, last)
     day, end = first.astype("datetime64[D]"), last.astype("datetime64[D]")
-    if name in DAILY:  # products of other settings (resolution, region, version) may lie beside these
+    if not traits(name).shared:  # products of other settings (resolution, region, version) may lie beside these
         planned = {request.file for request in provider.plan(Need(tuple(names), day, end, box))}
         files, gaps = ([r for r in records if r["file"] in planned or not r.get("variables")] for records in (files, gaps))
         data = provider.open(manifest.paths(folder, every(files, gaps, names, first, last, folder)), names, first, last)
         return _with_gaps(data, gaps, first, last)
-    # What a variable is made of (sea surface temperature, say) is in the plan of any day.
-    made_of = [n for request in provider.plan(Need(tuple(names), day, day, box)) for n in request.variables]
-    chosen = choose(files, gaps, tuple(dict.fromkeys((*names, *made_of))), first, last, box, folder)
-    return provider.open(manifest.paths(folder, chosen), names, first, last)
+    shared = cast(Shared, provider)
+    return shared.open_each(manifest.paths(folder, choose(files, gaps, shared.made_of(wanted), box, folder)), wanted)
 
 
 def _with_gaps(data: xr.Dataset, gaps: Sequence[manifest.Record], first: np.datetime64, last: np.datetime64) -> xr.Dataset:

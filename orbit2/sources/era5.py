@@ -7,7 +7,7 @@ across the prime meridian runs on past 360, so that its cells stay neighbours.
 from __future__ import annotations
 
 import calendar
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from orbit2.sources import slabs
 from orbit2.sources.era5_files import pieces
 from orbit2.sources.era5_join import HOUR, Joined, is_hourly, join, preliminary, refuse_gaps, refuse_long_periods, same_grid
 from orbit2.sources.era5_names import LEXICON, PRESSURE, SINGLE, by_levels, field
-from orbit2.sources.source import Box, Facts, Need, Request
+from orbit2.sources.source import Box, Facts, Need, Request, Window
 from orbit2.variables import variable
 
 __all__ = ["LEXICON", "Era5", "open_era5"]
@@ -93,13 +93,25 @@ class Era5:
 
         With `sst_over_sea`, 2 m temperature (and its extremes) is sea surface temperature wherever that exists, under ice too.
         """
-        opened = open_era5(files, self._files_names(names), first=first, last=last, steps="as held")
+        return self.open_each(files, dict.fromkeys(names, (first, last)))
+
+    def open_each(self, files: Sequence[Path], wanted: Mapping[str, Window]) -> xr.Dataset:
+        """The same, each variable between stamps of its own."""
+        names, spans = tuple(wanted), self.made_of(wanted)
+        first, last = min(begin for begin, _ in spans.values()), max(end for _, end in spans.values())
+        opened = open_era5(files, tuple(spans), first=first, last=last, steps="as held", windows=spans)
         data = opened[list(names)]
         if self.config.sst_over_sea:
             for name in (n for n in _TEMPERATURES if n in names):
                 data[name] = opened[_SST].where(opened[_SST].notnull(), opened[name]).assign_attrs(opened[name].attrs)
             data.attrs["sst_over_sea"] = "2 m temperature is sea surface temperature over sea"
         return data
+
+    def made_of(self, wanted: Mapping[str, Window]) -> dict[str, Window]:
+        """What files must hold for `wanted`, and between which stamps: sea surface temperature where a temperature is."""
+        over = [window for name, window in wanted.items() if name in _TEMPERATURES]
+        sea = (min((b for b, _ in over), default=None), max((e for _, e in over), default=None))
+        return {name: wanted.get(name, sea) for name in self._files_names(tuple(wanted))}  # type: ignore[arg-type]
 
     def _files_names(self, names: Sequence[str]) -> tuple[str, ...]:
         """What files must hold for `names`."""
@@ -198,12 +210,14 @@ def _months(need: Need) -> Iterator[tuple[int, int]]:
 def open_era5(
     paths: Sequence[Path], names: Sequence[str], *, member: int | None = None, first: np.datetime64 | None = None,
     last: np.datetime64 | None = None, steps: Steps = "any", cache_bytes: int | None = None,
+    windows: Mapping[str, Window] | None = None,
 ) -> xr.Dataset:
     """The variables `names` of all `paths` (NetCDF, GRIB, or zip archives of them) as one lazy Dataset (float32).
 
     Only stamps between `first` and `last` (inclusive). `steps`: "hourly" wants each hour of them for each variable; "as held" too,
     unless the files' stamps lie further apart (the packaged week); with "any", times are the union over variables and a variable
-    without data at a time is NaN there. `member` picks one of several ensemble members. A stamp in two files comes from the final
+    without data at a time is NaN there. `windows`: narrower spans, outside of which a variable is
+    not looked for. `member` picks one of several ensemble members. A stamp in two files comes from the final
     one, else from the first; their values must agree (the first and last common hour are compared). `attrs["expver"]` names
     months that are all preliminary (ERA5T). Reads coordinates only; then each chunk of a file once, when read in time order
     (`cache_bytes` for decoded chunks, default a quarter of the free memory).
@@ -223,7 +237,7 @@ def open_era5(
                              hint=f"the files hold: {', '.join(sorted(offered)) or 'nothing readable'}")
         refuse_long_periods(name, held)
         if steps == "hourly" or (steps == "as held" and is_hourly(held)):
-            refuse_gaps(name, held, first, last, paths)
+            refuse_gaps(name, held, *(windows[name] if windows else (first, last)), paths)
         merged[name] = join(name, [piece for piece in held if len(piece.stamps)] or held[:1])
     reference = next(iter(merged.values()))
     for name, one in merged.items():

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from orbit2.errors import OrbitError
 from orbit2.sources.manifest import Record, select
-from orbit2.sources.source import Box
+from orbit2.sources.source import Box, Window
 
 
 def choose(
-    records: Sequence[Record], gaps: Sequence[Record], names: Sequence[str], first: np.datetime64, last: np.datetime64,
-    box: Box | None, where: object,
+    records: Sequence[Record], gaps: Sequence[Record], wanted: Mapping[str, Window], box: Box | None, where: object,
 ) -> list[Record]:
-    """The records of a manifest to read `names` from, between two stamps (inclusive), for a box (None: everything).
+    """The records of a manifest to read variables from, each between its two stamps (inclusive), for a box (None: everything).
 
     Files cut to different boxes are never mixed; the smallest box that has all is taken. Where several files hold the same
     (runs that asked for other variables, or another back end) one of them is. Records that do not say what they hold are always
     taken. Raises OrbitError naming the first day of a variable that neither a file nor a recorded gap covers.
     """
+    names = tuple(wanted)
+    first, last = min(begin for begin, _ in wanted.values()), max(end for _, end in wanted.values())
     fitting = select(records, names, first, last, box)
     if box is None:
         fitting = [r for r in fitting if r.get("box") is None]
@@ -32,7 +33,7 @@ def choose(
             groups.setdefault(None if record.get("box") is None else tuple(record["box"]), []).append(record)
     lacking: list[tuple[str, np.datetime64, int]] = []
     for area in sorted(groups, key=_size):
-        missing = _missing([*groups[area], *gaps], names, first, last)
+        missing = _missing([*groups[area], *gaps], wanted)
         if not missing or unsaid:
             return sorted([*unsaid, *_without_repeats(groups[area], names)], key=lambda r: (str(r.get("first")), str(r["file"])))
         lacking = lacking if lacking and len(lacking) <= len(missing) else missing
@@ -47,7 +48,7 @@ def every(
     """All records of `names` between two stamps, which together must cover every day as for `choose`."""
     fitting = select(records, names, first, last)
     said = [r for r in fitting if r.get("variables") and r.get("first") is not None]
-    lacking = _missing([*said, *gaps], names, first, last)
+    lacking = _missing([*said, *gaps], dict.fromkeys(names, (first, last)))
     if not fitting or (lacking and len(said) == len(fitting)):
         raise _not_there(lacking if said else [], names, first, last, where)
     return fitting
@@ -68,18 +69,17 @@ def _size(area: tuple[float, ...] | None) -> float:
     return np.inf if area is None else (area[1] - area[0]) * (area[3] - area[2])
 
 
-def _missing(
-    records: Iterable[Record], names: Sequence[str], first: np.datetime64, last: np.datetime64
-) -> list[tuple[str, np.datetime64, int]]:
+def _missing(records: Iterable[Record], wanted: Mapping[str, Window]) -> list[tuple[str, np.datetime64, int]]:
     """Per variable that days lack: its name, the first such day, their number."""
-    begin, end = (stamp.astype("datetime64[D]").astype(np.int64) for stamp in (first, last))
-    held = {name: np.zeros(int(end - begin) + 1, dtype=bool) for name in names}
+    begins = {name: int(first.astype("datetime64[D]").astype(np.int64)) for name, (first, _) in wanted.items()}
+    held = {name: np.zeros(int(last.astype("datetime64[D]").astype(np.int64)) - begins[name] + 1, dtype=bool)
+            for name, (_, last) in wanted.items()}
     for record in records:
-        low, high = (int(np.datetime64(record[key][:10], "D").astype(np.int64) - begin) for key in ("first", "last"))
+        low, high = (int(np.datetime64(record[key][:10], "D").astype(np.int64)) for key in ("first", "last"))
         for name in record["variables"]:
-            if name in held and high >= 0:
-                held[name][max(0, low) : high + 1] = True
-    return [(name, np.datetime64(int(begin) + int(np.argmin(days)), "D"), int((~days).sum()))
+            if name in held and high >= begins[name]:
+                held[name][max(0, low - begins[name]) : high - begins[name] + 1] = True
+    return [(name, np.datetime64(begins[name] + int(np.argmin(days)), "D"), int((~days).sum()))
             for name, days in held.items() if not days.all()]
 
 

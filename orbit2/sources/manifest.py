@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from orbit2 import times
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, sha256, write_json
 from orbit2.longitudes import follow
@@ -55,10 +56,7 @@ def entry(
 
 def stamp(time: np.datetime64 | str, *, end: bool = False) -> str:
     """`YYYY-MM-DDTHH:MM:SS`, which sorts as text; with `end`, a bare day means its last second."""
-    value = np.datetime64(time)
-    if end and np.datetime_data(value.dtype)[0] == "D":
-        value = value.astype("datetime64[s]") + np.timedelta64(86399, "s")
-    return str(value.astype("datetime64[s]"))
+    return str(times.end(time) if end else times.begin(time))
 
 
 def write(folder: Path, source: str, entries: Iterable[Record], gaps: Iterable[Record] = ()) -> None:
@@ -146,7 +144,7 @@ def select(
         held = record.get("variables")
         if wanted is not None and held and wanted.isdisjoint(held):
             return False
-        if box is not None and record.get("box") is not None and not _covers(record["box"], box):
+        if box is not None and record.get("box") is not None and not covers(record["box"], box):
             return False
         if record.get("first") is None or record.get("last") is None:
             return True
@@ -155,7 +153,7 @@ def select(
     return [record for record in records if matches(record)]
 
 
-def _covers(outer: Sequence[float], inner: Sequence[float]) -> bool:
+def covers(outer: Sequence[float], inner: Sequence[float]) -> bool:
     """True when box `outer` holds `inner`, wherever either begins to count its longitudes."""
     west = follow(inner[2], outer[2]) - outer[2]
     return outer[0] <= inner[0] and inner[1] <= outer[1] and west + (inner[3] - inner[2]) <= outer[3] - outer[2] + 1e-9

@@ -55,6 +55,9 @@ class Facts:
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
+Window = tuple[np.datetime64, np.datetime64]  # first and last stamp, datetime64[s]
+
+
 class Source(Protocol):
     """A provider. Constructed from its section of the configuration (`sources.<name>`)."""
 
@@ -83,3 +86,13 @@ class Source(Protocol):
         duplicates; for daily products it is 00:00 of the nominal date. Recorded gaps are NaN. Raises OrbitError naming file
         and field.
         """
+
+
+class Shared(Source, Protocol):
+    """A source of which one file may hold several variables, not all of them needed at the same times."""
+
+    def made_of(self, wanted: Mapping[str, Window]) -> dict[str, Window]:
+        """What files must hold for `wanted`, and between which stamps."""
+
+    def open_each(self, files: Sequence[Path], wanted: Mapping[str, Window]) -> xr.Dataset:
+        """As `open`, each variable between stamps of its own; NaN at stamps that only others have."""

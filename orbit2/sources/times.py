@@ -7,7 +7,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2.config.dataset import DatasetConfig
-from orbit2.config.needs import bounds
+from orbit2.config.needs import stretches
+from orbit2.config.sources import traits
 from orbit2.errors import OrbitError
 from orbit2.sources.sample import WEEK
 
@@ -15,19 +16,20 @@ Times = npt.NDArray[np.datetime64]
 
 
 def plan_times(dataset: DatasetConfig) -> Times:
-    """Times (datetime64[s]) of all samples from the first period's start to the last one's end; frames in the gaps are kept, unused.
+    """Times (datetime64[s]) of all samples of the periods; frames in short gaps between them are kept, unused, those in long ones are not.
 
     Hourly samples carry their stamp, daily ones 00:00 of their date. Raises OrbitError for a period without samples.
     """
-    first, last = bounds(dataset)
-    if dataset.source == "sample":
+    spans = stretches(dataset)
+    if traits(dataset.source).packaged:
         with xr.open_dataset(WEEK, engine="netcdf4") as week:
             available = week["time"].values.astype("datetime64[s]")
     else:
         step = np.timedelta64(3600 * dataset.step_hours, "s")
         unit = "datetime64[h]" if dataset.step_hours == 1 else "datetime64[D]"
-        available = np.arange(first.astype(unit).astype("datetime64[s]"), last + np.timedelta64(1, "s"), step)
-    times: Times = available[(available >= first) & (available <= last)]
+        available = np.concatenate([np.arange(first.astype(unit).astype("datetime64[s]"), last + np.timedelta64(1, "s"), step)
+                                    for first, last in spans])
+    times: Times = np.concatenate([available[(available >= first) & (available <= last)] for first, last in spans])
     for name, period in dataset.split.blocks.items():
         if not ((times >= period.first) & (times <= period.last)).any():
             raise OrbitError(f"no samples in the {name} period", got=f"{period.start} to {period.end}",

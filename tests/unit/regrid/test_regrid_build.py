@@ -9,20 +9,22 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import netCDF4
 import numpy as np
 import pytest
 import zarr
 
-from orbit2 import regrid
+from orbit2 import regrid, retrieve
 from orbit2.data.packing import greatest_error
 from orbit2.data.pairs import PairStore
 from orbit2.errors import OrbitError
 from orbit2.grid import from_centres, named
+from orbit2.sources import manifest
 from orbit2.sources.times import plan_times
 from tests.data.era5_dataset import NAMES, build, config_file, dataset, provider_files, relist
-from tests.data.era5_files import LAT, LON, values
+from tests.data.era5_files import LAT, LON, cds2024, values
 
 TORN = """
     import os, signal, sys
@@ -218,3 +220,32 @@ def test_finalise_takes_the_folder_of_parts_and_refuses_what_is_stale_or_alien_t
     (parts / "002.json").write_text((parts / "001.json").read_text())
     with pytest.raises(OrbitError, match=r"do not match what is in the store.*'002'"):
         finalise()
+
+
+def test_a_hole_between_periods_is_neither_needed_nor_built_and_a_shard_may_reach_over_it(tmp_path: Path) -> None:
+    folder = tmp_path / "resources/era5" / manifest.VERSION
+    folder.mkdir(parents=True)
+    retrieve.run(source="static", out=tmp_path / "resources/static" / manifest.VERSION)
+    entries = []
+    for short, name, start, hours, since in (  # the moment has no day before, what is taken over 24 hours has
+            ("t2m", "2m_temperature", "2020-01-02T00", 13, 24), ("tp", "precipitation_rate", "2020-01-01T00", 37, 0),
+            ("t2m", "2m_temperature", "2020-06-02T00", 27, 224), ("tp", "precipitation_rate", "2020-06-01T00", 51, 200)):
+        path = cds2024(folder / f"{short}_{start}.nc", (short,), times=hours, start=start, since=since)
+        first = np.datetime64(start, "s")
+        entries.append(manifest.entry(path, origin="made", licence="none", doi=None, attribution="", variables=(name,), first=first,
+                                      last=first + np.timedelta64(hours - 1, "h")))
+    manifest.write(folder, "era5", entries)
+    changes: dict[str, Any] = {
+        "inputs": ["2m_temperature", "total_precipitation_24hr"], "outputs": ["2m_temperature"], "samples_per_part": 20,
+        "samples_per_shard": 10, "split": {"train": {"start": "2020-01-02T00:00", "end": "2020-01-02T12:00"},
+                                           "validation": {"start": "2020-06-02T00:00", "end": "2020-06-02T00:00"},
+                                           "test": {"start": "2020-06-03T00:00", "end": "2020-06-03T02:00"}}}
+    pairs = PairStore(build(tmp_path, tmp_path / "resources", **changes))
+    june = np.datetime64("2020-06-02T00", "s")
+    assert len(pairs.times) == 13 + 27 and pairs.times[12:14].tolist() == [
+        np.datetime64("2020-01-02T12", "s").item(), june.item()]
+    weights = pairs.grid("coarse").lat_weights
+    warm, rain = (np.array([np.average(pairs.read("coarse", i)[v].mean(-1), weights=weights) for i in range(40)]) for v in (0, 1))
+    steps = np.concatenate([np.arange(24, 37), np.arange(224, 251)])  # hours since the files' own beginning
+    np.testing.assert_allclose(warm - warm[0], 0.1 * (steps - 24), atol=0.01)
+    np.testing.assert_allclose(rain - rain[0], 24000 * 1e-7 * (steps - 24), atol=0.01)  # mean of the 24 hours before, block by block

@@ -69,7 +69,7 @@ def test_imerg_days_arrive_through_faults_and_a_missing_day_is_a_gap(
     everything = caplog.text + capsys.readouterr().out + "".join(p.read_text() for p in tmp_path.rglob("*.json"))
     assert TOKEN not in everything and not list(resources.rglob("*.part"))
 
-    data = open_source("imerg", resources, settings, (RAIN,), day("2020-04-30"), day("2020-05-03"))
+    data = open_source("imerg", resources, settings, {RAIN: (day("2020-04-30"), day("2020-05-03"))})
     assert np.isnan(data[RAIN].values).all(axis=(1, 2)).tolist() == [False, False, True, False]
     lon, lat = np.meshgrid(data["lon"].values, data["lat"].values)
     np.testing.assert_allclose(data[RAIN].sel(time="2020-05-03").values, truth(RAIN, day("2020-05-03"), lat, lon), rtol=1e-6)
@@ -81,13 +81,13 @@ def test_imerg_half_hours_become_days_and_a_few_missing_ones_do_not_matter(tmp_p
     with EarthdataServer(truth, box=BOX, absent=["3B-HHR-L*20200503-S0[0-4]0000*"]) as server:  # five of 48
         config = slice_of(tmp_path / "slice.json", server, "imerg", [RAIN], "2020-05-03", "2020-05-04", imerg=imerg)
         stage.run(source="imerg", out=resources / "imerg" / manifest.VERSION, config=config)
-    data = open_source("imerg", resources, SourcesConfig.model_validate({"imerg": imerg}), (RAIN,), day("2020-05-03"), day("2020-05-04"))
+    data = open_source("imerg", resources, SourcesConfig.model_validate({"imerg": imerg}), {RAIN: (day("2020-05-03"), day("2020-05-04"))})
     assert data["slots"].values.tolist() == [43, 48]
     assert np.isnan(data[RAIN].values).all(axis=(1, 2)).tolist() == [True, False]  # 43 of 48 are one too few
     lon, lat = np.meshgrid(data["lon"].values, data["lat"].values)
     np.testing.assert_allclose(data[RAIN][1].values, truth(RAIN, day("2020-05-04"), lat, lon), rtol=1e-6)
     relaxed = SourcesConfig.model_validate({"imerg": {**imerg, "min_slots": 43}})
-    again = open_source("imerg", resources, relaxed, (RAIN,), day("2020-05-03"), day("2020-05-03"))
+    again = open_source("imerg", resources, relaxed, {RAIN: (day("2020-05-03"), day("2020-05-03"))})
     np.testing.assert_allclose(again[RAIN][0].values, truth(RAIN, day("2020-05-03"), lat, lon), rtol=1e-6)
 
 
@@ -97,7 +97,7 @@ def test_daymet_years_arrive_and_the_true_calendar_comes_out(tmp_path: Path) -> 
         config = slice_of(tmp_path / "slice.json", server, "daymet", names, "2020-12-30", "2021-01-02")
         server.script("na_prcp_2020", cut(20_000))
         stage.run(source="daymet", out=resources / "daymet" / manifest.VERSION, config=config)
-    data = open_source("daymet", resources, SourcesConfig(), names, day("2020-12-30"), day("2021-01-02"))
+    data = open_source("daymet", resources, SourcesConfig(), dict.fromkeys(names, (day("2020-12-30"), day("2021-01-02"))))
     lat, lon = daymet_files.lat_lon(data["x"].values, data["y"].values)
     for name in names:
         assert np.isnan(data[name].values).all(axis=(1, 2)).tolist() == [False, True, False, False]

@@ -46,11 +46,16 @@ def test_overlapping_needs_share_files() -> None:
     assert files == ["a/2020-01.nc", "a/2020-02.nc", "b/2020-02.nc", "a/2020-03.nc", "b/2020-03.nc"]
 
 
-def test_needs_merge_by_variable_and_day_and_the_whole_holds_every_box() -> None:
-    box = (20.0, 30.0, 230.0, 240.0)
-    found = plan.merged([Need(("a", "b"), day("2020-01-01"), day("2020-01-31"), box), Need(("a",), day("2020-01-10"), day("2020-01-20"))])
-    assert set(found) == {Need(("a",), day("2020-01-10"), day("2020-01-20"), None), Need(("a",), day("2020-01-01"), day("2020-01-09"), box),
-                          Need(("a",), day("2020-01-21"), day("2020-01-31"), box), Need(("b",), day("2020-01-01"), day("2020-01-31"), box)}
+def test_needs_merge_by_day_and_box_and_the_globe_holds_a_box_of_which_it_has_nearly_all() -> None:
+    box, year = (20.0, 30.0, 230.0, 240.0), (day("2019-01-01"), day("2020-12-31"))
+    apart = [Need(("a", "b"), *year, box), Need(("a",), day("2020-01-10"), day("2020-01-20"))]
+    assert set(plan.merged(apart)) == set(apart), "files of one box are not mixed with the globe's"
+    assert plan.merged([Need(("a", "b"), *year, box), Need(("b", "a", "c"), *year)]) == [Need(("a", "b", "c"), *year)]
+    wide = (20.0, 60.0, 0.0, 200.0)
+    nearly = plan.merged([Need(("a",), day("2019-01-01"), day("2021-01-01"), wide), Need(("a",), *year)])
+    assert nearly == [Need(("a",), day("2019-01-01"), day("2021-01-01"))], "a month of the globe is less than two years of the box"
+    margin = plan.merged([Need(("a",), day("2019-12-31"), day("2020-01-31"), box), Need(("b",), day("2020-01-01"), day("2020-01-31"), box)])
+    assert margin == [Need(("a",), day("2019-12-31"), day("2019-12-31"), box), Need(("a", "b"), day("2020-01-01"), day("2020-01-31"), box)]
     joined = plan.merged([Need(("b", "a"), day("2020-01-01"), day("2020-01-31")), Need(("a", "b"), day("2020-02-01"), day("2020-02-05"))])
     assert [(set(n.variables), n.first, n.last) for n in joined] == [({"a", "b"}, day("2020-01-01"), day("2020-02-05"))]
 

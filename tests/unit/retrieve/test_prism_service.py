@@ -69,7 +69,7 @@ def test_from_slice_to_open_files_through_every_fault_that_passes(tmp_path: Path
     assert (done["source"], done["files"], done["gaps"]) == ("prism", 7, [])
     assert done["bytes"] == sum(len(zips[key]) for key in zips if key != ("tmin", "20200301"))
     first, last = np.datetime64("2020-03-02"), np.datetime64("2020-03-04")
-    data = open_source("prism", tmp_path / "resources", SourcesConfig(), [PPT, TMIN], first, last)
+    data = open_source("prism", tmp_path / "resources", SourcesConfig(), dict.fromkeys([PPT, TMIN], (first, last)))
     for number in range(3):
         day = f"2020030{number + 2}"
         np.testing.assert_allclose(data[PPT].values[number], values("ppt", day), atol=1e-6)
@@ -103,7 +103,7 @@ def test_a_day_that_the_service_does_not_have_is_a_gap(tmp_path: Path, zips: dic
         with pytest.raises(OrbitError, match=r"does not have 1 of 7 files, the first 4km/ppt/2020/prism_ppt_us_4km_20200303.zip"):
             retrieve.run(source="prism", out=tmp_path / "r/prism/v1", config=slice_for(server, tmp_path / "slice.json"))
     first, last = np.datetime64("2020-03-02"), np.datetime64("2020-03-04")
-    data = open_source("prism", tmp_path / "r", SourcesConfig(), [PPT, TMIN], first, last)
+    data = open_source("prism", tmp_path / "r", SourcesConfig(), dict.fromkeys([PPT, TMIN], (first, last)))
     assert [bool(np.isnan(day).all()) for day in data[PPT].values] == [False, True, False] and np.isfinite(data[TMIN].values).all()
 
 

@@ -47,8 +47,11 @@ def test_what_another_run_fetched_is_not_fetched_again(
         assert retrieve("2m_temperature") == 0  # a part of what is there
         part = json.loads((tmp_path / "done.json").read_text())
         assert (part["files"], part["content"]) == (whole["files"], whole["content"]) == (1, whole["content"])
-        assert open_source("era5", tmp_path, settings, ("2m_temperature",), FIRST, LAST, BOX)["2m_temperature"].shape[0] == 48
+        assert open_source("era5", tmp_path, settings, {"2m_temperature": (FIRST, LAST)}, BOX)["2m_temperature"].shape[0] == 48
         assert retrieve("2m_temperature", box=(40.0, 42.0, 250.0, 251.0)) == 1  # another box is another file
+        within = (41.5, 42.0, 250.0, 251.0)
+        assert retrieve("2m_temperature", box=within) == 0  # the larger box has it all
+        assert open_source("era5", tmp_path, settings, {"2m_temperature": (FIRST, LAST)}, within).sizes["lat"] == 9
         assert retrieve("2m_temperature", "10m_u_component_of_wind") == 1  # one more variable
 
         (held,) = (p for p in out.rglob("*.nc") if p.name in whole_name(out, two))

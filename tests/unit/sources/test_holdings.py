@@ -23,7 +23,7 @@ def month(file: str, number: int, *variables: str, box: tuple[float, ...] | None
 def chosen(
     records: list[dict[str, Any]], *names: str, box: tuple[float, ...] | None = None, gaps: tuple[dict[str, Any], ...] = ()
 ) -> list[str]:
-    return [r["file"] for r in choose(records, gaps, names, FIRST, LAST, box, "here")]  # type: ignore[arg-type]
+    return [r["file"] for r in choose(records, gaps, dict.fromkeys(names, (FIRST, LAST)), box, "here")]  # type: ignore[arg-type]
 
 
 def test_only_files_of_the_window_and_variables() -> None:

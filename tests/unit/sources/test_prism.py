@@ -189,14 +189,14 @@ def test_the_catalogue_opens_what_is_retrieved_and_makes_recorded_gaps_nan(tmp_p
                                       variables=request.variables, first=request.first, last=request.last))
         ledger.gap(file=plan[2].file, variables=(PPT,), first=plan[2].first, last=plan[2].last, reason="HTTP 404")
     first, last = np.datetime64("2020-01-02"), np.datetime64("2020-01-03T23:59:59")
-    data = open_source("prism", tmp_path, SourcesConfig(), [PPT], first, last)
+    data = open_source("prism", tmp_path, SourcesConfig(), dict.fromkeys([PPT], (first, last)))
     assert [str(t)[:10] for t in data["time"].values] == ["2020-01-02", "2020-01-03"] and data.attrs["gaps"] == "2020-01-03"
     np.testing.assert_array_equal(data[PPT].values[0], field(2))
     assert np.isnan(data[PPT].values[1]).all() and list(data["stability"].values) == ["stable", "missing"]
     with pytest.raises(OrbitError, match=r"total_precipitation_24hr is not retrieved for 1 days, the first 2020-01-04"):
-        open_source("prism", tmp_path, SourcesConfig(), [PPT], first, np.datetime64("2020-01-04"))
+        open_source("prism", tmp_path, SourcesConfig(), dict.fromkeys([PPT], (first, np.datetime64("2020-01-04"))))
     with pytest.raises(OrbitError, match=r"no retrieved file holds these variables"):
-        open_source("prism", tmp_path, SourcesConfig(), [TMAX], first, last)
+        open_source("prism", tmp_path, SourcesConfig(), dict.fromkeys([TMAX], (first, last)))
     assert json.loads((folder / "manifest.json").read_text())["gaps"][0]["reason"] == "HTTP 404"
 
 

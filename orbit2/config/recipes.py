@@ -1,0 +1,64 @@
+"""What a dataset's variables are made of in a source's files, and at which stamps those are needed. From the configuration alone.
+
+Hourly samples: at stamp T precipitation, maximum and minimum of 24 hours cover the stamps T-23 h ... T. Daily samples: what is
+accumulated or taken over the hour ENDING at a stamp uses D 01:00 ... D+1 00:00, instantaneous fields D 00:00 ... 23:00.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from orbit2.config.sources import SourcesConfig, traits
+from orbit2.variables import variable
+
+HOUR = np.timedelta64(3600, "s")
+DAY = 24
+Window = tuple[np.datetime64, np.datetime64]  # first and last stamp, datetime64[s]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a variable is made: from which raw variable, and by which reduction over 24 hours (None: it is the raw variable)."""
+
+    raw: str
+    over_day: str | None = None
+
+
+def recipe(name: str, raw: str) -> Recipe:
+    """24-hour precipitation in mm is the mean of the hourly rates in mm per day."""
+    if raw == name:
+        return Recipe(raw)
+    return Recipe(raw, {"total_precipitation_24hr": "mean", "2m_temperature_max": "max", "2m_temperature_min": "min"}[name])
+
+
+def recipes(source: str, names: Iterable[str], settings: SourcesConfig) -> dict[str, Recipe]:
+    """variable -> how it is made of the source's files (24-hour fields of an hourly source come from hourly ones)."""
+    own = settings.era5.extremes == "since_previous"
+    made = {
+        "total_precipitation_24hr": "precipitation_rate",
+        "2m_temperature_max": "2m_temperature_max_1hr" if own else "2m_temperature",
+        "2m_temperature_min": "2m_temperature_min_1hr" if own else "2m_temperature",
+    } if traits(source).hourly else {}
+    return {name: recipe(name, made.get(name, name)) for name in names}
+
+
+def ends_its_hour(raw: str) -> bool:
+    """Whether the raw field describes the hour that ends at its stamp, rather than the moment."""
+    return "interval: 1 hour" in variable(raw).cell_methods
+
+
+def windows(made: Mapping[str, Recipe], first: np.datetime64, last: np.datetime64, step_hours: int) -> dict[str, Window]:
+    """Of each raw field of an hourly source the first and last stamp that samples at `first` ... `last` are made of."""
+    found: dict[str, Window] = {}
+    for r in made.values():
+        if step_hours == 1:
+            begin, end = (first - (DAY - 1) * HOUR if r.over_day else first), last
+        else:
+            shift = int(ends_its_hour(r.raw)) * HOUR
+            begin, end = first + shift, last + (DAY - 1) * HOUR + shift
+        known = found.get(r.raw, (begin, end))
+        found[r.raw] = (min(known[0], begin), max(known[1], end))
+    return found
