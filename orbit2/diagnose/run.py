@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tqdm import tqdm
-
 from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
 from orbit2.diagnose.hovmoller import Hovmoller
@@ -18,6 +16,7 @@ from orbit2.metrics import table
 from orbit2.metrics.binning import band_name
 from orbit2.metrics.matched import Matched
 from orbit2.metrics.netcdf import write_netcdf
+from orbit2.progress import counted
 
 
 def run(
@@ -43,7 +42,7 @@ def run(
     land = land_mask(matched.truth_store, *matched.truth_window, matched.truth_side)
     skill = RegionSkill(matched, regions, regions.on(matched.grid), land)
     diagrams = Hovmoller(matched, settings.hovmoller_band)
-    for scored in tqdm(matched.samples(), total=len(matched.times) * len(matched.variables), desc="diagnose", disable=None):
+    for scored in counted(matched.samples(), "diagnose", len(matched.times) * len(matched.variables), "field"):
         skill.update(scored)
         diagrams.update(scored)
     scores = matched.table("standard")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -11,12 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from tqdm import tqdm
-
 from orbit2.downscale.items import Item
+from orbit2.progress import Count
 
 log = logging.getLogger(__name__)
-EVERY = 60.0  # seconds between the lines of a log
 Read = TypeVar("Read")
 Made = TypeVar("Made")
 
@@ -60,7 +57,7 @@ def work(
     At most one item is read ahead and one is being written: memory for three items in all.
     """
     spent, began = Spent(), time.perf_counter()
-    progress = Progress(label, len(todo))
+    progress = Count(label, len(todo))
     upcoming, ahead, behind = iter(todo), deque[tuple[Item, Future[tuple[Read, float]]]](), deque[Future[tuple[None, float]]]()
 
     def ask(reader: ThreadPoolExecutor) -> None:
@@ -87,7 +84,7 @@ def work(
             spent.items += 1
             spent.fields += fields_of(item)
             spent.wall = time.perf_counter() - began
-            progress.step(spent)
+            progress.step(f"{3600 * spent.fields / spent.wall:.3g} fields/hour")
         while behind:
             landed()
     spent.wall = time.perf_counter() - began
@@ -106,26 +103,3 @@ def _waited(future: Future[Made], spent: Spent) -> Made:
         return future.result()
     finally:
         spent.waiting += time.perf_counter() - began
-
-
-class Progress:
-    """A bar with the time left on a terminal; otherwise at most one line a minute in the log."""
-
-    def __init__(self, label: str, total: int) -> None:
-        self.label, self.total = label, total
-        self._bar = tqdm(total=total, unit="item", desc=label, disable=not sys.stderr.isatty())
-        self._said = time.monotonic()
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def step(self, spent: Spent) -> None:
-        self._bar.update()
-        if self._bar.disable and time.monotonic() - self._said >= EVERY:
-            self._said = time.monotonic()
-            left = spent.wall / spent.items * (self.total - spent.items)
-            log.info("%s: %d of %d items, %.3g fields/hour, %s left", self.label, spent.items, self.total,
-                     3600 * spent.fields / spent.wall, tqdm.format_interval(left))  # fmt: skip

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from orbit2.baselines.interpolation import block_mean
 from orbit2.config.schema import EvaluateConfig
@@ -22,6 +21,7 @@ from orbit2.metrics.fields import Field, fields_of
 from orbit2.metrics.matched import Matched, Scored
 from orbit2.metrics.statistics import HistogramStatistic, MapStatistic, PairStatistic, QuantileStatistic, SeriesStatistic
 from orbit2.metrics.weighting import area_weights, weighted_mean
+from orbit2.progress import counted
 from orbit2.variables import is_precipitation, variable
 
 Array = npt.NDArray[np.float64]
@@ -85,7 +85,7 @@ class Accumulator:
     def gather(self) -> None:
         """Stream every sample once."""
         total = len(self.matched.times) * len(self.matched.variables)
-        for scored in tqdm(self.matched.samples(), total=total, desc="evaluate", disable=None):
+        for scored in counted(self.matched.samples(), "evaluate", total, "field"):
             self.distribution.update(scored)
             for f in self.fields:
                 if f.variable == scored.variable:

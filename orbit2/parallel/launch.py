@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,10 +15,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from orbit2.errors import OrbitError
+from orbit2.progress import detect
 
 T = TypeVar("T")
 TIMEOUT = timedelta(minutes=10)
-SPECIAL_STEPS = 0xFFFFFFF0  # SLURM's numbers of batch, extern, interactive and pending steps lie above
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,6 @@ class Ranks:
     @property
     def first(self) -> bool:
         return self.rank == 0
-
-
-def detect(environment: Mapping[str, str] = os.environ) -> tuple[int, int, int]:
-    """(rank, world, local rank) from torchrun's variables or those of an srun step; (0, 1, 0) for a plain process.
-
-    An sbatch script, its extern step and an interactive shell have SLURM_PROCID and SLURM_NTASKS too, but are one process: only a
-    numbered step starts as many as its SLURM_STEP_NUM_TASKS says.
-    """
-    if "RANK" in environment and "WORLD_SIZE" in environment:
-        return int(environment["RANK"]), int(environment["WORLD_SIZE"]), int(environment.get("LOCAL_RANK", 0))
-    step, tasks = environment.get("SLURM_STEP_ID", ""), environment.get("SLURM_STEP_NUM_TASKS", "")
-    if step.isdecimal() and int(step) < SPECIAL_STEPS and tasks.isdecimal() and "SLURM_PROCID" in environment:
-        return int(environment["SLURM_PROCID"]), int(tasks), int(environment.get("SLURM_LOCALID", 0))
-    return 0, 1, 0
 
 
 def device_of(asked: str | None, local: int = 0, world: int = 1) -> torch.device:

@@ -19,6 +19,7 @@ from orbit2.data.pairs import SIDES, Side
 from orbit2.data.store_layout import SideSpec
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, write_json
+from orbit2.progress import doing
 from orbit2.provenance import code_version, record
 from orbit2.regrid.fields import DAY_OF_HOURLY, runs
 from orbit2.regrid.health import open_begun, part_intact, same_shards, shard_sizes
@@ -93,6 +94,7 @@ def build_part(*, config: Path, resources: Path, store: Path, part: str, out: Pa
     blocks: list[dict[str, Any]] = []
     tally = Tally(job)
     for start, block in _shards(times, job.dataset.samples_per_shard):
+        doing(f"part {chosen.id}: samples {start} to {start + len(block) - 1} of {len(times)}")
         pieces = [_block(one, job, inside) for run, one in opened if len(inside := block[(block >= run[0]) & (block <= run[-1])])]
         fields = {side: np.concatenate([piece[side] for piece in pieces]) for side in SIDES} if len(pieces) > 1 else pieces[0]
         tally.add(block, fields)

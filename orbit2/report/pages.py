@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from orbit2.errors import OrbitError
 from orbit2.files import write_text
+from orbit2.progress import counted, doing
 from orbit2.provenance import code_version
 from orbit2.report import climate, records, seams, sections, tasks
 from orbit2.report.blocks import Section
@@ -33,12 +34,14 @@ def run(*, config: Path, out: Path, root: Path = Path(".")) -> None:
     Raises OrbitError naming a missing file and the stage that writes it, or when the page cannot be kept below 10 MB.
     """
     out, root = Path(out), Path(root)
+    doing("reading scores and fields")
     inputs = read(Path(config), root)
+    doing("drawing")
     with look():
         chapters = build(inputs, Path(config), out)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}.part")
     try:
-        for chapter in chapters:
+        for chapter in counted(chapters, "writing", len(chapters), "chapter"):
             for figure in chapter.figures():
                 figure.write(temporary)
             for table in chapter.tables():

@@ -12,6 +12,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from orbit2.progress import doing
 from orbit2.sources.source import Request
 
 PERIOD_SECONDS = 60.0
@@ -72,7 +73,7 @@ class Progress:
                 self._bar.n = sum(self._got.values())
                 self._bar.set_postfix_str(f"{self._done}/{len(self._sizes)} files", refresh=False)
                 self._bar.refresh()
-            elif self._clock() - self._last >= PERIOD_SECONDS:
+            elif not doing(self.line()) and self._clock() - self._last >= PERIOD_SECONDS:
                 self._last = self._clock()
                 _log.info("%s", self.line())
 

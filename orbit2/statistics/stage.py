@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from orbit2 import allowance
 from orbit2.config.dataset import DatasetConfig, Period
@@ -19,6 +18,7 @@ from orbit2.config.load import read_slice, validate
 from orbit2.data.pairs import SIDES, PairStore, Side
 from orbit2.errors import OrbitError
 from orbit2.files import write_json
+from orbit2.progress import counted
 from orbit2.provenance import record
 from orbit2.statistics.accumulator import Moments
 from orbit2.variables import is_precipitation
@@ -78,8 +78,7 @@ def side_statistics(store: PairStore, side: Side, samples: npt.NDArray[np.int64]
     """
     blocks = [samples[i : i + BLOCK] for i in range(0, len(samples), BLOCK)]
     with ThreadPoolExecutor(threads or allowance.threads()) as pool:
-        parts = list(tqdm(pool.map(lambda block: block_moments(store, side, block), blocks), total=len(blocks), desc=f"statistics {side}",
-                          disable=None))
+        parts = list(counted(pool.map(lambda block: block_moments(store, side, block), blocks), side, len(blocks), "block"))
     moments = reduce(add, parts, Tallies({}, {}))
     result = {name: found.as_dict(f"{store.path}/{side}: {name}") for name, found in moments.fields.items()}
     for name, found in moments.logarithms.items():

@@ -17,8 +17,7 @@ from tqdm import tqdm
 
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, write_json, write_text
-
-LINE_SECONDS = 50.0  # without a line, on a log; two of them are never more than a minute apart
+from orbit2.progress import LINE_SECONDS, hand_over
 
 
 class Progress:
@@ -39,6 +38,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self.enabled:
+            hand_over()
             self.attempt = 1 + _tries(self.folder / "status.json")
             self.status("running")
             if not self._terminal:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from orbit2.downscale import work as loop
+from orbit2 import progress
 from orbit2.downscale.items import Item, Items
 from orbit2.downscale.work import Spent, work
 
@@ -88,6 +88,6 @@ def test_a_log_gets_a_line_a_minute_at_most(caplog: pytest.LogCaptureFixture, mo
     Recorder()()
     assert len(caplog.messages) == 1 and "fields/hour: compute" in caplog.messages[0], "a short run says only what it took"
     caplog.clear()
-    monkeypatch.setattr(loop, "EVERY", 0.0)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     Recorder()()
     assert len(caplog.messages) == 13 and caplog.messages[0].startswith("test: 1 of 12 items") and "left" in caplog.messages[0]
