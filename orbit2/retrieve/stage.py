@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from orbit2.retrieve import clients, plan, transfer
 from orbit2.retrieve.packaged import ITEMS, Packaged
 from orbit2.retrieve.progress import human
 from orbit2.sources import catalogue, manifest
-from orbit2.sources.source import Request, Source
+from orbit2.sources.source import Need, Request, Shared, Source
 
 HOUR = np.timedelta64(3600, "s")
 LONGEST = np.timedelta64(366, "D")  # of what one file covers
@@ -37,6 +37,7 @@ class _Job:
     source: Source
     requests: list[Request]
     settings: SourcesConfig
+    until: np.datetime64 | None = None  # the last day that is published, where more is wanted
 
 
 def run(
@@ -87,13 +88,27 @@ def _job(name: str, given: Any, where: object) -> _Job:
     if settings.packaged(name):
         return _Job(Packaged(name), Packaged(name).plan(), settings)
     source = catalogue.source(name, settings)
-    return _Job(source, plan.requests(source, plan.needs(given["needs"], where)), settings)
+    wanted = plan.needs(given["needs"], where)
+    until = _published(source, wanted, where) if traits(name).shared else None
+    return _Job(source, plan.requests(source, wanted), settings, until)
+
+
+def _published(source: Source, wanted: Sequence[Need], where: object) -> np.datetime64 | None:
+    """The provider's last day, where more is wanted. Raises OrbitError for a period of which nothing is there yet."""
+    last = cast(Shared, source).published()
+    future = [need for need in wanted if need.first > last]
+    if future:
+        raise OrbitError(f"{source.name} is not published that far yet", where=where, got=f"{future[0].first} to {future[0].last}",
+                         allowed=f"up to {last}, the last complete day", hint="change the periods, or retrieve later")
+    return last if any(need.last > last for need in wanted) else None
 
 
 def _run(job: _Job, out: Path, receipt: Path | None, dry_run: bool, verify: bool) -> None:
     name = job.source.name
     if dry_run:
         print(_dry(job, out))
+        if job.until is not None:
+            print(_ends(job))
         return
     with _terminating(), manifest.ledger(out, name) as ledger:
         missing = _missing(job.requests, ledger, verify, job.settings.transfer.workers)
@@ -107,8 +122,14 @@ def _run(job: _Job, out: Path, receipt: Path | None, dry_run: bool, verify: bool
             print(f"{name}: {done.fetched} files ({human(done.bytes)}) to {out}" + (f", {done.gaps} gaps" if done.gaps else ""))
         else:
             print(f"{name}: complete, nothing to do")
+        if job.until is not None:
+            print(_ends(job))
         if receipt is not None:
             write_json(receipt, _receipt(job, ledger))
+
+
+def _ends(job: _Job) -> str:
+    return f"  {job.source.name} ends at {job.until}, the last day that is published whole; retrieve again later for the days after it"
 
 
 def _missing(requests: Sequence[Request], ledger: manifest.Ledger, verify: bool, threads: int) -> list[Request]:
@@ -215,6 +236,7 @@ def _receipt(job: _Job, ledger: manifest.Ledger) -> dict[str, Any]:
         "source": job.source.name, "files": len(records), "bytes": sum(int(r["bytes"]) for r in records),
         "gaps": sorted(r.file for r in job.requests if r.file in ledger.gaps), "plan": plan.digest(job.requests),
         "content": short_hash([[r["file"], r["sha256"]] for r in records], 16),
+        **({} if job.until is None else {"until": str(job.until)}),
     }
 
 

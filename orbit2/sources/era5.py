@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import calendar
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +35,8 @@ FIELD_LIMIT = {SINGLE: 120_000, PRESSURE: 60_000}
 # precipitation 0.22), GRIB 16 bits. ARCO reads Blosc-compressed float32 chunks, about as small.
 NETCDF_BYTES, RAIN_BYTES, GRIB_BYTES, ARCO_BYTES = 2.8, 0.9, 2.0, 2.6
 ARCO_LEVELS = 37  # of one chunk of the ARCO store
+LATENCY = np.timedelta64(6, "D")  # a day is published five days later, in parts
+YOUNG = np.timedelta64(31, "D")  # a month that ended less than this before the last published day is asked for by days
 EARLIEST = np.datetime64("1940-01-01", "D")
 _TEMPERATURES = ("2m_temperature", "2m_temperature_max_1hr", "2m_temperature_min_1hr")
 _SST = "sea_surface_temperature"
@@ -65,8 +68,9 @@ class Era5:
     def plan(self, need: Need) -> list[Request]:
         """One request per calendar month and kind (cds), or per day and kind (arco); kinds: surface, and each set of pressure levels.
 
-        Whole months or days always, so that periods that overlap share files. Raises OrbitError for a variable that the back end
-        does not hold, and for days before 1940.
+        Whole months or days always, so that periods that overlap share files. Months that are not published whole yet, or only
+        lately, are asked for day by day, up to `published()`; nothing after it. Raises OrbitError for a variable that the back end does
+        not hold, and for days before 1940.
         """
         if need.first < EARLIEST:
             raise OrbitError("ERA5 does not go back that far", got=str(need.first), allowed=f"from {EARLIEST}",
@@ -76,6 +80,10 @@ class Era5:
         make = self._cds if self.config.backend == "cds" else self._arco
         found = [request for levels, members in by_levels(names).items() for request in make(need, levels, tuple(members), area)]
         return sorted(found, key=lambda r: (r.first, r.last, r.file))
+
+    def published(self) -> np.datetime64:
+        """The last day of which every hour is published by now, by the calendar: ERA5 comes five days late."""
+        return today() - LATENCY
 
     def check(self, path: Path, request: Request) -> None:
         """Raises OrbitError unless the file can be read, has every hour of every variable, and covers the area. Reads no field."""
@@ -131,8 +139,14 @@ class Era5:
         suffix = ".grib" if grib else ".zip" if mixed else ".nc"
         for year, month in _months(need):
             days = calendar.monthrange(year, month)[1]
-            pieces_ = -(-layers * days * 24 // FIELD_LIMIT[dataset])
-            for part in np.array_split(np.arange(1, days + 1), pieces_):
+            begin = np.datetime64(f"{year}-{month:02d}-01", "D")
+            whole = begin + (days - 1) <= self.published() - YOUNG
+            wanted = np.arange(1, days + 1)
+            if not whole:  # day by day, so that the next retrieve goes on where this one ended, and fetches none of it again
+                low, high = ((day - begin).astype(np.int64) + 1 for day in (need.first, min(need.last, self.published())))
+                wanted = wanted[(wanted >= low) & (wanted <= high)]
+            pieces_ = -(-layers * days * 24 // FIELD_LIMIT[dataset]) if whole else len(wanted)
+            for part in np.array_split(wanted, pieces_) if pieces_ else ():
                 body: dict[str, Any] = {
                     "product_type": ["reanalysis"], "variable": asked, "year": [f"{year}"], "month": [f"{month:02d}"],
                     "day": [f"{day:02d}" for day in part], "time": [f"{hour:02d}:00" for hour in range(24)],
@@ -142,7 +156,7 @@ class Era5:
                 if area is not None:
                     body["area"] = _north_west_south_east(area)
                 key = short_hash([asked, list(levels), self.config.format])
-                which = "" if pieces_ == 1 else f"_d{part[0]:02d}-{part[-1]:02d}"
+                which = "" if whole and pieces_ == 1 else f"_d{part[0]:02d}-{part[-1]:02d}"
                 kind = "pressure" if levels else "single"
                 first = np.datetime64(f"{year}-{month:02d}-{part[0]:02d}T00", "s")
                 rain = sum(LEXICON[name].step == "accum" for name in names)
@@ -161,13 +175,18 @@ class Era5:
         note = (f"bytes are what is READ from the ARCO store: each chunk has all {ARCO_LEVELS} pressure levels, {len(levels)} of them are "
                 "kept; the Climate Data Store sends only those asked for" if levels else
                 "bytes are what is READ from the ARCO store: its chunks are the whole globe, also for a region")
-        for day in np.arange(need.first, need.last + 1):
+        for day in np.arange(need.first, min(need.last, self.published()) + 1):
             first = day.astype("datetime64[s]")
             yield Request(
                 file=f"arco_{kind}/{str(day)[:4]}/era5_{kind}_{day}{_tag(area)}_{key}.nc", client="arco",
                 body={"store": self.config.arco, "area": None if area is None else _north_west_south_east(area),
                       "first": f"{first}", "last": f"{first + 23 * HOUR}"},
                 variables=tuple(sorted(names)), first=first, last=first + 23 * HOUR, bytes=24 * params * chunk, box=area, note=note)
+
+
+def today() -> np.datetime64:
+    """In UTC, datetime64[D]."""
+    return np.datetime64(datetime.now(UTC).date(), "D")
 
 
 def outward(box: Box) -> Box:

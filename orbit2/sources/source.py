@@ -91,6 +91,9 @@ class Source(Protocol):
 class Shared(Source, Protocol):
     """A source of which one file may hold several variables, not all of them needed at the same times."""
 
+    def published(self) -> np.datetime64:
+        """The last day (datetime64[D]) that is published whole by now; later days are not planned."""
+
     def made_of(self, wanted: Mapping[str, Window]) -> dict[str, Window]:
         """What files must hold for `wanted`, and between which stamps."""
 
