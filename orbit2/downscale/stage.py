@@ -33,7 +33,7 @@ from orbit2.parallel import launch
 from orbit2.provenance import code_version, record
 
 log = logging.getLogger(__name__)
-PATIENCE = timedelta(days=2)  # ranks finish their shares at different times
+PATIENCE = timedelta(days=2)  # ranks that live finish their shares at different times; a dead one ends the others (parallel/watch.py)
 
 
 def run(*, config: Path, model: Path, store: Path, out: Path, block: str | None = None, receipt: Path | None = None,

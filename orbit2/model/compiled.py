@@ -23,7 +23,8 @@ def compile_model(model: nn.Module, mode: Mode, device: torch.device, backend: s
     """Compile `model`'s forward in place when `mode` says so ("auto": on GPUs); True when it did.
 
     One graph per shape of batch, up to `GRAPHS`. Reslim must compile to a single graph: whether a batch has missing cells is looked
-    at before it (`Gaps`). Compression by threshold and other models may break it. A deep copy of the model is compiled too, around its own weights.
+    at before it (`Gaps`). Compression by threshold and other models may break it. A deep copy of the model is compiled too,
+    around its own weights.
     """
     if mode == "off" or (mode == "auto" and device.type != "cuda"):
         return False

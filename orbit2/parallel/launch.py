@@ -13,12 +13,16 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 
-from orbit2.errors import OrbitError
+from orbit2.errors import Interrupted, OrbitError
+from orbit2.parallel.watch import Watch
 from orbit2.progress import detect
 
 T = TypeVar("T")
-TIMEOUT = timedelta(minutes=10)
+TIMEOUT = timedelta(minutes=30)  # within which every rank takes part in a step's sums, or saves a checkpoint
+MEETING = timedelta(minutes=10)  # from the first rank's start to the last one's
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,11 @@ def device_of(asked: str | None, local: int = 0, world: int = 1) -> torch.device
 
 @contextmanager
 def ranks(timeout: timedelta = TIMEOUT, device: str | None = None) -> Iterator[Ranks]:
-    """Join the process group when there is more than one process, and leave it at the end; `timeout` is how long ranks wait."""
+    """Join the process group when there is more than one process, and leave it at the end; `timeout` is how long ranks wait.
+
+    That is for ranks that live: the death or the error of one ends the others in less than a minute (`Watch`). Raises OrbitError when
+    they do not find each other.
+    """
     rank, world, local = detect()
     place = device_of(device, local, world)
     if world == 1:
@@ -65,11 +73,33 @@ def ranks(timeout: timedelta = TIMEOUT, device: str | None = None) -> Iterator[R
         os.environ["MASTER_PORT"] = str(20000 + (job + 4099 * step) % 20000)  # steps of one job may share a node
     if place.type == "cuda":
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", rank=rank, world_size=world, timeout=timeout)
+    try:
+        store, _, _ = next(rendezvous("env://", rank, world, timeout=MEETING))
+        watch = Watch(store, rank, world)
+        dist.init_process_group(
+            "nccl" if place.type == "cuda" else "gloo",
+            store=PrefixStore("ranks", store),
+            rank=rank,
+            world_size=world,
+            timeout=timeout,
+        )
+        watch.start()
+    except dist.DistError as error:
+        raise OrbitError(f"the {world} ranks did not find each other", where=f"rank {rank} on {socket.gethostname()}",
+                         got=" ".join(str(error).split())[:160], allowed=f"all within {MEETING.seconds // 60} minutes at "
+                         f"{os.environ['MASTER_ADDR']}:{os.environ.get('MASTER_PORT')}",
+                         hint="see the log of the rank that is missing") from None  # fmt: skip
     try:
         yield Ranks(rank, world, place)
-    finally:
+    except Interrupted:  # all ranks stop together
+        watch.leave()
         dist.destroy_process_group()
+        raise
+    except BaseException as error:  # the process ends soon, and what the others wait for with it
+        watch.fail(error)
+        raise
+    watch.leave()
+    dist.destroy_process_group()
 
 
 def total(values: Tensor) -> Tensor:

@@ -1,0 +1,140 @@
+"""Ranks that notice each other's end: a dead or failed one brings the others down within a minute, and each says which it was.
+
+A collective waits for its peers as long as they work (hours, in inference); that they live is told here, by a thread.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import sys
+import threading
+import time
+import traceback
+from contextlib import suppress
+from datetime import timedelta
+
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
+
+from orbit2.errors import EXIT_USER, OrbitError
+
+BEAT = 2.0  # seconds between two signs of life
+SILENCE = 30.0  # seconds without one after which a rank counts as dead
+GRACE = 2.0  # seconds that a failed rank has to print its own error first
+LEFT, FAILED, SEEN = "left", "failed", "seen"
+
+
+class Watch:
+    """This rank's signs of life in the ranks' common store, and its eyes on the others'.
+
+    The first rank, which keeps the store, looks at everybody and writes the verdict; the others look at it and at the verdict.
+    """
+
+    def __init__(self, store: Store, rank: int, world: int) -> None:
+        self.rank, self.world = rank, world
+        self.store = PrefixStore("orbit2", store.clone())  # type: ignore[attr-defined]  # a connection of its own: the ranks' may be waiting
+        self.store.set_timeout(timedelta(seconds=SILENCE))
+        self.store.set(f"who/{rank}", f"process {os.getpid()} on {socket.gethostname()}")
+        self.store.set(f"beat/{rank}", "0")
+        self._ending = False  # this rank's own affair: it needs nobody to end it
+        self._over = threading.Event()
+
+    def start(self) -> None:
+        """Once all ranks are there."""
+        self.names = [f"rank {k} of {self.world} ({self.store.get(f'who/{k}').decode()})" for k in range(self.world)]
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def leave(self) -> None:
+        """This rank has done its work. The first one waits here for the others: they may still ask it who lives."""
+        self._ending = True
+        if self.rank == 0:
+            self._linger(None)
+        else:
+            self._end_thread()
+            with suppress(RuntimeError):
+                self.store.set(f"beat/{self.rank}", LEFT)
+
+    def fail(self, error: BaseException) -> None:
+        """This rank raises `error`: the others are told, unless it is they who raised it here by their death."""
+        if _of_a_collective(error):
+            time.sleep(SILENCE + 5 * BEAT + GRACE)  # meanwhile the thread finds out who is gone, and ends this process
+        self._ending = True
+        said = " ".join((str(error) if isinstance(error, OrbitError) else f"{type(error).__name__}: {error}").split())[:500]
+        verdict = f"{EXIT_USER if isinstance(error, OrbitError) else 1} {self.names[self.rank]} failed: {said}"
+        with suppress(RuntimeError):
+            if self.rank == 0:
+                self.store.set("verdict", verdict)
+                atexit.register(self._linger, time.monotonic() + 4 * BEAT + GRACE)
+            else:
+                self._end_thread()
+                self.store.set(f"beat/{self.rank}", f"{FAILED} {verdict}")
+
+    def _linger(self, until: float | None) -> None:
+        """Keep the store until nobody needs it."""
+        with suppress(RuntimeError):
+            while any(not beat.startswith((LEFT, FAILED, SEEN)) for beat in self._beats()[1:]):
+                if self._over.wait(0.05) or (until is not None and time.monotonic() > until):
+                    break
+        self._end_thread()
+
+    def _end_thread(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _beats(self) -> list[str]:
+        return [value.decode() for value in self.store.multi_get([f"beat/{k}" for k in range(self.world)])]
+
+    def _look(self) -> None:
+        beats, changed, now = [""] * self.world, [time.monotonic()] * self.world, time.monotonic()
+        verdict, count = "", 0
+        while not self._over.wait(BEAT if count else 0):
+            slept, now = time.monotonic() - now, time.monotonic()
+            if slept > SILENCE / 2:  # suspended: the others' silence was this one's
+                changed = [now] * self.world
+            count += 1
+            try:
+                self.store.set(f"beat/{self.rank}", str(count))
+                if self.rank == 0:
+                    found = self._beats()
+                elif self.store.check(["verdict"]):
+                    verdict = self.store.get("verdict").decode()
+                    found = beats
+                else:
+                    found = [self.store.get("beat/0").decode()]
+            except RuntimeError:
+                verdict, found = f"1 {self.names[0]} is gone", beats
+            for k, beat in enumerate(found):
+                if beat != beats[k] or beat.startswith((LEFT, SEEN)):
+                    beats[k], changed[k] = beat, now
+                if beat.startswith(FAILED) and not verdict:
+                    verdict = beat.removeprefix(FAILED).strip()
+                elif now - changed[k] > SILENCE and not verdict:
+                    verdict = f"1 {self.names[k]} is gone: no sign of life for {SILENCE:.0f} s"
+            if verdict and not self._ending:
+                self._obey(verdict)
+            elif verdict and self.rank == 0:
+                with suppress(RuntimeError):
+                    self.store.set("verdict", verdict)
+                self._over.set()
+
+    def _obey(self, verdict: str) -> None:
+        """End this process: its main thread may wait in a collective for ever."""
+        with suppress(RuntimeError):
+            if self.rank == 0:
+                self.store.set("verdict", verdict)
+            else:
+                self.store.set(f"beat/{self.rank}", SEEN)
+        code, _, what = verdict.partition(" ")
+        time.sleep(GRACE + (2 * BEAT if self.rank == 0 else 0))  # the first rank keeps the store: the others read it
+        if self._ending:
+            return
+        print(f"rank {self.rank} of {self.world} ends: {what}; start it again to go on from what is saved", file=sys.stderr, flush=True)
+        os._exit(int(code))
+
+
+def _of_a_collective(error: BaseException) -> bool:
+    """Whether torch.distributed raised it: as a rule because a peer is gone."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, RuntimeError) and any("torch/distributed" in frame.filename.replace(os.sep, "/") for frame in frames)

@@ -1,0 +1,156 @@
+"""Two real processes: one dies or fails, the other ends soon and says which; what ranks must agree on, they check."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from orbit2.cli import main
+from orbit2.downscale import job as jobs
+from orbit2.errors import OrbitError
+from orbit2.parallel import watch
+from orbit2.train import trainer
+from tests.data.small_downscaling import arguments, forked, random_model, task
+from tests.data.tiny_training import Tiny, build
+
+pytestmark = pytest.mark.parallel
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return build(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same watch at a fifth of its times, which promise less than a minute."""
+    assert watch.SILENCE + 7 * watch.BEAT + 2 * watch.GRACE < 60
+    for name in ("SILENCE", "BEAT", "GRACE"):
+        monkeypatch.setattr(watch, name, getattr(watch, name) / 5)
+
+
+def two_ranks(act: Callable[[int], object]) -> tuple[list[int], float]:
+    """Exit codes of `act(rank)` in two processes, and the seconds between the two ends."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def process(rank: int) -> None:
+        os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        act(rank)
+
+    pids = [forked(lambda rank=rank: process(rank)) for rank in range(2)]  # type: ignore[misc]
+    ended, codes = [], {}
+    for _ in pids:
+        pid, status = os.waitpid(-1, 0)
+        ended.append(time.monotonic())
+        codes[pid] = os.waitstatus_to_exitcode(status)
+    return [codes[pid] for pid in pids], ended[1] - ended[0]
+
+
+def train(tiny: Tiny, out: Path, checkpoints: Path | None = None, **settings: object) -> None:
+    config = tiny.slice(out / "config.json", **settings)
+    command = tiny.command(config, out)
+    main(["train", *command[:-1], str(checkpoints or command[-1])])
+
+
+def when(step: int, rank: int, mine: int, act: Callable[[], object]) -> None:
+    """In a child: `act` on `rank` before its share of `step`."""
+    original = trainer.optimise
+
+    def optimise(setup, batch, number):  # type: ignore[no-untyped-def]
+        if number == step and rank == mine:
+            act()
+        return original(setup, batch, number)
+
+    trainer.optimise = optimise
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_rank_ends_the_other_which_names_it(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str], victim: int) -> None:
+    def act(rank: int) -> None:
+        when(3, victim, rank, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        train(tiny, tmp_path, steps=20, checkpoint_every=2)
+
+    codes, seconds = two_ranks(act)
+    assert codes[victim] == -signal.SIGKILL and codes[1 - victim] == 1 and seconds < 15
+    said = capfd.readouterr().err
+    assert f"rank {1 - victim} of 2 ends: rank {victim} of 2 (process " in said and "is gone" in said and "Traceback" not in said
+
+
+def test_a_rank_that_fails_says_why_first(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def fails() -> None:
+        raise OrbitError("this sample cannot be read", where="here")
+
+    def act(rank: int) -> None:
+        when(3, 1, rank, fails)
+        train(tiny, tmp_path, steps=20)
+
+    codes, seconds = two_ranks(act)
+    assert codes == [2, 2] and seconds < 10
+    lines = [line for line in capfd.readouterr().err.splitlines() if "this sample" in line]
+    assert lines[0] == "error: here: this sample cannot be read"
+    assert len(lines) == 2 and lines[1].startswith("rank 0 of 2 ends: rank 1 of 2 (process ") and "failed: here: this sample" in lines[1]
+
+
+def test_a_dead_rank_ends_inference_too(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    given = arguments(tiny, random_model(tmp_path / "model"), task(tmp_path / "c.json", tile=6, halo=2), tmp_path / "p.zarr")
+
+    def act(rank: int) -> None:
+        original = jobs.Job.compute
+
+        def compute(self, item, fields):  # type: ignore[no-untyped-def]
+            if rank == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(self, item, fields)
+
+        jobs.Job.compute = compute  # type: ignore[method-assign]
+        main(["downscale", *[f"--{key}={value}" for key, value in given.items()]])
+
+    codes, seconds = two_ranks(act)
+    assert codes == [1, -signal.SIGKILL] and seconds < 20
+    assert "rank 0 of 2 ends: rank 1 of 2 (process " in capfd.readouterr().err
+
+
+def test_all_ranks_resume_from_what_the_first_one_chose(tiny: Tiny, tmp_path: Path) -> None:
+    """One whose own checkpoint folder is empty goes on from the same step; a run on two ranks is the same with and without a stop."""
+    assert two_ranks(lambda _: train(tiny, tmp_path / "straight", steps=8))[0] == [0, 0]
+
+    def stopped(rank: int) -> None:
+        when(4, rank, rank, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        train(tiny, tmp_path / "stopped", steps=8)
+
+    assert two_ranks(stopped)[0] == [75, 75]
+    checkpoints = tmp_path / "stopped" / "checkpoints"
+    assert json.loads((checkpoints / "status.json").read_text())["step"] == 5
+    mine = [checkpoints, tmp_path / "elsewhere"]
+    assert two_ranks(lambda rank: train(tiny, tmp_path / "stopped", mine[rank], steps=8))[0] == [0, 0]
+    straight, resumed = (load_file(tmp_path / name / "model" / "weights.safetensors") for name in ("straight", "stopped"))
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in straight.items())
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("what", ["the configuration", "the statistics"])
+def test_ranks_that_disagree_are_an_error(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str], what: str) -> None:
+    other = Tiny(tiny.folder)
+    if what == "the statistics":
+        other.statistics = tmp_path / "statistics.json"
+        shutil.copyfile(tiny.statistics, other.statistics)
+        other.statistics.write_text(other.statistics.read_text().replace('"mean": 2', '"mean": 1'))
+    rates = (2e-3, 1e-3) if what == "the configuration" else (2e-3, 2e-3)
+    mine = (tiny, other)
+    codes, _ = two_ranks(lambda rank: train(mine[rank], tmp_path / str(rank), tmp_path / "checkpoints", learning_rate=rates[rank]))
+    said = capfd.readouterr().err
+    assert codes == [2, 2] and "Traceback" not in said
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 2 and all(f"ranks disagree on {what}" in line and "rank 1 of 2" in line for line in errors)
