@@ -22,7 +22,7 @@ from orbit2.errors import EXIT_RESUMABLE, EXIT_USER, Interrupted, OrbitError
 from orbit2.progress import telling
 
 STAGES = ("retrieve", "regrid", "statistics", "train", "finetune", "downscale", "evaluate", "diagnose", "report")
-VERBS = (*STAGES, "plan", "doctor", "unlock", "config", "model")
+VERBS = (*STAGES, "plan", "doctor", "migrate", "unlock", "config", "model")
 
 
 _ROOM = "free some space; the same command then goes on or starts again, nothing half-written counts"

@@ -53,6 +53,20 @@ def doctor(
         raise typer.Exit(EXIT_USER)
 
 
+def migrate(
+    results: Annotated[Path, typer.Argument(help="Folder of results, e.g. results.", show_default=False)],
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done; change nothing.")] = False,
+) -> None:
+    """Keep results of an older orbit2: rename their folders to today's hashes. Nothing is computed, deleted or overwritten."""
+    from orbit2.config.migrate import migrate as run
+
+    if not results.is_dir():
+        raise OrbitError("not a folder", where=results)
+    found = run(results, dry_run=dry_run, say=typer.echo)
+    if not found.moves and not found.runs:
+        typer.echo("nothing to do")
+
+
 def unlock() -> None:
     """Remove the lock of a workflow that was killed in this folder. Exit 2, with what to do, when it may still be at work."""
     from orbit2.lock import release
@@ -126,6 +140,7 @@ def model_export(
 def register(app: typer.Typer) -> None:
     app.command("plan")(plan)
     app.command("doctor")(doctor)
+    app.command("migrate")(migrate)
     app.command("unlock")(unlock)
     app.add_typer(config, name="config")
     app.add_typer(model, name="model")

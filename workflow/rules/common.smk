@@ -1,5 +1,4 @@
 # Shared by all rule files. The checked configuration, the folders, and the slices that tell each stage what it depends on.
-import json
 import os
 import shlex
 import sys
@@ -10,6 +9,7 @@ from orbit2 import lock
 from orbit2.config import slices
 from orbit2.config.begun import as_begun
 from orbit2.config.load import from_mapping, machine_file
+from orbit2.config.migrate import slice_text, waiting
 from orbit2.errors import OrbitError
 from orbit2.files import write_if_changed, write_json, write_text
 from orbit2.sources.manifest import VERSION
@@ -52,12 +52,14 @@ def told(path, stage, name=""):
     it, where no rule sees them. When only looking, what would change lies in .snakemake, newer than anything that was made.
     """
     content = getattr(slices, stage)(RUN, name) if name else getattr(slices, stage)(RUN)
-    text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+    text = slice_text(content)
     if workflow.is_main_process:
         if looking():
             if not Path(path).is_file() or Path(path).read_text() != text:
                 path = f".snakemake/orbit2/{path}"
                 write_text(path, text)
+        elif OLD:
+            sys.exit(2)  # said below: nothing that is there is silently built again
         else:
             write_if_changed(path, text)
             write_json(machine_file(Path(path)), slices.machine_keys(RUN, stage, name))
@@ -109,26 +111,6 @@ def store_of(wildcards):
     return slices.store(RUN, DATASET_OF[wildcards.data])
 
 
-def data_of(wildcards):
-    """dataset -> its folder, for the datasets that a model is trained on."""
-    return {name: DATASETS[name] for name in RUN.models[MODEL_OF[wildcards.model]].datasets}
-
-
-def training_data(wildcards):
-    """The finished stores and statistics that a model waits for."""
-    return [
-        f"{folder}/{name}" for folder in data_of(wildcards).values() for name in ("finalised.json", "statistics.json")
-    ]
-
-
-def data_options(wildcards):
-    """The same as command-line options."""
-    return " ".join(
-        f"--store {name}={slices.store(RUN, name)} --statistics {name}={folder}/statistics.json"
-        for name, folder in data_of(wildcards).items()
-    )
-
-
 def task_model(wildcards):
     return f"{MODELS[PREDICTIONS[wildcards.task].model]}/model"
 
@@ -175,6 +157,12 @@ MODELS = {name: slices.model_folder(RUN, name) for name in RUN.models}
 DATASET_OF = {Path(folder).name: name for name, folder in DATASETS.items()}
 MODEL_OF = {Path(folder).name: name for name, folder in MODELS.items()}
 TASKS = list(RUN.downscale)
+OLD = waiting(Path("results"), [*DATASETS.values(), *MODELS.values()]) if workflow.is_main_process else []
+if OLD:
+    print(
+        f"error: {', '.join(OLD)}: made by an older orbit2: `orbit2 migrate results` keeps it; to build it anew, move it away first",
+        file=sys.stderr,
+    )
 PREDICTIONS = slices.predictions(RUN)  # the tasks, and what fine-tuned models are compared with
 TRAINED_ON = {Path(DATASETS[name]).name for model in RUN.models.values() for name in model.datasets}
 WANTED = {name: slices.receipts(RUN, name) for name in RUN.datasets}  # asked for by thousands of jobs
