@@ -103,8 +103,11 @@ class Inputs:
 
     def _no_fill(self, array: xr.DataArray, index: int, values: npt.NDArray[Any]) -> None:
         """Raises OrbitError for a fill value that the file does not declare."""
-        for fill in FILLS:
-            found = int(np.isclose(values, fill, rtol=1e-6, atol=0).sum())
+        if not values.size or np.isnan(values).all():
+            return
+        least, greatest = np.nanmin(values), np.nanmax(values)
+        for fill in (f for f in FILLS if least <= f + 1e-6 * abs(f) and greatest >= f - 1e-6 * abs(f)):
+            found = int((np.abs(values - fill) <= 1e-6 * abs(fill)).sum())
             if found > 1 and ((fill != -99.0 and (fill < 0 or fill >= 1e20)) or found > 0.01 * values.size):
                 raise OrbitError(
                     f"'{array.name}' holds {fill:g} {found} times: a fill value that the file does not declare",

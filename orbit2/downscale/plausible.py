@@ -119,7 +119,8 @@ def _period(inputs: Inputs, about: Mapping[str, Any]) -> list[str]:
     if given is None or (given == "daily" and float(trained) >= 24):
         return []
     learned = "daily" if float(trained) >= 24 else "hourly"
-    return [f"averaging period: the input looks like {given} fields (a step of {step or 0:g} h), the model was trained on {learned} ones"]
+    apart = "" if step is None else f" (a step of {step:g} h)"
+    return [f"averaging period: the input looks like {given} fields{apart}, the model was trained on {learned} ones"]
 
 
 def _rim(grid: Grid, about: Mapping[str, Any], trim: int) -> list[str]:

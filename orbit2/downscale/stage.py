@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -257,8 +258,11 @@ def _to_netcdf(store: Path, out: Path, overwrite: bool) -> None:
                 encoding={name: {"zlib": True, "complevel": 1} for name in result.data_vars if result[name].ndim >= 3},
             )
             check_out(out, {}, overwrite=overwrite)  # it may have come meanwhile
-    except (OSError, RuntimeError) as error:  # netCDF-C's errors are RuntimeErrors
+    except OSError as error:
         raise unwritten(out, error) from None
+    except RuntimeError as error:  # of netCDF-C, which does not say why
+        left = shutil.disk_usage(out.parent).free / 2**20
+        raise unwritten(out, OSError(f"{error}; {left:.1f} MB left on the disk")) from None
 
 
 def _folder(model: Path) -> Path | None:

@@ -153,9 +153,9 @@ class PredictionStore:
         self.root.attrs["finalised"] = False
 
 
-def unwritten(path: Path, error: OSError | RuntimeError) -> OrbitError:
+def unwritten(path: Path, error: OSError) -> OrbitError:
     """What is said when the disk is full or fails."""
-    return OrbitError(f"prediction could not be written ({getattr(error, 'strerror', None) or error})", where=path,
+    return OrbitError(f"prediction could not be written ({error.strerror or error})", where=path,
                       hint="free some space, then start it again: finished items are kept")  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -168,3 +169,28 @@ def test_a_task_replaces_its_own_prediction_and_nothing_else(tiny: Tiny, model: 
     with pytest.raises(OrbitError, match="is the pair store"):
         run(**{**given, "out": tiny.store})
     assert content(tiny.store) == before
+
+
+@pytest.mark.parametrize(("out", "disk"), [("fine.zarr", "12k"), ("fine.zarr", "64k"), ("fine.nc", "12k"), ("fine.nc", "160k")])
+def test_a_full_disk_is_one_clear_error_and_then_the_same_command_goes_on(
+    model: Path, here: Path, capsys: pytest.CaptureFixture[str], out: str, disk: str
+) -> None:
+    """While the store is made, while items are written, while a finished store becomes NetCDF: nothing half-done bears the name."""
+    place = here / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={disk}", "none", str(place)], capture_output=True).returncode:
+        pytest.skip("a small file system needs the right to mount tmpfs")
+    try:
+        code, said = downscale(model, capsys, "in.nc", f"disk/{out}")
+        assert code == 2 and ("cannot be created" in said or "could not be written" in said)
+        assert "No space left" in said or "0.0 MB left" in said  # netCDF-C does not say why
+        if out.endswith(".nc"):
+            assert not (place / out).exists()
+        assert not list(place.glob("*.part")) and not list(place.glob(".*.part"))
+        subprocess.run(["mount", "-o", "remount,size=8m", str(place)], check=True)
+        assert downscale(model, capsys, "in.nc", f"disk/{out}")[0] == 0
+        made = (xr.open_zarr if out.endswith(".zarr") else xr.open_dataset)(place / out).load()
+        assert np.isfinite(made["2m_temperature"]).all() and [p.name for p in place.iterdir()] == [out]
+        made.close()
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
