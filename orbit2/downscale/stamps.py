@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +11,9 @@ import xarray as xr
 
 from orbit2.errors import OrbitError
 from orbit2.sources.axes import time_name
+from orbit2.sources.stamps import dates
 
 Times = npt.NDArray[np.datetime64]
-REAL = ("standard", "gregorian", "proleptic_gregorian")
 _SAY = "say it with --time 2020-01-31T12:00 (several fields: --time 2020-01-01T00:00,6h; in Python time=...)"
 _PERIOD = re.compile(r"(\d+(?:\.\d+)?) ?(s|min|minutes?|h|hours?|d|days?)$")
 _HOURS = {"s": 1 / 3600, "m": 1 / 60, "h": 1.0, "d": 24.0}
@@ -42,7 +41,7 @@ def times_of(dataset: xr.Dataset, field: xr.DataArray, spare: list[str], where: 
     if given is not None:
         raise OrbitError("the input has its own times", where=f"{where}: {name}", got=f"--time {given}", hint="leave --time out")
     coordinate = dataset[name]
-    return (str(coordinate.dims[0]) if coordinate.ndim else None), _decoded(coordinate, f"{where}: {name}")
+    return (str(coordinate.dims[0]) if coordinate.ndim else None), _decoded(coordinate, where)
 
 
 def _given(field: xr.DataArray, spare: list[str], open_dims: list[str], where: object, given: str | None) -> tuple[str | None, Times]:
@@ -67,35 +66,9 @@ def _given(field: xr.DataArray, spare: list[str], open_dims: list[str], where: o
     return dimension, start + np.arange(count) * np.timedelta64(seconds, "s")
 
 
-def _decoded(coordinate: xr.DataArray, where: str) -> Times:
-    values: npt.NDArray[Any] = np.atleast_1d(coordinate.values)
-    units = coordinate.attrs.get("units")
-    if values.dtype.kind == "O" and len(values) and hasattr(values[0], "calendar"):
-        if values[0].calendar not in REAL:
-            raise OrbitError(f"dates are on the calendar '{values[0].calendar}'", where=where, got=f"{values[0]} ...",
-                             allowed=", ".join(REAL),
-                             hint="convert it first, e.g. with xarray: dataset.convert_calendar('standard', align_on='date')")  # fmt: skip
-        values = np.array([v.isoformat() for v in values], dtype="datetime64[s]")
-    if values.dtype.kind in "iu" and units is None:
-        values = _days(values, where)
-    if values.dtype.kind != "M":
-        calendar = coordinate.attrs.get("calendar")
-        raise OrbitError("time could not be decoded to dates", where=where, got=f"{values.dtype} in units {units!r}"
-                         + (f" on the calendar '{calendar}'" if calendar else ""),
-                         allowed="CF units such as 'hours since 1900-01-01'")  # fmt: skip
-    if np.isnat(values).any():
-        raise OrbitError("some times are missing", where=where, got=f"{int(np.isnat(values).sum())} of {len(values)}")
-    stamps: Times = values.astype("datetime64[s]")
+def _decoded(coordinate: xr.DataArray, where: object) -> Times:
+    stamps = dates(coordinate, where)
     if len(np.unique(stamps)) != len(stamps):
-        raise OrbitError("a time is there twice", where=where, got=f"{len(stamps) - len(np.unique(stamps))} of {len(stamps)}",
-                         hint="keep one field per time, e.g. with xarray: dataset.drop_duplicates('time')")  # fmt: skip
+        raise OrbitError("a time is there twice", where=f"{where}: {coordinate.name}", got=f"{len(stamps) - len(np.unique(stamps))} of "
+                         f"{len(stamps)}", hint="keep one field per time, e.g. with xarray: dataset.drop_duplicates('time')")  # fmt: skip
     return stamps
-
-
-def _days(values: npt.NDArray[Any], where: str) -> Times:
-    """Integers YYYYMMDD (the Climate Data Store's monthly means of late 2024) as days."""
-    try:
-        return np.array([datetime.strptime(f"{int(v):08d}", "%Y%m%d") for v in values], dtype="datetime64[s]")
-    except ValueError:
-        raise OrbitError("time is an integer without units, and not YYYYMMDD", where=where, got=f"{values[0]} ...",
-                         hint="give it CF units such as 'hours since 1900-01-01'") from None  # fmt: skip

@@ -14,6 +14,7 @@ from orbit2.config.sources import SourcesConfig, traits
 from orbit2.sources import manifest
 from orbit2.sources.holdings import choose, every
 from orbit2.sources.manifest import VERSION
+from orbit2.sources.plausible import checked
 from orbit2.sources.source import Box, Need, Shared, Source, Window
 
 # section of `sources` -> module and class; imported when asked for
@@ -34,6 +35,7 @@ def open_source(
 ) -> xr.Dataset:
     """The variables of a retrieved source, each between its two stamps (inclusive), lazily, as `Source.open` promises.
 
+    Values that cannot be (a fill value that a file does not declare) raise OrbitError when they are read.
     `box`: what the dataset asked for when it was retrieved. Recorded gaps are NaN. Raises OrbitError when files are not there.
     """
     provider = source(name, settings)
@@ -43,15 +45,15 @@ def open_source(
     first, last = min(begin for begin, _ in wanted.values()), max(end for _, end in wanted.values())
     files, gaps = known["files"], manifest.select(known["gaps"], names, first, last)
     if traits(name).packaged:
-        return provider.open(manifest.paths(folder, files), names, first, last)
+        return checked(provider.open(manifest.paths(folder, files), names, first, last), name)
     day, end = first.astype("datetime64[D]"), last.astype("datetime64[D]")
     if not traits(name).shared:  # products of other settings (resolution, region, version) may lie beside these
         planned = {request.file for request in provider.plan(Need(tuple(names), day, end, box))}
         files, gaps = ([r for r in records if r["file"] in planned or not r.get("variables")] for records in (files, gaps))
         data = provider.open(manifest.paths(folder, every(files, gaps, names, first, last, folder)), names, first, last)
-        return _with_gaps(data, gaps, first, last)
+        return _with_gaps(checked(data, name), gaps, first, last)
     shared = cast(Shared, provider)
-    return shared.open_each(manifest.paths(folder, choose(files, gaps, shared.made_of(wanted), box, folder)), wanted)
+    return checked(shared.open_each(manifest.paths(folder, choose(files, gaps, shared.made_of(wanted), box, folder)), wanted), name)
 
 
 def _with_gaps(data: xr.Dataset, gaps: Sequence[manifest.Record], first: np.datetime64, last: np.datetime64) -> xr.Dataset:

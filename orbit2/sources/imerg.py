@@ -40,6 +40,7 @@ _SHORT_NAME = {  # product -> run -> collection
 _FIELD = {"07": "precipitation", "06": "precipitationCal"}
 _FIRST = {"07": np.datetime64("1998-01-01"), "06": np.datetime64("2000-06-01")}
 _UNITS = {"daily": ("mm/day", "mm"), "half_hourly": ("mm/hr",)}  # the products differ by them
+_SECONDS = {"daily": 86400.0, "half_hourly": 1800.0}
 _BYTES = {"daily": 30_000_000, "half_hourly": 8_000_000}
 
 
@@ -194,6 +195,7 @@ def _granule(path: Path, product: str) -> Granule:
             if axis not in group:
                 raise OrbitError(f"no {axis} coordinate", where=path, got=list(group)[:12])
         time = xr.DataArray(np.atleast_1d(group["time"][()]), dims="time", attrs={"units": _text(group["time"], "units")})
+        _refuse_other_spans(group, time.attrs["units"], product, where)
         count = f"{field}_cnt"
         granule = Granule(path, group.name, field, count if count in group else None, decoded(time, path)[0],
                           _centres(group["lat"][()], -90.0, path, "lat"), _centres(group["lon"][()], -180.0, path, "lon"))
@@ -201,6 +203,17 @@ def _granule(path: Path, product: str) -> Granule:
                 "lat": len(granule.lat), "lon": len(granule.lon)}:
             raise OrbitError("field and coordinates differ in size", where=where, got=str(array.shape))
         return granule
+
+
+def _refuse_other_spans(group: h5py.Group, units: str | None, product: str, where: str) -> None:
+    """Raise OrbitError where the file's own bounds of time say another length: monthly files have rates in mm/hr too."""
+    if "time_bnds" not in group or not units:
+        return
+    length = np.diff(np.asarray(group["time_bnds"][()], dtype=np.float64).ravel()[:2])
+    seconds = float(length[0]) * {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}.get(units[:1].lower(), np.nan) if len(length) else np.nan
+    if seconds > 1.1 * _SECONDS[product]:
+        raise OrbitError("the file covers another length of time", where=where, got=f"{seconds / 3600:g} hours",
+                         allowed=f"{_SECONDS[product] / 3600:g} hours (sources.imerg.product is {product})")
 
 
 @contextmanager

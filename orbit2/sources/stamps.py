@@ -47,7 +47,9 @@ def dates(time: xr.DataArray, where: object) -> Stamps:
     kind = time.encoding.get("calendar") or time.attrs.get("calendar") or getattr(values.flat[0] if values.size else None, "calendar", None)
     if kind and str(kind) not in CALENDARS:
         raise OrbitError("calendar is not the real one", where=place, got=str(kind), allowed=", ".join(CALENDARS),
-                         hint="convert it first, for instance with xarray's convert_calendar")
+                         hint="convert it first, e.g. with xarray: dataset.convert_calendar('standard', align_on='date')")
+    if values.dtype.kind == "O" and values.size and hasattr(values.flat[0], "calendar"):  # far from today: not numpy's dates
+        values = np.array([value.isoformat() for value in values.flat], dtype="datetime64[s]")
     if values.dtype.kind == "M":
         found: Stamps = values.astype("datetime64[s]")
         if np.isnat(found).any():

@@ -241,6 +241,14 @@ def test_daily_files_are_not_taken_for_half_hours_nor_the_reverse(tmp_path: Path
         opened(half_hours(tmp_path, [0]))
 
 
+def test_a_month_is_no_half_hour_though_its_rates_are_in_the_same_unit(tmp_path: Path) -> None:
+    path = daily(tmp_path, "2020-01-01", units="mm/hr")
+    with netCDF4.Dataset(path, "a") as raw:
+        raw["time_bnds"][0, 1] = raw["time_bnds"][0, 0] + 31
+    with pytest.raises(OrbitError, match=r"precipitation: the file covers another length of time; got '744 hours'; allowed: 0.5 hours"):
+        opened([path], product="half_hourly")
+
+
 def test_times_without_units_or_fields_without_name_are_errors(tmp_path: Path) -> None:
     path = daily(tmp_path, "2020-01-01")
     with netCDF4.Dataset(path, "a") as raw:
