@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success fsync it and rename it into place."""
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # through a link, which stays
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}.part")
     try:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from orbit2 import outputs
 from orbit2.allowance import allow
 from orbit2.errors import OrbitError
 from orbit2.signals import StopRequest
@@ -75,6 +76,7 @@ def retrieve(
     overrides: Annotated[list[str] | None, typer.Option("--set", help="dotted.key=value, laid over the YAML; may be repeated.")] = None,
 ) -> None:
     """Fetch a provider's own files, untouched, with a manifest of checksums; started again, it resumes."""
+    outputs.file(receipt, "source", "files")
     from orbit2.retrieve import run, run_config
 
     if config is not None and config.suffix in (".yaml", ".yml"):
@@ -108,6 +110,7 @@ def regrid_init(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Marker file written when done (JSON).")] = None,
 ) -> None:
     """Create the empty store."""
+    outputs.file(out, "store", "initialised")
     from orbit2.regrid import initialise
 
     initialise(config=config, resources=resources, store=store, out=out)
@@ -120,6 +123,7 @@ def regrid_part(
     memory_mb: Memory = None, threads: Threads = None,
 ) -> None:
     """Build one part of the store; writes its checksums."""
+    outputs.file(out, "part", "config_hash")
     allow(memory_mb, threads)
     from orbit2.regrid import build_part
 
@@ -132,6 +136,7 @@ def regrid_finalise(
     parts: Annotated[Path, typer.Argument(help="Folder of what the part jobs wrote (JSON).", show_default=False)],
 ) -> None:
     """Check that every part is there and declare the store complete."""
+    outputs.file(out, "dataset", "hash", "samples")
     from orbit2.regrid import finalise
 
     finalise(config=config, store=store, parts=parts, out=out)
@@ -150,6 +155,7 @@ def regrid_inspect(
 
 def statistics(config: Config, store: Store, out: Out, memory_mb: Memory = None, threads: Threads = None) -> None:
     """Mean and spread of every field, from the training block only."""
+    outputs.file(out, "dataset", "hash", "coarse", "fine")
     allow(memory_mb, threads)
     from orbit2.statistics import run
 
@@ -275,6 +281,8 @@ def evaluate_task(
     """Score a prediction beside its baselines; `fit` fits those that learn, `merge` joins tables of tasks."""
     if context.invoked_subcommand is None:
         options = need(config=config, prediction=prediction, store=store, out=out)
+        outputs.files(options["out"], dict.fromkeys(("metrics.parquet", "maps.nc", "spectra.nc", "density.nc", "seams.nc"), ()))
+        outputs.file(outdates)
         allow(memory_mb, threads)
         if outdates is not None:
             outdates.unlink(missing_ok=True)
@@ -286,6 +294,7 @@ def evaluate_task(
 @evaluate.command("fit")
 def evaluate_fit(config: Config, store: Store, out: Out) -> None:
     """Fit a dataset's delta, lapse-rate and regression baselines to its training block."""
+    outputs.file(out)
     from orbit2.evaluate import fit
 
     fit(config=config, store=store, out=out)
@@ -294,6 +303,7 @@ def evaluate_fit(config: Config, store: Store, out: Out) -> None:
 @evaluate.command("merge")
 def evaluate_merge(tables: Tables, out: Out) -> None:
     """One table of scores from those of the tasks."""
+    outputs.file(out)
     from orbit2.evaluate import merge
 
     merge(tables, out)
@@ -311,6 +321,9 @@ def diagnose_task(
     """Climate diagnostics of a prediction; `merge` joins the tables of several tasks."""
     if context.invoked_subcommand is None:
         options = need(config=config, prediction=prediction, store=store, out=out)
+        names = dict.fromkeys(("regions.parquet", "regions.nc", "hovmoller.nc"), ())
+        outputs.files(options["out"], {**names, "notes.json": ("record", "notes")})
+        outputs.file(outdates)
         allow(memory_mb, threads)
         if outdates is not None:
             outdates.unlink(missing_ok=True)
@@ -322,6 +335,7 @@ def diagnose_task(
 @diagnose.command("merge")
 def diagnose_merge(tables: Tables, out: Out) -> None:
     """One table of diagnostics from those of the tasks."""
+    outputs.file(out)
     from orbit2.metrics.table import merge
 
     merge(tables, out)
@@ -338,6 +352,7 @@ def report_page(
     """Write the self-contained HTML report; `headline` prints its main numbers."""
     if context.invoked_subcommand is None:
         options = need(config=config, out=out)
+        outputs.page(options["out"])
         from orbit2.report import run
 
         run(**options, root=root)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from orbit2 import outputs
 from orbit2.config.checks import refuse_table
 from orbit2.config.identity import identity
 from orbit2.config.load import read_slice, validate
@@ -63,6 +64,7 @@ def run(
     OrbitError for unusable inputs.
     """
     section = read_slice(config)
+    outputs.model(out, section["name"], section["hash"])
     model_config = validate(ModelConfig, section["model"], config)
     kept = Checkpoints(checkpoints, identity(section), model_config.train.keep_checkpoints)
     deadline = _soonest(model_config.train.wall_minutes, wall_minutes)
