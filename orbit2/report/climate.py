@@ -13,18 +13,20 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from orbit2 import longitudes
+from orbit2.metrics.verdict import frames, spaces
 from orbit2.report import maps, scenes, text
 from orbit2.report.blocks import Block, Section, paragraph, shown
-from orbit2.report.figures import leading, open_netcdf, split_field
+from orbit2.report.figures import open_netcdf, split_field
 from orbit2.report.inputs import Inputs, Task
 from orbit2.report.panels import Figure, Panels, Picture
 from orbit2.report.spectra import band_title
 from orbit2.report.style import display, method_name
-from orbit2.report.tables import Cell, Scores, Table, csv_text, label, lower, number, spaces, units
+from orbit2.report.tables import Cell, Scores, Table, csv_text, label, lower, number, units
 from orbit2.variables import VARIABLES
 
 Array = npt.NDArray[np.float64]
 SKILL = "rmse_skill_vs_best_baseline"
+DISCRIMINATES = 0.95  # a diagram on which nearest neighbour does better tells no method from another
 
 
 def sections(inputs: Inputs, task: Task) -> list[Section]:
@@ -53,8 +55,8 @@ def _regions(task: Task, scores: Scores) -> Section:
     section = Section("regions", "Where does it help?", "Regions")
     section.blocks = [
         paragraph(
-            "Skill is 1 − RMSE of the model ÷ RMSE of the interpolation that does best in that region: positive where the model "
-            "helps. Land regions count their "
+            "Skill is 1 − RMSE of the model ÷ RMSE of the baseline that does best in that region, interpolation or fitted: positive where "
+            "the model helps. Land regions count their "
             f"land cells, ocean regions their sea cells. {text.REGIONS_CREDIT}"
         )
     ]
@@ -68,20 +70,28 @@ def _regions(task: Task, scores: Scores) -> Section:
 
 
 def _counts(task: Task, scores: Scores, regions: list[str]) -> str:
-    """In how many regions each variable gains."""
+    """In how many regions each variable gains; rain in each space and in both."""
     parts = []
     for variable_name in task.variables:
-        space = spaces(variable_name)[0]
-        values = [v for r in regions if (v := scores.value(task.config.model, variable_name, SKILL, space, r)) is not None]
-        if values:
-            parts.append(f"{sum(v > 0 for v in values)} of {len(values)} for {lower(label(variable_name))}")
-    return f"Regions in which {task.config.model} beats the best interpolation: " + ", ".join(parts) + "." if parts else ""
+        found = {space: {r: v for r in regions if (v := scores.value(task.config.model, variable_name, SKILL, space, r)) is not None}
+                 for space in spaces(variable_name)}  # fmt: skip
+        if not any(found.values()):
+            continue
+        counts = [f"{sum(v > 0 for v in skill.values())} of {len(skill)} in {units(variable_name, space)}"
+                  for space, skill in found.items()]  # fmt: skip
+        if len(found) == 1:
+            parts.append(f"{counts[0].partition(' in ')[0]} for {lower(label(variable_name))}")
+        else:
+            both = set.intersection(*(set(skill) for skill in found.values()))
+            won = sum(all(skill[r] > 0 for skill in found.values()) for r in both)
+            parts.append(f"{won} of {len(both)} for {lower(label(variable_name))} ({', '.join(counts)})")
+    return f"Regions in which {task.config.model} beats the best baseline: " + ", ".join(parts) + "." if parts else ""
 
 
 def _fields(data: xr.Dataset, task: Task) -> list[str]:
     names = [str(x).removesuffix("_region_skill") for x in data.data_vars if str(x).endswith("_region_skill")]
     order = {name: i for i, name in enumerate(task.variables)}
-    return sorted(leading(names), key=lambda name: order.get(split_field(name)[0], 99))
+    return sorted(names, key=lambda name: order.get(split_field(name)[0], 99))
 
 
 def _edges(ids: npt.NDArray[Any], task: Task) -> npt.NDArray[np.float64]:
@@ -118,9 +128,9 @@ def _skill_maps(task: Task, data: xr.Dataset) -> Figure | None:
     for i, field in enumerate(fields):
         ax, image = _draw(panels, i, task, data[f"{field}_skill"].to_numpy(), overlay, Normalize(-limit, limit), (0.015, 0.17, 0.97, 0.725))
         variable_name, space = split_field(field)
-        title = label(variable_name) + (", ln(1 + x)" if space == "log1p" else "")
+        title = label(variable_name) + (f", {units(variable_name, space)}" if len(spaces(variable_name)) > 1 else "")
         ax.set_title(title, pad=5)
-        maps.colourbar(panels.axes(i, (0.13, 0.145, 0.74, 0.032)), image, "skill against the region's best interpolation")
+        maps.colourbar(panels.axes(i, (0.13, 0.145, 0.74, 0.032)), image, "skill against the region's best baseline")
         alts.append(
             f"Map of RMSE skill of {task.config.model} by AR6 region for {title}; blue where it beats interpolation, grey where "
             f"nothing was scored."
@@ -131,7 +141,7 @@ def _skill_maps(task: Task, data: xr.Dataset) -> Figure | None:
     return Figure(
         "regions",
         f"Skill of {task.config.model} by region",
-        f"Blue: better than the best interpolation; red: worse; grey: not scored. All test frames pooled. {text.COAST_CREDIT}",
+        f"Blue: better than the best baseline; red: worse; grey: not scored. All test frames pooled. {text.COAST_CREDIT}",
         tuple(Picture(p, a) for p, a in zip(cuts, alts, strict=True)),
         whole,
         csv=csv,
@@ -176,14 +186,14 @@ def _key_map(task: Task, data: xr.Dataset) -> Figure | None:
 def _region_table(task: Task, scores: Scores, data: xr.Dataset) -> Table:
     names, kinds = ([str(x) for x in data[key].values] for key in ("region_name", "region_kind"))
     model, rows = task.config.model, []
+    columns = [(v, space) for v in task.variables for space in spaces(v)]
     for region, name, kind in zip((str(r) for r in data["region"].values), names, kinds, strict=True):
         cells = scores.value("(any)", "(any)", "n_cells", region=region)
         row = [
             Cell(name, note=f"{region}, {kind.lower().replace('-', ' and ')}"),
             Cell(f"{cells:,.0f}", cells) if cells is not None else Cell("n/a"),
         ]
-        for variable_name in task.variables:
-            space = spaces(variable_name)[0]
+        for variable_name, space in columns:
             skill = scores.value(model, variable_name, SKILL, space, region)
             rmse = scores.value(model, variable_name, "rmse", space, region)
             if skill is None:
@@ -191,11 +201,11 @@ def _region_table(task: Task, scores: Scores, data: xr.Dataset) -> Table:
             else:
                 row.append(Cell(f"{skill:+.2f}".replace("-", "−"), skill, note=number(rmse), good=skill > 0))
         rows.append(tuple(row))
-    heads = [f"{VARIABLES[v].short} ({'ln(1+x)' if spaces(v)[0] == 'log1p' else units(v)})" for v in task.variables]
+    heads = [f"{VARIABLES[v].short} ({units(v, space)})" for v, space in columns]
     return Table(
         "regions_table",
-        f"RMSE skill of {model} by region against the best interpolation there, and below it the model's RMSE; n/a: no cell of the "
-        f"region was scored.",
+        f"RMSE skill of {model} by region against the best baseline there, and below it the model's RMSE; n/a: no cell of the "
+        f"region was scored, or its rain is zero throughout.",
         ("Region", "cells", *heads),
         tuple(rows),
     )
@@ -213,9 +223,9 @@ def _hovmoller(task: Task, scores: Scores) -> Section:
     section.blocks = [
         paragraph(
             f"Time-longitude (Hovmöller) diagrams: each row is one test frame, averaged over {band_title(band)}. The frames are "
-            f"shown as they are; "
-            "with only a few of them this is a check of the large waves, not of a climate."
-        )
+            f"shown as they are, rain in mm/day."
+        ),
+        paragraph(_hovmoller_verdict(scores, name, names, band), "reading"),
     ]
     rows = []
     for variable_name in names:
@@ -223,7 +233,7 @@ def _hovmoller(task: Task, scores: Scores) -> Section:
         for metric in ("hovmoller_longitude_pattern_r", "hovmoller_longitude_nrmse"):
             row += [
                 Cell.of(scores.value(name, variable_name, metric, region=band), 4, strong=True),
-                Cell.of(scores.value("bicubic", variable_name, metric, region=band), 4),
+                *(Cell.of(scores.value(other, variable_name, metric, region=band), 4) for other in ("bicubic", "nearest")),
             ]
         rows.append(tuple(row))
     section.blocks.append(
@@ -233,7 +243,7 @@ def _hovmoller(task: Task, scores: Scores) -> Section:
                 "hovmoller_scores",
                 "Agreement of the diagrams with the truth: pattern correlation (1 is perfect) and RMSE over the truth's standard "
                 "deviation (0 is perfect).",
-                ("Variable", f"correlation, {name}", "bicubic", f"RMSE/σ, {name}", "bicubic"),
+                ("Variable", f"correlation, {name}", "bicubic", "nearest", f"RMSE/σ, {name}", "bicubic", "nearest"),
                 tuple(rows),
             ),
         )
@@ -248,6 +258,29 @@ def _hovmoller(task: Task, scores: Scores) -> Section:
             )
         )
     return section
+
+
+def _hovmoller_verdict(scores: Scores, model: str, names: list[str], band: str) -> str:
+    """Judged only where the diagram can tell methods apart: nearest-neighbour interpolation moves nothing and adds nothing."""
+    metric, r = "hovmoller_longitude_nrmse", "hovmoller_longitude_pattern_r"
+    controls = [v for n in names if (v := scores.value("nearest", n, r, region=band)) is not None]
+    if not controls:
+        return "Nearest-neighbour interpolation was not scored, so what a diagram of this record can tell apart is not known."
+    told = [n for n in names if (v := scores.value("nearest", n, r, region=band)) is not None and v < DISCRIMINATES]
+    if not told:
+        return (f"These diagrams cannot discriminate: on {frames(scores.rows)}, nearest-neighbour interpolation alone, which moves nothing "
+                f"and adds nothing, already correlates with the truth by {number(min(controls), 2)} to {number(max(controls), 2)}. "
+                "No verdict.")
+    better = []
+    for name in told:
+        own, best = scores.value(model, name, metric, region=band), scores.best(model, name, metric, "physical", band)
+        if own is not None and best is not None and own < best[1]:
+            better.append(name)
+    left = len(names) - len(told)
+    rest = f" For the other {left} nearest neighbour alone comes close: the diagram cannot discriminate, no verdict." if left else ""
+    where = ", ".join(lower(label(n)) for n in told)
+    return (f"Where nearest-neighbour interpolation correlates by less than {DISCRIMINATES:g} ({where}), {model} is nearer to the truth "
+            f"than every baseline for {len(better)} of {len(told)}.{rest}")
 
 
 def _hovmoller_figure(task: Task, data: xr.Dataset, variable_name: str, model: str) -> Figure:

@@ -13,10 +13,11 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from orbit2.errors import OrbitError
+from orbit2.metrics.verdict import spaces
 from orbit2.report.inputs import Model, Task
 from orbit2.report.panels import Figure, Panels, Picture
 from orbit2.report.style import COLOURS, INK, MUTED, colour, method_name, pretty_units
-from orbit2.report.tables import Scores, csv_text, label, spaces
+from orbit2.report.tables import Scores, csv_text, label
 from orbit2.variables import VARIABLES
 
 Array = npt.NDArray[np.float64]
@@ -64,21 +65,26 @@ EDGE = 1.6  # of the skill figure: what is worse stands there with its value
 
 
 def skill(scores: Scores, model: str, names: list[str], against: str = "bicubic") -> Figure | None:
-    """RMSE of the model and every interpolation, relative to one of them, as dots on a line."""
+    """RMSE of the model, its parent and every baseline, relative to one of them, as dots on a line."""
     rows: list[tuple[str, dict[str, float]]] = []
+    parent = scores.parent(model)
     for name in names:
         for space in spaces(name):
             base = scores.value(against, name, "rmse", space)
             if not base:
                 continue
-            values = {m: v / base for m in (*scores.baselines(model), model) if (v := scores.value(m, name, "rmse", space)) is not None}
-            rows.append((label(name) + (", ln(1+x)" if space == "log1p" else ""), values))
+            everyone = (*scores.baselines(model), *([parent] if parent else []), model)
+            values = {m: v / base for m in everyone if (v := scores.value(m, name, "rmse", space)) is not None}
+            shown_units = {"log1p": ", ln(1+x)"}.get(space, ", mm/day" if len(spaces(name)) > 1 else "")
+            rows.append((label(name) + shown_units, values))
     if not rows:
         return None
-    panels = Panels(1, 1, 5.4, 0.40 * len(rows) + 1.45)
+    head = 0.19 * -(-len({m for _, values in rows for m in values}) // 3) + 0.2  # the legend's lines
+    panels = Panels(1, 1, 5.8, 0.40 * len(rows) + head + 0.7)
     height = panels.height
-    ax = panels.axes(0, (0.315, 0.52 / height, 0.66, 1 - 1.27 / height))
-    markers = {"nearest": "s", "bilinear": "^", "conservative": "v", "bicubic": "o", "bicubic_log1p": "P", "bilinear_log1p": "X"}
+    ax = panels.axes(0, (0.33, 0.52 / height, 0.645, 1 - (head + 0.52) / height))
+    markers = {"nearest": "s", "bilinear": "^", "conservative": "v", "bicubic": "o", "bicubic_log1p": "P", "bilinear_log1p": "X",
+               "delta": "*", "delta_log1p": (6, 2, 0), "regression": "h", "regression_log1p": "H", "lapse_rate": "p"}  # fmt: skip
     seen: set[str] = set()
     for y, (_, values) in enumerate(rows):
         ax.axhline(y, color="#e6eaee", linewidth=1, zorder=0)
@@ -98,9 +104,9 @@ def skill(scores: Scores, model: str, names: list[str], against: str = "bicubic"
             ax.plot(
                 min(value, EDGE),
                 y,
-                marker="D" if own else markers.get(m, "o"),
+                marker="D" if own else "d" if m == parent else markers.get(m, "o"),
                 markersize=9 if own else 6.5,
-                color=colour(m),
+                color="#6a3d9a" if m == parent else colour(m),
                 linestyle="none",
                 label=None if m in seen else method_name(m),
                 zorder=3 if own else 2,
@@ -130,7 +136,7 @@ def skill(scores: Scores, model: str, names: list[str], against: str = "bicubic"
         panels,
         "skill",
         "Error relative to bicubic interpolation",
-        f"RMSE of {model} and of every interpolation, divided by the RMSE of {method_name(against)}.",
+        f"RMSE of {model} and of every baseline, divided by the RMSE of {method_name(against)}.",
         [alt],
         text,
         columns=1,

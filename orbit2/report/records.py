@@ -12,10 +12,10 @@ import numpy as np
 from orbit2.config.load import dataset_hash
 from orbit2.files import short_hash
 from orbit2.provenance import code_version, versions
-from orbit2.report import scenes, tables, text
+from orbit2.report import scenes, sections, text, verdict
 from orbit2.report.blocks import Block, Section, paragraph
 from orbit2.report.inputs import Inputs, Model, Task, ordered
-from orbit2.report.tables import Cell, Table
+from orbit2.report.tables import Cell, Scores, Table
 
 MANY_FILES = 60
 
@@ -174,9 +174,8 @@ def _files(resources: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, str]]
 
 
 def limits_section(inputs: Inputs, task: Task) -> Section:
-    dataset = task.dataset
-    copies = [name for name in task.variables if name in dataset.inputs and dataset.source_of(name) == dataset.source]
-    periods = dataset.split.blocks.values()
+    periods = task.dataset.split.blocks.values()
+    scores = Scores(inputs.scores, task.name)
     blocks = [np.datetime64(x[:10]) for period in periods for x in (period.start, period.end)]
     days = int((max(blocks) - min(blocks)).astype("timedelta64[D]").astype(int)) + 1
     facts = {
@@ -184,10 +183,9 @@ def limits_section(inputs: Inputs, task: Task) -> Section:
         "first": scenes.stamp(task.times[0]),
         "last": scenes.stamp(task.times[-1]),
         "days": days,
-        "refinement": task.store.refinement,
-        "copies": [tables.lower(tables.label(name)) for name in copies],
-        "others": [name for name in task.variables if name not in copies],
-        "intervals": bool(inputs.scores["ci_low"].notna().any()),
+        **sections.facts(task),
+        "intervals": bool(scores.rows.loc[scores.rows["metric"] == "rmse", "ci_low"].notna().any()),  # a seam's interval is about its place
+        "extremes": verdict.extremes(scores, task.config.model, task.variables),
     }
     section = Section("limits", "What this run cannot say", "Limits")
     section.blocks = [Block("points", points=tuple(text.limits(facts)))]

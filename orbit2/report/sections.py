@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from orbit2.grid import named
-from orbit2.report import figures, leaves, maps, scenes, spectra, tables, text
+from orbit2.metrics.verdict import spaces
+from orbit2.report import figures, leaves, maps, scenes, spectra, tables, text, verdict
 from orbit2.report.blocks import Block, Section, paragraph, shown
 from orbit2.report.inputs import Inputs, Task, ordered
 from orbit2.report.tables import Cell, Scores, Table, number
@@ -29,10 +30,23 @@ def lead(inputs: Inputs, task: Task) -> list[str]:
         f"({coarse.shape[0]} × {coarse.shape[1]} to {fine.shape[0]} × {fine.shape[1]} cells) for {names}. "
         f"Trained on {when(blocks['train'].start)} to {when(blocks['train'].end)}, tuned on {when(blocks['validation'].start)} to "
         f"{when(blocks['validation'].end)}, tested on {len(task.times)} unseen frames from {scenes.stamp(task.times[0])} to "
-        f"{scenes.stamp(task.times[-1])}. Every score below is beside interpolations of the very same inputs."
+        f"{scenes.stamp(task.times[-1])}. Every score below is beside interpolations of the very same inputs, and beside corrections of "
+        f"them that were fitted to the training samples."
     )
+    given = text.inputs(facts(task))
     credits = dict.fromkeys(str(entry["attribution"]) for _, entry in inputs.resources if entry.get("attribution"))
-    return [first, " ".join(credits) or credit]
+    return [first, given, " ".join(credits) or credit]
+
+
+def facts(task: Task) -> dict[str, object]:
+    """What the inputs are to the truth: which of them are its own averages."""
+    dataset = task.dataset
+    copies = [name for name in task.variables if name in dataset.inputs and dataset.source_of(name) == dataset.source]
+    return {
+        "refinement": task.store.refinement,
+        "copies": [tables.lower(tables.label(name)) for name in copies],
+        "others": [name for name in task.variables if name not in copies],
+    }
 
 
 def headline(inputs: Inputs, task: Task, scores: Scores) -> Section:
@@ -41,31 +55,44 @@ def headline(inputs: Inputs, task: Task, scores: Scores) -> Section:
     against = "bicubic" if "bicubic" in scores.baselines(name) else (scores.baselines(name) or [name])[0]
     section = Section("results", "How well does it do?", "Results")
     section.blocks = [
-        paragraph(tables.reading(scores, name, names, len(task.times)), "reading"),
-        Block("tiles", tiles=tuple(tables.tiles(scores, name, names))),
+        paragraph(verdict.reading(scores, names), "reading"),
+        Block("tiles", tiles=tuple(verdict.tiles(scores, names))),
         paragraph(
-            f"The large numbers are the change in RMSE against the best interpolation; negative is better. Reference: "
-            f"{scores.text('reference')}; "
+            f"The large numbers are the change in RMSE against the best baseline; negative is better. Rain counts as won only where it is "
+            f"won in mm/day and in ln(1 + mm/day). Reference: {scores.text('reference')}; "
             f"period: {when(scores.text('date_range').replace('/', ' to '))}.",
             "note",
         ),
         *shown(figures.skill(scores, name, names, against)),
-        Block("heading", text="RMSE beside interpolation"),
+        Block("heading", text="RMSE beside the baselines"),
         Block(
             "table",
             table=tables.rmse_table(
                 scores,
                 name,
                 names,
-                caption="Area-weighted RMSE over all test frames, in the units under each name. “Best interpolation” is the lowest of all, "
-                "named under its value; for precipitation that includes interpolation of ln(1 + x).",
+                caption=f"Area-weighted RMSE over {verdict.basis(scores)}, in the units under each name. The best interpolation, "
+                "and of all baselines (with those fitted to the training samples: delta, lapse rate, regression per cell), is named under "
+                "its value; for precipitation both include those of ln(1 + x).",
             ),
         ),
+        Block("table", table=tables.baseline_table(scores, name, names, task.name)),
+        *_tails(scores, name, names),
         Block("heading", text="Other scores"),
         Block("table", table=tables.other_table(scores, name, names, against)),
         Block("table", table=tables.all_scores(scores, task.name)),
     ]
     return section
+
+
+def _tails(scores: Scores, name: str, names: list[str]) -> list[Block]:
+    """Extremes and the extent of rain, model beside truth."""
+    table = tables.distribution_table(scores, name, names)
+    if table is None:
+        return []
+    words = " ".join(verdict.extremes(scores, name, names))
+    return [Block("heading", text="Extremes, and how much of the area is wet"), *([paragraph(words)] if words else []),
+            Block("table", table=table)]  # fmt: skip
 
 
 def map_section(inputs: Inputs, task: Task) -> Section:
@@ -114,10 +141,13 @@ def spectra_section(task: Task, scores: Scores) -> Section:
     name = task.config.model
     section = Section("spectra", "Is the fine structure real?", "Spectra")
     section.blocks = [
+        *_structure(task, scores),
+        Block("heading", text="Power at each wavelength"),
         paragraph(
-            "A sharp-looking map can be wrong at small scales. Power spectra show how much variance each field has at each wavelength; "
-            "a method that is too smooth falls below the truth beyond the coarse grid's Nyquist wavelength."
-        )
+            "A sharp-looking map can be wrong at small scales. Power spectra show how much variance each field has at each wavelength, not "
+            "whether it is in the right place; a method that is too smooth falls below the truth beyond the coarse grid's Nyquist "
+            "wavelength. Curves of rain are of ln(1 + x)."
+        ),
     ]
     table = resolution_table(task, scores)
     if table is not None:
@@ -131,6 +161,43 @@ def spectra_section(task: Task, scores: Scores) -> Section:
     return section
 
 
+def _structure(task: Task, scores: Scores) -> list[Block]:
+    """The answer: correlation, amplitude and RMSE of what lies inside the input's cells, beside bicubic interpolation."""
+    name = task.config.model
+    against = "bicubic" if "bicubic" in scores.baselines(name) else None
+    rows, real = [], []
+    for variable_name in task.variables:
+        for space in spaces(variable_name):
+            own, base = ({m: scores.value(who, variable_name, f"fine_{m}", space) for m in ("pearson_r", "amplitude", "rmse")}
+                         for who in (name, against or ""))  # fmt: skip
+            r = own["pearson_r"]
+            if r is None:
+                continue
+            real.append((r, variable_name, space, base["pearson_r"]))
+            rows.append((Cell(tables.label(variable_name), note=tables.units(variable_name, space)),
+                         *(Cell.of(v, 3, strong=True, note=number(base[m]) if base[m] is not None else "") for m, v in own.items())))
+    if not rows:
+        return []
+    (low, weakest, space, _), (high, strongest, *_) = min(real), max(real)
+    beyond = sum(r > base for r, _, _, base in real if base is not None)
+    words = (
+        f"What lies inside the input's cells (each field minus its means over them) correlates with the truth's by {number(low, 2)} "
+        f"({tables.lower(tables.label(weakest))}, {tables.units(weakest, space)}) to {number(high, 2)} "
+        f"({tables.lower(tables.label(strongest))}); 1 would be all real, 0 all invented. "
+    )
+    if against:
+        words += f"It is higher than bicubic interpolation's for {beyond} of {len(real)} rows. "
+    words += f"On {verdict.basis(scores)}."
+    table = Table(
+        "fine_structure",
+        f"Fine structure of {name}: correlation with the truth's, standard deviation over the truth's (1 is right, below 1 too smooth), "
+        "RMSE" + ("; in grey the same of bicubic interpolation." if against else "."),
+        ("Variable", "correlation", "amplitude", "RMSE"),
+        tuple(rows),
+    )
+    return [paragraph(words, "reading"), Block("table", table=table)]
+
+
 def resolution_table(task: Task, scores: Scores) -> Table | None:
     """Effective resolution of model and bicubic interpolation per variable and band or box."""
     rows = scores.rows[scores.rows["metric"] == "effective_resolution_km"]
@@ -141,23 +208,24 @@ def resolution_table(task: Task, scores: Scores) -> Table | None:
     against = "bicubic" if "bicubic" in set(rows["model"]) else None
     body = []
     for variable_name in task.variables:
-        space = tables.spaces(variable_name)[0]
-        row = [Cell(tables.label(variable_name), note="ln(1 + x)" if space == "log1p" else "")]
-        for region in regions:
-            other = scores.value(against, variable_name, "effective_resolution_km", space, region) if against else None
-            row.append(
-                Cell.of(
-                    scores.value(name, variable_name, "effective_resolution_km", space, region),
-                    3,
-                    note=f"{against} {number(other)}" if other is not None else "",
+        for space in spaces(variable_name):
+            which = tables.units(variable_name, space) if len(spaces(variable_name)) > 1 else ""
+            row = [Cell(tables.label(variable_name), note=which)]
+            for region in regions:
+                other = scores.value(against, variable_name, "effective_resolution_km", space, region) if against else None
+                row.append(
+                    Cell.of(
+                        scores.value(name, variable_name, "effective_resolution_km", space, region),
+                        3,
+                        note=f"{against} {number(other)}" if other is not None else "",
+                    )
                 )
-            )
-        body.append(tuple(row))
+            body.append(tuple(row))
     return Table(
         "effective_resolution",
         f"Effective resolution of {name} in km (smaller is finer), with {against or 'no interpolation'} in grey: the longest "
         f"wavelength at which "
-        "the power leaves half to twice the truth's.",
+        "the power leaves half to twice the truth's. A spectrum of fewer than 10 bins has none.",
         ("Variable", *(spectra.band_title(r) for r in regions)),
         tuple(body),
     )
@@ -165,12 +233,20 @@ def resolution_table(task: Task, scores: Scores) -> Table | None:
 
 def density_section(task: Task) -> Section:
     section = Section("scatter", "Truth against model", "Scatter")
-    section.blocks = shown(figures.densities(task, task.config.model))
+    section.blocks = [paragraph("Rain is drawn in ln(1 + x), where a cloud of drizzle and a cloudburst fit on one axis.", "note")]
+    section.blocks += shown(figures.densities(task, task.config.model))
     return section
 
 
 def training_section(inputs: Inputs) -> Section:
     section = Section("training", "Training", "Training")
+    section.blocks.append(
+        paragraph(
+            "The weights kept are those with the lowest validation error in the space that the network is trained in: normalised fields, "
+            "rain as ln(1 + x) alone. Rain in mm/day has no say in that choice; it is judged above, on the test block.",
+            "note",
+        )
+    )
     for model in ordered(inputs):
         figure = figures.training(model)
         section.blocks += shown(figure) if figure else [paragraph(f"No training curve was kept for {model.name}.", "note")]

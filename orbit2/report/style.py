@@ -28,8 +28,16 @@ COLOURS = {
     "nearest": "#8a939c",
     "bicubic_log1p": "#0072B2",
     "bilinear_log1p": "#56B4E9",
+    "delta": "#E69F00",
+    "delta_log1p": "#E69F00",
+    "regression": "#b8860b",
+    "regression_log1p": "#b8860b",
+    "lapse_rate": "#CC79A7",
 }
-METHOD_NAMES = {"bicubic_log1p": "bicubic of ln(1+x)", "bilinear_log1p": "bilinear of ln(1+x)"}
+METHOD_NAMES = {
+    "bicubic_log1p": "bicubic of ln(1+x)", "bilinear_log1p": "bilinear of ln(1+x)", "delta_log1p": "delta of ln(1+x)",
+    "regression": "regression per cell", "regression_log1p": "regression of ln(1+x)", "lapse_rate": "lapse rate",
+}  # fmt: skip
 RAIN_LEVELS = (0.1, 0.5, 1, 2, 5, 10, 20, 40, 80)
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from orbit2.baselines import BASELINES
+from orbit2.baselines import BASELINES, FITTED, METHODS
 from orbit2.errors import OrbitError
+from orbit2.metrics.verdict import spaces
 from orbit2.report.style import method_name, pretty_units
 from orbit2.variables import is_precipitation, variable
 
@@ -119,9 +120,12 @@ class Scores:
         others = (str(name) for name in dict.fromkeys(self.rows["model"]) if name != model and name not in BASELINES)
         return next((name for name in others if not name.startswith("(")), None)
 
-    def best(self, model: str, name: str, metric: str, space: str, region: str | None = None) -> tuple[str, float] | None:
-        """The interpolation with the lowest `metric` (an error) for a variable, and its value."""
-        found = [(value, other) for other in self.baselines(model) if (value := self.value(other, name, metric, space, region)) is not None]
+    def best(
+        self, model: str, name: str, metric: str, space: str, region: str | None = None, among: Sequence[str] = BASELINES
+    ) -> tuple[str, float] | None:
+        """The baseline with the lowest `metric` (an error) for a variable, and its value."""
+        beside = [other for other in self.baselines(model) if other in among]
+        found = [(value, other) for other in beside if (value := self.value(other, name, metric, space, region)) is not None]
         if not found:
             return None
         value, other = min(found)
@@ -133,11 +137,6 @@ def _keys(rows: pd.DataFrame) -> Iterable[tuple[str, ...]]:
     return zip(*columns, strict=True)
 
 
-def spaces(name: str) -> tuple[str, ...]:
-    """In which spaces a variable is scored, the leading one first."""
-    return ("log1p", "physical") if is_precipitation(name) else ("physical",)
-
-
 def label(name: str) -> str:
     """A variable's name for people, without its bracketed definition."""
     return variable(name).long_name.split(" (")[0]
@@ -145,7 +144,9 @@ def label(name: str) -> str:
 
 def units(name: str, space: str = "physical") -> str:
     """Units of a score of a variable; RMSE of ln(1+x) has none."""
-    return "ln(1 + mm/day)" if space == "log1p" else pretty_units(variable(name).units)
+    if is_precipitation(name):
+        return "ln(1 + mm/day)" if space == "log1p" else "mm/day"
+    return pretty_units(variable(name).units)
 
 
 def _heading(name: str, space: str) -> Cell:
@@ -153,30 +154,61 @@ def _heading(name: str, space: str) -> Cell:
 
 
 def rmse_table(scores: Scores, model: str, names: Sequence[str], name: str = "headline", caption: str = "") -> Table:
-    """RMSE of the model and of every plain interpolation, and their ratio."""
-    plain = [b for b in scores.baselines(model) if not b.endswith("_log1p")]
-    rows = []
+    """RMSE of the model beside the best interpolation, the best baseline of all and its parent, and its ratio to the last two."""
+    parent, rows = scores.parent(model), []
     for key in names:
         for space in spaces(key):
-            own = scores.value(model, key, "rmse", space)
-            best = scores.best(model, key, "rmse", space)
+            own, best = scores.value(model, key, "rmse", space), scores.best(model, key, "rmse", space)
+            plain = scores.best(model, key, "rmse", space, among=METHODS)
             row = [_heading(key, space), Cell.of(own, strong=True)]
-            row += [Cell.of(scores.value(other, key, "rmse", space)) for other in plain]
-            row.append(Cell.of(best[1], note=method_name(best[0])) if best else Cell("n/a"))
+            row += [Cell.of(found[1], note=method_name(found[0])) if found else Cell("n/a") for found in (plain, best)]
             row.append(_ratio(own, best[1] if best else None))
+            if parent is not None:
+                before = scores.value(parent, key, "rmse", space)
+                row += [Cell.of(before), _ratio(own, before)]
             rows.append(tuple(row))
-    return Table(
-        name,
-        caption,
-        ("Variable", model, *(method_name(b) for b in plain), "best interpolation", "model / best"),
-        tuple(rows),
-    )
+    beside = (f"parent {parent}", "model / parent") if parent is not None else ()
+    return Table(name, caption, ("Variable", model, "best interpolation", "best baseline", "model / best", *beside), tuple(rows))
+
+
+def baseline_table(scores: Scores, model: str, names: Sequence[str], name: str) -> Table:
+    """RMSE of everything that was scored: a row for the model, its parent and each baseline, a column for each variable and space."""
+    columns = [(key, space) for key in names for space in spaces(key)]
+    parent = scores.parent(model)
+    methods = [model, *([parent] if parent else []), *scores.baselines(model)]
+    rows = [(Cell(method_name(m), note="fine-tuned from" if m == parent else "fitted to training samples" if m in FITTED else ""),
+             *(Cell.of(scores.value(m, key, "rmse", space), strong=m == model) for key, space in columns)) for m in methods]  # fmt: skip
+    heads = tuple(f"{variable(key).short} ({units(key, space)})" for key, space in columns)
+    return Table(f"baselines_{name}", "RMSE of the model and of each baseline; n/a: there is none for this variable or space.",
+                 ("Method", *heads), tuple(rows), collapsed=f"RMSE of all {len(methods)} methods")  # fmt: skip
 
 
 def _ratio(own: float | None, other: float | None) -> Cell:
     if own is None or not other:
         return Cell("n/a")
     return Cell(f"{own / other:.3f}", own / other, derived=True, strong=True, good=own < other)
+
+
+TAILS = (("quantile_0.001", "0.1 %"), ("quantile_0.5", "median"), ("quantile_0.99", "99 %"), ("quantile_0.999", "99.9 %"))
+SHARES = (("wet_share_0.1", "≥ 0.1 mm/day"), ("wet_share_1", "≥ 1 mm/day"))
+
+
+def distribution_table(scores: Scores, model: str, names: Sequence[str]) -> Table | None:
+    """Quantiles by area, and rain's wet share, of the model with the truth's under each; None where they were not computed."""
+    rows = []
+    wet = any(is_precipitation(key) for key in names)
+    for key in names:
+        row = [_heading(key, "physical")]
+        for metric, _ in (*TAILS, *(SHARES if wet else ())):
+            own, truth = (scores.value(who, key, metric) for who in (model, "(truth)"))
+            digits = 4 if metric.startswith("quantile") and not is_precipitation(key) else 3
+            row.append(Cell.of(own, digits, strong=True, note=number(truth, digits)) if own is not None else Cell(""))
+        rows.append(tuple(row))
+    if not any(cell.value is not None for row in rows for cell in row):
+        return None
+    heads = [title for _, title in (*TAILS, *(SHARES if wet else ()))]
+    return Table("distribution", f"Quantiles of {model} by area over all frames, and the wet share of the area; in grey the truth's.",
+                 ("Variable", *heads), tuple(rows))  # fmt: skip
 
 
 OTHER_METRICS = (
@@ -238,81 +270,5 @@ def _plain(name: object) -> str:
     return text if text.startswith("(") else label(text)
 
 
-def reading(scores: Scores, model: str, names: Sequence[str], samples: int) -> str:
-    """One plain sentence or two about the headline, built from its numbers."""
-    gains: list[tuple[float, str, float, float, str, str]] = []
-    for key in names:
-        space = spaces(key)[0]
-        own, best = scores.value(model, key, "rmse", space), scores.best(model, key, "rmse", space)
-        if own is not None and best is not None and best[1] > 0:
-            gains.append((1 - own / best[1], key, own, best[1], best[0], space))
-    if not gains:
-        return "No interpolation was scored beside the model, so nothing can be said about its skill."
-    better = [g for g in gains if g[0] > 0]
-    gains.sort(reverse=True)
-    frames = f"{samples} test frame" + ("s" if samples != 1 else "")
-    if len(better) == len(gains):
-        verdict = f"On {frames}, {model} has a lower RMSE than every interpolation for " + {1: "its one variable", 2: "both variables"}.get(
-            len(gains), f"all {_count(len(gains))} variables"
-        )
-    elif better:
-        worse = ", ".join(lower(label(g[1])) for g in gains if g[0] <= 0)
-        share = f"{_count(len(better))} of {_count(len(gains))}"
-        verdict = f"On {frames}, {model} has a lower RMSE than every interpolation for {share} variables (not for {worse})"
-    else:
-        verdict = f"On {frames}, {model} does not beat the best interpolation for any variable"
-    most, least = gains[0], gains[-1]
-    detail = f"the largest gain is {_gain(most)}" if len(gains) > 1 else f"the gain is {_gain(most)}"
-    if len(gains) > 1:
-        detail += f", the smallest {_gain(least)}"
-    return f"{verdict}; {detail}."
-
-
-def _gain(entry: tuple[float, str, float, float, str, str]) -> str:
-    gain, key, own, other, method, space = entry
-    return (
-        f"{_percent(gain)} for {lower(label(key))} ({number(own)} against {number(other)} {units(key, space)} with {method_name(method)})"
-    )
-
-
-def _percent(gain: float) -> str:
-    return f"{100 * gain:.1f} %".replace("-", "−")
-
-
 def lower(text: str) -> str:
     return text[0].lower() + text[1:]
-
-
-def _count(value: int) -> str:
-    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-    return words[value] if value < len(words) else str(value)
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One large number of the summary: the change of RMSE against the best interpolation."""
-
-    title: str
-    value: str
-    note: str
-    good: bool
-
-
-def tiles(scores: Scores, model: str, names: Sequence[str]) -> list[Tile]:
-    """Per variable: RMSE of the model relative to the best interpolation, as a percentage."""
-    found = []
-    for key in names:
-        space = spaces(key)[0]
-        own, best = scores.value(model, key, "rmse", space), scores.best(model, key, "rmse", space)
-        if own is None or best is None or best[1] <= 0:
-            continue
-        change = 100 * (own / best[1] - 1)
-        found.append(
-            Tile(
-                label(key),
-                f"{change:+.1f} %".replace("-", "−"),
-                f"RMSE {number(own)} against {number(best[1])} {units(key, space)} ({method_name(best[0])})",
-                change < 0,
-            )
-        )
-    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orbit2.report import maps, scenes, tables
+from orbit2.report import maps, scenes, tables, verdict
 from orbit2.report.blocks import Block, Section, paragraph, shown
 from orbit2.report.inputs import Inputs, Task
 from orbit2.report.tables import Cell, Scores, Table
@@ -25,19 +25,24 @@ def regional_section(inputs: Inputs, task: Task) -> Section:
         title, short = f"{task.config.dataset}: {spacings}", f"{task.config.dataset}"
     section = Section(f"regional-{task.name}", title, short)
     origin = f"{name} continues from the weights of {parent} and was trained further on" if parent else f"{name} was trained on"
+    alone = f" {parent} itself was not applied here, so what fine-tuning brought is not measured." if parent else ""
+    domain = maps.describe_box(_domain(task))
+    scored = domain if domain == where else f"{domain} (every cell of the coarse grid that the box touches)"
     trained = f"{where} only" if region else ", ".join(model.config.datasets)
     section.blocks = [
         paragraph(
             f"{origin} {trained}. Scores of {', '.join(tables.lower(tables.label(v)) for v in task.variables)} are for "
-            f"{'that box' if region else 'the domain of ' + task.config.dataset}, against interpolation of the same input."
+            f"{scored if region else 'the domain of ' + task.config.dataset}, beside baselines from the same input"
+            + (f" and beside {parent} on the same cells." if scores.parent(name) else f".{alone}")
         ),
-        paragraph(tables.reading(scores, name, task.variables, len(task.times)), "reading"),
+        paragraph(verdict.reading(scores, task.variables), "reading"),
         Block(
             "table",
             table=tables.rmse_table(
-                scores, name, task.variables, f"regional_{task.name}", "Area-weighted RMSE inside the box over all test frames."
+                scores, name, task.variables, f"regional_{task.name}", f"Area-weighted RMSE over the domain, {verdict.basis(scores)}."
             ),
         ),
+        Block("table", table=tables.baseline_table(scores, name, task.variables, task.name)),
     ]
     frame, box = task.frame(inputs.config.report.frame), _domain(task)
     for variable_name in task.variables:
@@ -80,7 +85,7 @@ def observed_section(inputs: Inputs, task: Task) -> Section:
             f"finer is observed. "
             f"The days of the two products: {'; '.join(_days(task))}."
         ),
-        paragraph(tables.reading(scores, name, task.observed, len(task.times)), "reading"),
+        paragraph(verdict.reading(scores, task.observed), "reading"),
         Block(
             "table",
             table=tables.rmse_table(

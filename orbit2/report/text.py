@@ -33,8 +33,8 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ),
     (
         "RMSE ratio",
-        "RMSE of the model divided by the RMSE of an interpolation of the same coarse inputs. Below 1 the model adds something; "
-        "at 1 it does no better than a method without any learning.",
+        "RMSE of the model divided by the RMSE of the best baseline. Below 1 the model adds something; at 1 it does no better than a "
+        "method without any network.",
     ),
     ("MAE", "Mean absolute error, area-weighted. Less sensitive to a few large errors than RMSE."),
     ("bias", "Area-weighted mean of model − truth. Positive: the model is too warm, too windy, too wet."),
@@ -79,23 +79,35 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "Conservation residual",
         "Area-weighted mean of the fine field over each input cell minus that input cell. Zero when downscaling keeps the input's means.",
     ),
-    ("Skill", "1 − RMSE of the model ÷ RMSE of the best interpolation. Positive is better than interpolation, 1 is perfect."),
+    (
+        "Skill",
+        "1 − RMSE of the model ÷ RMSE of the best baseline, interpolation or fitted. Positive is better than all of them, 1 is perfect.",
+    ),
+    (
+        "delta, regression per cell, lapse rate",
+        "Corrections of the conservative interpolation that are fitted to the training samples alone: the mean error of each cell (delta), "
+        "a straight line in each cell, drawn towards delta while samples are few (regression), and one number of K per metre of height "
+        "(lapse rate, temperature). They know what a place is like, as every weather service's station correction does.",
+    ),
+    ("parent", "The model that a fine-tuned one started from, scored on the same cells and frames."),
+    (
+        "Fine structure",
+        "A field minus its means over the input's cells: what the input cannot hold. Its correlation with the truth's says how much of the "
+        "added detail is in the right place.",
+    ),
 )
 
 
-def _inputs(facts: Mapping[str, Any]) -> list[str]:
+def inputs(facts: Mapping[str, Any]) -> str:
     """What the inputs are to the truth: its own average, or another product."""
     copies, others = facts["copies"], facts["others"]
-    found = []
     if copies:
         subject = "The coarse input is an area average of the truth itself" if not others else (
             f"Among the inputs are area averages of the truth itself: {', '.join(copies)}")
-        found.append(f"{subject} ({facts['refinement']} × {facts['refinement']} cells). It tests super-resolution; inputs from another "
-                     "model or product bring errors of their own that are not measured here.")
-    else:
-        found.append("The inputs come from another product than the truth: the scores hold the differences between the two products as "
-                     "well as the errors of the method.")
-    return found
+        return (f"{subject} ({facts['refinement']} × {facts['refinement']} cells). It tests super-resolution; inputs from another "
+                "model or product bring errors of their own that are not measured here.")
+    return ("The inputs come from another product than the truth: the scores hold the differences between the two products as well as the "
+            "errors of the method.")
 
 
 def limits(facts: Mapping[str, Any]) -> list[str]:
@@ -107,7 +119,7 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
             f"The scores rest on {facts['frames']} test frame{'s' if facts['frames'] != 1 else ''} between {facts['first']} and "
             f"{facts['last']}. They "
             "carry no information about other seasons or years, and neighbouring frames are not independent"
-            + ("." if facts["intervals"] else ", so no confidence interval is given.")
+            + ("." if facts["intervals"] else ", so no confidence interval is given: differences of a few per cent may be chance.")
         )
     if facts.get("days") is not None and facts["days"] < 365:
         found.append(
@@ -115,9 +127,9 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
             "weather: expect lower skill in another season."
         )
     found += [
-        *_inputs(facts),
-        "The model is deterministic: it gives one smooth estimate near the conditional mean. Expect extremes to be too weak; no "
-        "probability can be read from it.",
+        inputs(facts),
+        "The model is deterministic: it gives one estimate, and no probability can be read from it."
+        + "".join(f" {words}" for words in facts.get("extremes", ())),
         "The truth is a gridded analysis, not station observations. Agreement with it includes its errors.",
         "One training run with one seed is shown; another seed gives somewhat different numbers.",
         "Monsoon onset, seasonality, return levels and trends need years of data and are left out on purpose.",

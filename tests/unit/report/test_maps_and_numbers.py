@@ -10,9 +10,9 @@ import pytest
 
 from orbit2.grid import global_grid, uniform
 from orbit2.metrics import table
-from orbit2.report import coast, maps, text
+from orbit2.report import climate, coast, maps, text, verdict
 from orbit2.report.style import display
-from orbit2.report.tables import Scores, number, reading, tiles
+from orbit2.report.tables import Scores, baseline_table, number, rmse_table
 
 
 def ring_area(line: np.ndarray) -> float:
@@ -106,9 +106,10 @@ def scores_of(rows: list[tuple[str, str, str, float]]) -> Scores:
 
 def test_reading_says_so_when_the_model_loses() -> None:
     lost = scores_of([("net", "2m_temperature", "physical", 1.5), ("bicubic", "2m_temperature", "physical", 1.0)])
-    assert "does not beat the best interpolation for any variable" in reading(lost, "net", ["2m_temperature"], 4)
-    assert [tile.value for tile in tiles(lost, "net", ["2m_temperature"])] == ["+50.0 %"]
-    assert not tiles(lost, "net", ["2m_temperature"])[0].good
+    assert "lower RMSE than every baseline for none of its one variable. It loses 2 m temperature (1.50 against 1.00 K with bicubic)" in (
+        verdict.reading(lost, ["2m_temperature"]))  # fmt: skip
+    tile = verdict.tiles(lost, ["2m_temperature"])[0]
+    assert (tile.value, tile.good) == ("+50.0 %", False) and "no confidence interval" in tile.basis
     mixed = scores_of(
         [
             ("net", "2m_temperature", "physical", 0.8),
@@ -117,23 +118,76 @@ def test_reading_says_so_when_the_model_loses() -> None:
             ("bicubic", "mean_sea_level_pressure", "physical", 60.0),
         ]
     )
-    words = reading(mixed, "net", ["2m_temperature", "mean_sea_level_pressure"], 1)
-    assert words.startswith("On 1 test frame, ") and "one of two variables (not for mean sea level pressure)" in words
-    assert "20.0 % for 2 m temperature (0.800 against 1.00 K with bicubic)" in words and "−50.0 %" in words
+    words = verdict.reading(mixed, ["2m_temperature", "mean_sea_level_pressure"])
+    assert "for one of two variables" in words and "It loses mean sea level pressure (90.0 against 60.0 Pa with bicubic)" in words
+    assert "20.0 %: 2 m temperature (0.800 against 1.00 K with bicubic)" in words
 
 
-def test_precipitation_is_judged_by_the_better_interpolation_in_log_space() -> None:
-    rain = scores_of(
-        [
-            ("net", "precipitation_rate", "log1p", 0.45),
-            ("bicubic", "precipitation_rate", "log1p", 0.6),
-            ("bicubic_log1p", "precipitation_rate", "log1p", 0.5),
-            ("net", "precipitation_rate", "physical", 9.0),
-            ("bicubic", "precipitation_rate", "physical", 5.0),
-        ]
-    )
-    assert [tile.value for tile in tiles(rain, "net", ["precipitation_rate"])] == ["−10.0 %"]
-    assert "bicubic of ln(1+x)" in reading(rain, "net", ["precipitation_rate"], 4)
+RAIN = [
+    ("net", "precipitation_rate", "log1p", 0.45),
+    ("bicubic", "precipitation_rate", "log1p", 0.6),
+    ("bicubic_log1p", "precipitation_rate", "log1p", 0.5),
+    ("net", "precipitation_rate", "physical", 9.0),
+    ("bicubic", "precipitation_rate", "physical", 5.0),
+]
+
+
+def test_rain_is_won_only_in_both_spaces() -> None:
+    """10 % better in ln(1 + mm), 80 % worse in mm/day: both are shown, and it is no win."""
+    rain = scores_of(RAIN)
+    shown = {tile.title: tile.value for tile in verdict.tiles(rain, ["precipitation_rate"])}
+    assert shown == {"Precipitation, mm/day": "+80.0 %", "Precipitation, ln(1 + mm/day)": "−10.0 %"}
+    words = verdict.reading(rain, ["precipitation_rate"])
+    assert "for none of its one variable" in words and "It loses precipitation (9.00 against 5.00 mm/day with bicubic)" in words
+    better = scores_of([*RAIN[:3], ("net", "precipitation_rate", "physical", 4.0), RAIN[4]])
+    assert "for its one variable" in verdict.reading(better, ["precipitation_rate"])
+    assert "lower RMSE than its parent" not in words
+
+
+def test_fitted_baselines_and_the_parent_are_in_the_verdict() -> None:
+    rows = [("net", "2m_temperature", "physical", 0.7), ("bicubic", "2m_temperature", "physical", 1.1),
+            ("delta", "2m_temperature", "physical", 0.6), ("foundation", "2m_temperature", "physical", 0.65)]  # fmt: skip
+    words = verdict.reading(scores_of(rows), ["2m_temperature"])
+    assert "It loses 2 m temperature (0.700 against 0.600 K with delta). Against interpolation alone it wins its one variable." in words
+    assert "than its parent foundation for none of its one variable; it loses 2 m temperature (0.700 against 0.650 K with" in words
+    table = rmse_table(scores_of(rows), "net", ["2m_temperature"])
+    assert table.columns[2:] == ("best interpolation", "best baseline", "model / best", "parent foundation", "model / parent")
+    assert [cell.text for cell in table.rows[0][1:]] == ["0.700", "1.10", "0.600", "1.167", "0.650", "1.077"]
+    assert [row[0].text for row in baseline_table(scores_of(rows), "net", ["2m_temperature"], "t").rows] == [
+        "net", "foundation", "bicubic", "delta"]  # fmt: skip
+
+
+def tails(own: float, wet: float) -> Scores:
+    built = table.Table("t", "d", "standard", "truth", "2026-03-30T18:00/2026-03-31T16:00", "v")
+    for model, value, share in (("net", own, wet), ("(truth)", 64.6, 0.63)):
+        built.add(model, "precipitation_rate", "physical", "global", "quantile_0.999", "m", value)
+        built.add(model, "precipitation_rate", "physical", "global", "wet_share_0.1", "m", share)
+    return Scores(built.frame(), "t")
+
+
+def test_words_about_extremes_follow_the_numbers() -> None:
+    strong, weak, right = (" ".join(verdict.extremes(tails(own, 0.72), "net", ["precipitation_rate"])) for own in (73.5, 40.0, 64.0))
+    assert "73.5 mm/day against 64.6 of the truth (1.14 times: heavy rain is too strong)" in strong
+    assert "72 % against 63 % of the area has at least 0.1 mm/day" in strong
+    assert "too weak" in weak and "about right" in right
+    facts = {"frames": 4, "first": "a", "last": "b", "days": 7, "refinement": 4, "intervals": False, "copies": [], "others": []}
+    limits = " ".join(text.limits({**facts, "extremes": [strong]}))
+    assert "too strong" in limits and "too weak" not in limits
+
+
+def hovmoller(nearest: float) -> str:
+    built = table.Table("t", "d", "standard", "truth", "2026-03-30T18:00/2026-03-31T16:00", "v")
+    built.add("(any)", "(any)", "physical", "global", "n_samples", "m", 4)
+    for model, r, nrmse in (("net", 0.999, 0.05), ("bicubic", 0.99, 0.1), ("nearest", nearest, 0.2)):
+        built.add(model, "2m_temperature", "physical", "5S-5N", "hovmoller_longitude_pattern_r", "m", r)
+        built.add(model, "2m_temperature", "physical", "5S-5N", "hovmoller_longitude_nrmse", "m", nrmse)
+    return climate._hovmoller_verdict(Scores(built.frame(), "t"), "net", ["2m_temperature"], "5S-5N")
+
+
+def test_a_hovmoller_diagram_that_nearest_neighbour_solves_gives_no_verdict() -> None:
+    words = hovmoller(0.97)
+    assert "cannot discriminate: on 4 frames within 22 hours" in words and "0.97" in words and "No verdict" in words
+    assert "nearer to the truth than every baseline for 1 of 1" in hovmoller(0.8)
 
 
 def test_limits_grow_with_what_is_missing() -> None:

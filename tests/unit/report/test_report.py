@@ -116,7 +116,7 @@ def test_every_table_number_is_a_row_of_the_scores_or_of_a_json_file(made: Simpl
     assert [value for value in plain if value not in known] == []
     quotients = [value for kind, value in page.values if kind == "data-quotient"]
     ratios = np.divide.outer(sorted(rmse), sorted(rmse)).ravel()
-    assert len(quotients) == 8  # four variables of the main task (precipitation twice) and two of the regional one
+    assert len(quotients) == 11  # four variables of the main task (precipitation twice), two of the regional one also beside its parent
     assert all(np.isclose(ratios, value, rtol=1e-12).any() for value in quotients)
 
 
@@ -128,11 +128,10 @@ def test_shown_text_is_the_rounded_value(made: SimpleNamespace) -> None:
 
 def test_reading_names_the_true_gain(made: SimpleNamespace) -> None:
     scores = Scores(table.read(made.root / "results/tiny/evaluate/metrics.parquet"), "test")
-    own = scores.value("reslim", "2m_temperature", "rmse")
-    best = min(v for m in ("nearest", "bilinear", "bicubic", "conservative") if (v := scores.value(m, "2m_temperature", "rmse")))
-    assert own is not None
-    assert f"{100 * (1 - own / best):.1f} % for 2 m temperature" in made.html
-    assert "lower RMSE than every interpolation for all four variables" in made.html
+    own, best = scores.value("reslim", "2m_temperature", "rmse"), scores.best("reslim", "2m_temperature", "rmse", "physical")
+    assert own is not None and best is not None
+    assert f"{100 * (own / best[1] - 1):+.1f} %".replace("-", "−") in made.html
+    assert "reslim has a lower RMSE than every baseline for" in made.html and "no confidence interval" in made.html
 
 
 def test_files_beside_the_page(made: SimpleNamespace) -> None:
@@ -149,10 +148,40 @@ def test_files_beside_the_page(made: SimpleNamespace) -> None:
         "regional_conus_2m_temperature",
         "zero_shot_finer_map_2m_temperature",
     } <= pictures
-    for name in re.findall(r"<code>((?:figures|tables)/[^<]+)</code>", made.html):
-        assert (made.out / name).stat().st_size > 0
+    names = re.findall(r"<code>((?:figures|tables)/[^<]+)</code>", made.html)
+    for name in names:
+        assert (made.out / name).stat().st_size > 0 and f'<a href="{name}">' in made.html
+    assert len(names) > 40
     assert sorted(p.name for p in made.out.parent.iterdir() if p.name.endswith((".part", ".old"))) == []
     assert min(Image.open(made.out / "figures" / "map_2m_temperature.png").size) > 1000
+
+
+def test_the_top_says_what_the_input_is_and_rests_on(made: SimpleNamespace) -> None:
+    """Before any number: the input is the truth's own average; beside every large number: what it rests on."""
+    top = made.html[: made.html.index('<section id="results">')]
+    assert "The coarse input is an area average of the truth itself (4 × 4 cells)" in top
+    tiles = re.findall(r'<div class="tile">(.*?)</div></div>', made.html)
+    assert len(tiles) == 5 and all("no confidence interval" in tile for tile in tiles)  # precipitation twice
+
+
+def test_fine_tuning_is_judged_beside_the_parent(made: SimpleNamespace) -> None:
+    section = made.html[made.html.index('<section id="regional-conus">') : made.html.index('<section id="zero-shot-finer">')]
+    assert "on the same cells it has a lower RMSE than its parent reslim for all two variables" in section
+    assert "parent reslim" in section and "model / parent" in section
+
+
+def test_rain_is_shown_in_both_spaces_everywhere(made: SimpleNamespace) -> None:
+    sections = dict(re.findall(r'<section id="([^"]+)">(.*?)</section>', made.html, flags=re.DOTALL))
+    counts = re.search(r"beats the best baseline: .*?precipitation \(([^)]*mm/day[^)]*\)[^)]*)\)", sections["regions"])
+    assert counts is not None and "mm/day" in counts[1] and "ln(1 + mm/day" in counts[1]
+    for section in ("results", "spectra", "regions"):
+        assert "mm/day" in sections[section] and "ln(1 + mm/day)" in sections[section], section
+
+
+def test_print_shows_all_and_hides_the_endless(made: SimpleNamespace) -> None:
+    style = made.html[made.html.index("@media print") : made.html.index("</style>")]
+    assert "details::details-content" in style and "details.long,details.code{display:none}" in style
+    assert "prefers-color-scheme:dark" in made.html and 'body:has(#results:hover) nav.toc a[href="#results"]' in made.html
 
 
 def test_csv_holds_the_unrounded_scores(made: SimpleNamespace) -> None:
