@@ -243,6 +243,8 @@ class Pairs:
         rows, columns = (int(k) for k in random.integers(self.factor, size=2))
         moved = self.nested and random.random() < self.shift_probability
         raw = self.raw(indices, (rows, columns) if moved else (0, 0))
+        if not bool((raw.weights > 0).any()):  # a box one cell wide at the grid's end: what was moved out was all of it
+            raw = self.raw(indices)
         symmetric = raw.periodic and bool(torch.allclose(raw.lat, -raw.lat.flip(0), atol=1e-3))
         if self.reflect and symmetric and set(self.statics) >= SURFACE and random.random() < 0.5:
             raw = flip_north_south(raw, *([variable(n).parity for n in names] for names in (self.inputs, self.outputs, self.statics)))
