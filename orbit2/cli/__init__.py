@@ -20,8 +20,10 @@ from typer.core import TyperGroup
 from orbit2.cli import stages, tools
 from orbit2.errors import EXIT_RESUMABLE, EXIT_USER, Interrupted, OrbitError
 from orbit2.progress import telling
+from orbit2.signals import StopRequest
 
 STAGES = ("retrieve", "regrid", "statistics", "train", "finetune", "downscale", "evaluate", "diagnose", "report")
+SAVING = ("train", "finetune", "downscale")  # they have an ear of their own for signals, from the start on
 VERBS = (*STAGES, "plan", "doctor", "migrate", "unlock", "config", "model")
 
 
@@ -116,6 +118,11 @@ def _as_a_stage(words: Sequence[str]) -> Iterator[None]:
     """For a stage's verb: lines that say that it lives, and signals that end it tidily where it has no ear of its own for them."""
     if not words or words[0] not in STAGES or {"-h", "--help"} & set(words):
         yield
+        return
+
+    if words[0] in SAVING:
+        with StopRequest(), telling(words[0]):
+            yield
         return
 
     def end(number: int, _: object) -> None:

@@ -22,6 +22,7 @@ from orbit2.errors import EXIT_USER, OrbitError
 BEAT = 2.0  # seconds between two signs of life
 SILENCE = 30.0  # seconds without one after which a rank counts as dead
 GRACE = 2.0  # seconds that a failed rank has to print its own error first
+AGAIN = "the same command goes on from what is saved"
 LEFT, FAILED, SEEN = "left", "failed", "seen"
 
 
@@ -104,14 +105,14 @@ class Watch:
                 else:
                     found = [self.store.get("beat/0").decode()]
             except RuntimeError:
-                verdict, found = f"1 {self.names[0]} is gone", beats
+                verdict, found = f"1 {self.names[0]} is gone; {AGAIN}", beats
             for k, beat in enumerate(found):
                 if beat != beats[k] or beat.startswith((LEFT, SEEN)):
                     beats[k], changed[k] = beat, now
                 if beat.startswith(FAILED) and not verdict:
                     verdict = beat.removeprefix(FAILED).strip()
                 elif now - changed[k] > SILENCE and not verdict:
-                    verdict = f"1 {self.names[k]} is gone: no sign of life for {SILENCE:.0f} s"
+                    verdict = f"1 {self.names[k]} is gone: no sign of life for {SILENCE:.0f} s; {AGAIN}"
             if verdict and not self._ending:
                 self._obey(verdict)
             elif verdict and self.rank == 0:
@@ -130,7 +131,7 @@ class Watch:
         time.sleep(GRACE + (2 * BEAT if self.rank == 0 else 0))  # the first rank keeps the store: the others read it
         if self._ending:
             return
-        print(f"rank {self.rank} of {self.world} ends: {what}; start it again to go on from what is saved", file=sys.stderr, flush=True)
+        print(f"rank {self.rank} of {self.world} ends: {what}", file=sys.stderr, flush=True)
         os._exit(int(code))
 
 

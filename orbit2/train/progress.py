@@ -32,7 +32,7 @@ class Progress:
         self.step, self.path = 0, folder / "metrics.jsonl"
         self._terminal = sys.stderr.isatty()
         self._last_line = time.monotonic()
-        self._doing = ("starting", time.monotonic())
+        self._doing = ("setting up", time.monotonic())
         self._closed = threading.Event()
         self._bar: Any = None
 

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from orbit2.cli import main
 from orbit2.errors import OrbitError
+from orbit2.train import progress as train_progress
 from orbit2.train import trainer
 from orbit2.train.checkpoint import Checkpoints, load
 from tests.data.small_downscaling import exit_code, forked
@@ -36,7 +37,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 @pytest.fixture(scope="module")
 def undisturbed(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
     out = tmp_path_factory.mktemp("undisturbed")
-    assert ended(lambda: train(tiny, out)) == 0
+    with pytest.raises(SystemExit) as stop:  # in this process: its children find everything imported and warm
+        train(tiny, out)
+    assert stop.value.code == 0
     return weights(out)
 
 
@@ -78,8 +81,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize(("number", "workers"), [(n, w) for n in SIGNALS for w in (0, 2) if n != signal.SIGHUP or w])
 def test_a_signal_to_the_group_saves_and_the_same_command_goes_on(
     tiny: Tiny,
     undisturbed: dict[str, torch.Tensor],
@@ -100,6 +102,24 @@ def test_a_signal_to_the_group_saves_and_the_same_command_goes_on(
     assert (tmp_path / "checkpoints" / "step-00000006.pt").is_file()
     assert ended(lambda: train(tiny, tmp_path, workers=workers)) == 0
     assert same(weights(tmp_path), undisturbed)
+
+
+def test_a_signal_while_workers_start_is_not_their_affair(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Between fork and `worker_init_fn` too."""
+    heed = trainer.heed_parent
+
+    def first(worker: int) -> None:
+        if worker == 0:
+            os.killpg(0, signal.SIGTERM)
+        time.sleep(0.2)
+        heed(worker)
+
+    def disturbed() -> None:
+        trainer.heed_parent = first
+        train(tiny, tmp_path, workers=2)
+
+    assert ended(disturbed) == 75
+    assert "(SIGTERM); run the same command to resume" in capfd.readouterr().err
 
 
 def test_a_second_interrupt_ends_at_once_and_says_so(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -231,3 +251,38 @@ def test_two_trainers_do_not_share_a_folder(tiny: Tiny, tmp_path: Path, capfd: p
     assert json.loads((tmp_path / "checkpoints" / "status.json").read_text())["state"] == "running"
     assert ended(lambda: train(tiny, tmp_path, checkpoint_every=3)) == 0
     assert "try 2, resumes at step 3" in capfd.readouterr().err
+
+
+def test_a_log_is_never_silent_for_long_and_says_which_try(
+    tiny: Tiny, undisturbed: dict[str, torch.Tensor], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Slow set-up, validation and saving are named while they last (a minute is half a second here)."""
+
+    def slow(act: Callable[..., object]) -> Callable[..., object]:
+        def slowed(*args, **kwargs):  # type: ignore[no-untyped-def]
+            time.sleep(1.2)
+            return act(*args, **kwargs)
+
+        return slowed
+
+    def run() -> None:
+        train_progress.LINE_SECONDS = 0.5
+        trainer.Setup.__init__ = slow(trainer.Setup.__init__)  # type: ignore[method-assign]
+        trainer.validate_model = slow(trainer.validate_model)  # type: ignore[assignment]
+        Checkpoints.save = slow(Checkpoints.save)  # type: ignore[method-assign]
+        trainer.optimise = at_step(5, lambda: os.kill(os.getpid(), signal.SIGTERM))  # type: ignore[assignment]
+        train(tiny, tmp_path)
+
+    assert ended(run) == 75
+    lines = [line.partition(" ")[2] for line in capfd.readouterr().err.splitlines()]
+    assert lines[0] == f"tiny: try 1, opening {tiny.store}"
+    for what in ("setting up", "validating", "saving a checkpoint"):
+        assert any(what in line and line.endswith("s so far") for line in lines), what
+    assert json.loads((tmp_path / "checkpoints" / "status.json").read_text())["try"] == 1
+    assert ended(lambda: train(tiny, tmp_path)) == 0
+    assert (
+        f"tiny: try 2, resumes at step 6 of {STEPS}; weights from checkpoint {tmp_path}/checkpoints/step-00000006.pt"
+        in capfd.readouterr().err
+    )
+    assert json.loads((tmp_path / "checkpoints" / "status.json").read_text()) == {"state": "done", "try": 2, "step": STEPS, "of": STEPS}
+    assert same(weights(tmp_path), undisturbed)
