@@ -45,6 +45,8 @@ def _folder(path: Path) -> str:
     ]
     known = {"format", "architecture", "inputs", "outputs", "statics", "parameters", "sha256"}
     lines += [f"{key:<13} {value}" for key, value in config.items() if key not in known and isinstance(value, (str, int, float, list))]
+    lines += [f"{'statics from':<13} {key}: {told['source']}{', carried' if told['carried'] else ''}"
+              for key, told in config.get("statics_from", {}).items()]  # fmt: skip
     return "\n".join([*lines, *table(model.to("meta"), grids(config))])
 
 

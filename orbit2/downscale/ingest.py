@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from orbit2.downscale.naming import find, renaming
+from orbit2.downscale.naming import find, renaming, rivals
 from orbit2.downscale.stamps import hours, times_of
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid, from_centres
@@ -193,7 +193,8 @@ def read_inputs(dataset: xr.Dataset, names: Sequence[str], where: object = "inpu
     except OrbitError as error:
         raise OrbitError(f"unusable grid: {error}", where=where) from None
     _uniform(grid, where)
-    warnings: list[str] = []
+    warnings = [f"names: {name} is taken from '{array.name}', but {', '.join(others)} could be it too; --rename says which"
+                for name, array in found.items() if (others := rivals(dataset, name, str(array.name), chosen))]  # fmt: skip
     arrays: dict[str, xr.DataArray] = {}
     scales: dict[str, Scale] = {}
     width = 0

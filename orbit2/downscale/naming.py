@@ -17,8 +17,8 @@ from orbit2.variables import VARIABLES, variable
 # Names in use for the same field besides the canonical and the ECMWF ones: CMIP and CORDEX, E-OBS, CHIRPS, WRF, NCEP.
 ALIASES: dict[str, tuple[str, ...]] = {
     "2m_temperature": ("t2m", "2t", "tas", "T2", "tg", "air_temperature"),
-    "2m_temperature_max": ("mx2t", "tasmax", "tmax", "tx", "Tmax"),
-    "2m_temperature_min": ("mn2t", "tasmin", "tmin", "tn", "Tmin"),
+    "2m_temperature_max": ("tasmax", "tmax", "tx", "Tmax"),  # not ECMWF's mx2t and mn2t: they are of an hour, not of a day
+    "2m_temperature_min": ("tasmin", "tmin", "tn", "Tmin"),
     "10m_u_component_of_wind": ("u10", "10u", "uas", "U10"),
     "10m_v_component_of_wind": ("v10", "10v", "vas", "V10"),
     "mean_sea_level_pressure": ("msl", "psl", "slp", "prmsl"),
@@ -81,6 +81,13 @@ def find(dataset: xr.Dataset, name: str, chosen: Mapping[str, str], where: objec
         allowed=" or ".join(accepted(name)),
         hint=f"say which it is with --rename NAME={name} (in Python rename={{'NAME': '{name}'}}), or use a model without it",
     )
+
+
+def rivals(dataset: xr.Dataset, name: str, taken: str, chosen: Mapping[str, str]) -> list[str]:
+    """Other variables of the file that could be `name` as well as the one that was `taken`; none where the user has chosen."""
+    if name in chosen:
+        return []
+    return [n for n in accepted(name) if n in dataset.data_vars and n != taken and n not in chosen.values()]
 
 
 def _at_level(field: xr.DataArray, name: str, where: object) -> xr.DataArray | None:

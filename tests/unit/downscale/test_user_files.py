@@ -271,6 +271,23 @@ def test_rename_is_checked(model: Downscaler, fields: xr.Dataset) -> None:
         model.downscale(data, rename={"temp": "2m_temperatur"})
 
 
+def test_two_variables_that_could_be_one_are_named(model: Downscaler, fields: xr.Dataset, caplog: pytest.LogCaptureFixture) -> None:
+    with xr.set_options(keep_attrs=True):
+        both = fields.assign(tas=fields["2m_temperature"] + 1)
+    assert "but tas could be it too; --rename says which" in model.downscale(both).attrs["warnings"]
+    other = model.downscale(both, rename={"tas": "2m_temperature"})
+    assert "warnings" not in other.attrs and other["2m_temperature"].attrs["original_name"] == "tas"
+
+
+def test_an_hours_maximum_is_not_a_days(fields: xr.Dataset) -> None:
+    from orbit2.downscale.naming import find
+
+    hourly = fields.rename({"2m_temperature": "mx2t"})
+    assert find(hourly, "2m_temperature_max_1hr", {}, "x").name == "mx2t"
+    with pytest.raises(OrbitError, match=r"needed variable '2m_temperature_max'"):
+        find(hourly, "2m_temperature_max", {}, "x")
+
+
 def test_python_takes_paths_and_says_what_it_takes(model: Downscaler, fields: xr.Dataset, tmp_path: Path) -> None:
     fields.to_netcdf(tmp_path / "in.nc")
     assert np.array_equal(model.downscale(tmp_path / "in.nc")["2m_temperature"], model.downscale(str(tmp_path / "in.nc"))["2m_temperature"])
