@@ -32,7 +32,8 @@ def test_a_fill_value_is_named_with_its_number_of_cells_and_missing_cells_pass(n
     data = xr.Dataset({name: (("time", "lat", "lon"), values)}).chunk(time=1)
     np.testing.assert_array_equal(checked(data, "prism")[name].values, values)
     values[1, :2, 0] = fill
-    with pytest.raises(OrbitError, match=rf"prism: {name}: values outside the physical range.*fill value.*{re.escape(f'{fill:g} in 2 cells')}"):
+    told = rf"prism: {name}: values outside the physical range.*fill value.*{re.escape(f'{fill:g} in 2 cells')}"
+    with pytest.raises(OrbitError, match=told):
         checked(xr.Dataset({name: (("time", "lat", "lon"), values)}).chunk(time=1), "prism")[name].load()
     assert checked(data, "prism")[name][0].shape == (4, 4)  # lazily: nothing was read
 
