@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -223,6 +223,8 @@ def downscale(
     halo: Annotated[int, typer.Option(min=0, help="Halo around a tile in coarse cells. Of a FILE.")] = 8,
     blend: Annotated[int | None, typer.Option(
         min=0, show_default="half the halo", help="Coarse cells beside tile borders where neighbours mix; 0 = none. Of a FILE.")] = None,
+    precision: Annotated[Literal["auto", "fp32", "bf16"], typer.Option(
+        help="Arithmetic of the network; auto = bf16 where the device multiplies it fast. Of a FILE.")] = "fp32",
     batch: Annotated[int, typer.Option(min=1, help="Times that go through the network together. Of a FILE.")] = 1,
     time_block: Annotated[int, typer.Option(min=1, help="Times in one work item and one shard of the output. Of a FILE.")] = 1,
     wall_minutes: Annotated[float, typer.Option(min=0, help="Stop resumably (exit 75) after this long; 0 = no limit. Of a FILE.")] = 0.0,
@@ -254,7 +256,7 @@ def downscale(
         settings = Settings(tile=tile_size(tile), halo=halo, blend=blend, batch=batch, time_block=time_block, trim=trim)
         said = Reading(renamed(rename or ()), accumulated, time, trust_units)
         downscale_file(input=file, model=model, out=out, static=static, settings=settings, block=block, wall_minutes=wall_minutes,
-                       overwrite=overwrite, said=said, device=device)
+                       precision=precision, overwrite=overwrite, said=said, device=device)
     else:
         if overwrite:
             raise OrbitError("--overwrite goes with a FILE", hint="a task replaces its own prediction when its settings change")

@@ -62,6 +62,9 @@ class DownscaleConfig(Strict):
     time_block: Machine[int] = Field(1, ge=1, description="Times in one work item and one shard of the prediction.")
     batch: Machine[int] = Field(1, ge=1, description="Times of an item that go through the network together.")
     blocks: Machine[int] = Field(1, ge=1, description="Jobs that the work items are divided over (contiguous blocks).")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="Arithmetic of the network, as in training: auto = bf16 autocast where the device multiplies bf16 fast."
+    )
     members: int = Field(
         0, ge=0, description="Ensemble members drawn by the model's dropout; scores and report use their mean. 0 = one without dropout."
     )

@@ -29,7 +29,7 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Settings:
-    """How a task is cut and computed: see DownscaleConfig. All of it decides the result's bits, and `time_block` its files.
+    """How a task is cut and computed: see DownscaleConfig. All of it decides the result, `batch` its rounding, `time_block` its files.
 
     `trim`: coarse cells left out of the output at each open side of a box.
     """
@@ -99,7 +99,8 @@ def layout_of(downscaler: Downscaler, grid: Grid, times: Times, settings: Settin
         items=Items(len(times), settings.time_block, len(tiling), settings.members),
         tiling=tiling,
         factor=downscaler.refinement,
-        identity=(downscaler.about.get("hash"), weights, settings.seed if settings.members else None, *identity),
+        identity=(downscaler.about.get("hash"), weights, settings.seed if settings.members else None,
+                  *((str(downscaler.dtype),) if downscaler.dtype else ()), *identity),
     )
 
 

@@ -32,6 +32,7 @@ from orbit2.model.build import Downscaling
 from orbit2.model.carried import chosen
 from orbit2.model.geometry import Geometry
 from orbit2.model.heap import keep_heap
+from orbit2.model.precision import PRECISIONS, autocast_dtype
 from orbit2.model.tiles import Tiling, Window, scaled, tiles
 from orbit2.sources.static import open_static
 
@@ -282,11 +283,11 @@ def random_layers(model: Downscaling) -> bool:
 
 
 def load_model(path: str | Path, device: str | torch.device | None = None, precision: str = "fp32") -> Downscaler:
-    """Load a model folder for inference. Raises OrbitError when it is not one."""
+    """Load a model folder for inference; `precision`: fp32, bf16, or auto (bf16 where that is fast). Raises OrbitError for no model."""
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if chosen.type == "cpu":
         keep_heap()
     model, normaliser, about = folder.load(path, chosen)
-    if precision not in ("fp32", "bf16"):
-        raise OrbitError("unknown precision", got=precision, allowed="fp32, bf16")
-    return Downscaler(model, normaliser, about, chosen, torch.bfloat16 if precision == "bf16" else None, Path(path))
+    if precision not in PRECISIONS:
+        raise OrbitError("unknown precision", got=precision, allowed=", ".join(PRECISIONS))
+    return Downscaler(model, normaliser, about, chosen, autocast_dtype(precision, chosen), Path(path))

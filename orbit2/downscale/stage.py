@@ -80,7 +80,7 @@ def _finish(job: Job, blocks: int) -> None:
 def _task(config: Path, model: Path, store: Path, out: Path, ranks: launch.Ranks) -> tuple[Job, DownscaleConfig]:
     section = read_slice(config)
     task = validate(DownscaleConfig, section["downscale"], config)
-    downscaler, pairs = load_model(model, ranks.device), PairStore(store)
+    downscaler, pairs = load_model(model, ranks.device, task.precision), PairStore(store)
     if task.cuda_graphs:
         replay_model(downscaler.model, downscaler.device, downscaler.dtype)
     grid, names = pairs.grid(task.input), pairs.variables(task.input)
@@ -126,6 +126,7 @@ def _about(downscaler: Downscaler, history: Mapping[str, Any], theirs: Mapping[s
     """What every prediction says of itself. `theirs`: the attributes of a user's file, which are kept."""
     return {
         "refinement": downscaler.refinement,
+        "precision": "bf16" if downscaler.dtype else "fp32",
         "weights": downscaler.about["sha256"]["weights.safetensors"],
         "code_version": code_version(),
         **described_by(downscaler.about, theirs),
@@ -160,6 +161,7 @@ def downscale_file(
     overwrite: bool = False,
     said: Reading | None = None,
     device: str | None = None,
+    precision: str = "fp32",
 ) -> Spent:
     """Downscale a user's NetCDF or Zarr to `out` (.zarr or .nc); memory goes with the tile, not with the file.
 
@@ -177,7 +179,7 @@ def downscale_file(
         raise OrbitError("--overwrite does not go with --block", where=out, hint="delete what is there first")
     number, blocks = (0, 1) if block is None else parse_block(block)
     with launch.ranks(PATIENCE, device) as ranks:
-        downscaler = load_model(model, ranks.device)
+        downscaler = load_model(model, ranks.device, precision)
         with opened(input, downscaler.inputs) as dataset:
             job = dataset_job(downscaler, dataset, Path(input), place, static, settings or Settings(), said or Reading())
             if place.suffix == ".nc" and _finished(out, place, job, overwrite):

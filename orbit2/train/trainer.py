@@ -36,6 +36,7 @@ from orbit2.model.build import Downscaling
 from orbit2.model.build import build as build_model
 from orbit2.model.compiled import compile_model
 from orbit2.model.heap import keep_heap
+from orbit2.model.precision import autocast_dtype
 from orbit2.model.transfer import transfer
 from orbit2.parallel.launch import Ranks, agree, any_rank, barrier, copy_first, from_first, gathered, ranks, sum_gradients, total
 from orbit2.signals import StopRequest, heed_parent, held_back
@@ -44,7 +45,6 @@ from orbit2.train.auxiliary import with_auxiliary
 from orbit2.train.card import write_card
 from orbit2.train.checkpoint import Checkpoints, Choice, load
 from orbit2.train.optimizer import build, learning_rate, set_learning_rate
-from orbit2.train.precision import autocast_dtype
 from orbit2.train.progress import Progress
 from orbit2.train.validation import residual_scales, validate_model
 

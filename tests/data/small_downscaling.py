@@ -38,7 +38,7 @@ def random_model(
 
 def task(path: Path, first: str = "00", last: str = "11", **settings: Any) -> Path:
     """The slice of a task on the tiny store, from hour `first` to hour `last`."""
-    section = {"model": "random", "dataset": "tiny", **settings}
+    section = {"model": "random", "dataset": "tiny", "precision": "fp32", **settings}
     period = {"start": f"2026-01-01T{first}:00", "end": f"2026-01-01T{last}:00"}
     path.write_text(json.dumps({"task": "test", "downscale": section, "model_hash": "0", "dataset_hash": "0", "period": period}))
     return path

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+PRECISIONS = ("auto", "fp32", "bf16")
+
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     """bfloat16 for "bf16", None (float32) for "fp32"; "auto" = bfloat16 on GPUs and CPUs with bf16 matrix instructions."""

@@ -1,0 +1,35 @@
+"""`precision` of a task and of a user's file: which arithmetic is used, what the prediction says of it, and that they are not mixed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from orbit2.downscale import run
+from tests.data.small_downscaling import random_model, task
+from tests.data.tiny_training import Tiny
+
+
+def predicted(tiny: Tiny, folder: Path, **settings: str) -> xr.Dataset:
+    config = task(folder / "slice.json", last="03", **settings)
+    run(config=config, model=folder / "model", store=tiny.store, out=folder / "out.zarr")
+    with xr.open_zarr(folder / "out.zarr", consolidated=False) as made:
+        return made.load()
+
+
+def test_the_arithmetic_is_what_the_task_says(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random_model(tmp_path / "model")
+    full = predicted(tiny, tmp_path, precision="fp32")
+    half = predicted(tiny, tmp_path, precision="bf16")  # another prediction: nothing of the first one is kept
+    assert (full.attrs["precision"], half.attrs["precision"]) == ("fp32", "bf16")
+    name = "2m_temperature"
+    apart = np.abs(full[name] - half[name]).max().item() / full[name].std().item()
+    assert 0 < apart < 0.05
+    for fast in (True, False):
+        monkeypatch.setattr("orbit2.model.precision.fast_bf16", lambda device, fast=fast: fast)
+        found = predicted(tiny, tmp_path, precision="auto")
+        assert found.attrs["precision"] == ("bf16" if fast else "fp32")
+        xr.testing.assert_equal(found[name], (half if fast else full)[name])
