@@ -35,8 +35,8 @@ def reading(scores: Scores, names: Sequence[str]) -> str:
         said.append(f"It loses {_listed(_against(one, *one.best) for one in lost)}.")
     if plain and plain != won:
         said.append(f"Against interpolation alone it wins {_of(plain)}.")
-    gains = sorted((one for one in found if one.best[1] > 0), key=lambda one: one.value / one.best[1])
-    if gains and gains[0].won:
+    gains = sorted((one for one in found if won[one.variable] and one.best[1] > 0), key=lambda one: one.value / one.best[1])
+    if gains:
         said.append(f"Its largest gain is {_percent(1 - gains[0].value / gains[0].best[1])}: {_against(gains[0], *gains[0].best)}.")
     return " ".join([*said, *_parent(found)])
 
@@ -52,10 +52,12 @@ def _parent(found: Sequence[Judged]) -> list[str]:
 
 
 def _of(won: dict[str, bool]) -> str:
-    """`all five variables`, `three of five variables`, `its one variable`."""
+    """`all five variables`, `both variables`, `three of five variables`, `its one variable`."""
     total, count = len(won), sum(won.values())
     if total == 1:
         return "its one variable" if count else "none of its one variable"
+    if count == total == 2:
+        return "both variables"
     return f"all {_count(total)} variables" if count == total else f"{_count(count)} of {_count(total)} variables"
 
 

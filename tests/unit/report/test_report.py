@@ -166,7 +166,7 @@ def test_the_top_says_what_the_input_is_and_rests_on(made: SimpleNamespace) -> N
 
 def test_fine_tuning_is_judged_beside_the_parent(made: SimpleNamespace) -> None:
     section = made.html[made.html.index('<section id="regional-conus">') : made.html.index('<section id="zero-shot-finer">')]
-    assert "on the same cells it has a lower RMSE than its parent reslim for all two variables" in section
+    assert "on the same cells it has a lower RMSE than its parent reslim for both variables" in section
     assert "parent reslim" in section and "model / parent" in section
 
 
