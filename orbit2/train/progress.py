@@ -15,7 +15,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from orbit2.errors import OrbitError
+from orbit2.errors import Interrupted, OrbitError
 from orbit2.files import read_json, write_json, write_text
 from orbit2.progress import LINE_SECONDS, hand_over
 
@@ -45,7 +45,10 @@ class Progress:
                 threading.Thread(target=self._watch, daemon=True).start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
+        if error is not None and not isinstance(error, Interrupted):
+            with suppress(OSError):
+                self.status("failed", reason=" ".join(f"{type(error).__name__}: {error}".split())[:500])
         self.close()
 
     def begin(self, step: int, scored: bool) -> None:
@@ -66,7 +69,7 @@ class Progress:
         self.doing("training")
 
     def status(self, state: str, **facts: Any) -> None:
-        """Write status.json: `state` is running, resumable or done."""
+        """Write status.json: `state` is running, resumable, failed or done."""
         if self.enabled:
             about = {"state": state, "try": self.attempt, "step": self.step, "of": self.steps, **facts}
             if state == "running":

@@ -196,6 +196,8 @@ def test_an_infinite_gradient_is_found_before_the_step(tiny: Tiny, tmp_path: Pat
     assert ended(broken) == 2
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(said) == 1 and "step 6: the gradient norm is not finite; got 'inf'" in said[0] and "tiny:2026-01-01T" in said[0]
+    status = json.loads((tmp_path / "checkpoints" / "status.json").read_text())
+    assert status["state"] == "failed" and status["step"] == 5 and "gradient norm" in status["reason"]
     state = load(sorted((tmp_path / "checkpoints").glob("step-*.pt"))[-1])
     assert state["step"] == 5 and all(bool(torch.isfinite(t).all()) for t in [*state["model"].values(), *state["average"].values()])
 
