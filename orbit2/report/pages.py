@@ -25,15 +25,18 @@ from orbit2.report.tables import Scores
 
 MAX_BYTES = 10_000_000
 QUALITIES = (76, 65, 50, 35)
+PARTS = ("index.html", "figures", "tables")
 
 
 def run(*, config: Path, out: Path, root: Path = Path(".")) -> None:
     """Write the report of a run into the folder `out`: index.html, figures/*.png and tables/*.csv.
 
     `config` is the run's report slice (JSON); its paths are relative to `root`. The folder is replaced as a whole at the end.
-    Raises OrbitError naming a missing file and the stage that writes it, or when the page cannot be kept below 10 MB.
+    Raises OrbitError for a folder that holds something else, naming a missing file and the stage that writes it, or when the page cannot
+    be kept below 10 MB.
     """
     out, root = Path(out), Path(root)
+    _check_place(out)
     doing("reading scores and fields")
     inputs = read(Path(config), root)
     doing("drawing")
@@ -50,6 +53,18 @@ def run(*, config: Path, out: Path, root: Path = Path(".")) -> None:
         _replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_place(out: Path) -> None:
+    """Raise OrbitError when writing the report would delete what is no report."""
+    if not (out.exists() or out.is_symlink()):
+        return
+    others = [out.name]
+    if out.is_dir() and not out.is_symlink():
+        others = sorted(path.name for path in out.iterdir() if path.name not in PARTS)
+    if others:
+        raise OrbitError("the report's folder would be replaced, and holds other things", where=out, got=", ".join(others[:5]),
+                         allowed=f"a new folder, or an older report ({', '.join(PARTS)})", hint="give another --out")  # fmt: skip
 
 
 def _replace(new: Path, out: Path) -> None:
