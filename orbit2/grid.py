@@ -206,6 +206,11 @@ class ProjectedGrid:
     def shape(self) -> tuple[int, int]:
         return len(self.y_edges) - 1, len(self.x_edges) - 1
 
+    @property
+    def km(self) -> float:
+        """Typical spacing of rows in kilometres."""
+        return float(np.median(np.diff(self.y_edges))) / 1000
+
     @cached_property
     def digest(self) -> str:
         """12 hex digits that identify the geometry (edges rounded to a millimetre) and the reference system."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from orbit2.config.dataset import Period, duration
 from orbit2.config.network import ArchitectureConfig
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid, named
@@ -12,6 +13,7 @@ from orbit2.grid import Grid, named
 if TYPE_CHECKING:
     from orbit2.config.schema import RunConfig
 
+FINER = 0.99  # of the source's spacing: what rounding of coordinates leaves
 GEOGRAPHIC = "set architecture.position: geographic"
 
 
@@ -33,6 +35,48 @@ def _inside(run: RunConfig, user: str, model: str, dataset: str, side: str) -> N
     if not grid.holds(region):
         raise ValueError(f"{user} {list(region)} is not inside the grid of dataset '{dataset}' ({name}: {grid.describe()})")
     grid.window(region)  # raises where no cell's centre is inside
+
+
+def spacings(run: RunConfig) -> None:
+    """No grid is finer than the files that fill it, unless the dataset says so."""
+    for name, dataset in run.datasets.items():
+        sides = (("coarse_grid", dataset.coarse_grid, {dataset.source_of(key) for key in dataset.inputs}),
+                 ("fine_grid", dataset.fine_grid, {dataset.source} if dataset.outputs else set()))  # fmt: skip
+        for key, grid, sources in sides:
+            for source in sorted(sources):
+                told = finer(named(grid), run.sources.spacing(source))
+                if told and not dataset.finer_than_source:
+                    raise ValueError(f"datasets.{name}.{key}: {grid} is finer than {source} itself ({told}): its cells would repeat; "
+                                     "choose a coarser grid, or say finer_than_source: true")  # fmt: skip
+
+
+def finer(grid: Grid, spacing: float) -> str | None:
+    """By how much `grid` is finer than values every `spacing` degrees of latitude, in words; None where it is not."""
+    if grid.resolution >= FINER * spacing:
+        return None
+    return f"{grid.resolution:.4g} degrees against {spacing:.4g}"
+
+
+def blocks(run: RunConfig) -> None:
+    """No test block meets, or comes close to, what the model or an ancestor learned from or was chosen by: weather is the same whatever
+    the dataset that shows it."""
+    for name, model in run.models.items():
+        tested = {f"models.{name}: dataset '{key}'": key for key in model.datasets}
+        tested |= {f"downscale.{task}: dataset '{t.dataset}'": t.dataset
+                   for task, t in run.downscale.items() if t.model == name and t.split == "test"}  # fmt: skip
+        for older in run.lineage(name):
+            for learned in run.models[older].datasets:
+                for block, period in run.datasets[learned].split.blocks.items():
+                    for user, key in tested.items() if block != "test" else ():
+                        _apart(run, user, key, period, f"{block} block of '{learned}', which model '{older}' saw")
+
+
+def _apart(run: RunConfig, user: str, key: str, period: Period, seen: str) -> None:
+    dataset = run.datasets[key]
+    test, gap = dataset.split.test, dataset.gap
+    if test.first - period.last < gap and period.first - test.last < gap:
+        raise ValueError(f"{user}: its test block ({test.start} to {test.end}) is not {duration(gap)} away from the {seen} "
+                         f"({period.start} to {period.end}): scores would be of weather that it has learned")  # fmt: skip
 
 
 def positions(run: RunConfig) -> None:

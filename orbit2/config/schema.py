@@ -167,6 +167,8 @@ class RunConfig(Strict):
             need("downscale task", self.downscale, self.report.map_task, "report.map_task")
         checks.regions(self)
         checks.positions(self)
+        checks.spacings(self)
+        checks.blocks(self)
         return self
 
     def architecture_of(self, name: str) -> ArchitectureConfig:

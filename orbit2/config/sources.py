@@ -50,6 +50,9 @@ def traits(source: str) -> Traits:
     return TRAITS[source]
 
 
+SAMPLE_SPACING = 1.0  # degrees
+
+
 def _plain_url(value: str) -> str:
     _, separator, rest = value.partition("://")
     if not separator or not rest:
@@ -68,6 +71,11 @@ class Provider(Strict):
 
     VALUES: ClassVar[tuple[str, ...]] = ()
     ROUTES: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def spacing(self) -> float:
+        """Degrees of latitude between neighbouring values of its files; 0 where that is not known."""
+        return 0.0
 
     def values(self) -> dict[str, Any]:
         """The keys that decide what a dataset is made of: part of its hash."""
@@ -112,6 +120,10 @@ class Era5Config(Provider):
         False, description="Replace 2 m temperature over sea by sea surface temperature (as the reference system does)."
     )
 
+    @property
+    def spacing(self) -> float:
+        return 0.25
+
 
 class PrismConfig(Provider):
     """PRISM (CONUS, daily): the web service of the PRISM Climate Group; no account."""
@@ -121,6 +133,10 @@ class PrismConfig(Provider):
     url: Machine[Url] = Field("https://services.nacse.org/prism/data/get", description="Web service.")
     region: str = Field("us", description="Region of the web service.")
     resolution: Literal["4km", "800m"] = Field("4km", description="Grid of the files.")
+
+    @property
+    def spacing(self) -> float:
+        return 1 / 24 if self.resolution == "4km" else 1 / 120
 
 
 class EarthdataConfig(Strict):
@@ -138,6 +154,10 @@ class DaymetConfig(Provider):
     short_name: str = Field("Daymet_Daily_V4R1_2129", description="Collection short name.")
     region: Literal["na", "hi", "pr"] = Field("na", description="North America, Hawaii or Puerto Rico.")
 
+    @property
+    def spacing(self) -> float:
+        return 0.00899  # 1 km
+
 
 class ImergConfig(Provider):
     """IMERG (global, 0.1 degree), GES DISC, through Earthdata."""
@@ -148,6 +168,10 @@ class ImergConfig(Provider):
     version: str = Field("07", pattern=r"^0[67]$", description="Product version.")
     run: Literal["final", "late", "early"] = Field("final", description="Final, late or early run.")
     min_slots: int = Field(44, ge=1, le=48, description="Half-hours a day needs to count (of 48).")
+
+    @property
+    def spacing(self) -> float:
+        return 0.1
 
 
 class StaticConfig(Provider):
@@ -172,6 +196,10 @@ class SourcesConfig(Strict):
     daymet: DaymetConfig = Field(default_factory=lambda: DaymetConfig(), description="Daymet (ORNL DAAC).")
     imerg: ImergConfig = Field(default_factory=lambda: ImergConfig(), description="IMERG (NASA GPM).")
     static: StaticConfig = Field(default_factory=lambda: StaticConfig(), description="Static fields.")
+
+    def spacing(self, name: str) -> float:
+        """Degrees of latitude between neighbouring values of a source's files: a finer grid has nothing new to hold."""
+        return SAMPLE_SPACING if name == "sample" else float(getattr(self, name).spacing)
 
     def values(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
         """For each of these sources, the keys that change its values."""

@@ -48,10 +48,18 @@ def initialise(*, config: Path, resources: Path, store: Path, out: Path | None =
         open_begun(store, job)
     times = plan_times(job.dataset)
     planned = plan_parts(job.dataset)
+    native: dict[str, str] = {}
+    finer: dict[str, str] = {}
+    beyond: dict[tuple[str, str], float] = {}
     for part in dict.fromkeys((planned[0], planned[-1])):  # before anything is written: is there what was asked for?
         for run in runs(_times(times, part)):
-            for one in _open(job, resources, run).values():
+            for name, one in _open(job, resources, run).items():
                 one.fields.check(run)
+                native[name] = one.native.describe()
+                finer |= {f"{side}: {name}": told for side, told in one.finer.items()}
+                beyond |= {(side, name): share for side, share in one.outside.items() if share > 0.001}
+    for (side, name), share in beyond.items():
+        log.warning("%.1f %% of the %s grid lies outside %s's files and stays missing", 100 * share, side, name)
     sides = {}
     for side in SIDES:
         static = open_static(job.grid(side), job.dataset.statics, resources / "static" / manifest.VERSION, job.settings.static)
@@ -63,7 +71,7 @@ def initialise(*, config: Path, resources: Path, store: Path, out: Path | None =
         "dataset": job.name, "config_hash": job.hash, "source": job.dataset.source, "code_version": code_version(),
         "method": "conservative from the source grid to both grids", "min_valid_fraction": job.dataset.min_valid_fraction,
         "input_sources": {name: job.dataset.source_of(name) for name in job.dataset.inputs}, "day": days,
-        "coarse_copies_of_targets": own,
+        "coarse_copies_of_targets": own, "native_grids": native, "finer_than_source": finer,
         "cell_methods": {name: cell_methods(name, job.dataset.step_hours) for side in SIDES for name in job.names(side)},
         "static_source": {"source": job.settings.static.source, "relief": job.settings.static.relief},
     })

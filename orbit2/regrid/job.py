@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from orbit2.config import checks
 from orbit2.config.dataset import DatasetConfig
 from orbit2.config.load import read_slice, validate
 from orbit2.config.needs import box, names_from
@@ -15,10 +16,13 @@ from orbit2.config.recipes import recipes, windows
 from orbit2.config.sources import SourcesConfig, traits
 from orbit2.data.pairs import SIDES, Side
 from orbit2.errors import OrbitError
-from orbit2.grid import Grid, ProjectedGrid, from_centres, named, projected
+from orbit2.grid import EARTH_RADIUS_KM, Grid, ProjectedGrid, from_centres, named, projected
 from orbit2.regrid.fields import DailyFields, HourlyFields, Times
 from orbit2.remap import Regridder
 from orbit2.sources.catalogue import open_source
+
+MOST_OUTSIDE = 0.5  # of a grid's area: beyond that it is the wrong grid, or the wrong files
+KM_PER_DEGREE = np.pi / 180 * EARTH_RADIUS_KM
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,38 @@ class Opened:
         data = open_source(source, resources, job.settings, wanted, box(job.dataset))
         grids = {side: job.grid(side) for side in SIDES if any(job.source_of(side, name) == source for name in job.names(side))}
         self.data, self.native = _cropped(data, max(grids.values(), key=lambda grid: grid.shape[0]))
+        self.finer = {side: told for side, grid in grids.items() if (told := checks.finer(grid, _spacing(self.native)))}
+        if self.finer and not job.dataset.finer_than_source:
+            side, told = next(iter(self.finer.items()))
+            where = f"datasets.{job.name}.{side}_grid"
+            raise OrbitError(f"the {side} grid is finer than {source}'s own files: its cells would repeat", where=where, got=told,
+                             allowed=f"at least {_spacing(self.native):.4g} degrees, or finer_than_source: true")  # fmt: skip
+        self.outside = {side: _outside(self.native, grid) for side, grid in grids.items()}
+        for side, share in self.outside.items():
+            if share > MOST_OUTSIDE:
+                raise OrbitError(f"most of the {side} grid lies outside {source}'s files", where=f"datasets.{job.name}.{side}_grid",
+                                 got=f"{share:.0%} outside {self.native.describe()}", allowed=f"at most {MOST_OUTSIDE:.0%}")  # fmt: skip
         self.fields = HourlyFields(self.data, made, job.dataset.step_hours) if hourly else DailyFields(self.data, made)
         self.regridders = {side: Regridder(self.native, grid, "conservative", min_valid_fraction=job.dataset.min_valid_fraction)
                            for side, grid in grids.items()}
+
+
+def _spacing(native: Grid | ProjectedGrid) -> float:
+    """Degrees of latitude between the source's own rows."""
+    return native.resolution if isinstance(native, Grid) else native.km / KM_PER_DEGREE
+
+
+def _outside(native: Grid | ProjectedGrid, grid: Grid) -> float:
+    """Share of `grid`'s area beyond the source's edges, whatever is missing inside; 0 for a projection, whose outline is no box."""
+    if not isinstance(native, Grid):
+        return 0.0
+    south, north = (np.clip(grid.lat_edges, native.lat_edges[0], native.lat_edges[-1])[i] for i in (0, -1))
+    rows = (np.sin(np.radians(north)) - np.sin(np.radians(south))) / grid.lat_weights.sum()
+    west, east = grid.lon_edges[0], grid.lon_edges[-1]
+    covered = 0.0
+    for turn in (-720.0, -360.0, 0.0, 360.0, 720.0):
+        covered += max(0.0, min(east, native.lon_edges[-1] + turn) - max(west, native.lon_edges[0] + turn))
+    return float(1 - rows * min(covered / (east - west), 1.0))
 
 
 def _cropped(data: xr.Dataset, target: Grid) -> tuple[xr.Dataset, Grid | ProjectedGrid]:

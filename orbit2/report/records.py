@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from orbit2.config.dataset import duration
 from orbit2.config.load import dataset_hash
 from orbit2.files import short_hash
 from orbit2.provenance import code_version, versions
@@ -186,6 +187,8 @@ def limits_section(inputs: Inputs, task: Task) -> Section:
         **sections.facts(task),
         "intervals": bool(scores.rows.loc[scores.rows["metric"] == "rmse", "ci_low"].notna().any()),  # a seam's interval is about its place
         "extremes": verdict.extremes(scores, task.config.model, task.variables),
+        "finer": dict(task.store.attributes.get("finer_than_source", {})),
+        "gap": None if task.dataset.split.gap_days is None else duration(task.dataset.gap),
     }
     section = Section("limits", "What this run cannot say", "Limits")
     section.blocks = [Block("points", points=tuple(text.limits(facts)))]

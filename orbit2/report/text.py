@@ -111,8 +111,9 @@ def inputs(facts: Mapping[str, Any]) -> str:
 
 
 def limits(facts: Mapping[str, Any]) -> list[str]:
-    """What this run cannot say, from its facts: `frames`, `first`, `last`, `training_frames`, `days`, `source`, `intervals`, "
-    "`refinement`, `copies` and `others` (inputs that are averages of the truth, and outputs that have none)."""
+    """What this run cannot say, from its facts: `frames`, `first`, `last`, `training_frames`, `days`, `source`, `intervals`,
+    `refinement`, `copies` and `others` (inputs that are averages of the truth, and outputs that have none), `finer` (side: by how much
+    it is finer than the source), `gap` (least time between blocks where it was set by hand)."""
     found = []
     if facts["frames"] < 30:
         found.append(
@@ -126,6 +127,11 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
             f"Training, validation and test all lie within {facts['days']} days. The test weather is a continuation of the training "
             "weather: expect lower skill in another season."
         )
+    for side, told in facts.get("finer", {}).items():
+        found.append(f"The grid is finer than the source's own ({side}: {told}). Neighbouring cells repeat its values: there is no fine "
+                     "structure to learn or to score.")
+    if facts.get("gap"):
+        found.append(f"Training, validation and test may be as close as {facts['gap']}: the test weather is partly known from training.")
     found += [
         inputs(facts),
         "The model is deterministic: it gives one estimate, and no probability can be read from it."

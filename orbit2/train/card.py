@@ -45,6 +45,10 @@ def write_card(path: Path, model: Downscaling, about: Mapping[str, Any], curve: 
         lines.insert(4, f"Regional: south, north, west, east = {about['region']} degrees.")
     for name, data in about["datasets"].items():
         lines.append(f"- `{name}` ({', '.join(sources_of(data))}), {data['coarse_grid']} to {data['fine_grid']}: {_years(data['split'])}.")
+        if data.get("finer_than_source"):
+            lines.append("  Its grids may be finer than the source's own: neighbouring cells then repeat, without fine structure to learn.")
+        if data["split"].get("gap_days") is not None:
+            lines.append(f"  Its blocks of time may be as close as {data['split']['gap_days']:g} days (set by hand).")
     lines += ["", "## Variables", "", "| role | variable | units |", "|---|---|---|"]
     for role, names in (("input", model.inputs), ("output", model.outputs), ("fine static", model.statics)):
         lines += [f"| {role} | `{name}` | {variable(name).units} |" for name in names]

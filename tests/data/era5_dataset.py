@@ -13,7 +13,7 @@ from tests.data.era5_files import cds2024
 
 SPLIT = {"train": {"start": "2020-01-01T00:00", "end": "2020-01-01T05:00"},
          "validation": {"start": "2020-01-01T07:00", "end": "2020-01-01T07:00"},
-         "test": {"start": "2020-01-01T09:00", "end": "2020-01-01T11:00"}}
+         "test": {"start": "2020-01-01T09:00", "end": "2020-01-01T11:00"}, "gap_days": 0}
 NAMES = ["2m_temperature", "10m_v_component_of_wind", "precipitation_rate"]
 
 

@@ -26,7 +26,8 @@ BOX = "38,40,253,256"  # where PRISM, DAYMET and IMERG are
 WIDE = "34,44,249,261"  # where ERA5 trains on itself
 RAIN, LEAST, MOST = "total_precipitation_24hr", "2m_temperature_min", "2m_temperature_max"
 SPLIT = {"train": {"start": "2020-02-26", "end": "2020-03-01"}, "validation": {"start": "2020-03-03", "end": "2020-03-03"},
-         "test": {"start": "2020-03-05", "end": "2020-03-06"}}
+         "test": {"start": "2020-03-05", "end": "2020-03-06"}, "gap_days": 0}
+TEST = {"test": SPLIT["test"], "gap_days": 0}
 NO_PRISM = "20200227"  # a day that PRISM's service does not have
 SECRETS = {"CDSAPI_KEY": "c0ffee00-never-show-me", "EARTHDATA_TOKEN": "tok3n-that-must-never-be-seen"}
 
@@ -118,10 +119,10 @@ class Providers:
                              "inputs": inputs, "outputs": three, "frequency": "daily", "coarse_grid": f"us_15@{BOX}",
                              "fine_grid": f"us_3.75@{BOX}", "samples_per_part": 6},
                 "era5_28km": {**common, "source": "era5", "inputs": inputs, "outputs": [], "frequency": "daily",
-                              "split": {"test": SPLIT["test"]}, "coarse_grid": f"global_0.25@{BOX}", "fine_grid": f"global_0.0625@{BOX}",
+                              "split": TEST, "coarse_grid": f"global_0.25@{BOX}", "fine_grid": f"global_0.0625@{BOX}",
                               "samples_per_part": 2},
                 "imerg": {**common, "source": "imerg", "inputs": [], "outputs": [RAIN], "statics": ["land_sea_mask"], "frequency": "daily",
-                          "split": {"test": SPLIT["test"]}, "coarse_grid": f"global_0.1@{BOX}", "fine_grid": f"global_0.1@{BOX}",
+                          "split": TEST, "coarse_grid": f"global_0.1@{BOX}", "fine_grid": f"global_0.1@{BOX}",
                           "samples_per_part": 2}},
             "models": {
                 "foundation": {"datasets": ["era5_pairs", "prism_pairs"], "train": {**steps, "steps": 20}, "architecture": {

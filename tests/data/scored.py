@@ -95,7 +95,7 @@ def write_dataset(path: Path, store: PairStore, train: slice, test: slice) -> Pa
 
     between = store.times[train][-1] + np.timedelta64(60, "s")
     gap = {"start": str(between), "end": str(between)}
-    split = {"train": period(store.times[train]), "test": period(store.times[test]), "validation": gap}
+    split = {"train": period(store.times[train]), "test": period(store.times[test]), "validation": gap, "gap_days": 0}
     degrees = store.grid("coarse").resolution
     dataset = {"source": "sample", "inputs": list(VARIABLES), "outputs": list(VARIABLES), "statics": list(STATICS),
                "coarse_grid": f"global_{degrees:g}", "fine_grid": f"global_{degrees / FACTOR:g}", "split": split}

@@ -26,7 +26,8 @@ ROOT = Path(__file__).resolve().parents[3]
 DEMO = ROOT / "config/config.yaml"
 DATASET = {
     "source": "sample", "coarse_grid": "global_15.0", "fine_grid": "global_3.75",
-    "split": {"train": {"start": "2001-01-01", "end": "2003-12-31"}, "validation": {"start": "2005-01-01", "end": "2005-12-31"}},
+    "split": {"train": {"start": "2001-01-01", "end": "2003-12-31"}, "validation": {"start": "2005-01-01", "end": "2005-12-31"},
+              "gap_days": 2.0}, "finer_than_source": True,
 }  # fmt: skip
 
 
@@ -89,7 +90,7 @@ def test_export_refuses_what_is_not_whole(
 
 def test_card_says_data_years_score_of_the_kept_weights_and_how_to_load(trained: Path) -> None:
     text = (trained / "card.md").read_text()
-    for needed in ("2001-01-01", "2003-12-31", "CC BY 4.0", "| input | `2m_temperature` | K |", "Limits", "MIT"):
+    for needed in ("2001-01-01", "2003-12-31", "CC BY 4.0", "| input | `2m_temperature` | K |", "Limits", "MIT", "as close as 2 days", "finer than the source's own"):
         assert needed in text, needed
     assert "0.500" in text and "0.750" not in text  # step 5 was the best
     code = text.split("```python\n")[1].split("```")[0]

@@ -157,5 +157,5 @@ def test_mistakes_are_named(override: str, message: str) -> None:
 
 
 def test_trailing_days_keep_the_blocks_a_day_apart() -> None:
-    with pytest.raises(OrbitError, match="closer than a day, and 2m_temperature_max covers 24 hours"):
-        shipped("era5_pretrain", "datasets.era5_622km.split.train.end='2017-12-31'")
+    with pytest.raises(OrbitError, match="1 s apart, less than 23 hours, and 2m_temperature_max covers 24 hours"):
+        shipped("era5_pretrain", "datasets.era5_622km.split.train.end='2017-12-31'", "datasets.era5_622km.split.gap_days=0")

@@ -91,7 +91,7 @@ def test_parts_follow_from_the_configuration_alone() -> None:
 
 def test_parts_by_month_begin_with_the_month_where_shards_allow() -> None:
     split = {"train": {"start": "2019-12-02", "end": "2020-02-20"}, "validation": {"start": "2020-02-23", "end": "2020-02-28"},
-             "test": {"start": "2020-03-02", "end": "2020-03-31"}}
+             "test": {"start": "2020-03-02", "end": "2020-03-31"}, "gap_days": 0}
     for shard, exact in ((24, True), (8, True), (50, False)):
         section = dataset(split=split, samples_per_part="month", samples_per_shard=shard)
         times, parts = plan_times(section), regrid.plan_parts(section)
@@ -159,7 +159,7 @@ def test_mistakes_are_named_before_anything_is_written(resources: Path, tmp_path
     with pytest.raises(OrbitError, match=r"mean_sea_level_pressure.*the files hold: t2m, tp, v10"):
         begin(inputs=["2m_temperature", "mean_sea_level_pressure"])
     late = {"train": {"start": "2020-01-01", "end": "2020-01-01"}, "validation": {"start": "2020-01-02", "end": "2020-01-02"},
-            "test": {"start": "2020-01-03", "end": "2020-01-03"}}
+            "test": {"start": "2020-01-03", "end": "2020-01-03"}, "gap_days": 0}
     with pytest.raises(OrbitError, match=r"4 of 4 hours are missing; got '2020-01-03T20"):
         begin(split=late)
     with pytest.raises(OrbitError, match="run the retrieve stage"):
@@ -239,7 +239,7 @@ def test_a_hole_between_periods_is_neither_needed_nor_built_and_a_shard_may_reac
         "inputs": ["2m_temperature", "total_precipitation_24hr"], "outputs": ["2m_temperature"], "samples_per_part": 20,
         "samples_per_shard": 10, "split": {"train": {"start": "2020-01-02T00:00", "end": "2020-01-02T12:00"},
                                            "validation": {"start": "2020-06-02T00:00", "end": "2020-06-02T00:00"},
-                                           "test": {"start": "2020-06-03T00:00", "end": "2020-06-03T02:00"}}}
+                                           "test": {"start": "2020-06-03T00:00", "end": "2020-06-03T02:00"}, "gap_days": 0}}
     pairs = PairStore(build(tmp_path, tmp_path / "resources", **changes))
     june = np.datetime64("2020-06-02T00", "s")
     assert len(pairs.times) == 13 + 27 and pairs.times[12:14].tolist() == [
@@ -249,3 +249,24 @@ def test_a_hole_between_periods_is_neither_needed_nor_built_and_a_shard_may_reac
     steps = np.concatenate([np.arange(24, 37), np.arange(224, 251)])  # hours since the files' own beginning
     np.testing.assert_allclose(warm - warm[0], 0.1 * (steps - 24), atol=0.01)
     np.testing.assert_allclose(rain - rain[0], 24000 * 1e-7 * (steps - 24), atol=0.01)  # mean of the 24 hours before, block by block
+
+
+def test_a_grid_finer_than_the_files_is_refused_or_said(resources: Path, tmp_path: Path) -> None:
+    """The files have 30 degrees: what they are cut into below that repeats."""
+    finer = {"coarse_grid": "global_30", "fine_grid": "global_15"}
+    config = config_file(tmp_path / "c.json", **finer)
+    with pytest.raises(OrbitError, match=r"datasets.tiny.fine_grid: the fine grid is finer than era5's own files.*15 degrees against 30"):
+        regrid.initialise(config=config, resources=resources, store=tmp_path / "s.zarr")
+    assert not (tmp_path / "s.zarr").exists()
+    store = PairStore(build(tmp_path, resources, **finer, finer_than_source=True))
+    assert store.attributes["finer_than_source"] == {"fine: era5": "15 degrees against 30"}
+    assert "cells of 30 degrees" in store.attributes["native_grids"]["era5"]
+
+
+def test_files_of_another_place_are_refused(tmp_path: Path) -> None:
+    path = provider_files(tmp_path / "r")
+    with netCDF4.Dataset(path, "a") as file:  # the same cells, squeezed into a fifth of the globe
+        file["longitude"][:] = np.asarray(file["longitude"][:]) / 5
+    relist(path.parent)
+    with pytest.raises(OrbitError, match=r"most of the coarse grid lies outside era5's files; got '80% outside"):
+        regrid.initialise(config=config_file(tmp_path / "c.json"), resources=tmp_path / "r", store=tmp_path / "s.zarr")
