@@ -5,7 +5,7 @@ from __future__ import annotations
 from orbit2.config.base import Box
 from orbit2.config.schema import FITTED, DownscaleConfig, RunConfig
 
-SAME = ("dataset", "split", "input", "tile", "members")  # of two predictions that can be compared
+SAME = ("dataset", "split", "input", "tile", "members", "precision")  # of two predictions that can be compared
 
 
 def parents(config: RunConfig) -> dict[str, tuple[str, str]]:
