@@ -20,6 +20,11 @@ def identity() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
 
 
+def announce() -> None:
+    """Give this process's identity to all that it starts, its jobs among them."""
+    os.environ[VARIABLE] = identity()
+
+
 def locked(folder: Path = Path()) -> bool:
     """Whether Snakemake's lock lies in `folder`."""
     return any((folder / LOCKS).glob("*"))

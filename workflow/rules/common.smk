@@ -1,5 +1,4 @@
 # Shared by all rule files. The checked configuration, the folders, and the slices that tell each stage what it depends on.
-import os
 import shlex
 import sys
 from functools import cache
@@ -19,9 +18,7 @@ from orbit2.sources.manifest import VERSION
 LOGGED = shlex.quote(f"{workflow.basedir}/scripts/logged.sh")
 shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; source {LOGGED}; ")
 if workflow.is_main_process:
-    os.environ["ORBIT2_RUN"] = (
-        lock.identity()
-    )  # known to every job: what this run was refused, and who is still at work
+    lock.announce()  # known to every job: what this run was refused, and who is still at work
 
 
 def checked_configuration():

@@ -5,11 +5,6 @@ WHOLE = [task for task in PREDICTIONS if BLOCKS[task] == 1]
 SPLIT = [task for task in PREDICTIONS if BLOCKS[task] > 1]
 
 
-def prediction_gone(wildcards):
-    place = f"{R}/downscale/{wildcards.task}"
-    return gone(f"{place}.zarr/zarr.json", f"{place}.json", f"{place}.parts/*.json")
-
-
 rule downscale_task:
     input:
         config=task_config("downscale"),

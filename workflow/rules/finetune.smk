@@ -2,11 +2,6 @@
 FINETUNED = [folder for folder, name in MODEL_OF.items() if RUN.models[name].finetune_from]
 
 
-def parent_of(wildcards):
-    """The folder of the model whose weights this one starts from."""
-    return f"{MODELS[RUN.models[MODEL_OF[wildcards.model]].finetune_from]}/model"
-
-
 rule finetune_model:
     input:
         config=model_config,

@@ -6,35 +6,6 @@ MODEL_FILES = [
 FOUNDATION = [folder for folder, name in MODEL_OF.items() if not RUN.models[name].finetune_from]
 
 
-def data_of(wildcards):
-    """dataset -> its folder, for the datasets that a model is trained on."""
-    return {name: DATASETS[name] for name in RUN.models[MODEL_OF[wildcards.model]].datasets}
-
-
-def training_data(wildcards):
-    """The finished stores and statistics that a model waits for."""
-    return [
-        f"{folder}/{name}" for folder in data_of(wildcards).values() for name in ("finalised.json", "statistics.json")
-    ]
-
-
-def data_options(wildcards):
-    """The same as command-line options."""
-    return " ".join(
-        f"--store {name}={slices.store(RUN, name)} --statistics {name}={folder}/statistics.json"
-        for name, folder in data_of(wildcards).items()
-    )
-
-
-def deadline(wildcards, resources):
-    """Training on a cluster knows its time limit (minutes), whether or not a signal reaches it; at home it has none."""
-    return (
-        f" --wall-minutes {max(resources.runtime - 10, resources.runtime / 2):g}"
-        if workflow.non_local_exec or workflow.remote_exec
-        else ""
-    )
-
-
 rule train_model:
     input:
         config=model_config,
