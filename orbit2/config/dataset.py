@@ -118,6 +118,9 @@ class DatasetConfig(Strict):
     )
     samples_per_shard: Machine[int] = Field(8, ge=1, description="Samples in one Zarr shard; also how many are in memory at once.")
     min_valid_fraction: float = Field(0.5, gt=0, le=1, description="Least valid area fraction of a target cell (0 to 1).")
+    regrid_backend: Literal["builtin", "xesmf"] = Field(
+        "builtin", description="What regrids: orbit2's own exact weights, or xesmf (only conda has it; not run by this project's tests)."
+    )
     finer_than_source: bool = Field(
         False, description="Accept grids finer than the source's own: neighbouring cells then repeat, and card and report say so."
     )

@@ -77,7 +77,8 @@ class Opened:
                 raise OrbitError(f"most of the {side} grid lies outside {source}'s files", where=f"datasets.{job.name}.{side}_grid",
                                  got=f"{share:.0%} outside {self.native.describe()}", allowed=f"at most {MOST_OUTSIDE:.0%}")  # fmt: skip
         self.fields = HourlyFields(self.data, made, job.dataset.step_hours) if hourly else DailyFields(self.data, made)
-        self.regridders = {side: Regridder(self.native, grid, "conservative", min_valid_fraction=job.dataset.min_valid_fraction)
+        self.regridders = {side: Regridder(self.native, grid, "conservative", min_valid_fraction=job.dataset.min_valid_fraction,
+                                           backend=job.dataset.regrid_backend)
                            for side, grid in grids.items()}
 
 

@@ -270,3 +270,10 @@ def test_files_of_another_place_are_refused(tmp_path: Path) -> None:
     relist(path.parent)
     with pytest.raises(OrbitError, match=r"most of the coarse grid lies outside era5's files; got '80% outside"):
         regrid.initialise(config=config_file(tmp_path / "c.json"), resources=tmp_path / "r", store=tmp_path / "s.zarr")
+
+
+def test_the_other_back_end_is_reachable_from_the_configuration(resources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xesmf", None)  # type: ignore[arg-type]  # as where it is not installed
+    with pytest.raises(OrbitError, match="xesmf back end cannot be imported"):
+        regrid.initialise(config=config_file(tmp_path / "c.json", regrid_backend="xesmf"), resources=resources, store=tmp_path / "s.zarr")
+    assert not (tmp_path / "s.zarr").exists()
