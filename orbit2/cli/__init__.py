@@ -85,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.flush()
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1 if stop.code else 0
+        if code == 130:  # typer has turned a KeyboardInterrupt into this, without a word
+            _say("interrupted; the same command goes on or starts again", code)
     except OrbitError as error:
         code = _say(f"error: {error}", EXIT_USER)
     except Interrupted as stop:
