@@ -18,15 +18,25 @@ from orbit2.model.memory import peak_bytes
 OPTIMISER = 8  # bytes per weight: two fp32 moments of AdamW
 
 
-def build(config: RunConfig, name: str) -> Downscaling:
-    """Model `name` of a run on the meta device."""
+def vocabulary(config: RunConfig, name: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """(inputs, then statics; outputs; statics) of model `name`, as training makes them: what a parent reads comes first and stays."""
     section = config.models[name]
     datasets = [config.datasets[key] for key in section.datasets]
-    inputs = tuple(dict.fromkeys(v for d in datasets for v in d.inputs))
-    statics = tuple(dict.fromkeys(v for d in datasets for v in d.statics))
+    older: list[str] = []
+    statics: list[str] = []
+    if section.finetune_from is not None:
+        read, _, before = vocabulary(config, section.finetune_from)
+        older, statics = list(read[: len(read) - len(before)]), list(before)
+    inputs = tuple(dict.fromkeys([*older, *(v for d in datasets for v in d.inputs)]))
+    known = tuple(dict.fromkeys([*statics, *(v for d in datasets for v in d.statics)]))
     outputs = section.outputs or tuple(dict.fromkeys(v for d in datasets for v in d.outputs))
+    return (*inputs, *known), outputs, known
+
+
+def build(config: RunConfig, name: str) -> Downscaling:
+    """Model `name` of a run on the meta device."""
     with torch.device("meta"):
-        return build_model(config.architecture_of(name), (*inputs, *statics), outputs, statics)
+        return build_model(config.architecture_of(name), *vocabulary(config, name))
 
 
 def rooms(model: Downscaling) -> dict[str, int]:
