@@ -17,6 +17,7 @@ import pytest
 import zarr
 
 from orbit2 import regrid, retrieve
+from orbit2.cli import main
 from orbit2.data.packing import greatest_error
 from orbit2.data.pairs import PairStore
 from orbit2.errors import OrbitError
@@ -272,8 +273,14 @@ def test_files_of_another_place_are_refused(tmp_path: Path) -> None:
         regrid.initialise(config=config_file(tmp_path / "c.json"), resources=tmp_path / "r", store=tmp_path / "s.zarr")
 
 
-def test_the_other_back_end_is_reachable_from_the_configuration(resources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_other_back_end_is_reachable_from_the_configuration(
+    resources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(sys.modules, "xesmf", None)  # type: ignore[arg-type]  # as where it is not installed
-    with pytest.raises(OrbitError, match="xesmf back end cannot be imported"):
-        regrid.initialise(config=config_file(tmp_path / "c.json", regrid_backend="xesmf"), resources=resources, store=tmp_path / "s.zarr")
+    config = config_file(tmp_path / "c.json", regrid_backend="xesmf")
+    with pytest.raises(SystemExit) as stop:
+        main(["regrid", "init", "--config", str(config), "--resources", str(resources), "--store", str(tmp_path / "s.zarr"),
+              "--out", str(tmp_path / "i.json")])  # fmt: skip
+    printed = capsys.readouterr().err
+    assert stop.value.code == 2 and "xesmf back end cannot be imported" in printed and printed.count("\n") == 1
     assert not (tmp_path / "s.zarr").exists()
