@@ -83,7 +83,8 @@ class ArchitectureConfig(Strict):
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout in the MLPs.")
     attention: Machine[Literal["auto", "sdpa", "flash"]] = Field(
         "auto",
-        description="Kernel: sdpa (PyTorch), flash (flash-attn: GPU, bf16, embed_dim / heads a multiple of 8 up to 256), or what fits.",
+        description="Kernel: sdpa (PyTorch), flash (flash-attn: GPU, bf16, embed_dim / heads a multiple of 8 up to 256), or what fits. "
+        "The tests check what flash-attn is given, on stand-ins, and do not run it.",
     )
     compression: CompressionConfig = Field(
         default_factory=lambda: CompressionConfig(), description="Adaptive spatial compression (reslim)."

@@ -6,7 +6,10 @@ Kernels: scaled_dot_product_attention everywhere; flash-attn where it is install
 
 from __future__ import annotations
 
+import functools
+import importlib
 import importlib.util
+import logging
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,11 +17,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from orbit2.config.network import FLASH_HEAD_DIM, flash_heads
+from orbit2.config.network import FLASH_HEAD_DIM, ArchitectureConfig, flash_heads
 from orbit2.errors import OrbitError
 
+log = logging.getLogger(__name__)
 Kernel = Literal["auto", "sdpa", "flash"]
 INSTALLED = importlib.util.find_spec("flash_attn") is not None
+
+
+@functools.cache
+def broken() -> str | None:
+    """Why flash-attn cannot be imported where it is installed; None when it can. It often does not fit the torch beside it."""
+    try:
+        importlib.import_module("flash_attn")
+    except Exception as error:  # an undefined symbol, a CUDA library that is not there
+        reason = f"flash-attn cannot be imported ({' '.join(str(error).split())})"
+        log.warning("%s: attention runs without it", reason)
+        return reason
+    return None
 
 
 @dataclass(frozen=True)
@@ -71,13 +87,15 @@ class Attention(nn.Module):
         self.heads, self.kernel, self.head_dim = heads, kernel, embed_dim // heads
         if kernel == "flash":
             check_head_dim(embed_dim, heads)
+        # looked at here, not in `forward`, which torch.compile reads
+        self.reason = broken() if INSTALLED and kernel != "sdpa" and torch.cuda.is_available() else None
         self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
         self.output = nn.Linear(embed_dim, embed_dim)
 
     def forward(self, tokens: Tensor, packing: Packing | None = None) -> Tensor:
         """tokens [B, N, D], or packed [T, D] with `packing` -> the same shape."""
         qkv = self.qkv(tokens).unflatten(-1, (3, self.heads, self.head_dim))  # [..., 3, h, d]
-        flash = uses_flash(self.kernel, qkv, self.training)
+        flash = uses_flash(self.kernel, qkv, self.training, self.reason)
         if packing is None:
             mixed = _flash(qkv) if flash else _sdpa(qkv)
         else:
@@ -111,15 +129,15 @@ def _flash_packed(qkv: Tensor, packing: Packing) -> Tensor:
     return mixed
 
 
-def uses_flash(kernel: Kernel, qkv: Tensor, training: bool) -> bool:
-    """Whether flash-attn runs on this tensor [..., d].
+def uses_flash(kernel: Kernel, qkv: Tensor, training: bool, reason: str | None = None) -> bool:
+    """Whether flash-attn runs on this tensor [..., d]; `reason`: why it cannot be used anywhere.
 
     `auto` takes it where it can. `flash` asked for is obeyed or refused (OrbitError) while training; prediction takes
     what the machine has, so that a published model runs anywhere.
     """
     if kernel == "sdpa":
         return False
-    reason = unfit(qkv)
+    reason = unfit(qkv) or reason
     if reason is None:
         return True
     if kernel == "flash" and training:
@@ -127,6 +145,13 @@ def uses_flash(kernel: Kernel, qkv: Tensor, training: bool) -> bool:
             "attention: flash cannot be used here", got=reason, hint="install flash-attn on a GPU machine and train in bf16, or use auto"
         )
     return False
+
+
+def require(architecture: ArchitectureConfig, device: torch.device, dtype: torch.dtype | None) -> None:
+    """Raises OrbitError where `attention: flash` cannot be trained on this device in `dtype` (None: float32)."""
+    if architecture.attention == "flash":
+        probe = torch.empty(0, architecture.embed_dim // architecture.heads, device=device, dtype=dtype or torch.float32)
+        uses_flash("flash", probe, True, broken() if INSTALLED else None)
 
 
 def unfit(qkv: Tensor) -> str | None:

@@ -31,7 +31,7 @@ from orbit2.data.pairs import PairStore
 from orbit2.data.transforms import Normaliser
 from orbit2.errors import Interrupted, OrbitError
 from orbit2.files import read_json, sha256, short_hash, write_json, write_text
-from orbit2.model import carried, folder
+from orbit2.model import attention, carried, folder
 from orbit2.model.build import Downscaling
 from orbit2.model.build import build as build_model
 from orbit2.model.compiled import compile_model
@@ -125,6 +125,8 @@ class Setup:
             self.normaliser = inherited.extended(self.normaliser)
             inputs, statics = _union([origin.inputs[: len(origin.inputs) - len(origin.statics)], inputs]), _union([origin.statics, statics])
         architecture = validate(ArchitectureConfig, section["architecture"], "architecture")
+        self.dtype = autocast_dtype(self.config.precision, here.device)
+        attention.require(architecture, here.device, self.dtype)  # said before any data is read
         known = {name: store.grid("coarse") for name, store in opened.items()}
         known = {name: g.crop(*g.window(model_config.region)) if model_config.region else g for name, g in known.items()}
         older = {} if parent is None else {f"parent: {name}": g for name, g in folder.grids(ancestor).items()}
@@ -163,7 +165,6 @@ class Setup:
         self.average = AveragedModel(self.model, multi_avg_fn=_ema(self.config.ema))
         self.average.update_parameters(self.model)
         self.optimizer = build(self.model, self.config)
-        self.dtype = autocast_dtype(self.config.precision, here.device)
         weights = [self.config.variable_weights.get(name, 1.0) for name in self.outputs]
         self.objective = losses.Objective(self.config, self.outputs, architecture)
         self.channel_weights = torch.tensor(weights, device=here.device)

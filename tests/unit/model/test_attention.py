@@ -199,3 +199,71 @@ def test_flash_gets_what_its_functions_take(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(attention, "unfit", lambda qkv: None)
     for expected, found in zip(plain, (room(tokens), room(packed, packing)), strict=True):
         assert (found - expected).abs().max() < 1e-12
+
+
+def test_flash_is_called_within_its_documented_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training under bf16 autocast: what the stand-ins, with flash-attn's own signatures (2.7), would refuse is never given to them."""
+    calls: list[str] = []
+
+    def check(qkv: Tensor, dropout_p: float, softmax_scale: float | None, causal: bool) -> Tensor:
+        assert qkv.dtype in (torch.float16, torch.bfloat16) and qkv.stride(-1) == 1 and qkv.shape[-3] == 3
+        assert qkv.shape[-1] % 8 == 0 and qkv.shape[-1] <= 256
+        assert dropout_p == 0 and softmax_scale is None and causal is False  # plain attention, scaled by 1 / sqrt(d)
+        return qkv
+
+    def dense(
+        qkv: Tensor, dropout_p: float = 0.0, softmax_scale: float | None = None, causal: bool = False,
+        window_size: tuple[int, int] = (-1, -1), softcap: float = 0.0, alibi_slopes: object = None, deterministic: bool = False,
+        return_attn_probs: bool = False,
+    ) -> Tensor:  # fmt: skip
+        assert qkv.ndim == 5 and not return_attn_probs and window_size == (-1, -1) and not softcap and alibi_slopes is None
+        calls.append("dense")
+        return attention._sdpa(check(qkv, dropout_p, softmax_scale, causal))
+
+    def varlen(
+        qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float = 0.0, softmax_scale: float | None = None, causal: bool = False,
+        window_size: tuple[int, int] = (-1, -1), softcap: float = 0.0, alibi_slopes: object = None, deterministic: bool = False,
+        return_attn_probs: bool = False,
+    ) -> Tensor:  # fmt: skip
+        assert qkv.ndim == 4 and cu_seqlens.dtype == torch.int32 and cu_seqlens.is_contiguous() and cu_seqlens.device == qkv.device
+        assert isinstance(max_seqlen, int) and cu_seqlens[0] == 0 and int(cu_seqlens[-1]) == len(qkv)
+        calls.append("packed")
+        parts = check(qkv, dropout_p, softmax_scale, causal).split((cu_seqlens[1:] - cu_seqlens[:-1]).tolist())
+        return torch.cat([attention._sdpa(part[None])[0] for part in parts])
+
+    module = ModuleType("flash_attn")
+    module.flash_attn_qkvpacked_func, module.flash_attn_varlen_qkvpacked_func = dense, varlen  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "flash_attn", module)
+    monkeypatch.setattr(attention, "INSTALLED", True)
+    on_this_device = attention.unfit
+    monkeypatch.setattr(attention, "unfit", lambda qkv: on_this_device(as_if_on_gpu(qkv.dtype, qkv.shape[-1])))
+    room, (tokens, mask) = Attention(32, 4, "flash").train(), padded(dtype=torch.float32)
+    packed, packing = pack(tokens, mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = room(tokens), room(packed, packing)
+    assert calls == ["dense", "packed"]
+    (found[0].float().square().mean() + found[1].float().square().mean()).backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in room.parameters())
+    with pytest.raises(OrbitError, match="float16 or bfloat16"):
+        room(tokens)  # fp32
+    assert calls == ["dense", "packed"] and torch.isfinite(room.eval()(tokens)).all()
+    narrow = Attention(32, 8, "auto")  # heads of 4
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow(tokens)
+    assert calls == ["dense", "packed"]
+
+
+def test_flash_that_is_broken_is_said_once_and_done_without(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(attention, "INSTALLED", True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "flash_attn", None)  # type: ignore[arg-type]
+    attention.broken.cache_clear()
+    try:
+        rooms = [Attention(32, 2, kernel) for kernel in ("auto", "auto", "flash")]
+        assert [record.message for record in caplog.records].count(f"{rooms[0].reason}: attention runs without it") == 1
+        qkv = as_if_on_gpu(torch.bfloat16, 64)
+        assert rooms[0].reason is not None and not uses_flash("auto", qkv, True, rooms[0].reason)
+        with pytest.raises(OrbitError, match=r"attention: flash cannot be used here.*cannot be imported"):
+            uses_flash("flash", qkv, True, rooms[2].reason)
+    finally:
+        attention.broken.cache_clear()

@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 from safetensors.torch import load_file
 
+from orbit2.cli import main
 from orbit2.data.pairs import PairStore
 from orbit2.downscale import load_model
 from orbit2.train import run, trainer
@@ -91,3 +92,18 @@ def test_is_fine_tuned_on_a_region_for_one_output(tiny: Tiny, tmp_path: Path, ki
     assert len(after[last]) == len(before[last]) // 2
     torch.testing.assert_close(after[last], before[last][len(after[last]) :], atol=1e-6, rtol=0)
     assert load_model(child).outputs == ("precipitation_rate",)
+
+
+def test_flash_without_its_library_or_device_stops_before_the_data(tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tiny.slice(tmp_path / "config.json")
+    section = json.loads(config.read_text())
+    section["architecture"] |= {"attention": "flash"}  # heads of 8
+    section["model"]["architecture"] |= {"attention": "flash"}
+    config.write_text(json.dumps(section))
+    with pytest.raises(SystemExit) as stop:
+        main(["train", *tiny.command(config, tmp_path), "--device", "cpu"])
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and not (tmp_path / "model").exists()
+    (line,) = (line for line in error.splitlines() if "attention: flash cannot be used here" in line)
+    assert "install flash-attn on a GPU machine and train in bf16, or use auto" in line and "Traceback" not in error
+    assert not list((tmp_path / "checkpoints").glob("step*"))
