@@ -26,7 +26,8 @@ def fit(*, config: Path, store: Path, out: Path) -> None:
     """Write baselines.nc of one dataset: per cell the mean residual and slope of the baselines `delta` and `regression`, the lapse rate.
 
     `config` is the dataset's slice (JSON). At most MOST_SAMPLES samples of the training block, evenly spread, are read one by one; sums
-    only are kept. Raises OrbitError when the store has no training sample or no variable on both sides.
+    only are kept, those of the block's two halves apart: between them the prior of `regression` is chosen by cross-validation.
+    Raises OrbitError when the store has no training sample or no variable on both sides.
     """
     job = read_json(config)
     if not isinstance(job, dict) or not {"name", "dataset"} <= set(job):
@@ -40,10 +41,10 @@ def fit(*, config: Path, store: Path, out: Path) -> None:
     grid = pairs.grid("fine")
     sums = Fit(names, pairs.grid("coarse"), pairs.refinement, area_weights(grid), statics.get("orography"))
     places = [(name, pairs.variables("coarse").index(name), pairs.variables("fine").index(name)) for name in names]
-    for index in tqdm(chosen, desc="fit baselines", disable=None):
+    for position, index in enumerate(tqdm(chosen, desc="fit baselines", disable=None)):
         coarse, fine = pairs.read("coarse", int(index)), pairs.read("fine", int(index))
         for name, i, j in places:
-            sums.update(name, coarse[i], fine[j])
+            sums.update(name, coarse[i], fine[j], half=2 * position // len(chosen))
     data = sums.dataset().assign_coords(coordinates(grid))
     assert dataset.split.train is not None
     data.attrs |= {"samples": len(chosen), "of_samples": total, "period": f"{dataset.split.train.start} to {dataset.split.train.end}"}

@@ -11,7 +11,7 @@ from matplotlib.colors import Colormap, Normalize
 
 from orbit2.baselines.interpolation import block_mean
 from orbit2.grid import Grid
-from orbit2.report import maps
+from orbit2.report import maps, text
 from orbit2.report.inputs import Task
 from orbit2.report.panels import Figure, Panels, Picture
 from orbit2.report.style import Display, display
@@ -106,7 +106,7 @@ def zoom_figure(layers: list[Layer], name: str, title: str, caption: str, box: m
         image = maps.zoom(ax, layer.values, layer.grid, box, layer.cmap, layer.norm)
         ax.set_title(layer.title, pad=5)
         maps.colourbar(panels.axes(i, (0.16, 0.42 / height, 0.68, 0.11 / height)), image, layer.units)
-    return _figure(panels, layers, name, title, caption, csv, f"Map of {maps.describe_box(box)}")
+    return _figure(panels, layers, name, title, f"{caption} {text.COAST_ENLARGED}", csv, f"Map of {maps.describe_box(box)}")
 
 
 def _figure(panels: Panels, layers: list[Layer], name: str, title: str, caption: str, csv: str | None, kind: str) -> Figure:

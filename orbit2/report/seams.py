@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from orbit2 import longitudes
-from orbit2.report import maps, scenes
+from orbit2.report import maps, scenes, text
 from orbit2.report.blocks import Block, Section, paragraph, shown
 from orbit2.report.figures import field_title, leading, one, open_netcdf, split_field
 from orbit2.report.inputs import Inputs, Task
@@ -238,7 +238,8 @@ def crossing(inputs: Inputs, task: Task, scores: Scores, names: list[str], data:
                      for cut, what in zip(cuts, ("the prediction", "differences between neighbouring cells"), strict=True))  # fmt: skip
     caption = (
         f"{time}. Tile borders are the dashed lines. The field (rain aside) with the largest ratio, around the crossing nearest to the "
-        "zoomed box; a seam would be a straight line along them in the right-hand map."
+        "zoomed box; a seam would be a straight line along them in the right-hand map. "
+        + text.COAST_ENLARGED
     )
     return Figure(f"seam_map_{task.name}", f"Around a crossing of tile borders: {label(name)}", caption, pictures, whole)
 

@@ -24,6 +24,7 @@ SOURCES: dict[str, tuple[str, str]] = {
 }
 REGIONS_CREDIT = "IPCC WGI reference regions v4, Iturbide et al. (2020), CC BY 4.0."
 COAST_CREDIT = "Coastlines: Natural Earth 1:110m (public domain)."
+COAST_ENLARGED = "The coastline is a 1:110m outline, coarser than the fields: near a coast read the cells, not the line."
 
 GLOSSARY: tuple[tuple[str, str], ...] = (
     (

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from orbit2 import evaluate
 from orbit2.baselines import interpolate
-from orbit2.baselines.fitted import PRIOR_SAMPLES, Fit, Fitted, Sums
+from orbit2.baselines.fitted import PRIORS, Fit, Fitted, Sums, choose_prior
 from orbit2.cli import app
 from orbit2.errors import OrbitError
 from orbit2.metrics import table as tables
@@ -56,7 +56,7 @@ def test_delta_and_regression_equal_numpy_in_each_cell(store, fits):
         delta = back(forward(new) + (y - x).mean(0))
         np.testing.assert_allclose(fitted.apply(f"delta{end}", name, new), delta, atol=2e-4)
         row, column = 11, 37
-        slope = np.polyfit(x[:, row, column], (y - x)[:, row, column], 1)[0] * 10 / (10 + PRIOR_SAMPLES)
+        slope = np.polyfit(x[:, row, column], (y - x)[:, row, column], 1)[0] * 10 / (10 + float(fitted.data[f"{label}_prior"]))
         expected = back(forward(new) + (y - x).mean(0) + slope * (forward(new) - x.mean(0)))[row, column]
         assert fitted.apply(f"regression{end}", name, new)[row, column] == pytest.approx(expected, abs=2e-4)
 
@@ -71,9 +71,59 @@ def test_lapse_rate_is_found_and_put_back():
     anomaly = fit.lapse["2m_temperature"].height
     given = (280 + 10 * generator.random(coarse.shape)).astype(np.float32)
     base = interpolate(given.astype(np.float64), coarse, 4, "conservative")
-    fit.update("2m_temperature", given, (base - 0.0065 * anomaly).astype(np.float32))
+    fit.update("2m_temperature", given, (base - 0.0065 * anomaly).astype(np.float32), half=0)
     assert fit.lapse["2m_temperature"].rate() == pytest.approx(-0.0065, rel=1e-5)
     assert "2m_temperature_lapse_rate" in fit.dataset()
+
+
+@pytest.mark.parametrize("label", ["2m_temperature", "precipitation_rate", "precipitation_rate_log1p"])
+def test_the_prior_is_that_of_the_lowest_error_between_the_halves_of_the_training_block(store, fits, label):
+    """Against numpy, sample by sample: each half (5 of 10) corrected by least squares over the other."""
+    forward = np.log1p if label.endswith("log1p") else np.asarray
+    x, y = (forward(v) for v in fields(store, label.removesuffix("_log1p"), TRAIN))
+    r, weights = y - x, area_weights(store.grid("fine"))
+    errors = np.zeros(len(PRIORS))
+    for fitted, held in ((slice(0, 5), slice(5, 10)), (slice(5, 10), slice(0, 5))):
+        dx = x[fitted] - x[fitted].mean(0)
+        variation = (dx**2).sum(0)
+        plain = np.divide((dx * r[fitted]).sum(0), variation, out=np.zeros_like(variation), where=variation > 0)
+        left = r[held] - r[fitted].mean(0)
+        for k, prior in enumerate(PRIORS):
+            slope = plain * 5 / (5 + prior)
+            errors[k] += (weights * ((left - slope * (x[held] - x[fitted].mean(0))) ** 2 - left**2)).mean() / 2
+    found = xr.open_dataset(fits, engine="h5netcdf")
+    np.testing.assert_allclose(found[f"{label}_prior_errors"], errors, rtol=1e-3, atol=1e-6)
+    assert float(found[f"{label}_prior"]) == PRIORS[int(np.argmin(errors))]
+    np.testing.assert_array_equal(found["prior"], PRIORS)
+
+
+@pytest.mark.parametrize(("slope", "noise", "least", "most"), [
+    (0.5, 0.01, 0.0, 1.0),  # the residual follows the input: a prior would only bias the slope
+    (0.5, 1.5, 2.0, 64.0),  # between: noise over signal says 9 samples
+    (0.0, 1.0, 1024.0, np.inf),  # noise alone: any slope is an error
+])  # fmt: skip
+def test_the_prior_is_weak_for_signal_and_strong_for_noise(slope, noise, least, most):
+    generator = np.random.default_rng(0)
+    halves = Sums((40, 50)), Sums((40, 50))
+    for i in range(16):
+        x = generator.normal(size=(40, 50))
+        halves[i // 8].update(x, x + slope * x + noise * generator.normal(size=(40, 50)))
+    prior, errors = choose_prior(*halves, np.ones((40, 50)))
+    assert least <= prior <= most
+    assert errors[-1] == 0 and errors.min() == errors[PRIORS.index(prior)]
+
+
+def test_without_evidence_there_is_no_slope():
+    """One sample, or cells that one half never saw, tell nothing of a slope: the strongest prior, which is `delta`."""
+    first, second = Sums((2, 2)), Sums((2, 2))
+    first.update(np.ones((2, 2)), np.zeros((2, 2)))
+    assert choose_prior(first, second, np.ones((2, 2)))[0] == np.inf
+    for value in (2.0, 3.0):
+        first.update(np.full((2, 2), value), np.full((2, 2), 5 * value))
+        second.update(np.full((2, 2), value), np.full((2, 2), np.nan))
+    prior, errors = choose_prior(first, second, np.ones((2, 2)))
+    assert prior == np.inf and not errors.any()
+    assert first.slope(0.0).all() and not first.slope(prior).any()
 
 
 def test_sums_merge_exactly_and_skip_what_is_missing():
@@ -90,7 +140,7 @@ def test_sums_merge_exactly_and_skip_what_is_missing():
         np.testing.assert_allclose(getattr(first, name), getattr(whole, name), rtol=1e-9, atol=1e-9)
     known = np.arange(9) != 2
     assert whole.n[0, 0] == 8 and whole.r[0, 0] == pytest.approx((y - x)[known, 0, 0].mean())
-    assert whole.n[1, 2] == whole.r[1, 2] == whole.slope()[1, 2] == 0  # left as interpolation
+    assert whole.n[1, 2] == whole.r[1, 2] == whole.slope(16.0)[1, 2] == whole.slope(0.0)[1, 2] == 0  # left as interpolation
 
 
 def test_only_the_training_block_is_read(store, fits, tmp_path, monkeypatch):
@@ -102,6 +152,12 @@ def test_only_the_training_block_is_read(store, fits, tmp_path, monkeypatch):
     evaluate.fit(config=config, store=store.path, out=tmp_path / "b.nc")
     assert set(read) == set(range(10))
     xr.testing.assert_equal(xr.open_dataset(tmp_path / "b.nc", engine="h5netcdf"), xr.open_dataset(fits, engine="h5netcdf"))
+    weather = make.weather  # other fields, of the same range, in all that is not training: the fits and their priors stay
+    monkeypatch.setattr(make, "weather", lambda grid, i: weather(grid, i) if i < 10 else weather(grid, i)[:, ::-1, ::-1])
+    other = make.make_store(tmp_path / "pairs.zarr", degrees=12.0, samples=15)
+    assert not np.allclose(original(other, "fine", 12), original(store, "fine", 12))
+    evaluate.fit(config=make.write_dataset(tmp_path / "o.json", other, TRAIN, TEST), store=other.path, out=tmp_path / "o.nc")
+    xr.testing.assert_equal(xr.open_dataset(tmp_path / "o.nc", engine="h5netcdf"), xr.open_dataset(fits, engine="h5netcdf"))
 
 
 def test_long_blocks_are_sampled_evenly(store, tmp_path, monkeypatch):

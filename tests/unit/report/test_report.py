@@ -188,6 +188,7 @@ def test_csv_holds_the_unrounded_scores(made: SimpleNamespace) -> None:
     frame = pd.read_csv(made.out / "tables" / "headline.csv")
     scores = Scores(table.read(made.root / "results/tiny/evaluate/metrics.parquet"), "test")
     assert frame["reslim"][0] == scores.value("reslim", "2m_temperature", "rmse")
+    assert "1:110m outline, coarser than the fields" in made.html
     zoomed = pd.read_csv(made.out / "tables" / "zoom_2m_temperature.csv")
     assert list(zoomed.columns) == ["lat", "lon", "truth (K)", "bicubic (K)", "reslim (K)"]
     assert zoomed["lat"].between(28, 50).all() and ((zoomed["lon"] > 350) | (zoomed["lon"] < 22)).all()
