@@ -21,7 +21,6 @@ NOT_IMPORTED = {
     "fsspec": "opens the ARCO store's URL",
     "gcsfs": "fsspec's file system for it",
     "h5netcdf": "xarray's engine for NetCDF",
-    "pyarrow": "pandas' engine for Parquet",
     "snakemake": "runs the workflow",
     "snakemake-executor-plugin-slurm": "runs it on SLURM",
     "tensorboard": "torch.utils.tensorboard needs it",
