@@ -35,7 +35,8 @@ from orbit2.config.schema import ModelConfig, RunConfig
 from orbit2.files import write_json
 from orbit2.parallel.launch import Ranks
 from orbit2.provenance import code_version
-from orbit2.train.trainer import Setup, optimise, prepare
+from orbit2.train.build import Setup, prepare
+from orbit2.train.trainer import optimise
 from orbit2.train.validation import validate_model
 
 DATASET = "era5_week"

@@ -6,13 +6,11 @@ and ESMF do. Areas are exact on that sphere; the choice moves relative cell area
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from math import lcm
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +18,9 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
 from orbit2 import longitudes
+from orbit2.edges import Array, brief, edge_digest, exact_edges, midpoints, subdivide
 from orbit2.errors import OrbitError
 
-Array = npt.NDArray[np.float64]
 EARTH_RADIUS_KM = 6371.0
 _TOLERANCE = 1e-6  # degrees
 _SNAP = 1e-4  # degrees: how near a box written in decimals must come to a cell edge
@@ -41,11 +39,11 @@ class Grid:
     def __post_init__(self) -> None:
         for axis, edges in (("latitude", self.lat_edges), ("longitude", self.lon_edges)):
             if edges.ndim != 1 or len(edges) < 2 or not np.all(np.diff(edges) > 0):
-                raise OrbitError(f"{axis} edges must be strictly increasing", got=_brief(edges))
+                raise OrbitError(f"{axis} edges must be strictly increasing", got=brief(edges))
         if self.lat_edges[0] < -90 - _TOLERANCE or self.lat_edges[-1] > 90 + _TOLERANCE:
-            raise OrbitError("latitude outside the globe", got=_brief(self.lat_edges), allowed="-90 to 90 degrees")
+            raise OrbitError("latitude outside the globe", got=brief(self.lat_edges), allowed="-90 to 90 degrees")
         if self.lon_edges[-1] - self.lon_edges[0] > 360 + _TOLERANCE:
-            raise OrbitError("longitudes span more than 360 degrees", got=_brief(self.lon_edges))
+            raise OrbitError("longitudes span more than 360 degrees", got=brief(self.lon_edges))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -99,7 +97,7 @@ class Grid:
     @cached_property
     def digest(self) -> str:
         """12 hex digits that identify the geometry (edges rounded to 1e-6 degrees)."""
-        return _digest(self.lat_edges, self.lon_edges, decimals=6)
+        return edge_digest(self.lat_edges, self.lon_edges, decimals=6)
 
     def same_as(self, other: Grid) -> bool:
         return self.shape == other.shape and bool(
@@ -113,7 +111,7 @@ class Grid:
 
     def refine(self, factor: int) -> Grid:
         """The grid whose `factor` x `factor` cells nest in each of these."""
-        return Grid(_subdivide(self.lat_edges, factor), _subdivide(self.lon_edges, factor))
+        return Grid(subdivide(self.lat_edges, factor), subdivide(self.lon_edges, factor))
 
     def coarsen(self, factor: int) -> Grid:
         """The grid of `factor` x `factor` blocks. Raises OrbitError where the shape does not divide."""
@@ -193,7 +191,7 @@ class ProjectedGrid:
     def __post_init__(self) -> None:
         for axis, edges in (("y", self.y_edges), ("x", self.x_edges)):
             if edges.ndim != 1 or len(edges) < 2 or not np.all(np.diff(edges) > 0):
-                raise OrbitError(f"projected {axis} edges must be strictly increasing", got=_brief(edges))
+                raise OrbitError(f"projected {axis} edges must be strictly increasing", got=brief(edges))
         try:
             crs = CRS.from_user_input(self.crs)
         except CRSError as error:
@@ -214,7 +212,7 @@ class ProjectedGrid:
     @cached_property
     def digest(self) -> str:
         """12 hex digits that identify the geometry (edges rounded to a millimetre) and the reference system."""
-        return _digest(self.y_edges, self.x_edges, decimals=3, more=CRS.from_user_input(self.crs).to_wkt())
+        return edge_digest(self.y_edges, self.x_edges, decimals=3, more=CRS.from_user_input(self.crs).to_wkt())
 
     def crop(self, rows: slice, columns: slice) -> ProjectedGrid:
         """The grid of the given cell rows and columns (contiguous slices with step 1)."""
@@ -270,8 +268,8 @@ def projected(y: npt.ArrayLike, x: npt.ArrayLike, crs: str) -> ProjectedGrid:
         if centres.ndim != 1 or len(centres) < 2:
             raise OrbitError(f"{axis} must be a 1-D coordinate with at least two cells", got=f"shape {centres.shape}")
         if not np.all(np.isfinite(centres)) or not np.all(np.diff(centres) > 0):
-            raise OrbitError(f"{axis} must be finite and ascending", got=_brief(centres))
-        axes.append(_midpoints(centres))
+            raise OrbitError(f"{axis} must be finite and ascending", got=brief(centres))
+        axes.append(midpoints(centres))
     return ProjectedGrid(axes[0], axes[1], crs)
 
 
@@ -284,7 +282,7 @@ def global_grid(degrees: float) -> Grid:
     rows = 180 / degrees
     if abs(rows - round(rows)) > 1e-6 or rows < 1:
         raise OrbitError("a global grid needs 180 divided by the spacing to be whole", got=degrees)
-    return Grid(_exact_edges(Fraction(-90), Fraction(90), round(rows)), _exact_edges(Fraction(0), Fraction(360), 2 * round(rows)))
+    return Grid(exact_edges(Fraction(-90), Fraction(90), round(rows)), exact_edges(Fraction(0), Fraction(360), 2 * round(rows)))
 
 
 # The paper's continental US box: 24-50 N, 235-295 E (sources.md gives its south-west corner).
@@ -320,7 +318,7 @@ def named(name: str) -> Grid:
         rows, columns = (north - south) / size, (east - west) / size
         if rows.denominator != 1 or columns.denominator != 1:
             raise OrbitError("the US box does not divide into cells of this size", got=f"{match[2]} arc minutes")
-        grid = Grid(_exact_edges(south + shift, north + shift, int(rows)), _exact_edges(west + shift, east + shift, int(columns)))
+        grid = Grid(exact_edges(south + shift, north + shift, int(rows)), exact_edges(west + shift, east + shift, int(columns)))
     return _part(grid, box, float(shift), name) if "@" in name else grid
 
 
@@ -349,14 +347,6 @@ def _part(grid: Grid, box: str, shift: float, name: str) -> Grid:
     return Grid(grid.lat_edges[index[0] : index[1] + 1], lon[index[2] : index[3] + 1])
 
 
-def _exact_edges(low: Fraction, high: Fraction, cells: int) -> Array:
-    """`cells` + 1 edges from integer numerators: each the double nearest to its exact value."""
-    denominator = lcm(low.denominator, high.denominator) * cells
-    first, step = int(low * denominator), int((high - low) * denominator) // cells
-    edges: Array = (first + step * np.arange(cells + 1, dtype=np.int64)) / denominator
-    return edges
-
-
 def from_centres(lat: npt.ArrayLike, lon: npt.ArrayLike) -> Grid:
     """Grid from ascending centre coordinates; edges half-way between centres, cut at the poles.
 
@@ -367,14 +357,14 @@ def from_centres(lat: npt.ArrayLike, lon: npt.ArrayLike) -> Grid:
         if centres.ndim != 1 or len(centres) < 2:
             raise OrbitError(f"{axis} must be a 1-D coordinate with at least two cells", got=f"shape {centres.shape}")
         if not np.all(np.isfinite(centres)) or not np.all(np.diff(centres) > 0):
-            raise OrbitError(f"{axis} must be finite and ascending", got=_brief(centres))
+            raise OrbitError(f"{axis} must be finite and ascending", got=brief(centres))
     if lat_array[0] < -90 - _TOLERANCE or lat_array[-1] > 90 + _TOLERANCE:
-        raise OrbitError("latitude outside the globe", got=_brief(lat_array), allowed="-90 to 90 degrees")
-    lat_edges = np.clip(_midpoints(lat_array), -90, 90)
+        raise OrbitError("latitude outside the globe", got=brief(lat_array), allowed="-90 to 90 degrees")
+    lat_edges = np.clip(midpoints(lat_array), -90, 90)
     for i in (0, -1):  # float32 coordinates must not leave a sliver at the pole
         if abs(abs(lat_edges[i]) - 90) < 1e-3:
             lat_edges[i] = np.sign(lat_edges[i]) * 90
-    lon_edges = _midpoints(lon_array)
+    lon_edges = midpoints(lon_array)
     if abs(lon_edges[-1] - lon_edges[0] - 360) < 1e-2:
         lon_edges[-1] = lon_edges[0] + 360
     return Grid(lat_edges, lon_edges)
@@ -386,26 +376,3 @@ def _bounds(shape: tuple[int, int], rows: slice, columns: slice) -> tuple[int, i
     if r1 <= r0 or c1 <= c0:
         raise OrbitError("empty region of a grid", got=f"rows {r0}:{r1}, columns {c0}:{c1}")
     return r0, r1, c0, c1
-
-
-def _digest(*axes: Array, decimals: int, more: str = "") -> str:
-    parts = [(np.round(edges, decimals) + 0.0).tobytes() for edges in axes]  # + 0.0: no negative zero
-    return hashlib.sha256(b"|".join([*parts, *([more.encode()] if more else [])])).hexdigest()[:12]
-
-
-def _midpoints(centres: Array) -> Array:
-    inner = (centres[:-1] + centres[1:]) / 2
-    edges: Array = np.concatenate([[2 * centres[0] - inner[0]], inner, [2 * centres[-1] - inner[-1]]])
-    return edges
-
-
-def _subdivide(edges: Array, factor: int) -> Array:
-    fractions = np.arange(factor) / factor
-    inner = edges[:-1, None] + np.diff(edges)[:, None] * fractions[None]
-    result: Array = np.append(inner.ravel(), edges[-1])
-    return result
-
-
-def _brief(values: Array) -> str:
-    flat = np.asarray(values).ravel()
-    return f"{len(flat)} values from {flat[0]:g} to {flat[-1]:g}" if len(flat) else "no values"

@@ -10,43 +10,31 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from orbit2 import outputs
-from orbit2.config.checks import refuse_table
 from orbit2.config.identity import identity
 from orbit2.config.load import read_slice, validate
-from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.config.schema import ModelConfig
-from orbit2.data.cutting import Cutting
-from orbit2.data.dataset import Batch, Pairs, Steps
-from orbit2.data.pairs import PairStore
-from orbit2.data.transforms import Normaliser
+from orbit2.data.dataset import Batch
 from orbit2.errors import Interrupted, OrbitError
-from orbit2.files import read_json, sha256, short_hash, write_json, write_text
-from orbit2.model import attention, carried, folder
-from orbit2.model.build import Downscaling
-from orbit2.model.build import build as build_model
-from orbit2.model.compiled import compile_model
-from orbit2.model.heap import keep_heap
-from orbit2.model.precision import autocast_dtype
-from orbit2.model.transfer import transfer
-from orbit2.parallel.launch import Ranks, agree, any_rank, barrier, copy_first, from_first, gathered, ranks, sum_gradients, total
+from orbit2.files import sha256, short_hash, write_json, write_text
+from orbit2.model import carried, folder
+from orbit2.parallel.launch import agree, any_rank, barrier, from_first, gathered, ranks, sum_gradients, total
 from orbit2.signals import StopRequest, heed_parent, held_back
 from orbit2.train import losses
 from orbit2.train.auxiliary import with_auxiliary
+from orbit2.train.build import Setup, prepare
 from orbit2.train.card import write_card
 from orbit2.train.checkpoint import Checkpoints, Choice, load
-from orbit2.train.optimizer import build, learning_rate, set_learning_rate
+from orbit2.train.optimizer import learning_rate, set_learning_rate
 from orbit2.train.progress import Progress
-from orbit2.train.validation import residual_scales, validate_model
+from orbit2.train.validation import validate_model
 
 log = logging.getLogger(__name__)
 LOG_EVERY = 5
@@ -80,125 +68,6 @@ def run(
 def _soonest(*minutes: float) -> float:
     """The first of several deadlines; 0 is none."""
     return min((m for m in minutes if m > 0), default=0.0)
-
-
-def prepare(config: TrainConfig, device: torch.device) -> None:
-    """Threads, seeds and determinism."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    if device.type == "cpu":
-        keep_heap()
-    torch.manual_seed(config.seed)
-    torch.use_deterministic_algorithms(config.deterministic and device.type == "cpu")
-    # a debugging aid that costs a tenth of a CPU step; a property without a type
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-class Setup:
-    """Everything a run is made of: data, model, optimiser, weight average."""
-
-    def __init__(
-        self,
-        section: Mapping[str, Any],
-        model_config: ModelConfig,
-        stores: Mapping[str, Path],
-        statistics: Mapping[str, Path],
-        parent: Path | None,
-        here: Ranks,
-    ) -> None:
-        self.section, self.config, self.here = section, model_config.train, here
-        missing = [name for name in model_config.datasets if name not in stores or name not in statistics]
-        if missing:
-            raise OrbitError(
-                "no pair store or statistics given for a dataset", got=missing[0], hint="pass --store NAME=PATH and --statistics NAME=PATH"
-            )
-        opened = {name: PairStore(stores[name]) for name in model_config.datasets}
-        facts = {name: read_json(statistics[name]) for name in model_config.datasets}
-        inputs = _union(opened[n].variables("coarse") for n in opened)
-        statics = _union(opened[n].statics("fine") for n in opened)
-        available = _union(opened[n].variables("fine") for n in opened)
-        self.outputs = tuple(model_config.outputs) if model_config.outputs else available
-        self.normaliser = _normaliser(facts, self.config.precipitation_threshold)
-        origin: Downscaling | None = None
-        if parent is not None:
-            origin, inherited, ancestor = folder.load(parent)
-            self.normaliser = inherited.extended(self.normaliser)
-            inputs, statics = _union([origin.inputs[: len(origin.inputs) - len(origin.statics)], inputs]), _union([origin.statics, statics])
-        architecture = validate(ArchitectureConfig, section["architecture"], "architecture")
-        self.dtype = autocast_dtype(self.config.precision, here.device)
-        attention.require(architecture, here.device, self.dtype)  # said before any data is read
-        known = {name: store.grid("coarse") for name, store in opened.items()}
-        known = {name: g.crop(*g.window(model_config.region)) if model_config.region else g for name, g in known.items()}
-        older = {} if parent is None else {f"parent: {name}": g for name, g in folder.grids(ancestor).items()}
-        refuse_table(architecture, {**older, **known}, self.config.tiled, "train")
-        self.cutting = cutting(self.config, architecture)
-        self.model = build_model(architecture, (*inputs, *statics), self.outputs, statics)
-        splits = {name: section["datasets"][name]["split"] for name in opened}
-
-        def pairs(block: str) -> list[Pairs]:
-            return [
-                Pairs(
-                    store,
-                    (splits[name][block]["start"], splits[name][block]["end"]),
-                    self.normaliser,
-                    self.outputs,
-                    model_config.region,
-                    name,
-                    self.config.shift_probability,
-                    statics,
-                    reflect=architecture.position != "table",
-                )
-                for name, store in opened.items()
-            ]
-
-        self.training, self.validation = pairs("train"), pairs("validation")
-        self.model.set_scale(*residual_scales(self.model, self.training))
-        self.origin = "random initialisation"
-        if origin is not None:
-            report = transfer(origin, self.model)
-            self.origin = f"{ancestor['name']}-{ancestor['hash']} ({report})"
-        self.model.output_moments.copy_(torch.tensor([self.normaliser.moments[name] for name in self.outputs]))
-        self.model.to(here.device)
-        agree("the statistics", short_hash(self.normaliser.to_json()), "give all ranks the same --statistics")
-        copy_first(self.model.state_dict().values())  # one rank's weights and scales are everybody's
-        compile_model(self.model, self.config.compile, here.device)  # and with it its copy
-        self.average = AveragedModel(self.model, multi_avg_fn=_ema(self.config.ema))
-        self.average.update_parameters(self.model)
-        self.optimizer = build(self.model, self.config)
-        weights = [self.config.variable_weights.get(name, 1.0) for name in self.outputs]
-        self.objective = losses.Objective(self.config, self.outputs, architecture)
-        self.channel_weights = torch.tensor(weights, device=here.device)
-        self.steps = Steps(
-            self.training, self.config.batch_size, self.config.seed, self.config.augment, here.rank, here.world, self.cutting
-        )
-
-    @property
-    def averaged(self) -> Downscaling:
-        """The model with averaged weights: what is validated and kept."""
-        module = self.average.module
-        assert isinstance(module, Downscaling)
-        return module
-
-    def state(self, step: int, best: float, seconds: float, stale: int, validated: int) -> dict[str, Any]:
-        return {
-            "step": step,
-            "best": best,
-            "validated": validated,
-            "seconds": seconds,
-            "stale": stale,
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "objective": self.objective.state(),
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> tuple[int, float, float, int, int]:
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.objective.restore(state.get("objective", {}), self.here)
-        step = int(state["step"])
-        return step, float(state["best"]), float(state["seconds"]), int(state["stale"]), int(state.get("validated", step))
 
 
 def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, progress: Progress) -> None:
@@ -381,36 +250,7 @@ def finish(setup: Setup, out: Path, checkpoints: Checkpoints, step: int, seconds
     folder.save(out, model, setup.normaliser, about, statics)
 
 
-def cutting(config: TrainConfig, architecture: ArchitectureConfig) -> Cutting | None:
-    """How samples are cut into tiles; None for whole samples. Raises OrbitError for a model that could not tell tiles apart."""
-    refuse_table(architecture, {}, config.tiled, "train.tile")
-    return Cutting(config.tile, config.halo, architecture.patch, config.tiles_per_sample) if config.tiled else None
-
-
 def _methods(setup: Setup) -> dict[str, str]:
     """CF cell methods of the outputs, as the first dataset that has them says."""
     stores = [pairs.store for pairs in reversed(setup.training)]
     return {name: store.cell_methods(name) for store in stores for name in setup.outputs if name in store.variables("fine")}
-
-
-def _ema(decay: float) -> Any:
-    """Exponential weight average whose decay rises from 0 so that early weights are forgotten; 0 copies the weights."""
-
-    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor) -> None:
-        n = int(count)
-        torch._foreach_lerp_(list(averaged), list(current), 1 - min(decay, n / (n + 9)))
-
-    return update
-
-
-def _union(groups: Any) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for group in groups for name in group))
-
-
-def _normaliser(facts: Mapping[str, Any], threshold: float) -> Normaliser:
-    """Moments of all datasets; the first dataset that has a variable decides its scale."""
-    made = [Normaliser.from_statistics(value, threshold) for value in facts.values()]
-    result = made[0]
-    for other in made[1:]:
-        result = result.extended(other)
-    return result

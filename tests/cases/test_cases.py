@@ -171,7 +171,7 @@ def submitted(tmp_path: Path, answer: dict[str, Any]) -> Outcome:
                         "transfer": {"attempts": 1, "backoff_seconds": 0}},
             "datasets": {"e": {"source": "era5", "inputs": ["2m_temperature"], "outputs": ["2m_temperature"], "statics": ["land_sea_mask"],
                                "coarse_grid": f"global_1.0@{box}", "fine_grid": f"global_0.25@{box}",
-                               "split": {block: {"start": first, "end": last} for block, (first, last) in split.items()} | {"gap_days": 0}}},
+                               "split": {"gap_days": 0, **{block: {"start": a, "end": b} for block, (a, b) in split.items()}}}},
             "models": {"m": {"datasets": ["e"],
                              "architecture": {"kind": "reslim", "refinement": 4, "embed_dim": 32, "depth": 1, "heads": 2}}},
         }  # fmt: skip

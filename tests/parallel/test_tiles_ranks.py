@@ -15,7 +15,8 @@ from orbit2.config.load import validate
 from orbit2.config.schema import ModelConfig
 from orbit2.parallel.launch import Ranks
 from orbit2.signals import StopRequest
-from orbit2.train.trainer import Setup, optimise
+from orbit2.train.build import Setup
+from orbit2.train.trainer import optimise
 from orbit2.train.validation import validate_model
 from tests.data.tiny_training import Tiny, build
 

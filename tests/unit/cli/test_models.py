@@ -90,7 +90,8 @@ def test_export_refuses_what_is_not_whole(
 
 def test_card_says_data_years_score_of_the_kept_weights_and_how_to_load(trained: Path) -> None:
     text = (trained / "card.md").read_text()
-    for needed in ("2001-01-01", "2003-12-31", "CC BY 4.0", "| input | `2m_temperature` | K |", "Limits", "MIT", "as close as 2 days", "finer than the source's own"):
+    for needed in ("2001-01-01", "2003-12-31", "CC BY 4.0", "| input | `2m_temperature` | K |", "Limits", "MIT", "as close as 2 days",
+                   "finer than the source's own"):  # fmt: skip
         assert needed in text, needed
     assert "0.500" in text and "0.750" not in text  # step 5 was the best
     code = text.split("```python\n")[1].split("```")[0]

@@ -48,7 +48,7 @@ CHILD = ["datasets.us_28km.split.train={start: '1980-01-01', end: '2005-12-31'}"
 @pytest.mark.parametrize("test", ["{start: '2010-01-01', end: '2010-12-31'}", "{start: '2017-12-30', end: '2017-12-31'}"])
 def test_what_a_parent_learned_is_no_test(test: str) -> None:
     """The parent trained until 2017 on other datasets: the weather is the same."""
-    with pytest.raises(OrbitError, match=r"models.us_finetune: dataset 'us_28km': its test block .* train block of .* which model 'foundation' saw"):
+    with pytest.raises(OrbitError, match=r"us_finetune: dataset 'us_28km': its test block .* train block of .* model 'foundation' saw"):
         load(US, [*CHILD, f"datasets.us_28km.split.test={test}"])
 
 
@@ -66,12 +66,16 @@ def test_a_task_on_another_dataset_is_checked_against_what_its_model_saw() -> No
 
 
 @pytest.mark.parametrize(("run", "sets", "says"), [
-    ("demo", ["datasets.era5_week.coarse_grid=global_1.0", "datasets.era5_week.fine_grid=global_0.25"], "fine_grid: global_0.25 is finer than sample"),
-    ("era5_pretrain", ["datasets.era5_112km.coarse_grid=global_0.5", "datasets.era5_112km.fine_grid=global_0.125"], "finer than era5 itself"),
-    ("prism_pretrain", ["datasets.prism_16km.coarse_grid=prism_2.5", "datasets.prism_16km.fine_grid=prism_0.625"], "finer than prism itself"),
+    ("demo", ["datasets.era5_week.coarse_grid=global_1.0", "datasets.era5_week.fine_grid=global_0.25"],
+     "fine_grid: global_0.25 is finer than sample"),
+    ("era5_pretrain", ["datasets.era5_112km.coarse_grid=global_0.5", "datasets.era5_112km.fine_grid=global_0.125"],
+     "finer than era5 itself"),
+    ("prism_pretrain", ["datasets.prism_16km.coarse_grid=prism_2.5", "datasets.prism_16km.fine_grid=prism_0.625"],
+     "finer than prism itself"),
     ("prism_pretrain", ["datasets.prism_16km.coarse_grid=prism_2.5", "datasets.prism_16km.fine_grid=prism_0.625",
                         "sources.prism.resolution=800m"], ""),
-    ("us_finetune", ["datasets.us_28km.coarse_grid=us_3.75", "datasets.us_28km.fine_grid=us_0.9375"], "coarse_grid: us_3.75 is finer than era5"),
+    ("us_finetune", ["datasets.us_28km.coarse_grid=us_3.75", "datasets.us_28km.fine_grid=us_0.9375"],
+     "coarse_grid: us_3.75 is finer than era5"),
 ])  # fmt: skip
 def test_no_grid_is_finer_than_what_fills_it(run: str, sets: list[str], says: str) -> None:
     path = CONFIG_ROOT / "runs" / f"{run}.yaml"

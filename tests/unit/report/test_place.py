@@ -15,7 +15,7 @@ def test_a_folder_with_other_things_is_never_replaced(tmp_path: Path) -> None:
     (folder / "figures").mkdir(parents=True)
     (folder / "thesis.tex").write_text("precious")
     for out in (folder, folder / "thesis.tex"):
-        with pytest.raises(OrbitError, match="holds other things; got .thesis"):
+        with pytest.raises(OrbitError, match=r"holds other things; got .thesis"):
             run(config=tmp_path / "none.json", out=out)
     assert (folder / "thesis.tex").read_text() == "precious" and (folder / "figures").is_dir()
     (folder / "thesis.tex").unlink()

@@ -21,7 +21,8 @@ from orbit2.model.geometry import Geometry
 from orbit2.model.transfer import transfer
 from orbit2.parallel.launch import Ranks
 from orbit2.train import losses
-from orbit2.train.trainer import Setup, optimise
+from orbit2.train.build import Setup
+from orbit2.train.trainer import optimise
 from orbit2.train.validation import residual_scale
 from tests.data.tiny_training import Tiny
 from tests.data.variable_sets import Made, build_both, section

@@ -23,8 +23,9 @@ from orbit2.model.reslim import Reslim
 from orbit2.parallel.launch import Ranks
 from orbit2.train import losses
 from orbit2.train.auxiliary import with_auxiliary
+from orbit2.train.build import Setup, cutting
 from orbit2.train.losses import Objective
-from orbit2.train.trainer import Setup, cutting, optimise
+from orbit2.train.trainer import optimise
 from orbit2.train.validation import residual_scale, validate_model
 from tests.data.tiny_training import NAMES, Tiny
 from tests.unit.train.test_resume import curve, train

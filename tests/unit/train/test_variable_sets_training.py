@@ -12,7 +12,8 @@ from orbit2.files import read_json, write_json
 from orbit2.model import folder
 from orbit2.parallel.launch import Ranks
 from orbit2.train import losses, run
-from orbit2.train.trainer import Setup, optimise
+from orbit2.train.build import Setup
+from orbit2.train.trainer import optimise
 from tests.data.variable_sets import LAND, WIDE, Made, build_both, section
 
 
