@@ -139,7 +139,7 @@ def test_a_signal_during_the_imports_is_not_lost(tiny: Tiny, undisturbed: dict[s
         while not caught(process.pid, signal.SIGTERM):
             time.sleep(0.002)
         process.send_signal(signal.SIGTERM)
-        said = process.communicate(timeout=60)[1]
+        said = process.communicate(timeout=300)[1]
     assert process.returncode == 75 and "stopped and saved at step 0" in said
     assert ended(lambda: train(tiny, tmp_path)) == 0
     assert same(weights(tmp_path), undisturbed)
