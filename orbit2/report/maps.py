@@ -125,9 +125,12 @@ def describe_box(box: Box) -> str:
 
 
 def unwrap(grid: Grid, box: Box) -> Box:
-    """`box` with its longitudes moved to where `cut` puts them: west in the grid's own turn, east beyond it."""
+    """`box` with its longitudes moved to where `cut` puts them: west in the grid's own turn, east beyond it; of a region, west of the
+    region where the box begins outside and runs into it."""
     south, north, west, east = box
-    return (south, north, *longitudes.placed(west, east, float(grid.lon_edges[0])))
+    begin, end = longitudes.placed(west, east, float(grid.lon_edges[0]))
+    turn = 360.0 if begin > grid.lon_edges[-1] - 1e-6 and end - 360.0 > grid.lon_edges[0] + 1e-6 else 0.0
+    return south, north, begin - turn, end - turn
 
 
 def cut(field: npt.NDArray[Any], grid: Grid, box: Box) -> tuple[Array, Array, Array]:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from orbit2 import longitudes
+from orbit2.grid import Grid
 from orbit2.report import maps, scenes, text
 from orbit2.report.blocks import Block, Section, paragraph, shown
 from orbit2.report.figures import field_title, leading, one, open_netcdf, split_field
@@ -212,7 +213,7 @@ def crossing(inputs: Inputs, task: Task, scores: Scores, names: list[str], data:
     frame = task.frame(inputs.config.report.frame)
     look, time = display(name), scenes.stamp(task.times[frame])
     lats, lons = data["lat_border"].to_numpy(), data["lon_border"].to_numpy()
-    box = around(inputs.config.report.zoom, lats, lons, AROUND * int(data.attrs["refinement"]) * task.grid.resolution)
+    box = around(inputs.config.report.zoom, task.grid, lats, lons, AROUND * int(data.attrs["refinement"]) * task.grid.resolution)
     field = look.field(task.predicted(name, frame))
     west, south = (np.abs(field - np.roll(field, 1, axis=axis)) for axis in (1, 0))
     south[0] = 0
@@ -244,10 +245,13 @@ def crossing(inputs: Inputs, task: Task, scores: Scores, names: list[str], data:
     return Figure(f"seam_map_{task.name}", f"Around a crossing of tile borders: {label(name)}", caption, pictures, whole)
 
 
-def around(zoom: maps.Box, lats: np.ndarray, lons: np.ndarray, half: float) -> maps.Box:
-    """`half` degrees to either side of the crossing of borders nearest to the middle of `zoom`."""
+def around(zoom: maps.Box, grid: Grid, lats: np.ndarray, lons: np.ndarray, half: float) -> maps.Box:
+    """`half` degrees to either side of the crossing of borders nearest to the middle of `zoom`; always on the grid, also where it is cut
+    in one direction only and `zoom` lies elsewhere."""
     south, north, west, east = zoom
-    lat, lon = (south + north) / 2, (west + longitudes.width(west, east) / 2) % 360
+    lat = float(np.clip((south + north) / 2, *grid.lat_edges[[0, -1]]))
+    middle, reach = (grid.lon_edges[0] + grid.lon_edges[-1]) / 2, (grid.lon_edges[-1] - grid.lon_edges[0]) / 2
+    lon = float(middle + np.clip(longitudes.signed(west + longitudes.width(west, east) / 2 - middle), -reach, reach))
     if len(lats):
         lat = float(lats[np.abs(lats - lat).argmin()])
     if len(lons):

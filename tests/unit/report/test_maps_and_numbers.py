@@ -66,6 +66,20 @@ def test_region_is_empty_outside_its_grid() -> None:
     assert share == pytest.approx(exact, rel=0.02)
 
 
+def test_box_that_begins_west_of_a_region_is_cut_to_it() -> None:
+    region = uniform(38, 40, 253, 256, 8, 12)
+    lon = np.broadcast_to(region.lon, region.shape)
+    values, lat_edges, lon_edges = maps.cut(lon, region, (37, 39, 252.5, 254))
+    assert maps.overlaps(region, (37, 39, 252.5, 254)) and values.shape == (4, 4)
+    np.testing.assert_array_equal(lon_edges, region.lon_edges[:5])
+    np.testing.assert_array_equal(lat_edges, region.lat_edges[:5])
+    np.testing.assert_array_equal(values[0], region.lon[:4])
+    assert maps.unwrap(region, (37, 39, 252.5, 254)) == pytest.approx((37, 39, 252.5, 254))
+    assert maps.cut(lon, region, (37, 39, 200, 300))[0].shape == (4, 12)  # around all of it
+    assert maps.cut(lon, region, (37, 39, -106, -100))[0].shape == (4, 8)
+    assert not maps.overlaps(region, (37, 39, 240, 250))
+
+
 def test_box_across_the_prime_meridian_is_cut_whole() -> None:
     grid = global_grid(1.0)
     lon, _ = np.meshgrid(grid.lon, grid.lat)
