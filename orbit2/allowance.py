@@ -22,16 +22,25 @@ def allow(memory_mb: int | None = None, threads: int | None = None) -> None:
 
 
 def memory_bytes() -> int:
-    """Bytes that may be used: what is free, what the rule, the batch job (SLURM) or the container (cgroup) was given; the least of them."""
-    limits = [psutil.virtual_memory().available]
-    for name in (MEMORY, "SLURM_MEM_PER_NODE"):
-        text = os.environ.get(name, "")
-        if text.isdecimal() and int(text) > 0:
-            limits.append(int(text) * 2**20)
+    """Bytes that may be used: never more than is free, nor than the container (cgroup) or the rule allows.
+
+    What SLURM says of its job counts only where neither does: the job may be that of a whole workflow, or of another step.
+    """
+    memory = psutil.virtual_memory()
+    limits: list[int] = []
     for file in LIMITS:
         with suppress(OSError, ValueError):  # no such controller, or "max"
             limits.append(int(Path(file).read_text()))
-    return int(min(limits))
+    limits = [limit for limit in (*limits, _megabytes(MEMORY)) if 0 < limit < memory.total]  # version 1 writes "none" as a huge number
+    if not limits and not _megabytes(MEMORY) and (job := _megabytes("SLURM_MEM_PER_NODE")):
+        limits = [job]
+    return int(min([memory.available, *limits]))
+
+
+def _megabytes(name: str) -> int:
+    """Bytes that a variable of the environment allows; 0 where it says nothing."""
+    text = os.environ.get(name, "")
+    return int(text) * 2**20 if text.isdecimal() else 0
 
 
 def threads() -> int:

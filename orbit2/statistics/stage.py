@@ -24,6 +24,7 @@ from orbit2.statistics.accumulator import Moments
 from orbit2.variables import is_precipitation
 
 BLOCK = 32  # samples
+FIELD_BYTES = 56  # a cell of the field in hand: seven float64 arrays
 
 
 def run(*, config: Path, store: Path, out: Path) -> None:
@@ -72,18 +73,29 @@ def training_indices(store: PairStore, dataset: DatasetConfig) -> npt.NDArray[np
 
 
 def side_statistics(store: PairStore, side: Side, samples: npt.NDArray[np.int64], threads: int = 0) -> dict[str, dict[str, float]]:
-    """Statistics per variable over `samples`: blocks side by side (0 threads: what the job was given), one sample a thread in memory.
+    """Statistics per variable over `samples`: blocks side by side (0 threads: see `workers`), one sample a thread in memory.
 
     Blocks and the order they are merged in do not depend on the number of threads: the same bits every time.
     """
     blocks = [samples[i : i + BLOCK] for i in range(0, len(samples), BLOCK)]
-    with ThreadPoolExecutor(threads or allowance.threads()) as pool:
+    with ThreadPoolExecutor(threads or workers(store, side)) as pool:
         parts = list(counted(pool.map(lambda block: block_moments(store, side, block), blocks), side, len(blocks), "block"))
     moments = reduce(add, parts, Tallies({}, {}))
     result = {name: found.as_dict(f"{store.path}/{side}: {name}") for name, found in moments.fields.items()}
     for name, found in moments.logarithms.items():
         result[name] |= {"log1p_mean": found.mean, "log1p_std": found.std}
     return result
+
+
+def workers(store: PairStore, side: Side) -> int:
+    """The threads that the job was given, fewer where their samples would take more than half of its memory."""
+    return max(1, min(allowance.threads(), allowance.memory_bytes() // 2 // sample_bytes(store, side)))
+
+
+def sample_bytes(store: PairStore, side: Side) -> int:
+    """At most in one thread: a sample as codes and as float32, and what the moments of one field take in float64."""
+    rows, columns = store.grid(side).shape
+    return rows * columns * (len(store.variables(side)) * (2 + 4) + FIELD_BYTES)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from orbit2 import allowance
 from orbit2.config.sources import Era5Config
 from orbit2.errors import OrbitError
 from orbit2.sources import slabs
@@ -260,9 +261,11 @@ def test_check_wants_every_hour_variable_and_the_area(tmp_path: Path) -> None:
 
 
 def test_slabs_are_kept_within_what_the_job_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLURM_MEM_PER_NODE", "3000")
+    monkeypatch.setattr(allowance, "LIMITS", ())
+    monkeypatch.delenv("SLURM_MEM_PER_NODE", raising=False)
+    monkeypatch.setenv(allowance.MEMORY, "3000")
     assert slabs.budget() <= 1000 * 2**20
-    monkeypatch.setenv("SLURM_MEM_PER_NODE", "30")
+    monkeypatch.setenv(allowance.MEMORY, "30")
     assert slabs.budget() == slabs.LEAST_BUDGET
-    monkeypatch.setenv("SLURM_MEM_PER_NODE", "0")  # SLURM's word for the whole node
+    monkeypatch.setenv(allowance.MEMORY, "0")  # says nothing
     assert slabs.budget() > slabs.LEAST_BUDGET

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbit2 import statistics
-from orbit2.data.pairs import PairStore
+from orbit2.data.pairs import PairStore, SideSpec, finalise, initialise, write_part
 from orbit2.errors import OrbitError
+from orbit2.grid import global_grid
 from orbit2.statistics import stage
 from orbit2.statistics.accumulator import Moments
 from tests.data.era5_dataset import build, config_file, provider_files, relist
@@ -132,3 +135,47 @@ def test_what_is_no_configuration_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(OrbitError, match=r"c\.json: not a dataset configuration slice"):
         statistics.run(config=tmp_path / "c.json", store=tmp_path / "s.zarr", out=tmp_path / "o.json")
+
+MEASURE = """
+import sys
+from orbit2.cli import main
+from orbit2.statistics import stage  # what the command imports is not its growth
+def peak(): return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))) / 1024
+stage.BLOCK = 4
+before, pools, real = peak(), [], stage.ThreadPoolExecutor
+stage.ThreadPoolExecutor = lambda n: (pools.append(n), real(n))[1]
+try: main(sys.argv[1:])
+except SystemExit as stop: assert not stop.code, stop.code
+print(pools, peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_the_command_keeps_within_the_threads_and_memory_that_it_is_given(tmp_path: Path) -> None:
+    """24 samples of 3 MB: what is in memory is one of them a thread, and no more threads than that fits."""
+    fine, names = global_grid(0.5), ("2m_temperature", "precipitation_rate")
+    sides = [SideSpec(grid, names, (), np.zeros((0, *grid.shape), np.float32)) for grid in (fine.coarsen(4), fine)]
+    times = np.datetime64("2020-01-01T00", "s") + np.arange(24) * np.timedelta64(3600, "s")
+    initialise(tmp_path / "s.zarr", *sides, times, shard=8)
+    for start in range(0, 24, 8):
+        write_part(tmp_path / "s.zarr", start, *(np.full((8, 2, *side.grid.shape), 280.0, np.float32) for side in sides))
+    finalise(tmp_path / "s.zarr")
+    blocks = {"train": ("2020-01-01T00:00", "2020-01-01T23:00"), "validation": ("2020-01-05", "2020-01-06"),
+              "test": ("2020-01-07", "2020-01-08")}
+    split = {name: {"start": start, "end": end} for name, (start, end) in blocks.items()} | {"gap_days": 0}
+    config = config_file(tmp_path / "c.json", inputs=names, outputs=names, statics=[], coarse_grid="global_2", fine_grid="global_0.5",
+                         split=split)  # fmt: skip
+    store = PairStore(tmp_path / "s.zarr")
+    one = stage.sample_bytes(store, "fine") / 2**20
+    assert 15 < one < 20
+    found = {}
+    for memory in (4000, 72):
+        command = ["statistics", "--config", str(config), "--store", str(store.path), "--out", str(tmp_path / "s.json"),
+                   "--threads", "3", "--memory-mb", str(memory)]  # fmt: skip
+        done = subprocess.run([sys.executable, "-c", MEASURE, *command], capture_output=True, text=True, check=True, timeout=120)
+        pools, peak = done.stdout.strip().splitlines()[-1].rsplit(" ", 1)
+        found[memory] = pools, float(peak)
+    assert [pools for pools, _ in found.values()] == ["[3, 3]", "[3, 2]"]
+    base = 40  # MB: opening the store, its codecs and their buffers
+    for (_, peak), count in zip(found.values(), (3, 2), strict=True):
+        assert peak < base + count * one, found
