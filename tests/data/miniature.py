@@ -129,7 +129,7 @@ class Providers:
                     "embed_dim": 32, "depth": 1, "heads": 2, "decoder_depth": 1, "residual_width": 16, "residual_blocks": 1}},
                 "us": {"datasets": ["us_pairs"], "finetune_from": "foundation", "train": {**steps, "steps": 10}}},
             "downscale": {"us_7km": {"model": "us", "dataset": "us_pairs"},
-                          "global_7km": {"model": "us", "dataset": "era5_28km", "observations": "imerg"}},
+                          "global_7km": {"model": "us", "dataset": "era5_28km", "observations": "imerg", "tile": 6, "halo": 2}},
             "evaluate": {"spectra_bands": [], "spectra_boxes": {}},
             "report": {"title": "Miniature", "zoom": [38.0, 40.0, 253.0, 256.0], "map_task": "us_7km"},
         }
