@@ -12,7 +12,7 @@ GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 # TORCH="torch==2.9.1" overrides, and pip's own PIP_* variables are respected.
 TORCH ?= $(if $(GPU),torch>=2.6,torch==2.13.0+cpu torch==2.13.0)
 
-.PHONY: help install demo test test-slow lint format docs bench snakemake-report constraints clean distclean
+.PHONY: help install demo test test-slow test-faults lint format docs bench snakemake-report constraints clean distclean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -50,6 +50,9 @@ test: lint ## Linters, types, import rules, then the tests
 
 test-slow: install ## The tests that take minutes (a small pipeline from end to end among them)
 	@$(BIN)/python -m pytest -m slow
+
+test-faults: install ## Every stage under signals, a dead reader and a full disk, the slow rows too
+	@$(BIN)/python -m pytest -m "slow or not slow" tests/faults
 
 lint: install ## ruff, mypy --strict, import rules, snakefmt
 	@$(BIN)/ruff check orbit2 tests benchmarks

@@ -226,7 +226,7 @@ def _acquire(lock: IO[bytes], folder: Path) -> None:
 
 def _recover(folder: Path, source: str) -> Record:
     """What is recorded, with the journal of a run that was killed merged in; a damaged manifest counts as none."""
-    if not (folder / NAME).is_file() and not (folder / JOURNAL).is_file():
+    if not (folder / NAME).is_file() and not _journal(folder):  # a run that was killed before its first file leaves an empty journal
         return {"source": source, "files": [], "gaps": []}
     try:
         content = read(folder)

@@ -61,6 +61,14 @@ def test_a_line_is_durable_at_once_and_a_torn_last_one_does_not_count(tmp_path: 
     assert names(tmp_path) == ["0.nc", "1.nc", "2.nc"]
 
 
+@pytest.mark.parametrize("journal", [b"", b'\n{"add": {"fi'])
+def test_a_run_that_was_killed_before_its_first_file_hinders_no_other(tmp_path: Path, journal: bytes) -> None:
+    (tmp_path / manifest.JOURNAL).write_bytes(journal)
+    with manifest.ledger(tmp_path, "s") as ledger:
+        ledger.add(record(tmp_path, "1.nc"))
+    assert names(tmp_path) == ["1.nc"] and not (tmp_path / manifest.JOURNAL).exists()
+
+
 def test_what_comes_after_a_line_that_a_full_disk_cut_is_read(tmp_path: Path) -> None:
     with manifest.ledger(tmp_path, "s") as ledger:
         with open(tmp_path / manifest.JOURNAL, "ab") as journal:
