@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ RUN: dict[str, Any] = {
     "evaluate": {"spectra_bands": [], "spectra_boxes": {}, "bootstrap": 20},
 }  # fmt: skip
 MOVING = {"provenance", "seconds", "seconds_per_sample", "time", "history", "code_version", "fetched", "date_created", "modified_ns"}
+
+VERSION = re.compile(r"\d+\.\d+\.\d+\+g[0-9a-f]+(\.dirty)?")  # moves as well, when a tree is edited meanwhile
 
 
 def configure(root: Path) -> dict[str, list[str]]:
@@ -89,6 +92,8 @@ def state(root: Path) -> dict[str, Any]:
         elif path.suffix == ".nc":
             with xr.open_dataset(path) as opened:
                 found[name] = str({key: array.values.tobytes() for key, array in opened.variables.items()})
+        elif path.suffix == ".html":
+            found[name] = VERSION.sub("", path.read_text(encoding="utf-8"))
         elif ".journal" not in name and path.name not in ("lock", "manifest.journal"):
             found[name] = path.read_bytes()
     return {name: held for name, held in found.items() if ".journal" not in name}
