@@ -38,3 +38,10 @@ def parent_of(wildcards):
 def prediction_gone(wildcards):
     place = f"{R}/downscale/{wildcards.task}"
     return gone(f"{place}.zarr/zarr.json", f"{place}.json", f"{place}.parts/*.json")
+
+
+def request_config(wildcards):
+    """Ancient: all that it says is in the receipt's name. It lies with the dataset, not with files that may be deleted."""
+    source, name = RECEIPTS[f"{RESOURCES}/{wildcards.source}/requests/{wildcards.request}.done.json"]
+    asked = f"{source}-{wildcards.request.rpartition('-')[2]}"
+    return ancient(told(f"{DATASETS[name]}/requests/{asked}.json", "retrieve", source, name))

@@ -63,7 +63,7 @@ def migrate(
     if not results.is_dir():
         raise OrbitError("not a folder", where=results)
     found = run(results, dry_run=dry_run, say=typer.echo)
-    if not found.moves and not found.runs:
+    if not found.moves and not found.runs and not found.receipts:
         typer.echo("nothing to do")
 
 

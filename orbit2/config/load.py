@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -180,3 +181,8 @@ def read_slice(path: Path) -> Any:
 def machine_file(path: Path) -> Path:
     """Where the machine keys of the slice `path` stand: `config.json` -> `config.machine.json`. Nothing depends on this file."""
     return path.with_suffix(".machine.json")
+
+
+def slice_text(content: Mapping[str, Any]) -> str:
+    """A slice as the workflow writes it."""
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"

@@ -6,18 +6,16 @@ the hash that the workflow will look for. Files are changed in place with their 
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orbit2.config import slices
+from orbit2.config import records, slices
 from orbit2.config.base import machine, science
 from orbit2.config.dataset import DatasetConfig
-from orbit2.config.load import machine_file, validate
+from orbit2.config.load import machine_file, slice_text, validate
 from orbit2.config.network import ArchitectureConfig
 from orbit2.config.old_hash import old_dataset_hash, old_model_hash
 from orbit2.config.schema import ModelConfig, RunConfig
@@ -47,6 +45,7 @@ class Plan:
     left: list[str] = field(default_factory=list)
     hashes: dict[str, str] = field(default_factory=dict)  # old -> new, of the moves
     current: set[str] = field(default_factory=set)  # of folders that are as they should be
+    receipts: list[str] = field(default_factory=list)  # stores that waited for receipts of a whole run
 
 
 def plan(results: Path) -> Plan:
@@ -75,6 +74,14 @@ def plan(results: Path) -> Plan:
 def migrate(results: Path, *, dry_run: bool = False, say: Callable[[str], None] = print) -> Plan:
     """Rename and rewrite what `plan` finds, saying each step; once more does nothing."""
     found = plan(results)
+    root, remembered = results.parent, results.parent / ".snakemake/metadata"
+    names = {move.old.relative_to(root): move.new.relative_to(root) for move in found.moves}
+    for folder, run in found.runs.items():
+        for name, section in run.downscale.items():
+            parts = folder.relative_to(root).parent / "downscale" / f"{name}.parts"
+            names |= {parts / f"{i}.json": parts / f"{i}of{section.blocks}.json" for i in range(section.blocks)}
+    if not dry_run:
+        records.rename(remembered, {str(old): str(new) for old, new in names.items()})  # first: interrupted after it, the rest goes on
     for move in found.moves:
         say(f"{move.old} -> {move.new}")
         if not dry_run:
@@ -83,12 +90,9 @@ def migrate(results: Path, *, dry_run: bool = False, say: Callable[[str], None] 
         say(f"{folder.parent}: slices and receipts")
         if not dry_run:
             _rewrite_run(folder, run, found.hashes)
-    if not dry_run and (found.moves or found.runs):
-        names = {str(move.old): str(move.new) for move in found.moves}
-        for folder, run in found.runs.items():
-            parts = {name: (folder.parent / "downscale" / f"{name}.parts", section.blocks) for name, section in run.downscale.items()}
-            names |= {f"{path}/{i}.json": f"{path}/{i}of{blocks}.json" for path, blocks in parts.values() for i in range(blocks)}
-        _rename_records(results.parent / ".snakemake/metadata", names)
+    found.receipts = records.receipts(root, results, remembered, dry_run=dry_run)
+    for store in found.receipts:
+        say(f"{store}: its own receipts of the provider's files")
     for reason in found.left:
         say(f"left as it is: {reason}")
     return found
@@ -196,27 +200,6 @@ def _rewrite_run(folder: Path, run: RunConfig, hashes: Mapping[str, str]) -> Non
             _rewrite(path, content, slice_text(content))
 
 
-def _rename_records(folder: Path, names: Mapping[str, str]) -> None:
-    """What Snakemake remembers of its outputs (one file each, named by the path in base64), under the new names: no input has changed."""
-
-    def now(text: str) -> str:
-        for old, new in names.items():
-            text = text.replace(old, new)
-        return text
-
-    for path in sorted(folder.glob("*")) if folder.is_dir() else ():
-        try:
-            output = base64.b64decode(path.name, altchars=b"-_", validate=True).decode()
-            content = {key: value for key, value in json.loads(path.read_text(encoding="utf-8")).items() if key != "input_checksums"}
-        except (ValueError, OSError, AttributeError):
-            continue  # another version's way to remember: then times decide alone
-        changed = json.loads(now(json.dumps(content)))
-        if changed != content:
-            path.write_text(json.dumps(changed), encoding="utf-8")
-        if now(output) != output:
-            path.rename(path.with_name(base64.b64encode(now(output).encode(), altchars=b"-_").decode()))
-
-
 def _told(folder: Path, run: RunConfig) -> dict[Path, dict[str, Any]]:
     """The slices of a run's folder, as the workflow would write them; the report's last, for it is read first."""
     told = {folder / f"{stage}_{task}.json": getattr(slices, stage)(run, task) for task in run.downscale
@@ -226,11 +209,6 @@ def _told(folder: Path, run: RunConfig) -> dict[Path, dict[str, Any]]:
 
 def _differs(path: Path, content: Mapping[str, Any]) -> bool:
     return path.is_file() and path.read_text(encoding="utf-8") != slice_text(content)
-
-
-def slice_text(content: Mapping[str, Any]) -> str:
-    """A slice as the workflow writes it."""
-    return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
 def renamed(value: Any, hashes: Mapping[str, str]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,10 +76,20 @@ def sources_of(run: RunConfig) -> list[str]:
     return sorted({source for dataset in run.datasets.values() for source in dataset.sources} | {STATIC})
 
 
-def retrieve(run: RunConfig, source: str) -> dict[str, Any]:
-    """The slice that the retrieve stage of one source is given: its needs and the settings of all sources."""
-    wanted = [n for dataset in run.datasets.values() if source in (*dataset.sources, STATIC) for n in needs(dataset, source, run.sources)]
-    return {"source": source, "needs": merged(wanted), "settings": science(run.sources)}
+def retrieve(run: RunConfig, source: str, name: str | None = None) -> dict[str, Any]:
+    """What is wanted of one source, by the whole run or by its dataset `name`, and the settings that decide what that is.
+
+    Other settings are no part of it: what one dataset waits for changes with nothing else, so that no finished store is built again.
+    """
+    return asked(source, run.datasets.values() if name is None else [run.datasets[name]], run.sources)
+
+
+def asked(source: str, datasets: Iterable[DatasetConfig], settings: SourcesConfig) -> dict[str, Any]:
+    """The same of any datasets."""
+    wanted = [n for dataset in datasets if source in (*dataset.sources, STATIC) for n in needs(dataset, source, settings)]
+    section = traits(source).section
+    own = {} if traits(source).packaged else {section: science(getattr(settings, section))}
+    return {"source": source, "needs": merged(wanted), "settings": own}
 
 
 def needs(dataset: DatasetConfig, source: str, settings: SourcesConfig) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ Machine keys reach a stage through a second file beside its slice (`machine_keys
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,14 +21,15 @@ __all__ = [
 ]
 
 
-def receipt(config: RunConfig, source: str) -> str:
-    """The file that retrieve writes when everything that the run wants of `source` is there."""
-    return str(PurePosixPath(config.sources.resources) / source / "requests" / f"{requests_hash(retrieve(config, source))}.done.json")
+def receipt(config: RunConfig, source: str, name: str) -> str:
+    """The file that retrieve writes when everything that dataset `name` wants of `source` is there. No other dataset waits for it."""
+    request = f"{name}-{requests_hash(retrieve(config, source, name))}"
+    return str(PurePosixPath(config.sources.resources) / source / "requests" / f"{request}.done.json")
 
 
-def receipts(config: RunConfig, name: str) -> list[str]:
-    """What a dataset waits for."""
-    return [receipt(config, source) for source in (*config.datasets[name].sources, STATIC)]
+def receipts(config: RunConfig, name: str) -> dict[str, str]:
+    """What a dataset waits for: source -> receipt."""
+    return {source: receipt(config, source, name) for source in (*config.datasets[name].sources, STATIC)}
 
 
 def store(config: RunConfig, name: str) -> str:
@@ -116,10 +118,14 @@ def report(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def machine_keys(config: RunConfig, stage: str, name: str = "") -> dict[str, Any]:
-    """The machine and place keys of a `stage`'s slice (a function above, its second argument `name`), in the slice's own shape."""
+def machine_keys(config: RunConfig, stage: str, name: str = "", *_: str) -> dict[str, Any]:
+    """The machine and place keys of a `stage`'s slice (a function above, its second argument `name`), in the slice's own shape.
+
+    retrieve is told here how to fetch, and what the run wants of the source in all: what several datasets want is then one file.
+    """
+    if stage == "retrieve":
+        return {"settings": config.sources.model_dump(mode="json"), "together": retrieve(config, name)["needs"]}
     sections: dict[str, Any] = {
-        "retrieve": lambda: {"settings": config.sources},
         "dataset": lambda: {"dataset": config.datasets[name]},
         "model": lambda: {"model": config.models[name], "architecture": config.architecture_of(name)},
         "downscale": lambda: {"downscale": predictions(config)[name]},
@@ -132,5 +138,6 @@ def machine_keys(config: RunConfig, stage: str, name: str = "") -> dict[str, Any
 
 def whole(config: RunConfig, stage: str, name: str = "") -> dict[str, Any]:
     """A stage's slice with its machine keys in it, for who runs a stage without files between."""
+    made: dict[str, Callable[[RunConfig, str], dict[str, Any]]]
     made = {"retrieve": retrieve, "dataset": dataset, "model": model, "downscale": downscale, "evaluate": evaluate, "diagnose": diagnose}
     return merge(report(config) if stage == "report" else made[stage](config, name), machine_keys(config, stage, name))

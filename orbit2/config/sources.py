@@ -93,7 +93,7 @@ class TransferConfig(Strict):
     timeout_seconds: Machine[float] = Field(
         60.0, gt=0, description="Longest silence of a server before the connection counts as lost (seconds)."
     )
-    max_gaps: float = Field(
+    max_gaps: Machine[float] = Field(
         0.02, ge=0, le=1, description="Share of a source's files that the provider may not have (404) before that is an error."
     )
 

@@ -118,6 +118,20 @@ def _without_parts_of_others(items: Sequence[Request]) -> list[Request]:
     return [r for r in items if not any(set(r.variables) < other for other in spans[r.client, r.first, r.last, r.box])]
 
 
+def touching(items: Sequence[Request], wanted: Sequence[Request]) -> list[Request]:
+    """Those of `items` that have a part of `wanted`: of the same box, or of the globe where none is."""
+
+    def same(a: Request, b: Request) -> bool:
+        return bool(a.first <= b.last and b.first <= a.last) and not set(a.variables).isdisjoint(b.variables)
+
+    found: dict[str, Request] = {}
+    boxes = {r.box for r in items}
+    for request in wanted:
+        chosen = (r for r in items if (r.box == request.box if request.box in boxes else r.box is None) and same(r, request))
+        found |= {r.file: r for r in chosen}
+    return list(found.values())
+
+
 def digest(items: Sequence[Request]) -> str:
     """Names a plan: equal for equal requests."""
     return short_hash([[r.file, r.client, dict(r.body), list(r.variables), str(r.first), str(r.last)] for r in items], 16)

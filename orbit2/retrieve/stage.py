@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +38,7 @@ class _Job:
     requests: list[Request]
     settings: SourcesConfig
     until: np.datetime64 | None = None  # the last day that is published, where more is wanted
+    together: Sequence[Request] = ()  # how the whole run asks for the same files of a shared source
 
 
 def run(
@@ -45,7 +46,8 @@ def run(
 ) -> None:
     """Complete the files of `source` under `out`; says so and does nothing where they are complete already.
 
-    `config` is the slice of the run: {"source", "needs", "settings"}; without one, only what ships with orbit2 can be had.
+    `config` is a slice: {"source", "needs", "settings"}, with "together" (what the run needs in all) what lacks is fetched as files
+    that its other datasets can use too. Without one, only what ships with orbit2 can be had.
     `dry_run` prints counts, sizes and notes. `verify` reads every file again and fetches what differs. `receipt` (JSON) is
     written when all is there. Raises OrbitError for what cannot be retrieved; Interrupted on SIGTERM (run again to resume).
     """
@@ -89,8 +91,18 @@ def _job(name: str, given: Any, where: object) -> _Job:
         return _Job(Packaged(name), Packaged(name).plan(), settings)
     source = catalogue.source(name, settings)
     wanted = plan.needs(given["needs"], where)
-    until = _published(source, wanted, where) if traits(name).shared else None
-    return _Job(source, plan.requests(source, wanted), settings, until)
+    if not traits(name).shared:
+        return _Job(source, plan.requests(source, wanted), settings)
+    until = _published(source, wanted, where)
+    return _Job(source, plan.requests(source, wanted), settings, until, _together(source, given.get("together", []), where))
+
+
+def _together(source: Source, raw: Sequence[Mapping[str, Any]], where: object) -> list[Request]:
+    """Nothing where another dataset of the run asks for what cannot be had: its own retrieve says so."""
+    try:
+        return plan.requests(source, plan.needs(raw, where))
+    except OrbitError:
+        return []
 
 
 def _published(source: Source, wanted: Sequence[Need], where: object) -> np.datetime64 | None:
@@ -111,21 +123,29 @@ def _run(job: _Job, out: Path, receipt: Path | None, dry_run: bool, verify: bool
             print(_ends(job))
         return
     with _terminating(), manifest.ledger(out, name) as ledger:
-        missing = _missing(job.requests, ledger, verify, job.settings.transfer.workers)
-        if missing:
-            size = sum(r.bytes for r in missing)
-            _log.info("%s: %s of %s files to fetch to %s, about %s", name, f"{len(missing):,}", f"{len(job.requests):,}", out, human(size))
-            transfer.enough_space(out, size)
-            done = transfer.transfer(
-                missing, planned=len(job.requests), ledger=ledger, connect=lambda which: clients.client(which, job.settings),
-                check=job.source.check, facts=job.source.facts, settings=job.settings.transfer)
-            print(f"{name}: {done.fetched} files ({human(done.bytes)}) to {out}" + (f", {done.gaps} gaps" if done.gaps else ""))
-        else:
+        threads = job.settings.transfer.workers
+        missing = _missing(job.requests, ledger, verify, threads)
+        if not missing:
             print(f"{name}: complete, nothing to do")
+        elif shared := _missing(plan.touching(job.together, missing), ledger, False, threads):
+            _fetch(job, shared, ledger, out)
+            missing = _missing(job.requests, ledger, False, threads)
+        if missing:
+            _fetch(job, missing, ledger, out)
         if job.until is not None:
             print(_ends(job))
         if receipt is not None:
             write_json(receipt, _receipt(job, ledger))
+
+
+def _fetch(job: _Job, missing: Sequence[Request], ledger: manifest.Ledger, out: Path) -> None:
+    name, size = job.source.name, sum(r.bytes for r in missing)
+    _log.info("%s: %s files to fetch to %s (%s wanted), about %s", name, f"{len(missing):,}", out, f"{len(job.requests):,}", human(size))
+    transfer.enough_space(out, size)
+    done = transfer.transfer(
+        missing, planned=max(len(job.requests), len(missing)), ledger=ledger, connect=lambda which: clients.client(which, job.settings),
+        check=job.source.check, facts=job.source.facts, settings=job.settings.transfer)
+    print(f"{name}: {done.fetched} files ({human(done.bytes)}) to {out}" + (f", {done.gaps} gaps" if done.gaps else ""))
 
 
 def _ends(job: _Job) -> str:

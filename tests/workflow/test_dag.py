@@ -80,9 +80,9 @@ def test_profiles_plan_the_whole_run(profile: str, shared_project: Any) -> None:
     assert work(shared_project.planned("all", profile=profile)) == WHOLE
 
 
-TABLE_1 = {  # run: (datasets, sources, models, tasks)
-    "era5_pretrain": (2, 2, 1, 2), "prism_pretrain": (1, 2, 1, 1), "daymet_pretrain": (1, 2, 1, 1), "daymet_1km": (1, 2, 1, 1),
-    "foundation": (4, 4, 1, 4), "us_finetune": (5, 4, 2, 5), "imerg_global": (7, 5, 2, 6)}
+TABLE_1 = {  # run: (datasets, sources of each with static fields, models, tasks)
+    "era5_pretrain": (2, 4, 1, 2), "prism_pretrain": (1, 2, 1, 1), "daymet_pretrain": (1, 2, 1, 1), "daymet_1km": (1, 2, 1, 1),
+    "foundation": (4, 8, 1, 4), "us_finetune": (5, 11, 2, 5), "imerg_global": (7, 15, 2, 6)}
 
 
 @pytest.mark.parametrize("run", TABLE_1)
@@ -258,6 +258,40 @@ def test_a_receipt_whose_product_is_gone_does_not_count(copied: Project) -> None
     assert planned == {"regrid_init": 1, "regrid_part": 3, "regrid_finalise": 1, "regrid": 1}
 
 
+SECOND = """
+include: config/runs/demo.yaml
+label: {label}
+datasets:
+  second:
+    include: config/datasets/era5_week.yaml
+    statics: [land_sea_mask, orography]
+    coarse_grid: global_6.0
+    fine_grid: global_1.5
+    split: {{train: {{start: "2026-03-{day}T00:00"}}}}
+"""
+NEW = {"retrieve_source": 2, "regrid_init": 1, "regrid_part": 3, "regrid_finalise": 1}
+
+
+@pytest.mark.parametrize("label", ["demo", "another"])  # the same run, and another one that shares a dataset with it
+@pytest.mark.parametrize("day", [26, 25], ids=["other days", "the same days"])
+def test_a_new_dataset_concerns_no_finished_one(copied: Project, label: str, day: int) -> None:
+    """Also where the provider's files were deleted after the store was finished. All of it is planned in one call."""
+    project = copied
+    (project.folder / "more.yaml").write_text(SECOND.format(label=label, day=day), encoding="utf-8")
+    more = ("--configfile", "more.yaml")
+    assert work(project.planned("regrid", *more)) == NEW
+    if label == "demo":
+        assert work(project.planned("all", *more)) == {"report_page": 1}  # nothing is done with the dataset yet, but the run has one more
+    shutil.rmtree(project.folder / "resources")
+    assert work(project.planned("regrid", *more)) == NEW
+
+
+def test_settings_of_other_sources_concern_no_dataset(finished: Project) -> None:
+    for key in ("sources.daymet.region=hi", "sources.era5.sst_over_sea=true"):
+        assert work(finished.planned("all", "--config", f"set=[{key}]")) == {"report_page": 1}
+    assert finished.planned("all", "--config", "set=[sources.transfer.max_gaps=0.5]") == {}
+
+
 def test_other_parts_and_blocks_rerun_nothing_that_is_begun(copied: Project) -> None:
     changed = ("--config", 'set=["datasets.era5_week.samples_per_part=month", "downscale.test.blocks=3"]')
     project = copied
@@ -291,7 +325,7 @@ def test_a_failing_command_fails_its_job(project: Any) -> None:
     assert re.search(r"^error: resources/s\w+/v1/manifest.json: not valid JSON", printed, flags=re.MULTILINE)
     assert "Traceback" not in printed and "stopped with an error" in printed
     log = next((project.folder / "results/data").glob("*/logs/regrid_init.log"))
-    assert re.match(r"=== try 1, \d{4}-\d\d-\d\d [\d:]+ UTC, on \S+\nerror: ", log.read_text(encoding="utf-8"))
+    assert re.match(r"=== try 1, \d{4}-\d\d-\d\d [\d:]+ UTC, on \S+\n(\S+ regrid: starting.*\n)?error: ", log.read_text(encoding="utf-8"))
 
 
 def test_a_misspelt_key_is_one_line_and_exit_2(project: Any) -> None:

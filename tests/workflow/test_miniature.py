@@ -91,7 +91,7 @@ def test_hourly_pairs_hold_the_trailing_day(finished: Any) -> None:
 def test_a_day_that_the_provider_does_not_have_is_a_recorded_gap(finished: Any) -> None:
     pairs = store(finished[0], "prism_pairs")
     assert [str(t)[:10] for t in pairs.times[~pairs.usable]] == ["2020-02-27"]
-    (receipt,) = (finished[0] / "resources/prism/requests").glob("*.done.json")
+    (receipt,) = (finished[0] / "resources/prism/requests").glob("prism_pairs-*.done.json")
     assert "20200227" in receipt.read_text()
     assert not any(str(t).startswith("2020-02-27") for t in pairs.times[pairs.indices("2020-02-26", "2020-03-01")])
 

@@ -74,7 +74,7 @@ def receipt(task: str) -> str:
 def blocks(project: Project, task: str) -> list[dict[str, Any]]:
     """What each block said when it was done."""
     parts = (project.folder / receipt(task)).with_suffix(".parts")
-    return [json.loads((parts / f"{i}.json").read_text()) for i in range(3)]
+    return [json.loads((parts / f"{i}of3.json").read_text()) for i in range(3)]
 
 
 def chunks(project: Project, task: str) -> dict[str, bytes]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from orbit2 import lock
 from orbit2.config import slices
 from orbit2.config.begun import as_begun
-from orbit2.config.load import from_mapping, machine_file
-from orbit2.config.migrate import slice_text, waiting
+from orbit2.config.load import from_mapping, machine_file, slice_text
+from orbit2.config.migrate import waiting
 from orbit2.errors import OrbitError
 from orbit2.files import write_if_changed, write_json, write_text
 from orbit2.sources.manifest import VERSION
@@ -44,11 +44,11 @@ def looking():
 
 
 @cache
-def told(path, stage, name=""):
+def told(path, stage, *names):
     """A stage's slice of the configuration (science keys), written by real runs and only when it changed; its machine keys lie beside
     it, where no rule sees them. When only looking, what would change lies in .snakemake, newer than anything that was made.
     """
-    content = getattr(slices, stage)(RUN, name) if name else getattr(slices, stage)(RUN)
+    content = getattr(slices, stage)(RUN, *names)
     text = slice_text(content)
     if workflow.is_main_process:
         if looking():
@@ -59,7 +59,7 @@ def told(path, stage, name=""):
             sys.exit(2)  # said below: nothing that is there is silently built again
         else:
             write_if_changed(path, text)
-            write_json(machine_file(Path(path)), slices.machine_keys(RUN, stage, name))
+            write_json(machine_file(Path(path)), slices.machine_keys(RUN, stage, *names))
     return path
 
 
@@ -100,7 +100,7 @@ def launch(wildcards, resources):
 
 def receipts(wildcards):
     """What says that the provider files of a dataset are there. Ancient: fetching more for another run rebuilds nothing."""
-    return [ancient(path) for path in WANTED[DATASET_OF[wildcards.data]]]
+    return [ancient(path) for path in WANTED[DATASET_OF[wildcards.data]].values()]
 
 
 def store_of(wildcards):
@@ -163,8 +163,8 @@ if OLD:
 PREDICTIONS = slices.predictions(RUN)  # the tasks, and what fine-tuned models are compared with
 TRAINED_ON = {Path(DATASETS[name]).name for model in RUN.models.values() for name in model.datasets}
 WANTED = {name: slices.receipts(RUN, name) for name in RUN.datasets}  # asked for by thousands of jobs
-# source -> what retrieve writes when all is there; beside it lies the slice that says what is wanted
-RECEIPTS = {source: slices.receipt(RUN, source) for source in slices.sources_of(RUN)}
+# receipt -> the source and the dataset that it is of
+RECEIPTS = {path: (source, name) for name, wanted in WANTED.items() for source, path in wanted.items()}
 
 
 def task_config(stage):

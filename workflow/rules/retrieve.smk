@@ -1,12 +1,11 @@
 # Providers' own files, untouched, with a manifest. Needs the internet for real providers, so it never runs on a compute node.
 # The output is a receipt: files and manifest belong to every run that wants them, and a failed job deletes none of them.
+# One for each dataset and source, so that a new dataset concerns no finished one; jobs of one source wait for each other's lock.
 
 
 rule retrieve_source:
     input:
-        config=lambda wildcards: told(
-            RECEIPTS[wildcards.source].replace(".done.json", ".json"), "retrieve", wildcards.source
-        ),
+        config=request_config,
     output:
         f"{RESOURCES}/{{source}}/requests/{{request}}.done.json",
     log:
@@ -14,8 +13,8 @@ rule retrieve_source:
     benchmark:
         "results/logs/retrieve_{source}_{request}.tsv"
     wildcard_constraints:
-        source=either(RECEIPTS),
-        request="[0-9a-f]{8}",
+        source=either({source for source, _ in RECEIPTS.values()}),
+        request=either({Path(path).name.removesuffix(".done.json") for path in RECEIPTS}),
     localrule: True
     threads: 1
     resources:
@@ -24,12 +23,12 @@ rule retrieve_source:
     params:
         folder=f"{RESOURCES}/{{source}}/{VERSION}",
     message:
-        "retrieve: {wildcards.source}"
+        "retrieve: {wildcards.source} for {wildcards.request}"
     shell:
         "logged {log} orbit2 retrieve {wildcards.source} --config {input.config} --out {params.folder} --receipt {output}"
 
 
 rule retrieve:
     input:
-        RECEIPTS.values(),
+        list(RECEIPTS),
     localrule: True

@@ -31,7 +31,9 @@ PAIRS = {"source": "era5", "inputs": BOTH, "outputs": BOTH, "frequency": "daily"
 RUN: dict[str, Any] = {
     "datasets": {"pairs": PAIRS, "others": {**PAIRS, "split": {**PERIODS, "test": {"start": "2012-01-03", "end": "2012-12-31"}}},
                  "seen": {**PAIRS, "source": "imerg", "inputs": [], "outputs": BOTH[1:], "split": {"test": PERIODS["test"]},
-                          "coarse_grid": "global_0.4", "fine_grid": "global_0.1"}},
+                          "coarse_grid": "global_0.4", "fine_grid": "global_0.1"},
+                 **{f"{source}_seen": {**PAIRS, "source": source, "inputs": [], "outputs": BOTH[1:], "split": {"test": PERIODS["test"]},
+                                       "coarse_grid": "prism_10", "fine_grid": "prism_2.5"} for source in ("prism", "daymet")}},
     "models": {"base": {"datasets": ["pairs"], "architecture": {"dropout": 0.1}},
                "child": {"datasets": ["pairs"], "finetune_from": "base"}},
     "downscale": {"task": {"model": "base", "dataset": "pairs"}},
@@ -177,6 +179,8 @@ def told(run: RunConfig) -> dict[str, Any]:
     """Every slice of a run, by the stage and what it is of."""
     made: dict[str, Any] = {f"retrieve {name}": slices.retrieve(run, name) for name in slices.sources_of(run)}
     made |= {f"datasets {name}": slices.dataset(run, name) for name in run.datasets}
+    made |= {f"retrieve {source} for {name}": slices.retrieve(run, source, name)
+             for name in run.datasets for source in slices.receipts(run, name)}
     made |= {f"models {name}": slices.model(run, name) for name in run.models}
     for task in run.downscale:
         made |= {f"{stage} {task}": getattr(slices, stage)(run, task) for stage in ("downscale", "evaluate", "diagnose")}
@@ -185,7 +189,8 @@ def told(run: RunConfig) -> dict[str, Any]:
 
 def paths(run: RunConfig) -> list[str]:
     return [*(slices.dataset_folder(run, name) for name in run.datasets), *(slices.store(run, name) for name in run.datasets),
-            *(slices.model_folder(run, name) for name in run.models), *(slices.receipt(run, name) for name in slices.sources_of(run)),
+            *(slices.model_folder(run, name) for name in run.models),
+            *(path for name in run.datasets for path in slices.receipts(run, name).values()),
             slices.run_folder(run)]
 
 

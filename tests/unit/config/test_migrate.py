@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from orbit2.cli import main
 from orbit2.config import slices
+from orbit2.config.base import Kind, kind_of
+from orbit2.config.begun import as_begun
 from orbit2.config.identity import identity
-from orbit2.config.load import load, merge, read_slice
-from orbit2.config.migrate import migrate, slice_text, waiting
+from orbit2.config.load import load, merge, read_slice, slice_text
+from orbit2.config.migrate import migrate, plan, waiting
 from orbit2.config.old_hash import old_dataset_hash, old_model_hash
 from orbit2.config.schema import RunConfig
-from orbit2.files import write_json, write_text
+from orbit2.files import short_hash, write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[3]
 LONG_AGO = 1_700_000_000_000_000_000  # ns
@@ -146,3 +149,90 @@ def test_what_cannot_be_kept_is_left_as_it_is_and_said(old: Old, what: str) -> N
     migrate(old.results, say=said.append)
     assert any(line.startswith(f"left as it is: {subject}") and reason in line for line in said), said
     assert {p: p.read_bytes() for p in before} == before
+
+
+FROZEN = ROOT / "tests/data/old_results/made_by_3dbdec2.json"  # slices, receipts and part markers of a real demo of few steps
+
+
+def test_results_that_the_old_code_made_are_those_of_todays_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that came since must mean by default what was done then; and each store gets receipts of its own."""
+    monkeypatch.chdir(tmp_path)
+    frozen: dict[str, Any] = json.loads(FROZEN.read_text(encoding="utf-8"))
+    (data,) = (Path(name).parent for name in frozen if name.startswith("results/data") and name.endswith("config.json"))
+    old_receipts = [name for name in frozen if name.endswith(".done.json")]
+    for name, content in frozen.items():
+        write_json(Path(name), content)
+    memory = Path(".snakemake/metadata")
+    for part in ("init", "000", "001", "002"):
+        key = base64.urlsafe_b64encode(f"{data}/parts/{part}.json".encode()).decode()
+        write_json(memory / key, {"input": sorted([*old_receipts, f"{data}/config.json"])})
+    for path in tmp_path.rglob("*"):
+        os.utime(path, ns=(LONG_AGO, LONG_AGO))
+    migrate(Path("results"), dry_run=True)
+    assert not any("era5_week" in str(path) for path in Path("resources").rglob("*"))
+    assert migrate(Path("results")).left == []
+    run = RunConfig.model_validate(frozen["results/demo/config/report.json"]["run"])
+    for name in run.datasets:
+        assert Path(slices.dataset_folder(run, name), "config.json").read_text() == slice_text(slices.dataset(run, name))
+    for name in run.models:
+        assert Path(slices.model_folder(run, name), "config.json").read_text() == slice_text(slices.model(run, name))
+    for task in run.downscale:
+        for stage in ("downscale", "evaluate", "diagnose"):
+            assert Path(f"results/demo/config/{stage}_{task}.json").read_text() == slice_text(getattr(slices, stage)(run, task))
+    today = load(ROOT / "config/config.yaml", ["datasets.era5_week.samples_per_part=month"])  # the default was 8 then
+    parts = RunConfig.model_validate(merge(run.model_dump(mode="json"), {"datasets": {"era5_week": {"samples_per_part": "month"}}}))
+    assert today.datasets["era5_week"] == parts.datasets["era5_week"]
+    assert as_begun(parts).datasets["era5_week"].samples_per_part == 8
+    wanted = slices.receipts(run, "era5_week")
+    for source, receipt in wanted.items():
+        (before,) = (name for name in old_receipts if f"/{source}/" in name)
+        assert json.loads(Path(receipt).read_text()) == frozen[before] and Path(receipt).stat().st_mtime_ns == LONG_AGO
+        digest = receipt.removesuffix(".done.json").rpartition("-")[2]
+        asked = Path(slices.dataset_folder(run, "era5_week"), "requests", f"{source}-{digest}.json")
+        assert asked.read_text() == slice_text(slices.retrieve(run, source, "era5_week")) and asked.stat().st_mtime_ns == LONG_AGO
+    remembered = {json.dumps(json.loads(path.read_text())["input"]) for path in memory.iterdir()}
+    assert remembered == {json.dumps(sorted([*wanted.values(), f"{slices.dataset_folder(run, 'era5_week')}/config.json"]))}
+    again = migrate(Path("results"))
+    assert not (again.moves or again.runs or again.receipts or again.left)
+
+
+def without(content: dict[str, Any], section: str, key: str) -> dict[str, Any]:
+    """As if `key` did not exist when this slice was written."""
+    result: dict[str, Any] = json.loads(json.dumps(content))
+    node = result
+    for part in section.split("."):
+        node = node[part]
+    del node[key]
+    return result
+
+
+def test_a_key_that_will_come_with_a_default_breaks_no_recognition(tmp_path: Path) -> None:
+    """Results of today, less one key each, under the hash of what is left: found to be those of today's run."""
+    run = load(ROOT / "config/config.yaml")
+    dataset, model = slices.dataset(run, "era5_week"), slices.model(run, "reslim")
+    defaults: list[tuple[str, str, BaseModel]] = [
+        ("dataset", "datasets.era5_week", run.datasets["era5_week"]), ("dataset.split", "datasets.era5_week.split",
+                                                                       run.datasets["era5_week"].split),
+        ("", "model", run.models["reslim"]), ("", "model.train", run.models["reslim"].train),
+        ("", "architecture", run.architecture_of("reslim"))]
+    tried = 0
+    for in_dataset, in_model, section in defaults:
+        for key, field in type(section).model_fields.items():
+            usual = None if field.is_required() else field.get_default(call_default_factory=True)
+            if field.is_required() or kind_of(field) != Kind.SCIENCE or getattr(section, key) != usual:
+                continue
+            results = tmp_path / f"{in_model}.{key}"
+            old_data = without(dataset, in_dataset, key) if in_dataset else dict(dataset)
+            old_data["hash"] = short_hash({"dataset": old_data["dataset"], "sources": old_data["sources"]})
+            old_model = without(model, in_model, key)
+            old_model["datasets"]["era5_week"]["hash"] = old_data["hash"]
+            old_model["hash"] = short_hash({name: value for name, value in old_model.items() if name != "hash"})
+            write_json(results / f"data/era5_week-{old_data['hash']}/config.json", old_data)
+            write_json(results / f"models/reslim-{old_model['hash']}/config.json", old_model)
+            found = plan(results)
+            assert found.left == [], (in_model, key)
+            moved = {move.new.name: move.slice_ for move in found.moves}
+            assert moved.get(f"reslim-{model['hash']}") == model, (in_model, key)
+            assert not in_dataset or moved.get(f"era5_week-{dataset['hash']}") == dataset, (in_model, key)
+            tried += 1
+    assert tried > 30

@@ -62,3 +62,27 @@ def test_what_another_run_fetched_is_not_fetched_again(
 def whole_name(out: Path, names: tuple[str, ...]) -> list[str]:
     records = json.loads((out / "manifest.json").read_text())["files"]
     return [Path(r["file"]).name for r in records if set(r["variables"]) == set(names)]
+
+
+def test_what_several_datasets_want_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each dataset has a retrieve of its own, told what the run wants in all; a dataset that cannot be had is its own matter."""
+    monkeypatch.setenv("CDSAPI_KEY", KEY)
+    period = {"first": "2020-02-02", "last": "2020-02-03", "box": BOX}
+    wants = {name: [{"variables": names, **period}]
+             for name, names in {"a": ["2m_temperature"], "b": ["2m_temperature", "mean_sea_level_pressure"]}.items()}
+    later = [{"variables": ["2m_temperature"], **period, "first": "2020-03-01", "last": "2020-03-31"}]
+    wrong = [{"variables": ["no_such_variable"], **period}]
+    with CdsServer(field) as server:
+        settings = {"era5": {"url": server.api}, "transfer": {"backoff_seconds": 0.01}}
+
+        def fetched(folder: str, name: str, together: list[dict[str, object]]) -> int:
+            before = len(server.submitted)
+            told = {"source": "era5", "needs": wants[name], "settings": settings, "together": together}
+            (tmp_path / "c.json").write_text(json.dumps(told))
+            run(source="era5", out=tmp_path / folder, config=tmp_path / "c.json", receipt=tmp_path / f"{name}.json")
+            assert json.loads((tmp_path / f"{name}.json").read_text())["files"] == 1
+            return len(server.submitted) - before
+
+        whole = [*wants["a"], *wants["b"], *later]
+        assert [fetched("together", name, whole) for name in "ab"] == [1, 0]  # nor what only others want later
+        assert [fetched("apart", name, [*whole, *wrong]) for name in "ab"] == [1, 1]
