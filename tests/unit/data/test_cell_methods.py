@@ -37,7 +37,7 @@ def test_a_store_of_daily_means_says_so(tmp_path: Path) -> None:
     cds2024(folder / "hours.nc", ("t2m", "v10", "tp"), times=121)
     relist(folder)
     days = {name: {"start": f"2020-01-0{day}", "end": f"2020-01-0{day}"} for name, day in (("train", 1), ("validation", 3), ("test", 5))}
-    store = PairStore(build(tmp_path, resources, frequency="daily", split=days, statics=[]))
+    store = PairStore(build(tmp_path, resources, frequency="daily", split={**days, "gap_days": 0}, statics=[]))
     for side, names in (("coarse", NAMES), ("fine", [NAMES[0], NAMES[2]])):
         found = store.dataset(side)
         assert {name: found[name].attrs["cell_methods"] for name in names} == dict.fromkeys(names, DAILY)
