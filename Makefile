@@ -46,7 +46,7 @@ demo: install ## Run the whole pipeline on the real ERA5 that ships with orbit2;
 	@$(BIN)/orbit2 report headline results/demo
 
 test: lint ## Linters, types, import rules, then the tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: install ## The tests that take minutes (a small pipeline from end to end among them)
 	@$(BIN)/python -m pytest -m slow

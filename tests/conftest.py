@@ -34,21 +34,18 @@ heed_signals()
 # What takes longest, longest first: begun last, one of them would leave the other workers idle at the end.
 LONGEST = ("workflow/test_miniature.py", "docs/test_pages.py", "workflow/test_dag.py", "workflow", "unit/report", "unit/train",
            "unit/model", "faults")
-TOGETHER = ("unit/report", "unit/train")  # folders with a session fixture that is worth sharing
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `--dist loadgroup` of pytest-xdist: tests of a file, or of a folder in TOGETHER, run in one process, its fixtures made once."""
+    """The longest files first; `--dist loadfile --no-loadscope-reorder` of pytest-xdist keeps a file, and its fixtures, in one process.
 
-    def place(item: pytest.Item) -> str:
-        return item.path.relative_to(ROOT / "tests").as_posix()
+    (`--dist loadgroup` groups nothing with pytest 9.2: pytest-xdist 3.8 renames tests in a way that pytest no longer sees.)
+    """
 
     def rank(item: pytest.Item) -> int:
-        return next((k for k, start in enumerate(LONGEST) if place(item).startswith(start)), len(LONGEST))
+        place = item.path.relative_to(ROOT / "tests").as_posix()
+        return next((k for k, start in enumerate(LONGEST) if place.startswith(start)), len(LONGEST))
 
-    for item in items:
-        folder = next((folder for folder in TOGETHER if place(item).startswith(folder)), None)
-        item.add_marker(pytest.mark.xdist_group(folder or place(item)))
     items.sort(key=rank)  # stable
 
 
