@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ import zarr
 
 from orbit2.config.network import ArchitectureConfig
 from orbit2.data.transforms import Normaliser
+from orbit2.downscale import Settings
 from orbit2.grid import Grid
 from orbit2.model import folder
 from orbit2.model.reslim import Reslim
@@ -91,22 +94,26 @@ def lazy_input(path: Path, grid: Grid) -> None:
     root["time"].attrs["units"] = "days since 2026-01-01"
 
 
-def growth(act: Callable[[], object]) -> float:
-    """Megabytes that the resident memory of a child process peaks above where it started."""
+def growth(source: Path, model: Path, out: Path, settings: Settings, block: str) -> float:
+    """Megabytes that resident memory peaks above where it started while a block of a file is downscaled, nothing of it kept whole.
 
-    def measure() -> None:
-        before = _kilobytes("VmRSS")
-        act()
-        os.write(writer, str((_kilobytes("VmHWM") - before) / 1024).encode())
+    In a new process: what a fork finds free in its parent's heap would not show.
+    """
+    work = (
+        "from pathlib import Path\nfrom orbit2.downscale import Settings, downscale_file, samples\n"
+        "from tests.data.small_downscaling import kilobytes\nsamples.KEPT_BYTES = 0\nbefore = kilobytes('VmRSS')\n"
+        f"downscale_file(input=Path({str(source)!r}), model=Path({str(model)!r}), out=Path({str(out)!r}), block={block!r},\n"
+        f"    settings=Settings(tile={settings.tile!r}, halo={settings.halo!r}))\n"
+        "print((kilobytes('VmHWM') - before) / 1024)\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", work], cwd=root, env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout.split()[-1])
 
-    reader, writer = os.pipe()
-    assert exit_code(forked(measure)) == 0
-    os.close(writer)
-    with os.fdopen(reader) as told:
-        return float(told.read())
 
-
-def _kilobytes(key: str) -> int:
+def kilobytes(key: str) -> int:
     return int(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)))
 
 
