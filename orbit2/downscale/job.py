@@ -22,6 +22,7 @@ from orbit2.errors import Interrupted, OrbitError
 from orbit2.files import write_json
 from orbit2.grid import Grid
 from orbit2.parallel import launch
+from orbit2.parallel.reduce import any_rank, barrier
 from orbit2.signals import StopRequest
 
 FloatArray = npt.NDArray[np.float32]
@@ -126,7 +127,7 @@ def compute_block(job: Job, ranks: launch.Ranks, block: int = 0, blocks: int = 1
     left = left_of()
     if ranks.first and store.finalised and len(store.done()) < len(items):
         store.reopen()
-    launch.barrier()  # all have looked before anyone writes: the shares fit together
+    barrier()  # all have looked before anyone writes: the shares fit together
     todo = deal(left, ranks.rank, ranks.world) if blender is None else contiguous(left, ranks.rank, ranks.world)
     inner = set() if blender is None else set(blender.inner(mine)) & set(todo)
 
@@ -141,7 +142,7 @@ def compute_block(job: Job, ranks: launch.Ranks, block: int = 0, blocks: int = 1
     with StopRequest(wall_minutes) as stop:
         spent = work([items[i] for i in todo], job.read, job.compute, write, label=label, fields_of=job.fields_of, stop=stop)
     status = store.journal.folder / ("status.json" if blocks == 1 else f"status-{block}.json")
-    if launch.any_rank(spent.items < len(todo), ranks.device):  # waits for all
+    if any_rank(spent.items < len(todo)):  # waits for all
         store.journal.close()
         left, reason = left_of(), stop.reason or "another rank stopped"
         if ranks.first:
@@ -150,7 +151,7 @@ def compute_block(job: Job, ranks: launch.Ranks, block: int = 0, blocks: int = 1
     if blender is not None:
         blender.refresh()
         blender.assemble(contiguous(blender.unfinished(blender.inner(mine)), ranks.rank, ranks.world))
-        launch.barrier()
+        barrier()
     store.journal.close()
     if ranks.first:
         status.unlink(missing_ok=True)

@@ -31,6 +31,7 @@ from orbit2.files import atomic, write_json
 from orbit2.model.carried import same_statics
 from orbit2.model.compiled import replay_model
 from orbit2.parallel import launch
+from orbit2.parallel.reduce import barrier
 from orbit2.provenance import code_version, record
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def run(*, config: Path, model: Path, store: Path, out: Path, block: str | None 
         job, task = _task(config, model, store, out, ranks)
         if block in (None, "init") and ranks.first:
             begin(out, job.layout, job.about, job.original, replace="prediction", methods=job.methods)
-        launch.barrier()
+        barrier()
         told: dict[str, Any] = {"store": out.name, "items": len(job.layout.items), "code_version": code_version()}
         if block not in ("init", "finalise"):
             number, blocks = (0, 1) if block is None else parse_block(block)
@@ -187,7 +188,7 @@ def downscale_file(
             if ranks.first:
                 begin(job.path, job.layout, job.about, job.original,
                       replace="anything" if overwrite else "nothing", shared=block is not None, methods=job.methods)  # fmt: skip
-            launch.barrier()
+            barrier()
             spent = compute_block(job, ranks, number, blocks, wall_minutes)
         if not ranks.first:
             return spent

@@ -1,18 +1,16 @@
-"""How this process was started (plain, torchrun or srun) and sums over ranks. The only door to torch.distributed."""
+"""How this process was started (plain, torchrun or srun), and its meeting with the others. What ranks do together is in reduce.py."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
 from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
@@ -20,7 +18,6 @@ from orbit2.errors import Interrupted, OrbitError
 from orbit2.parallel.watch import Watch
 from orbit2.progress import detect
 
-T = TypeVar("T")
 TIMEOUT = timedelta(minutes=30)  # within which every rank takes part in a step's sums, or saves a checkpoint
 MEETING = timedelta(minutes=10)  # from the first rank's start to the last one's
 
@@ -77,7 +74,7 @@ def ranks(timeout: timedelta = TIMEOUT, device: str | None = None) -> Iterator[R
         store, _, _ = next(rendezvous("env://", rank, world, timeout=MEETING))
         watch = Watch(store, rank, world)
         dist.init_process_group(
-            "nccl" if place.type == "cuda" else "gloo",
+            "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo",  # in every group flags and objects go over gloo
             store=PrefixStore("ranks", store),
             rank=rank,
             world_size=world,
@@ -100,66 +97,3 @@ def ranks(timeout: timedelta = TIMEOUT, device: str | None = None) -> Iterator[R
         raise
     watch.leave()
     dist.destroy_process_group()
-
-
-def total(values: Tensor) -> Tensor:
-    """The sum of `values` over all ranks (unchanged for one process)."""
-    if dist.is_initialized():
-        values = values.clone()
-        dist.all_reduce(values)
-    return values
-
-
-def any_rank(flag: bool, device: torch.device) -> bool:
-    """Whether the flag is set on any rank: the same answer everywhere."""
-    return flag if not dist.is_initialized() else bool(total(torch.tensor(float(flag), device=device)) > 0)
-
-
-def barrier() -> None:
-    if dist.is_initialized():
-        dist.barrier()
-
-
-def from_first(value: T) -> T:
-    """The first rank's value (anything that pickles), on all ranks."""
-    if not dist.is_initialized():
-        return value
-    box = [value]
-    dist.broadcast_object_list(box)
-    return box[0]
-
-
-def gathered(value: T) -> list[T]:
-    """Every rank's value, in order, on all ranks."""
-    if not dist.is_initialized():
-        return [value]
-    values: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(values, value)
-    return values
-
-
-def agree(what: str, value: str, hint: str) -> None:
-    """Raises OrbitError, on every rank alike, where a rank's `value` is not the first's."""
-    values = gathered((value, socket.gethostname()))
-    for rank, (other, host) in enumerate(values):
-        if other != values[0][0]:
-            raise OrbitError(f"ranks disagree on {what}", where=f"rank {rank} of {len(values)} on {host}", got=other,
-                             allowed=f"{values[0][0]}, what the first rank has on {values[0][1]}", hint=hint)  # fmt: skip
-
-
-def copy_first(tensors: Iterable[Tensor]) -> None:
-    """Give every rank the first one's values, in place."""
-    if dist.is_initialized():
-        for tensor in tensors:
-            dist.broadcast(tensor, 0)
-
-
-def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Add gradients over ranks in place; a parameter without gradient on this rank counts as zero."""
-    if not dist.is_initialized():
-        return
-    chosen = [p for p in parameters if p.requires_grad]
-    flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in chosen])
-    dist.all_reduce(flat)
-    for parameter, gradient in zip(chosen, torch.split(flat, [p.numel() for p in chosen]), strict=True):
-        parameter.grad = gradient.view_as(parameter).clone()

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from orbit2.data.dataset import Batch
 from orbit2.model.reslim import Reslim
-from orbit2.parallel.launch import total
+from orbit2.parallel.reduce import total
 
 
 def with_auxiliary(loss: Tensor, model: nn.Module, batch: Batch, target: Tensor) -> Tensor:

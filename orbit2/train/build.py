@@ -27,7 +27,8 @@ from orbit2.model.compiled import compile_model
 from orbit2.model.heap import keep_heap
 from orbit2.model.precision import autocast_dtype
 from orbit2.model.transfer import transfer
-from orbit2.parallel.launch import Ranks, agree, copy_first
+from orbit2.parallel.launch import Ranks
+from orbit2.parallel.reduce import agree, copy_first
 from orbit2.train import losses
 from orbit2.train.optimizer import build
 from orbit2.train.validation import residual_scales

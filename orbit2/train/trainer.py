@@ -25,7 +25,8 @@ from orbit2.data.dataset import Batch
 from orbit2.errors import Interrupted, OrbitError
 from orbit2.files import sha256, short_hash, write_json, write_text
 from orbit2.model import carried, folder
-from orbit2.parallel.launch import agree, any_rank, barrier, from_first, gathered, ranks, sum_gradients, total
+from orbit2.parallel.launch import ranks
+from orbit2.parallel.reduce import agree, any_rank, barrier, from_first, gathered, sum_gradients, total
 from orbit2.signals import StopRequest, heed_parent, held_back
 from orbit2.train import losses
 from orbit2.train.auxiliary import with_auxiliary
@@ -127,7 +128,7 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
             checkpoints.save_best({"step": step, "model": setup.averaged.state_dict()}, step)
         best, validated = min(best, loss), step
 
-    if (step < config.steps or unscored()) and any_rank(bool(stop), here.device):
+    if (step < config.steps or unscored()) and any_rank(bool(stop)):
         if found is None:
             save()
         raise pause()
@@ -155,9 +156,9 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
         if unscored():
             score()
         enough = bool(config.patience) and stale >= config.patience
-        stopping = any_rank(bool(stop), here.device)
+        stopping = any_rank(bool(stop))
         due = time.monotonic() - saved > period or bool(config.checkpoint_every and step % config.checkpoint_every == 0)
-        if any_rank(due, here.device) or stopping or enough or step == config.steps:
+        if any_rank(due) or stopping or enough or step == config.steps:
             save()
             saved, period = time.monotonic(), 60 * config.checkpoint_minutes
         if enough:

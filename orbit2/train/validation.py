@@ -13,7 +13,8 @@ from torch import Tensor
 from orbit2.data.cutting import Cutting
 from orbit2.data.dataset import Batch, Pairs
 from orbit2.model.build import Downscaling
-from orbit2.parallel.launch import Ranks, any_rank, total
+from orbit2.parallel.launch import Ranks
+from orbit2.parallel.reduce import any_rank, total
 from orbit2.signals import StopRequest, heed_parent, held_back
 from orbit2.variables import is_precipitation
 
@@ -85,7 +86,7 @@ def validate_model(
     with held_back():
         items = iter(loader)
     for which, pieces in items:
-        if any_rank(bool(stop), here.device):
+        if any_rank(bool(stop)):
             return None
         for piece in pieces:
             batch = piece.to(here.device)

@@ -10,7 +10,8 @@ from torch import Tensor
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.data.dataset import Pairs
 from orbit2.errors import OrbitError, did_you_mean
-from orbit2.parallel.launch import Ranks, total
+from orbit2.parallel.launch import Ranks
+from orbit2.parallel.reduce import total
 from orbit2.train.losses import perceptual
 from orbit2.train.losses.ensemble import fair_crps, pinball
 from orbit2.train.losses.spectral import log_power
