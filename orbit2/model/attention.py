@@ -10,8 +10,10 @@ import functools
 import importlib
 import importlib.util
 import logging
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -80,52 +82,97 @@ def unpack(packed: Tensor, packing: Packing) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Self-attention with qkv bias. Raises OrbitError for a head size that the kernel asked for cannot do."""
+    """Self-attention with qkv bias. Raises OrbitError for a head size that the kernel asked for cannot do.
+
+    One matrix makes queries, keys and values, head by head: its rows are [heads, 3, d]. Contiguous shares of them are whole heads, and
+    how many there are is read off what it gives, so that a process may hold some heads only (`output` then has their columns).
+    `core` is all that happens between the two matrices, where tokens meet: what else is to happen there can be put round it.
+    """
 
     def __init__(self, embed_dim: int, heads: int, kernel: Kernel = "auto") -> None:
         super().__init__()
-        self.heads, self.kernel, self.head_dim = heads, kernel, embed_dim // heads
+        self.heads, self.head_dim = heads, embed_dim // heads
         if kernel == "flash":
             check_head_dim(embed_dim, heads)
-        # looked at here, not in `forward`, which torch.compile reads
-        self.reason = broken() if INSTALLED and kernel != "sdpa" and torch.cuda.is_available() else None
-        self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
+        self.qkv_by_head = nn.Linear(embed_dim, 3 * embed_dim)
+        with torch.no_grad():  # drawn in the order that weights had before: a seed's model stays the same function
+            for parameter in self.qkv_by_head.parameters():
+                parameter.copy_(by_head(parameter, heads))
+        self.core: nn.Module = Core(kernel)
         self.output = nn.Linear(embed_dim, embed_dim)
 
     def forward(self, tokens: Tensor, packing: Packing | None = None) -> Tensor:
         """tokens [B, N, D], or packed [T, D] with `packing` -> the same shape."""
-        qkv = self.qkv(tokens).unflatten(-1, (3, self.heads, self.head_dim))  # [..., 3, h, d]
+        qkv = self.qkv_by_head(tokens).unflatten(-1, (-1, 3, self.head_dim))  # [..., h, 3, d]
+        result: Tensor = self.output(self.core(qkv, packing).flatten(-2))
+        return result
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        """Weights from before rows went by head are put in order."""
+        old = [name for name in state_dict if name.startswith(f"{prefix}qkv.")]
+        state_dict.update(converted({name: state_dict.pop(name) for name in old}, self.heads))
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+def by_head(rows: Tensor, heads: int) -> Tensor:
+    """Rows [3 h d, ...] in the order [3, h, d] -> [h, 3, d]."""
+    return rows.reshape(3, heads, -1, *rows.shape[1:]).transpose(0, 1).reshape(rows.shape)
+
+
+def converted(state: Mapping[str, Tensor], heads: int) -> dict[str, Tensor]:
+    """Tensors by parameter name from before rows went by head -> as they are named and ordered now; others stay as they are.
+
+    For weights and for what else has their shape: averages, an optimiser's moments (those of AdamW, keyed by name). `heads` is the
+    model's. Models convert what `load_state_dict` gives them by themselves.
+    """
+    old = re.compile(r"(^|\.)qkv\.(weight|bias)$")
+    found = {}
+    for name, tensor in state.items():
+        new = old.sub(r"\1qkv_by_head.\2", name)
+        found[new] = tensor if new == name or tensor.ndim == 0 else by_head(tensor, heads)
+    return found
+
+
+class Core(nn.Module):
+    """softmax(Q K^T / sqrt(d)) V for however many heads there are. No weights, nothing between heads."""
+
+    def __init__(self, kernel: Kernel = "auto") -> None:
+        super().__init__()
+        self.kernel = kernel
+        # looked at here, not in `forward`, which torch.compile reads
+        self.reason = broken() if INSTALLED and kernel != "sdpa" and torch.cuda.is_available() else None
+
+    def forward(self, qkv: Tensor, packing: Packing | None = None) -> Tensor:
+        """[B, N, h, 3, d], or packed [T, h, 3, d] with `packing` -> [B, N, h, d] or [T, h, d]."""
         flash = uses_flash(self.kernel, qkv, self.training, self.reason)
         if packing is None:
-            mixed = _flash(qkv) if flash else _sdpa(qkv)
-        else:
-            mixed = _flash_packed(qkv, packing) if flash else _sdpa_packed(qkv, packing)
-        result: Tensor = self.output(mixed.flatten(-2))
-        return result
+            return _flash(qkv) if flash else _sdpa(qkv)
+        return _flash_packed(qkv, packing) if flash else _sdpa_packed(qkv, packing)
 
 
 def _sdpa(qkv: Tensor) -> Tensor:
-    """[B, N, 3, h, d] -> [B, N, h, d]."""
-    query, key, value = qkv.permute(2, 0, 3, 1, 4)
+    """[B, N, h, 3, d] -> [B, N, h, d]."""
+    query, key, value = qkv.permute(3, 0, 2, 1, 4)
     return F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
 
 
 def _sdpa_packed(qkv: Tensor, packing: Packing) -> Tensor:
-    """[T, 3, h, d] -> [T, h, d]: each sample by itself, so that no work is done on padding or across samples."""
+    """[T, h, 3, d] -> [T, h, d]: each sample by itself, so that no work is done on padding or across samples."""
     return torch.cat([_sdpa(part[None])[0] for part in torch.split(qkv, list(packing.lengths))])
 
 
 def _flash(qkv: Tensor) -> Tensor:
-    from flash_attn import flash_attn_qkvpacked_func  # type: ignore[import-not-found, unused-ignore]
+    from flash_attn import flash_attn_func  # type: ignore[import-not-found, unused-ignore]
 
-    mixed: Tensor = flash_attn_qkvpacked_func(qkv)
+    mixed: Tensor = flash_attn_func(*qkv.unbind(-2))
     return mixed
 
 
 def _flash_packed(qkv: Tensor, packing: Packing) -> Tensor:
-    from flash_attn import flash_attn_varlen_qkvpacked_func  # type: ignore[import-not-found, unused-ignore]
+    from flash_attn import flash_attn_varlen_func  # type: ignore[import-not-found, unused-ignore]
 
-    mixed: Tensor = flash_attn_varlen_qkvpacked_func(qkv, packing.offsets, packing.longest)
+    offsets, longest = packing.offsets, packing.longest
+    mixed: Tensor = flash_attn_varlen_func(*qkv.unbind(-2), offsets, offsets, longest, longest)
     return mixed
 
 
@@ -175,5 +222,3 @@ def check_head_dim(embed_dim: int, heads: int) -> None:
             got=f"{embed_dim} / {heads}",
             allowed=f"heads of {', '.join(map(str, nearest))}" if nearest else "no number of heads; embed_dim must be a multiple of 8",
         )
-
-

@@ -7,13 +7,14 @@ from types import ModuleType
 
 import pytest
 import torch
+import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import Tensor
 
 from orbit2.config.network import ArchitectureConfig
 from orbit2.errors import OrbitError
 from orbit2.model import attention
-from orbit2.model.attention import Attention, pack, unpack, uses_flash
+from orbit2.model.attention import Attention, converted, pack, unpack, uses_flash
 from orbit2.model.blocks import Block, transform
 
 COUNTS = (5, 12, 1, 9)
@@ -23,7 +24,8 @@ def spelled_out(room: Attention, tokens: Tensor, mask: Tensor | None = None) -> 
     """softmax(Q K^T / sqrt(d)) V, head by head and sample by sample, in float64; masked keys get -inf."""
     weight = {name: p.detach().double() for name, p in room.named_parameters()}
     x, d = tokens.double(), tokens.shape[-1] // room.heads
-    q, k, v = (x @ weight["qkv.weight"].T + weight["qkv.bias"]).chunk(3, -1)
+    rows = (x @ weight["qkv_by_head.weight"].T + weight["qkv_by_head.bias"]).split(3 * d, -1)  # a head's queries, keys and values
+    q, k, v = (torch.cat([head[..., i * d : (i + 1) * d] for head in rows], -1) for i in range(3))
     mixed = torch.zeros_like(x)
     for b in range(len(x)):
         for h in range(room.heads):
@@ -53,6 +55,51 @@ def test_equals_plain_attention_in_float64(dtype: torch.dtype, bound: float, hea
     found = room(tokens)
     assert found.dtype == dtype
     assert (found.double() - expected).abs().max() <= bound * expected.abs().max()
+
+
+def in_one_piece(weight: dict[str, Tensor], heads: int, tokens: Tensor) -> Tensor:
+    """Attention from weights as they were before rows went by head: all queries, all keys, all values."""
+    q, k, v = (
+        part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in F.linear(tokens, weight["qkv.weight"], weight["qkv.bias"]).chunk(3, -1)
+    )
+    return F.linear(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2), weight["output.weight"], weight["output.bias"])
+
+
+def test_older_weights_and_moments_are_put_in_order_and_seeds_keep_their_function() -> None:
+    torch.manual_seed(0)
+    qkv, output = torch.nn.Linear(24, 72), torch.nn.Linear(24, 24)
+    older = {f"{name}.{key}": p.detach() for name, layer in (("qkv", qkv), ("output", output)) for key, p in layer.named_parameters()}
+    tokens = torch.randn(2, 7, 24)
+    expected = in_one_piece(older, 3, tokens)
+    torch.manual_seed(0)
+    assert (Attention(24, 3)(tokens) - expected).abs().max() < 1e-6
+    model = torch.nn.ModuleDict({"blocks": torch.nn.ModuleList([Block(24, 3, 2.0)])})
+    kept = {name: tensor for name, tensor in model.state_dict().items() if "attention" not in name}
+    model.load_state_dict({**kept, **{f"blocks.0.attention.{name}": tensor for name, tensor in older.items()}})
+    assert (model["blocks"][0].attention(tokens) - expected).abs().max() < 1e-6  # type: ignore[index]
+    moments = {f"blocks.0.attention.{name}": torch.randn_like(tensor) for name, tensor in older.items()}
+    found = converted({**moments, "step": torch.tensor(3.0)}, 3)
+    assert sorted(found) == sorted(["step", *(name for name in model.state_dict() if "attention" in name)])
+    # a gradient step from the old moments is the gradient step from the new ones
+    stepped = {name: tensor - 0.1 * moments[f"blocks.0.attention.{name}"] for name, tensor in older.items()}
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "attention" in name:
+                parameter.sub_(0.1 * found[name])
+    assert (model["blocks"][0].attention(tokens) - in_one_piece(stepped, 3, tokens)).abs().max() < 1e-6  # type: ignore[index]
+
+
+def test_some_of_the_heads_are_some_of_the_columns() -> None:
+    """What tensor parallelism does: contiguous rows of the one matrix are whole heads, each with its q, k and v."""
+    torch.manual_seed(0)
+    room = Attention(32, 4).double()
+    tokens = torch.randn(2, 9, 32, dtype=torch.float64)
+    found = room.output.bias.expand(2, 9, 32)
+    for part in range(2):
+        rows, columns = slice(48 * part, 48 * part + 48), slice(16 * part, 16 * part + 16)
+        qkv = F.linear(tokens, room.qkv_by_head.weight[rows], room.qkv_by_head.bias[rows]).unflatten(-1, (-1, 3, 8))
+        found = found + room.core(qkv).flatten(-2) @ room.output.weight[:, columns].T
+    assert (found - room(tokens)).abs().max() < 1e-12
 
 
 def test_large_scores_stay_finite() -> None:
@@ -151,7 +198,7 @@ def as_if_on_gpu(dtype: torch.dtype, head_dim: int) -> Tensor:
     class Claimed(torch.Tensor):
         device = torch.device("cuda")  # type: ignore[assignment]
 
-    return torch.zeros(1, 2, 3, 1, head_dim, dtype=dtype).as_subclass(Claimed)
+    return torch.zeros(1, 2, 1, 3, head_dim, dtype=dtype).as_subclass(Claimed)
 
 
 @pytest.mark.parametrize(
@@ -177,20 +224,18 @@ def test_auto_takes_flash_only_where_it_fits(
 
 
 def test_flash_gets_what_its_functions_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in with flash-attn's two signatures: layouts [B, N, 3, h, d] and [T, 3, h, d], cu_seqlens int32, longest."""
+    """A stand-in with flash-attn's two signatures: layouts [B, N, h, d] and [T, h, d], cu_seqlens int32, longest."""
     module = ModuleType("flash_attn")
 
-    def dense(qkv: Tensor) -> Tensor:
-        q, k, v = qkv.unbind(2)
+    def dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         weights = (torch.einsum("bnhd,bmhd->bhnm", q, k) / math.sqrt(q.shape[-1])).softmax(-1)
         return torch.einsum("bhnm,bmhd->bnhd", weights, v)
 
-    def varlen(qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int) -> Tensor:
-        assert cu_seqlens.dtype == torch.int32 and max_seqlen == int((cu_seqlens[1:] - cu_seqlens[:-1]).max())
-        ends = cu_seqlens.tolist()
-        return torch.cat([dense(qkv[None, a:b])[0] for a, b in pairwise(ends)])
+    def varlen(q: Tensor, k: Tensor, v: Tensor, cu_q: Tensor, cu_k: Tensor, max_q: int, max_k: int) -> Tensor:
+        assert cu_q.dtype == torch.int32 and max_q == max_k == int((cu_q[1:] - cu_q[:-1]).max()) and torch.equal(cu_q, cu_k)
+        return torch.cat([dense(q[None, a:b], k[None, a:b], v[None, a:b])[0] for a, b in pairwise(cu_q.tolist())])
 
-    module.flash_attn_qkvpacked_func, module.flash_attn_varlen_qkvpacked_func = dense, varlen  # type: ignore[attr-defined]
+    module.flash_attn_func, module.flash_attn_varlen_func = dense, varlen  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "flash_attn", module)
     room = Attention(32, 4, "auto").double()
     tokens, mask = padded()
@@ -205,34 +250,36 @@ def test_flash_is_called_within_its_documented_arguments(monkeypatch: pytest.Mon
     """Training under bf16 autocast: what the stand-ins, with flash-attn's own signatures (2.7), would refuse is never given to them."""
     calls: list[str] = []
 
-    def check(qkv: Tensor, dropout_p: float, softmax_scale: float | None, causal: bool) -> Tensor:
-        assert qkv.dtype in (torch.float16, torch.bfloat16) and qkv.stride(-1) == 1 and qkv.shape[-3] == 3
-        assert qkv.shape[-1] % 8 == 0 and qkv.shape[-1] <= 256
+    def check(parts: tuple[Tensor, ...], dropout_p: float, softmax_scale: float | None, causal: bool) -> Tensor:
+        assert all(part.dtype in (torch.float16, torch.bfloat16) and part.stride(-1) == 1 for part in parts)
+        assert all(part.shape == parts[0].shape and part.shape[-1] % 8 == 0 and part.shape[-1] <= 256 for part in parts)
         assert dropout_p == 0 and softmax_scale is None and causal is False  # plain attention, scaled by 1 / sqrt(d)
-        return qkv
+        return torch.stack(parts, -2)
 
     def dense(
-        qkv: Tensor, dropout_p: float = 0.0, softmax_scale: float | None = None, causal: bool = False,
+        q: Tensor, k: Tensor, v: Tensor, dropout_p: float = 0.0, softmax_scale: float | None = None, causal: bool = False,
         window_size: tuple[int, int] = (-1, -1), softcap: float = 0.0, alibi_slopes: object = None, deterministic: bool = False,
         return_attn_probs: bool = False,
     ) -> Tensor:  # fmt: skip
-        assert qkv.ndim == 5 and not return_attn_probs and window_size == (-1, -1) and not softcap and alibi_slopes is None
+        assert q.ndim == 4 and not return_attn_probs and window_size == (-1, -1) and not softcap and alibi_slopes is None
         calls.append("dense")
-        return attention._sdpa(check(qkv, dropout_p, softmax_scale, causal))
+        return attention._sdpa(check((q, k, v), dropout_p, softmax_scale, causal))
 
     def varlen(
-        qkv: Tensor, cu_seqlens: Tensor, max_seqlen: int, dropout_p: float = 0.0, softmax_scale: float | None = None, causal: bool = False,
+        q: Tensor, k: Tensor, v: Tensor, cu_seqlens_q: Tensor, cu_seqlens_k: Tensor, max_seqlen_q: int, max_seqlen_k: int,
+        dropout_p: float = 0.0, softmax_scale: float | None = None, causal: bool = False,
         window_size: tuple[int, int] = (-1, -1), softcap: float = 0.0, alibi_slopes: object = None, deterministic: bool = False,
-        return_attn_probs: bool = False,
+        return_attn_probs: bool = False, block_table: object = None,
     ) -> Tensor:  # fmt: skip
-        assert qkv.ndim == 4 and cu_seqlens.dtype == torch.int32 and cu_seqlens.is_contiguous() and cu_seqlens.device == qkv.device
-        assert isinstance(max_seqlen, int) and cu_seqlens[0] == 0 and int(cu_seqlens[-1]) == len(qkv)
+        for cu_seqlens, max_seqlen in ((cu_seqlens_q, max_seqlen_q), (cu_seqlens_k, max_seqlen_k)):
+            assert q.ndim == 3 and cu_seqlens.dtype == torch.int32 and cu_seqlens.is_contiguous() and cu_seqlens.device == q.device
+            assert isinstance(max_seqlen, int) and cu_seqlens[0] == 0 and int(cu_seqlens[-1]) == len(q)
         calls.append("packed")
-        parts = check(qkv, dropout_p, softmax_scale, causal).split((cu_seqlens[1:] - cu_seqlens[:-1]).tolist())
+        parts = check((q, k, v), dropout_p, softmax_scale, causal).split((cu_seqlens_q[1:] - cu_seqlens_q[:-1]).tolist())
         return torch.cat([attention._sdpa(part[None])[0] for part in parts])
 
     module = ModuleType("flash_attn")
-    module.flash_attn_qkvpacked_func, module.flash_attn_varlen_qkvpacked_func = dense, varlen  # type: ignore[attr-defined]
+    module.flash_attn_func, module.flash_attn_varlen_func = dense, varlen  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "flash_attn", module)
     monkeypatch.setattr(attention, "INSTALLED", True)
     on_this_device = attention.unfit
@@ -260,10 +307,10 @@ def test_flash_that_is_broken_is_said_once_and_done_without(monkeypatch: pytest.
     attention.broken.cache_clear()
     try:
         rooms = [Attention(32, 2, kernel) for kernel in ("auto", "auto", "flash")]
-        assert [record.message for record in caplog.records].count(f"{rooms[0].reason}: attention runs without it") == 1
+        assert [record.message for record in caplog.records].count(f"{rooms[0].core.reason}: attention runs without it") == 1
         qkv = as_if_on_gpu(torch.bfloat16, 64)
-        assert rooms[0].reason is not None and not uses_flash("auto", qkv, True, rooms[0].reason)
+        assert rooms[0].core.reason is not None and not uses_flash("auto", qkv, True, rooms[0].core.reason)
         with pytest.raises(OrbitError, match=r"attention: flash cannot be used here.*cannot be imported"):
-            uses_flash("flash", qkv, True, rooms[2].reason)
+            uses_flash("flash", qkv, True, rooms[2].core.reason)
     finally:
         attention.broken.cache_clear()
