@@ -21,7 +21,9 @@ BOUNDS = "lat_bnds lon_bnds"  # what CF readers keep as coordinates
 _NOT_KEPT = ("units", "standard_name", "_FillValue", "missing_value", "scale_factor", "add_offset", "valid_range", "valid_min", "valid_max",
              "actual_range", "grid_mapping", "coordinates", "ancillary_variables", "cell_measures", "accumulated_hours",
              "bounds")  # fmt: skip
-_OURS = ("Conventions", "history", "source", "signature", "finalised", "coordinates", "provenance", "refinement", "weights")
+# Said by every prediction of itself: a file's own would speak of something else.
+_OURS = ("Conventions", "history", "source", "signature", "finalised", "coordinates", "provenance", "refinement", "weights", "precision",
+         "code_version", "model", "model_hash", "input_file", "warnings")  # fmt: skip
 
 
 def as_dataset(

@@ -34,6 +34,7 @@ from orbit2.model.geometry import Geometry
 from orbit2.model.heap import keep_heap
 from orbit2.model.precision import PRECISIONS, autocast_dtype
 from orbit2.model.tiles import Tiling, Window, scaled, tiles
+from orbit2.provenance import code_version
 from orbit2.sources.static import open_static
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,21 @@ class Downscaler:
     @property
     def refinement(self) -> int:
         return self.model.config.refinement
+
+    def described(self, theirs: Mapping[str, Any] | None = None, warnings: Sequence[str] = ()) -> dict[str, Any]:
+        """What every prediction says of itself (global attributes): of this model and this arithmetic, also where the user's file, with
+        the attributes `theirs`, is a prediction of another. Its warnings still hold; `warnings` follow them."""
+        lines = [*([str(theirs["warnings"])] if theirs and theirs.get("warnings") else []), *warnings]
+        return {
+            **described_by(self.about, theirs),
+            "model": self.about.get("name", "model"),
+            "model_hash": self.about.get("hash", ""),
+            "refinement": self.refinement,
+            "precision": "bf16" if self.dtype else "fp32",
+            "weights": self.about.get("sha256", {}).get("weights.safetensors", ""),
+            "code_version": code_version(),
+            **({"warnings": "\n".join(lines)} if lines else {}),
+        }
 
     @property
     def grain(self) -> int:
@@ -245,8 +261,8 @@ class Downscaler:
                 for i in range(len(inputs.times))
             ]
         )
-        about = {**described_by(self.about, inputs.attrs), **({"warnings": "\n".join(lines)} if lines else {})}
-        return as_dataset(frames, self.outputs, self.fine_grid(inputs.grid, trim), inputs.times, inputs.named, about, self.methods)
+        about, grid = self.described(inputs.attrs, lines), self.fine_grid(inputs.grid, trim)
+        return as_dataset(frames, self.outputs, grid, inputs.times, inputs.named, about, self.methods)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import xarray as xr
 from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import DownscaleConfig
 from orbit2.data.pairs import SIDES, PairStore
-from orbit2.downscale.cf import described_by
 from orbit2.downscale.ingest import Reading, read_inputs
 from orbit2.downscale.items import parse_block
 from orbit2.downscale.job import Job, Settings, compute_block, finish, layout_of
@@ -102,9 +100,10 @@ def _task(config: Path, model: Path, store: Path, out: Path, ranks: launch.Ranks
         "dataset": task.dataset,
         "split": task.split,
         "input": task.input,
+        **downscaler.described(),
         "model": task.model,
         "model_hash": section["model_hash"],
-        **_about(downscaler, record("downscale", config_hash=section["model_hash"])),
+        "provenance": json.dumps(record("downscale", config_hash=section["model_hash"])),
     }
     settings = Settings(task.tile, task.halo, task.blend, task.time_block, task.batch, task.members, task.seed)
     identity = (section["model_hash"], section.get("dataset_hash"), task.input)
@@ -121,18 +120,6 @@ def _task(config: Path, model: Path, store: Path, out: Path, ranks: launch.Ranks
         methods={**downscaler.methods, **{name: pairs.cell_methods(name) for side in SIDES for name in pairs.variables(side)}},
     )
     return job, task
-
-
-def _about(downscaler: Downscaler, history: Mapping[str, Any], theirs: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What every prediction says of itself. `theirs`: the attributes of a user's file, which are kept."""
-    return {
-        "refinement": downscaler.refinement,
-        "precision": "bf16" if downscaler.dtype else "fp32",
-        "weights": downscaler.about["sha256"]["weights.safetensors"],
-        "code_version": code_version(),
-        **described_by(downscaler.about, theirs),
-        "provenance": json.dumps(history),
-    }
 
 
 def _statics(downscaler: Downscaler, pairs: PairStore, side: str) -> Statics:
@@ -215,11 +202,9 @@ def dataset_job(
     for line in inputs.warnings:
         log.warning("%s: %s", file.name, line)
     about = {
+        **downscaler.described(inputs.attrs, inputs.warnings),
         "input_file": file.name,
-        **({"warnings": "\n".join(inputs.warnings)} if inputs.warnings else {}),
-        "model": downscaler.about["name"],
-        "model_hash": downscaler.about["hash"],
-        **_about(downscaler, record("downscale", inputs={"input": file} if file.is_file() else None), inputs.attrs),
+        "provenance": json.dumps(record("downscale", inputs={"input": file} if file.is_file() else None)),
     }
     identity = tuple(state_of(path) for path in (file, own) if path is not None and path.exists())
     identity = (*identity, *said.identity)

@@ -16,6 +16,7 @@ from orbit2.cli import main
 from orbit2.data.pairs import PairStore
 from orbit2.downscale import Downscaler, Settings, downscale_file, load_model
 from orbit2.errors import OrbitError
+from orbit2.provenance import code_version
 from tests.data.grib import message
 from tests.data.small_downscaling import random_model
 from tests.data.tiny_training import Tiny
@@ -253,6 +254,24 @@ def test_the_users_words_are_kept(folder: Path, fields: xr.Dataset, tmp_path: Pa
         lines = made.attrs["history"].splitlines()
         assert lines[-1] == "2020: made" and "orbit2" in lines[0] and "random-00000000" in lines[0]
     assert json.loads(stored.attrs["provenance"])["stage"] == "downscale"
+
+
+def test_of_a_prediction_downscaled_again_is_said_what_made_it_last(folder: Path, fields: xr.Dataset, tmp_path: Path) -> None:
+    """Model, precision and version are those of the second prediction, in Python as in a file; what was warned of before still holds."""
+    before = {"precision": "bf16", "model": "other", "model_hash": "11111111", "code_version": "0.0.1", "input_file": "old.nc",
+              "refinement": 9, "weights": "their sum", "warnings": "units guessed", "title": "kept"}  # fmt: skip
+    theirs = fields.assign_attrs(before)
+    theirs.to_netcdf(tmp_path / "in.nc")
+    model = load_model(folder)
+    ours = {"precision": "fp32", "model": "random", "model_hash": "00000000", "refinement": model.refinement,
+            "weights": model.about["sha256"]["weights.safetensors"], "code_version": code_version(), "title": "kept"}  # fmt: skip
+    downscale_file(input=tmp_path / "in.nc", model=folder, out=tmp_path / "out.zarr")
+    stored = xr.open_zarr(tmp_path / "out.zarr", consolidated=False)
+    for made in (model.downscale(theirs), stored):
+        assert {key: made.attrs[key] for key in ours} == ours
+        assert made.attrs["warnings"].splitlines()[0] == "units guessed"
+    assert stored.attrs["input_file"] == "in.nc"
+    assert load_model(folder, precision="bf16").downscale(theirs).attrs["precision"] == "bf16"
 
 
 def _renamed() -> Any:
