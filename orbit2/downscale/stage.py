@@ -13,6 +13,7 @@ import xarray as xr
 
 from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import DownscaleConfig
+from orbit2.data.fingerprint import fingerprint
 from orbit2.data.pairs import SIDES, PairStore
 from orbit2.downscale.ingest import Reading, read_inputs
 from orbit2.downscale.items import parse_block
@@ -28,8 +29,8 @@ from orbit2.errors import OrbitError
 from orbit2.files import atomic, write_json
 from orbit2.model.carried import same_statics
 from orbit2.model.compiled import replay_model
-from orbit2.parallel import launch
-from orbit2.parallel.reduce import barrier
+from orbit2.parallel import alike, launch
+from orbit2.parallel.reduce import Fact, agree, agree_on, barrier
 from orbit2.provenance import code_version, record
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,11 @@ def _task(config: Path, model: Path, store: Path, out: Path, ranks: launch.Ranks
     section = read_slice(config)
     task = validate(DownscaleConfig, section["downscale"], config)
     downscaler, pairs = load_model(model, ranks.device, task.precision), PairStore(store)
+    agree_on([
+        Fact("the configuration", alike.flat(section), "give all ranks the same --config file"),
+        Fact("the pair store", {"": fingerprint(pairs)}, "copy one and the same to all nodes"),
+        Fact("the model", downscaler.about["sha256"], "give all ranks the same --model"),
+    ])
     if task.cuda_graphs:
         replay_model(downscaler.model, downscaler.device, downscaler.dtype)
     grid, names = pairs.grid(task.input), pairs.variables(task.input)
@@ -170,6 +176,7 @@ def downscale_file(
         downscaler = load_model(model, ranks.device, precision)
         with opened(input, downscaler.inputs) as dataset:
             job = dataset_job(downscaler, dataset, Path(input), place, static, settings or Settings(), said or Reading())
+            agree("the task", job.layout.signature, "give all ranks the same input, model and options")
             if place.suffix == ".nc" and _finished(out, place, job, overwrite):
                 return Spent()
             if ranks.first:

@@ -15,6 +15,8 @@ from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from orbit2.errors import Interrupted, OrbitError
+from orbit2.parallel import alike
+from orbit2.parallel.reduce import agree_on
 from orbit2.parallel.watch import Watch
 from orbit2.progress import detect
 
@@ -87,6 +89,7 @@ def ranks(timeout: timedelta = TIMEOUT, device: str | None = None) -> Iterator[R
                          f"{os.environ['MASTER_ADDR']}:{os.environ.get('MASTER_PORT')}",
                          hint="see the log of the rank that is missing") from None  # fmt: skip
     try:
+        agree_on(alike.of_process(place))
         yield Ranks(rank, world, place)
     except Interrupted:  # all ranks stop together
         watch.leave()

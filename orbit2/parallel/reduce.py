@@ -6,7 +6,8 @@ Tensors go where they lie (nccl on a GPU); flags and objects lie on the host, an
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -15,8 +16,11 @@ from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
 from orbit2.errors import OrbitError
+from orbit2.files import short_hash
 
 T = TypeVar("T")
+SLOTS = 16  # facts that ranks compare at once
+SHOWN = 4  # names that an error lists
 
 
 def total(values: Tensor, group: ProcessGroup | None = None) -> Tensor:
@@ -59,13 +63,59 @@ def gathered(value: T, group: ProcessGroup | None = None) -> list[T]:
     return values
 
 
+@dataclass(frozen=True)
+class Fact:
+    """Something that is the same on all ranks, or else their results are not one: text by name, of which an error shows what differs."""
+
+    what: str
+    parts: Mapping[str, str]
+    hint: str
+
+    @property
+    def number(self) -> int:
+        """63 bits of its sha256."""
+        return int(short_hash(sorted(self.parts.items()), 16), 16) >> 1
+
+
+def agree_on(facts: Sequence[Fact], group: ProcessGroup | None = None) -> None:
+    """Raises OrbitError, on every rank alike, where a rank's `facts` are not the first's; the first that differs is named.
+
+    Ranks compare SLOTS numbers, whatever their code calls facts; texts travel only from the two that an error names.
+    """
+    if not dist.is_initialized():
+        return
+    rank, world = dist.get_rank(group), dist.get_world_size(group)
+    mine = torch.tensor([fact.number for fact in facts] + [0] * (SLOTS - len(facts)))
+    first = mine.clone()
+    dist.broadcast(first, _first(group), group=group)
+    lowest = torch.where(mine == first, world, rank)
+    dist.all_reduce(lowest, dist.ReduceOp.MIN, group=group)
+    if bool((lowest == world).all()):
+        return
+    slot = int((lowest < world).int().argmax())
+    others = torch.tensor(int(mine[slot] != first[slot]))
+    dist.all_reduce(others, group=group)
+    told = []
+    for source in (0, int(lowest[slot])):
+        box: list[Any] = [(facts[slot] if slot < len(facts) else Fact("their code", {}, ""), socket.gethostname())]
+        dist.broadcast_object_list(box, source if group is None else dist.get_global_rank(group, source), group=group)
+        told.append(box[0])
+    (theirs, host), (other, there) = told
+    differ = [name for name in {**theirs.parts, **other.parts} if theirs.parts.get(name) != other.parts.get(name)]
+    beside = f", and {int(others) - 1} more" if others > 1 else ""
+    raise OrbitError(f"ranks disagree on {theirs.what}", where=f"rank {int(lowest[slot])} of {world} on {there}{beside}",
+                     got=_shown(other, differ), allowed=f"{_shown(theirs, differ)}, as the first rank on {host} has it",
+                     hint=theirs.hint)  # fmt: skip
+
+
 def agree(what: str, value: str, hint: str, group: ProcessGroup | None = None) -> None:
     """Raises OrbitError, on every rank alike, where a rank's `value` is not the first's."""
-    values = gathered((value, socket.gethostname()), group)
-    for rank, (other, host) in enumerate(values):
-        if other != values[0][0]:
-            raise OrbitError(f"ranks disagree on {what}", where=f"rank {rank} of {len(values)} on {host}", got=other,
-                             allowed=f"{values[0][0]}, what the first rank has on {values[0][1]}", hint=hint)  # fmt: skip
+    agree_on([Fact(what, {"": value}, hint)], group)
+
+
+def _shown(fact: Fact, names: Sequence[str]) -> str:
+    parts = [f"{name}{'=' if name else ''}{fact.parts.get(name, 'absent')}" for name in names[:SHOWN]]
+    return ", ".join(parts) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def copy_first(tensors: Iterable[Tensor], group: ProcessGroup | None = None) -> None:

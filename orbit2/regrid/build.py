@@ -18,7 +18,7 @@ from orbit2.data import store_layout
 from orbit2.data.pairs import SIDES, Side
 from orbit2.data.store_layout import SideSpec
 from orbit2.errors import OrbitError
-from orbit2.files import read_json, write_json
+from orbit2.files import read_json, short_hash, write_json
 from orbit2.progress import doing
 from orbit2.provenance import code_version, record
 from orbit2.regrid.fields import DAY_OF_HOURLY, runs
@@ -141,7 +141,8 @@ def finalise(*, config: Path, store: Path, parts: Path | Sequence[Path], out: Pa
                          hint="delete their files in parts/ and build them again")
     provenance = record("regrid", config=job.dataset.model_dump(mode="json"), config_hash=job.hash)
     gaps = sorted({gap for part in saved.values() for gap in part["gaps"]})
-    store_layout.finalise(store, {"provenance": provenance, "gaps": gaps})
+    blocks = sorted((block["start"], block["coarse"], block["fine"]) for part in saved.values() for block in part["blocks"])
+    store_layout.finalise(store, {"provenance": provenance, "gaps": gaps, "content": short_hash(blocks, 16)})  # by which copies are known
     write_json(out, {"dataset": job.name, "hash": job.hash, "samples": sum(p.count for p in planned.values()), "gaps": gaps,
                      "parts": {key: part["blocks"] for key, part in saved.items()}, "provenance": provenance})
 

@@ -16,6 +16,7 @@ from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.config.schema import ModelConfig
 from orbit2.data.cutting import Cutting
 from orbit2.data.dataset import Pairs, Steps
+from orbit2.data.fingerprint import fingerprint
 from orbit2.data.pairs import PairStore
 from orbit2.data.transforms import Normaliser
 from orbit2.errors import OrbitError
@@ -28,7 +29,7 @@ from orbit2.model.heap import keep_heap
 from orbit2.model.precision import autocast_dtype
 from orbit2.model.transfer import transfer
 from orbit2.parallel.launch import Ranks
-from orbit2.parallel.reduce import agree, copy_first
+from orbit2.parallel.reduce import Fact, agree_on, copy_first
 from orbit2.train import losses
 from orbit2.train.optimizer import build
 from orbit2.train.validation import residual_scales
@@ -76,6 +77,7 @@ class Setup:
             origin, inherited, ancestor = folder.load(parent)
             self.normaliser = inherited.extended(self.normaliser)
             inputs, statics = _union([origin.inputs[: len(origin.inputs) - len(origin.statics)], inputs]), _union([origin.statics, statics])
+        agree_on(_files(opened, facts, {} if parent is None else ancestor["sha256"]))
         architecture = validate(ArchitectureConfig, section["architecture"], "architecture")
         self.dtype = autocast_dtype(self.config.precision, here.device)
         attention.require(architecture, here.device, self.dtype)  # said before any data is read
@@ -111,7 +113,6 @@ class Setup:
             self.origin = f"{ancestor['name']}-{ancestor['hash']} ({report})"
         self.model.output_moments.copy_(torch.tensor([self.normaliser.moments[name] for name in self.outputs]))
         self.model.to(here.device)
-        agree("the statistics", short_hash(self.normaliser.to_json()), "give all ranks the same --statistics")
         copy_first(self.model.state_dict().values())  # one rank's weights and scales are everybody's
         compile_model(self.model, self.config.compile, here.device)  # and with it its copy
         self.average = AveragedModel(self.model, multi_avg_fn=_ema(self.config.ema))
@@ -167,6 +168,16 @@ def _ema(decay: float) -> Any:
         torch._foreach_lerp_(list(averaged), list(current), 1 - min(decay, n / (n + 9)))
 
     return update
+
+
+def _files(opened: Mapping[str, PairStore], facts: Mapping[str, Any], ancestor: Mapping[str, str]) -> list[Fact]:
+    """What ranks that read copies of their own must have alike."""
+    numbers = {name: short_hash({key: value for key, value in one.items() if key != "provenance"}) for name, one in facts.items()}
+    return [
+        Fact("the pair stores", {name: fingerprint(store) for name, store in opened.items()}, "copy one and the same to all nodes"),
+        Fact("the statistics", numbers, "give all ranks the same --statistics"),
+        Fact("the model to start from", ancestor, "give all ranks the same --parent"),
+    ]
 
 
 def _union(groups: Any) -> tuple[str, ...]:

@@ -23,10 +23,11 @@ from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import ModelConfig
 from orbit2.data.dataset import Batch
 from orbit2.errors import Interrupted, OrbitError
-from orbit2.files import sha256, short_hash, write_json, write_text
+from orbit2.files import sha256, write_json, write_text
 from orbit2.model import carried, folder
+from orbit2.parallel import alike
 from orbit2.parallel.launch import ranks
-from orbit2.parallel.reduce import agree, any_rank, barrier, from_first, gathered, sum_gradients, total
+from orbit2.parallel.reduce import Fact, agree, agree_on, any_rank, barrier, from_first, gathered, sum_gradients, total
 from orbit2.signals import StopRequest, heed_parent, held_back
 from orbit2.train import losses
 from orbit2.train.auxiliary import with_auxiliary
@@ -60,7 +61,7 @@ def run(
     with StopRequest(deadline) as stop, ranks(device=device) as here, kept.alone() if here.first else nullcontext():
         with Progress(checkpoints, model_config.train.steps, here.first) as progress:
             progress.say(f"{section['name']}: try {progress.attempt}, opening {', '.join(str(path) for path in stores.values())}")
-            agree("the configuration", short_hash(section), "give all ranks the same --config file")
+            agree_on([Fact("the configuration", alike.flat(section), "give all ranks the same --config file")])
             prepare(model_config.train, here.device)
             setup = Setup(section, model_config, stores, statistics, parent, here)
             train(setup, out, kept, stop, progress)

@@ -1,13 +1,10 @@
-"""Two real processes: one dies or fails, the other ends soon and says which; what ranks must agree on, they check."""
+"""Two real processes: one dies or fails, the other ends soon and says which."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +17,8 @@ from orbit2.downscale import job as jobs
 from orbit2.errors import OrbitError
 from orbit2.parallel import watch
 from orbit2.train import trainer
-from tests.data.small_downscaling import arguments, forked, random_model, task
+from tests.data.small_downscaling import arguments, random_model, task
+from tests.data.small_ranks import two_ranks
 from tests.data.tiny_training import Tiny, build
 
 pytestmark = pytest.mark.parallel
@@ -37,25 +35,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     assert watch.SILENCE + 7 * watch.BEAT + 2 * watch.GRACE < 60
     for name in ("SILENCE", "BEAT", "GRACE"):
         monkeypatch.setattr(watch, name, getattr(watch, name) / 5)
-
-
-def two_ranks(act: Callable[[int], object]) -> tuple[list[int], float]:
-    """Exit codes of `act(rank)` in two processes, and the seconds between the two ends."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
-    def process(rank: int) -> None:
-        os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-        act(rank)
-
-    pids = [forked(lambda rank=rank: process(rank)) for rank in range(2)]  # type: ignore[misc]
-    ended, codes = [], {}
-    for _ in pids:
-        pid, status = os.waitpid(-1, 0)
-        ended.append(time.monotonic())
-        codes[pid] = os.waitstatus_to_exitcode(status)
-    return [codes[pid] for pid in pids], ended[1] - ended[0]
 
 
 def train(tiny: Tiny, out: Path, checkpoints: Path | None = None, **settings: object) -> None:
@@ -140,19 +119,3 @@ def test_all_ranks_resume_from_what_the_first_one_chose(tiny: Tiny, tmp_path: Pa
     straight, resumed = (load_file(tmp_path / name / "model" / "weights.safetensors") for name in ("straight", "stopped"))
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in straight.items())
     assert not list((tmp_path / "elsewhere").iterdir())
-
-
-@pytest.mark.parametrize("what", ["the configuration", "the statistics"])
-def test_ranks_that_disagree_are_an_error(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str], what: str) -> None:
-    other = Tiny(tiny.folder)
-    if what == "the statistics":
-        other.statistics = tmp_path / "statistics.json"
-        shutil.copyfile(tiny.statistics, other.statistics)
-        other.statistics.write_text(other.statistics.read_text().replace('"mean": 2', '"mean": 1'))
-    rates = (2e-3, 1e-3) if what == "the configuration" else (2e-3, 2e-3)
-    mine = (tiny, other)
-    codes, _ = two_ranks(lambda rank: train(mine[rank], tmp_path / str(rank), tmp_path / "checkpoints", learning_rate=rates[rank]))
-    said = capfd.readouterr().err
-    assert codes == [2, 2] and "Traceback" not in said
-    errors = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 2 and all(f"ranks disagree on {what}" in line and "rank 1 of 2" in line for line in errors)
