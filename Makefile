@@ -32,7 +32,14 @@ install: .venv/.installed ## Create .venv and install orbit2 with its developmen
 	  echo "Installing $$build ..."; \
 	  $(BIN)/python -m pip install -qq "$$build" && exit 0 || echo "$$build could not be installed" >&2; \
 	done; exit 1
-	@touch $@
+	@echo '$(TORCH)' > $@
+# A build that is asked for and is not the one that is there is installed, also into an environment that is complete.
+ifneq ($(filter command environment,$(origin TORCH)),)
+ifneq ($(strip $(TORCH)),$(shell cat .venv/.torch 2>/dev/null))
+.venv/.torch: .venv/.asked
+.PHONY: .venv/.asked
+endif
+endif
 
 .venv/.installed: .venv/.torch pyproject.toml constraints.txt
 	@echo "Installing orbit2 and what it needs ..."

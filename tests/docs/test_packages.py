@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from importlib import metadata
@@ -83,6 +86,28 @@ def test_torch_goes_first_and_without_cuda_where_there_is_no_gpu() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.search(r"^\.venv/\.installed: \.venv/\.torch ", text, flags=re.MULTILINE)
     assert "torch==2.13.0+cpu torch==2.13.0" in text
+
+
+def test_a_build_of_torch_that_is_asked_for_replaces_another(tmp_path: Path) -> None:
+    """README's `make install TORCH=...`, also where everything is installed; what was asked for once is not asked for again."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".venv").mkdir()
+    for name in (".created", ".torch", ".installed"):
+        (tmp_path / ".venv" / name).touch()
+
+    def made(*words: str, **variables: str) -> str:
+        environment = {key: value for key, value in os.environ.items() if key not in ("TORCH", "MAKEFLAGS")} | variables
+        done = subprocess.run(["make", "-n", "install", *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    assert "Nothing to be done" in made()
+    for asked in (made("TORCH=torch==2.9.1"), made(TORCH="torch==2.9.1")):
+        assert re.search(r"for build in 'torch==2\.9\.1'.*pip install", asked, flags=re.DOTALL) and "-e '.[dev]'" in asked
+    (tmp_path / ".venv" / ".torch").write_text("torch==2.9.1\n", encoding="utf-8")
+    (tmp_path / ".venv" / ".installed").touch()
+    assert "Nothing to be done" in made("TORCH=torch==2.9.1") and "Nothing to be done" in made()
+    assert "torch==2.8.0" in made("TORCH=torch==2.8.0")
 
 
 def test_no_package_registry_or_machine_path_is_named() -> None:

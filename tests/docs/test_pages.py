@@ -48,7 +48,7 @@ def test_bash_blocks_of_the_readme(copy: Path) -> None:
     assert "Ready." in printed and ": ok" in printed and "report_page" in printed
 
 
-def test_python_block_of_the_readme(copy: Path) -> None:
+def test_python_block_of_the_readme_and_its_command(copy: Path) -> None:
     from orbit2.data.transforms import Normaliser
     from orbit2.model import folder
     from tests.data.small_models import INPUTS, OUTPUTS, STATICS, demo_model
@@ -73,6 +73,10 @@ def test_python_block_of_the_readme(copy: Path) -> None:
         # untrained, the model is plain interpolation: a constant stays that constant
         assert fine["2m_temperature"].shape == (1, 180, 360)
         np.testing.assert_allclose(fine["2m_temperature"], 280.0, rtol=1e-4)
+    (command,) = re.findall(r"`(orbit2 downscale .+?)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    execute("bash", command, copy)
+    with xr.open_zarr(copy / "fine.zarr", consolidated=False) as stored, xr.open_dataset(copy / "fine.nc") as fine:
+        xr.testing.assert_equal(stored["2m_temperature"], fine["2m_temperature"])
 
 
 def test_the_tutorial_from_top_to_bottom(copy: Path) -> None:
