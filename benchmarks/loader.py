@@ -27,9 +27,10 @@ import numpy as np
 import torch
 from scipy.ndimage import zoom
 
-from orbit2.data.dataset import Pairs, Steps
+from orbit2.data.dataset import Pairs
 from orbit2.data.order import Order
 from orbit2.data.pairs import PairStore, SideSpec, finalise, initialise, write_part
+from orbit2.data.steps import Steps
 from orbit2.data.transforms import Normaliser
 from orbit2.files import write_json
 from orbit2.grid import Grid, named

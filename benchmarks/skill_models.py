@@ -67,7 +67,7 @@ def cost(kind: str, store: Path) -> tuple[float, float, int]:
     taken = []
     for step in range(WARM + TIMED):
         began = time.process_time()
-        optimise(setup, setup.steps[step], step)
+        optimise(setup, setup.steps[step][0].to(here.device), step)
         taken.append(time.process_time() - began)
     began = time.process_time()
     validate_model(setup.averaged, setup.validation, setup.dtype, here)

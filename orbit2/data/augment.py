@@ -28,6 +28,10 @@ class Raw:
     context: Tensor | None = None
     mirrored: bool = False
 
+    def part(self, first: int, last: int) -> Raw:
+        """Some of whole samples."""
+        return replace(self, coarse=self.coarse[first:last], fine=self.fine[first:last])
+
 
 def coarsen(fine: Tensor, row_weights: Tensor, factor: int, min_valid: float = 0.5) -> Tensor:
     """Area-weighted means [..., H, W] over the valid cells of blocks of [..., sH, sW]; `row_weights` [sH].

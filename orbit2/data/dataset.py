@@ -1,5 +1,4 @@
-"""Training batches from PairStores, in the model's normalised space. Which samples and how they are augmented depends
-only on (seed, step): not on ranks, workers or interruptions."""
+"""Batches of a PairStore's samples, in the model's normalised space. Never decides which samples: see `steps`."""
 
 from __future__ import annotations
 
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from orbit2.data.augment import Raw, coarsen, flip_north_south
 from orbit2.data.cutting import Cutting, cut
-from orbit2.data.order import Order
 from orbit2.data.packing import greatest_error
 from orbit2.data.pairs import SIDES, PairStore
 from orbit2.data.transforms import Normaliser
@@ -202,6 +200,13 @@ class Pairs:
         for window in cutting.tiling(raw):
             yield self.normalised(cut(raw, [(0, window)]), [index])
 
+    def least_tiles(self, cutting: Cutting, augment: bool) -> int:
+        """The fewest tiles that a step takes of one sample: a moved grid may have a row or column less."""
+        moves = {0, self.factor - 1} if augment and self.nested and self.shift_probability else {0}
+        empty = [self.raw([], (rows, columns)) for rows in moves for columns in moves]
+        counts = [len(cutting.tiling(raw)) for raw in empty if bool((raw.weights > 0).any())]
+        return min(len(cutting.draw(count, (0,))) for count in counts)
+
     def sample(self, indices: Sequence[int], augment: np.random.Generator | None = None) -> Raw:
         """Physical fields of some samples, augmented when a generator is given; weights have mean 1 over the core."""
         raw = self.raw(indices) if augment is None else self._augmented(indices, augment)
@@ -266,44 +271,3 @@ def clock(times: npt.NDArray[np.datetime64]) -> Tensor:
     hour = (times - times.astype("datetime64[D]")) / np.timedelta64(1, "s") / 86400
     angles = 2 * np.pi * np.stack([day, hour], -1)
     return torch.from_numpy(np.concatenate([np.sin(angles), np.cos(angles)], -1)).float()
-
-
-class Steps(torch.utils.data.Dataset[Batch]):
-    """The batch of every step, for one rank: several datasets alternate, one dataset per batch, the same on all ranks.
-
-    With `cutting` a batch holds tiles of its samples; a sample's tiles stay on one rank.
-    """
-
-    def __init__(
-        self,
-        datasets: Sequence[Pairs],
-        batch_size: int,
-        seed: int,
-        augment: bool,
-        rank: int = 0,
-        world: int = 1,
-        cutting: Cutting | None = None,
-    ) -> None:
-        if batch_size < world:
-            raise OrbitError("fewer samples per step than ranks", got=batch_size, allowed=f">= {world}", hint="raise train.batch_size")
-        self.datasets, self.batch_size, self.seed, self.augment, self.rank, self.world = datasets, batch_size, seed, augment, rank, world
-        self.cutting = cutting
-        self.order = Order([len(d.indices) for d in datasets], batch_size, seed)
-
-    def choose(self, step: int) -> tuple[int, list[int]]:
-        """(dataset, store indices of the GLOBAL batch) of a step: shuffled epoch after epoch, no sample twice in one."""
-        which, positions = self.order.choose(step)
-        return which, self.datasets[which].indices[positions].tolist()
-
-    def __getitem__(self, step: int) -> Batch:
-        which, chosen = self.choose(step)
-        pairs, places = self.datasets[which], range(self.rank, len(chosen), self.world)
-        random = np.random.default_rng((self.seed, 3, step)) if self.augment else None
-        indices = [chosen[place] for place in places]
-        raw = pairs.sample(indices, random)
-        if self.cutting is None:
-            return pairs.normalised(raw, indices)
-        tiling = self.cutting.tiling(raw)
-        drawn = [self.cutting.draw(len(tiling), (self.seed, 5, step, place)) for place in places]  # 4: the encoder of `perceptual`
-        pieces = [(k, tiling[n]) for k, numbers in enumerate(drawn) for n in numbers]
-        return pairs.normalised(cut(raw, pieces), [indices[k] for k, _ in pieces])

@@ -15,9 +15,10 @@ from orbit2.config.load import validate
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.config.schema import ModelConfig
 from orbit2.data.cutting import Cutting
-from orbit2.data.dataset import Pairs, Steps
+from orbit2.data.dataset import Pairs
 from orbit2.data.fingerprint import fingerprint
 from orbit2.data.pairs import PairStore
+from orbit2.data.steps import Steps
 from orbit2.data.transforms import Normaliser
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, short_hash

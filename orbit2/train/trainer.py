@@ -144,7 +144,7 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
     with held_back():
         batches = iter(loader)
     waiting = time.monotonic()
-    for batch in batches:
+    for (batch,) in batches:
         ready = time.monotonic()
         record = optimise(setup, batch.to(here.device), step)
         step += 1

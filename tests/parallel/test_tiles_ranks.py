@@ -18,7 +18,7 @@ from orbit2.signals import StopRequest
 from orbit2.train.build import Setup
 from orbit2.train.trainer import optimise
 from orbit2.train.validation import validate_model
-from tests.data.tiny_training import Tiny, build
+from tests.data.tiny_training import Tiny, batch_of, build
 
 pytestmark = pytest.mark.parallel
 
@@ -38,7 +38,7 @@ def step(rank: int, world: int, tiny: Tiny, folder: Path) -> dict[str, Any]:
     with torch.no_grad():
         for parameter in made.model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape))
-    batch = made.steps[0]
+    batch = batch_of(made.steps, 0)
     for k, sample in enumerate(batch.samples):  # unequal masks: tiles lose cells by their sample's hour, whoever has them
         batch.fine[k, 0, : 4 * int(sample[len("tiny:2026-01-01T") :][:2])] = torch.nan
     made.model.eval()

@@ -10,13 +10,14 @@ import torch
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from orbit2.data.augment import coarsen
-from orbit2.data.dataset import Batch, Pairs, Steps, clock
+from orbit2.data.dataset import Batch, Pairs, clock
 from orbit2.data.pairs import PairStore, SideSpec, finalise, initialise, write_part
+from orbit2.data.steps import Steps
 from orbit2.data.transforms import Normaliser
 from orbit2.errors import OrbitError
 from orbit2.grid import global_grid
 from orbit2.remap import Regridder
-from tests.data.tiny_training import NAMES, Tiny
+from tests.data.tiny_training import NAMES, Tiny, batch_of
 
 
 @pytest.fixture
@@ -37,9 +38,9 @@ def test_every_epoch_sees_every_sample_once(pairs: Pairs) -> None:
 def test_ranks_share_the_same_global_batch(pairs: Pairs, world: int) -> None:
     whole = Steps([pairs], 5, 0, True)
     for step in (0, 1, 7):
-        shares = [Steps([pairs], 5, 0, True, rank, world)[step] for rank in range(world)]
-        assert Counter(s for share in shares for s in share.samples) == Counter(whole[step].samples)
-        reference = whole[step]
+        shares = [batch_of(Steps([pairs], 5, 0, True, rank, world), step) for rank in range(world)]
+        assert Counter(s for share in shares for s in share.samples) == Counter(batch_of(whole, step).samples)
+        reference = batch_of(whole, step)
         for share in shares:
             for k, sample in enumerate(share.samples):
                 assert torch.equal(share.coarse[k], reference.coarse[reference.samples.index(sample)])
@@ -133,7 +134,7 @@ def test_regional_windows_shift_over_the_whole_truth(tiny: Tiny, pairs: Pairs) -
 
 def test_a_loader_pins_a_batch_and_what_samples_share_is_moved_once(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand-ins: pinning and asynchronous copies need a GPU, and this test has none."""
-    batch, pinned, sent = Steps([pairs], 4, 0, False)[0], [], []
+    batch, pinned, sent = batch_of(Steps([pairs], 4, 0, False), 0), [], []
 
     def pin(tensor: torch.Tensor) -> torch.Tensor:
         pinned.append(tensor.nbytes)

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from orbit2.data.cutting import Cutting
-from orbit2.data.dataset import Batch, Pairs, Steps
+from orbit2.data.dataset import Batch, Pairs
 from orbit2.data.pairs import PairStore
+from orbit2.data.steps import Steps
 from orbit2.data.transforms import Normaliser
-from tests.data.tiny_training import NAMES, Tiny
+from tests.data.tiny_training import NAMES, Tiny, batch_of
 
 PERIOD = ("2026-01-01T00:00", "2026-01-01T07:00")
 WAYS = {  # name: (region, cutting, whether windows close around the globe)
@@ -48,7 +49,7 @@ def test_tiles_hold_the_samples_cells_and_count_each_once(tiny: Tiny, way: str, 
     data = pairs(tiny, region)
     shapes = set()
     for step in range(6 if augment else 1):
-        whole, tiles = Steps([data], 2, 0, augment)[step], Steps([data], 2, 0, augment, cutting=cutting)[step]
+        whole, tiles = batch_of(Steps([data], 2, 0, augment), step), batch_of(Steps([data], 2, 0, augment, cutting=cutting), step)
         assert tiles.geometry.periodic is closed and tiles.context is not None and whole.context is None
         found, owned = torch.zeros(2, *whole.fine.shape[2:]), torch.zeros(2, *whole.fine.shape[2:])
         for k, sample in enumerate(tiles.samples):
@@ -78,27 +79,27 @@ def test_drawn_tiles_differ_and_depend_on_seed_step_and_sample_alone(tiny: Tiny)
     data, cutting = pairs(tiny), Cutting(6, 1, count=3)  # of 2 x 4
     steps = Steps([data], 5, 0, True, cutting=cutting)
     for step in (0, 3):
-        whole = steps[step]
+        whole = batch_of(steps, step)
         assert whole.coarse.shape[0] == 15 and len(set(keys(whole))) == 15
-        assert keys(steps[step]) == keys(whole)
+        assert keys(batch_of(steps, step)) == keys(whole)
         for world in (2, 3):
-            shares = [Steps([data], 5, 0, True, rank, world, cutting)[step] for rank in range(world)]
+            shares = [batch_of(Steps([data], 5, 0, True, rank, world, cutting), step) for rank in range(world)]
             assert Counter(k for share in shares for k in keys(share)) == Counter(keys(whole))
             samples = [set(share.samples) for share in shares]
             assert sum(map(len, samples)) == 5  # a sample's tiles stay on one rank
-    assert [k[1:] for k in keys(steps[0])] != [k[1:] for k in keys(steps[1])]
-    assert keys(Steps([data], 5, 1, True, cutting=cutting)[0]) != keys(steps[0])
+    assert [k[1:] for k in keys(batch_of(steps, 0))] != [k[1:] for k in keys(batch_of(steps, 1))]
+    assert keys(batch_of(Steps([data], 5, 1, True, cutting=cutting), 0)) != keys(batch_of(steps, 0))
 
 
 def test_every_tile_is_drawn_equally_often(tiny: Tiny) -> None:
     steps = Steps([pairs(tiny)], 4, 0, False, cutting=Cutting(6, 1, count=2))
-    count = Counter(key[1:] for step in range(100) for key in keys(steps[step]))
+    count = Counter(key[1:] for step in range(100) for key in keys(batch_of(steps, step)))
     assert len(count) == 8 and sum(count.values()) == 800
     assert max(abs(n - 100) for n in count.values()) < 40  # 4.6 standard deviations
 
 
 def test_more_tiles_than_there_are_is_all_of_them(tiny: Tiny) -> None:
-    some, every = (Steps([pairs(tiny)], 2, 0, False, cutting=Cutting(6, 1, count=count))[0] for count in (9, 0))
+    some, every = (batch_of(Steps([pairs(tiny)], 2, 0, False, cutting=Cutting(6, 1, count=count)), 0) for count in (9, 0))
     assert keys(some) == keys(every) and torch.equal(some.coarse, every.coarse)
 
 
@@ -116,7 +117,7 @@ def test_a_sample_comes_in_pieces_that_are_its_tiles(tiny: Tiny) -> None:
 def test_store_without_a_static_the_model_knows(tiny: Tiny) -> None:
     normaliser = Normaliser.from_statistics(json.loads(tiny.statistics.read_text()), 0.25)
     data = Pairs(PairStore(tiny.store), PERIOD, normaliser, NAMES, statics=("slope", "orography"))
-    tiles, whole = Steps([data], 2, 0, False, cutting=Cutting(6, 1))[0], Steps([data], 2, 0, False)[0]
+    tiles, whole = batch_of(Steps([data], 2, 0, False, cutting=Cutting(6, 1)), 0), batch_of(Steps([data], 2, 0, False), 0)
     assert tiles.statics.shape[1] == whole.statics.shape[1] == 2
     assert bool(torch.isnan(tiles.statics[:, 0]).all()) and bool(torch.isfinite(tiles.statics[:, 1]).all())
     assert np.isclose(float(tiles.statics[:, 1].max()), float(whole.statics[:, 1].max()))

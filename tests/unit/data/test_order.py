@@ -13,9 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orbit2.data.dataset import Batch, Pairs, Steps
+from orbit2.data.dataset import Batch, Pairs
 from orbit2.data.order import Order
 from orbit2.data.pairs import PairStore
+from orbit2.data.steps import Steps
 from orbit2.data.transforms import Normaliser
 from tests.data.tiny_training import NAMES, Tiny
 
@@ -106,10 +107,10 @@ def test_two_datasets_through_real_workers_resumed_anywhere(tiny: Tiny, workers:
 
     def samples(begin: int, rank: int) -> list[list[str]]:
         steps = Steps(sets, 3, 0, False, rank, 2)
-        loader: torch.utils.data.DataLoader[Batch] = torch.utils.data.DataLoader(
+        loader: torch.utils.data.DataLoader[list[Batch]] = torch.utils.data.DataLoader(
             steps, batch_size=None, sampler=range(begin, 10), num_workers=workers
         )
-        return [batch.samples for batch in loader]
+        return [batch.samples for (batch,) in loader]
 
     shares = [samples(0, rank) for rank in range(2)]
     assert samples(4, 1) == shares[1][4:]

@@ -24,7 +24,7 @@ from orbit2.train import losses
 from orbit2.train.build import Setup
 from orbit2.train.trainer import optimise
 from orbit2.train.validation import residual_scale
-from tests.data.tiny_training import Tiny
+from tests.data.tiny_training import Tiny, batch_of
 from tests.data.variable_sets import Made, build_both, section
 from tests.unit.train.test_tiles_training import setup
 
@@ -152,5 +152,5 @@ def test_a_checkpoint_from_before_goes_on_with_its_one_scale(both: dict[str, Mad
     resumed.restore(state)
     assert resumed.model.scale_at(55.0).tolist() == pytest.approx([0.5, 0.6, 0.7])
     for step in range(2):
-        assert optimise(resumed, resumed.steps[step], step)["loss"] > 0
+        assert optimise(resumed, batch_of(resumed.steps, step), step)["loss"] > 0
     assert isinstance(resumed.average, AveragedModel) and torch.equal(resumed.averaged.output_scale, resumed.model.output_scale)

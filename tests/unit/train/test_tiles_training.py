@@ -27,7 +27,7 @@ from orbit2.train.build import Setup, cutting
 from orbit2.train.losses import Objective
 from orbit2.train.trainer import optimise
 from orbit2.train.validation import residual_scale, validate_model
-from tests.data.tiny_training import NAMES, Tiny
+from tests.data.tiny_training import NAMES, Tiny, batch_of
 from tests.unit.train.test_resume import curve, train
 
 HERE = Ranks(0, 1, torch.device("cpu"))
@@ -96,7 +96,7 @@ def test_a_batch_of_tiles_has_the_loss_and_gradient_of_its_tiles_one_by_one(tiny
         defaults = {key: ArchitectureConfig.model_fields[key].default for key in only}
         architecture = defaults | architecture
     made = setup(tiny, tmp_path, architecture, **settings)
-    batch = made.steps[0]
+    batch = batch_of(made.steps, 0)
     batch.fine[:, 0, 3:9, 5:20] = torch.nan  # part of every window, so of unequal parts of the cores
     batch.fine[4, 1] = torch.nan
     assert len(batch.samples) == 24 and len({tuple(w.flatten().tolist()) for w in batch.weights > 0}) > 2
@@ -113,7 +113,7 @@ def test_a_batch_of_tiles_has_the_loss_and_gradient_of_its_tiles_one_by_one(tiny
 
 def test_a_step_of_the_trainer_counts_seams_once(tiny: Tiny, tmp_path: Path) -> None:
     made = setup(tiny, tmp_path, tv_weight=5.0, clip=1e9)
-    batch = made.steps[0]
+    batch = batch_of(made.steps, 0)
     loss, expected = gradients(made, [one(batch, k) for k in range(len(batch.samples))])
     assert loss != pytest.approx(gradients(made, [replace(batch, context=None)])[0], rel=1e-4)  # the seams' pairs are felt
     record = optimise(made, batch, 0)
@@ -153,7 +153,7 @@ def test_all_tiles_have_the_terms_of_the_whole_field(tiny: Tiny, tmp_path: Path,
 
 def test_a_tile_knows_where_it_is(tiny: Tiny, tmp_path: Path) -> None:
     made = setup(tiny, tmp_path)
-    model, batch = made.model.eval(), one(made.steps[0], 0)
+    model, batch = made.model.eval(), one(batch_of(made.steps, 0), 0)
     place = batch.geometry
 
     def predicted(lat: float, lon: float) -> Tensor:
@@ -170,7 +170,7 @@ def test_a_tile_knows_where_it_is(tiny: Tiny, tmp_path: Path) -> None:
 
 def test_tiles_of_one_batch_do_not_see_each_other(tiny: Tiny, tmp_path: Path) -> None:
     made = setup(tiny, tmp_path, tiles_per_sample=4, batch_size=3)
-    model, batch = made.model.eval(), made.steps[1]
+    model, batch = made.model.eval(), batch_of(made.steps, 1)
     assert len({(float(a), float(b)) for a, b in zip(batch.geometry.lat[:, 0], batch.geometry.lon[:, 0], strict=True)}) > 4
     with torch.no_grad():
         together = model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock)
@@ -264,7 +264,7 @@ def test_the_shipped_run_sees_the_cells_of_the_demo(root: Path, tiny: Tiny, tmp_
 
 def test_own_loss_of_compression_counts_cores_only(tiny: Tiny, tmp_path: Path) -> None:
     made = setup(tiny, tmp_path, {"compression": {"mode": "budget", "ratio": 4, "max_leaf": 4}})
-    batch = made.steps[0]
+    batch = batch_of(made.steps, 0)
     assert isinstance(made.model, Reslim) and batch.context is not None
     results = []
     for target in (batch.fine, torch.where(batch.weights > 0, batch.fine, 99.0)):
@@ -276,7 +276,7 @@ def test_own_loss_of_compression_counts_cores_only(tiny: Tiny, tmp_path: Path) -
 def test_spectral_compares_each_tile_in_its_own_core(tiny: Tiny, tmp_path: Path) -> None:
     """A wrong prediction in the halo of any window changes nothing, in the core of any one of them it does."""
     made = setup(tiny, tmp_path, loss="spectral", spectral_segment=16)
-    batch = made.steps[0]
+    batch = batch_of(made.steps, 0)
     objective: Objective = made.objective
     base = torch.nan_to_num(batch.fine) + 0.1
     halo = torch.where(batch.weights > 0, base, base * 7)

@@ -14,6 +14,7 @@ from orbit2.parallel.launch import Ranks
 from orbit2.train import losses, run
 from orbit2.train.build import Setup
 from orbit2.train.trainer import optimise
+from tests.data.tiny_training import batch_of
 from tests.data.variable_sets import LAND, WIDE, Made, build_both, section
 
 
@@ -106,7 +107,7 @@ def test_alternating_steps_train_on_both(both: dict[str, Made], loss: str, kind:
     made.objective.prepare(made.training, scales, made.here)
     seen = set()
     for step in range(5):
-        batch = made.steps[step]
+        batch = batch_of(made.steps, step)
         seen.add(batch.samples[0].split(":")[0])
         assert optimise(made, batch, step)["loss"] > 0
     assert seen == {"wide", "land"}
