@@ -9,7 +9,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,15 @@ def write_if_changed(path: str | Path, text: str) -> bool:
     return True
 
 
+def sync_folder(path: str | Path) -> None:
+    """What was created or renamed in a folder is there after a power cut too."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def read_json(path: str | Path) -> Any:
     """Parse a JSON file. Raises OrbitError when it is missing or not JSON."""
     path = Path(path)
@@ -94,6 +103,23 @@ def read_json(path: str | Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise OrbitError(f"not valid JSON ({error})", where=path, hint="delete it and re-run its stage") from None
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """`content` with a checksum of its own, by which `unsealed` knows that nothing in it has changed."""
+    return {**content, "seal": _seal(content)}
+
+
+def unsealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What was sealed. Raises ValueError where it is not that any more."""
+    rest = {key: value for key, value in content.items() if key != "seal"}
+    if content.get("seal") != _seal(rest):
+        raise ValueError("its own checksum differs")
+    return rest
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def sha256(path: str | Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from orbit2.config.old_hash import old_dataset_hash, old_model_hash
 from orbit2.config.schema import ModelConfig, RunConfig
 from orbit2.config.sources import SourcesConfig
 from orbit2.errors import OrbitError
-from orbit2.files import read_json, short_hash, to_text, write_json, write_text
+from orbit2.files import read_json, sealed, short_hash, to_text, unsealed, write_json, write_text
 
 HASHES = ("hash", "config_hash", "model_hash", "dataset_hash", "observations_hash", "parent")
 
@@ -178,6 +179,9 @@ def _move(move: Move, hashes: Mapping[str, str]) -> None:
     for pattern in ("parts/*.json", "finalised.json", "statistics.json", "*.zarr/zarr.json", "model/*.json", "checkpoints/*.json"):
         for path in sorted(move.old.glob(pattern)):
             _rewrite(path, renamed(read_json(path), hashes))
+    for path in sorted(move.old.glob("checkpoints/*/manifest.json")):
+        with suppress(OrbitError, ValueError, TypeError):  # a damaged one is for training to find
+            _rewrite(path, sealed(renamed(unsealed(read_json(path)), hashes)))
     if not machine_file(move.old / "config.json").is_file():
         write_json(machine_file(move.old / "config.json"), move.machine)
     _rewrite(move.old / "config.json", move.slice_, slice_text(move.slice_))

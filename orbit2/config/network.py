@@ -148,6 +148,9 @@ class TrainConfig(Strict):
     )
     checkpoint_minutes: Machine[float] = Field(5.0, gt=0, description="Minutes between periodic checkpoints.")
     checkpoint_every: Machine[int] = Field(0, ge=0, description="Steps between checkpoints; 0 = by time only.")
+    checkpoint_background: Machine[bool] = Field(
+        True, description="Go on training while a checkpoint is written, from a copy of the state in host memory."
+    )
     keep_checkpoints: Machine[int] = Field(2, ge=1, description="Newest checkpoints kept beside the best.")
     patience: int = Field(0, ge=0, description="Validations without improvement before stopping; 0 = never.")
     wall_minutes: Machine[float] = Field(0.0, ge=0, description="Stop, save and exit 75 after this many minutes; 0 = no limit.")

@@ -33,6 +33,7 @@ from orbit2.parallel.launch import Ranks
 from orbit2.parallel.reduce import Fact, agree_on, copy_first
 from orbit2.train import losses
 from orbit2.train.optimizer import build
+from orbit2.train.state import optimizer_state
 from orbit2.train.validation import residual_scales
 
 
@@ -133,26 +134,20 @@ class Setup:
         assert isinstance(module, Downscaling)
         return module
 
-    def state(self, step: int, best: float, seconds: float, stale: int, validated: int) -> dict[str, Any]:
+    def state(self, **progress: float) -> dict[str, Any]:
+        """What a checkpoint holds, and reads back in place: the run's own tensors by name, and its `progress` (see `restored`)."""
         return {
-            "step": step,
-            "best": best,
-            "validated": validated,
-            "seconds": seconds,
-            "stale": stale,
             "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "average": self.averaged.state_dict(),
+            "optimizer": optimizer_state(self.model, self.optimizer),
             "objective": self.objective.state(),
+            "progress": progress,
         }
 
-    def restore(self, state: Mapping[str, Any]) -> tuple[int, float, float, int, int]:
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.objective.restore(state.get("objective", {}), self.here)
-        step = int(state["step"])
-        return step, float(state["best"]), float(state["seconds"]), int(state["stale"]), int(state.get("validated", step))
+    def restored(self, step: int) -> None:
+        """After `state` was read back: what depends on it."""
+        self.average.n_averaged.fill_(step + 1)
+        self.objective.restore(self.objective.state(), self.here)
 
 
 def cutting(config: TrainConfig, architecture: ArchitectureConfig) -> Cutting | None:

@@ -1,45 +1,69 @@
-"""Checkpoints that appear whole, are verified before use, and belong to one configuration. Never unpickles code."""
+"""Checkpoints that appear whole, are verified before use, and belong to one configuration. Never unpickles code.
+
+All ranks call `save`, `save_best`, `wait`, `choose`, `best` and `read` together, and get the same answer or the same error.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
-from collections.abc import Iterator, Mapping
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import ProcessGroup
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, DefaultSavePlanner
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save, save
+from torch.distributed.tensor import DTensor
 
 from orbit2.config.identity import identity
 from orbit2.errors import OrbitError
-from orbit2.files import atomic, locked, read_json, sha256, write_json
+from orbit2.files import locked, sha256
+from orbit2.parallel.launch import TIMEOUT
+from orbit2.parallel.reduce import agree, any_rank, from_first, gathered
+from orbit2.provenance import code_version
+from orbit2.train import earlier, kept
+from orbit2.train.shards import SHARED, Files, Held, Reader, Writer, flat, manifest, temporary
 
 log = logging.getLogger(__name__)
 State = dict[str, Any]
-BEST = "best.json"
+PROGRESS = "progress"
 
 
 class Choice(NamedTuple):
     """A checkpoint that verified: what ranks agree on."""
 
     step: int
-    sha256: str
     path: str
 
 
 class Checkpoints:
-    """The newest few `step-<n>.pt` of one training run and its `best-<n>.pt`; `step-<n>.json` and `best.json` are their manifests.
+    """The newest few `step-<n>/` of one training run and its `best-<n>/` (shards.py says what lies in them).
 
-    Data come first, under a name of their own; the manifest is renamed into place after them, and until then the one before counts.
-    Without a manifest, or with another size or checksum, a checkpoint does not count.
+    A state is a nested mapping of tensors by name, sharded (DTensor) or the same on all ranks, and its `progress`: plain numbers, of
+    which the first rank's count. `background`: training goes on while a checkpoint is written, one at a time, from a copy in memory.
+    The first rank's folder is everybody's. What an earlier orbit2 wrote there is read and replaced too (earlier.py).
     """
 
-    def __init__(self, folder: str | Path, config: Mapping[str, Any], keep: int = 2) -> None:
-        self.folder, self.config, self.keep = Path(folder), identity(config), keep
+    def __init__(self, folder: str | Path, config: Mapping[str, Any], keep: int = 2, background: bool = True) -> None:
+        self.folder, self.config, self.keep, self.background = Path(folder), identity(config), keep, background
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.seconds = 0.0  # from the start of the last save until it was whole
+        self._writing: tuple[Future[Any], Path] | None = None
+        self._group: ProcessGroup | None = None
+        self._shared: Path | None = None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -50,115 +74,219 @@ class Checkpoints:
                 raise OrbitError("another process trains in this folder", where=self.folder, got=owner,
                                  hint="wait for it, or stop it: the same command then goes on from its checkpoint")  # fmt: skip
             for part in self.folder.glob(".*.part"):
-                part.unlink(missing_ok=True)
+                kept.remove(part)
             yield
 
-    def save(self, state: State, step: int) -> Path:
-        """Write `step-<n>`, then drop all but the newest of those before it. Raises OrbitError when it cannot, or for NaN."""
-        path = self.folder / f"step-{step:08d}.pt"
-        self._write(path, path.with_suffix(".json"), state, step)
-        before = [m for m in sorted(self.folder.glob("step-*.json")) if m.stem < path.stem]
-        for old in before[: max(len(before) - (self.keep - 1), 0)]:
-            old.unlink()
-            old.with_suffix(".pt").unlink(missing_ok=True)
-        return path
+    def save(self, state: Mapping[str, Any], step: int) -> None:
+        """Write `step-<n>`, then drop all but the newest of those before it; first waits for the save before this one.
 
-    def save_best(self, state: State, step: int) -> None:
-        """Write `best-<n>.pt` beside the best before it, which goes when the new one counts. Raises as `save`."""
-        number, path = 0, self.folder / f"best-{step:08d}.pt"
-        while path.exists():
-            number += 1
-            path = self.folder / f"best-{step:08d}-{number}.pt"
-        self._write(path, self.folder / BEST, state, step)
-        for old in self.folder.glob("best*.pt"):
-            if old != path:
-                old.unlink()
+        Raises OrbitError for NaN, and when that one or this one cannot be written (in the background: from `wait`, or the next save).
+        """
+        self._save("step", state, step)
 
-    def _write(self, path: Path, manifest: Path, state: State, step: int) -> None:
-        if bad := _not_finite(state):
-            raise OrbitError("not saved: a value of the model or its optimiser is not finite", where=f"step {step}", got=bad,
-                             hint="the checkpoint before it is kept; lower train.learning_rate")  # fmt: skip
+    def save_best(self, state: Mapping[str, Any], step: int) -> None:
+        """Write `best-<n>` beside the best before it, which goes when the new one counts. Raises as `save`."""
+        self._save("best", state, step)
+
+    def wait(self) -> None:
+        """Until what is being written is whole. Raises OrbitError when it cannot be written; the checkpoints before it are kept."""
+        if self._writing is None:
+            return
+        (writing, path), self._writing = self._writing, None
         try:
-            with atomic(path) as temporary, open(temporary, "wb") as handle:
-                torch.save(state, handle)
-            size, digest = path.stat().st_size, sha256(path)
-            write_json(manifest, {"step": step, "file": path.name, "bytes": size, "sha256": digest, "config": self.config})
-        except (OSError, RuntimeError) as error:  # torch turns a full disk into an error of its own while it handles the real one
-            cause = error if isinstance(error, OSError) else error.__context__
-            if not isinstance(cause, OSError):
-                raise
-            raise OrbitError(f"a checkpoint could not be written ({cause.strerror})", where=path,
-                             hint="those before it are kept: make room, then run the same command to go on") from None  # fmt: skip
+            writing.result()
+        except CheckpointException as error:
+            if _rank() == 0:
+                kept.remove(temporary(path))
+            _raise(error, path, "written", "those before it are kept: make room, then run the same command to go on")
+
+    @contextmanager
+    def finishing(self) -> Iterator[None]:
+        """At the end, and before an error goes on, what is being written becomes whole: an error costs no checkpoint."""
+        try:
+            yield
+        except Exception:
+            if self._writing is not None:
+                wait([self._writing[0]])
+            raise
+        self.wait()
+
+    def _save(self, kind: str, state: Mapping[str, Any], step: int) -> None:
+        self.wait()
+        began, (group, folder) = time.monotonic(), self._together()
+        tensors = dict(flat({name: part for name, part in state.items() if name != PROGRESS}))
+        bad = _not_finite(tensors)
+        if any_rank(bad is not None, group):
+            names = [name for name in gathered(bad, group) if name]
+            raise OrbitError("not saved: a value of the model or its optimiser is not finite", where=f"step {step}", got=names[0],
+                             hint="the checkpoint before it is kept; lower train.learning_rate")  # fmt: skip
+        path = from_first(kept.free(folder, kind, step) if _rank() == 0 else folder, group)
+        about = {
+            "step": step,
+            PROGRESS: {name: _plain(value) for name, value in state.get(PROGRESS, {}).items()},
+            "config": self.config,
+            "world": _world(),
+            "mesh": _mesh(tensors),
+            "orbit2": code_version() if _rank() == 0 else "",
+            "torch": str(torch.__version__),
+        }
+        writer = Writer(path, about, lambda: kept.drop(path, self.keep))
+        planner = DefaultSavePlanner(flatten_state_dict=False)
+        _quiet()
+        if self.background:
+            writing = async_save(tensors, storage_writer=writer, planner=planner, process_group=group)
+            assert isinstance(writing, Future)
+        else:
+            writing = Future()
+            try:
+                writing.set_result(save(tensors, storage_writer=writer, planner=planner, process_group=group))
+            except CheckpointException as error:
+                writing.set_exception(error)
+        writing.add_done_callback(lambda _: setattr(self, "seconds", time.monotonic() - began))
+        self._writing = writing, path
+        if not self.background:
+            self.wait()
 
     def choose(self) -> Choice | None:
         """The newest checkpoint that verifies; damaged ones are set aside under another name and named in a warning.
 
-        Raises OrbitError when it was written for another configuration, naming the keys that differ.
+        Each rank verifies its share of the files. Raises OrbitError, on all ranks, for one of another configuration (naming the keys
+        that differ), one that cannot be read and one that not all ranks see.
         """
-        for manifest in sorted(self.folder.glob("step-*.json"), reverse=True):
-            if (facts := self._verified(manifest, "the one before it is used")) is not None:
-                return Choice(int(facts["step"]), facts["sha256"], str(manifest.with_suffix(".pt").absolute()))
+        return self._choose("step", "the one before it is used")
+
+    def best(self) -> Choice | None:
+        """The best weights; None when there are none, or none whole. Raises as `choose`."""
+        return self._choose("best", "the last average of weights counts until a validation is better")
+
+    def _choose(self, kind: str, instead: str) -> Choice | None:
+        self.wait()
+        group, folder = self._together()
+        for path in from_first(kept.found(folder, kind)[::-1] if _rank() == 0 else [], group):
+            facts, *first = from_first(_told(partial(kept.facts, path)) if _rank() == 0 else ({}, "", ""), group)
+            answers = [first]
+            if not any(first):
+                agree("the checkpoint to resume from", _seen(kept.manifest_of(path)), SHARED, group)
+                share = {name: facts["files"][name] for name in sorted(facts["files"])[_rank() :: _world()]}
+                mine = list(_told(partial(kept.verify, path, share))[1:])
+                answers = gathered(mine, group) if any_rank(any(mine), group) else []
+            if unreadable := next((error for _, error in answers if error), None):
+                raise OrbitError(f"a checkpoint cannot be read ({unreadable})", where=path)
+            if damage := "; ".join(said for said, _ in answers if said):
+                if _rank() == 0:
+                    aside = ", ".join(kept.set_aside(path))
+                    log.warning("checkpoint %s is damaged (%s); set aside as %s, %s", path, damage, aside, instead)
+                continue
+            if differing := sorted(_differences(identity(facts["config"]), self.config)):
+                raise OrbitError(
+                    "checkpoint belongs to another configuration",
+                    where=path,
+                    got="different " + ", ".join(differing[:8]),
+                    hint="restore these keys, or delete the checkpoints folder to start anew",
+                )
+            return Choice(facts["step"], str(path))
         return None
 
-    def best(self) -> State | None:
-        """The best weights; None when there are none, or none whole."""
-        facts = self._verified(self.folder / BEST, "the last average of weights counts until a validation is better")
-        return None if facts is None else load(self.folder / facts.get("file", "best.pt"))
+    def read(self, choice: Choice, into: State, convert: earlier.Convert = dict) -> None:
+        """Fill the tensors of `into` in place, however they are sharded now, and its `progress` where it has one.
 
-    def _verified(self, manifest: Path, instead: str) -> dict[str, Any] | None:
-        """The manifest of a whole checkpoint of this configuration."""
-        if not manifest.exists():
-            return None
-        path = manifest.with_suffix(".pt")
+        `convert` brings tensors by parameter name, of a checkpoint that an earlier orbit2 wrote, to today's names. Raises OrbitError
+        when names or shapes differ.
+        """
+        path, (group, _) = Path(choice.path), self._together()
+        wanted = dict(flat({name: part for name, part in into.items() if name != PROGRESS}))
+        shapes = {name: tensor.shape for name, tensor in wanted.items()}
+        reader: Reader
+        if path.suffix == ".json":
+            tensors, progress = earlier.read(earlier.data(path), shapes, convert)
+            reader = Held(tensors)
+        else:
+            reader, progress = Files(path), {name: float(v) if isinstance(v, str) else v for name, v in manifest(path)[PROGRESS].items()}
+        _refuse_others(path, shapes, reader.shapes)
+        _quiet()
         try:
-            facts: dict[str, Any] = read_json(manifest)
-            if manifest.name == BEST:
-                path = self.folder / facts.get("file", path.name)
-            if path.stat().st_size != facts["bytes"] or sha256(path) != facts["sha256"]:
-                raise ValueError("size or checksum differs")
-            found = facts["config"]
-        except (FileNotFoundError, ValueError, KeyError, TypeError, OrbitError) as error:
-            aside = self._set_aside(path, manifest)
-            log.warning("checkpoint %s is damaged (%s); set aside as %s, %s", path, error, ", ".join(aside), instead)
-            return None
-        except OSError as error:
-            raise OrbitError(f"a checkpoint cannot be read ({error.strerror})", where=path) from None
-        differing = sorted(_differences(identity(found), self.config))
-        if differing:
-            raise OrbitError(
-                "checkpoint belongs to another configuration",
-                where=path,
-                got="different " + ", ".join(differing[:8]),
-                hint="restore these keys, or delete the checkpoints folder to start anew",
-            )
-        return facts
+            load(wanted, storage_reader=reader, planner=DefaultLoadPlanner(flatten_state_dict=False), process_group=group)
+        except CheckpointException as error:
+            _raise(error, path, "read", "delete it: the one before it is used")
+        if PROGRESS in into:
+            into[PROGRESS] = progress
 
-    def _set_aside(self, *files: Path) -> list[str]:
-        """Rename to the first free `damaged-<n>-<name>`: no longer a checkpoint, and never deleted."""
-        number = 1
-        while list(self.folder.glob(f"damaged-{number}-*")):
-            number += 1
-        names = []
-        for file in files:
-            if file.exists():
-                names.append(f"damaged-{number}-{file.name}")
-                file.rename(self.folder / names[-1])
-        return names
+    def _together(self) -> tuple[ProcessGroup | None, Path]:
+        """A group of all ranks for checkpoints alone, since the trainer's own exchanges go on beside a save; and their one folder."""
+        if self._group is None and dist.is_initialized():
+            self._group = dist.new_group(backend="gloo", timeout=TIMEOUT)
+        if self._shared is None:
+            self._shared = from_first(self.folder.absolute(), self._group)
+        return self._group, self._shared
 
 
-def load(path: str | Path) -> State:
-    """What was saved, on the CPU."""
-    loaded: State = torch.load(path, map_location="cpu", weights_only=True)
-    return loaded
+def _rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
 
 
-def _not_finite(value: Any, name: str = "") -> str | None:
-    """Where the first tensor with NaN or an infinite value lies in a nested state; None when there is none."""
-    if isinstance(value, Tensor):
-        return name if value.is_floating_point() and not bool(torch.isfinite(value).all()) else None
-    if isinstance(value, Mapping):
-        return next((bad for key, item in value.items() if (bad := _not_finite(item, f"{name}.{key}" if name else str(key)))), None)
-    return None
+def _world() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def _quiet() -> None:
+    warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is no mistake
+
+
+def _told(act: Callable[[], dict[str, Any] | None]) -> tuple[dict[str, Any], str, str]:
+    """What `act` returns, in what way it finds a checkpoint damaged, why it cannot read it."""
+    try:
+        return act() or {}, "", ""
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, OrbitError) as error:
+        return {}, f"no {error}" if isinstance(error, KeyError) else str(error), ""
+    except OSError as error:
+        return {}, "", str(error.strerror)
+
+
+def _seen(path: Path) -> str:
+    """What this rank reads there: the checksum, or why there is none."""
+    try:
+        return sha256(path)
+    except OSError as error:
+        return f"{error.strerror}: {path}"
+
+
+def _raise(error: CheckpointException, path: Path, done: str, hint: str) -> NoReturn:
+    """The one error of all ranks: the first rank's that has one."""
+    causes = [cause for _, (cause, _) in sorted(error.failures.items())]
+    for cause in causes:
+        if isinstance(cause, KeyboardInterrupt | OrbitError):
+            raise cause from None
+        if isinstance(cause, OSError):
+            raise OrbitError(f"a checkpoint could not be {done} ({cause.strerror})", where=path, hint=hint) from None
+    raise causes[0]
+
+
+def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The first tensor with NaN or an infinite value in this rank's part; None when there is none."""
+    parts = {name: tensor.to_local() if isinstance(tensor, DTensor) else tensor for name, tensor in tensors.items()}
+    checked = {name: torch.isfinite(part).all() for name, part in parts.items() if part.is_floating_point()}
+    if not checked or bool(torch.stack([flag.cpu() for flag in checked.values()]).all()):
+        return None
+    return next(name for name, flag in checked.items() if not flag)
+
+
+def _plain(value: float) -> float | str:
+    """A number as JSON has it: "inf" for what no validation has set yet."""
+    return value if isinstance(value, int) or math.isfinite(value) else str(float(value))
+
+
+def _mesh(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Names and sizes of the axes that tensors are spread over."""
+    meshes = {tensor.device_mesh for tensor in tensors.values() if isinstance(tensor, DTensor)}
+    return {axis: int(size) for mesh in meshes for axis, size in zip(mesh.mesh_dim_names or (), mesh.shape, strict=False)}
+
+
+def _refuse_others(path: Path, wanted: Mapping[str, torch.Size], found: Mapping[str, torch.Size]) -> None:
+    for name in sorted({*wanted, *found}):
+        if wanted.get(name) != found.get(name):
+            here, there = (list(shapes[name]) if name in shapes else "nothing" for shapes in (wanted, found))
+            raise OrbitError("a checkpoint of another model", where=path, got=f"{name}: {there}", allowed=str(here),
+                             hint="delete the checkpoints folder to start anew")  # fmt: skip
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from orbit2.config.network import TrainConfig
 
@@ -17,10 +17,13 @@ def build(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        kept = parameter.ndim <= 1 or any(word in name for word in UNDECAYED)
-        (plain if kept else decayed).append(parameter)
+        (decayed if decays(name, parameter) else plain).append(parameter)
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+
+
+def decays(name: str, parameter: Tensor) -> bool:
+    return parameter.ndim > 1 and not any(word in name for word in UNDECAYED)
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

@@ -6,7 +6,6 @@ torchrun --nproc-per-node 2 -m orbit2 train ...      # the same steps, the same 
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 import time
@@ -23,17 +22,17 @@ from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import ModelConfig
 from orbit2.data.dataset import Batch
 from orbit2.errors import Interrupted, OrbitError
-from orbit2.files import sha256, write_json, write_text
+from orbit2.files import write_json, write_text
 from orbit2.model import carried, folder
 from orbit2.parallel import alike
 from orbit2.parallel.launch import ranks
-from orbit2.parallel.reduce import Fact, agree, agree_on, any_rank, barrier, from_first, gathered, sum_gradients, total
+from orbit2.parallel.reduce import Fact, agree_on, any_rank, barrier, gathered, sum_gradients, total
 from orbit2.signals import StopRequest, heed_parent, held_back
 from orbit2.train import losses
 from orbit2.train.auxiliary import with_auxiliary
 from orbit2.train.build import Setup, prepare
 from orbit2.train.card import write_card
-from orbit2.train.checkpoint import Checkpoints, Choice, load
+from orbit2.train.checkpoint import Checkpoints
 from orbit2.train.optimizer import learning_rate, set_learning_rate
 from orbit2.train.progress import Progress
 from orbit2.train.validation import validate_model
@@ -56,7 +55,7 @@ def run(
     section = read_slice(config)
     outputs.model(out, section["name"], section["hash"])
     model_config = validate(ModelConfig, section["model"], config)
-    kept = Checkpoints(checkpoints, identity(section), model_config.train.keep_checkpoints)
+    kept = Checkpoints(checkpoints, identity(section), model_config.train.keep_checkpoints, model_config.train.checkpoint_background)
     deadline = _soonest(model_config.train.wall_minutes, wall_minutes)
     with StopRequest(deadline) as stop, ranks(device=device) as here, kept.alone() if here.first else nullcontext():
         with Progress(checkpoints, model_config.train.steps, here.first) as progress:
@@ -64,7 +63,8 @@ def run(
             agree_on([Fact("the configuration", alike.flat(section), "give all ranks the same --config file")])
             prepare(model_config.train, here.device)
             setup = Setup(section, model_config, stores, statistics, parent, here)
-            train(setup, out, kept, stop, progress)
+            with kept.finishing():
+                train(setup, out, kept, stop, progress)
 
 
 def _soonest(*minutes: float) -> float:
@@ -76,10 +76,12 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
     """Run the steps that remain, then write the model folder from the best validated weights."""
     config, here = setup.config, setup.here
     step, best, seconds, stale, validated = 0, math.inf, 0.0, 0, 0
-    found = from_first(checkpoints.choose() if here.first else None)
+    found = checkpoints.choose()
     if found is not None:
-        step, best, seconds, stale, validated = setup.restore(read_chosen(found))
-        if math.isfinite(best) and not from_first(here.first and checkpoints.best() is not None):
+        checkpoints.read(found, state := setup.state())
+        step, best, seconds, stale, validated = (state["progress"][name] for name in ("step", "best", "seconds", "stale", "validated"))
+        setup.restored(step)
+        if math.isfinite(best) and checkpoints.best() is None:
             best, validated = math.inf, -1  # gone or damaged: the next validation makes a new one
     else:
         scales = [setup.model.scale_at(pairs.store.grid("coarse").km) for pairs in setup.training]
@@ -102,11 +104,12 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
 
     def save() -> None:
         progress.doing("saving a checkpoint")
-        if here.first:
-            checkpoints.save(setup.state(step, best, seconds + time.monotonic() - began, stale, validated), step)
+        spent = seconds + time.monotonic() - began
+        checkpoints.save(setup.state(step=step, best=best, seconds=spent, stale=stale, validated=validated), step)
 
     def pause() -> Interrupted:
         reason = stop.reason or "another rank"
+        checkpoints.wait()
         progress.status("resumable", reason=reason)
         return Interrupted(f"stopped and saved at step {step} of {config.steps} ({reason}); run the same command to resume")
 
@@ -125,8 +128,8 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
             raise OrbitError("the validation score is not finite", where=f"step {step}", got=str(loss),
                              hint="check the validation block, or lower train.learning_rate; the last checkpoint is kept")  # fmt: skip
         stale = 0 if loss < best else stale + 1
-        if loss < best and here.first:
-            checkpoints.save_best({"step": step, "model": setup.averaged.state_dict()}, step)
+        if loss < best:
+            checkpoints.save_best({"model": setup.averaged.state_dict()}, step)
         best, validated = min(best, loss), step
 
     if (step < config.steps or unscored()) and any_rank(bool(stop)):
@@ -158,7 +161,8 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
             score()
         enough = bool(config.patience) and stale >= config.patience
         stopping = any_rank(bool(stop))
-        due = time.monotonic() - saved > period or bool(config.checkpoint_every and step % config.checkpoint_every == 0)
+        early = min(checkpoints.seconds, period / 2)  # whole within the period
+        due = time.monotonic() - saved > period - early or bool(config.checkpoint_every and step % config.checkpoint_every == 0)
         if any_rank(due) or stopping or enough or step == config.steps:
             save()
             saved, period = time.monotonic(), 60 * config.checkpoint_minutes
@@ -169,21 +173,12 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
             raise pause()
         waiting = time.monotonic()
     progress.doing("writing the model")
-    barrier()
+    if (best_found := checkpoints.best()) is not None:  # once the last checkpoint is whole
+        checkpoints.read(best_found, {"model": setup.averaged.state_dict()})
     if here.first:
-        finish(setup, out, checkpoints, step, seconds + time.monotonic() - began)
+        finish(setup, out, checkpoints.folder, step, best_found.step if best_found else step, seconds + time.monotonic() - began)
     progress.status("done")
     barrier()
-
-
-def read_chosen(found: Choice) -> dict[str, Any]:
-    """The checkpoint that the first rank chose. Raises OrbitError on all ranks when one of them cannot read the same file."""
-    try:
-        here = sha256(found.path)
-    except OSError as error:
-        here = f"{error.strerror}: {found.path}"
-    agree("the checkpoint to resume from", here, "put the checkpoints on a file system that all nodes see")
-    return load(found.path)
 
 
 def optimise(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
@@ -216,23 +211,20 @@ def optimise(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
     return {"loss": shown[0], "data_term": shown[1], "prior": shown[2], "gradient_norm": norm, "learning_rate": rate}
 
 
-def finish(setup: Setup, out: Path, checkpoints: Checkpoints, step: int, seconds: float) -> None:
-    """Write the model folder from the best checkpoint (weight average), with curve, provenance and card."""
+def finish(setup: Setup, out: Path, checkpoints: Path, step: int, best: int, seconds: float) -> None:
+    """Write the model folder from the averaged weights of step `best`, with curve, provenance and card."""
     from orbit2.provenance import record
 
-    best = checkpoints.best()
-    model = copy.deepcopy(setup.averaged)
-    if best is not None:
-        model.load_state_dict(best["model"])
+    model = setup.averaged
     stores = {pairs.name: pairs.store for pairs in setup.training}
     statics_from, statics = carried.origin(stores, model.statics)
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "metrics.jsonl", (checkpoints.folder / "metrics.jsonl").read_text(encoding="utf-8"))
+    write_text(out / "metrics.jsonl", (checkpoints / "metrics.jsonl").read_text(encoding="utf-8"))
     about = {
         "name": setup.section["name"],
         "hash": setup.section["hash"],
         "steps": step,
-        "best_step": best["step"] if best else step,
+        "best_step": best,
         "training_seconds": round(seconds, 2),
         "region": setup.section["model"]["region"],
         "origin": setup.origin,

@@ -21,7 +21,7 @@ from orbit2.cli import main
 from orbit2.errors import OrbitError
 from orbit2.train import progress as train_progress
 from orbit2.train import trainer
-from orbit2.train.checkpoint import Checkpoints, load
+from orbit2.train.checkpoint import Checkpoints
 from tests.data.small_downscaling import exit_code, forked
 from tests.data.tiny_training import Tiny, build
 
@@ -77,6 +77,12 @@ def at_step(number: int, act: Callable[[], object]) -> Callable[..., object]:
     return optimise
 
 
+def shard(checkpoint: Path) -> Path:
+    """The one file of tensors that one process writes."""
+    (file,) = checkpoint.glob("*.safetensors")
+    return file
+
+
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
@@ -99,7 +105,7 @@ def test_a_signal_to_the_group_saves_and_the_same_command_goes_on(
     assert f"stopped and saved at step 6 of {STEPS} ({number.name}); run the same command to resume" in said and "Traceback" not in said
     status = json.loads((tmp_path / "checkpoints" / "status.json").read_text())
     assert status["state"] == "resumable" and status["step"] == 6 and status["reason"] == number.name
-    assert (tmp_path / "checkpoints" / "step-00000006.pt").is_file()
+    assert (tmp_path / "checkpoints" / "step-00000006").is_dir()
     assert ended(lambda: train(tiny, tmp_path, workers=workers)) == 0
     assert same(weights(tmp_path), undisturbed)
 
@@ -129,7 +135,7 @@ def test_a_second_interrupt_ends_at_once_and_says_so(tiny: Tiny, tmp_path: Path,
 
     assert ended(twice) == 130
     assert "Ctrl-C again ends at once, and only what was saved before is kept" in capfd.readouterr().err
-    assert [p.name for p in (tmp_path / "checkpoints").glob("step-*.pt")] == ["step-00000003.pt"]
+    assert [p.name for p in (tmp_path / "checkpoints").glob("step-*")] == ["step-00000003"]
 
 
 def test_a_signal_during_the_imports_is_not_lost(tiny: Tiny, undisturbed: dict[str, torch.Tensor], tmp_path: Path) -> None:
@@ -162,15 +168,15 @@ def test_damaged_checkpoints_are_set_aside_and_the_new_ones_stay(
 
     assert ended(stopped) == 75
     for step in (1900, 2000):  # of a run that went further, and lost its data
-        (folder / f"step-{step:08d}.json").write_bytes((folder / "step-00000004.json").read_bytes())
-        (folder / f"step-{step:08d}.pt").write_bytes(b"half")
-    os.truncate(folder / "step-00000008.pt", 1000)
+        other = shutil.copytree(folder / "step-00000004", folder / f"step-{step:08d}")
+        shard(other).write_bytes(b"half")
+    os.truncate(shard(folder / "step-00000008"), 1000)
     assert ended(lambda: train(tiny, tmp_path, checkpoint_every=4, keep_checkpoints=2)) == 0
     said = capfd.readouterr().err
     for step in (8, 1900, 2000):
-        assert len(list(folder.glob(f"damaged-*-step-{step:08d}.*"))) == 2
-    assert f"try 2, resumes at step 4 of {STEPS}; weights from checkpoint {folder}/step-00000004.pt" in said
-    assert sorted(p.name for p in folder.glob("step-*.pt")) == ["step-00000008.pt", "step-00000012.pt"]
+        assert len(list(folder.glob(f"damaged-*-step-{step:08d}"))) == 1
+    assert f"try 2, resumes at step 4 of {STEPS}; weights from checkpoint {folder}/step-00000004" in said
+    assert sorted(p.name for p in folder.glob("step-*")) == ["step-00000008", "step-00000012"]
     assert same(weights(tmp_path), undisturbed)
     steps = [r["step"] for r in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()) if "loss" in r]
     assert steps == sorted(set(steps))
@@ -198,31 +204,42 @@ def test_an_infinite_gradient_is_found_before_the_step(tiny: Tiny, tmp_path: Pat
     assert len(said) == 1 and "step 6: the gradient norm is not finite; got 'inf'" in said[0] and "tiny:2026-01-01T" in said[0]
     status = json.loads((tmp_path / "checkpoints" / "status.json").read_text())
     assert status["state"] == "failed" and status["step"] == 5 and "gradient norm" in status["reason"]
-    state = load(sorted((tmp_path / "checkpoints").glob("step-*.pt"))[-1])
-    assert state["step"] == 5 and all(bool(torch.isfinite(t).all()) for t in [*state["model"].values(), *state["average"].values()])
+    newest = sorted((tmp_path / "checkpoints").glob("step-*"))[-1]
+    state = load_file(shard(newest))
+    assert newest.name == "step-00000005" and any(name.startswith("average.") for name in state)
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in state.values())
 
 
 def test_weights_that_overflow_in_the_last_step_are_not_saved(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path, {})
     kept.save({"model": {"weight": torch.ones(3)}}, 1)
     kept.save_best({"model": {"weight": torch.ones(3)}}, 1)
+    into = {"model": {"weight": torch.zeros(3)}}
     for save in (kept.save, kept.save_best):
         with pytest.raises(OrbitError, match=r"not saved.*not finite.*model\.weight"):
             save({"model": {"weight": torch.tensor([1.0, torch.nan])}}, 2)
-    assert kept.choose() is not None and kept.choose().step == 1 and float(kept.best()["model"]["weight"].sum()) == 3  # type: ignore[union-attr, index]
+    newest, best = kept.choose(), kept.best()
+    assert newest is not None and newest.step == 1 and best is not None
+    kept.read(best, into)
+    assert float(into["model"]["weight"].sum()) == 3
 
 
-def test_a_full_disk_leaves_the_best_weights_findable(tmp_path: Path) -> None:
+@pytest.mark.parametrize("background", [True, False])
+def test_a_full_disk_leaves_the_best_weights_findable(tmp_path: Path, background: bool) -> None:
     """On a tmpfs of 3 MB: neither `best` nor the newest checkpoint is lost to one that has no room."""
     with small_disk(tmp_path, 3):
-        kept, room = Checkpoints(tmp_path, {}), {"model": {"weight": torch.ones(300_000)}}
+        kept, room = Checkpoints(tmp_path, {}, background=background), {"model": {"weight": torch.ones(300_000)}}
         kept.save(room, 1)
         kept.save_best({"model": {"weight": torch.full((300_000,), 2.0)}}, 1)
         for save in (kept.save, kept.save_best):
-            with pytest.raises(OrbitError, match=r"could not be written \(No space left on device\)"):
+            with pytest.raises(OrbitError, match=r"could not be written \(No space left on device\).*make room") as full:
                 save(room, 2)
+                kept.wait()
+            assert "\n" not in str(full.value)
         best, newest = kept.best(), kept.choose()
-        assert best is not None and float(best["model"]["weight"][0]) == 2.0 and newest is not None and newest.step == 1
+        assert best is not None and newest is not None and newest.step == 1
+        kept.read(best, room)
+        assert float(room["model"]["weight"][0]) == 2.0
         assert not list(tmp_path.glob(".*.part"))
 
 
@@ -283,7 +300,7 @@ def test_a_log_is_never_silent_for_long_and_says_which_try(
     assert json.loads((tmp_path / "checkpoints" / "status.json").read_text())["try"] == 1
     assert ended(lambda: train(tiny, tmp_path)) == 0
     assert (
-        f"tiny: try 2, resumes at step 6 of {STEPS}; weights from checkpoint {tmp_path}/checkpoints/step-00000006.pt"
+        f"tiny: try 2, resumes at step 6 of {STEPS}; weights from checkpoint {tmp_path}/checkpoints/step-00000006"
         in capfd.readouterr().err
     )
     assert json.loads((tmp_path / "checkpoints" / "status.json").read_text()) == {"state": "done", "try": 2, "step": STEPS, "of": STEPS}

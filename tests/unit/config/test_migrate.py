@@ -20,7 +20,7 @@ from orbit2.config.load import load, merge, read_slice, slice_text
 from orbit2.config.migrate import migrate, plan, waiting
 from orbit2.config.old_hash import old_dataset_hash, old_model_hash
 from orbit2.config.schema import RunConfig
-from orbit2.files import short_hash, write_json, write_text
+from orbit2.files import sealed, short_hash, unsealed, write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[3]
 LONG_AGO = 1_700_000_000_000_000_000  # ns
@@ -44,6 +44,7 @@ class Old:
             self.models[name] = self.add("models", model, old_model_hash(model))
             write_json(self.models[name] / "model/config.json", {"hash": model["hash"], "datasets": model["datasets"]})
             write_json(self.models[name] / "checkpoints/step-00000004.json", {"step": 4, "config": model})
+            write_json(self.models[name] / "checkpoints/step-00000005/manifest.json", sealed({"step": 5, "config": model}))
         write_json(self.data / "parts/init.json", {"store": "pairs.zarr", "initialised": True})
         write_json(self.data / "parts/000.json", {"part": "000", "config_hash": dataset["hash"]})
         write_json(self.data / "pairs.zarr/zarr.json", {"attributes": {"config_hash": dataset["hash"], "dataset": "era5_week"}})
@@ -89,7 +90,9 @@ def test_everything_is_where_the_workflow_looks_for_it(old: Old) -> None:
         assert Path(folder, "config.json").read_text() == slice_text(slices.model(run, name))
         assert read_slice(Path(folder, "config.json"))["model"] == run.models[name].model_dump(mode="json")  # threads among them
         manifest = json.loads(Path(folder, "checkpoints/step-00000004.json").read_text())
-        assert identity(manifest["config"]) == identity(slices.model(run, name)), "a checkpoint would be refused"
+        newer = unsealed(json.loads(Path(folder, "checkpoints/step-00000005/manifest.json").read_text()))
+        for found in (manifest, newer):
+            assert identity(found["config"]) == identity(slices.model(run, name)), "a checkpoint would be refused"
         assert json.loads(Path(folder, "model/config.json").read_text())["hash"] == slices.model(run, name)["hash"]
     hashed = slices.dataset(run, "era5_week")["hash"]
     assert json.loads(Path(data, "parts/000.json").read_text())["config_hash"] == hashed

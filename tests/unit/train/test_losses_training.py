@@ -47,10 +47,8 @@ def test_every_loss_improves_on_interpolation(tiny: Tiny, tmp_path: Path, loss: 
 def test_resumed_from_half_way_equals_uninterrupted(tiny: Tiny, tmp_path: Path, loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings: dict[str, Any] = {"loss": loss, "steps": 6, "checkpoint_every": 3, "ensemble": 2, "perceptual_steps": 5}
     straight = train(tiny, tmp_path, **settings)
-    for file in (tmp_path / "checkpoints").glob("step-00000006.*"):
-        file.unlink()
-    for file in (tmp_path / "checkpoints").glob("best.*"):
-        file.unlink()
+    for name in ("step-00000006", "best-00000006"):
+        shutil.rmtree(tmp_path / "checkpoints" / name)
     shutil.rmtree(tmp_path / "model")
 
     def again(*_: object) -> None:

@@ -43,7 +43,7 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tiny: Tiny, tmp_pat
     command = [sys.executable, "-m", "orbit2", "train", *tiny.command(config, out)]
     process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE)
     for _ in range(600):
-        if (out / "checkpoints" / "step-00000010.json").exists():
+        if (out / "checkpoints" / "step-00000010").exists():
             break
         time.sleep(0.05)
     process.kill()
@@ -71,15 +71,15 @@ def test_user_signal_saves_and_exits_75(tiny: Tiny, tmp_path: Path) -> None:
     assert process.returncode == 75, errors.decode()
     status = json.loads((tmp_path / "checkpoints" / "status.json").read_text())
     assert status["state"] == "resumable" and status["reason"] == "SIGUSR1" and status["step"] > 0
-    assert list((tmp_path / "checkpoints").glob("step-*.pt"))
+    assert [p.name for p in (tmp_path / "checkpoints").glob("step-*")] == [f"step-{status['step']:08d}"]
 
 
 def test_damaged_newest_checkpoint_falls_back_to_the_one_before(tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     expected = train(tiny, tmp_path, steps=8, checkpoint_every=4)
-    newest = tmp_path / "checkpoints" / "step-00000008.pt"
+    (newest,) = (tmp_path / "checkpoints" / "step-00000008").glob("*.safetensors")
     newest.write_bytes(newest.read_bytes()[:-100])
     again = train(tiny, tmp_path, steps=8, checkpoint_every=4)
-    assert "step-00000008.pt" in caplog.text and "damaged" in caplog.text
+    assert "step-00000008" in caplog.text and newest.name in caplog.text and "damaged" in caplog.text
     assert all(torch.equal(expected[name], again[name]) for name in expected)
 
 

@@ -22,8 +22,10 @@ from orbit2.model.transfer import transfer
 from orbit2.parallel.launch import Ranks
 from orbit2.train import losses
 from orbit2.train.build import Setup
+from orbit2.train.checkpoint import Checkpoints
 from orbit2.train.trainer import optimise
 from orbit2.train.validation import residual_scale
+from tests.data import old_checkpoint
 from tests.data.tiny_training import Tiny, batch_of
 from tests.data.variable_sets import Made, build_both, section
 from tests.unit.train.test_tiles_training import setup
@@ -143,13 +145,17 @@ def test_a_child_inherits_the_scale_of_its_resolution() -> None:
     assert torch.equal(several.output_scale, TABLE[1].expand(2, 3))
 
 
-def test_a_checkpoint_from_before_goes_on_with_its_one_scale(both: dict[str, Made]) -> None:
+def test_a_checkpoint_from_before_goes_on_with_its_one_scale(both: dict[str, Made], tmp_path: Path) -> None:
     made = foundation(both)
-    state = made.state(3, 1.0, 0.0, 0, 3)
-    for weights, name in ((state["model"], "output_scale"), (state["average"], "module.output_scale")):
-        weights[name] = torch.tensor([0.5, 0.6, 0.7])
-    resumed = foundation(both)
-    resumed.restore(state)
+    state = made.state()
+    for weights in (state["model"], state["average"]):
+        weights["output_scale"] = torch.tensor([0.5, 0.6, 0.7])
+    old_checkpoint.write(tmp_path, {}, 3, state, made.optimizer)
+    resumed, kept = foundation(both), Checkpoints(tmp_path, {})
+    found = kept.choose()
+    assert found is not None and found.step == 3
+    kept.read(found, resumed.state())
+    resumed.restored(3)
     assert resumed.model.scale_at(55.0).tolist() == pytest.approx([0.5, 0.6, 0.7])
     for step in range(2):
         assert optimise(resumed, batch_of(resumed.steps, step), step)["loss"] > 0
