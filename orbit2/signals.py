@@ -10,24 +10,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+FLOOR = 360.0  # seconds before the end of a job: ahead of a signal that is asked for 300 s before it, which may come 60 s early
+SHARE, MOST = 0.1, 0.5  # of the job's time: what is kept free of a short one where FLOOR were more, and the most that ever is
+TIMES = 2.0  # what a save, a validation and a step took last, kept free before the end
 STOPS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 class StopRequest:
-    """True from the first signal or the deadline on; `reason` says which. Use as a context manager.
+    """True from the first signal or deadline on; `reason` says which. Use as a context manager.
 
-    A verb opens one before its slow imports, so that no signal is lost; one inside it hears what the outer one heard, and its
-    deadline counts from there. A second Ctrl-C raises KeyboardInterrupt at once. A signal that the caller ignores (nohup, a shell's
-    background job) stays ignored. Only the main thread may listen to signals; any other has the deadline alone.
+    Deadlines are set with `within` (counted from the start) and `before` (the end of the job, less what a last save needs: `took`); the
+    soonest counts.
+
+    A verb opens one before its slow imports, so that no signal is lost; one inside it hears what the outer one heard, and `within`
+    counts from there. A second Ctrl-C raises KeyboardInterrupt at once. A signal that the caller ignores (nohup, a shell's
+    background job) stays ignored. Only the main thread may listen to signals; any other has deadlines alone.
     """
 
     def __init__(self, wall_minutes: float = 0.0) -> None:
         self._reason: str | None = None
         self._outer = _listening()
         self._began: float = time.monotonic() if self._outer is None else self._outer._began
-        self._deadline = self._began + 60 * wall_minutes if wall_minutes else None
+        self._limits: list[tuple[float, str]] = []
+        self._end: tuple[float, float, float, str] | None = None  # when (monotonic), least and greatest margin, who says so
+        self._took: dict[str, float] = {}
         self._interrupts: int = 0 if self._outer is None else self._outer._interrupts
         self._previous: dict[int, object] = {}
+        self.within(wall_minutes)
 
     def __enter__(self) -> StopRequest:
         main = threading.current_thread() is threading.main_thread()
@@ -50,13 +59,44 @@ class StopRequest:
             _say(f"\n{name}: the work in hand is finished and saved, then this stops{again}\n")
         self._reason = self._reason or name
 
+    def within(self, minutes: float, who: str = "the given time") -> None:
+        """Stop this long after the start; 0: no limit."""
+        if minutes:
+            self._limits.append((self._began + 60 * minutes, who))
+
+    def before(self, left: float, who: str, floor: float = FLOOR) -> None:
+        """Stop in time for a last save, at least `floor` seconds, before the job ends, which is in `left` seconds as `who` says."""
+        self._end = (time.monotonic() + left, min(floor, SHARE * left), MOST * left, who)
+
+    def took(self, what: str, seconds: float) -> None:
+        """How long the last save, validation or step was: TIMES as much is kept free before the job's end."""
+        self._took[what] = seconds
+
+    def _deadline(self) -> tuple[float, str, str] | None:
+        """(when (monotonic), what is said of a stop then, what it rests on)."""
+        found = [(at, "wall time", who) for at, who in self._limits]
+        if self._end is not None:
+            at, least, most, who = self._end
+            margin = min(max(least, TIMES * sum(self._took.values())), most)
+            found.append((at - margin, "the job's time limit", f"{margin:.0f} s before the job's end by {who}"))
+        return min(found, default=None)
+
+    @property
+    def deadline(self) -> str:
+        """When it stops by itself, for a log: "stops at 14:05:00 (...)"; empty where nothing is known."""
+        if (found := self._deadline()) is None:
+            return ""
+        when = time.time() + found[0] - time.monotonic()
+        day = "%a " if abs(when - time.time()) > 86000 else ""
+        return f"stops at {time.strftime(f'{day}%H:%M:%S', time.localtime(when))} ({found[2]})"
+
     @property
     def reason(self) -> str | None:
-        """What asked for the stop: a signal's name or "wall time"; None while nothing did."""
+        """What asked for the stop: a signal's name, "wall time" or "the job's time limit"; None while nothing did."""
         if self._reason is None and self._outer is not None:
             self._reason = self._outer.reason
-        if self._reason is None and self._deadline is not None and time.monotonic() >= self._deadline:
-            self._reason = "wall time"
+        if self._reason is None and (found := self._deadline()) is not None and time.monotonic() >= found[0]:
+            self._reason = found[1]
         return self._reason
 
     def __bool__(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from orbit2.parallel.reduce import any_rank, barrier
 from orbit2.signals import StopRequest
 
 FloatArray = npt.NDArray[np.float32]
+LAST_ITEM = 60.0  # seconds kept free before the job's end: what is finished is kept already
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ def compute_block(job: Job, ranks: launch.Ranks, block: int = 0, blocks: int = 1
     inner = set() if blender is None else set(blender.inner(mine)) & set(todo)
 
     def write(item: Item, made: tuple[FloatArray, float]) -> None:
+        stop.took("item", made[1])
         if blender is None:
             store.write(item, *made)
         else:
@@ -140,6 +144,9 @@ def compute_block(job: Job, ranks: launch.Ranks, block: int = 0, blocks: int = 1
 
     label = job.label if blocks == 1 else f"{job.label} block {block}/{blocks}"
     with StopRequest(wall_minutes) as stop:
+        launch.heed_job(stop, ranks, LAST_ITEM)
+        if ranks.first and stop.deadline:
+            log.info("%s: %s", label, stop.deadline)
         spent = work([items[i] for i in todo], job.read, job.compute, write, label=label, fields_of=job.fields_of, stop=stop)
     status = store.journal.folder / ("status.json" if blocks == 1 else f"status-{block}.json")
     if any_rank(spent.items < len(todo)):  # waits for all

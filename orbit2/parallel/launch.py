@@ -16,9 +16,11 @@ from torch.distributed.rendezvous import rendezvous
 
 from orbit2.errors import Interrupted, OrbitError
 from orbit2.parallel import alike
-from orbit2.parallel.reduce import agree_on
+from orbit2.parallel.reduce import agree_on, from_first
 from orbit2.parallel.watch import Watch
 from orbit2.progress import detect
+from orbit2.scheduler import time_left
+from orbit2.signals import FLOOR, StopRequest
 
 TIMEOUT = timedelta(minutes=30)  # within which every rank takes part in a step's sums, or saves a checkpoint
 MEETING = timedelta(minutes=10)  # from the first rank's start to the last one's
@@ -52,6 +54,13 @@ def device_of(asked: str | None, local: int = 0, world: int = 1) -> torch.device
     if ":" in name and world > 1:
         raise OrbitError("one GPU for several processes", where="--device", got=name, allowed="cuda (each its own), cpu")
     return torch.device("cuda", local % count) if name == "cuda" else torch.device(name)
+
+
+def heed_job(stop: StopRequest, here: Ranks, floor: float = FLOOR) -> None:
+    """Let `stop` know when the job ends, to keep at least `floor` seconds free; the first rank alone asks, for all."""
+    found = from_first(time_left() if here.first else None)
+    if found is not None:
+        stop.before(found[0] + (0 if here.first else 1), found[1], floor)  # the first rank, which writes it down, is to be the first
 
 
 @contextmanager
