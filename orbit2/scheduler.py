@@ -31,10 +31,10 @@ def time_left(environment: Mapping[str, str] = os.environ) -> tuple[float, str] 
     except (OSError, subprocess.SubprocessError) as error:
         log.debug("job %s: its end is not known (%s)", job, error)
         return None
-    left = seconds(said.splitlines()[0]) if said else None
-    if left is None:
+    found = seconds(said.splitlines()[0]) if said else None
+    if found is None:
         log.debug("job %s: squeue says %r of its time left", job, said)
-    return None if left is None or left >= FAR else (left, "squeue")
+    return None if found is None or found >= FAR else (found, "squeue")
 
 
 def seconds(text: str) -> float | None:

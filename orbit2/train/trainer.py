@@ -25,7 +25,7 @@ from orbit2.errors import Interrupted, OrbitError
 from orbit2.files import write_json, write_text
 from orbit2.model import carried, folder
 from orbit2.parallel import alike
-from orbit2.parallel.launch import ranks
+from orbit2.parallel.launch import heed_job, ranks
 from orbit2.parallel.reduce import Fact, agree_on, any_rank, barrier, gathered, sum_gradients, total
 from orbit2.signals import StopRequest, heed_parent, held_back
 from orbit2.train import losses
@@ -56,20 +56,17 @@ def run(
     outputs.model(out, section["name"], section["hash"])
     model_config = validate(ModelConfig, section["model"], config)
     kept = Checkpoints(checkpoints, identity(section), model_config.train.keep_checkpoints, model_config.train.checkpoint_background)
-    deadline = _soonest(model_config.train.wall_minutes, wall_minutes)
-    with StopRequest(deadline) as stop, ranks(device=device) as here, kept.alone() if here.first else nullcontext():
+    with StopRequest() as stop, ranks(device=device) as here, kept.alone() if here.first else nullcontext():
         with Progress(checkpoints, model_config.train.steps, here.first) as progress:
             progress.say(f"{section['name']}: try {progress.attempt}, opening {', '.join(str(path) for path in stores.values())}")
             agree_on([Fact("the configuration", alike.flat(section), "give all ranks the same --config file")])
+            stop.within(model_config.train.wall_minutes, "train.wall_minutes")
+            stop.within(wall_minutes, "--wall-minutes")
+            heed_job(stop, here)
             prepare(model_config.train, here.device)
             setup = Setup(section, model_config, stores, statistics, parent, here)
             with kept.finishing():
                 train(setup, out, kept, stop, progress)
-
-
-def _soonest(*minutes: float) -> float:
-    """The first of several deadlines; 0 is none."""
-    return min((m for m in minutes if m > 0), default=0.0)
 
 
 def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, progress: Progress) -> None:
@@ -99,6 +96,7 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
         f"{setup.section['name']}: try {progress.attempt}, {start}; {parameters / 1e6:.2f} M parameters, "
         f"{sum(len(d.indices) for d in setup.training)} training samples, {here.world} rank(s), {setup.dtype or torch.float32}"
         + ("" if setup.cutting is None else f"; {setup.cutting}")
+        + (f"; {stop.deadline}" if stop.deadline else "")
     )
     began, saved, period = time.monotonic(), time.monotonic(), min(FIRST_SECONDS, 60 * config.checkpoint_minutes)
 
@@ -117,11 +115,13 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
         """Validate, unless a stop comes in between: then `validated` stays behind and a resumed run begins with it."""
         nonlocal best, stale, validated
         progress.doing("validating")
+        start = time.monotonic()
         share = -(-config.batch_size // here.world)
         found = validate_model(setup.averaged, setup.validation, setup.dtype, here, setup.cutting, samples=config.validate_samples,
                                size=share, workers=config.workers, stop=stop)  # fmt: skip
         if found is None:
             return
+        stop.took("validation", time.monotonic() - start)
         progress.log({"step": step, **found})
         loss = float(found["validation_loss"])
         if not math.isfinite(loss):
@@ -160,6 +160,8 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
         if unscored():
             score()
         enough = bool(config.patience) and stale >= config.patience
+        stop.took("step", done - waiting)
+        stop.took("save", checkpoints.seconds)
         stopping = any_rank(bool(stop))
         early = min(checkpoints.seconds, period / 2)  # whole within the period
         due = time.monotonic() - saved > period - early or bool(config.checkpoint_every and step % config.checkpoint_every == 0)
