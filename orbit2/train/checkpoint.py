@@ -35,7 +35,7 @@ from orbit2.parallel.launch import TIMEOUT
 from orbit2.parallel.reduce import agree, any_rank, from_first, gathered
 from orbit2.provenance import code_version
 from orbit2.train import earlier, kept
-from orbit2.train.shards import SHARED, Files, Held, Reader, Writer, flat, manifest, temporary
+from orbit2.train.shards import ANOTHER, SHARED, Files, Held, Reader, Writer, flat, manifest, temporary
 
 log = logging.getLogger(__name__)
 State = dict[str, Any]
@@ -207,7 +207,7 @@ class Checkpoints:
         try:
             load(wanted, storage_reader=reader, planner=DefaultLoadPlanner(flatten_state_dict=False), process_group=group)
         except CheckpointException as error:
-            _raise(error, path, "read", "delete it: the one before it is used")
+            _raise(error, path, "read", ANOTHER)
         if PROGRESS in into:
             into[PROGRESS] = progress
 

@@ -36,6 +36,7 @@ from orbit2.files import read_json, sealed, sha256, sync_folder, unsealed, write
 
 MANIFEST, INDEX = "manifest.json", "index.json"
 SHARED = "put the checkpoints on a file system that all nodes see"
+ANOTHER = "delete the checkpoint: the one before it is used"
 
 
 class Written(NamedTuple):
@@ -102,16 +103,16 @@ class Writer(StorageWriter):
             path = self.part / written.file
             if not path.is_file() or path.stat().st_size != written.bytes:
                 raise OrbitError("another rank's part of a checkpoint is not seen here", where=path, hint=SHARED)
-        names = list(files)
-        tensors: dict[str, Any] = {}
+        names = {name: number for number, name in enumerate(files)}
+        tensors: dict[str, Any] = {
+            name: {"dtype": str(facts.properties.dtype).removeprefix("torch."), "shape": list(facts.size), "chunks": []}
+            for name, facts in metadata.state_dict_metadata.items()
+            if isinstance(facts, TensorStorageMetadata)
+        }
         for index, written, sizes in found:
-            facts = metadata.state_dict_metadata[index.fqn]
-            assert isinstance(facts, TensorStorageMetadata)
-            dtype = str(facts.properties.dtype).removeprefix("torch.")
-            entry = tensors.setdefault(index.fqn, {"dtype": dtype, "shape": list(facts.size), "chunks": []})
-            entry["chunks"].append([names.index(written.file), list(index.offset or ()), list(sizes)])
+            tensors[index.fqn]["chunks"].append([names[written.file], list(index.offset or ()), list(sizes)])
         index_path = self.part / INDEX
-        index_path.write_text(json.dumps({"files": names, "tensors": tensors}), encoding="utf-8")
+        index_path.write_text(json.dumps({"files": list(names), "tensors": tensors}), encoding="utf-8")
         _sync(index_path)
         files[INDEX] = Written(INDEX, index_path.stat().st_size, sha256(index_path))
         listed = {name: {"bytes": written.bytes, "sha256": written.sha256} for name, written in sorted(files.items())}
@@ -181,9 +182,12 @@ class Files(Reader):
 
     def chunk(self, index: MetadataIndex, cut: tuple[slice, ...]) -> Tensor:
         name = self.facts.storage_data[index]
-        if name not in self.open:
-            self.open[name] = safe_open(self.folder / name, framework="pt")
-        tensor: Tensor = self.open[name].get_slice(_key(index))[cut] if cut else self.open[name].get_tensor(_key(index))
+        try:
+            if name not in self.open:
+                self.open[name] = safe_open(self.folder / name, framework="pt")
+            tensor: Tensor = self.open[name].get_slice(_key(index))[cut] if cut else self.open[name].get_tensor(_key(index))
+        except SafetensorError as error:
+            raise OrbitError(f"not the tensors of a checkpoint ({error})", where=self.folder / name, hint=ANOTHER) from None
         return tensor
 
 
@@ -259,6 +263,5 @@ def _facts(path: Path) -> Metadata:
             tensors[name] = TensorStorageMetadata(TensorProperties(dtype=dtype), torch.Size(entry["shape"]), chunks)
             places |= {MetadataIndex(name, offsets): files[number] for number, offsets, _ in entry["chunks"]}
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        hint = "delete the checkpoint: the one before it is used"
-        raise OrbitError(f"not the index of a checkpoint ({error})", where=path, hint=hint) from None
+        raise OrbitError(f"not the index of a checkpoint ({error})", where=path, hint=ANOTHER) from None
     return Metadata(tensors, storage_data=places)

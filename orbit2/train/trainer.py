@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from orbit2.data.dataset import Batch
 from orbit2.errors import Interrupted, OrbitError
 from orbit2.files import write_json, write_text
 from orbit2.model import carried, folder
+from orbit2.model.attention import converted
 from orbit2.parallel import alike
 from orbit2.parallel.launch import heed_job, ranks
 from orbit2.parallel.reduce import Fact, agree_on, any_rank, barrier, gathered, sum_gradients, total
@@ -73,9 +75,9 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
     """Run the steps that remain, then write the model folder from the best validated weights."""
     config, here = setup.config, setup.here
     step, best, seconds, stale, validated = 0, math.inf, 0.0, 0, 0
-    found = checkpoints.choose()
+    found, convert = checkpoints.choose(), partial(converted, heads=setup.model.config.heads)
     if found is not None:
-        checkpoints.read(found, state := setup.state())
+        checkpoints.read(found, state := setup.state(), convert)
         step, best, seconds, stale, validated = (state["progress"][name] for name in ("step", "best", "seconds", "stale", "validated"))
         setup.restored(step)
         if math.isfinite(best) and checkpoints.best() is None:
@@ -176,7 +178,7 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
         waiting = time.monotonic()
     progress.doing("writing the model")
     if (best_found := checkpoints.best()) is not None:  # once the last checkpoint is whole
-        checkpoints.read(best_found, {"model": setup.averaged.state_dict()})
+        checkpoints.read(best_found, {"model": setup.averaged.state_dict()}, convert)
     if here.first:
         finish(setup, out, checkpoints.folder, step, best_found.step if best_found else step, seconds + time.monotonic() - began)
     progress.status("done")

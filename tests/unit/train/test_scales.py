@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from orbit2.data.transforms import Normaliser
 from orbit2.errors import OrbitError
 from orbit2.grid import global_grid
 from orbit2.model import folder
+from orbit2.model.attention import converted
 from orbit2.model.build import Downscaling, build
 from orbit2.model.geometry import Geometry
 from orbit2.model.transfer import transfer
@@ -150,11 +152,11 @@ def test_a_checkpoint_from_before_goes_on_with_its_one_scale(both: dict[str, Mad
     state = made.state()
     for weights in (state["model"], state["average"]):
         weights["output_scale"] = torch.tensor([0.5, 0.6, 0.7])
-    old_checkpoint.write(tmp_path, {}, 3, state, made.optimizer)
+    old_checkpoint.write(tmp_path, {}, 3, state, made.optimizer, made.model.config.heads)
     resumed, kept = foundation(both), Checkpoints(tmp_path, {})
     found = kept.choose()
     assert found is not None and found.step == 3
-    kept.read(found, resumed.state())
+    kept.read(found, resumed.state(), partial(converted, heads=resumed.model.config.heads))
     resumed.restored(3)
     assert resumed.model.scale_at(55.0).tolist() == pytest.approx([0.5, 0.6, 0.7])
     for step in range(2):
