@@ -29,7 +29,6 @@ from typing import Any
 import torch
 from flops import count
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from torch.profiler import ProfilerActivity, profile
 
 from orbit2.config.network import ArchitectureConfig, TrainConfig
@@ -39,6 +38,7 @@ from orbit2.model.geometry import Geometry
 from orbit2.model.reslim import Reslim
 from orbit2.provenance import code_version
 from orbit2.train import losses
+from orbit2.train.average import Average
 from orbit2.train.optimizer import build
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,7 +75,7 @@ def products(tokens: int, width: int, dtype: torch.dtype) -> list[Call]:
 def training_step(model: Reslim, arguments: tuple[Any, ...], dtype: torch.dtype) -> dict[str, Call]:
     """`step` as the trainer does it, and its parts outside the model."""
     config = TrainConfig()
-    optimizer, average = build(model, config), AveragedModel(model)
+    optimizer, average = build(model, config), Average(model, config.ema)
     target = torch.randn(1, len(OUTPUTS), *(4 * n for n in arguments[0].shape[2:]))
     weights, channels = torch.ones(1, 1, *target.shape[2:]), torch.ones(len(OUTPUTS))
 
@@ -90,7 +90,7 @@ def training_step(model: Reslim, arguments: tuple[Any, ...], dtype: torch.dtype)
         loss(prediction).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()
-        average.update_parameters(model)
+        average.update(1)
 
     step()  # the parts below need gradients
     guess = torch.randn_like(target).requires_grad_()
@@ -99,7 +99,7 @@ def training_step(model: Reslim, arguments: tuple[Any, ...], dtype: torch.dtype)
         "loss": lambda: loss(guess).backward(),  # type: ignore[no-untyped-call]
         "clipping": lambda: torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip),
         "AdamW": optimizer.step,
-        "weight average": lambda: average.update_parameters(model),
+        "weight average": lambda: average.update(1),
     }
 
 

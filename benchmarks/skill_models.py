@@ -70,7 +70,7 @@ def cost(kind: str, store: Path) -> tuple[float, float, int]:
         optimise(setup, setup.steps[step][0].to(here.device), step)
         taken.append(time.process_time() - began)
     began = time.process_time()
-    validate_model(setup.averaged, setup.validation, setup.dtype, here)
+    validate_model(setup.model, setup.validation, setup.dtype, setup.mesh)
     return float(np.median(taken[WARM:])), time.process_time() - began, sum(p.numel() for p in setup.model.parameters())
 
 

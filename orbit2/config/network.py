@@ -113,6 +113,17 @@ class ArchitectureConfig(Strict):
         return self
 
 
+class MeshConfig(Strict):
+    """How the ranks share the work: ddp x tiles x fsdp x sp x tp of them (docs/parallel.md). With one rank nothing is split."""
+
+    ddp: Machine[int] = Field(0, ge=0, description="Copies that share a step's samples; 0 = as many as the other axes leave.")
+    tiles: Machine[int] = Field(1, ge=1, description="Ranks that share the tiles of a sample (needs train.tile).")
+    fsdp: Machine[int] = Field(1, ge=1, description="Ranks that parameters, gradients and optimiser state are divided among.")
+    sp: Machine[int] = Field(1, ge=1, description="Ranks that share a sample's tokens in the blocks (Ulysses); divides the heads.")
+    tp: Machine[int] = Field(1, ge=1, description="Ranks that share the hidden width of the blocks (tensor parallel); divides the heads.")
+    channels: Machine[bool] = Field(False, description="Share the input variables over the tp ranks too (exact channel parallelism).")
+
+
 class TrainConfig(Strict):
     steps: int = Field(400, ge=1, description="Optimiser steps.")
     batch_size: int = Field(4, ge=1, description="GLOBAL batch size (samples per step over all ranks).")
@@ -161,6 +172,13 @@ class TrainConfig(Strict):
     tiles_per_sample: int = Field(0, ge=0, description="Tiles of a sample that a step trains on, drawn at random; 0 = all of them.")
     compile: Machine[Literal["off", "on", "auto"]] = Field(
         "off", description="torch.compile of the network: off, on, or on GPUs only (auto); the first step of every shape then takes longer."
+    )
+    mesh: Machine[MeshConfig] = Field(default_factory=lambda: MeshConfig(), description="How the ranks share the work.")
+    checkpointing: Machine[Literal["none", "blocks", "all"]] = Field(
+        "none", description="Activations computed again in the backward pass: of the blocks, or of all; less memory, a third more time."
+    )
+    accumulate: Machine[int] = Field(
+        1, ge=1, description="Parts that a rank's share of a step is computed in, one after the other: less memory, the same step."
     )
     workers: Machine[int] = Field(0, ge=0, description="Data-loading worker processes.")
     threads: Machine[int] = Field(0, ge=0, description="CPU threads; 0 = all.")

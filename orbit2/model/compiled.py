@@ -26,7 +26,7 @@ def compile_model(model: nn.Module, mode: Mode, device: torch.device, backend: s
     at before it (`Gaps`). Compression by threshold and other models may break it. A deep copy of the model is compiled too,
     around its own weights.
     """
-    if mode == "off" or (mode == "auto" and device.type != "cuda"):
+    if not wants_compilation(mode, device):
         return False
     import torch._dynamo.config as settings  # slow
     from torch._dynamo.exc import FailOnRecompileLimitHit
@@ -55,6 +55,11 @@ def compile_model(model: nn.Module, mode: Mode, device: torch.device, backend: s
 
     model.forward = MethodType(forward, model)  # a deep copy binds it to the copy
     return True
+
+
+def wants_compilation(mode: Mode, device: torch.device) -> bool:
+    """What `mode` says for this device: "auto" is on GPUs."""
+    return mode == "on" or (mode == "auto" and device.type == "cuda")
 
 
 def one_graph(model: Reslim) -> bool:

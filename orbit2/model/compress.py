@@ -75,9 +75,13 @@ class Compression(nn.Module):
         """
         assert self.predicted is not None, "auxiliary follows a forward pass in training mode"
         image, self.predicted = self.predicted, None
-        factor = base.shape[-1] // image.shape[-1]
         error = ((truth - base) / scale[:, None, None]).abs()
-        weight = weights.to(error.dtype).expand_as(error) * torch.isfinite(error)
-        area = F.avg_pool2d(weight.sum(1), factor)
-        target = F.avg_pool2d((weight * torch.nan_to_num(error)).sum(1), factor) / area.clamp_min(1e-12)
+        area, summed = counted(error, weights, base.shape[-1] // image.shape[-1])
+        target = summed / area.clamp_min(1e-12)
         return (area * (image - target) ** 2).sum(), area.sum()
+
+
+def counted(error: Tensor, weights: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """(weight, weighted error) of every coarse cell [B, H, W] that `factor` fine cells a side make; error [B, C, sH, sW], NaN = masked."""
+    weight = weights.to(error.dtype).expand_as(error) * torch.isfinite(error)
+    return F.avg_pool2d(weight.sum(1), factor), F.avg_pool2d((weight * torch.nan_to_num(error)).sum(1), factor)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from orbit2.config.checks import refuse_table
 from orbit2.config.load import validate
@@ -25,13 +25,16 @@ from orbit2.files import read_json, short_hash
 from orbit2.model import attention, folder
 from orbit2.model.build import Downscaling
 from orbit2.model.build import build as build_model
-from orbit2.model.compiled import compile_model
+from orbit2.model.compiled import compile_model, wants_compilation
 from orbit2.model.heap import keep_heap
 from orbit2.model.precision import autocast_dtype
 from orbit2.model.transfer import transfer
+from orbit2.parallel.apply import apply, fill, gather
 from orbit2.parallel.launch import Ranks
-from orbit2.parallel.reduce import Fact, agree_on, copy_first
+from orbit2.parallel.mesh import Mesh, sizes
+from orbit2.parallel.reduce import Fact, agree_on, from_first
 from orbit2.train import losses
+from orbit2.train.average import Average
 from orbit2.train.optimizer import build
 from orbit2.train.state import optimizer_state
 from orbit2.train.validation import residual_scales
@@ -75,6 +78,7 @@ class Setup:
         self.outputs = tuple(model_config.outputs) if model_config.outputs else available
         self.normaliser = _normaliser(facts, self.config.precipitation_threshold)
         origin: Downscaling | None = None
+        ancestor: Mapping[str, Any] = {}
         if parent is not None:
             origin, inherited, ancestor = folder.load(parent)
             self.normaliser = inherited.extended(self.normaliser)
@@ -88,7 +92,9 @@ class Setup:
         older = {} if parent is None else {f"parent: {name}": g for name, g in folder.grids(ancestor).items()}
         refuse_table(architecture, {**older, **known}, self.config.tiled, "train")
         self.cutting = cutting(self.config, architecture)
-        self.model = build_model(architecture, (*inputs, *statics), self.outputs, statics)
+        self.architecture, self.inputs, self.statics = architecture, (*inputs, *statics), statics
+        shape = sizes(self.config.mesh, here.world, architecture, self.config.batch_size, len(self.inputs), self.config.tiled)
+        self.mesh = Mesh(shape, here, self.config.mesh.channels)
         splits = {name: section["datasets"][name]["split"] for name in opened}
 
         def pairs(block: str) -> list[Pairs]:
@@ -108,62 +114,97 @@ class Setup:
             ]
 
         self.training, self.validation = pairs("train"), pairs("validation")
-        self.model.set_scale(*residual_scales(self.model, self.training))
         self.origin = "random initialisation"
-        if origin is not None:
-            report = transfer(origin, self.model)
-            self.origin = f"{ancestor['name']}-{ancestor['hash']} ({report})"
-        self.model.output_moments.copy_(torch.tensor([self.normaliser.moments[name] for name in self.outputs]))
-        self.model.to(here.device)
-        copy_first(self.model.state_dict().values())  # one rank's weights and scales are everybody's
-        compile_model(self.model, self.config.compile, here.device)  # and with it its copy
-        self.average = AveragedModel(self.model, multi_avg_fn=_ema(self.config.ema))
-        self.average.update_parameters(self.model)
+        self.model = self._network(origin, ancestor)
+        self.average = Average(self.model, self.config.ema)
         self.optimizer = build(self.model, self.config)
         weights = [self.config.variable_weights.get(name, 1.0) for name in self.outputs]
         self.objective = losses.Objective(self.config, self.outputs, architecture)
         self.channel_weights = torch.tensor(weights, device=here.device)
         self.steps = Steps(
-            self.training, self.config.batch_size, self.config.seed, self.config.augment, here.rank, here.world, self.cutting
+            self.training,
+            self.config.batch_size,
+            self.config.seed,
+            self.config.augment,
+            self.mesh.reader,
+            shape.readers,
+            self.cutting,
+            self.mesh.place["tiles"],
+            shape.tiles,
+            self.config.accumulate,
         )
 
-    @property
-    def averaged(self) -> Downscaling:
-        """The model with averaged weights: what is validated and kept."""
-        module = self.average.module
-        assert isinstance(module, Downscaling)
-        return module
+    def _network(self, origin: Downscaling | None, ancestor: Mapping[str, Any]) -> Downscaling:
+        """The network with its first weights, spread over the mesh. Only the first rank ever holds all of it, on its host."""
+        here, first, values = self.here, self.here.first, None
+        real = self.blank(None if first else "meta")
+        scales = from_first(residual_scales(real, self.training) if first else None)
+        assert scales is not None
+        real.set_scale(*scales)
+        if first:
+            if origin is not None:
+                self.origin = f"{ancestor['name']}-{ancestor['hash']} ({transfer(origin, real)})"
+            real.output_moments.copy_(torch.tensor([self.normaliser.moments[name] for name in self.outputs]))
+            values = real.state_dict()
+        self.origin = from_first(self.origin)
+        compiled = wants_compilation(self.config.compile, here.device)
+        if not self.mesh.split:
+            apply(real.to(here.device), self.mesh, checkpointing=self.config.checkpointing)
+            compile_model(real, self.config.compile, here.device)
+            return real
+        model = self.blank("meta")
+        model.set_scale(*scales)
+        apply(model, self.mesh, checkpointing=self.config.checkpointing, compiled=compiled, dtype=self.dtype)
+        fill(model, values, here.device)
+        return model
+
+    def averaged(self) -> dict[str, Tensor]:
+        """The network's state with averaged weights: what is validated, kept as the best and delivered. Shares its memory."""
+        return {**self.model.state_dict(), **self.average.values}
 
     def state(self, **progress: float) -> dict[str, Any]:
         """What a checkpoint holds, and reads back in place: the run's own tensors by name, and its `progress` (see `restored`)."""
         return {
             "model": self.model.state_dict(),
-            "average": self.averaged.state_dict(),
+            "average": self.averaged(),
             "optimizer": optimizer_state(self.model, self.optimizer),
             "objective": self.objective.state(),
             "progress": progress,
         }
 
-    def restored(self, step: int) -> None:
+    def convert(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors by parameter name, of an earlier orbit2, as they are named and laid out now."""
+        return attention.converted(tensors, self.architecture.heads)
+
+    def restored(self) -> None:
         """After `state` was read back: what depends on it."""
-        self.average.n_averaged.fill_(step + 1)
         self.objective.restore(self.objective.state(), self.here)
+
+    def blank(self, device: str | None = None) -> Downscaling:
+        """An untrained network of this run; on `meta` it has shapes and no values."""
+        with torch.device(device) if device else nullcontext():
+            return build_model(self.architecture, self.inputs, self.outputs, self.statics)
+
+    def whole(self, state: Mapping[str, Tensor]) -> Downscaling | None:
+        """The network with the weights of `state`, which may be sharded, on the first rank's host; None on the others. Collective."""
+        full = {}
+        for name, tensor in state.items():
+            value = gather(tensor)
+            if self.here.first:
+                full[name] = value.detach().cpu()
+        if not self.here.first:
+            return None
+        model = self.blank()
+        if self.model.scale_km:
+            model.set_scale(self.model.scale_km, torch.ones(len(self.model.scale_km), len(self.outputs)))
+        model.load_state_dict(full)
+        return model.eval()
 
 
 def cutting(config: TrainConfig, architecture: ArchitectureConfig) -> Cutting | None:
     """How samples are cut into tiles; None for whole samples. Raises OrbitError for a model that could not tell tiles apart."""
     refuse_table(architecture, {}, config.tiled, "train.tile")
     return Cutting(config.tile, config.halo, architecture.patch, config.tiles_per_sample) if config.tiled else None
-
-
-def _ema(decay: float) -> Any:
-    """Exponential weight average whose decay rises from 0 so that early weights are forgotten; 0 copies the weights."""
-
-    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor) -> None:
-        n = int(count)
-        torch._foreach_lerp_(list(averaged), list(current), 1 - min(decay, n / (n + 9)))
-
-    return update
 
 
 def _files(opened: Mapping[str, PairStore], facts: Mapping[str, Any], ancestor: Mapping[str, str]) -> list[Fact]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from orbit2.config.network import TrainConfig
 
@@ -14,12 +16,12 @@ UNDECAYED = ("embedding", "bias", "norm", "query", "table")
 
 def build(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW in one pass over the weights (fused); no weight decay on norms, biases and embeddings (paper section IV)."""
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
+    groups: dict[object, dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
-        (decayed if decays(name, parameter) else plain).append(parameter)
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+        decay = config.weight_decay if decays(name, parameter) else 0.0
+        mesh = parameter.device_mesh if isinstance(parameter, DTensor) else None  # one pass takes tensors of one mesh
+        groups.setdefault((decay > 0, mesh), {"params": [], "weight_decay": decay})["params"].append(parameter)
+    return torch.optim.AdamW(list(groups.values()), lr=config.learning_rate, betas=config.betas, fused=True)
 
 
 def decays(name: str, parameter: Tensor) -> bool:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +24,17 @@ from orbit2.data.dataset import Batch
 from orbit2.errors import Interrupted, OrbitError
 from orbit2.files import write_json, write_text
 from orbit2.model import carried, folder
-from orbit2.model.attention import converted
+from orbit2.model.build import Downscaling
 from orbit2.parallel import alike
 from orbit2.parallel.launch import heed_job, ranks
-from orbit2.parallel.reduce import Fact, agree_on, any_rank, barrier, gathered, sum_gradients, total
+from orbit2.parallel.reduce import Fact, agree_on, any_rank, barrier, gathered
 from orbit2.signals import StopRequest, heed_parent, held_back
-from orbit2.train import losses
-from orbit2.train.auxiliary import with_auxiliary
 from orbit2.train.build import Setup, prepare
 from orbit2.train.card import write_card
 from orbit2.train.checkpoint import Checkpoints
 from orbit2.train.optimizer import learning_rate, set_learning_rate
 from orbit2.train.progress import Progress
+from orbit2.train.step import SHOWN, gradients, update
 from orbit2.train.validation import validate_model
 
 log = logging.getLogger(__name__)
@@ -75,11 +73,11 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
     """Run the steps that remain, then write the model folder from the best validated weights."""
     config, here = setup.config, setup.here
     step, best, seconds, stale, validated = 0, math.inf, 0.0, 0, 0
-    found, convert = checkpoints.choose(), partial(converted, heads=setup.model.config.heads)
+    found = checkpoints.choose()
     if found is not None:
-        checkpoints.read(found, state := setup.state(), convert)
+        checkpoints.read(found, state := setup.state(), setup.convert)
         step, best, seconds, stale, validated = (state["progress"][name] for name in ("step", "best", "seconds", "stale", "validated"))
-        setup.restored(step)
+        setup.restored()
         if math.isfinite(best) and checkpoints.best() is None:
             best, validated = math.inf, -1  # gone or damaged: the next validation makes a new one
     else:
@@ -97,7 +95,7 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
     progress.say(
         f"{setup.section['name']}: try {progress.attempt}, {start}; {parameters / 1e6:.2f} M parameters, "
         f"{sum(len(d.indices) for d in setup.training)} training samples, {here.world} rank(s), {setup.dtype or torch.float32}"
-        + ("" if setup.cutting is None else f"; {setup.cutting}")
+        + (f" ({setup.mesh})" if setup.mesh.split else "") + ("" if setup.cutting is None else f"; {setup.cutting}")
         + (f"; {stop.deadline}" if stop.deadline else "")
     )
     began, saved, period = time.monotonic(), time.monotonic(), min(FIRST_SECONDS, 60 * config.checkpoint_minutes)
@@ -118,9 +116,10 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
         nonlocal best, stale, validated
         progress.doing("validating")
         start = time.monotonic()
-        share = -(-config.batch_size // here.world)
-        found = validate_model(setup.averaged, setup.validation, setup.dtype, here, setup.cutting, samples=config.validate_samples,
-                               size=share, workers=config.workers, stop=stop)  # fmt: skip
+        share = -(-config.batch_size // setup.mesh.sizes.readers // config.accumulate)
+        with setup.average.swapped():
+            found = validate_model(setup.model, setup.validation, setup.dtype, setup.mesh, setup.cutting, samples=config.validate_samples,
+                                   size=share, workers=config.workers, stop=stop)  # fmt: skip
         if found is None:
             return
         stop.took("validation", time.monotonic() - start)
@@ -131,7 +130,7 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
                              hint="check the validation block, or lower train.learning_rate; the last checkpoint is kept")  # fmt: skip
         stale = 0 if loss < best else stale + 1
         if loss < best:
-            checkpoints.save_best({"model": setup.averaged.state_dict()}, step)
+            checkpoints.save_best({"model": setup.averaged()}, step)
         best, validated = min(best, loss), step
 
     if (step < config.steps or unscored()) and any_rank(bool(stop)):
@@ -149,9 +148,9 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
     with held_back():
         batches = iter(loader)
     waiting = time.monotonic()
-    for (batch,) in batches:
+    for batch in batches:
         ready = time.monotonic()
-        record = optimise(setup, batch.to(here.device), step)
+        record = optimise(setup, batch, step)
         step += 1
         done = time.monotonic()
         rate = config.batch_size / max(done - waiting, 1e-9)
@@ -178,48 +177,36 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
         waiting = time.monotonic()
     progress.doing("writing the model")
     if (best_found := checkpoints.best()) is not None:  # once the last checkpoint is whole
-        checkpoints.read(best_found, {"model": setup.averaged.state_dict()}, convert)
-    if here.first:
-        finish(setup, out, checkpoints.folder, step, best_found.step if best_found else step, seconds + time.monotonic() - began)
+        checkpoints.read(best_found, {"model": setup.averaged()}, setup.convert)
+    if (model := setup.whole(setup.averaged())) is not None:  # on the first rank
+        finish(setup, model, out, checkpoints.folder, step, best_found.step if best_found else step, seconds + time.monotonic() - began)
     progress.status("done")
     barrier()
 
 
-def optimise(setup: Setup, batch: Batch, step: int) -> dict[str, Any]:
-    """One step on this rank's share of the global batch; returns the global loss and its parts."""
-    config, model, here = setup.config, setup.model, setup.here
-    model.train()
-    torch.manual_seed((config.seed * 1_000_003 + step) * 4099 + here.rank)  # dropout needs no stored generator state
-    set_learning_rate(setup.optimizer, rate := learning_rate(step, config))
-    with torch.autocast(here.device.type, setup.dtype, enabled=setup.dtype is not None):
-        members = [model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock) for _ in range(setup.objective.members)]
-    prediction = members[0] if len(members) == 1 else torch.stack(members)
-    absent = model.missing(batch.coarse, batch.variables, batch.geometry.periodic)
-    target = batch.fine if absent is None else batch.fine.masked_fill(absent, torch.nan)
-    part = setup.objective.terms(prediction, target, batch.weights, batch.geometry.periodic, model.scale(batch.geometry), batch.context)
-    loss, data, prior = losses.combine(part, total(part.packed()), setup.channel_weights, setup.objective.prior_weight)
-    loss = with_auxiliary(loss, model, batch, target)
-    setup.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    sum_gradients(model.parameters())
-    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip))
-    shown = total(torch.stack([loss, data, prior]).detach()).tolist()
-    for what, value in (("loss", shown[0]), ("gradient norm", norm)):
-        if not math.isfinite(value):  # the same on all ranks, and before the weights know of it
-            samples = list(dict.fromkeys(name for names in gathered(batch.samples) for name in names))
+def optimise(setup: Setup, batch: Batch | Sequence[Batch], step: int) -> dict[str, Any]:
+    """One step on this rank's share of the global batch; returns the global loss and its parts.
+
+    Raises OrbitError, on all ranks alike and before the weights know of it, for a loss or norm that is not finite.
+    """
+    batches = [batch] if isinstance(batch, Batch) else list(batch)
+    set_learning_rate(setup.optimizer, rate := learning_rate(step, setup.config))
+    record = dict(zip(SHOWN, gradients(setup, batches, step).tolist(), strict=True))
+    for what, key in (("loss", "loss"), ("gradient norm", "gradient_norm")):
+        if not math.isfinite(record[key]):
+            own = [name for part in batches for name in part.samples]
+            samples = list(dict.fromkeys(name for names in gathered(own) for name in names))
             named = ", ".join(samples[:NAMED]) + (f" and {len(samples) - NAMED} more" if len(samples) > NAMED else "")
-            raise OrbitError(f"the {what} is not finite", where=f"step {step + 1}", got=str(value),
+            raise OrbitError(f"the {what} is not finite", where=f"step {step + 1}", got=str(record[key]),
                              hint=f"check {named}, or lower train.learning_rate; nothing of this step is kept")  # fmt: skip
-    setup.optimizer.step()
-    setup.average.update_parameters(model)
-    return {"loss": shown[0], "data_term": shown[1], "prior": shown[2], "gradient_norm": norm, "learning_rate": rate}
+    update(setup, step)
+    return {**record, "learning_rate": rate}
 
 
-def finish(setup: Setup, out: Path, checkpoints: Path, step: int, best: int, seconds: float) -> None:
-    """Write the model folder from the averaged weights of step `best`, with curve, provenance and card."""
+def finish(setup: Setup, model: Downscaling, out: Path, checkpoints: Path, step: int, best: int, seconds: float) -> None:
+    """Write the folder of `model`, the averaged weights of step `best`, with curve, provenance and card."""
     from orbit2.provenance import record
 
-    model = setup.averaged
     stores = {pairs.name: pairs.store for pairs in setup.training}
     statics_from, statics = carried.origin(stores, model.statics)
     out.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 from orbit2.data.cutting import Cutting
 from orbit2.data.dataset import Batch, Pairs
 from orbit2.model.build import Downscaling
-from orbit2.parallel.launch import Ranks
+from orbit2.parallel.mesh import Mesh
 from orbit2.parallel.reduce import any_rank, total
 from orbit2.signals import StopRequest, heed_parent, held_back
 from orbit2.variables import is_precipitation
@@ -35,27 +36,30 @@ def spread(count: int, limit: int) -> npt.NDArray[np.int64]:
 class Held(torch.utils.data.Dataset[tuple[int, list[Batch]]]):
     """One rank's share of the validation samples: (dataset, batches to score) item by item, as many items on every rank.
 
-    At most `samples` of each dataset. An item is `size` samples in one batch or, cut, one sample tile by tile; where samples run out
-    it is empty.
+    At most `samples` of each dataset. An item is `size` samples in one batch or, cut, one sample tile by tile. Where a rank's samples
+    run out its batch counts nothing: ranks that share a network compute together or wait for ever.
     """
 
     def __init__(self, datasets: Sequence[Pairs], samples: int, size: int, rank: int, world: int, cutting: Cutting | None) -> None:
         self.datasets, self.cutting = datasets, cutting
-        self.items: list[tuple[int, list[int]]] = []
+        self.items: list[tuple[int, list[int], bool]] = []
         size = 1 if cutting else size
         for which, pairs in enumerate(datasets):
             chosen = pairs.indices[spread(len(pairs.indices), samples)]
             own, most = chosen[rank::world].tolist(), -(-len(chosen) // world)
-            self.items += [(which, own[first : first + size]) for first in range(0, most, size)]
+            for first in range(0, most, size):
+                taken = own[first : first + size]
+                self.items.append((which, taken or chosen[:1].tolist(), bool(taken)))
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, number: int) -> tuple[int, list[Batch]]:
-        which, indices = self.items[number]
-        if self.cutting is None:
-            return which, [self.datasets[which].batch(indices)] if indices else []
-        return which, [piece for index in indices for piece in self.datasets[which].pieces(index, self.cutting)]
+        which, indices, counted = self.items[number]
+        pairs = self.datasets[which]
+        whole = self.cutting is None
+        batches = [pairs.batch(indices)] if whole else [piece for index in indices for piece in pairs.pieces(index, self.cutting)]
+        return which, batches if counted else [replace(batch, weights=torch.zeros_like(batch.weights)) for batch in batches]
 
 
 @torch.no_grad()
@@ -63,7 +67,7 @@ def validate_model(
     model: Downscaling,
     datasets: Sequence[Pairs],
     dtype: torch.dtype | None,
-    here: Ranks,
+    mesh: Mesh,
     cutting: Cutting | None = None,
     *,
     samples: int = 0,
@@ -74,30 +78,30 @@ def validate_model(
     """{"validation_loss": mean over outputs of RMSE / interpolation RMSE, "validation_ratio": {output: ratio}}.
 
     In network space (ln(1 + mm) for precipitation, not below dry), area-weighted over the core; every dataset counts alike. Samples
-    (see `Held`) are shared by ranks. With `cutting` on all tiles of a sample, one at a time: memory on the device does not grow
-    with the grid. None when `stop` came in between, on any rank: half a validation is no score.
+    (see `Held`) are shared by the ranks of `mesh` that read different data. With `cutting` on all tiles of a sample, one at a time:
+    memory on the device does not grow with the grid. None when `stop` came in between, on any rank: half a validation is no score.
     """
     model.eval()
-    held = Held(datasets, samples, size, here.rank, here.world, cutting)
+    held = Held(datasets, samples, size, mesh.part, mesh.sizes.data, cutting)
     loader: torch.utils.data.DataLoader[tuple[int, list[Batch]]] = torch.utils.data.DataLoader(
-        held, batch_size=None, num_workers=min(workers, len(held)), pin_memory=here.device.type == "cuda", worker_init_fn=heed_parent
+        held, batch_size=None, num_workers=min(workers, len(held)), pin_memory=mesh.device.type == "cuda", worker_init_fn=heed_parent
     )
-    sums = torch.zeros(2, len(datasets), len(model.outputs), dtype=torch.float64, device=here.device)
+    sums = torch.zeros(2, len(datasets), len(model.outputs), dtype=torch.float64, device=mesh.device)
     with held_back():
         items = iter(loader)
     for which, pieces in items:
         if any_rank(bool(stop)):
             return None
         for piece in pieces:
-            batch = piece.to(here.device)
-            with torch.autocast(here.device.type, dtype, enabled=dtype is not None):
+            batch = piece.to(mesh.device)
+            with torch.autocast(mesh.device.type, dtype, enabled=dtype is not None):
                 prediction = model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock)
             base = model.residual.interpolation_of(batch.coarse, list(batch.variables), batch.geometry.periodic)
             batch.fine = torch.where(torch.isfinite(base), batch.fine, torch.nan)
-            dry = _dry(model.outputs, datasets[which]).to(here.device)
+            dry = _dry(model.outputs, datasets[which]).to(mesh.device)
             for row, fields in enumerate((prediction.float(), base)):
                 sums[row, which] += _squares(torch.maximum(fields, dry), batch)
-    sums = total(sums)
+    sums = total(sums, mesh.data)
     ratio = torch.where(sums[1] > 0, sums[0] / sums[1].clamp_min(1e-30), torch.nan).nanmean(0).sqrt()
     loss = float(ratio.nanmean()) if bool(torch.isfinite(sums).all()) else torch.nan  # what nothing scores is left out, a NaN is not
     return {"validation_loss": loss, "validation_ratio": dict(zip(model.outputs, ratio.tolist(), strict=True))}

@@ -13,6 +13,7 @@ import torch.multiprocessing as mp
 
 from orbit2.config.load import validate
 from orbit2.config.schema import ModelConfig
+from orbit2.parallel.apply import gather, scatter
 from orbit2.parallel.launch import Ranks
 from orbit2.signals import StopRequest
 from orbit2.train.build import Setup
@@ -35,9 +36,10 @@ def step(rank: int, world: int, tiny: Tiny, folder: Path) -> dict[str, Any]:
     torch.manual_seed(0)
     config = validate(ModelConfig, section["model"], folder)
     made = Setup(section, config, {"tiny": tiny.store}, {"tiny": tiny.statistics}, None, Ranks(rank, world, torch.device("cpu")))
+    torch.manual_seed(1)
     with torch.no_grad():
         for parameter in made.model.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape))
+            scatter(gather(parameter) + 0.1 * torch.randn(parameter.shape), parameter)
     batch = batch_of(made.steps, 0)
     for k, sample in enumerate(batch.samples):  # unequal masks: tiles lose cells by their sample's hour, whoever has them
         batch.fine[k, 0, : 4 * int(sample[len("tiny:2026-01-01T") :][:2])] = torch.nan
@@ -45,12 +47,12 @@ def step(rank: int, world: int, tiny: Tiny, folder: Path) -> dict[str, Any]:
     stopped = StopRequest()
     stopped._reason = "SIGUSR1" if rank else None
     validated = {  # five samples: three items for the first rank, two and an empty one for the second
-        "score": validate_model(made.model, made.training, None, made.here, samples=5),
-        "tiles": validate_model(made.model, made.training, None, made.here, made.cutting, samples=5),
-        "stopped": world > 1 and validate_model(made.model, made.training, None, made.here, samples=5, stop=stopped),
+        "score": validate_model(made.model, made.training, None, made.mesh, samples=5),
+        "tiles": validate_model(made.model, made.training, None, made.mesh, made.cutting, samples=5),
+        "stopped": world > 1 and validate_model(made.model, made.training, None, made.mesh, samples=5, stop=stopped),
     }
     record = optimise(made, batch, 0)
-    gradients = {name: p.grad for name, p in made.model.named_parameters()}
+    gradients = {name: gather(p.grad) for name, p in made.model.named_parameters() if p.grad is not None}
     return {"record": record, "gradients": gradients, "samples": batch.samples, "validated": validated}
 
 

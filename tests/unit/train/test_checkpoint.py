@@ -322,7 +322,7 @@ def test_a_checkpoint_of_an_earlier_orbit2_goes_on_to_the_bit(tiny: Tiny, tmp_pa
             for step in range(3):
                 optimise(setup, batch_of(setup.steps, step), step)
             old_checkpoint.write(out / "checkpoints", json.loads(config.read_text()), 3, setup.state(), setup.optimizer, heads=2)
-            old_checkpoint.write_best(out / "checkpoints", json.loads(config.read_text()), 3, setup.averaged.state_dict(), heads=2)
+            old_checkpoint.write_best(out / "checkpoints", json.loads(config.read_text()), 3, setup.averaged(), heads=2)
         run(config=config, stores={"tiny": tiny.store}, statistics={"tiny": tiny.statistics}, out=out / "model",
             checkpoints=out / "checkpoints")  # fmt: skip
         weights.append(load_file(out / "model" / "weights.safetensors"))

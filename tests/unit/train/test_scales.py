@@ -2,13 +2,11 @@
 
 import json
 import math
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch.optim.swa_utils import AveragedModel
 
 from orbit2.config.load import validate
 from orbit2.config.network import ArchitectureConfig
@@ -17,7 +15,6 @@ from orbit2.data.transforms import Normaliser
 from orbit2.errors import OrbitError
 from orbit2.grid import global_grid
 from orbit2.model import folder
-from orbit2.model.attention import converted
 from orbit2.model.build import Downscaling, build
 from orbit2.model.geometry import Geometry
 from orbit2.model.transfer import transfer
@@ -156,9 +153,9 @@ def test_a_checkpoint_from_before_goes_on_with_its_one_scale(both: dict[str, Mad
     resumed, kept = foundation(both), Checkpoints(tmp_path, {})
     found = kept.choose()
     assert found is not None and found.step == 3
-    kept.read(found, resumed.state(), partial(converted, heads=resumed.model.config.heads))
-    resumed.restored(3)
+    kept.read(found, resumed.state(), resumed.convert)
+    resumed.restored()
     assert resumed.model.scale_at(55.0).tolist() == pytest.approx([0.5, 0.6, 0.7])
     for step in range(2):
         assert optimise(resumed, batch_of(resumed.steps, step), step)["loss"] > 0
-    assert isinstance(resumed.average, AveragedModel) and torch.equal(resumed.averaged.output_scale, resumed.model.output_scale)
+    assert torch.equal(resumed.averaged()["output_scale"], resumed.model.output_scale)

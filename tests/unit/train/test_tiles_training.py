@@ -21,6 +21,7 @@ from orbit2.data.dataset import Batch
 from orbit2.errors import OrbitError
 from orbit2.model.reslim import Reslim
 from orbit2.parallel.launch import Ranks
+from orbit2.parallel.mesh import Mesh, Sizes
 from orbit2.train import losses
 from orbit2.train.auxiliary import with_auxiliary
 from orbit2.train.build import Setup, cutting
@@ -31,6 +32,7 @@ from tests.data.tiny_training import NAMES, Tiny, batch_of
 from tests.unit.train.test_resume import curve, train
 
 HERE = Ranks(0, 1, torch.device("cpu"))
+ALONE = Mesh(Sizes(), HERE)
 TILES: dict[str, Any] = {"tile": [5, 7], "halo": 2}
 EXACT = {"dropout": 0.0, "drop_path": 0.0, "conserve": True}
 
@@ -216,14 +218,14 @@ def shapes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, ...]]]:
 def test_validation_goes_tile_by_tile_and_scores_the_same_cells(tiny: Tiny, tmp_path: Path, shapes: list[tuple[int, ...]]) -> None:
     bare = setup(tiny, tmp_path / "bare", {"conserve": False})
     bare.model.output_scale.zero_()  # the network off: what is left is local, so tiles and whole are the same field
-    scores = [validate_model(bare.model, bare.validation, None, HERE, cutting) for cutting in (None, Cutting((5, 7), 3))]
+    scores = [validate_model(bare.model, bare.validation, None, ALONE, cutting) for cutting in (None, Cutting((5, 7), 3))]
     assert shapes[0] == (1, 3, 12, 24) and set(shapes[1:]) == {(1, 3, 11, 13)} and len(shapes) == 13
     assert scores[0]["validation_loss"] == pytest.approx(1, rel=1e-5)
     for name in NAMES:
         assert scores[1]["validation_ratio"][name] == pytest.approx(scores[0]["validation_ratio"][name], rel=1e-5)
     everywhere = Cutting(6, 12)  # windows of the whole globe: the network itself predicts the same
     net = setup(tiny, tmp_path / "net")
-    one_way, other = (validate_model(net.model, net.validation, None, HERE, cutting)["validation_loss"] for cutting in (None, everywhere))
+    one_way, other = (validate_model(net.model, net.validation, None, ALONE, cut)["validation_loss"] for cut in (None, everywhere))
     assert other == pytest.approx(one_way, rel=1e-5) and one_way != pytest.approx(1, rel=1e-2)
 
 

@@ -23,7 +23,7 @@ from orbit2.train import trainer
 from orbit2.train.validation import Held, spread, validate_model
 from tests.data.tiny_training import NAMES, Tiny
 from tests.unit.train.test_resume import curve, train
-from tests.unit.train.test_tiles_training import HERE, setup
+from tests.unit.train.test_tiles_training import ALONE, setup
 
 
 class StopAfter:
@@ -61,18 +61,18 @@ def test_ranks_have_equally_many_items_and_share_every_sample_once(counts: list[
         shares = [Held(datasets, samples, size, rank, world, cutting) for rank in range(world)]
         assert len({len(share) for share in shares}) == 1
         for which, pairs in enumerate(datasets):
-            found = sorted(i for share in shares for d, indices in share.items if d == which for i in indices)
+            found = sorted(i for share in shares for d, indices, counted in share.items if counted and d == which for i in indices)
             assert found == pairs.indices[spread(len(pairs.indices), samples)].tolist()
-        assert max(len(indices) for share in shares for _, indices in share.items) <= (1 if cutting else size)
+        assert max(len(indices) for share in shares for _, indices, _ in share.items) <= (1 if cutting else size)
 
 
 @pytest.mark.parametrize("cutting", [None, Cutting((5, 7), 2)])
 def test_batches_from_workers_score_as_single_samples_do(tiny: Tiny, tmp_path: Path, cutting: Cutting | None) -> None:
     made = setup(tiny, tmp_path)
-    alone = validate_model(made.model, made.training, None, HERE, cutting)
-    batched = validate_model(made.model, made.training, None, HERE, cutting, size=3, workers=2)
+    alone = validate_model(made.model, made.training, None, ALONE, cutting)
+    batched = validate_model(made.model, made.training, None, ALONE, cutting, size=3, workers=2)
     assert alone is not None and batched is not None and alone["validation_ratio"] == pytest.approx(batched["validation_ratio"], rel=1e-6)
-    some = validate_model(made.model, made.training, None, HERE, cutting, samples=2)
+    some = validate_model(made.model, made.training, None, ALONE, cutting, samples=2)
     assert some is not None and some["validation_loss"] != pytest.approx(alone["validation_loss"], rel=1e-6)
 
 
@@ -80,8 +80,8 @@ def test_batches_from_workers_score_as_single_samples_do(tiny: Tiny, tmp_path: P
 def test_a_stop_between_batches_leaves_no_score(tiny: Tiny, tmp_path: Path, workers: int) -> None:
     made = setup(tiny, tmp_path)
     arguments: dict[str, Any] = {"size": 3, "workers": workers}  # 8 samples: three batches
-    assert validate_model(made.model, made.training, None, HERE, None, stop=cast(StopRequest, StopAfter(2)), **arguments) is None
-    assert validate_model(made.model, made.training, None, HERE, None, stop=cast(StopRequest, StopAfter(3)), **arguments) is not None
+    assert validate_model(made.model, made.training, None, ALONE, None, stop=cast(StopRequest, StopAfter(2)), **arguments) is None
+    assert validate_model(made.model, made.training, None, ALONE, None, stop=cast(StopRequest, StopAfter(3)), **arguments) is not None
 
 
 def test_every_dataset_counts_alike(tiny: Tiny, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_every_dataset_counts_alike(tiny: Tiny, tmp_path: Path) -> None:
     ]
     ratios = []
     for part in (sets[:1], sets[1:], sets):
-        found = validate_model(made.model, part, None, HERE)
+        found = validate_model(made.model, part, None, ALONE)
         assert found is not None
         ratios.append(torch.tensor(list(found["validation_ratio"].values())))
     assert torch.allclose(ratios[2] ** 2, (ratios[0] ** 2 + ratios[1] ** 2) / 2, rtol=1e-5)

@@ -1,0 +1,127 @@
+"""A network spread over a mesh, in place: tp and channels, then sp, activation checkpointing, compilation per block, fully_shard.
+
+The only place that names the parts of a network. Never moves values: `fill` does, from the first rank's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MethodType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, Shard
+from torch.utils.checkpoint import checkpoint
+
+from orbit2.errors import OrbitError
+from orbit2.parallel.mesh import Mesh
+
+CHECKPOINTED = {"none": (), "blocks": ("blocks",), "all": ("blocks", "aggregate", "decoder", "residual")}
+
+
+def apply(model: nn.Module, mesh: Mesh, *, checkpointing: str = "none", compiled: bool = False, dtype: torch.dtype | None = None) -> None:
+    """Spread `model` (on any device, meta too) over `mesh`. `dtype`: what blocks are gathered and multiplied in (None: float32).
+
+    Parameters become DTensors; gradients are summed over all ranks that read different samples, tiles or tokens.
+    """
+    if mesh.tp is not None or mesh.sp is not None:
+        raise OrbitError("sp and tp are not there yet", where="train.mesh", got=str(mesh), hint="use ddp, fsdp and tiles")
+    for name in CHECKPOINTED[checkpointing]:
+        for module in parts(model, name):
+            _recompute(module)
+    if not mesh.split:
+        return
+    blocks = parts(model, "blocks")
+    if compiled:
+        for block in blocks:
+            block.forward = MethodType(torch.compile(type(block).forward, dynamic=False), block)
+    assert mesh.parameters is not None
+    sharded = mesh.sizes.shards > 1
+    half = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
+    for block in blocks:
+        fully_shard(block, mesh=mesh.parameters, reshard_after_forward=sharded, shard_placement_fn=_other(mesh), mp_policy=half)
+    # what is outside the blocks is small, and keeps sums in float32 that autocast would not
+    plain = MixedPrecisionPolicy(cast_forward_inputs=False)
+    fully_shard(model, mesh=mesh.parameters, reshard_after_forward=False, shard_placement_fn=_other(mesh), mp_policy=plain)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            _sum(module)
+
+
+def parts(model: nn.Module, name: str) -> list[nn.Module]:
+    """The modules that `name` stands for in this kind of network: each block by itself."""
+    found = getattr(model, name, None)
+    if isinstance(found, nn.ModuleList):
+        return list(found)
+    return [found] if isinstance(found, nn.Module) else []
+
+
+def _recompute(module: nn.Module) -> None:
+    """Keep the module's inputs alone for the backward pass, which runs its forward again with the same random numbers."""
+    run: Callable[..., Any] = module.forward
+
+    def forward(self: nn.Module, *arguments: Any, **named: Any) -> Any:
+        if self.training and torch.is_grad_enabled():
+            return checkpoint(run, *arguments, use_reentrant=False, **named)
+        return run(*arguments, **named)
+
+    module.forward = MethodType(forward, module)
+
+
+def _other(mesh: Mesh) -> Callable[[nn.Parameter], Shard | None]:
+    """Hybrid-OP: fsdp divides the dimension that tp does not, where it can be divided evenly (FSDP2 asks for that)."""
+
+    def placement(parameter: nn.Parameter) -> Shard | None:
+        if not isinstance(parameter, DTensor):
+            return None
+        taken = [p.dim for p in parameter.placements if isinstance(p, Shard)]
+        for dim in range(parameter.ndim):
+            if dim not in taken and dim and parameter.shape[dim] % mesh.sizes.shards == 0:
+                return Shard(dim)
+        return None
+
+    return placement
+
+
+def _sum(module: FSDPModule) -> None:
+    """Gradients are added, not averaged: local losses are shares of the global one."""
+    if hasattr(module, "set_force_sum_reduction_for_comms"):  # gloo multiplies nothing on its way
+        module.set_force_sum_reduction_for_comms(True)
+    setter = getattr(module, "set_gradient_divide_factor", None) or module.set_reduce_scatter_divide_factor
+    setter(1.0)
+
+
+@torch.no_grad()
+def fill(model: nn.Module, values: Mapping[str, Tensor] | None, device: torch.device) -> None:
+    """Give a spread model on the meta device memory, and the first rank's `values` (its full state, on any device; None elsewhere).
+
+    One tensor at a time travels: no rank but the first ever holds more than its shards.
+    """
+    model.to_empty(device=device)
+    for name, target in model.state_dict().items():
+        full = torch.empty(target.shape, dtype=target.dtype, device=device)
+        if values is not None:
+            full.copy_(values[name])
+        if dist.is_initialized():
+            dist.broadcast(full, 0)
+        scatter(full, target)
+
+
+def scatter(full: Tensor, target: Tensor) -> None:
+    """Copy this rank's part of `full` (the same on all ranks) into `target`."""
+    if not isinstance(target, DTensor):
+        target.copy_(full)
+        return
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+    shape, offset = compute_local_shape_and_global_offset(target.shape, target.device_mesh, target.placements)
+    window = tuple(slice(start, start + size) for start, size in zip(offset, shape, strict=True))
+    target.to_local().copy_(full[window])
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """The whole of a sharded tensor, on all ranks (collective); a plain one itself."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -1,0 +1,112 @@
+"""One optimiser step on this rank's share of the global batch: tensors in, tensors out. Never reads a value on the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
+
+from orbit2.data.dataset import Batch
+from orbit2.parallel.reduce import total
+from orbit2.train import auxiliary, losses
+from orbit2.train.losses import Terms
+
+if TYPE_CHECKING:
+    from orbit2.train.build import Setup
+
+SHOWN = ("loss", "data_term", "prior", "gradient_norm")
+STREAMS = 65_537  # random streams of a step, one for each rank that reads other data
+
+
+def gradients(setup: Setup, batches: Sequence[Batch], step: int) -> Tensor:
+    """The gradients of the global loss, clipped, in the parameters; returns SHOWN [4], the same on all ranks.
+
+    `batches` are this rank's share, computed one after the other: as many on every rank.
+    """
+    model, mesh = setup.model, setup.mesh
+    model.train()
+    setup.optimizer.zero_grad(set_to_none=True)
+    torch.manual_seed((setup.config.seed * 1_000_003 + step) * STREAMS + mesh.part)  # dropout needs no stored generator state
+    known = denominators(setup, batches) if len(batches) > 1 else None
+    shown = torch.zeros(3, device=setup.here.device)
+    for number, batch in enumerate(part.to(setup.here.device) for part in batches):
+        _last(model, number == len(batches) - 1)
+        part, target = forward(setup, batch)
+        sums, weight = (total(part.packed(), mesh.data), None) if known is None else known
+        loss, data, prior = losses.combine(part, sums, setup.channel_weights, setup.objective.prior_weight)
+        loss = auxiliary.with_auxiliary(loss, model, batch, target, weight, mesh.data)
+        (loss / mesh.sizes.sp).backward()  # type: ignore[no-untyped-call]  # sp ranks have the same loss, and their gradients are added
+        shown += torch.stack([loss, data, prior]).detach()
+    return torch.cat([total(shown, mesh.data), clip(model.parameters(), setup.config.clip)[None]])
+
+
+def update(setup: Setup, step: int) -> None:
+    """Move the weights, and their average, by what `gradients` left."""
+    setup.optimizer.step()
+    setup.average.update(step + 1)
+
+
+def forward(setup: Setup, batch: Batch) -> tuple[Terms, Tensor]:
+    """(sums of the loss, target [B, C, sH, sW] without the cells that nothing can be said of) of one batch."""
+    model, half = setup.model, setup.dtype
+    with torch.autocast(setup.here.device.type, half, enabled=half is not None, cache_enabled=not setup.mesh.split):
+        members = [model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock) for _ in range(setup.objective.members)]
+    prediction = members[0] if len(members) == 1 else torch.stack(members)
+    target = masked(setup, batch)
+    scale = model.scale(batch.geometry)
+    return setup.objective.terms(prediction, target, batch.weights, batch.geometry.periodic, scale, batch.context), target
+
+
+def masked(setup: Setup, batch: Batch) -> Tensor:
+    """The truth, NaN where the model's own input is missing."""
+    absent = setup.model.missing(batch.coarse, batch.variables, batch.geometry.periodic)
+    return batch.fine if absent is None else batch.fine.masked_fill(absent, torch.nan)
+
+
+@torch.no_grad()
+def denominators(setup: Setup, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+    """What the sums over the global batch are divided by: [2, C], and the auxiliary loss's. No network decides them."""
+    sums, weight = torch.zeros(2, len(setup.outputs), device=setup.here.device), torch.zeros((), device=setup.here.device)
+    for batch in (part.to(setup.here.device) for part in batches):
+        target = masked(setup, batch)
+        blank = torch.zeros_like(target)
+        blank = blank.expand(setup.objective.members, *target.shape) if setup.objective.members > 1 else blank
+        scale = setup.model.scale(batch.geometry)
+        sums += setup.objective.terms(blank, target, batch.weights, batch.geometry.periodic, scale, batch.context).packed()
+        weight += auxiliary.weight(setup.model, batch, target)
+    both = total(torch.cat([sums.flatten(), weight[None]]), setup.mesh.data)
+    return both[:-1].view_as(sums), both[-1]
+
+
+def _last(model: nn.Module, last: bool) -> None:
+    """Gradients of all parts are added to this rank's shards; copies of the shards exchange theirs once, at the end."""
+    if isinstance(model, FSDPModule):
+        model.set_requires_all_reduce(last)
+        model.set_is_last_backward(last)
+
+
+@torch.no_grad()
+def clip(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
+    """Scale all gradients so that their common norm is at most `limit`; returns the norm before. Sharded or not, on any meshes."""
+    chosen = [p for p in parameters if p.grad is not None]
+    groups: dict[object, list[Tensor]] = {}
+    for parameter in chosen:
+        gradient = parameter.grad
+        assert gradient is not None
+        key: object = (gradient.device_mesh, gradient.placements) if isinstance(gradient, DTensor) else None
+        groups.setdefault(key, []).append(gradient)
+    norms = [torch.nn.utils.get_total_norm(group) for group in groups.values()]
+    whole = [norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in norms]
+    norm = whole[0] if len(whole) == 1 else torch.linalg.vector_norm(torch.stack(whole))
+    for group in groups.values():  # tensors of one mesh at a time
+        torch.nn.utils.clip_grads_with_norm_(_of(chosen, group), limit, norm)
+    return norm
+
+
+def _of(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> list[nn.Parameter]:
+    known = {id(gradient) for gradient in gradients}
+    return [p for p in parameters if id(p.grad) in known]
