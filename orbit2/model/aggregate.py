@@ -2,12 +2,16 @@
 
 The query q is constant, so with u[h,v] = W_v^T K_h^T q_h / sqrt(d) the score of a token is a p^2-vector dot product and
 sum_v a U_h (W_v x + b_v + e_v) = sum_v (U_h W_v)(a x) + a U_h (b_v + e_v): the same function, about 100 times fewer FLOPs.
+
+What groups of variables say apart (`Share`) adds up, by the log-sum-exp of their scores, to what they say together (`merge`): exact for
+any split.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,18 +19,83 @@ from torch import Tensor, nn
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.model.geometry import complete, pad, select, to_multiple
 
+PER_VARIABLE = ("weight", "missing", "bias", "embedding")  # parameters with a row for each variable of the vocabulary
+
+
+class Tables(NamedTuple):
+    """What variables are aggregated with. Per variable: weight and missing [V, p^2, D], bias and embedding [V, D].
+
+    For all: scoring [h, D], whose product with a token is its score (K_h^T q_h / sqrt(d)), and value [h, d, D].
+    """
+
+    weight: Tensor
+    missing: Tensor
+    bias: Tensor
+    embedding: Tensor
+    scoring: Tensor
+    value: Tensor
+
+    def folded(self, whole: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Score vectors [h, V, P], score offsets [h, V], value maps [h, P V, d], value offsets [h, V, d].
+
+        P = p^2 cells when `whole`, else 2p^2: cells, then their validity.
+        """
+        # adding nothing gives `missing` a gradient of zero, so that the optimiser treats it alike in every batch and on every rank
+        weight = torch.add(self.weight, self.missing, alpha=0) if whole else torch.cat([self.weight, self.missing], 1)
+        weight = _wide(weight)  # [V, P, D]
+        constant = _wide(self.bias + self.embedding)  # [V, D]
+        return (
+            torch.einsum("hd,vpd->hvp", self.scoring, weight),
+            torch.einsum("hd,vd->hv", self.scoring, constant),
+            torch.einsum("hkd,vpd->hvpk", self.value, weight).transpose(1, 2).flatten(1, 2),
+            torch.einsum("hkd,vd->hvk", self.value, constant),
+        )
+
+
+class Share(NamedTuple):
+    """What some of a batch's variables (or none) say, aggregated over them alone.
+
+    mixed [B, N, h, d]; weight [B, h, N], the log-sum-exp of their scores; present [B, N]: where any of them has a valid cell. Elsewhere
+    each has a score of 0.
+    """
+
+    mixed: Tensor
+    weight: Tensor
+    present: Tensor
+
+
+Reduction = Callable[[Tensor], Tensor]
+
+
+def merge(share: Share, largest: Reduction, total: Reduction) -> Tensor:
+    """What the variables of all shares say together [B, N, h, d].
+
+    Every holder of a share calls this. `largest` and `total` give the maximum and the sum of a tensor over them; gradients go through
+    `total` only.
+    """
+    weight = share.weight.masked_fill(~share.present[:, None], -torch.inf)
+    top = largest(weight.detach())
+    nothing = top == -torch.inf  # here, whoever is asked: uniform over all variables, as many as each share has
+    weight = torch.where(nothing, share.weight, weight)
+    factor = (weight - top.masked_fill(nothing, 0.0)).exp().transpose(1, 2)[..., None]  # [B, N, h, 1]
+    sums = total(torch.cat([share.mixed * factor, factor], -1))
+    return sums[..., :-1] / sums[..., -1:]
+
 
 class VariableAggregation(nn.Module):
     """[B, V, H, W] fields (NaN = missing) -> [B, N, D] tokens, N = ceil(H/p) ceil(W/p).
 
     Each variable has its own linear patch embedding and embedding vector, found by NAME in `vocabulary`; a variable
     that is not passed, or has no valid cell in a patch, drops out of the softmax there.
+
+    `divided`, where set, is asked instead of `mixed`, with the same arguments: by processes that hold some variables' rows each.
     """
 
     def __init__(self, vocabulary: Sequence[str], patch: int, embed_dim: int, heads: int) -> None:
         super().__init__()
         self.vocabulary, self.patch, self.embed_dim, self.heads = tuple(vocabulary), patch, embed_dim, heads
         count, cells = len(self.vocabulary), patch * patch
+        self.divided: Callable[[Tensor, Sequence[str], bool, bool], Tensor] | None = None
         self.weight = nn.Parameter(torch.empty(count, cells, embed_dim))  # W_v, transposed
         self.missing = nn.Parameter(torch.zeros(count, cells, embed_dim))  # validity channel
         self.bias = nn.Parameter(torch.zeros(count, embed_dim))
@@ -53,56 +122,71 @@ class VariableAggregation(nn.Module):
                 )
         return [self.vocabulary.index(name) for name in variables]
 
-    def folded(self, chosen: list[int], whole: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Score vectors [h, V, P], score offsets [h, V], value maps [h, P V, d], value offsets [h, V, d].
+    def scoring(self) -> Tensor:
+        """K_h^T q_h / sqrt(d) [h, D]."""
+        depth = self.embed_dim // self.heads
+        query, key = _wide(self.query).view(self.heads, depth), _wide(self.key).view(self.heads, depth, -1)
+        return torch.einsum("hk,hkd->hd", query, key) / math.sqrt(depth)
 
-        P = p^2 cells when `whole`, else 2p^2: cells, then their validity.
-        """
-        heads, depth = self.heads, self.embed_dim // self.heads
-        weight, missing = select(self.weight, chosen, 0), select(self.missing, chosen, 0)
-        # adding nothing gives `missing` a gradient of zero, so that the optimiser treats it alike in every batch and on every rank
-        weight = torch.add(weight, missing, alpha=0) if whole else torch.cat([weight, missing], 1)
-        weight = _wide(weight)  # [V, P, D]
-        constant = _wide(select(self.bias + self.embedding, chosen, 0))  # [V, D]
-        query = torch.einsum("hk,hkd->hd", _wide(self.query).view(heads, depth), _wide(self.key).view(heads, depth, -1)) / math.sqrt(depth)
-        value = _wide(self.value).view(heads, depth, -1)
-        return (
-            torch.einsum("hd,vpd->hvp", query, weight),
-            torch.einsum("hd,vd->hv", query, constant),
-            torch.einsum("hkd,vpd->hvpk", value, weight).transpose(1, 2).flatten(1, 2),
-            torch.einsum("hkd,vd->hvk", value, constant),
-        )
+    def values(self) -> Tensor:
+        """[h, d, D]."""
+        return _wide(self.value).view(self.heads, self.embed_dim // self.heads, -1)
 
     def forward(self, fields: Tensor, variables: Sequence[str], periodic: bool, whole: bool | None = None) -> Tensor:
-        patches = self.patches(fields, periodic)  # [B, V, p^2, N]
-        present = torch.isfinite(patches)
         if whole is None:
-            whole = complete(patches)
-        # fp32 keeps the log-sum-exp exact under autocast; this room is a few per cent of the FLOPs
-        with torch.autocast("cpu" if patches.is_meta else patches.device.type, enabled=False):
-            score_map, score_offset, value_map, value_offset = self.folded(self.select(variables), whole)
-            x = _wide(patches)
-            features = x if whole else torch.cat([torch.nan_to_num(x), (~present).to(x.dtype)], 2)
-            scores = torch.einsum("bvpn,hvp->bhvn", features, score_map) + score_offset[None, :, :, None]
-            if not whole:
-                here = present.any(2)  # [B, V, N]
-                scores = scores.masked_fill(~here[:, None], -torch.inf)
-                scores = scores.masked_fill(~here.any(1)[:, None, None], 0.0)  # nothing here: uniform, validity says so
-            attention = scores.softmax(2)  # over variables
-            # cells before variables, as they lie in memory, so that the product below needs no copy
-            weighted = attention[:, :, None] * features.transpose(1, 2)[:, None]  # [B, h, P, V, N]
-            mixed = torch.einsum("bhcn,hck->bnhk", weighted.flatten(2, 3), value_map)
-            mixed = mixed + torch.einsum("bhvn,hvk->bnhk", attention, value_offset)
+            whole = complete(fields)
+        mixed = (self.mixed if self.divided is None else self.divided)(fields, variables, periodic, whole)
         tokens: Tensor = self.output(mixed.flatten(2))
         return tokens
+
+    def mixed(self, fields: Tensor, variables: Sequence[str], periodic: bool, whole: bool) -> Tensor:
+        """[B, V, H, W] -> [B, N, h, d]. `whole`: no cell is missing."""
+        patches = self.patches(fields, periodic)
+        with exact(patches):
+            chosen = self.select(variables)
+            weight, missing, bias, embedding = (select(getattr(self, name), chosen, 0) for name in PER_VARIABLE)
+            tables = Tables(weight, missing, bias, embedding, self.scoring(), self.values())
+            return _aggregated(patches, tables, whole)[0]
+
+    def share(self, fields: Tensor, tables: Tables, periodic: bool, whole: bool) -> Share:
+        """[B, V, H, W] of some variables, which have these tables -> what they say. `whole`: none of their cells is missing."""
+        patches = self.patches(fields, periodic)
+        with exact(patches):
+            mixed, scores = _aggregated(patches, tables, whole)
+            return Share(mixed, scores.logsumexp(2), torch.isfinite(patches).any(2).any(1))
 
     def patches(self, fields: Tensor, periodic: bool) -> Tensor:
         """[B, V, H, W] -> [B, V, p^2, N], padded to whole patches."""
         p = self.patch
+        if not fields.shape[1]:
+            return fields.new_empty(len(fields), 0, p * p, -(-fields.shape[2] // p) * -(-fields.shape[3] // p))
         fields = pad(fields, to_multiple(fields.shape[-2], p), to_multiple(fields.shape[-1], p), periodic)
         b, v, height, width = fields.shape
         fields = fields.view(b, v, height // p, p, width // p, p)
         return fields.permute(0, 3, 5, 1, 2, 4).reshape(b, p * p, v, -1).transpose(1, 2)
+
+
+def exact(like: Tensor) -> torch.autocast:
+    """fp32 keeps the log-sum-exp exact under autocast; this room is a few per cent of the FLOPs."""
+    return torch.autocast("cpu" if like.is_meta else like.device.type, enabled=False)
+
+
+def _aggregated(patches: Tensor, tables: Tables, whole: bool) -> tuple[Tensor, Tensor]:
+    """Patches [B, V, p^2, N] -> what they say [B, N, h, d], and their scores [B, h, V, N]."""
+    score_map, score_offset, value_map, value_offset = tables.folded(whole)
+    present = torch.isfinite(patches)
+    x = _wide(patches)
+    features = x if whole else torch.cat([torch.nan_to_num(x), (~present).to(x.dtype)], 2)
+    scores = torch.einsum("bvpn,hvp->bhvn", features, score_map) + score_offset[None, :, :, None]
+    if not whole:
+        here = present.any(2)  # [B, V, N]
+        scores = scores.masked_fill(~here[:, None], -torch.inf)
+        scores = scores.masked_fill(~here.any(1)[:, None, None], 0.0)  # nothing here: uniform, validity says so
+    attention = scores.softmax(2)  # over variables
+    # cells before variables, as they lie in memory, so that the product below needs no copy
+    weighted = attention[:, :, None] * features.transpose(1, 2)[:, None]  # [B, h, P, V, N]
+    mixed = torch.einsum("bhcn,hck->bnhk", weighted.flatten(2, 3), value_map)
+    return mixed + torch.einsum("bhvn,hvk->bnhk", attention, value_offset), scores
 
 
 def _wide(tensor: Tensor) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 
 from orbit2.model.attention import Attention, Kernel, Packing, pack, unpack
+
+Run = Callable[[Tensor, Packing | None], Tensor]
 
 
 class Block(nn.Module):
@@ -36,16 +38,31 @@ class Block(nn.Module):
         return branch * (drawn if packing is None else packing.per_token(drawn[:, 0])) / keep
 
 
-def transform(blocks: Iterable[nn.Module], tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-    """All blocks over padded tokens [B, N, D] whose real ones are True in `mask` [B, N] (None: all are real).
+class Blocks(nn.ModuleList):
+    """Blocks one after the other.
 
-    Masked sets are packed first, so padding costs nothing and cannot leak; it comes back as zeros.
+    `divided`, where set, is asked instead of `run`, with it and its arguments: by processes that have some of the tokens each.
     """
-    if mask is None:
-        for block in blocks:
-            tokens = block(tokens)
+
+    def __init__(self, blocks: Iterable[nn.Module]) -> None:
+        super().__init__(blocks)
+        self.divided: Callable[[Run, Tensor, Packing | None], Tensor] | None = None
+
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """All blocks over padded tokens [B, N, D] whose real ones are True in `mask` [B, N] (None: all are real).
+
+        Masked sets are packed first, so padding costs nothing and cannot leak; it comes back as zeros.
+        """
+        if mask is None:
+            return self._all(tokens, None)
+        packed, packing = pack(tokens, mask)
+        return unpack(self._all(packed, packing), packing)
+
+    def _all(self, tokens: Tensor, packing: Packing | None) -> Tensor:
+        return self.run(tokens, packing) if self.divided is None else self.divided(self.run, tokens, packing)
+
+    def run(self, tokens: Tensor, packing: Packing | None = None) -> Tensor:
+        """tokens [B, N, D], or packed [T, D] with `packing` -> the same shape."""
+        for block in self:
+            tokens = block(tokens, packing)
         return tokens
-    packed, packing = pack(tokens, mask)
-    for block in blocks:
-        packed = block(packed, packing)
-    return unpack(packed, packing)

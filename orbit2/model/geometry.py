@@ -101,6 +101,8 @@ def select(values: Tensor, chosen: Sequence[int], dim: int) -> Tensor:
     """`values` at the positions `chosen` along `dim`, without an index tensor: that would be a copy from the host on every call."""
     if list(chosen) == list(range(values.shape[dim])):
         return values
+    if not chosen:
+        return values.narrow(dim, 0, 0)
     return torch.stack([values.select(dim, i) for i in chosen], dim)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from orbit2.config.network import ArchitectureConfig
 from orbit2.model.aggregate import VariableAggregation
-from orbit2.model.blocks import Block, transform
+from orbit2.model.blocks import Block, Blocks
 from orbit2.model.compress import Compression
 from orbit2.model.constraints import conserve_blocks
 from orbit2.model.decoder import Decoder
@@ -48,7 +48,7 @@ class Reslim(Scaled):
         self.resolution = ResolutionEmbedding(width)
         self.time = TimeEmbedding(width) if config.time_embedding else None
         rates = torch.linspace(0, config.drop_path, config.depth, device="cpu").tolist()
-        self.blocks = nn.ModuleList(Block(width, config.heads, config.mlp_ratio, rate, config.dropout, config.attention) for rate in rates)
+        self.blocks = Blocks(Block(width, config.heads, config.mlp_ratio, rate, config.dropout, config.attention) for rate in rates)
         self.norm = nn.LayerNorm(width)
         self.decoder = Decoder(width, len(self.outputs), config.decoder_depth, config.patch, config.refinement)
         self.residual = ResidualPath(
@@ -127,9 +127,10 @@ class Reslim(Scaled):
     def attend(self, tokens: Tensor, geometry: Geometry) -> Tensor:
         """The transformer blocks [B, N, D] -> [B, N, D], over the leaves only when compressing."""
         if self.compression is None:
-            return transform(self.blocks, tokens)
+            attended: Tensor = self.blocks(tokens)
+            return attended
         leaves = self.compression.leaves(tokens, geometry)
-        packed = transform(self.blocks, self.compression.pack(tokens, leaves, geometry), leaves.real)
+        packed = self.blocks(self.compression.pack(tokens, leaves, geometry), leaves.real)
         return self.compression.unpack(packed, tokens, leaves)
 
     def auxiliary(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from orbit2.config.network import ArchitectureConfig
 from orbit2.model.aggregate import VariableAggregation
-from orbit2.model.blocks import Block
+from orbit2.model.blocks import Block, Blocks
 from orbit2.model.decoder import Decoder
 from orbit2.model.embed import GeographicPosition, ResolutionEmbedding, TablePosition, TimeEmbedding
 from orbit2.model.geometry import Geometry
@@ -35,7 +35,7 @@ class UpsampledViT(Upsampled):
         self.resolution = ResolutionEmbedding(width)
         self.time = TimeEmbedding(width) if config.time_embedding else None
         rates = torch.linspace(0, config.drop_path, config.depth, device="cpu").tolist()
-        self.blocks = nn.ModuleList(Block(width, config.heads, config.mlp_ratio, rate, config.dropout, config.attention) for rate in rates)
+        self.blocks = Blocks(Block(width, config.heads, config.mlp_ratio, rate, config.dropout, config.attention) for rate in rates)
         self.norm = nn.LayerNorm(width)
         self.decoder = Decoder(width, len(self.outputs), config.decoder_depth, config.patch, refinement=1)
 
@@ -46,8 +46,7 @@ class UpsampledViT(Upsampled):
         tokens = tokens + self.position(geometry, p) + self.resolution(geometry)
         if self.time is not None and clock is not None:
             tokens = tokens + self.time(clock)
-        for block in self.blocks:
-            tokens = block(tokens)
+        tokens = self.blocks(tokens)
         shape = (-(-height // p), -(-width // p))
         fine: Tensor = self.decoder(self.norm(tokens), shape, geometry.periodic and width % p == 0)
         return fine[..., :height, :width]

@@ -15,7 +15,7 @@ from orbit2.config.network import ArchitectureConfig
 from orbit2.errors import OrbitError
 from orbit2.model import attention
 from orbit2.model.attention import Attention, converted, pack, unpack, uses_flash
-from orbit2.model.blocks import Block, transform
+from orbit2.model.blocks import Block, Blocks
 
 COUNTS = (5, 12, 1, 9)
 
@@ -123,21 +123,21 @@ def test_packed_equals_padded_and_masked() -> None:
 
 def test_blocks_over_packed_sets_equal_each_sample_alone() -> None:
     torch.manual_seed(0)
-    blocks = [Block(32, 4, 2.0).double() for _ in range(3)]
+    blocks = Blocks(Block(32, 4, 2.0).double() for _ in range(3))
     tokens, mask = padded()
-    found = transform(blocks, tokens, mask)
+    found = blocks(tokens, mask)
     for b, count in enumerate(COUNTS):
-        alone = transform(blocks, tokens[b : b + 1, mask[b]])
+        alone = blocks(tokens[b : b + 1, mask[b]])
         assert alone.shape == (1, count, 32) and (found[b, mask[b]] - alone[0]).abs().max() < 1e-12
     assert found[~mask].abs().max() == 0
 
 
 def test_padding_never_influences_real_tokens() -> None:
-    blocks = [Block(32, 4, 2.0).double() for _ in range(2)]
+    blocks = Blocks(Block(32, 4, 2.0).double() for _ in range(2))
     tokens, mask = padded()
     poisoned = tokens.masked_fill(~mask[..., None], torch.nan).requires_grad_()
-    found = transform(blocks, poisoned, mask)
-    assert torch.equal(found, transform(blocks, tokens, mask))
+    found = blocks(poisoned, mask)
+    assert torch.equal(found, blocks(tokens, mask))
     found.square().sum().backward()
     assert poisoned.grad is not None and poisoned.grad[~mask].abs().max() == 0 and poisoned.grad[mask].abs().min() > 0
 
@@ -160,7 +160,7 @@ def test_drop_path_drops_whole_samples_of_a_packed_set() -> None:
     dropped = set()
     for seed in range(4):
         torch.manual_seed(seed)
-        change = transform([block], tokens, mask) - tokens * mask[..., None]
+        change = Blocks([block])(tokens, mask) - tokens * mask[..., None]
         torch.manual_seed(seed)
         dense = block(tokens) - tokens  # the same draws: one per sample and branch
         found = [bool((change[b] == 0).all()) for b in range(len(COUNTS))]
