@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Raw:
-    """Physical fields of a batch: coarse [B, V, H, W], fine [B, C, sH, sW], statics [S, ..], weights [sH, sW], centres [H], [W].
-
-    Cut into tiles (orbit2.data.cutting) all but `periodic` have the leading dimension B, and `context` [B, sH, sW] marks
-    the halo cells that other tiles own. `mirrored`: north and south, and with them the seasons, are exchanged.
-    """
-
-    coarse: Tensor
-    fine: Tensor
-    static_coarse: Tensor
-    static_fine: Tensor
-    weights: Tensor
-    lat: Tensor
-    lon: Tensor
-    periodic: bool
-    context: Tensor | None = None
-    mirrored: bool = False
-
-    def part(self, first: int, last: int) -> Raw:
-        """Some of whole samples."""
-        return replace(self, coarse=self.coarse[first:last], fine=self.fine[first:last])
+from orbit2.variables import variable
 
 
-def coarsen(fine: Tensor, row_weights: Tensor, factor: int, min_valid: float = 0.5) -> Tensor:
+def coarsen(fine: Tensor, row_weights: Tensor, factor: int, min_valid: float = 0.5, *, complete: bool = False) -> Tensor:
     """Area-weighted means [..., H, W] over the valid cells of blocks of [..., sH, sW]; `row_weights` [sH].
 
     A block with less than `min_valid` of its area valid is missing, as in a store's coarse fields (`min_valid_fraction`).
+    `complete`: known to miss nothing, which spares looking (a device need not be waited for).
     """
     weights = row_weights[:, None].to(fine.dtype)
     height, width = fine.shape[-2] // factor, fine.shape[-1] // factor
@@ -46,6 +24,8 @@ def coarsen(fine: Tensor, row_weights: Tensor, factor: int, min_valid: float = 0
 
     totals = row_weights.to(fine.dtype).view(height, factor).sum(1)[:, None] * factor
     means: Tensor = sums(fine * weights) / totals
+    if complete:
+        return means
     broken = ~torch.isfinite(means)
     if not bool(broken.any()):
         return means
@@ -56,27 +36,18 @@ def coarsen(fine: Tensor, row_weights: Tensor, factor: int, min_valid: float = 0
     return torch.where(broken, torch.where(enough, partial, torch.nan), means)
 
 
-def flip_north_south(raw: Raw, coarse_parity: Sequence[int], fine_parity: Sequence[int], static_parity: Sequence[int]) -> Raw:
-    """The mirrored Earth: what was at latitude p is at -p, northward components and the latitude itself negated, seasons exchanged.
+def mirror(fields: Tensor, names: Sequence[str]) -> Tensor:
+    """Fields [..., V, H, W] of the mirrored Earth: what was at latitude p is at -p, northward components and the latitude negated.
 
     The equations of motion allow it: at -p the Coriolis force has the opposite sign, so that wind and pressure still fit the
-    latitude that the network is told. Land and mountains move with the weather; rows stay south to north.
+    latitude that the network is told. Land and mountains move with the weather, the seasons are exchanged; rows stay south to north.
     """
+    return turn_signs(fields.flip(-2), names)
 
-    def mirrored(fields: Tensor, parity: Sequence[int]) -> Tensor:
-        result = fields.flip(-2)
-        for i, sign in enumerate(parity):
-            if sign != 1:
-                result[..., i, :, :] *= sign
-        return result
 
-    return replace(
-        raw,
-        coarse=mirrored(raw.coarse, coarse_parity),
-        fine=mirrored(raw.fine, fine_parity),
-        static_coarse=mirrored(raw.static_coarse, static_parity),
-        static_fine=mirrored(raw.static_fine, static_parity),
-        weights=raw.weights.flip(0),
-        lat=-raw.lat.flip(0),
-        mirrored=not raw.mirrored,
-    )
+def turn_signs(fields: Tensor, names: Sequence[str]) -> Tensor:
+    """What points north in [..., V, H, W] negated, in place."""
+    for i, name in enumerate(names):
+        if variable(name).parity != 1:
+            fields[..., i, :, :].neg_()
+    return fields

@@ -2,74 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from orbit2.data.augment import Raw, coarsen, flip_north_south
-from orbit2.data.cutting import Cutting, cut
-from orbit2.data.packing import greatest_error
-from orbit2.data.pairs import SIDES, PairStore
+from orbit2.data.augment import coarsen
+from orbit2.data.batch import Batch, Packed
+from orbit2.data.cutting import Cutting
+from orbit2.data.ground import Ground
+from orbit2.data.packing import MISSING, greatest_error
+from orbit2.data.pairs import SIDES, PairStore, Side
 from orbit2.data.transforms import Normaliser
+from orbit2.data.view import Box, View
 from orbit2.errors import OrbitError
-from orbit2.model.geometry import Geometry
-from orbit2.model.tiles import Window, of_box, refine_index
-from orbit2.variables import variable
+from orbit2.model.tiles import Window, of_box
+
+__all__ = ["COMPARED", "CPU", "REGION_HALO", "Batch", "Packed", "Pairs", "clock"]
 
 COMPARED = 8  # samples, at most, that tell whether the coarse fields are block means of the fine ones
 REGION_HALO = 4  # coarse cells of context around a regional training box
 SURFACE = {"land_sea_mask", "orography"}  # what makes one place of the Earth another, and is mirrored with the weather
 SEASONS_EXCHANGED = torch.tensor([-1.0, 1.0, -1.0, 1.0])  # on `clock`: half a year on, the hour as it was
-
-
-@dataclass
-class Batch:
-    """Normalised tensors: coarse [B, V, H, W], fine [B, C, sH, sW] (NaN = missing), statics [B, S, sH, sW],
-    weights [B or 1, 1, sH, sW] (cell area, zero in the halo, mean 1 over the sample's core), clock [B, 4].
-
-    On tiles B counts windows, `samples` names each window's, and `context` (bool, like weights) marks halo cells that other
-    tiles of the sample own.
-    """
-
-    coarse: Tensor
-    fine: Tensor
-    statics: Tensor
-    weights: Tensor
-    clock: Tensor
-    geometry: Geometry
-    variables: tuple[str, ...]
-    samples: list[str]
-    context: Tensor | None = None
-
-    def to(self, device: torch.device) -> Batch:
-        """On `device`; from pinned memory the copies run beside what the device is doing."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=device.type != "cpu"))
-
-    def pin_memory(self) -> Batch:
-        """In page-locked memory, which a GPU copies from by itself: what a DataLoader with `pin_memory` calls."""
-        return self._each(lambda tensor: tensor.pin_memory())
-
-    def _each(self, move: Callable[[Tensor], Tensor]) -> Batch:
-        """Every tensor moved; what all samples share (statics, weights, coordinates) only once, not once per sample."""
-
-        def moved(tensor: Tensor) -> Tensor:
-            shared = len(tensor) > 1 and tensor.stride(0) == 0
-            return move(tensor[:1]).expand(tensor.shape) if shared else move(tensor)
-
-        return replace(
-            self,
-            coarse=moved(self.coarse),
-            fine=moved(self.fine),
-            statics=moved(self.statics),
-            weights=moved(self.weights),
-            clock=moved(self.clock),
-            geometry=replace(self.geometry, lat=moved(self.geometry.lat), lon=moved(self.geometry.lon)),
-            context=None if self.context is None else moved(self.context),
-        )
+CPU = torch.device("cpu")
 
 
 class Pairs:
@@ -105,12 +63,21 @@ class Pairs:
             )
         self.inputs, self.statics = store.variables("coarse"), store.statics("fine")
         self.model_statics = self.statics if statics is None else tuple(statics)
-        self.factor = store.refinement
         self.window: Window = of_box(store.grid("coarse"), region, REGION_HALO)
-        self.lat_weights = torch.from_numpy(store.grid("fine").lat_weights).float()
-        self.min_valid = float(store.attributes.get("min_valid_fraction", 0.5))
-        self.static_fine = torch.from_numpy(store.static_values("fine"))
+        self.whole = View.of(self.window, store.refinement)
         self.nested = self._coarse_is_block_mean()
+        self.ground = Ground(
+            normaliser=normaliser,
+            inputs=self.inputs,
+            truth=store.variables("fine"),
+            outputs=self.outputs,
+            own_statics=self.statics,
+            statics=self.model_statics,
+            grids=(store.grid("coarse"), store.grid("fine")),
+            packings=(store.packings("coarse"), store.packings("fine")),
+            static_fine=torch.from_numpy(store.static_values("fine")),
+            min_valid=float(store.attributes.get("min_valid_fraction", 0.5)),
+        )
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -125,10 +92,10 @@ class Pairs:
         names = self.store.variables("fine")
         if not set(self.inputs) <= set(names):
             return False
-        compared = torch.zeros(len(self.inputs), dtype=torch.bool)
+        compared, areas = torch.zeros(len(self.inputs), dtype=torch.bool), torch.from_numpy(self.store.grid("fine").lat_weights).float()
         for index in self.indices[:: max(1, len(self.indices) // COMPARED)][:COMPARED]:
             coarse, fine = (torch.from_numpy(self.store.read(side, int(index))) for side in SIDES)
-            again = coarsen(fine[[names.index(n) for n in self.inputs]], self.lat_weights, self.factor, 1.0)
+            again = coarsen(fine[[names.index(n) for n in self.inputs]], areas, self.store.refinement, 1.0)
             spread = coarse.nan_to_num().std((1, 2)).clamp_min(1e-12)[:, None, None]
             stored = torch.from_numpy(greatest_error(coarse.numpy(), self.inputs))  # on either side of the comparison
             difference = (again - coarse).abs()
@@ -139,130 +106,85 @@ class Pairs:
                 return True
         return False
 
-    def raw(self, indices: Sequence[int], shift: tuple[int, int] = (0, 0)) -> Raw:
-        """Physical fields of some samples on the window, moved by `shift` fine rows and columns.
-
-        A shift puts the coarse grid elsewhere over the same truth and coarsens it anew (precipitation in mm), so that one
-        pair gives s^2. The globe wraps in longitude; where the shifted window would leave the grid it loses a coarse row
-        or column.
-        """
-        grid, s, window = self.store.grid("fine"), self.factor, self.window
-        height, width = grid.shape
-        rows, columns = window.rows, window.columns
-        if (rows[-1] + 1) * s + shift[0] > height:
-            rows = rows[:-1]
-        fine_rows, fine_columns = refine_index(rows, s) + shift[0], refine_index(columns, s) + shift[1]
-        if grid.periodic:
-            fine_columns = fine_columns % width
-        elif fine_columns[-1] >= width:
-            columns, fine_columns = columns[:-1], fine_columns[:-s]
-        names, moved = self.store.variables("fine"), shift != (0, 0)
-        row_weights = self.lat_weights[torch.from_numpy(fine_rows)]
-        sources = [names.index(name) for name in self.inputs] if moved else []
-        known = [(i, names.index(name)) for i, name in enumerate(self.outputs) if name in names]
-        targets = torch.empty(len(indices), len(self.outputs), len(fine_rows), len(fine_columns))
-        targets[:, [i for i, name in enumerate(self.outputs) if name not in names]] = torch.nan
-        coarse = torch.empty(len(indices), len(self.inputs), len(rows), len(columns))
-        for k, index in enumerate(indices):
-            fine = taken(torch.from_numpy(self.store.read("fine", int(index))), fine_rows, fine_columns)
-            for i, source in known:
-                targets[k, i] = fine[source]
-            if moved:
-                coarse[k] = coarsen(fine[sources], row_weights, s, self.min_valid)
-            else:
-                coarse[k] = taken(torch.from_numpy(self.store.read("coarse", int(index))), rows, columns)
-        weights = torch.zeros(targets.shape[2:])
-        core = window.fine_core(s)
-        weights[core] = row_weights[core[0], None].expand_as(weights[core])
-        static = taken(self.static_fine, fine_rows, fine_columns)
-        centres = self.store.grid("coarse")
-        return Raw(
-            coarse=coarse,
-            fine=targets,
-            static_coarse=coarsen(static, row_weights, s),  # as in prediction, which knows no store
-            static_fine=static,
-            weights=weights,
-            lat=torch.from_numpy(centres.lat[rows]).float() + shift[0] * centres.resolution / s,
-            lon=torch.from_numpy(centres.lon[columns]).float() + shift[1] * float(np.median(np.diff(grid.lon_edges))),
-            periodic=window.periodic,
-        )
-
     def batch(self, indices: Sequence[int], augment: np.random.Generator | None = None) -> Batch:
-        """A normalised batch of the given store indices, augmented when a generator is given."""
-        return self.normalised(self.sample(indices, augment), indices)
+        """A normalised batch of the given store indices on the CPU, augmented when a generator is given."""
+        return self.packed(indices, self.drawn(augment)).to(CPU)
 
-    def pieces(self, index: int, cutting: Cutting | None) -> Iterator[Batch]:
+    def pieces(self, index: int, cutting: Cutting | None) -> Iterator[Packed]:
         """One sample as it is: whole, or one tile at a time."""
-        raw = self.sample([index])
         if cutting is None:
-            yield self.normalised(raw, [index])
+            yield self.packed([index])
             return
-        for window in cutting.tiling(raw):
-            yield self.normalised(cut(raw, [(0, window)]), [index])
+        tiles = self.packed([index], pieces=[(0, window) for window in cutting.tiling(self.whole)])
+        yield from (tiles.part(k, k + 1) for k in range(len(tiles)))
 
     def least_tiles(self, cutting: Cutting, augment: bool) -> int:
         """The fewest tiles that a step takes of one sample: a moved grid may have a row or column less."""
-        moves = {0, self.factor - 1} if augment and self.nested and self.shift_probability else {0}
-        empty = [self.raw([], (rows, columns)) for rows in moves for columns in moves]
-        counts = [len(cutting.tiling(raw)) for raw in empty if bool((raw.weights > 0).any())]
-        return min(len(cutting.draw(count, (0,))) for count in counts)
+        moves = {0, self.whole.factor - 1} if augment and self.nested and self.shift_probability else {0}
+        views = [self.whole.moved((rows, columns), self.store.grid("coarse")) for rows in moves for columns in moves]
+        return min(len(cutting.draw(len(cutting.tiling(view)), (0,))) for view in views if not view.empty)
 
-    def sample(self, indices: Sequence[int], augment: np.random.Generator | None = None) -> Raw:
-        """Physical fields of some samples, augmented when a generator is given; weights have mean 1 over the core."""
-        raw = self.raw(indices) if augment is None else self._augmented(indices, augment)
-        return replace(raw, weights=raw.weights / raw.weights[raw.weights > 0].mean())
-
-    def normalised(self, raw: Raw, indices: Sequence[int]) -> Batch:
-        """What `sample` gave, or tiles cut from it, in network space; `indices` names the store index of each of its B.
-
-        Uses `raw` up: its coarse and fine fields are normalised in place.
-        """
-        grid = self.store.grid("coarse")
-        count = len(indices)
-        static = self.normaliser.normalise(raw.static_coarse, self.statics)
-        coarse = torch.cat([self.normaliser.normalise_(raw.coarse, self.inputs), static.expand(count, -1, -1, -1)], 1)
-        return Batch(
+    def packed(self, indices: Sequence[int], view: View | None = None, pieces: Sequence[tuple[int, Window]] | None = None) -> Packed:
+        """Codes of some samples on a view (default: the window as it is), or of `pieces` of them: (position among `indices`, window of
+        the view), in the order of their samples."""
+        view = view or self.whole
+        parts: Sequence[tuple[int, Window | None]] = [(k, None) for k in range(len(indices))] if pieces is None else pieces
+        boxes = [(indices[k], view.under(window)) for k, window in parts]
+        moved = view.shift != (0, 0)
+        channels = self.ground.channels(moved)
+        fine, holes = self._codes("fine", channels, [(index, box.finer(view.factor, view.shift)) for index, box in boxes])
+        coarse, gaps = (None, ()) if moved else self._codes("coarse", tuple(range(len(self.inputs))), boxes)
+        times = self.store.times[[index for index, _ in boxes]]
+        return Packed(
             coarse=coarse,
-            fine=self.normaliser.normalise_(raw.fine, self.outputs),
-            statics=self._for_model(self.normaliser.normalise(raw.static_fine, self.statics)).expand(count, -1, -1, -1),
-            weights=raw.weights[None, None] if raw.weights.ndim == 2 else raw.weights[:, None],
-            clock=clock(self.store.times[list(indices)]) * (SEASONS_EXCHANGED if raw.mirrored else 1.0),
-            geometry=Geometry(raw.lat.expand(count, -1), raw.lon.expand(count, -1), grid.km, grid.km / self.factor, raw.periodic),
-            variables=self.variables,
-            samples=[f"{self.name}:{self.store.times[i]}" for i in indices],
-            context=None if raw.context is None else raw.context[:, None],
+            fine=fine,
+            channels=channels,
+            gaps=(gaps, holes),
+            clock=clock(times) * (SEASONS_EXCHANGED if view.mirrored else 1.0),
+            samples=[f"{self.name}:{time}" for time in times],
+            view=view,
+            ground=self.ground,
+            windows=None if pieces is None else [window for _, window in pieces],
         )
 
-    def _for_model(self, static: Tensor) -> Tensor:
-        """The store's statics [..., S, sH, sW] in the model's order."""
-        if self.model_statics == self.statics:
-            return static
-        placed = static.new_full((*static.shape[:-3], len(self.model_statics), *static.shape[-2:]), torch.nan)
-        known = [name for name in self.model_statics if name in self.statics]
-        placed[..., [self.model_statics.index(n) for n in known], :, :] = static[..., [self.statics.index(n) for n in known], :, :]
-        return placed
+    def _codes(self, side: Side, channels: tuple[int, ...], boxes: Sequence[tuple[int, Box]]) -> tuple[Tensor, tuple[bool, ...]]:
+        """(codes [B, K, h, w] of boxes of samples, whether each channel misses anything): a sample that is wanted as it is stored is
+        unpacked to where it belongs."""
+        shape, count = self.store.grid(side).shape, len(self.store.variables(side))
+        rows, columns = boxes[0][1].rows, boxes[0][1].columns
+        codes = torch.empty(len(boxes), len(channels), rows, columns, dtype=torch.int16)
+        if not channels:
+            return codes, ()
+        out = codes.numpy()
+        as_stored = channels == tuple(range(count)) and boxes[0][1] == Box(0, 0, *shape)
+        whole, held = None if as_stored else np.empty((count, *shape), dtype=np.int16), -1
+        for k, (index, box) in enumerate(boxes):
+            if whole is None:
+                self.store.read_packed(side, index, out[k])
+                continue
+            if index != held:
+                self.store.read_packed(side, index, whole)
+                held = index
+            for channel, plane in zip(channels, out[k], strict=True):
+                box.copy(whole[channel], plane)
+        return codes, tuple(bool(out[:, i].min() == MISSING) for i in range(len(channels)))
 
-    def _augmented(self, indices: Sequence[int], random: np.random.Generator) -> Raw:
-        """Phase shifts where coarse inputs are block means of the truth; north-south reflection on symmetric global grids, where
-        the statics say where the mirrored Earth's land and mountains lie (its position alone would say it wrongly)."""
-        rows, columns = (int(k) for k in random.integers(self.factor, size=2))
-        moved = self.nested and random.random() < self.shift_probability
-        raw = self.raw(indices, (rows, columns) if moved else (0, 0))
-        if not bool((raw.weights > 0).any()):  # a box one cell wide at the grid's end: what was moved out was all of it
-            raw = self.raw(indices)
-        symmetric = raw.periodic and bool(torch.allclose(raw.lat, -raw.lat.flip(0), atol=1e-3))
+    def drawn(self, random: np.random.Generator | None) -> View:
+        """A view as augmentation draws it: phase shifts where coarse inputs are block means of the truth, so that one pair gives s^2;
+        north-south reflection on symmetric global grids, where the statics say where the mirrored Earth's land and mountains lie (its
+        position alone would say it wrongly)."""
+        view, factor, grid = self.whole, self.whole.factor, self.store.grid("coarse")
+        if random is None:
+            return view
+        rows, columns = (int(k) for k in random.integers(factor, size=2))
+        if self.nested and random.random() < self.shift_probability:
+            moved = view.moved((rows, columns), grid)
+            view = view if moved.empty else moved  # a box one cell wide at the grid's end: what was moved out was all of it
+        lat = grid.lat[view.box.south : view.box.south + view.box.rows] + view.shift[0] * grid.resolution / factor
+        symmetric = view.periodic and np.allclose(lat, -lat[::-1], atol=1e-3)
         if self.reflect and symmetric and set(self.statics) >= SURFACE and random.random() < 0.5:
-            raw = flip_north_south(raw, *([variable(n).parity for n in names] for names in (self.inputs, self.outputs, self.statics)))
-        return raw
-
-
-def taken(fields: Tensor, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> Tensor:
-    """Neighbouring `rows` (ascending) and `columns` (ascending, perhaps past the end and on from 0) of [..., H, W]: whole runs, which
-    cost a fraction of cells one by one."""
-    band = fields[..., int(rows[0]) : int(rows[-1]) + 1, :]
-    ends = np.flatnonzero(np.diff(columns) != 1) + 1
-    runs = [band[..., int(run[0]) : int(run[-1]) + 1] for run in np.split(columns, ends)]
-    return runs[0] if len(runs) == 1 else torch.cat(runs, -1)
+            view = replace(view, mirrored=True)
+        return view
 
 
 def clock(times: npt.NDArray[np.datetime64]) -> Tensor:

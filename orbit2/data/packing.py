@@ -144,7 +144,9 @@ def unpack(
     if codes.ndim < 3 or codes.shape[-3] != len(packings):
         raise OrbitError("fields do not match their names", got=tuple(codes.shape), allowed=f"[..., {len(packings)}, lat, lon]")
     if not isinstance(codes, np.ndarray):
-        return _unpack_tensor(codes, packings)
+        import torch
+
+        return unpack_into(codes, packings, torch.empty(codes.shape, dtype=torch.float32, device=codes.device))
     values = np.empty(codes.shape, dtype=np.float32) if out is None else out
     for index in np.ndindex(codes.shape[:-2]):
         _unpack_plane(codes[index], packings[index[-1]], values[index])
@@ -167,29 +169,30 @@ def _unpack_plane(codes: Codes, packing: Packing, out: FloatArray) -> None:
 
 
 @lru_cache(maxsize=32)
-def _constants(
-    packings: tuple[Packing, ...], device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor, list[int], torch.Tensor, torch.Tensor]:
-    """On the device: step and middle [V, 1, 1]; which variables are logarithmic, and their step and low end."""
+def _constants(packings: tuple[Packing, ...], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Step and middle [V, 1, 1] on the device."""
     import torch
 
-    def column(values: list[float]) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
-
-    logarithms = [i for i, p in enumerate(packings) if p.logarithmic]
-    return (column([p.step for p in packings]), column([p.middle for p in packings]), logarithms,
-            column([packings[i].step for i in logarithms]), column([packings[i].ends[0] for i in logarithms]))
+    step, middle = ([getattr(p, what) for p in packings] for what in ("step", "middle"))
+    return tuple(torch.tensor(values, dtype=torch.float32, device=device)[:, None, None] for values in (step, middle))  # type: ignore[return-value]
 
 
-def _unpack_tensor(codes: torch.Tensor, packings: tuple[Packing, ...]) -> torch.Tensor:
+def unpack_into(codes: torch.Tensor, packings: Sequence[Packing], out: torch.Tensor, gaps: Sequence[bool] | None = None) -> torch.Tensor:
+    """`unpack` of [..., V, H, W] into float32 `out` on the same device, without waiting for it; `gaps` [V]: where anything is missing."""
     import torch
 
-    step, middle, logarithms, log_step, log_low = _constants(packings, codes.device)
-    plain = codes.to(torch.float32)
-    values = plain * step + middle
-    if logarithms:
-        values[..., logarithms, :, :] = torch.expm1((plain[..., logarithms, :, :] + GREATEST) * log_step + log_low)
-    return values.masked_fill_(codes == MISSING, torch.nan)
+    step, middle = _constants(tuple(packings), codes.device)
+    out.copy_(codes)
+    out.mul_(step).add_(middle)
+    for i, packing in enumerate(packings):
+        plane = out[..., i, :, :]
+        if packing.logarithmic:
+            plane.copy_(codes[..., i, :, :])
+            plane.add_(GREATEST).mul_(packing.step).add_(packing.ends[0])
+            torch.expm1(plane, out=plane)
+        if gaps is None or gaps[i]:
+            plane.masked_fill_(codes[..., i, :, :] == MISSING, torch.nan)
+    return out
 
 
 def error_bound(name: str) -> ErrorBound:

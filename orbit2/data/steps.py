@@ -9,13 +9,14 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from orbit2.data.cutting import Cutting, cut
-from orbit2.data.dataset import Batch, Pairs
+from orbit2.data.batch import Packed
+from orbit2.data.cutting import Cutting
+from orbit2.data.dataset import Pairs
 from orbit2.data.order import Order
 from orbit2.errors import OrbitError
 
 
-class Steps(torch.utils.data.Dataset[list[Batch]]):
+class Steps(torch.utils.data.Dataset[list[Packed]]):
     """The share of one rank in the batch of every step, as `accumulate` micro-batches of equal size or one apart.
 
     Several datasets alternate, one dataset per batch, the same on all ranks. `rank` of `world` data ranks takes every world-th sample
@@ -67,19 +68,19 @@ class Steps(torch.utils.data.Dataset[list[Batch]]):
         which, positions = self.order.choose(step)
         return which, self.datasets[which].indices[positions].tolist()
 
-    def __getitem__(self, step: int) -> list[Batch]:
+    def __getitem__(self, step: int) -> list[Packed]:
         which, chosen = self.choose(step)
         pairs, places = self.datasets[which], range(self.rank, len(chosen), self.world)
         random = np.random.default_rng((self.seed, 3, step)) if self.augment else None
         indices = [chosen[place] for place in places]
-        raw = pairs.sample(indices, random)
-        if self.cutting is None:
-            return [pairs.normalised(raw.part(*ends), indices[slice(*ends)]) for ends in self._parts(len(indices))]
-        tiling = self.cutting.tiling(raw)
-        drawn = [self.cutting.draw(len(tiling), (self.seed, 5, step, place)) for place in places]  # 4: the encoder of `perceptual`
-        pieces = [(k, n) for k, numbers in enumerate(drawn) for n in numbers][self.tile_rank :: self.tile_world]
-        parts = [pieces[first:last] for first, last in self._parts(len(pieces))]
-        return [pairs.normalised(cut(raw, [(k, tiling[n]) for k, n in part]), [indices[k] for k, _ in part]) for part in parts]
+        view, pieces = pairs.drawn(random), None
+        if self.cutting is not None:
+            tiling = self.cutting.tiling(view)
+            drawn = [self.cutting.draw(len(tiling), (self.seed, 5, step, place)) for place in places]  # 4: the encoder of `perceptual`
+            dealt = [(k, n) for k, numbers in enumerate(drawn) for n in numbers][self.tile_rank :: self.tile_world]
+            pieces = [(k, tiling[n]) for k, n in dealt]
+        share = pairs.packed(indices, view, pieces)
+        return [share.part(*ends) for ends in self._parts(len(share))]
 
     def _parts(self, count: int) -> list[tuple[int, int]]:
         """First and end of each micro-batch among `count` samples or tiles."""

@@ -22,7 +22,7 @@ class Normaliser:
 
     moments: dict[str, tuple[float, float]]
     threshold: float = 0.0
-    _cache: dict[tuple[str, ...], tuple[Tensor, Tensor, list[int]]] = field(default_factory=dict, repr=False)
+    _cache: dict[tuple[tuple[str, ...], torch.device], tuple[Tensor, Tensor, list[int]]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_statistics(cls, statistics: Mapping[str, Any], threshold: float) -> Normaliser:
@@ -36,14 +36,15 @@ class Normaliser:
             moments[name] = (float(row["mean"]), _spread(float(row["std"])))
         return cls(moments, threshold)
 
-    def _of(self, names: Sequence[str]) -> tuple[Tensor, Tensor, list[int]]:
-        key = tuple(names)
+    def _of(self, names: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor, list[int]]:
+        """Means and spreads [V, 1, 1] on a device, copied there once; which variables are precipitation."""
+        key = (tuple(names), device)
         if key not in self._cache:
             missing = [name for name in names if name not in self.moments]
             if missing:
                 raise OrbitError("no normalisation for a variable", got=missing[0], allowed=", ".join(self.moments))
-            mean = torch.tensor([self.moments[name][0] for name in names])[:, None, None]
-            std = torch.tensor([self.moments[name][1] for name in names])[:, None, None]
+            mean = torch.tensor([self.moments[name][0] for name in names], device=device)[:, None, None]
+            std = torch.tensor([self.moments[name][1] for name in names], device=device)[:, None, None]
             self._cache[key] = (mean, std, [i for i, name in enumerate(names) if is_precipitation(name)])
         return self._cache[key]
 
@@ -53,16 +54,16 @@ class Normaliser:
 
     def normalise_(self, fields: Tensor, names: Sequence[str]) -> Tensor:
         """`normalise` in place: half its time, which goes into touching new memory."""
-        mean, std, wet = self._of(names)
+        mean, std, wet = self._of(names, fields.device)
         for channel in wet:
             rain = fields[..., channel, :, :]
             rain.masked_fill_(rain <= self.threshold, 0.0).log1p_()
-        return fields.sub_(mean.to(fields.device)).div_(std.to(fields.device))
+        return fields.sub_(mean).div_(std)
 
     def denormalise(self, fields: Tensor, names: Sequence[str]) -> Tensor:
         """Network space [..., V, H, W] -> canonical units, precipitation not below zero; float32 throughout."""
-        mean, std, wet = self._of(names)
-        fields = fields.float() * std.to(fields.device) + mean.to(fields.device)
+        mean, std, wet = self._of(names, fields.device)
+        fields = fields.float() * std + mean
         if wet:
             fields[..., wet, :, :] = torch.expm1(fields[..., wet, :, :]).clamp_min(0)
         return fields

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from orbit2.data.dataset import Batch
+from orbit2.data.dataset import Batch, Packed
 from orbit2.parallel.reduce import total
 from orbit2.train import auxiliary, losses
 from orbit2.train.losses import Terms
@@ -22,7 +22,7 @@ SHOWN = ("loss", "data_term", "prior", "gradient_norm")
 STREAMS = 65_537  # random streams of a step, one for each rank that reads other data
 
 
-def gradients(setup: Setup, batches: Sequence[Batch], step: int) -> Tensor:
+def gradients(setup: Setup, batches: Sequence[Batch | Packed], step: int) -> Tensor:
     """The gradients of the global loss, clipped, in the parameters; returns SHOWN [4], the same on all ranks.
 
     `batches` are this rank's share, computed one after the other: as many on every rank.
@@ -68,7 +68,7 @@ def masked(setup: Setup, batch: Batch) -> Tensor:
 
 
 @torch.no_grad()
-def denominators(setup: Setup, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+def denominators(setup: Setup, batches: Sequence[Batch | Packed]) -> tuple[Tensor, Tensor]:
     """What the sums over the global batch are divided by: [2, C], and the auxiliary loss's. No network decides them."""
     sums, weight = torch.zeros(2, len(setup.outputs), device=setup.here.device), torch.zeros((), device=setup.here.device)
     for batch in (part.to(setup.here.device) for part in batches):

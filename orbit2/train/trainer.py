@@ -20,7 +20,7 @@ from orbit2 import outputs
 from orbit2.config.identity import identity
 from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import ModelConfig
-from orbit2.data.dataset import Batch
+from orbit2.data.dataset import Batch, Packed
 from orbit2.errors import Interrupted, OrbitError
 from orbit2.files import write_json, write_text
 from orbit2.model import carried, folder
@@ -184,7 +184,7 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
     barrier()
 
 
-def optimise(setup: Setup, batch: Batch | Sequence[Batch], step: int) -> dict[str, Any]:
+def optimise(setup: Setup, batch: Batch | Sequence[Batch | Packed], step: int) -> dict[str, Any]:
     """One step on this rank's share of the global batch; returns the global loss and its parts.
 
     Raises OrbitError, on all ranks alike and before the weights know of it, for a loss or norm that is not finite.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from orbit2.data.cutting import Cutting
-from orbit2.data.dataset import Batch, Pairs
+from orbit2.data.dataset import Batch, Packed, Pairs
 from orbit2.model.build import Downscaling
 from orbit2.parallel.mesh import Mesh
 from orbit2.parallel.reduce import any_rank, total
@@ -33,7 +33,7 @@ def spread(count: int, limit: int) -> npt.NDArray[np.int64]:
     return edges[:-1] + np.random.default_rng(0).integers(np.diff(edges))
 
 
-class Held(torch.utils.data.Dataset[tuple[int, list[Batch]]]):
+class Held(torch.utils.data.Dataset[tuple[int, list[Packed]]]):
     """One rank's share of the validation samples: (dataset, batches to score) item by item, as many items on every rank.
 
     At most `samples` of each dataset. An item is `size` samples in one batch or, cut, one sample tile by tile. Where a rank's samples
@@ -54,12 +54,12 @@ class Held(torch.utils.data.Dataset[tuple[int, list[Batch]]]):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, number: int) -> tuple[int, list[Batch]]:
+    def __getitem__(self, number: int) -> tuple[int, list[Packed]]:
         which, indices, counted = self.items[number]
         pairs = self.datasets[which]
         whole = self.cutting is None
-        batches = [pairs.batch(indices)] if whole else [piece for index in indices for piece in pairs.pieces(index, self.cutting)]
-        return which, batches if counted else [replace(batch, weights=torch.zeros_like(batch.weights)) for batch in batches]
+        batches = [pairs.packed(indices)] if whole else [piece for index in indices for piece in pairs.pieces(index, self.cutting)]
+        return which, batches if counted else [replace(batch, counted=False) for batch in batches]
 
 
 @torch.no_grad()
@@ -83,7 +83,7 @@ def validate_model(
     """
     model.eval()
     held = Held(datasets, samples, size, mesh.part, mesh.sizes.data, cutting)
-    loader: torch.utils.data.DataLoader[tuple[int, list[Batch]]] = torch.utils.data.DataLoader(
+    loader: torch.utils.data.DataLoader[tuple[int, list[Packed]]] = torch.utils.data.DataLoader(
         held, batch_size=None, num_workers=min(workers, len(held)), pin_memory=mesh.device.type == "cuda", worker_init_fn=heed_parent
     )
     sums = torch.zeros(2, len(datasets), len(model.outputs), dtype=torch.float64, device=mesh.device)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from orbit2.data.augment import coarsen
-from orbit2.data.dataset import Batch
+from orbit2.data.dataset import CPU, Batch
 from orbit2.data.pairs import SideSpec, finalise, initialise, write_part
 from orbit2.data.steps import Steps
 from orbit2.grid import global_grid
@@ -94,7 +94,7 @@ class Tiny:
 def batch_of(steps: Steps, step: int) -> Batch:
     """The one batch of a step, ready on the CPU."""
     (part,) = steps[step]
-    return part.to(torch.device("cpu"))
+    return part.to(CPU)
 
 
 def build(folder: Path) -> Tiny:

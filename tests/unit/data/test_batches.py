@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.utils.data._utils.pin_memory import pin_memory
 
 from orbit2.data.augment import coarsen
-from orbit2.data.dataset import Batch, Pairs, clock
+from orbit2.data.dataset import CPU, Pairs, clock
 from orbit2.data.pairs import PairStore, SideSpec, finalise, initialise, write_part
 from orbit2.data.steps import Steps
 from orbit2.data.transforms import Normaliser
@@ -51,20 +50,27 @@ def test_fewer_samples_than_ranks_is_refused(pairs: Pairs) -> None:
         Steps([pairs], 2, 0, False, 0, 3)
 
 
+def physical(pairs: Pairs, index: int, shift: tuple[int, int] = (0, 0)) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Coarse and fine fields of a sample in their own units, and its coarse centres, moved by some fine rows and columns."""
+    packed = pairs.packed([index], pairs.whole.moved(shift, pairs.store.grid("coarse")))
+    place = pairs.ground.place(packed.view, CPU)
+    return (*pairs.ground.physical(packed, CPU), place.lat, place.lon)
+
+
 def test_phase_shift_coarsens_the_same_truth_anew(pairs: Pairs) -> None:
     assert pairs.nested
-    raw = pairs.raw([3])
+    coarse, fine, _, _ = physical(pairs, 3)
     weights = torch.from_numpy(global_grid(15.0).refine(4).lat_weights).float()
-    assert (coarsen(raw.fine, weights, 4) - raw.coarse).abs().max() < 1e-2
-    moved = pairs.raw([3], (1, 3))
-    assert moved.coarse.shape[-2:] == (11, 24) and moved.fine.shape[-2:] == (44, 96)
-    assert torch.equal(moved.fine[..., :93], raw.fine[..., 1:45, 3:])
-    block = raw.fine[0, 0, 1:5, 3:7].double()
-    assert float(moved.coarse[0, 0, 0, 0]) == pytest.approx(float((block * weights[1:5, None]).sum() / weights[1:5].sum() / 4), rel=1e-6)
-    assert float(moved.lon[0]) == pytest.approx(7.5 + 3 * 3.75) and float(moved.lat[0]) == pytest.approx(-82.5 + 3.75)
-    whole = pairs.raw([3], (0, 2))
-    assert whole.coarse.shape[-2:] == (12, 24)
-    assert float(whole.coarse.mean()) == pytest.approx(float(raw.coarse.mean()), rel=1e-5)
+    assert (coarsen(fine, weights, 4) - coarse).abs().max() < 1e-2
+    again, moved, lat, lon = physical(pairs, 3, (1, 3))
+    assert again.shape[-2:] == (11, 24) and moved.shape[-2:] == (44, 96)
+    assert torch.equal(moved[..., :93], fine[..., 1:45, 3:])
+    block = fine[0, 0, 1:5, 3:7].double()
+    assert float(again[0, 0, 0, 0]) == pytest.approx(float((block * weights[1:5, None]).sum() / weights[1:5].sum() / 4), rel=1e-6)
+    assert float(lon[0]) == pytest.approx(7.5 + 3 * 3.75) and float(lat[0]) == pytest.approx(-82.5 + 3.75)
+    whole = physical(pairs, 3, (0, 2))[0]
+    assert whole.shape[-2:] == (12, 24)
+    assert float(whole.mean()) == pytest.approx(float(coarse.mean()), rel=1e-5)
 
 
 def test_inputs_that_cannot_be_compared_are_not_made_from_the_truth(tmp_path: Path) -> None:
@@ -90,7 +96,7 @@ def test_inputs_that_cannot_be_compared_are_not_made_from_the_truth(tmp_path: Pa
 def test_partly_missing_blocks_follow_the_stores_own_rule(pairs: Pairs) -> None:
     """A coast: the store keeps a block with half of its area valid, and so does the coarse grid that augmentation makes anew."""
     coarse, fine = global_grid(15.0), global_grid(15.0).refine(4)
-    truth = pairs.raw([3]).fine[0]
+    truth = physical(pairs, 3)[1][0]
     holes = torch.rand(fine.shape, generator=torch.Generator().manual_seed(0)) < torch.linspace(0, 1, fine.shape[1])
     broken = truth.masked_fill(holes, torch.nan)
     for share in (0.25, 0.5, 1.0):
@@ -124,36 +130,10 @@ def test_regional_windows_shift_over_the_whole_truth(tiny: Tiny, pairs: Pairs) -
     region = Pairs(
         PairStore(tiny.store), ("2026-01-01T00:00", "2026-01-01T07:00"), pairs.normaliser, ["precipitation_rate"], (-80, -40, 300, 350)
     )
-    plain, moved = region.raw([0]), region.raw([0], (2, 3))
-    assert plain.fine.shape == moved.fine.shape and plain.fine.shape[1] == 1 and not plain.periodic
+    plain = region.batch([0])
+    moved = region.packed([0], region.whole.moved((2, 3), region.store.grid("coarse"))).to(CPU)
+    assert plain.fine.shape == moved.fine.shape and plain.fine.shape[1] == 1 and not plain.geometry.periodic
     assert torch.equal(plain.fine[..., 2:, 3:], moved.fine[..., :-2, :-3])
     assert torch.equal(plain.weights > 0, moved.weights > 0) and 0 < (plain.weights > 0).float().mean() < 1
     shown = region.batch([0, 1], np.random.default_rng(0))
     assert shown.coarse.shape[1] == 3 and torch.isfinite(shown.coarse).all()
-
-
-def test_a_loader_pins_a_batch_and_what_samples_share_is_moved_once(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand-ins: pinning and asynchronous copies need a GPU, and this test has none."""
-    batch, pinned, sent = batch_of(Steps([pairs], 4, 0, False), 0), [], []
-
-    def pin(tensor: torch.Tensor) -> torch.Tensor:
-        pinned.append(tensor.nbytes)
-        return tensor.clone()
-
-    def send(tensor: torch.Tensor, device: torch.device, non_blocking: bool = False) -> torch.Tensor:
-        sent.append((tensor.nbytes, non_blocking))
-        return tensor.new_empty(tensor.shape, device=device)
-
-    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
-    result = pin_memory(batch)  # what a DataLoader's pinning thread calls
-    assert isinstance(result, Batch) and len(pinned) == 7
-    for name in ("coarse", "fine", "statics", "weights", "clock"):
-        assert torch.equal(getattr(result, name), getattr(batch, name)) and getattr(result, name) is not getattr(batch, name)
-    assert torch.equal(result.geometry.lat, batch.geometry.lat) and result.samples == batch.samples
-    once = sum(t.nbytes for t in (batch.coarse, batch.fine, batch.statics[:1], batch.weights, batch.clock))
-    assert sum(pinned) == once + sum(t[:1].nbytes for t in (batch.geometry.lat, batch.geometry.lon))
-    monkeypatch.setattr(torch.Tensor, "to", send)
-    there = result.to(torch.device("meta"))
-    assert [n for n, _ in sent] == pinned and all(flag for _, flag in sent)
-    assert there.statics.shape == batch.statics.shape and there.statics.is_meta and there.geometry.lon.is_meta
-    assert batch.to(torch.device("cpu")).samples == batch.samples and not sent[-1][1]

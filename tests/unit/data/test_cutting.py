@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from orbit2.data.cutting import Cutting
-from orbit2.data.dataset import Batch, Pairs
+from orbit2.data.dataset import CPU, Batch, Pairs
 from orbit2.data.pairs import PairStore
 from orbit2.data.steps import Steps
 from orbit2.data.transforms import Normaliser
@@ -106,11 +106,11 @@ def test_more_tiles_than_there_are_is_all_of_them(tiny: Tiny) -> None:
 def test_a_sample_comes_in_pieces_that_are_its_tiles(tiny: Tiny) -> None:
     data, cutting = pairs(tiny), Cutting((5, 7), 2)
     index = int(data.indices[3])
-    pieces = list(data.pieces(index, cutting))
+    pieces = [piece.to(CPU) for piece in data.pieces(index, cutting)]
     assert len(pieces) == 12 and all(piece.coarse.shape == (1, 3, 9, 11) for piece in pieces)
     weights = torch.cat([piece.weights.flatten() for piece in pieces])
     assert float(weights.double().sum()) == pytest.approx(48 * 96, rel=1e-6)  # mean 1 over the whole sample's cells
-    (whole,) = data.pieces(index, None)
+    (whole,) = (piece.to(CPU) for piece in data.pieces(index, None))
     assert torch.equal(whole.coarse, data.batch([index]).coarse) and whole.context is None
 
 

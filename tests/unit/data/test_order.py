@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orbit2.data.dataset import Batch, Pairs
+from orbit2.data.dataset import Packed, Pairs
 from orbit2.data.order import Order
 from orbit2.data.pairs import PairStore
 from orbit2.data.steps import Steps
@@ -107,7 +107,7 @@ def test_two_datasets_through_real_workers_resumed_anywhere(tiny: Tiny, workers:
 
     def samples(begin: int, rank: int) -> list[list[str]]:
         steps = Steps(sets, 3, 0, False, rank, 2)
-        loader: torch.utils.data.DataLoader[list[Batch]] = torch.utils.data.DataLoader(
+        loader: torch.utils.data.DataLoader[list[Packed]] = torch.utils.data.DataLoader(
             steps, batch_size=None, sampler=range(begin, 10), num_workers=workers
         )
         return [batch.samples for (batch,) in loader]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbit2.data.cutting import Cutting
-from orbit2.data.dataset import Batch, Pairs
+from orbit2.data.dataset import CPU, Batch, Packed, Pairs
 from orbit2.data.pairs import PairStore
 from orbit2.data.steps import Steps
 from orbit2.data.transforms import Normaliser
@@ -33,7 +33,7 @@ def keys(batch: Batch) -> list[Key]:
 
 
 def parts(steps: Steps, step: int) -> list[Batch]:
-    return [part.to(torch.device("cpu")) for part in steps[step]]
+    return [part.to(CPU) for part in steps[step]]
 
 
 @settings(max_examples=25, deadline=None)
@@ -120,10 +120,10 @@ def test_ranks_with_real_workers_see_each_sample_once_in_an_epoch(tiny: Tiny, wo
     shares = []
     for rank in range(3):
         steps = Steps(sets, 7, 0, True, rank, 3, accumulate=2)
-        loader: torch.utils.data.DataLoader[list[Batch]] = torch.utils.data.DataLoader(
+        loader: torch.utils.data.DataLoader[list[Packed]] = torch.utils.data.DataLoader(
             steps, batch_size=None, sampler=range(10), num_workers=workers
         )
-        shares.append([[name for part in mine for name in part.to(torch.device("cpu")).samples] for mine in loader])
+        shares.append([[name for part in mine for name in part.samples] for mine in loader])
     for step, together in enumerate(zip(*shares, strict=True)):
         assert [len(share) for share in together] == [3, 2, 2]
         which, chosen = Steps(sets, 7, 0, True).choose(step)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orbit2.data.dataset import Pairs
+from orbit2.data.dataset import CPU, Pairs
 from orbit2.data.pairs import PairStore, SideSpec, finalise, initialise, write_part
 from orbit2.data.transforms import Normaliser
 from orbit2.errors import OrbitError
@@ -53,27 +53,29 @@ def test_everything_lies_where_its_labels_say(
         pairs = Pairs(stores[store], ("2026-01-01", "2026-01-01"), normaliser, NAMES, region)
     except OrbitError:
         return  # a box beside the grid
-    raw = pairs.raw([0], (rows, columns))
+    raw = pairs.packed([0], pairs.whole.moved((rows, columns), stores[store].grid("coarse"))).to(CPU)
     height_, width_ = raw.coarse.shape[-2:]
-    assert raw.fine.shape[-2:] == raw.weights.shape == raw.static_fine.shape[1:] == (FACTOR * height_, FACTOR * width_)
-    assert (len(raw.lat), len(raw.lon)) == (height_, width_)
+    told_lat, told_lon = raw.geometry.lat[0], raw.geometry.lon[0]
+    assert raw.fine.shape[-2:] == raw.weights.shape[-2:] == raw.statics.shape[-2:] == (FACTOR * height_, FACTOR * width_)
+    assert (len(told_lat), len(told_lon)) == (height_, width_)
     lon, lat = 10 * raw.fine[0, 0].double(), 10 * raw.fine[0, 1].double()
-    assert torch.allclose(raw.static_fine[0].double(), lat, atol=0.05)  # within what is stored
+    assert torch.allclose(raw.statics[0, 0].double(), lat, atol=0.05)  # within what is stored
     middle = FACTOR // 2
-    assert torch.allclose(lat[middle::FACTOR, 0], raw.lat.double(), atol=0.05)
-    apart = (lon[0, middle::FACTOR] - raw.lon.double() + 180) % 360 - 180
+    assert torch.allclose(lat[middle::FACTOR, 0], told_lat.double(), atol=0.05)
+    apart = (lon[0, middle::FACTOR] - told_lon.double() + 180) % 360 - 180
     assert float(apart.abs().max()) < 0.05
     assert torch.allclose(
-        10 * raw.coarse[0, 1].double(), raw.lat.double()[:, None].expand(-1, width_), atol=2
+        10 * raw.coarse[0, 1].double(), told_lat.double()[:, None].expand(-1, width_), atol=2
     )  # means by area, of 10 degrees
-    cut = abs(10 * raw.coarse[0, 0] - raw.lon % 360) < 25  # a cell across 0 E mixes 1 and 359
-    assert cut.float().mean() > 0.8 and float((10 * raw.coarse[0, 0] - raw.lon % 360)[cut].abs().max()) < 0.05
-    scored = raw.weights > 0
-    plain = pairs.raw([0])
-    assert bool((plain.weights > 0).any())
+    cut = abs(10 * raw.coarse[0, 0] - told_lon % 360) < 25  # a cell across 0 E mixes 1 and 359
+    assert cut.float().mean() > 0.8 and float((10 * raw.coarse[0, 0] - told_lon % 360)[cut].abs().max()) < 0.05
+    scored = raw.weights[0, 0] > 0
+    plain = pairs.batch([0])
+    counted = plain.weights[0, 0] > 0
+    assert bool(counted.any())
     inside = (10 * plain.fine[0, 1] > region[0] - 5.1) & (10 * plain.fine[0, 1] < region[1] + 5.1)
-    assert bool(inside[plain.weights > 0].all())  # cells whose coarse cell's centre lies in the box
-    assert torch.equal(scored, (plain.weights > 0)[: scored.shape[0], : scored.shape[1]])
+    assert bool(inside[counted].all())  # cells whose coarse cell's centre lies in the box
+    assert torch.equal(scored, counted[: scored.shape[0], : scored.shape[1]])
 
 
 def test_a_box_that_a_shift_moves_off_the_grid_is_not_moved(stores: dict[str, PairStore]) -> None:

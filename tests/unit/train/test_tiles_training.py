@@ -17,7 +17,7 @@ from orbit2.config.load import load, validate
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.config.schema import ModelConfig
 from orbit2.data.cutting import Cutting
-from orbit2.data.dataset import Batch
+from orbit2.data.dataset import CPU, Batch
 from orbit2.errors import OrbitError
 from orbit2.model.reslim import Reslim
 from orbit2.parallel.launch import Ranks
@@ -130,15 +130,16 @@ def test_all_tiles_have_the_terms_of_the_whole_field(tiny: Tiny, tmp_path: Path,
     """The same predictions, cut or not: equal sums, total variation across the seams included, whatever is masked."""
     made = setup(tiny, tmp_path, {"dropout": 0.1}, region, loss=loss, halo=1, ensemble=3)
     pairs, index = made.training[0], int(made.training[0].indices[2])
-    raw = pairs.sample([index])
+    sample = pairs.batch([index])
     generator = torch.Generator().manual_seed(0)
-    shape = (3, *raw.fine.shape) if loss == "crps" else raw.fine.shape
+    shape = (3, *sample.fine.shape) if loss == "crps" else sample.fine.shape
     prediction = torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_()
-    target = torch.randn(raw.fine.shape, dtype=torch.float64, generator=generator)
+    target = torch.randn(sample.fine.shape, dtype=torch.float64, generator=generator)
     target[torch.rand(target.shape, generator=generator) < 0.2] = torch.nan
-    whole = made.objective.terms(prediction, target, raw.weights[None, None], raw.periodic)
+    whole = made.objective.terms(prediction, target, sample.weights, sample.geometry.periodic)
     parts = []
-    for window, batch in zip(Cutting((5, 7), 1).tiling(raw), pairs.pieces(index, Cutting((5, 7), 1)), strict=True):
+    for window, piece in zip(Cutting((5, 7), 1).tiling(pairs.whole), pairs.pieces(index, Cutting((5, 7), 1)), strict=True):
+        batch = piece.to(CPU)
         cut, seen = window.take(prediction, 4), window.take(target, 4)
         parts.append(made.objective.terms(cut, seen, batch.weights, batch.geometry.periodic, context=batch.context))
     assert len(parts) >= 4

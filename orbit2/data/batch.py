@@ -1,0 +1,82 @@
+"""A batch: packed, as the loader hands it on, and ready, as the model takes it. What all samples share is with its `ground`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from orbit2.data.view import View
+from orbit2.model.geometry import Geometry
+from orbit2.model.tiles import Window
+
+if TYPE_CHECKING:
+    from orbit2.data.ground import Ground
+
+
+@dataclass
+class Batch:
+    """Normalised tensors: coarse [B, V, H, W], fine [B, C, sH, sW] (NaN = missing), statics [B, S, sH, sW],
+    weights [B or 1, 1, sH, sW] (cell area, zero in the halo, mean 1 over the sample's core), clock [B, 4].
+
+    On tiles B counts windows, `samples` names each window's, and `context` (bool, like weights) marks halo cells that other
+    tiles of the sample own.
+    """
+
+    coarse: Tensor
+    fine: Tensor
+    statics: Tensor
+    weights: Tensor
+    clock: Tensor
+    geometry: Geometry
+    variables: tuple[str, ...]
+    samples: list[str]
+    context: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """On `device`: as it is where it is there already."""
+        moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in ("coarse", "fine", "statics", "weights", "clock")}
+        context = None if self.context is None else self.context.to(device)
+        return replace(self, **moved, geometry=self.geometry.to(device), context=context)
+
+
+@dataclass
+class Packed:
+    """The same batch as a store's int16 codes, half of the bytes and none of the work: `to` a device makes it a Batch there.
+
+    coarse [B, V, H, W] (None: to be made from `fine`), fine [B, K, sH, sW], whose channels are the store's variables `channels`;
+    `gaps` says of each channel (coarse, fine) whether anything is missing; on tiles `windows` [B] of the `view`.
+    Not `counted`: all weights are zero.
+    """
+
+    coarse: Tensor | None
+    fine: Tensor
+    channels: tuple[int, ...]
+    gaps: tuple[tuple[bool, ...], tuple[bool, ...]]
+    clock: Tensor
+    samples: list[str]
+    view: View
+    ground: Ground
+    windows: Sequence[Window] | None = None
+    counted: bool = True
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def to(self, device: torch.device) -> Batch:
+        """Unpacked and normalised on `device`; from pinned memory the copies run beside what the device is doing."""
+        return self.ground.ready(self, device)
+
+    def pin_memory(self) -> Packed:
+        """In page-locked memory, which a GPU copies from by itself: what a DataLoader with `pin_memory` calls."""
+        coarse = None if self.coarse is None else self.coarse.pin_memory()
+        return replace(self, coarse=coarse, fine=self.fine.pin_memory(), clock=self.clock.pin_memory())
+
+    def part(self, first: int, last: int) -> Packed:
+        """Some of its samples or tiles; memory is shared."""
+        cut = slice(first, last)
+        return replace(self, coarse=None if self.coarse is None else self.coarse[cut], fine=self.fine[cut], clock=self.clock[cut],
+                       samples=self.samples[cut], windows=None if self.windows is None else self.windows[cut])  # fmt: skip
