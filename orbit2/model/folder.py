@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,13 @@ def grids(config: Mapping[str, Any]) -> dict[str, Grid]:
     return found
 
 
-def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Downscaling, Normaliser, dict[str, Any]]:
-    """(model in eval mode, normaliser, config.json). Raises OrbitError for a missing, foreign or damaged folder."""
+def load(
+    folder: str | Path, device: str | torch.device = "cpu", weights: bool = True
+) -> tuple[Downscaling, Normaliser, dict[str, Any]]:
+    """(model in eval mode, normaliser, config.json). Raises OrbitError for a missing, foreign or damaged folder.
+
+    Without `weights` the model is on the meta device: what it is, for a process that another one gives its values.
+    """
     folder = Path(folder)
     inner = folder / "model"
     hint = f"did you mean {inner}?" if (inner / "config.json").is_file() else "give the `model/` folder that the train stage writes"
@@ -77,18 +82,22 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Downsc
     for name, expected in config["sha256"].items():
         if not (folder / name).is_file():
             raise OrbitError("file missing from the model folder", where=folder / name)
-        if sha256(folder / name) != expected:
+        if (weights or name != WEIGHTS) and sha256(folder / name) != expected:
             raise OrbitError(
                 "file damaged (checksum differs from config.json)", where=folder / name, hint="copy the folder again or re-train"
             )
     architecture = validate(ArchitectureConfig, config["architecture"], folder / "config.json")
-    model = build(architecture, config["inputs"], config["outputs"], config["statics"])
+    with nullcontext() if weights else torch.device("meta"):
+        model = build(architecture, config["inputs"], config["outputs"], config["statics"])
     if known := [float(km) for km in config.get("scale_km", [])]:
         model.set_scale(known, torch.ones(len(known), len(model.outputs)))
+    normaliser = Normaliser.from_json(read_json(folder / "normalisation.json"))
+    if not weights:
+        return model.eval(), normaliser, config
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except RuntimeError as error:
         found = " ".join(str(error).split()[:24])
         hint = "re-train, or use the orbit2 that wrote it"
         raise OrbitError("weights do not fit this version's architecture", where=folder, got=found, hint=hint) from None
-    return model.eval().to(device), Normaliser.from_json(read_json(folder / "normalisation.json")), config
+    return model.eval().to(device), normaliser, config

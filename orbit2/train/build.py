@@ -80,7 +80,7 @@ class Setup:
         origin: Downscaling | None = None
         ancestor: Mapping[str, Any] = {}
         if parent is not None:
-            origin, inherited, ancestor = folder.load(parent)
+            origin, inherited, ancestor = folder.load(parent, weights=here.first)  # the others get theirs from it
             self.normaliser = inherited.extended(self.normaliser)
             inputs, statics = _union([origin.inputs[: len(origin.inputs) - len(origin.statics)], inputs]), _union([origin.statics, statics])
         agree_on(_files(opened, facts, {} if parent is None else ancestor["sha256"]))
