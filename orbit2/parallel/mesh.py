@@ -58,8 +58,15 @@ class Sizes:
         """Ranks that differ in what they read: the loss is a sum over them."""
         return self.ddp * self.tiles * self.fsdp
 
+    def place(self, rank: int) -> dict[str, int]:
+        """Where a rank stands on each axis: neighbours differ in tp."""
+        place = {}
+        for axis in reversed(AXES):
+            rank, place[axis] = divmod(rank, getattr(self, axis))
+        return place
+
     def __str__(self) -> str:
-        return " x ".join(f"{axis} {size}" for axis, size in zip(AXES, astuple(self), strict=True) if size > 1) or "one rank"
+        return " x ".join(f"{axis} {size}" for axis, size in zip(AXES, astuple(self), strict=True) if size > 1) or "nothing split"
 
 
 def sizes(config: MeshConfig, world: int, architecture: ArchitectureConfig, batch: int, inputs: int, tiled: bool = False) -> Sizes:
@@ -71,13 +78,13 @@ def sizes(config: MeshConfig, world: int, architecture: ArchitectureConfig, batc
     others = config.tiles * config.fsdp * config.sp * config.tp
     asked = Sizes(config.ddp or max(world // others, 1), config.tiles, config.fsdp, config.sp, config.tp)
     channels = config.channels
-    wrong = f"{asked} is {asked.world} ranks, not {world}" if asked.world != world else None
+    wrong = f"{asked} takes {asked.world} rank(s), and {world} started" if asked.world != world else None
     wrong = wrong or unfit(asked, architecture, batch, inputs, tiled, channels)
     if wrong is None:
         return asked
     close = nearest(asked, world, architecture, batch, inputs, tiled, channels)
     raise OrbitError("the mesh does not fit", where="train.mesh", got=wrong,
-                     allowed=f"for {world} rank(s) for example {close}" if close else f"no mesh of {world} ranks",
+                     allowed=f"for {world} rank(s) for example {close}" if close else f"no mesh of {world} ranks: take fewer",
                      hint="change train.mesh, train.batch_size or the number of ranks")  # fmt: skip
 
 
@@ -90,8 +97,10 @@ def unfit(mesh: Sizes, architecture: ArchitectureConfig, batch: int, inputs: int
         return f"tiles {mesh.tiles} without train.tile: samples are not cut"
     if mesh.sp * mesh.tp > 1 and architecture.kind not in TRANSFORMERS:
         return f"sp and tp split transformers ({', '.join(TRANSFORMERS)}), not kind {architecture.kind}"
-    if heads % mesh.tp or hidden % mesh.tp:
-        return f"tp {mesh.tp} does not divide {heads} heads and {hidden} hidden features"
+    if heads % mesh.tp:
+        return f"tp {mesh.tp} does not divide {heads} heads"
+    if hidden % mesh.tp:
+        return f"tp {mesh.tp} does not divide the {hidden} hidden features of a block's MLP"
     if (heads // mesh.tp) % mesh.sp:
         return f"sp {mesh.sp} does not divide the {heads // mesh.tp} heads of a rank"
     if channels and mesh.tp > inputs:
@@ -130,10 +139,7 @@ class Mesh:
 
     def __init__(self, shape: Sizes, here: Ranks, channels: bool = False) -> None:
         self.sizes, self.channels, self.device = shape, channels, here.device
-        place = here.rank
-        self.place: dict[str, int] = {}
-        for axis in reversed(AXES):
-            place, self.place[axis] = divmod(place, getattr(shape, axis))
+        self.place = shape.place(here.rank)
         self.parameters: DeviceMesh | None = None
         self.tp: DeviceMesh | None = None
         self.sp: DeviceMesh | None = None
