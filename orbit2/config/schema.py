@@ -33,6 +33,15 @@ class ModelConfig(Strict):
         return self
 
 
+class DataConfig(Strict):
+    """How training reads its pair stores on this machine."""
+
+    cache: Machine[str | None] = Field(
+        None, description="Folder on a node's own disk (`$VARS` and `~` are replaced) where shards are kept once read; null = none."
+    )
+    cache_gb: Machine[float] = Field(100.0, gt=0, description="What `cache` may hold of all stores (GB); the rest is read from them.")
+
+
 Baseline = Literal["nearest", "bilinear", "bicubic", "conservative", "delta", "lapse_rate", "regression", "parent"]
 FITTED = ("delta", "lapse_rate", "regression")  # baselines that need the training block
 Cells = Annotated[int, Field(ge=0)]
@@ -115,6 +124,7 @@ class RunConfig(Strict):
     label: Place[Name] = Field("demo", description="Name of the run and of its results folder.")
     sources: SourcesConfig = Field(default_factory=lambda: SourcesConfig(), description="Where provider files are kept.")
     datasets: dict[Name, DatasetConfig] = Field(min_length=1, description="Paired datasets by name.")
+    data: Machine[DataConfig] = Field(default_factory=lambda: DataConfig(), description="How training reads on this machine.")
     models: dict[Name, ModelConfig] = Field(min_length=1, description="Models by name, foundation and fine-tuned.")
     downscale: dict[Name, DownscaleConfig] = Field({}, description="Downscaling tasks by name.")
     evaluate: EvaluateConfig = Field(default_factory=lambda: EvaluateConfig(), description="Scores.")

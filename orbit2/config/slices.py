@@ -127,7 +127,7 @@ def machine_keys(config: RunConfig, stage: str, name: str = "", *_: str) -> dict
         return {"settings": config.sources.model_dump(mode="json"), "together": retrieve(config, name)["needs"]}
     sections: dict[str, Any] = {
         "dataset": lambda: {"dataset": config.datasets[name]},
-        "model": lambda: {"model": config.models[name], "architecture": config.architecture_of(name)},
+        "model": lambda: {"model": config.models[name], "architecture": config.architecture_of(name), "data": config.data},
         "downscale": lambda: {"downscale": predictions(config)[name]},
         "evaluate": lambda: {"downscale": config.downscale[name], "evaluate": config.evaluate},
         "diagnose": lambda: {"downscale": config.downscale[name], "diagnose": config.diagnose},

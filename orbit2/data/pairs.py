@@ -19,6 +19,7 @@ import zarr
 
 from orbit2 import times
 from orbit2.data import packing
+from orbit2.data.cache import open_cache
 from orbit2.data.packing import unpack
 from orbit2.data.shards import FieldReader
 from orbit2.data.store_layout import (
@@ -49,9 +50,12 @@ __all__ = [
 
 
 class PairStore:
-    """Read access to a finalised store. Raises OrbitError when it is missing, was never finalised or is of an older layout."""
+    """Read access to a finalised store; shards that are read may be kept in the folder `cache` (see `cache`), of `cache_gb` in all.
 
-    def __init__(self, path: str | Path) -> None:
+    Raises OrbitError when it is missing, was never finalised or is of an older layout.
+    """
+
+    def __init__(self, path: str | Path, cache: str | None = None, cache_gb: float = 0.0) -> None:
         self.path = Path(path)
         if not (self.path / "zarr.json").is_file():
             raise OrbitError("pair store not found", where=path, hint="run `orbit2 regrid` (or the regrid stage) first")
@@ -66,7 +70,8 @@ class PairStore:
         self._groups: dict[Side, dict[str, Any]] = {side: dict(self.root[side].attrs) for side in SIDES}
         self._grids = {side: self._read_grid(side) for side in SIDES}
         self._packings = {side: self._read_packings(side) for side in SIDES}
-        self._readers = {side: FieldReader(self.path, side) for side in SIDES if self.variables(side)}
+        kept = open_cache(cache, cache_gb, self.path)
+        self._readers = {side: FieldReader(self.path, side, kept) for side in SIDES if self.variables(side)}
         hours = np.asarray(self.array("coarse", "time")[:], dtype=np.float64)
         self.times: npt.NDArray[np.datetime64] = EPOCH + np.round(hours * 3600).astype("timedelta64[s]")
         if (np.diff(hours) <= 0).any():

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import zarr
 from numcodecs import blosc
 
+from orbit2.data.cache import StoreCache
 from orbit2.data.packing import MISSING
 from orbit2.errors import OrbitError
 
@@ -40,6 +41,7 @@ class ShardReader:
 
     def __init__(self, path: Path, shape: tuple[int, ...], shard: int) -> None:
         self.path, self.shape, self.shard = path, shape, shard
+        self.cache: StoreCache | None = None
         self.bytes = 2 * int(np.prod(shape))
         self._folder = str(path / "c")
         self._indexes: OrderedDict[tuple[int, int, int, int], npt.NDArray[np.uint64]] = OrderedDict()
@@ -53,10 +55,19 @@ class ShardReader:
 
         Raises DamagedShard.
         """
+        file = self.file(index)
+        if self.cache is not None and (kept := self.cache.kept(file, self.path.parent.name, index // self.shard)) is not None:
+            try:
+                return self._read(kept, index, out)
+            except (DamagedShard, OSError) as error:
+                self.cache.forget(kept, error)
         try:
-            handle = os.open(self.file(index), os.O_RDONLY)
+            return self._read(file, index, out)
         except FileNotFoundError:
             return None
+
+    def _read(self, file: str, index: int, out: Codes | None) -> Codes | None:
+        handle = os.open(file, os.O_RDONLY)
         try:
             offset, length = (int(x) for x in self._entries(handle, index // self.shard)[index % self.shard])
             if offset == length == _ABSENT:
@@ -156,9 +167,11 @@ def open_shards(path: Path) -> ShardReader | None:
 class FieldReader:
     """Stored codes of one side of a store: straight from the shards where they are laid out as expected, else by zarr."""
 
-    def __init__(self, store: Path, side: str) -> None:
+    def __init__(self, store: Path, side: str, cache: StoreCache | None = None) -> None:
         self.store, self.side = store, side
         self.shards = open_shards(store / side / "fields")
+        if self.shards is not None:
+            self.shards.cache = cache
         array = zarr.open_array(str(store / side / "fields"), mode="r")
         self.array, self.samples = array, int(array.shape[0])
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from orbit2.config.checks import refuse_table
 from orbit2.config.load import validate
 from orbit2.config.network import ArchitectureConfig, TrainConfig
-from orbit2.config.schema import ModelConfig
+from orbit2.config.schema import DataConfig, ModelConfig
 from orbit2.data.cutting import Cutting
 from orbit2.data.dataset import Pairs
 from orbit2.data.fingerprint import fingerprint
@@ -70,7 +70,8 @@ class Setup:
             raise OrbitError(
                 "no pair store or statistics given for a dataset", got=missing[0], hint="pass --store NAME=PATH and --statistics NAME=PATH"
             )
-        opened = {name: PairStore(stores[name]) for name in model_config.datasets}
+        data = validate(DataConfig, section.get("data", {}), "data")
+        opened = {name: PairStore(stores[name], data.cache, data.cache_gb) for name in model_config.datasets}
         facts = {name: read_json(statistics[name]) for name in model_config.datasets}
         inputs = _union(opened[n].variables("coarse") for n in opened)
         statics = _union(opened[n].statics("fine") for n in opened)

@@ -270,7 +270,7 @@ def test_science_and_machine_together_are_the_whole() -> None:
 
 
 def test_a_stage_reads_its_machine_keys_from_the_file_beside_its_slice(tmp_path: Path) -> None:
-    run = RunConfig.model_validate(merge(RUN, nested("models.<name>.train.threads", 3)))
+    run = RunConfig.model_validate(merge(merge(RUN, nested("models.<name>.train.threads", 3)), {"data": {"cache": "$NVME"}}))
     path = tmp_path / "config.json"
     write_json(path, slices.model(run, "base"))
     assert "threads" not in read_slice(path)["model"]["train"]
@@ -278,6 +278,7 @@ def test_a_stage_reads_its_machine_keys_from_the_file_beside_its_slice(tmp_path:
     told_all = read_slice(path)
     assert told_all["model"]["train"]["threads"] == 3 and told_all["hash"] == model_hash(run, "base")
     assert told_all["model"] == run.models["base"].model_dump(mode="json")
+    assert told_all["data"] == {"cache": "$NVME", "cache_gb": 100.0}
 
 
 def test_a_checkpoint_does_not_know_the_machine() -> None:
