@@ -23,7 +23,9 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from orbit2.errors import OrbitError
 from orbit2.train import kept, shards
 from orbit2.train.checkpoint import Checkpoints
+from orbit2.train.optimizer import decays
 from orbit2.train.state import optimizer_state
+from tests.data import old_checkpoint
 from tests.data.small_downscaling import exit_code, forked
 
 pytestmark = pytest.mark.parallel
@@ -132,6 +134,25 @@ def test_saved_by_four_ranks_read_by_two_by_three_and_by_one(tmp_path: Path) -> 
     assert not list((tmp_path / "elsewhere").iterdir())
     saved = [load_file(file) for file in (folder / "step-00000001").glob("*.safetensors")]
     assert len(saved) == 4 and sum(len(part) for part in saved) < 2 * len(first)  # each chunk once, though two ranks have it
+
+
+def test_a_checkpoint_of_an_earlier_orbit2_is_read_by_ranks_that_share_it(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    model = Small()
+    groups = [[p for name, p in model.named_parameters() if decays(name, p) == which] for which in (True, False)]
+    optimizer = torch.optim.AdamW([{"params": group} for group in groups], lr=0.1)
+    for number, parameter in enumerate(model.parameters()):
+        parameter.grad = torch.full_like(parameter, 1.0 + number)
+    optimizer.step()
+    old_checkpoint.write(folder, {}, 5, state(model, optimizer), optimizer)
+    expected = whole(state(model, optimizer))
+
+    def act(rank: int) -> None:
+        into = read(folder, {"fsdp": 3})
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in whole(into).items())
+        assert into["progress"]["step"] == 5
+
+    together(3, tmp_path, act)
 
 
 def test_damage_that_one_rank_finds_sends_all_to_the_one_before(tmp_path: Path) -> None:
