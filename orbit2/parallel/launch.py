@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,13 +13,13 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from orbit2.errors import Interrupted, OrbitError
 from orbit2.parallel import alike
 from orbit2.parallel.reduce import agree_on, from_first
-from orbit2.parallel.watch import Watch
+from orbit2.parallel.watch import SAY, Watch
 from orbit2.progress import detect
 from orbit2.scheduler import time_left
 from orbit2.signals import FLOOR, StopRequest
@@ -63,6 +65,27 @@ def heed_job(stop: StopRequest, here: Ranks, floor: float = FLOOR) -> None:
         stop.before(found[0] + (0 if here.first else 1), found[1], floor)  # the first rank, which writes it down, is to be the first
 
 
+def _store(rank: int, world: int) -> Store:
+    """Where ranks meet: torchrun's own store, or one that the first rank keeps, open before the others are there.
+
+    While it is closed the second rank says so every SAY seconds. Raises torch's DistError after MEETING.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        store: Store = next(rendezvous("env://", rank, world, timeout=MEETING))[0]
+        return store
+    host, port, began = os.environ["MASTER_ADDR"], int(os.environ.get("MASTER_PORT", "29500")), time.monotonic()
+    while True:
+        try:
+            store = TCPStore(host, port, world, rank == 0, timeout=timedelta(seconds=SAY), wait_for_workers=False)
+            store.set_timeout(MEETING)
+            return store
+        except dist.DistNetworkError:
+            if rank == 0 or time.monotonic() - began > MEETING.total_seconds():
+                raise
+            if rank == 1:
+                print(f"waiting since {time.monotonic() - began:.0f} s: rank 0 is not at {host}:{port}", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def ranks(timeout: timedelta = TIMEOUT, device: str | None = None) -> Iterator[Ranks]:
     """Join the process group when there is more than one process, and leave it at the end; `timeout` is how long ranks wait.
@@ -82,8 +105,14 @@ def ranks(timeout: timedelta = TIMEOUT, device: str | None = None) -> Iterator[R
     if place.type == "cuda":
         torch.cuda.set_device(place)
     try:
-        store, _, _ = next(rendezvous("env://", rank, world, timeout=MEETING))
-        watch = Watch(store, rank, world)
+        watch = Watch(store := _store(rank, world), rank, world, MEETING)
+    except dist.DistError as error:
+        raise OrbitError(f"the {world} ranks did not find each other", where=f"rank {rank} on {socket.gethostname()}",
+                         got=" ".join(str(error).split())[:160], allowed=f"all within {MEETING.seconds // 60} minutes at "
+                         f"{os.environ['MASTER_ADDR']}:{os.environ.get('MASTER_PORT')}",
+                         hint="see the log of the first rank, where they meet") from None  # fmt: skip
+    try:
+        watch.meet()
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo",  # in every group flags and objects go over gloo
             store=PrefixStore("ranks", store),
@@ -91,13 +120,6 @@ def ranks(timeout: timedelta = TIMEOUT, device: str | None = None) -> Iterator[R
             world_size=world,
             timeout=timeout,
         )
-        watch.start()
-    except dist.DistError as error:
-        raise OrbitError(f"the {world} ranks did not find each other", where=f"rank {rank} on {socket.gethostname()}",
-                         got=" ".join(str(error).split())[:160], allowed=f"all within {MEETING.seconds // 60} minutes at "
-                         f"{os.environ['MASTER_ADDR']}:{os.environ.get('MASTER_PORT')}",
-                         hint="see the log of the rank that is missing") from None  # fmt: skip
-    try:
         agree_on(alike.of_process(place))
         yield Ranks(rank, world, place)
     except Interrupted:  # all ranks stop together

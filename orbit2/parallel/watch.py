@@ -23,7 +23,9 @@ BEAT = 2.0  # seconds between two signs of life
 SILENCE = 30.0  # seconds without one after which a rank counts as dead
 GRACE = 2.0  # seconds that a failed rank has to print its own error first
 AGAIN = "the same command goes on from what is saved"
-LEFT, FAILED, SEEN = "left", "failed", "seen"
+LEFT, FAILED, SEEN, ABSENT = "left", "failed", "seen", "absent"
+SAY, POLL = 30.0, 0.1  # seconds between two lines, and two looks, while ranks are missing
+NAMED = 8  # missing ranks that a line names
 
 
 class Watch:
@@ -32,20 +34,61 @@ class Watch:
     The first rank, which keeps the store, looks at everybody and writes the verdict; the others look at it and at the verdict.
     """
 
-    def __init__(self, store: Store, rank: int, world: int) -> None:
-        self.rank, self.world = rank, world
+    def __init__(self, store: Store, rank: int, world: int, limit: timedelta) -> None:
+        self.rank, self.world, self.limit = rank, world, limit
         self.store = PrefixStore("orbit2", store.clone())  # type: ignore[attr-defined]  # a connection of its own: the ranks' may be waiting
         self.store.set_timeout(timedelta(seconds=SILENCE))
-        self.store.set(f"who/{rank}", f"process {os.getpid()} on {socket.gethostname()}")
-        self.store.set(f"beat/{rank}", "0")
         self._ending = False  # this rank's own affair: it needs nobody to end it
         self._over = threading.Event()
-
-    def start(self) -> None:
-        """Once all ranks are there."""
-        self.names = [f"rank {k} of {self.world} ({self.store.get(f'who/{k}').decode()})" for k in range(self.world)]
+        if rank == 0:  # before anybody else writes
+            self.store.multi_set([f"beat/{k}" for k in range(world)], [ABSENT] * world)  # type: ignore[attr-defined]
+            self.store.set("open", "")
+        self.store.wait(["open"], limit)
+        self._who = f"process {os.getpid()} on {socket.gethostname()}"
+        self.store.set(f"who/{rank}", self._who)
+        self.store.set(f"beat/{rank}", "0")
+        self.store.add("arrived", 1)
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
+
+    def meet(self) -> None:
+        """Wait until all ranks are there; one that dies or fails meanwhile ends this process. Raises OrbitError after `limit`.
+
+        The first rank says every SAY seconds who is missing.
+        """
+        try:
+            self._wait_for_all()
+        except RuntimeError:  # the store is gone, and with it the first rank: the thread finds out, and ends this process
+            time.sleep(2 * BEAT + 2 * GRACE)
+            raise
+
+    def _wait_for_all(self) -> None:
+        began, said, limit = time.monotonic(), time.monotonic(), self.limit.total_seconds()
+        while True:
+            if self.rank == 0 and self.store.add("arrived", 0) == self.world:
+                self.store.set("all", "")
+            if self.store.check(["all"]):
+                return
+            now = time.monotonic()
+            if now - began > limit:
+                raise OrbitError(f"the {self.world} ranks did not find each other", where=self._name(self.rank),
+                                 got=f"after {limit:.0f} s {self._missing()}", hint="see the logs of those")  # fmt: skip
+            if self.rank == 0 and now - said > SAY:
+                said = now
+                print(f"waiting since {now - began:.0f} s: {self._missing()}", file=sys.stderr, flush=True)
+            time.sleep(POLL if self.rank == 0 else POLL * (1 + self.world / 1000))  # the store answers all of them
+
+    def _missing(self) -> str:
+        absent = [k for k, beat in enumerate(self._beats()) if beat == ABSENT]
+        more = f" and {len(absent) - NAMED} more" if len(absent) > NAMED else ""
+        return f"{len(absent)} of {self.world} ranks have not come: {', '.join(map(str, absent[:NAMED]))}{more}"
+
+    def _name(self, rank: int) -> str:
+        who = self._who if rank == self.rank else ""
+        with suppress(RuntimeError):
+            if not who and self.store.check([f"who/{rank}"]):
+                who = self.store.get(f"who/{rank}").decode()
+        return f"rank {rank} of {self.world} ({who or 'its host cannot be asked'})"
 
     def leave(self) -> None:
         """This rank has done its work. The first one waits here for the others: they may still ask it who lives."""
@@ -63,7 +106,7 @@ class Watch:
             time.sleep(SILENCE + 5 * BEAT + GRACE)  # meanwhile the thread finds out who is gone, and ends this process
         self._ending = True
         said = " ".join((str(error) if isinstance(error, OrbitError) else f"{type(error).__name__}: {error}").split())[:500]
-        verdict = f"{EXIT_USER if isinstance(error, OrbitError) else 1} {self.names[self.rank]} failed: {said}"
+        verdict = f"{EXIT_USER if isinstance(error, OrbitError) else 1} {self._name(self.rank)} failed: {said}"
         with suppress(RuntimeError):
             if self.rank == 0:
                 self.store.set("verdict", verdict)
@@ -88,6 +131,7 @@ class Watch:
         return [value.decode() for value in self.store.multi_get([f"beat/{k}" for k in range(self.world)])]
 
     def _look(self) -> None:
+        self._first = self._name(0)  # while it can be asked
         beats, changed, now = [""] * self.world, [time.monotonic()] * self.world, time.monotonic()
         verdict, count = "", 0
         while not self._over.wait(BEAT if count else 0):
@@ -105,14 +149,14 @@ class Watch:
                 else:
                     found = [self.store.get("beat/0").decode()]
             except RuntimeError:
-                verdict, found = f"1 {self.names[0]} is gone; {AGAIN}", beats
+                verdict, found = f"1 {self._first} is gone; {AGAIN}", beats
             for k, beat in enumerate(found):
-                if beat != beats[k] or beat.startswith((LEFT, SEEN)):
+                if beat != beats[k] or beat.startswith((LEFT, SEEN, ABSENT)):
                     beats[k], changed[k] = beat, now
                 if beat.startswith(FAILED) and not verdict:
                     verdict = beat.removeprefix(FAILED).strip()
                 elif now - changed[k] > SILENCE and not verdict:
-                    verdict = f"1 {self.names[k]} is gone: no sign of life for {SILENCE:.0f} s; {AGAIN}"
+                    verdict = f"1 {self._name(k)} is gone: no sign of life for {SILENCE:.0f} s; {AGAIN}"
             if verdict and not self._ending:
                 self._obey(verdict)
             elif verdict and self.rank == 0:

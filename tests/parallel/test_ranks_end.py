@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from orbit2.errors import OrbitError
 from orbit2.parallel import watch
 from orbit2.train import trainer
 from tests.data.small_downscaling import arguments, random_model, task
-from tests.data.small_ranks import two_ranks
+from tests.data.small_ranks import forked_ranks, two_ranks
 from tests.data.tiny_training import Tiny, build
 
 pytestmark = pytest.mark.parallel
@@ -119,3 +120,23 @@ def test_all_ranks_resume_from_what_the_first_one_chose(tiny: Tiny, tmp_path: Pa
     straight, resumed = (load_file(tmp_path / name / "model" / "weights.safetensors") for name in ("straight", "stopped"))
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in straight.items())
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_rank_that_dies_before_the_others_come_ends_them(
+    tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, victim: int
+) -> None:
+    """Killed while two of three wait for the last one, who never comes."""
+    monkeypatch.setattr(watch, "SAY", 0.5)
+
+    def act(rank: int) -> None:
+        if rank == 2:
+            os._exit(0)
+        if rank == victim:
+            threading.Timer(2.0, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
+        train(tiny, tmp_path, steps=20)
+
+    codes, ended = forked_ranks(act, 3)
+    assert codes[victim] == -signal.SIGKILL and codes[1 - victim] == 1 and ended[1 - victim] - ended[victim] < 15
+    said = capfd.readouterr().err
+    assert "1 of 3 ranks have not come: 2" in said and f"rank {victim} of 3 (process " in said and "is gone" in said
