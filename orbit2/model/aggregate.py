@@ -88,14 +88,15 @@ class VariableAggregation(nn.Module):
     Each variable has its own linear patch embedding and embedding vector, found by NAME in `vocabulary`; a variable
     that is not passed, or has no valid cell in a patch, drops out of the softmax there.
 
-    `divided`, where set, is asked instead of `mixed`, with the same arguments: by processes that hold some variables' rows each.
+    `divided`, where set, is asked instead of `mixed`, with this module and the same arguments: by processes that hold some variables' rows
+    each.
     """
 
     def __init__(self, vocabulary: Sequence[str], patch: int, embed_dim: int, heads: int) -> None:
         super().__init__()
         self.vocabulary, self.patch, self.embed_dim, self.heads = tuple(vocabulary), patch, embed_dim, heads
         count, cells = len(self.vocabulary), patch * patch
-        self.divided: Callable[[Tensor, Sequence[str], bool, bool], Tensor] | None = None
+        self.divided: Callable[[VariableAggregation, Tensor, Sequence[str], bool, bool], Tensor] | None = None
         self.weight = nn.Parameter(torch.empty(count, cells, embed_dim))  # W_v, transposed
         self.missing = nn.Parameter(torch.zeros(count, cells, embed_dim))  # validity channel
         self.bias = nn.Parameter(torch.zeros(count, embed_dim))
@@ -135,7 +136,10 @@ class VariableAggregation(nn.Module):
     def forward(self, fields: Tensor, variables: Sequence[str], periodic: bool, whole: bool | None = None) -> Tensor:
         if whole is None:
             whole = complete(fields)
-        mixed = (self.mixed if self.divided is None else self.divided)(fields, variables, periodic, whole)
+        if self.divided is None:
+            mixed = self.mixed(fields, variables, periodic, whole)
+        else:
+            mixed = self.divided(self, fields, variables, periodic, whole)
         tokens: Tensor = self.output(mixed.flatten(2))
         return tokens
 

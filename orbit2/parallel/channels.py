@@ -32,7 +32,7 @@ def split_channels(model: nn.Module, tp_mesh: DeviceMesh) -> None:
     for name in PER_VARIABLE:
         table: nn.Parameter = getattr(room, name)
         setattr(room, name, nn.Parameter(distribute_tensor(table.data, tp_mesh, [Shard(0)]), table.requires_grad))
-    room.divided = _divided(room, tp_mesh)
+    room.divided = _divided(len(room.vocabulary), tp_mesh)
 
 
 def held(count: int, ranks: int, rank: int) -> range:
@@ -41,10 +41,10 @@ def held(count: int, ranks: int, rank: int) -> range:
     return range(min(rank * each, count), min((rank + 1) * each, count))
 
 
-def _divided(room: VariableAggregation, mesh: DeviceMesh) -> Callable[[Tensor, Sequence[str], bool, bool], Tensor]:
-    group, mine = mesh.get_group(), held(len(room.vocabulary), mesh.size(), mesh.get_local_rank())
+def _divided(count: int, mesh: DeviceMesh) -> Callable[[VariableAggregation, Tensor, Sequence[str], bool, bool], Tensor]:
+    group, mine = mesh.get_group(), held(count, mesh.size(), mesh.get_local_rank())
 
-    def mixed(fields: Tensor, variables: Sequence[str], periodic: bool, whole: bool) -> Tensor:
+    def mixed(room: VariableAggregation, fields: Tensor, variables: Sequence[str], periodic: bool, whole: bool) -> Tensor:
         """As `VariableAggregation.mixed`: [B, V, H, W] -> [B, N, h, d], the same on all ranks."""
         places = room.select(variables)
         here = [i for i, place in enumerate(places) if place in mine]

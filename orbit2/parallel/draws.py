@@ -23,10 +23,15 @@ class RankDropout(nn.Dropout):
     def forward(self, values: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return values
+        mask: Tensor = self.mask(values)
+        return values * mask / (1 - self.p)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # a generator of its own cannot be compiled
+    def mask(self, values: Tensor) -> Tensor:
+        """What is kept of `values`: ones and zeros of their shape."""
         number = int(torch.randint(2**62, (), device="cpu"))
         generator = torch.Generator(values.device).manual_seed((number + (self.part + 1) * STRIDE) % 2**63)
-        keep = 1 - self.p
-        return values * torch.empty_like(values).bernoulli_(keep, generator=generator) / keep
+        return torch.empty_like(values).bernoulli_(1 - self.p, generator=generator)
 
 
 def part_dropout(module: nn.Module, ranks: int, rank: int) -> None:
