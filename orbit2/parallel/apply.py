@@ -16,8 +16,10 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 from torch.utils.checkpoint import checkpoint
 
-from orbit2.errors import OrbitError
+from orbit2.parallel.channels import split_channels
 from orbit2.parallel.mesh import Mesh
+from orbit2.parallel.sequence import split_sequence
+from orbit2.parallel.tensor import split_hidden
 
 CHECKPOINTED = {"none": (), "blocks": ("blocks",), "all": ("blocks", "aggregate", "decoder", "residual")}
 
@@ -27,8 +29,12 @@ def apply(model: nn.Module, mesh: Mesh, *, checkpointing: str = "none", compiled
 
     Parameters become DTensors; gradients are summed over all ranks that read different samples, tiles or tokens.
     """
-    if mesh.tp is not None or mesh.sp is not None:
-        raise OrbitError("sp and tp are not there yet", where="train.mesh", got=str(mesh), hint="use ddp, fsdp and tiles")
+    if mesh.tp is not None:
+        split_hidden(model, mesh.tp)
+        if mesh.channels:
+            split_channels(model, mesh.tp)
+    if mesh.sp is not None:
+        split_sequence(model, mesh.sp)
     for name in CHECKPOINTED[checkpointing]:
         for module in parts(model, name):
             _recompute(module)

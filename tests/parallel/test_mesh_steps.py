@@ -24,6 +24,18 @@ FOUR = [
     Case("tiles_fsdp", {"mesh": {"tiles": 2, "fsdp": 2}, "accumulate": 3, **TILED}, COMPRESSED),
     Case("fsdp_sets", {"mesh": {"fsdp": 4}}, sets=True),
     Case("fsdp_vit", {"mesh": {"fsdp": 4}, "checkpointing": "blocks"}, {"kind": "vit", "residual_width": 48, "residual_blocks": 4}),
+    Case("sp_fsdp", {"mesh": {"sp": 2, "fsdp": 2}, "checkpointing": "blocks"}, COMPRESSED),
+    Case("tp_fsdp", {"mesh": {"tp": 2, "fsdp": 2}, **TILED}),
+    Case("channels_fsdp", {"mesh": {"tp": 2, "fsdp": 2, "channels": True}}, sets=True),
+]
+EIGHT = [
+    Case("sp", {"mesh": {"sp": 4, "ddp": 2}}),
+    Case("tp", {"mesh": {"tp": 4, "ddp": 2}}),
+    Case("ddp_fsdp_tp", {"mesh": {"ddp": 2, "fsdp": 2, "tp": 2}, "checkpointing": "all", "accumulate": 2, "batch_size": 8}, COMPRESSED),
+    Case("channels_tp_fsdp", {"mesh": {"ddp": 2, "fsdp": 2, "tp": 2, "channels": True}}, COMPRESSED, sets=True),
+    Case("fsdp_sp_tp", {"mesh": {"fsdp": 2, "sp": 2, "tp": 2, "channels": True}}, COMPRESSED),
+    Case("tiles_fsdp_tp", {"mesh": {"tiles": 2, "fsdp": 2, "tp": 2}, **TILED}, COMPRESSED),
+    Case("vit_fsdp_sp_tp", {"mesh": {"fsdp": 2, "sp": 2, "tp": 2}}, {"kind": "vit", "residual_width": 48, "residual_blocks": 4}),
 ]
 
 
@@ -39,10 +51,27 @@ def four(made: tuple[Tiny, Mapping[str, Any]], tmp_path_factory: pytest.TempPath
     return folder
 
 
+@pytest.fixture(scope="module")
+def eight(made: tuple[Tiny, Mapping[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("eight")
+    spread(EIGHT, 8, *made, folder)
+    return folder
+
+
 @pytest.mark.parametrize("case", FOUR, ids=lambda case: case.name)
 def test_four_ranks_make_the_step_of_one(case: Case, made: tuple[Tiny, Mapping[str, Any]], four: Path) -> None:
-    alone = steps(case, *made, four)
-    for rank in (0, 3):
-        found = torch.load(four / f"{case.name}-rank{rank}.pt", weights_only=False)
+    compare(case, made, four, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", EIGHT, ids=lambda case: case.name)
+def test_eight_ranks_make_the_step_of_one(case: Case, made: tuple[Tiny, Mapping[str, Any]], eight: Path) -> None:
+    compare(case, made, eight, 8)
+
+
+def compare(case: Case, made: tuple[Tiny, Mapping[str, Any]], folder: Path, world: int) -> None:
+    alone, mesh = steps(case, *made, folder), case.train["mesh"]
+    for rank in (0, world - 1):
+        found = torch.load(folder / f"{case.name}-rank{rank}.pt", weights_only=False)
         assert difference(found, alone) is None
-        assert found["local"] <= 1.2 * alone["local"] / case.train["mesh"].get("fsdp", 1)
+        assert found["local"] <= 1.2 * alone["local"] / mesh.get("fsdp", 1) / mesh.get("sp", 1)
