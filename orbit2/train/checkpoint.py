@@ -12,7 +12,7 @@ import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from torch.distributed import ProcessGroup
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, DefaultSavePlanner
 from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import async_save, save
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
 
 from orbit2.config.identity import identity
@@ -35,7 +35,7 @@ from orbit2.parallel.launch import TIMEOUT
 from orbit2.parallel.reduce import agree, any_rank, from_first, gathered
 from orbit2.provenance import code_version
 from orbit2.train import earlier, kept
-from orbit2.train.shards import ANOTHER, SHARED, Files, Held, Reader, Writer, flat, manifest, temporary
+from orbit2.train.shards import ANOTHER, SHARED, Copies, Files, Held, Reader, Writer, flat, manifest, part, temporary
 
 log = logging.getLogger(__name__)
 State = dict[str, Any]
@@ -73,8 +73,8 @@ class Checkpoints:
             if owner is not None:
                 raise OrbitError("another process trains in this folder", where=self.folder, got=owner,
                                  hint="wait for it, or stop it: the same command then goes on from its checkpoint")  # fmt: skip
-            for part in self.folder.glob(".*.part"):
-                kept.remove(part)
+            for half in self.folder.glob(".*.part"):
+                kept.remove(half)
             yield
 
     def save(self, state: Mapping[str, Any], step: int) -> None:
@@ -114,7 +114,7 @@ class Checkpoints:
     def _save(self, kind: str, state: Mapping[str, Any], step: int) -> None:
         self.wait()
         began, (group, folder) = time.monotonic(), self._together()
-        tensors = dict(flat({name: part for name, part in state.items() if name != PROGRESS}))
+        tensors = dict(flat({name: value for name, value in state.items() if name != PROGRESS}))
         bad = _not_finite(tensors)
         if any_rank(bad is not None, group):
             names = [name for name in gathered(bad, group) if name]
@@ -131,15 +131,17 @@ class Checkpoints:
             "torch": str(torch.__version__),
         }
         writer = Writer(path, about, lambda: kept.drop(path, self.keep))
-        planner = DefaultSavePlanner(flatten_state_dict=False)
+        planner = Copies(tensors) if self.background else DefaultSavePlanner(flatten_state_dict=False)
+        write = partial(save, tensors, storage_writer=writer, planner=planner, process_group=group)
         _quiet()
+        writing: Future[Any] = Future()
         if self.background:
-            writing = async_save(tensors, storage_writer=writer, planner=planner, process_group=group)
-            assert isinstance(writing, Future)
+            alone = ThreadPoolExecutor(1, "checkpoint")  # which a process that ends waits for
+            writing = alone.submit(write)
+            alone.shutdown(wait=False)
         else:
-            writing = Future()
             try:
-                writing.set_result(save(tensors, storage_writer=writer, planner=planner, process_group=group))
+                writing.set_result(write())
             except CheckpointException as error:
                 writing.set_exception(error)
         writing.add_done_callback(lambda _: setattr(self, "seconds", time.monotonic() - began))
@@ -194,7 +196,7 @@ class Checkpoints:
         when names or shapes differ.
         """
         path, (group, _) = Path(choice.path), self._together()
-        wanted = dict(flat({name: part for name, part in into.items() if name != PROGRESS}))
+        wanted = dict(flat({name: value for name, value in into.items() if name != PROGRESS}))
         shapes = {name: tensor.shape for name, tensor in wanted.items()}
         reader: Reader
         if path.suffix == ".json":
@@ -229,7 +231,7 @@ def _world() -> int:
 
 
 def _quiet() -> None:
-    warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is no mistake
+    warnings.filterwarnings("ignore", message="torch.distributed is (disabled|unavailable)")  # one process is no mistake
 
 
 def _told(act: Callable[[], dict[str, Any] | None]) -> tuple[dict[str, Any], str, str]:
@@ -263,8 +265,8 @@ def _raise(error: CheckpointException, path: Path, done: str, hint: str) -> NoRe
 
 def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     """The first tensor with NaN or an infinite value in this rank's part; None when there is none."""
-    parts = {name: tensor.to_local() if isinstance(tensor, DTensor) else tensor for name, tensor in tensors.items()}
-    ends = {name: torch.stack(torch.aminmax(part.detach())) for name, part in parts.items() if part.is_floating_point() and part.numel()}
+    parts = {name: part(tensor).detach() for name, tensor in tensors.items() if tensor.is_floating_point()}
+    ends = {name: torch.stack(torch.aminmax(own)) for name, own in parts.items() if own.numel()}
     by_device: dict[torch.device, list[Tensor]] = {}
     for found in ends.values():  # a NaN is both; ten times faster than isfinite of all, and one wait for the device
         by_device.setdefault(found.device, []).append(found.double())

@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 from torch.distributed.checkpoint.metadata import (
     ChunkStorageMetadata,
     Metadata,
@@ -27,8 +28,9 @@ from torch.distributed.checkpoint.metadata import (
     TensorProperties,
     TensorStorageMetadata,
 )
-from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner, SavePlan, SavePlanner
+from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner, SavePlan, SavePlanner, WriteItem
 from torch.distributed.checkpoint.storage import StorageReader, StorageWriter, WriteResult
+from torch.distributed.tensor import DTensor
 from torch.futures import Future
 
 from orbit2.errors import OrbitError
@@ -130,6 +132,20 @@ class Writer(StorageWriter):
         return None
 
 
+class Copies(DefaultSavePlanner):
+    """Plans for the tensors of a run, and writes copies of this rank's parts, made now: the run goes on.
+
+    (`async_save` of torch 2.6 copies nothing that is on the CPU already.)
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(flatten_state_dict=False)
+        self.copies = {name: part(tensor).detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+    def resolve_data(self, write_item: WriteItem) -> Tensor:
+        return self.copies[write_item.index.fqn]
+
+
 class Reader(StorageReader):
     """Fills tensors, however they are sharded, from chunks that `chunk` reads where `facts` says. Never opens anything itself."""
 
@@ -215,6 +231,11 @@ def manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a checkpoint, itself verified. Raises ValueError, TypeError or OrbitError for a damaged one."""
     content: dict[str, Any] = unsealed(read_json(folder / MANIFEST))
     return content
+
+
+def part(tensor: Tensor) -> Tensor:
+    """What this rank has of a tensor, in the same memory."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def flat(state: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:

@@ -51,7 +51,7 @@ class Small(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.enter, self.leave = nn.Linear(5, 7), nn.Linear(7, 3)
+        self.enter, self.leave = nn.Linear(5, 8), nn.Linear(8, 3)
         self.register_buffer("scale", torch.randn(2, 3))
 
 
@@ -61,10 +61,8 @@ def run_of(mesh: dict[str, int] | None, seed: int) -> tuple[nn.Module, torch.opt
     if mesh is not None:
         axes = init_device_mesh("cpu", tuple(mesh.values()), mesh_dim_names=tuple(mesh))
         if "tp" in mesh:
-            for linear in (model.enter, model.leave):
-                columns = distribute_tensor(linear.weight.detach(), axes["tp"], [Shard(0)])
-                linear.weight = nn.Parameter(columns)
-                linear.bias = nn.Parameter(distribute_tensor(linear.bias.detach(), axes["tp"], [Shard(0)]))
+            model.enter.weight = nn.Parameter(distribute_tensor(model.enter.weight.detach(), axes["tp"], [Shard(0)]))
+            model.enter.bias = nn.Parameter(distribute_tensor(model.enter.bias.detach(), axes["tp"], [Shard(0)]))
         over = axes["ddp", "fsdp"] if "ddp" in mesh else axes["fsdp"]
         for part in (model.enter, model.leave, model):
             fully_shard(part, mesh=over)
