@@ -22,8 +22,8 @@ SHOWN = ("loss", "data_term", "prior", "gradient_norm")
 STREAMS = 65_537  # random streams of a step, one for each rank that reads other data
 
 
-def gradients(setup: Setup, batches: Sequence[Batch | Packed], step: int) -> Tensor:
-    """The gradients of the global loss, clipped, in the parameters; returns SHOWN [4], the same on all ranks.
+def gradients(setup: Setup, batches: Sequence[Batch | Packed], step: int) -> tuple[Tensor, Tensor]:
+    """The gradients of the global loss, clipped, in the parameters; (SHOWN [4], the same on all ranks; each batch's part of the loss).
 
     `batches` are this rank's share, computed one after the other: as many on every rank.
     """
@@ -32,7 +32,7 @@ def gradients(setup: Setup, batches: Sequence[Batch | Packed], step: int) -> Ten
     setup.optimizer.zero_grad(set_to_none=True)
     torch.manual_seed((setup.config.seed * 1_000_003 + step) * STREAMS + mesh.part)  # dropout needs no stored generator state
     known = denominators(setup, batches) if len(batches) > 1 else None
-    shown = torch.zeros(3, device=setup.here.device)
+    shown = []
     for number, batch in enumerate(part.to(setup.here.device) for part in batches):
         _last(model, number == len(batches) - 1)
         part, target = forward(setup, batch)
@@ -40,8 +40,9 @@ def gradients(setup: Setup, batches: Sequence[Batch | Packed], step: int) -> Ten
         loss, data, prior = losses.combine(part, sums, setup.channel_weights, setup.objective.prior_weight)
         loss = auxiliary.with_auxiliary(loss, model, batch, target, weight, mesh.data)
         (loss / mesh.sizes.sp).backward()  # type: ignore[no-untyped-call]  # sp ranks have the same loss, and their gradients are added
-        shown += torch.stack([loss, data, prior]).detach()
-    return torch.cat([total(shown, mesh.data), clip(model.parameters(), setup.config.clip)[None]])
+        shown.append(torch.stack([loss, data, prior]).detach())
+    own = torch.stack(shown)
+    return torch.cat([total(own.sum(0), mesh.data), clip(model.parameters(), setup.config.clip)[None]]), own[:, 0]
 
 
 def update(setup: Setup, step: int) -> None:

@@ -10,11 +10,12 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from orbit2 import outputs
 from orbit2.config.identity import identity
@@ -52,11 +53,13 @@ def run(
     Resumes from the newest complete checkpoint. Raises Interrupted (exit 75) after a signal or at the run's own deadline,
     OrbitError for unusable inputs.
     """
-    section = read_slice(config)
-    outputs.model(out, section["name"], section["hash"])
-    model_config = validate(ModelConfig, section["model"], config)
-    kept = Checkpoints(checkpoints, identity(section), model_config.train.keep_checkpoints, model_config.train.checkpoint_background)
-    with StopRequest() as stop, ranks(device=device) as here, kept.alone() if here.first else nullcontext():
+    with StopRequest() as stop, ranks(device=device) as here, ExitStack() as held:  # an error of one rank is told to the others
+        section = read_slice(config)
+        outputs.model(out, section["name"], section["hash"])
+        model_config = validate(ModelConfig, section["model"], config)
+        kept = Checkpoints(checkpoints, identity(section), model_config.train.keep_checkpoints, model_config.train.checkpoint_background)
+        if here.first:
+            held.enter_context(kept.alone())
         with Progress(checkpoints, model_config.train.steps, here.first) as progress:
             progress.say(f"{section['name']}: try {progress.attempt}, opening {', '.join(str(path) for path in stores.values())}")
             agree_on([Fact("the configuration", alike.flat(section), "give all ranks the same --config file")])
@@ -191,16 +194,24 @@ def optimise(setup: Setup, batch: Batch | Sequence[Batch | Packed], step: int) -
     """
     batches = [batch] if isinstance(batch, Batch) else list(batch)
     set_learning_rate(setup.optimizer, rate := learning_rate(step, setup.config))
-    record = dict(zip(SHOWN, gradients(setup, batches, step).tolist(), strict=True))
+    shown, own = gradients(setup, batches, step)
+    record = dict(zip(SHOWN, shown.tolist(), strict=True))
     for what, key in (("loss", "loss"), ("gradient norm", "gradient_norm")):
         if not math.isfinite(record[key]):
-            own = [name for part in batches for name in part.samples]
-            samples = list(dict.fromkeys(name for names in gathered(own) for name in names))
-            named = ", ".join(samples[:NAMED]) + (f" and {len(samples) - NAMED} more" if len(samples) > NAMED else "")
             raise OrbitError(f"the {what} is not finite", where=f"step {step + 1}", got=str(record[key]),
-                             hint=f"check {named}, or lower train.learning_rate; nothing of this step is kept")  # fmt: skip
+                             hint=f"check {_suspects(batches, own)}, or lower train.learning_rate; this step is not kept")  # fmt: skip
     update(setup, step)
     return {**record, "learning_rate": rate}
+
+
+def _suspects(batches: Sequence[Batch | Packed], own: Tensor) -> str:
+    """The samples whose part of the loss is not finite, on whichever ranks; all of the step where only their gradients are not."""
+    finite = torch.isfinite(own).tolist()
+    told = gathered([(name, good) for part, good in zip(batches, finite, strict=True) for name in part.samples])
+    bad = {name: rank for rank, names in enumerate(told) for name, good in names if not good}
+    found = bad or {name: rank for rank, names in enumerate(told) for name, _ in names}
+    where = f" (rank {', '.join(map(str, sorted(set(bad.values()))))})" if bad and len(told) > 1 else ""
+    return ", ".join(list(found)[:NAMED]) + (f" and {len(found) - NAMED} more" if len(found) > NAMED else "") + where
 
 
 def finish(setup: Setup, model: Downscaling, out: Path, checkpoints: Path, step: int, best: int, seconds: float) -> None:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from orbit2 import signals
 from orbit2.cli import main
+from orbit2.train import step as stepping
 from orbit2.train import trainer
 from tests.data.small_ranks import forked_ranks
 from tests.data.tiny_training import Tiny, build
@@ -107,24 +108,24 @@ def test_a_cut_by_the_jobs_end_and_one_by_a_signal(tiny: Tiny, tmp_path: Path) -
 
 
 def test_a_sample_that_is_not_finite_is_one_error_on_all_ranks(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """The second rank has it; what is named is the global batch, its sample too."""
-    bad = tmp_path / "bad"
+    """The second rank has it: its samples are named, and no others."""
 
     def act(rank: int) -> None:
-        original = trainer.optimise
+        original, calls = stepping.forward, []
 
-        def optimise(setup: Any, batch: Any, step: int) -> Any:
-            if step == 2 and rank == 1:
-                (one,) = [batch] if not isinstance(batch, list | tuple) else batch
-                bad.write_text("\n".join(one.samples))
-                with torch.no_grad():
-                    next(setup.model.parameters()).fill_(torch.inf)
-            return original(setup, batch, step)
+        def forward(setup: Any, batch: Any) -> Any:
+            part, target = original(setup, batch)
+            calls.append(batch.samples)
+            if len(calls) == 3:
+                (tmp_path / f"samples-{rank}").write_text("\n".join(batch.samples))
+                part.data = part.data * (torch.inf if rank else 1.0)
+            return part, target
 
-        trainer.optimise = optimise
+        stepping.forward = forward  # type: ignore[assignment]
         main(["train", *tiny.command(tiny.slice(tmp_path / str(rank) / "config.json", steps=STEPS), tmp_path)])
 
     assert forked_ranks(act)[0] == [2, 2]
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 2 and errors[0] == errors[1] and "step 3: the loss is not finite" in errors[0]
-    assert bad.read_text() and all(name in errors[0] for name in bad.read_text().splitlines())
+    assert len(errors) == 2 and errors[0] == errors[1] and "step 3: the loss is not finite" in errors[0] and "(rank 1)" in errors[0]
+    good, bad = ((tmp_path / f"samples-{rank}").read_text().splitlines() for rank in range(2))
+    assert bad and all(name in errors[0] for name in bad) and not any(name in errors[0] for name in good)
