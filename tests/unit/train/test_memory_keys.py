@@ -44,10 +44,11 @@ def test_parts_of_a_step_add_up_to_it(tiny: Tiny, tmp_path: Path, train: dict[st
     for parts in (2, 4):  # four: shares of one and of two samples
         records, found = steps(tiny, tmp_path, architecture, accumulate=parts, **train)
         for record, expected in zip(records, once, strict=True):
-            assert record == pytest.approx(expected, rel=1e-5 if "compression" in architecture else 1e-6)
+            for key, value in expected.items():  # a norm is a sum of squares of float32: a little noisier
+                assert record[key] == pytest.approx(value, rel=1e-5 if architecture or key == "gradient_norm" else 1e-6), key
         whole, error = (torch.cat([v.flatten() for v in values]).norm()
                         for values in (weights.values(), [found[name] - value for name, value in weights.items()]))  # fmt: skip
-        assert 0 < float(whole) and float(error) < 1e-5 * float(whole)
+        assert float(whole) > 0 and float(error) < 1e-5 * float(whole)
 
 
 @pytest.mark.parametrize("which", ["blocks", "all"])
