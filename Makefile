@@ -62,17 +62,18 @@ test-faults: install ## Every stage under signals, a dead reader and a full disk
 	@$(BIN)/python -m pytest -m "slow or not slow" tests/faults
 
 lint: install ## ruff, mypy --strict, import rules, snakefmt
-	@$(BIN)/ruff check orbit2 tests benchmarks
+	@$(BIN)/ruff check orbit2 tests benchmarks docs
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/snakefmt --check --compact-diff workflow
 
 format: install ## Let the tools fix what they can
-	@$(BIN)/ruff check --fix orbit2 tests benchmarks
+	@$(BIN)/ruff check --fix orbit2 tests benchmarks docs
 	@$(BIN)/snakefmt workflow
 
-docs: install ## Regenerate the configuration pages, the JSON schema and the DAG picture
+docs: install ## Regenerate the configuration pages, the JSON schema and the pictures of the mesh and the DAG
 	@$(BIN)/orbit2 config generate
+	@$(BIN)/python docs/mesh.py
 	@command -v dot >/dev/null || { echo "error: the DAG picture needs graphviz; on Debian or Ubuntu: apt-get install graphviz" >&2; exit 2; }
 	@$(BIN)/snakemake --profile profiles/local --config 'set=[downscale.quarter_degree.blocks=2]' --rulegraph dot -- all 2>/dev/null | dot -Tsvg > docs/dag.svg
 
