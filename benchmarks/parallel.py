@@ -299,7 +299,8 @@ def judge(case: Case, taken: Mapping[str, list[list[Any]]], facts: Mapping[str, 
         "efficiency": middle([steps * clock(x) / (shares * clock(y)) for x, y in timed]),
         "efficiency_core_time": middle([steps * core(x) / core(y) for x, y in timed]),
         "predicted_efficiency": predicted if case.ranks > 1 else None,
-        "gflop_per_rank": own(case, flops) / 1e9, "sent_bytes_per_rank": sent(case, facts["sizes"]) if case.ranks > 1 else 0,
+        "gflop_per_rank": (own(case, flops) if case.ranks > 1 else facts["flops"][case.name]["all"]) / 1e9,
+        "sent_bytes_per_rank": sent(case, facts["sizes"]) if case.ranks > 1 else 0,
         "state_bytes": state, "step_bytes": added, "loss_apart": abs(mine[0][0][2] - one[0][0][2]) / abs(one[0][0][2]),
     }  # fmt: skip
 
