@@ -19,6 +19,7 @@ from orbit2.data.pairs import SIDES, PairStore, Side
 from orbit2.data.transforms import Normaliser
 from orbit2.data.view import Box, View
 from orbit2.errors import OrbitError
+from orbit2.model.heap import in_large_pages
 from orbit2.model.tiles import Window, of_box
 
 __all__ = ["COMPARED", "CPU", "REGION_HALO", "Batch", "Packed", "Pairs", "clock"]
@@ -152,7 +153,7 @@ class Pairs:
         unpacked to where it belongs."""
         shape, count = self.store.grid(side).shape, len(self.store.variables(side))
         rows, columns = boxes[0][1].rows, boxes[0][1].columns
-        codes = torch.empty(len(boxes), len(channels), rows, columns, dtype=torch.int16)
+        codes = in_large_pages(torch.empty(len(boxes), len(channels), rows, columns, dtype=torch.int16))
         if not channels:
             return codes, ()
         out = codes.numpy()

@@ -21,6 +21,7 @@ from orbit2.data.transforms import Normaliser
 from orbit2.data.view import Box, View, box_of
 from orbit2.grid import Grid
 from orbit2.model.geometry import Geometry, select
+from orbit2.model.heap import in_large_pages
 from orbit2.model.tiles import Window
 
 KEPT = 4  # views of a dataset on a device: the grid as it is, mirrored, and the last that were moved
@@ -177,8 +178,8 @@ class Ground:
 
         view, dynamic, (gaps, holes) = packed.view, len(self.inputs), packed.gaps
         count, _, height, width = packed.fine.shape
-        coarse = torch.empty(count, dynamic + room, height // self.factor, width // self.factor, device=device)
-        fine = torch.empty(count, len(self.outputs), height, width, device=device)
+        coarse = in_large_pages(torch.empty(count, dynamic + room, height // self.factor, width // self.factor, device=device))
+        fine = in_large_pages(torch.empty(count, len(self.outputs), height, width, device=device))
         known = [i for i, name in enumerate(self.outputs) if name in self.truth]
         if len(known) < len(self.outputs):
             fine.fill_(torch.nan)

@@ -57,7 +57,7 @@ class Normaliser:
         mean, std, wet = self._of(names, fields.device)
         for channel in wet:
             rain = fields[..., channel, :, :]
-            rain.masked_fill_(rain <= self.threshold, 0.0).log1p_()
+            torch.threshold_(rain, self.threshold, 0.0).log1p_()  # NaN, which is not <= anything, stays
         return fields.sub_(mean).div_(std)
 
     def denormalise(self, fields: Tensor, names: Sequence[str]) -> Tensor:
