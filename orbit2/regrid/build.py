@@ -33,6 +33,7 @@ from orbit2.variables import cell_methods, variable
 
 log = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float32]
+SPARE = 64 * 2**20  # bytes: coordinates, weights, codecs and their buffers
 BEGUN = "init.json"  # beside the parts: what the store was begun with
 
 
@@ -97,7 +98,9 @@ def build_part(*, config: Path, resources: Path, store: Path, part: str, out: Pa
     if root.attrs.get("finalised"):  # rebuilding a part of a complete store: it is incomplete until finalised again
         store_layout.reopen(store)
     times = _times(plan_times(job.dataset), chosen)
+    before = allowance.held()
     opened = [(run, _open(job, resources, run)) for run in runs(times)]
+    _refuse_too_little(job, [one for _, held in opened for one in held.values()], before)
     began = time.monotonic()
     blocks: list[dict[str, Any]] = []
     tally = Tally(job)
@@ -180,6 +183,22 @@ class Tally:
         shares = {side: {name: round(int(count) / max(self.cells[side], 1), 6)
                          for name, count in zip(self.job.names(side), self.missing[side], strict=True)} for side in SIDES}
         return {"missing": shares, "gaps": sorted(self.gaps)}
+
+
+def _refuse_too_little(job: Job, opened: Sequence[Opened], before: int) -> None:
+    """Raise OrbitError where a limit was set that this part cannot keep: better said now than by the kernel.
+
+    One shard of both sides (computed, joined, packed), what its sources hold for it, and a third of what is left for decoded slabs, or
+    the largest one. `before`: bytes that the process held before it opened anything.
+    """
+    limit, shard = allowance.memory_limit(), job.dataset.samples_per_shard
+    fields = 3 * shard * sum(len(job.names(side)) * int(np.prod(job.grid(side).shape)) * 4 for side in SIDES)
+    held = fields + max(one.sample_bytes(shard) for one in opened) + allowance.threads() * max(one.work for one in opened) + SPARE
+    least = before + max(held * 3 // 2, held + max(one.slab for one in opened))
+    if limit is not None and limit < least:
+        raise OrbitError("this part needs more memory than it is given", where=f"datasets.{job.name}", got=f"{limit >> 20} MB",
+                         allowed=f"at least {(least >> 20) + 1} MB",
+                         hint="--memory-mb, or mem_mb of regrid_part in the profile; fewer samples_per_shard and --threads need less")
 
 
 def _part(job: Job, part: str) -> Part:

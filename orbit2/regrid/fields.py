@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from orbit2 import allowance
 from orbit2.config.needs import BRIDGED
 from orbit2.config.recipes import DAY, HOUR, Recipe, ends_its_hour, recipe, windows
 from orbit2.errors import OrbitError
@@ -51,6 +52,10 @@ class HourlyFields:
         for r in self.recipes.values():
             positions(self.source, r.raw, self._stamps(r, times))
 
+    def whole_days(self) -> int:
+        """How many raw fields are held in memory hour by hour."""
+        return len({r.raw for r in self.recipes.values() if r.over_day}) if self.step_hours == 1 else 0
+
     def _stamps(self, r: Recipe, times: Times) -> Times:
         """Every raw stamp that variables at `times` are made of."""
         if self.step_hours != 1:
@@ -81,11 +86,11 @@ class HourlyFields:
         for raw in raws:
             kept = self._kept.get(raw)
             if kept is None:
-                result[raw] = at(self.source, raw, stamps).load()
+                result[raw] = _read(self.source, raw, stamps)
             else:
                 kept = kept.isel(time=np.isin(kept["time"].values, stamps))
                 rest = stamps[~np.isin(stamps, kept["time"].values)]
-                result[raw] = xr.concat([kept, at(self.source, raw, rest).load()], dim="time")
+                result[raw] = xr.concat([kept, _read(self.source, raw, rest)], dim="time")
             self._kept[raw] = result[raw][-(DAY - 1) :]
         return result
 
@@ -117,6 +122,11 @@ def at(source: xr.Dataset, raw: str, stamps: Times) -> xr.DataArray:
     position = positions(source, raw, stamps)
     consecutive = len(position) > 0 and bool((np.diff(position) == 1).all())  # a slice keeps dask's chunks whole
     return source[raw].isel(time=slice(int(position[0]), int(position[-1]) + 1) if consecutive else position)
+
+
+def _read(source: xr.Dataset, raw: str, stamps: Times) -> xr.DataArray:
+    """The same in memory, by as many threads as this process may use."""
+    return at(source, raw, stamps).load(scheduler="threads", num_workers=allowance.threads())
 
 
 def positions(source: xr.Dataset, raw: str, stamps: Times) -> npt.NDArray[np.intp]:

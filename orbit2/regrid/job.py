@@ -12,7 +12,7 @@ from orbit2.config import checks
 from orbit2.config.dataset import DatasetConfig
 from orbit2.config.load import read_slice, validate
 from orbit2.config.needs import box, names_from
-from orbit2.config.recipes import recipes, windows
+from orbit2.config.recipes import DAY, recipes, windows
 from orbit2.config.sources import SourcesConfig, traits
 from orbit2.data.pairs import SIDES, Side
 from orbit2.errors import OrbitError
@@ -63,6 +63,7 @@ class Opened:
         wanted = windows(made, times[0], times[-1], job.dataset.step_hours) if hourly else {
             r.raw: (times[0], times[-1]) for r in made.values()}
         data = open_source(source, resources, job.settings, wanted, box(job.dataset))
+        self.slab, self.work = data.attrs.pop("decoding_bytes", (0, 0))
         grids = {side: job.grid(side) for side in SIDES if any(job.source_of(side, name) == source for name in job.names(side))}
         self.data, self.native = _cropped(data, max(grids.values(), key=lambda grid: grid.shape[0]))
         self.finer = {side: told for side, grid in grids.items() if (told := checks.finer(grid, _spacing(self.native)))}
@@ -80,6 +81,11 @@ class Opened:
         self.regridders = {side: Regridder(self.native, grid, "conservative", min_valid_fraction=job.dataset.min_valid_fraction,
                                            backend=job.dataset.regrid_backend)
                            for side, grid in grids.items()}
+
+    def sample_bytes(self, samples: int) -> int:
+        """Of the source's fields in memory for one shard of `samples`: every hour of a trailing day, once more while it is reduced."""
+        whole = self.fields.whole_days() if isinstance(self.fields, HourlyFields) else 0
+        return 3 * whole * (samples + DAY) * int(np.prod(self.native.shape)) * 4
 
 
 def _spacing(native: Grid | ProjectedGrid) -> float:

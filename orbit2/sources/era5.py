@@ -261,7 +261,9 @@ def open_era5(
     reference = next(iter(merged.values()))
     for name, one in merged.items():
         same_grid((reference.lat, reference.lon), (one.lat, one.lon), f"{found[name][0].where}: {name}")
-    return _dataset(merged, reference)
+    dataset = _dataset(merged, reference)
+    dataset.attrs["decoding_bytes"] = cache.largest, cache.work
+    return dataset
 
 
 def _dataset(merged: dict[str, Joined], reference: Joined) -> xr.Dataset:

@@ -249,8 +249,12 @@ def _fields(
         load = partial(_load, array, layout, tuple(level for _, level in members), tuple(scales), tuple(name for name, _ in members),
                        amount, where)
         borders = slabs.edges(*keep, _chunk(array, "time"), cells[0] * cells[1])
+        levels = [level for _, level in members if level is not None] or [0]
+        steps = int(np.max(np.diff(borders)))
+        band = max(rows.stop - rows.start for rows in _bands(array, steps)) * steps * cells[1] * (max(levels) - min(levels) + 1) * 4
+        cache.expect(steps * cells[0] * cells[1] * len(members) * 4, band)
         for i, (name, _) in enumerate(members):
-            lazy = slabs.Slabs(load, i, (where, members[0][0]), borders, cells, cache).lazy()
+            lazy = slabs.Slabs(load, i, len(members), (where, members[0][0]), borders, cells, cache).lazy()
             yield name, Piece(where, layout.stamps[slice(*keep)], layout.version[slice(*keep)], layout.lat, layout.lon, lazy, amount)
 
 
@@ -281,7 +285,7 @@ def _load(
     array: xr.DataArray, layout: _Layout, levels: tuple[int | None, ...], scales: tuple[Scale, ...], names: tuple[str, ...],
     amount: bool, where: str, begin: int, end: int,
 ) -> list[FloatArray]:
-    """Steps [begin, end) of each member, [time, lat, lon] in canonical units and order (views where nothing changes).
+    """Steps [begin, end) of each member, [time, lat, lon] in canonical units and order.
 
     Raises OrbitError for a damaged file, for an hour without any value (ERA5 has none), and for sums that grow through the day.
     """
@@ -291,24 +295,40 @@ def _load(
         positions = [level for level in levels if level is not None]
         low, high = min(positions), max(positions) + 1
         chosen = chosen.isel(level=slice(low, high))
-    with reading(where, "ERA5"):
-        values = chosen.transpose(*(d for d in ("expver", "level", "time", "lat", "lon") if d in chosen.dims)).values
-    if "expver" in chosen.dims:
-        values = _merge_versions(values, chosen["expver"].values)
-    values = values.reshape(high - low if levels[0] is not None else 1, end - begin, *values.shape[-2:])
-    fields = []
-    for name, level, scale in zip(names, levels, scales, strict=True):
-        field = values[0 if level is None else level - low][:, layout.rows]  # a view: turning rows costs nothing here
-        field = field if layout.columns is None else field[..., layout.columns]
-        field = convert(field, scale).astype(np.float32, copy=False)
-        if name == "precipitation_rate":  # packing leaves values a rounding error below zero
-            field[(field <= 0) & (field >= -0.05)] = 0.0
+    fields = [np.empty((end - begin, len(layout.lat), len(layout.lon)), dtype=np.float32) for _ in names]
+    for rows in _bands(array, end - begin):
+        with reading(where, "ERA5"):
+            part = chosen.isel(lat=rows)
+            values = part.transpose(*(d for d in ("expver", "level", "time", "lat", "lon") if d in part.dims)).values
+        if "expver" in part.dims:
+            values = _merge_versions(values, part["expver"].values)
+        values = values.reshape(high - low if levels[0] is not None else 1, end - begin, *values.shape[-2:])
+        for field, name, level, scale in zip(fields, names, levels, scales, strict=True):
+            band = values[0 if level is None else level - low]
+            band = convert(band if layout.columns is None else band[..., layout.columns], scale)
+            if name == "precipitation_rate":  # packing leaves values a rounding error below zero
+                band[(band <= 0) & (band >= -0.05)] = 0.0
+            field[:, layout.rows][:, rows] = band
+    for field, name in zip(fields, names, strict=True):
         if amount:
             _refuse_since_midnight(field, layout.stamps[begin:end], where)
         if name not in MAY_BE_EMPTY:
             _refuse_empty(field, layout.stamps[begin:end], where)
-        fields.append(field)
     return fields
+
+
+def _bands(array: xr.DataArray, steps: int) -> Iterator[slice]:
+    """Rows of the file that are read together: whole chunks of about BLOCK_BYTES, so that little is in memory twice.
+
+    All rows where the file does not cut them: GRIB decodes whole fields.
+    """
+    rows, width, height = array.sizes["lat"], array.sizes["lon"], _chunk(array, "lat")
+    if array.encoding.get("chunksizes"):
+        height *= max(1, int(slabs.BLOCK_BYTES / (4 * steps * width * height)))
+    else:
+        height = rows
+    for start in range(0, rows, height):
+        yield slice(start, min(start + height, rows))
 
 
 def _refuse_means(array: xr.DataArray, where: str, amount: bool) -> None:

@@ -261,7 +261,7 @@ def test_check_wants_every_hour_variable_and_the_area(tmp_path: Path) -> None:
 
 
 def test_slabs_are_kept_within_what_the_job_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(allowance, "LIMITS", ())
+    monkeypatch.setattr(allowance, "CGROUPS", Path("/nowhere"))
     monkeypatch.delenv("SLURM_MEM_PER_NODE", raising=False)
     monkeypatch.setenv(allowance.MEMORY, "3000")
     assert slabs.budget() <= 1000 * 2**20
