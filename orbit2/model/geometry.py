@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from orbit2.grid import Grid
 
@@ -66,9 +67,14 @@ def around(fields: Tensor, margin: int, periodic: bool) -> Tensor:
     return torch.cat([south, wide, north], 1).permute(0, 3, 1, 2)
 
 
+def valueless(tensor: Tensor) -> bool:
+    """Whether it has a shape and no values: on the meta device, or torch's FakeTensor."""
+    return tensor.is_meta or isinstance(tensor, FakeTensor)
+
+
 def complete(fields: Tensor) -> bool:
     """Whether no value is missing (tensors without data, on the meta device, count as complete)."""
-    return fields.is_meta or bool(torch.isfinite(fields).all())
+    return valueless(fields) or bool(torch.isfinite(fields).all())
 
 
 def unseen(coarse: Tensor, names: Sequence[str], outputs: Sequence[str], statics: Sequence[str], factor: int) -> Tensor:
@@ -91,7 +97,7 @@ class Gaps:
     @classmethod
     def of(cls, fields: Tensor, interpolated: Sequence[int]) -> Gaps:
         """Look at fields [B, V, H, W], of which `interpolated` are the channels that are (a device is waited for once)."""
-        if fields.is_meta:
+        if valueless(fields):
             return cls(False, False)
         broken = (~torch.isfinite(fields)).any(3).any(2).any(0).tolist()
         return cls(any(broken), any(broken[i] for i in interpolated))

@@ -32,17 +32,28 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def known(self, tensors: Sequence[Tensor]) -> None:
         """Tensors that were there before: they never count."""
         for tensor in tensors:
-            self._seen[tensor.untyped_storage()] = True
+            self._seen[tensor.untyped_storage()] = [None]
+
+    def resized(self, storage: torch.UntypedStorage) -> None:
+        """Book what a storage has now; one that is new here was empty before."""
+        box = self._seen.get(storage)
+        if box is None:
+            self._book(storage)
+        elif box[0] is not None:  # not one that was known
+            self._count(storage.nbytes() - box[0])
+            box[0] = storage.nbytes()
 
     def _book(self, storage: torch.UntypedStorage) -> None:
-        size = storage.nbytes()
-        self._seen[storage] = True
+        box = self._seen[storage] = [storage.nbytes()]
+        self._count(box[0])
+        weakref.finalize(storage, self._free, box)
+
+    def _count(self, size: int) -> None:
         self.live += size
         self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._free, size)
 
-    def _free(self, size: int) -> None:
-        self.live -= size
+    def _free(self, box: list[int]) -> None:
+        self.live -= box[0]
 
 
 class FusedAttention(TorchFunctionMode):

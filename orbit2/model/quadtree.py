@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from orbit2.errors import OrbitError
+from orbit2.model.geometry import valueless
 
 
 @dataclass(frozen=True)
@@ -175,10 +176,10 @@ def by_threshold(mass: Tensor, pyramid: Pyramid, value: float) -> Leaves:
     density = pyramid.sums(mass.detach())[:, :candidates] / sizes[:candidates].clamp_min(1)
     leaf = _leaves(density > value, pyramid)
     counts = (leaf & (sizes > 0)).sum(1)
-    longest = pyramid.nodes(pyramid.min_leaf) if mass.is_meta else int(counts.max())
+    longest = pyramid.nodes(pyramid.min_leaf) if valueless(mass) else int(counts.max())
     nodes = _first(leaf, pyramid, longest)
     real = torch.arange(longest, device=mass.device) < counts[:, None]
-    return Leaves(pyramid, nodes, _cells(leaf, nodes, pyramid), None if mass.is_meta or bool(real.all()) else real)
+    return Leaves(pyramid, nodes, _cells(leaf, nodes, pyramid), None if valueless(mass) or bool(real.all()) else real)
 
 
 def pool(cells: Tensor, side: int) -> Tensor:

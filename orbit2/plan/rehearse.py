@@ -1,0 +1,243 @@
+"""One rank's training step on a mesh of any size, rehearsed here: who sends what to whom, and what memory it takes. Computes no number.
+
+The trainer's own code runs, on tensors without values (FakeTensorMode) and process groups without processes. Kernels are the CPU's; what
+a device's libraries and its allocator keep for themselves is not seen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed import ProcessGroup, distributed_c10d
+from torch.distributed.tensor import DTensor
+from torch.utils._pytree import tree_leaves
+
+from orbit2.config.network import TrainConfig
+from orbit2.data.batch import Batch
+from orbit2.grid import Grid
+from orbit2.model.build import Downscaling
+from orbit2.model.geometry import Geometry
+from orbit2.model.memory import Ledger
+from orbit2.parallel.apply import apply
+from orbit2.parallel.launch import Ranks
+from orbit2.parallel.mesh import AXES, Mesh, Sizes
+from orbit2.train.average import Average, local
+from orbit2.train.losses import Objective
+from orbit2.train.optimizer import build
+from orbit2.train.state import optimizer_state
+from orbit2.train.step import gradients, update
+
+if TYPE_CHECKING:
+    from orbit2.train.build import Setup
+
+KINDS = {  # as torch's operators are called, of its process groups and of DTensor
+    "all-gather": ("allgather", "all_gather"),
+    "reduce-scatter": ("reduce_scatter",),
+    "all-reduce": ("allreduce", "all_reduce"),
+    "all-to-all": ("alltoall", "all_to_all"),
+    "broadcast": ("broadcast",),
+}
+
+
+@dataclass(frozen=True)
+class Collective:
+    """One exchange: `kind`, the `axes` of the mesh that its `ranks` differ in, `bytes` of its largest tensor."""
+
+    kind: str
+    axes: tuple[str, ...]
+    ranks: int
+    bytes: int
+    backward: bool
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What one step is for one rank: `shapes` of its parameters, `collectives` in order, and bytes of memory.
+
+    weights, moments and average are there all the time. `passing` is the most that there is beside them: gradients, activations, inputs,
+    parameters put together from other ranks' shards, and what is on its way.
+    """
+
+    mesh: Sizes
+    shapes: dict[str, tuple[int, ...]]
+    collectives: tuple[Collective, ...]
+    weights: int
+    moments: int
+    average: int
+    passing: int
+
+    @property
+    def state(self) -> int:
+        return self.weights + self.moments + self.average
+
+    @property
+    def peak(self) -> int:
+        return self.state + self.passing
+
+    def count(self, kind: str, axis: str, backward: bool | None = None) -> int:
+        """Exchanges of `kind` over the ranks that differ in `axis`, perhaps in others too."""
+        return sum(c.kind == kind and axis in c.axes and backward in (None, c.backward) for c in self.collectives)
+
+    def lines(self) -> list[str]:
+        """A line for each kind of exchange over each group."""
+        groups = Counter((c.kind, c.axes, c.ranks) for c in self.collectives)
+        volume: Counter[object] = Counter()
+        for c in self.collectives:
+            volume[c.kind, c.axes, c.ranks] += c.bytes
+        return [f"  {number:>6} x {kind:<15} over {' x '.join(axes):<12} {ranks:>6} ranks {volume[kind, axes, ranks] / 1e9:>10,.3f} GB"
+                for (kind, axes, ranks), number in groups.items()]  # fmt: skip
+
+
+class Watch(Ledger):  # type: ignore[no-untyped-call]
+    """The memory of a rank whose parameters are sharded, and what it says to others. DTensors are looked into."""
+
+    def __init__(self, mesh: Sizes) -> None:
+        super().__init__()
+        self.mesh, self.collectives = mesh, list[Collective]()
+        self._resize: Callable[..., Any] = torch.UntypedStorage.resize_
+
+    def __enter__(self) -> Watch:
+        def resize(storage: torch.UntypedStorage, size: int) -> Any:
+            """FSDP frees and fills gathered parameters by this, which is no operator."""
+            result = self._resize(storage, size)
+            self.resized(storage)
+            return result
+
+        torch.UntypedStorage.resize_ = resize  # type: ignore[assignment, method-assign]
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        torch.UntypedStorage.resize_ = self._resize  # type: ignore[method-assign]
+        super().__exit__(*details)  # type: ignore[no-untyped-call]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        if any(issubclass(kind, DTensor) for kind in types):
+            return NotImplemented
+        if func.namespace in ("c10d", "_c10d_functional"):
+            self._note(func, args)
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+    def _note(self, func: Any, args: Sequence[Any]) -> None:
+        name = func._schema.name.partition("::")[2]
+        kind = next((kind for kind, names in KINDS.items() if any(part in name for part in names)), None)
+        group = next((found for part in args if (found := _group(part)) is not None), None)
+        if kind is None or group is None:  # waiting, looking
+            return
+        ranks = dist.get_process_group_ranks(group)
+        size = max((t.nbytes for t in tree_leaves(args) if isinstance(t, Tensor)), default=0)
+        backward = torch._C._current_graph_task_id() >= 0
+        self.collectives.append(Collective(kind, axes(self.mesh, ranks), len(ranks), size, backward))
+
+
+def _group(argument: Any) -> ProcessGroup | None:
+    """The process group that an operator's argument stands for, by itself or by name."""
+    if isinstance(argument, str):
+        try:
+            named: Any = distributed_c10d
+            return cast(ProcessGroup, named._resolve_process_group(argument))
+        except (LookupError, RuntimeError, ValueError):  # a reduction's name
+            return None
+    if isinstance(argument, torch.ScriptObject):
+        try:
+            return ProcessGroup.unbox(argument)
+        except RuntimeError:  # a reduction
+            return None
+    return argument if isinstance(argument, ProcessGroup) else None
+
+
+def axes(mesh: Sizes, ranks: Sequence[int]) -> tuple[str, ...]:
+    """The axes of the mesh whose coordinates differ among `ranks`."""
+    seen: dict[str, set[int]] = {axis: set() for axis in AXES}
+    for rank in ranks:
+        for axis in reversed(AXES):
+            rank, place = divmod(rank, getattr(mesh, axis))
+            seen[axis].add(place)
+    return tuple(axis for axis in AXES if len(seen[axis]) > 1)
+
+
+@contextmanager
+def world(mesh: Sizes, channels: bool = False, rank: int = 0) -> Iterator[Mesh]:
+    """The mesh as `rank` of it sees it, with groups of which nobody else is there. Not where this process belongs to a real one."""
+    here = Ranks(rank, mesh.world, torch.device("cpu"))
+    if mesh.world == 1:
+        yield Mesh(mesh, here, channels)
+        return
+    from torch.testing._internal.distributed.fake_pg import FakeStore  # registers the back end
+
+    dist.init_process_group("fake", rank=rank, world_size=mesh.world, store=FakeStore())
+    try:
+        yield Mesh(mesh, here, channels)
+    finally:
+        dist.destroy_process_group()
+
+
+def rehearse(
+    model: Downscaling, train: TrainConfig, shape: Sizes, grid: Grid, together: int, *, dtype: torch.dtype | None = None, rank: int = 0
+) -> Rehearsal:
+    """One step of `rank`, of `train.accumulate` parts with `together` samples or windows on `grid` each.
+
+    `model` is on the meta device, and is spread over the mesh in place: give it away. `dtype`: what is multiplied in (None: float32).
+    """
+    with world(shape, train.mesh.channels, rank) as mesh:
+        model.train()
+        apply(model, mesh, checkpointing=train.checkpointing, dtype=dtype)
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            model.to_empty(device="cpu")
+            optimizer, average = build(model, train), Average(model, train.ema)
+            moments = optimizer_state(model, optimizer)
+            objective = Objective(train, model.outputs, model.config)
+            batches = [_batch(model, grid, together) for _ in range(min(train.accumulate, 2))]  # a third one is like the second
+            here = Ranks(rank, shape.world, torch.device("cpu"))
+            parts = SimpleNamespace(
+                model=model, mesh=mesh, config=train, here=here, optimizer=optimizer, average=average, objective=objective, dtype=dtype,
+                outputs=model.outputs, channel_weights=torch.ones(len(model.outputs)),
+            )  # fmt: skip
+            setup = cast("Setup", parts)
+            gradients(setup, batches, 0)  # DTensor tries each operator once on tensors of full size: not to be counted
+            update(setup, 0)
+            with Watch(shape) as watch:
+                watch.known(_held(model, average, moments, batches))
+                gradients(setup, batches, 1)
+                update(setup, 1)
+            return Rehearsal(
+                shape,
+                {name: tuple(local(p).shape) for name, p in model.named_parameters()},
+                tuple(watch.collectives),
+                _bytes(model.parameters()),
+                _bytes(tensor for state in moments.values() for tensor in state.values()),
+                _bytes(average.values.values()),
+                watch.peak + _bytes(_tensors(batches[0])),
+            )
+
+
+def _held(model: Downscaling, average: Average, moments: Any, batches: Sequence[Batch]) -> list[Tensor]:
+    state = [*model.parameters(), *model.buffers(), *average.values.values(), *(t for s in moments.values() for t in s.values())]
+    return [local(tensor) for tensor in state] + [tensor for batch in batches for tensor in _tensors(batch)]
+
+
+def _tensors(batch: Batch) -> list[Tensor]:
+    return [batch.coarse, batch.fine, batch.statics, batch.weights, batch.clock, batch.geometry.lat, batch.geometry.lon]
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(local(tensor).nbytes for tensor in tensors)
+
+
+def _batch(model: Downscaling, grid: Grid, count: int) -> Batch:
+    """Fields of nothing in particular, complete."""
+    s, (height, width) = model.config.refinement, grid.shape
+    fine = (height * s, width * s)
+    geometry = Geometry(torch.empty(count, height), torch.empty(count, width), grid.km, grid.km / s, grid.periodic)
+    return Batch(torch.empty(count, len(model.inputs), height, width), torch.empty(count, len(model.outputs), *fine),
+                 torch.empty(count, len(model.statics), *fine), torch.empty(1, 1, *fine), torch.empty(count, 4), geometry,
+                 tuple(model.inputs), [str(number) for number in range(count)])  # fmt: skip
