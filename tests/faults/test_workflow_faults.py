@@ -87,3 +87,26 @@ def test_a_killed_snakemake_leaves_a_lock_that_goes_with_its_last_job(tmp_path: 
     logs = {name for name in made["killed"] if "logs/" in name or "benchmarks/" in name}
     assert {k: v for k, v in made["killed"].items() if k not in logs} == {k: v for k, v in made["undisturbed"].items() if k not in logs}
     assert "statistics.json" in made["killed"] and any(name.startswith("pairs.zarr/fine/fields/c/") for name in made["killed"])
+
+
+@pytest.mark.slow
+def test_deleted_provider_files_are_fetched_again_while_they_are_needed(tmp_path: Path) -> None:
+    """Not before, and not once the store is finished."""
+    target = f"{slices.dataset_folder(from_mapping(RUN), 'week')}/finalised.json"
+    project = Project(tmp_path)
+    (project.folder / "chain.yaml").write_text(yaml.safe_dump(RUN), encoding="utf-8")
+    command = ["--configfile", "chain.yaml", "--", target]
+    project(*command)
+    data = (project.folder / target).parent
+    raw = sorted(project.folder.glob("resources/*/v1/*.nc"))
+    kept = {path: path.read_bytes() for path in (*raw, *project.folder.glob("resources/*/requests/*.done.json"))}
+    assert raw
+    for path in raw:
+        path.unlink()
+    assert project.planned(*command) == {}
+    (data / "finalised.json").unlink()
+    max(data.glob("parts/[0-9]*.json")).unlink()
+    said = project.text(*command)
+    assert f"{raw[0].relative_to(project.folder)}" in said and "is gone: what week needs of it is fetched again" in said
+    assert all(path.read_bytes() == content for path, content in kept.items())
+    assert (data / "finalised.json").is_file() and project.planned(*command) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -256,6 +257,22 @@ def test_a_receipt_whose_product_is_gone_does_not_count(copied: Project) -> None
     shutil.rmtree(next((project.folder / "results/data").glob("*/pairs.zarr")))
     planned = project.planned("regrid")
     assert planned == {"regrid_init": 1, "regrid_part": 3, "regrid_finalise": 1, "regrid": 1}
+
+
+def test_deleted_provider_files_count_only_while_they_are_needed(copied: Project) -> None:
+    """Once the store is finished they may go, to save disk. tests/faults/test_workflow_faults.py does it."""
+    project = copied
+    folder = next(project.folder.glob("resources/*/requests/era5_week-*.done.json")).parents[1] / "v1"
+    folder.mkdir(exist_ok=True)
+    (folder / "manifest.json").write_text(json.dumps({"files": [{"file": "gone.nc"}], "gaps": []}), encoding="utf-8")
+    assert project.planned("all") == {}
+    data = next((project.folder / "results/data").glob("era5_week-*"))
+    for receipt in (data / "finalised.json", max(data.glob("parts/[0-9]*.json"))):
+        receipt.unlink()
+    assert project.planned("regrid") == {"regrid_part": 1, "regrid_finalise": 1, "regrid": 1}
+    assert next(folder.parent.glob("requests/era5_week-*")).is_file(), "a dry run removes nothing"
+    said = project.text("-n", "regrid", "--config", "set=[report.title=x]")
+    assert "v1/gone.nc is gone: what era5_week needs of it is fetched again" in said
 
 
 SECOND = """
