@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 from orbit2.data.dataset import Batch, Packed
 from orbit2.parallel.reduce import total
 from orbit2.train import auxiliary, losses
+from orbit2.train.average import local
 from orbit2.train.losses import Terms
 
 if TYPE_CHECKING:
@@ -100,12 +101,22 @@ def clip(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
         assert gradient is not None
         key: object = (gradient.device_mesh, gradient.placements) if isinstance(gradient, DTensor) else None
         groups.setdefault(key, []).append(gradient)
-    norms = [torch.nn.utils.get_total_norm(group) for group in groups.values()]
-    whole = [norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in norms]
-    norm = whole[0] if len(whole) == 1 else torch.linalg.vector_norm(torch.stack(whole))
+    if list(groups) == [None]:
+        return nn.utils.clip_grad_norm_(chosen, limit)
+    norm = torch.stack([_square(group) for group in groups.values()]).sum().sqrt()
     for group in groups.values():  # tensors of one mesh at a time
         torch.nn.utils.clip_grads_with_norm_(_of(chosen, group), limit, norm)
     return norm
+
+
+def _square(gradients: Sequence[Tensor]) -> Tensor:
+    """The squared norm of gradients that are laid out alike, each element counted once."""
+    square: Tensor = torch.nn.utils.get_total_norm([local(gradient) for gradient in gradients]).square()
+    if isinstance(first := gradients[0], DTensor):
+        for axis, placement in enumerate(first.placements):
+            if not placement.is_replicate():
+                square = total(square, first.device_mesh.get_group(axis))
+    return square
 
 
 def _of(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> list[nn.Parameter]:
