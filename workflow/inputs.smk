@@ -1,5 +1,9 @@
 # What rules are given of models and tasks: inputs, options, how they are started. What all of them share is in rules/common.smk.
 
+from orbit2.config.needs import STATIC
+from orbit2.regrid import unbuilt
+from orbit2.sources.receipts import lost
+
 
 def data_of(wildcards):
     """dataset -> its folder, for the datasets that a model is trained on."""
@@ -40,8 +44,37 @@ def prediction_gone(wildcards):
     return gone(f"{place}.zarr/zarr.json", f"{place}.json", f"{place}.parts/*.json")
 
 
+@cache
+@one_line()
+def look_for_lost(receipt):
+    """Says which of a receipt's files are gone that a part of its dataset is still to be built from; a finished store needs none.
+
+    Where nothing is built yet, the receipt does not count. Later it does: Snakemake would build again every part that depends on it.
+    """
+    source, name = RECEIPTS[receipt]
+    folder, store, files = Path(DATASETS[name]), Path(slices.store(RUN, name)), Path(RESOURCES) / source / VERSION
+    begun = (folder / "parts/init.json").is_file()
+    if not Path(receipt).is_file() or not workflow.is_main_process or workflow.touch:
+        return
+    if (folder / "finalised.json").is_file() or (begun and source == STATIC):  # statics are read once
+        return
+    gone_ = lost(Path(receipt), files, unbuilt(RUN.datasets[name], store, folder / "parts"))
+    if not gone_:
+        return
+    others = f" (and {len(gone_) - 1} more)" if gone_[1:] else ""
+    what = "it is fetched again"
+    if begun:
+        asked = f"{folder}/requests/{source}-{Path(receipt).name.removesuffix('.done.json').rpartition('-')[2]}.json"
+        what = f"fetch it again: orbit2 retrieve {source} --config {asked} --out {files}"
+    print(f"{gone_[0]}{others} is gone or cut short, and {name} still needs it: {what}", file=sys.stderr)
+    if not begun and not looking():
+        Path(receipt).unlink()
+
+
 def request_config(wildcards):
     """Ancient: all that it says is in the receipt's name. It lies with the dataset, not with files that may be deleted."""
-    source, name = RECEIPTS[f"{RESOURCES}/{wildcards.source}/requests/{wildcards.request}.done.json"]
+    receipt = f"{RESOURCES}/{wildcards.source}/requests/{wildcards.request}.done.json"
+    look_for_lost(receipt)
+    source, name = RECEIPTS[receipt]
     asked = f"{source}-{wildcards.request.rpartition('-')[2]}"
     return ancient(told(f"{DATASETS[name]}/requests/{asked}.json", "retrieve", source, name))

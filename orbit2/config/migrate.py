@@ -130,10 +130,21 @@ def _look(found: Plan, paths: Iterable[Path], read: Callable[[Mapping[str, Any]]
 
 def _dataset(content: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """(old hash, slice, machine keys) of a dataset's slice."""
+    _refuse_close(content["dataset"])
     section = validate(DatasetConfig, content["dataset"])
     sources = validate(SourcesConfig, content["sources"]).values(content["sources"])
     made = {"dataset": science(section), "sources": sources}
     return old_dataset_hash(content), {"name": content["name"], "hash": short_hash(made), **made}, machine({"dataset": section})
+
+
+def _refuse_close(raw: Mapping[str, Any]) -> None:
+    """Raise OrbitError for blocks closer than today's least gap, where the slice does not set one."""
+    if raw["split"].get("gap_days") is None:
+        loose = validate(DatasetConfig, {**raw, "split": {**raw["split"], "gap_days": 0}})
+        told = loose.split.close(loose.model_copy(update={"split": loose.split.model_copy(update={"gap_days": None})}).gap)
+        if told:
+            raise OrbitError(told, hint="scores of what is trained on it flatter: build it anew with a wider gap (split.gap_days: 0 in the "
+                                        "run builds it as it was)")
 
 
 def _model(content: Mapping[str, Any], found: Plan) -> tuple[str, dict[str, Any], dict[str, Any]]:

@@ -2,6 +2,6 @@
 
 from orbit2.regrid.build import build_part, finalise, initialise
 from orbit2.regrid.health import inspect
-from orbit2.regrid.parts import Part, plan_parts
+from orbit2.regrid.parts import Part, plan_parts, unbuilt
 
-__all__ = ["Part", "build_part", "finalise", "initialise", "inspect", "plan_parts"]
+__all__ = ["Part", "build_part", "finalise", "initialise", "inspect", "plan_parts", "unbuilt"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
 from orbit2.config.dataset import DatasetConfig
+from orbit2.sources.source import Window
 from orbit2.sources.times import Times, plan_times
 
 
@@ -27,6 +29,13 @@ def plan_parts(dataset: DatasetConfig) -> list[Part]:
         *range(0, len(times), dataset.samples_per_part)]
     digits = max(3, len(str(len(starts) - 1)))
     return [Part(f"{i:0{digits}d}", start, end - start) for i, (start, end) in enumerate(pairwise([*starts, len(times)]))]
+
+
+def unbuilt(dataset: DatasetConfig, store: Path, parts: Path) -> list[Window]:
+    """First and last time of each part that is still to be built, by what lies in the folder `parts`; all of them without a store."""
+    times, there = plan_times(dataset), (store / "zarr.json").is_file()
+    return [(times[part.start], times[part.start + part.count - 1]) for part in plan_parts(dataset)
+            if not there or not (parts / f"{part.id}.json").is_file()]
 
 
 def _months(times: Times, shard: int) -> list[int]:

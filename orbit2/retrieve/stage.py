@@ -24,7 +24,7 @@ from orbit2.files import short_hash, write_json
 from orbit2.retrieve import clients, plan, transfer
 from orbit2.retrieve.packaged import ITEMS, Packaged
 from orbit2.retrieve.progress import human
-from orbit2.sources import catalogue, manifest
+from orbit2.sources import catalogue, manifest, receipts
 from orbit2.sources.source import Need, Request, Shared, Source
 
 HOUR = np.timedelta64(3600, "s")
@@ -255,7 +255,7 @@ def _receipt(job: _Job, ledger: manifest.Ledger) -> dict[str, Any]:
     return {
         "source": job.source.name, "files": len(records), "bytes": sum(int(r["bytes"]) for r in records),
         "gaps": sorted(r.file for r in job.requests if r.file in ledger.gaps), "plan": plan.digest(job.requests),
-        "content": short_hash([[r["file"], r["sha256"]] for r in records], 16),
+        "content": short_hash([[r["file"], r["sha256"]] for r in records], 16), "held": receipts.held(records),
         **({} if job.until is None else {"until": str(job.until)}),
     }
 

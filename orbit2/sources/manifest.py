@@ -127,7 +127,8 @@ def paths(folder: Path, records: Iterable[Record]) -> list[Path]:
         except OSError:
             size = -1
         if size != record["bytes"]:
-            raise OrbitError("file does not match the manifest", where=path, hint="run the retrieve stage again")
+            raise OrbitError("file does not match the manifest", where=path,
+                             hint=f"`orbit2 retrieve {folder.parent.name} --config YOUR_RUN.yaml` fetches it again")
         found.append(path)
     return found
 

@@ -1,6 +1,7 @@
 # Shared by all rule files. The checked configuration, the folders, and the slices that tell each stage what it depends on.
 import shlex
 import sys
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -22,21 +23,29 @@ if workflow.is_main_process:
     lock.announce()  # known to every job: what this run was refused, and who is still at work
 
 
-def checked_configuration():
-    """The run as a RunConfig; a mistake is one line and exit code 2, as everywhere in orbit2."""
-    raw = {key: value for key, value in config.items() if key != "set"}
-    overrides = config.get("set", [])
-    files = [Path(name) for name in workflow.configfiles]
+@contextmanager
+def one_line():
+    """A mistake found while Snakemake reads the workflow or asks a function of it is one line and exit code 2, as everywhere in orbit2."""
     try:
-        return from_mapping(
-            raw,
-            [overrides] if isinstance(overrides, str) else overrides,
-            base=files[0].parent if files else None,
-            where=" + ".join(map(str, files)) or "--config",
-        )
+        yield
     except OrbitError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+@one_line()
+def checked_configuration():
+    """The run as a RunConfig."""
+    raw = {key: value for key, value in config.items() if key != "set"}
+    overrides = config.get("set", [])
+    files = [Path(name) for name in workflow.configfiles]
+    run = from_mapping(
+        raw,
+        [overrides] if isinstance(overrides, str) else overrides,
+        base=files[0].parent if files else None,
+        where=" + ".join(map(str, files)) or "--config",
+    )
+    return as_begun(run)
 
 
 def looking():
@@ -45,6 +54,7 @@ def looking():
 
 
 @cache
+@one_line()
 def told(path, stage, *names):
     """A stage's slice of the configuration (science keys), written by real runs and only when it changed; its machine keys lie beside
     it, where no rule sees them. When only looking, what would change lies in .snakemake, newer than anything that was made.
@@ -171,7 +181,7 @@ def task_stores(wildcards):
     return " ".join(options)
 
 
-RUN = as_begun(checked_configuration())
+RUN = checked_configuration()
 R = slices.run_folder(RUN)
 RESOURCES = RUN.sources.resources
 

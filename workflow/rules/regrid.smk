@@ -2,7 +2,10 @@
 # The store itself is nobody's output: Snakemake deletes what a failed job declared, and parts must survive each other.
 from orbit2.regrid import plan_parts
 
-PARTS = {Path(folder).name: [part.id for part in plan_parts(RUN.datasets[name])] for name, folder in DATASETS.items()}
+with one_line():
+    PARTS = {
+        Path(folder).name: [part.id for part in plan_parts(RUN.datasets[name])] for name, folder in DATASETS.items()
+    }
 
 
 rule regrid_init:

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import BaseModel
 
@@ -133,7 +134,7 @@ def test_interrupted_before_the_name_changed_it_goes_on(old: Old) -> None:
     assert all((old.root / slices.model_folder(old.run, name) / "config.json").is_file() for name in old.models)
 
 
-@pytest.mark.parametrize("what", ["there already", "parent gone", "damaged", "foreign hash"])
+@pytest.mark.parametrize("what", ["there already", "parent gone", "damaged", "foreign hash", "close blocks"])
 def test_what_cannot_be_kept_is_left_as_it_is_and_said(old: Old, what: str) -> None:
     if what == "there already":
         (old.root / slices.dataset_folder(old.run, "era5_week")).mkdir()
@@ -144,6 +145,13 @@ def test_what_cannot_be_kept_is_left_as_it_is_and_said(old: Old, what: str) -> N
     elif what == "damaged":
         (old.data / "config.json").write_text("{")
         subject, reason = old.data, "not valid JSON"
+    elif what == "close blocks":
+        content = json.loads((old.data / "config.json").read_text())
+        split = content["dataset"]["split"]
+        split["validation"]["start"] = str(np.datetime64(split["train"]["end"]) + np.timedelta64(60, "m"))
+        split.pop("gap_days", None)
+        write_json(old.data / "config.json", content)
+        subject, reason = old.data, "blocks 'train' and 'validation' are 1 hour"
     else:
         content = json.loads((old.data / "config.json").read_text())
         write_json(old.data / "config.json", merge(content, {"dataset": {"min_valid_fraction": 0.1}}))

@@ -116,7 +116,7 @@ def test_a_cut_or_missing_file_and_another_source_are_errors(tmp_path: Path) -> 
     with pytest.raises(OrbitError, match=r"folder holds another source; got 's'; allowed: t"), manifest.ledger(tmp_path, "t"):
         pass
     (tmp_path / "1.nc").write_bytes(b"1")
-    with pytest.raises(OrbitError, match=r"1.nc: file does not match the manifest; run the retrieve stage again"):
+    with pytest.raises(OrbitError, match=r"1.nc: file does not match the manifest; `orbit2 retrieve \S+ --config YOUR_RUN"):
         manifest.files(tmp_path)
     with pytest.raises(OrbitError, match="provider files not found"):
         manifest.files(tmp_path / "elsewhere")
