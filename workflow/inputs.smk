@@ -49,25 +49,32 @@ def prediction_gone(wildcards):
 def look_for_lost(receipt):
     """Says which of a receipt's files are gone that a part of its dataset is still to be built from; a finished store needs none.
 
-    Where nothing is built yet, the receipt does not count. Later it does: Snakemake would build again every part that depends on it.
+    Where no part is built yet the receipt does not count, and what lacks is fetched again. Later it does count, and the command that
+    fetches is named: Snakemake would build again every part that depends on the receipt.
     """
     source, name = RECEIPTS[receipt]
     folder, store, files = Path(DATASETS[name]), Path(slices.store(RUN, name)), Path(RESOURCES) / source / VERSION
-    begun = (folder / "parts/init.json").is_file()
     if not Path(receipt).is_file() or not workflow.is_main_process or workflow.touch:
         return
-    if (folder / "finalised.json").is_file() or (begun and source == STATIC):  # statics are read once
+    if (folder / "finalised.json").is_file():
         return
-    gone_ = lost(Path(receipt), files, unbuilt(RUN.datasets[name], store, folder / "parts"))
-    if not gone_:
+    built = any((folder / "parts").glob("[0-9]*.json"))
+    if built and source == STATIC:  # read once, by init
         return
-    others = f" (and {len(gone_) - 1} more)" if gone_[1:] else ""
-    what = "it is fetched again"
-    if begun:
+    absent = lost(Path(receipt), files, unbuilt(RUN.datasets[name], store, folder / "parts"))
+    if not absent:
+        return
+    others = f" and {len(absent) - 1} more" if absent[1:] else ""
+    print(f"{absent[0]}{others} is gone or cut short: ", end="", file=sys.stderr)
+    if built:
         asked = f"{folder}/requests/{source}-{Path(receipt).name.removesuffix('.done.json').rpartition('-')[2]}.json"
-        what = f"fetch it again: orbit2 retrieve {source} --config {asked} --out {files}"
-    print(f"{gone_[0]}{others} is gone or cut short, and {name} still needs it: {what}", file=sys.stderr)
-    if not begun and not looking():
+        print(
+            f"{name} still needs it, fetch it again: orbit2 retrieve {source} --config {asked} --out {files}",
+            file=sys.stderr,
+        )
+        return
+    print(f"what {name} needs of it is fetched again", file=sys.stderr)
+    if not looking():  # a dry run says it and shows the rest
         Path(receipt).unlink()
 
 

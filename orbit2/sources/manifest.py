@@ -98,13 +98,6 @@ def read(folder: Path) -> Record:
     return {**content, "files": [listed[key] for key in sorted(listed)], "gaps": [gaps[key] for key in sorted(gaps)]}
 
 
-def absent(folder: Path) -> list[str]:
-    """The files that a provider folder's manifest lists and that are not there any more; none where there is no manifest."""
-    if not (folder / NAME).is_file() and not (folder / JOURNAL).is_file():
-        return []
-    return [str(record["file"]) for record in read(folder)["files"] if not (folder / str(record["file"])).is_file()]
-
-
 def files(
     folder: Path, variables: Sequence[str] | None = None, first: np.datetime64 | None = None, last: np.datetime64 | None = None,
     box: Sequence[float] | None = None,

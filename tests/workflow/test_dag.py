@@ -260,19 +260,26 @@ def test_a_receipt_whose_product_is_gone_does_not_count(copied: Project) -> None
 
 
 def test_deleted_provider_files_count_only_while_they_are_needed(copied: Project) -> None:
-    """Once the store is finished they may go, to save disk. tests/faults/test_workflow_faults.py does it."""
+    """Once the store is finished they may go, to save disk. test_provider_files.py and tests/faults/test_workflow_faults.py do it."""
     project = copied
-    folder = next(project.folder.glob("resources/*/requests/era5_week-*.done.json")).parents[1] / "v1"
-    folder.mkdir(exist_ok=True)
-    (folder / "manifest.json").write_text(json.dumps({"files": [{"file": "gone.nc"}], "gaps": []}), encoding="utf-8")
+    receipt = next(project.folder.glob("resources/sample/requests/era5_week-*.done.json"))
+    receipt.write_text(json.dumps({"held": [{"file": "gone.nc", "bytes": 1}]}), encoding="utf-8")
+    for other in project.folder.glob("resources/static/requests/*.done.json"):
+        other.write_text("{}", encoding="utf-8")
+    project("--touch", "all")
     assert project.planned("all") == {}
     data = next((project.folder / "results/data").glob("era5_week-*"))
-    for receipt in (data / "finalised.json", max(data.glob("parts/[0-9]*.json"))):
-        receipt.unlink()
-    assert project.planned("regrid") == {"regrid_part": 1, "regrid_finalise": 1, "regrid": 1}
-    assert next(folder.parent.glob("requests/era5_week-*")).is_file(), "a dry run removes nothing"
-    said = project.text("-n", "regrid", "--config", "set=[report.title=x]")
-    assert "v1/gone.nc is gone: what era5_week needs of it is fetched again" in said
+    parts = sorted(data.glob("parts/[0-9]*.json"))
+    for path in (data / "finalised.json", parts[-1]):
+        path.unlink()
+    rest = {"regrid_finalise": 1, "regrid": 1}
+    assert project.planned("regrid") == {"regrid_part": 1, **rest}
+    said = "resources/sample/v1/gone.nc is gone or cut short: "
+    assert f"{said}era5_week still needs it, fetch it again: orbit2 retrieve sample --config" in project.text("-n", "regrid")
+    for path in parts[:-1]:
+        path.unlink()
+    assert f"{said}what era5_week needs of it is fetched again" in project.text("-n", "regrid")
+    assert project.planned("regrid") == {"regrid_part": 3, **rest} and receipt.is_file(), "a dry run removes nothing"
 
 
 SECOND = """

@@ -46,7 +46,7 @@ def test_what_is_gone_is_said_with_what_fetches_it(begun: tuple[Project, Path], 
     done = project("regrid", *run, check=False)
     assert done.returncode != 0 and "Traceback" not in done.stdout + done.stderr
     name = str(file.relative_to(project.folder))
-    told = f"^{re.escape(name)} is gone or cut short, and week still needs it: fetch it again: orbit2 (retrieve .*)$"
+    told = f"^{re.escape(name)} is gone or cut short: week still needs it, fetch it again: orbit2 (retrieve .*)$"
     said = re.search(told, done.stderr, re.MULTILINE)
     assert said and f"error: {name}: file does not match the manifest; `orbit2 retrieve sample --config" in done.stdout + done.stderr
     monkeypatch.chdir(project.folder)
@@ -56,7 +56,7 @@ def test_what_is_gone_is_said_with_what_fetches_it(begun: tuple[Project, Path], 
     file.unlink()  # to save room: the store is finished
     assert project.planned("regrid", *run) == {} and "gone or cut short" not in project.text("-n", "statistics", *run)
     other = ("--config", "set=[datasets.week.min_valid_fraction=0.6]")  # another store, of which nothing is built yet
-    assert "is gone or cut short, and week still needs it: it is fetched again" in project.text("regrid", *run, *other)
+    assert "is gone or cut short: what week needs of it is fetched again" in project.text("regrid", *run, *other)
     assert file.is_file() and project.planned("regrid", *run, *other) == {}
 
 

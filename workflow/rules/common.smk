@@ -12,7 +12,6 @@ from orbit2.config.load import from_mapping, machine_file, slice_text
 from orbit2.config.migrate import waiting
 from orbit2.errors import OrbitError
 from orbit2.files import write_if_changed, write_json, write_text
-from orbit2.sources import manifest
 from orbit2.sources.manifest import VERSION
 
 # The `orbit2` command of the environment that this Snakemake runs in, activated or not, and `logged`, which keeps its log. A prefix
@@ -86,32 +85,6 @@ def gone(product, *receipts):
         return [f".snakemake/orbit2/gone/{product}"]
     for path in left:
         path.unlink()
-    return []
-
-
-@cache
-def deleted(receipt):
-    """A receipt of provider files does not count while its dataset still needs them and some were deleted: the rest is fetched again.
-    Once the store is finished they may go; nothing is fetched for them.
-    """
-    source, name = RECEIPTS[receipt]
-    if (
-        not Path(receipt).exists()
-        or Path(f"{DATASETS[name]}/finalised.json").exists()
-        or not workflow.is_main_process
-        or workflow.touch
-    ):
-        return []
-    lost = manifest.absent(Path(RESOURCES) / source / VERSION)
-    if not lost:
-        return []
-    more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
-    print(
-        f"{RESOURCES}/{source}/{VERSION}/{lost[0]}{more} is gone: what {name} needs of it is fetched again",
-        file=sys.stderr,
-    )
-    if not looking():  # a dry run says it and shows the rest
-        Path(receipt).unlink()
     return []
 
 

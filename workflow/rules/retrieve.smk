@@ -6,7 +6,6 @@
 rule retrieve_source:
     input:
         config=request_config,
-        deleted=lambda wildcards: deleted(f"{RESOURCES}/{wildcards.source}/requests/{wildcards.request}.done.json"),
     output:
         f"{RESOURCES}/{{source}}/requests/{{request}}.done.json",
     log:
