@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from orbit2.config import slices
@@ -12,9 +13,11 @@ from orbit2.errors import OrbitError, did_you_mean
 from orbit2.grid import Grid, named
 from orbit2.model.build import Downscaling
 from orbit2.model.inspect import build, describe, size, tokens
+from orbit2.parallel.mesh import Sizes, sizes
 from orbit2.plan import halo, sequence, tiling
 from orbit2.plan.machine import Machine, Verdict, machine, summary
 from orbit2.plan.reach import token_side
+from orbit2.plan.rehearse import rehearse
 from orbit2.sources.times import plan_times
 
 STATE_BYTES = {"weights": 4, "gradients": 4, "AdamW moments": 8, "weight average": 4}  # fp32 master copies
@@ -47,7 +50,7 @@ def _one(
 ) -> list[str]:
     parameters = sum(p.numel() for p in built.parameters())
     state = {part: parameters * each for part, each in STATE_BYTES.items()}
-    lines = [describe(config, name), "memory of the training state (replicated on every rank):"]
+    lines = [describe(config, name), "memory of the training state (all of it; fsdp, sp and tp divide it):"]
     lines += [f"  {part:<18}{size(count):>12}" for part, count in {**state, "total": sum(state.values())}.items()]
     shares, total = shares_of_steps(config, name), 0.0
     for key in config.models[name].datasets:
@@ -76,7 +79,13 @@ def _training(
     """What one step costs on one rank, and FLOPs of the dataset's steps; `state` without the gradients, which count as activations do."""
     region, train, patch = config.models[name].region, config.models[name].train, built.config.patch
     grid, ranks = named(config.datasets[key].coarse_grid), on.ranks(train.batch_size)
-    each_rank = -(-train.batch_size // ranks)
+    crowd = f"does NOT run: a step of {train.batch_size} samples feeds no more than {train.batch_size} devices"
+    mesh, problem = Sizes(ddp=ranks), None
+    try:
+        mesh = sizes(train.mesh, ranks, built.config, train.batch_size, len(built.inputs), train.tiled)
+    except OrbitError as error:
+        problem = crowd if ranks > train.batch_size else f"does NOT run: {error}"
+    each_rank = -(-train.batch_size // min(mesh.readers, train.batch_size))
     copies = each_rank * (train.ensemble if train.loss == "crps" else 1)  # forward passes kept for one backward pass
     used, drawn = tiling.training(grid, region, train.tile if train.tiled else 0, train.halo, patch), 1
     costs = [tiling.cost(built, "untiled", tiling.training(grid, region, 0, 0, patch), copies, trained=True)]
@@ -84,11 +93,21 @@ def _training(
         drawn = min(train.tiles_per_sample or len(used.tiling), len(used.tiling))
         costs.append(tiling.cost(built, "tiled", used, copies * drawn, trained=True))
     flops = costs[-1].flops * drawn // len(used.tiling)
-    crowd = f"does NOT run: a step of {train.batch_size} samples feeds no more than {train.batch_size} devices"
-    found = [Verdict(f"model {name} trained on {key}", state, each.activations, on, crowd if ranks > train.batch_size else None)
-             for each in costs]  # fmt: skip
+    shared: list[str] = []
+    if problem is None and (mesh.world, train.accumulate, train.checkpointing) != (1, 1, "none"):
+        parts = -(-each_rank * drawn // mesh.tiles)
+        together = -(-parts // train.accumulate)
+        on_rank = rehearse(build(config, name), train, mesh, used.window, together)
+        state = on_rank.state
+        costs[-1] = replace(costs[-1], activations=on_rank.passing)
+        unit = "tiles" if train.tiled else "samples"
+        shared = [f"  mesh {mesh}: {parts} {unit} on a rank, {together} at once (accumulate {train.accumulate}), checkpointing "
+                  f"{train.checkpointing}; of each rank: weights {size(on_rank.weights)}, AdamW moments {size(on_rank.moments)}, weight "
+                  f"average {size(on_rank.average)}; gradients and gathered parameters count as activations"]  # fmt: skip
+    found = [Verdict(f"model {name} trained on {key}", state, each.activations, on, problem) for each in costs]
     verdicts.append(found[-1])
-    lines = [f"training on {key}: {each_rank} of {train.batch_size} samples of a step on each of {ranks} {on.device}", *tiling.table(costs)]
+    lines = [f"training on {key}: {each_rank} of {train.batch_size} samples of a step on each of {ranks} {on.device}"]
+    lines += [*tiling.table(costs), *shared]
     if drawn < len(used.tiling):
         lines.append(f"  a step trains on {drawn} of a sample's {len(used.tiling)} tiles")
     lines += [f"  {cost.name}: {verdict.line()}" for cost, verdict in zip(costs, found, strict=True)]

@@ -182,3 +182,30 @@ def test_flops_with_a_position_table() -> None:
     position = 2 * 72 * sum(p.numel() for p in geographic.position.parameters() if p.ndim == 2)
     assert forward_flops(geographic, grid) - forward_flops(table, grid) == position
     assert all(p.requires_grad for p in table.parameters())
+
+
+def test_the_mesh_divides_state_and_parts_divide_activations(tiny: Path) -> None:
+    """Three samples on three ranks: a third of a wide network's state each; a fifth of a slim one's activations, gradients aside."""
+
+    def numbers(width: int, *asked: str) -> tuple[float, float]:
+        text, fits = run(load(tiny, [f"models.small.architecture.embed_dim={width}", *asked]), device="a100", devices=3)
+        line = next(line for line in text.splitlines() if "small trained on tiny" in line)
+        found = re.search(r"state ([\d.]+) MB \+ activations ([\d.]+) MB", line)
+        assert fits and found
+        return float(found[1]), float(found[2])
+
+    whole, sharded = numbers(96), numbers(96, "models.small.train.mesh.fsdp=3")
+    assert sharded[0] == pytest.approx(whole[0] / 3, abs=0.06)
+    slim, parted = numbers(16), numbers(16, "models.small.train.accumulate=5")
+    assert parted[0] == slim[0] and slim[1] / 5 < parted[1] < slim[1] / 2
+
+
+def test_a_mesh_that_cannot_be_is_said(tiny: Path) -> None:
+    text, fits = run(load(tiny, ["models.small.train.mesh.sp=3"]), device="a100", devices=3)
+    assert not fits and "does NOT run" in text and "sp 3 does not divide the 2 heads" in text
+
+
+@pytest.mark.slow
+def test_the_shipped_foundation_run_fits_eight_devices_of_80_gb(root: Path) -> None:
+    text, fits = run(load(root / "config" / "runs" / "foundation.yaml"), device="a100", devices=8)
+    assert fits and "mesh ddp 8: 64 samples on a rank, 16 at once" in text
