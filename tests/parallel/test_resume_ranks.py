@@ -73,6 +73,7 @@ def seen(out: Path, step: int) -> list[str]:
     return sorted(name for file in out.glob(f"seen-{step}-*") for name in json.loads(file.read_text()))
 
 
+@pytest.mark.slow
 def test_four_ranks_then_two_then_three_are_one_run(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "LOG_EVERY", 1)
     whole, moved = tmp_path / "whole", tmp_path / "moved"
