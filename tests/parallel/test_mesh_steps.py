@@ -28,6 +28,7 @@ FOUR = [
     Case("tp_fsdp", {"mesh": {"tp": 2, "fsdp": 2}, **TILED}),
     Case("channels_fsdp", {"mesh": {"tp": 2, "fsdp": 2, "channels": True}}, sets=True),
 ]
+HALF = Case("fsdp_bf16", {"mesh": {"fsdp": 4}, "precision": "bf16"}, COMPRESSED)
 EIGHT = [
     Case("sp", {"mesh": {"sp": 4, "ddp": 2}}),
     Case("tp", {"mesh": {"tp": 4, "ddp": 2}}),
@@ -47,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tiny, Mapping[str, A
 @pytest.fixture(scope="module")
 def four(made: tuple[Tiny, Mapping[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("four")
-    spread(FOUR, 4, *made, folder)
+    spread([*FOUR, HALF], 4, *made, folder)
     return folder
 
 
@@ -61,6 +62,17 @@ def eight(made: tuple[Tiny, Mapping[str, Any]], tmp_path_factory: pytest.TempPat
 @pytest.mark.parametrize("case", FOUR, ids=lambda case: case.name)
 def test_four_ranks_make_the_step_of_one(case: Case, made: tuple[Tiny, Mapping[str, Any]], four: Path) -> None:
     compare(case, made, four, 4)
+
+
+def test_bf16_multiplies_alike_and_keeps_float32(made: tuple[Tiny, Mapping[str, Any]], four: Path) -> None:
+    """The same products, from weights rounded before they are gathered; masters, their average and the sums of gradients stay float32."""
+    alone = steps(HALF, *made, four)
+    found = torch.load(four / f"{HALF.name}-rank0.pt", weights_only=False)
+    for one, other in zip(found["records"], alone["records"], strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=2e-3)
+        assert one["gradient_norm"] == pytest.approx(other["gradient_norm"], rel=2e-2)
+    assert {value.dtype for group in ("weights", "average") for value in found[group].values()} == {torch.float32}
+    assert {value.dtype for gradients in found["gradients"] for value in gradients.values()} == {torch.float32}
 
 
 @pytest.mark.slow
