@@ -63,7 +63,7 @@ class Collective:
 class Rehearsal:
     """What one step is for one rank: `shapes` of its parameters, `collectives` in order, and bytes of memory.
 
-    weights, moments and average are there all the time. `passing` is the most that there is beside them: gradients, activations, inputs,
+    weights, moments and average are there all the time. `passing` is the most that there is beside them: gradients, activations, `inputs`,
     parameters put together from other ranks' shards, and what is on its way.
     """
 
@@ -73,6 +73,7 @@ class Rehearsal:
     weights: int
     moments: int
     average: int
+    inputs: int
     passing: int
 
     @property
@@ -192,37 +193,57 @@ def rehearse(
         model.train()
         apply(model, mesh, checkpointing=train.checkpointing, dtype=dtype)
         with FakeTensorMode(allow_non_fake_inputs=True):
-            model.to_empty(device="cpu")
-            optimizer, average = build(model, train), Average(model, train.ema)
-            moments = optimizer_state(model, optimizer)
-            objective = Objective(train, model.outputs, model.config)
-            batches = [_batch(model, grid, together) for _ in range(min(train.accumulate, 2))]  # a third one is like the second
-            here = Ranks(rank, shape.world, torch.device("cpu"))
-            parts = SimpleNamespace(
-                model=model, mesh=mesh, config=train, here=here, optimizer=optimizer, average=average, objective=objective, dtype=dtype,
-                outputs=model.outputs, channel_weights=torch.ones(len(model.outputs)),
-            )  # fmt: skip
-            setup = cast("Setup", parts)
-            gradients(setup, batches, 0)  # DTensor tries each operator once on tensors of full size: not to be counted
-            update(setup, 0)
+            stage = Stage(model, train, mesh, grid, together, min(train.accumulate, 2), dtype)  # a third part is like the second
+            stage.step()  # DTensor tries each operator once on tensors of full size: not to be counted
+            held = stage.held()  # before it is on: a look into a DTensor is an operator
             with Watch(shape) as watch:
-                watch.known(_held(model, average, moments, batches))
-                gradients(setup, batches, 1)
-                update(setup, 1)
-            return Rehearsal(
-                shape,
-                {name: tuple(local(p).shape) for name, p in model.named_parameters()},
-                tuple(watch.collectives),
-                _bytes(model.parameters()),
-                _bytes(tensor for state in moments.values() for tensor in state.values()),
-                _bytes(average.values.values()),
-                watch.peak + _bytes(_tensors(batches[0])),
-            )
+                watch.known(held)
+                stage.step()
+        inputs = _bytes(_tensors(stage.batches[0]))
+        return Rehearsal(
+            shape,
+            {name: tuple(local(p).shape) for name, p in model.named_parameters()},
+            tuple(watch.collectives),
+            _bytes(model.parameters()),
+            _bytes(tensor for state in stage.moments.values() for tensor in state.values()),
+            _bytes(stage.average.values.values()),
+            inputs,
+            watch.peak + inputs,
+        )
 
 
-def _held(model: Downscaling, average: Average, moments: Any, batches: Sequence[Batch]) -> list[Tensor]:
-    state = [*model.parameters(), *model.buffers(), *average.values.values(), *(t for s in moments.values() for t in s.values())]
-    return [local(tensor) for tensor in state] + [tensor for batch in batches for tensor in _tensors(batch)]
+class Stage:
+    """A rank ready for steps on `parts` batches of nothing in particular: the trainer's own parts, without data.
+
+    `model`, on the meta device and spread over `mesh`, is given memory, of the kind that tensors have where this is called.
+    """
+
+    def __init__(
+        self, model: Downscaling, train: TrainConfig, mesh: Mesh, grid: Grid, together: int, parts: int, dtype: torch.dtype | None = None
+    ) -> None:
+        model.to_empty(device="cpu")
+        with torch.no_grad():
+            for tensor in (*model.parameters(), *model.buffers()):
+                local(tensor).fill_(0.01)
+        self.model, self.batches = model, [_batch(model, grid, together) for _ in range(parts)]
+        self.optimizer, self.average = build(model, train), Average(model, train.ema)
+        self.moments = optimizer_state(model, self.optimizer)
+        here = Ranks(0, mesh.sizes.world, torch.device("cpu"))
+        trainer = SimpleNamespace(
+            model=model, mesh=mesh, config=train, here=here, optimizer=self.optimizer, average=self.average, dtype=dtype,
+            objective=Objective(train, model.outputs, model.config), outputs=model.outputs, channel_weights=torch.ones(len(model.outputs)),
+        )  # fmt: skip
+        self._setup = cast("Setup", trainer)
+
+    def step(self) -> None:
+        gradients(self._setup, self.batches, 0)
+        update(self._setup, 0)
+
+    def held(self) -> list[Tensor]:
+        """What is there before and after a step."""
+        moments = [tensor for state in self.moments.values() for tensor in state.values()]
+        state = [*self.model.parameters(), *self.model.buffers(), *self.average.values.values(), *moments]
+        return [local(tensor) for tensor in state] + [tensor for batch in self.batches for tensor in _tensors(batch)]
 
 
 def _tensors(batch: Batch) -> list[Tensor]:
@@ -237,7 +258,7 @@ def _batch(model: Downscaling, grid: Grid, count: int) -> Batch:
     """Fields of nothing in particular, complete."""
     s, (height, width) = model.config.refinement, grid.shape
     fine = (height * s, width * s)
-    geometry = Geometry(torch.empty(count, height), torch.empty(count, width), grid.km, grid.km / s, grid.periodic)
-    return Batch(torch.empty(count, len(model.inputs), height, width), torch.empty(count, len(model.outputs), *fine),
-                 torch.empty(count, len(model.statics), *fine), torch.empty(1, 1, *fine), torch.empty(count, 4), geometry,
+    geometry = Geometry(torch.ones(count, height), torch.ones(count, width), grid.km, grid.km / s, grid.periodic)
+    return Batch(torch.ones(count, len(model.inputs), height, width), torch.ones(count, len(model.outputs), *fine),
+                 torch.ones(count, len(model.statics), *fine), torch.ones(1, 1, *fine), torch.ones(count, 4), geometry,
                  tuple(model.inputs), [str(number) for number in range(count)])  # fmt: skip

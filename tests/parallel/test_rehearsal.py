@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,10 +12,11 @@ import torch
 
 from orbit2.config.load import load, read_yaml
 from orbit2.config.schema import RunConfig
-from orbit2.grid import named
+from orbit2.grid import global_grid, named
 from orbit2.model.inspect import build
+from orbit2.parallel.apply import apply
 from orbit2.parallel.mesh import Sizes
-from orbit2.plan.rehearse import Rehearsal, axes, rehearse
+from orbit2.plan.rehearse import Rehearsal, Stage, axes, rehearse, world
 
 BLOCKS, WIDTH = 11, 8192
 
@@ -67,3 +71,25 @@ def test_ten_billion_weights_on_512_ranks(root: Path, mesh: Sizes) -> None:
 def test_axes_of_a_group() -> None:
     mesh = Sizes(ddp=2, fsdp=2, tp=2)
     assert axes(mesh, [0, 1]) == ("tp",) and axes(mesh, [1, 3]) == ("fsdp",) and axes(mesh, [0, 2, 4, 6]) == ("ddp", "fsdp")
+
+
+def test_memory_is_what_torch_allocates(root: Path) -> None:
+    """One process, two parts of a step: the estimate beside torch's own record of its allocator (benchmarks/plan_memory.py has meshes)."""
+    asked = {"architecture.embed_dim": 64, "architecture.depth": 2, "train.accumulate": 2, "train.checkpointing": "blocks"}
+    config = load(root / "config" / "runs" / "foundation.yaml", [f"models.foundation.{key}={value}" for key, value in asked.items()])
+    train, grid, one = config.models["foundation"].train, global_grid(10.0), Sizes()
+    found = rehearse(build(config, "foundation"), train, one, grid, 2)
+    with world(one) as mesh:
+        model = build(config, "foundation").train()
+        apply(model, mesh, checkpointing=train.checkpointing)
+        stage = Stage(model, train, mesh, grid, 2, 2)
+    stage.step()
+    stage.optimizer.zero_grad(set_to_none=True)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        stage.step()
+    with tempfile.NamedTemporaryFile(suffix=".json") as trace:
+        profile.export_chrome_trace(trace.name)
+        events = json.loads(Path(trace.name).read_text(encoding="utf-8"))["traceEvents"]
+    sizes = [size for _, size in sorted((e["ts"], e["args"]["Bytes"]) for e in events if e.get("name") == "[memory]")]
+    measured = max(itertools.accumulate(sizes))
+    assert found.passing - found.inputs == pytest.approx(measured, rel=0.05)
