@@ -6,13 +6,13 @@ Tensors go where they lie (nccl on a GPU); flags and objects lie on the host, an
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from orbit2.errors import OrbitError
@@ -116,24 +116,6 @@ def agree(what: str, value: str, hint: str, group: ProcessGroup | None = None) -
 def _shown(fact: Fact, names: Sequence[str]) -> str:
     parts = [f"{name}{'=' if name else ''}{fact.parts.get(name, 'absent')}" for name in names[:SHOWN]]
     return ", ".join(parts) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-
-
-def copy_first(tensors: Iterable[Tensor], group: ProcessGroup | None = None) -> None:
-    """Give every rank the first one's values, in place."""
-    if dist.is_initialized():
-        for tensor in tensors:
-            dist.broadcast(tensor, _first(group), group=group)
-
-
-def sum_gradients(parameters: Iterable[nn.Parameter], group: ProcessGroup | None = None) -> None:
-    """Add gradients over ranks in place; a parameter without gradient on this rank counts as zero."""
-    if not dist.is_initialized():
-        return
-    chosen = [p for p in parameters if p.requires_grad]
-    flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in chosen])
-    dist.all_reduce(flat, group=group)
-    for parameter, gradient in zip(chosen, torch.split(flat, [p.numel() for p in chosen]), strict=True):
-        parameter.grad = gradient.view_as(parameter).clone()
 
 
 def _first(group: ProcessGroup | None) -> int:
