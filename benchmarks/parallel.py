@@ -52,8 +52,8 @@ from orbit2.data.pairs import SideSpec, finalise, initialise, write_part
 from orbit2.files import write_json
 from orbit2.grid import named
 from orbit2.parallel.launch import Ranks
+from orbit2.parallel.sharded import local
 from orbit2.provenance import code_version
-from orbit2.train.average import local
 from orbit2.train.build import Setup, prepare
 from orbit2.train.state import optimizer_state
 from orbit2.train.trainer import optimise

@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from orbit2.parallel.channels import split_channels
 from orbit2.parallel.mesh import Mesh
 from orbit2.parallel.sequence import split_sequence
+from orbit2.parallel.sharded import scatter
 from orbit2.parallel.tensor import split_hidden
 
 CHECKPOINTED = {"none": (), "blocks": ("blocks",), "all": ("blocks", "aggregate", "decoder", "residual")}
@@ -128,20 +129,3 @@ def fill(model: nn.Module, values: Mapping[str, Tensor] | None, device: torch.de
         if dist.is_initialized():
             dist.broadcast(full, 0)
         scatter(full, target)
-
-
-def scatter(full: Tensor, target: Tensor) -> None:
-    """Copy this rank's part of `full` (the same on all ranks) into `target`."""
-    if not isinstance(target, DTensor):
-        target.copy_(full)
-        return
-    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
-
-    shape, offset = compute_local_shape_and_global_offset(target.shape, target.device_mesh, target.placements)
-    window = tuple(slice(start, start + size) for start, size in zip(offset, shape, strict=True))
-    target.to_local().copy_(full[window])
-
-
-def gather(tensor: Tensor) -> Tensor:
-    """The whole of a sharded tensor, on all ranks (collective); a plain one itself."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+from torch.distributed.tensor import Shard, distribute_tensor
 
 from orbit2.errors import OrbitError
 from orbit2.model.aggregate import PER_VARIABLE, Tables, VariableAggregation, exact, merge
 from orbit2.model.geometry import select
 from orbit2.parallel.adjoints import entered, largest, summed
+from orbit2.parallel.sharded import local
 
 
 def split_channels(model: nn.Module, tp_mesh: DeviceMesh) -> None:
@@ -50,15 +51,10 @@ def _divided(count: int, mesh: DeviceMesh) -> Callable[[VariableAggregation, Ten
         here = [i for i, place in enumerate(places) if place in mine]
         with exact(fields):
             weight, missing, bias, embedding = (
-                select(_local(getattr(room, name)), [places[i] - mine.start for i in here], 0) for name in PER_VARIABLE
+                select(local(getattr(room, name)), [places[i] - mine.start for i in here], 0) for name in PER_VARIABLE
             )
             scoring, value = entered(room.scoring(), group), entered(room.values(), group)
             share = room.share(select(fields, here, 1), Tables(weight, missing, bias, embedding, scoring, value), periodic, whole)
             return merge(share, lambda x: largest(x, group), lambda x: summed(x, group))
 
     return mixed
-
-
-def _local(table: Tensor) -> Tensor:
-    assert isinstance(table, DTensor)
-    return table.to_local()

@@ -22,6 +22,7 @@ from orbit2.model.attention import Attention, Packing
 from orbit2.model.blocks import Blocks, Run
 from orbit2.parallel.adjoints import alike, exchanged, gathered
 from orbit2.parallel.draws import part_dropout
+from orbit2.parallel.sharded import local
 
 
 def split_sequence(model: nn.Module, sp_mesh: DeviceMesh) -> None:
@@ -141,8 +142,4 @@ def _piece(whole: Packing, start: int, each: int) -> Piece:
 
 def _heads(attention: Attention) -> int:
     """Heads of this process: all, or a tensor-parallel share of them."""
-    from torch.distributed.tensor import DTensor
-
-    weight = attention.qkv_by_head.weight
-    rows = len(weight.to_local()) if isinstance(weight, DTensor) else len(weight)
-    return rows // (3 * attention.head_dim)
+    return len(local(attention.qkv_by_head.weight)) // (3 * attention.head_dim)

@@ -30,7 +30,8 @@ from orbit2.model.memory import Ledger
 from orbit2.parallel.apply import apply
 from orbit2.parallel.launch import Ranks
 from orbit2.parallel.mesh import AXES, Mesh, Sizes
-from orbit2.train.average import Average, local
+from orbit2.parallel.sharded import local
+from orbit2.train.average import Average
 from orbit2.train.losses import Objective
 from orbit2.train.optimizer import build
 from orbit2.train.state import optimizer_state

@@ -7,12 +7,8 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
-
-def local(tensor: Tensor) -> Tensor:
-    """This rank's part of a sharded tensor, sharing its memory; a plain tensor itself."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+from orbit2.parallel.sharded import local, reshard
 
 
 class Average:
@@ -22,7 +18,7 @@ class Average:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
+        self.decay, self.model = decay, model
         self.parameters = dict(model.named_parameters())
         self.values = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
 
@@ -49,6 +45,7 @@ class Average:
 
     @torch.no_grad()
     def _exchange(self) -> None:
+        reshard(self.model)
         for kept, current in zip(*self._pairs(self.values), strict=True):
             held = current.clone()
             current.copy_(kept)

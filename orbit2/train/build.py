@@ -29,10 +29,11 @@ from orbit2.model.compiled import compile_model, wants_compilation
 from orbit2.model.heap import keep_heap
 from orbit2.model.precision import autocast_dtype
 from orbit2.model.transfer import transfer
-from orbit2.parallel.apply import apply, fill, gather
+from orbit2.parallel.apply import apply, fill
 from orbit2.parallel.launch import Ranks
 from orbit2.parallel.mesh import Mesh, sizes
 from orbit2.parallel.reduce import Fact, agree_on, from_first
+from orbit2.parallel.sharded import gather
 from orbit2.train import losses
 from orbit2.train.average import Average
 from orbit2.train.optimizer import build

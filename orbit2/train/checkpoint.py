@@ -26,16 +26,16 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, DefaultSavePlanner
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
-from torch.distributed.tensor import DTensor
 
 from orbit2.config.identity import identity
 from orbit2.errors import OrbitError
 from orbit2.files import locked, sha256
 from orbit2.parallel.launch import TIMEOUT
 from orbit2.parallel.reduce import agree, any_rank, from_first, gathered
+from orbit2.parallel.sharded import axes, local
 from orbit2.provenance import code_version
 from orbit2.train import earlier, kept
-from orbit2.train.shards import ANOTHER, SHARED, Copies, Files, Held, Reader, Writer, flat, manifest, part, temporary
+from orbit2.train.shards import ANOTHER, SHARED, Copies, Files, Held, Reader, Writer, flat, manifest, temporary
 
 log = logging.getLogger(__name__)
 State = dict[str, Any]
@@ -126,7 +126,7 @@ class Checkpoints:
             PROGRESS: {name: _plain(value) for name, value in state.get(PROGRESS, {}).items()},
             "config": self.config,
             "world": _world(),
-            "mesh": _mesh(tensors),
+            "mesh": axes(tensors.values()),
             "orbit2": code_version() if _rank() == 0 else "",
             "torch": str(torch.__version__),
         }
@@ -265,7 +265,7 @@ def _raise(error: CheckpointException, path: Path, done: str, hint: str) -> NoRe
 
 def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     """The first tensor with NaN or an infinite value in this rank's part; None when there is none."""
-    parts = {name: part(tensor).detach() for name, tensor in tensors.items() if tensor.is_floating_point()}
+    parts = {name: local(tensor).detach() for name, tensor in tensors.items() if tensor.is_floating_point()}
     ends = {name: torch.stack(torch.aminmax(own)) for name, own in parts.items() if own.numel()}
     by_device: dict[torch.device, list[Tensor]] = {}
     for found in ends.values():  # a NaN is both; ten times faster than isfinite of all, and one wait for the device
@@ -278,12 +278,6 @@ def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
 def _plain(value: float) -> float | str:
     """A number as JSON has it: "inf" for what no validation has set yet."""
     return value if isinstance(value, int) or math.isfinite(value) else str(float(value))
-
-
-def _mesh(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Names and sizes of the axes that tensors are spread over."""
-    meshes = {tensor.device_mesh for tensor in tensors.values() if isinstance(tensor, DTensor)}
-    return {axis: int(size) for mesh in meshes for axis, size in zip(mesh.mesh_dim_names or (), mesh.shape, strict=False)}
 
 
 def _refuse_others(path: Path, wanted: Mapping[str, torch.Size], found: Mapping[str, torch.Size]) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from orbit2.config.network import TrainConfig
+from orbit2.parallel.sharded import mesh_of
 
 UNDECAYED = ("embedding", "bias", "norm", "query", "table")
 
@@ -19,8 +19,8 @@ def build(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     groups: dict[object, dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         decay = config.weight_decay if decays(name, parameter) else 0.0
-        mesh = parameter.device_mesh if isinstance(parameter, DTensor) else None  # one pass takes tensors of one mesh
-        groups.setdefault((decay > 0, mesh), {"params": [], "weight_decay": decay})["params"].append(parameter)
+        alike = decay > 0, mesh_of(parameter)  # one pass takes tensors of one mesh
+        groups.setdefault(alike, {"params": [], "weight_decay": decay})["params"].append(parameter)
     return torch.optim.AdamW(list(groups.values()), lr=config.learning_rate, betas=config.betas, fused=True)
 
 

@@ -30,11 +30,11 @@ from torch.distributed.checkpoint.metadata import (
 )
 from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner, SavePlan, SavePlanner, WriteItem
 from torch.distributed.checkpoint.storage import StorageReader, StorageWriter, WriteResult
-from torch.distributed.tensor import DTensor
 from torch.futures import Future
 
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, sealed, sha256, sync_folder, unsealed, write_json
+from orbit2.parallel.sharded import local
 
 MANIFEST, INDEX = "manifest.json", "index.json"
 SHARED = "put the checkpoints on a file system that all nodes see"
@@ -140,7 +140,7 @@ class Copies(DefaultSavePlanner):
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__(flatten_state_dict=False)
-        self.copies = {name: part(tensor).detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+        self.copies = {name: local(tensor).detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
     def resolve_data(self, write_item: WriteItem) -> Tensor:
         return self.copies[write_item.index.fqn]
@@ -231,11 +231,6 @@ def manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a checkpoint, itself verified. Raises ValueError, TypeError or OrbitError for a damaged one."""
     content: dict[str, Any] = unsealed(read_json(folder / MANIFEST))
     return content
-
-
-def part(tensor: Tensor) -> Tensor:
-    """What this rank has of a tensor, in the same memory."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def flat(state: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
-from torch.distributed.tensor import DTensor
 
 from orbit2.data.dataset import Batch, Packed
 from orbit2.parallel.reduce import total
+from orbit2.parallel.sharded import layout, local, sharing
 from orbit2.train import auxiliary, losses
-from orbit2.train.average import local
 from orbit2.train.losses import Terms
 
 if TYPE_CHECKING:
@@ -99,8 +98,7 @@ def clip(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
     for parameter in chosen:
         gradient = parameter.grad
         assert gradient is not None
-        key: object = (gradient.device_mesh, gradient.placements) if isinstance(gradient, DTensor) else None
-        groups.setdefault(key, []).append(gradient)
+        groups.setdefault(layout(gradient), []).append(gradient)
     if list(groups) == [None]:
         return nn.utils.clip_grad_norm_(chosen, limit)
     norm = torch.stack([_square(group) for group in groups.values()]).sum().sqrt()
@@ -112,10 +110,8 @@ def clip(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
 def _square(gradients: Sequence[Tensor]) -> Tensor:
     """The squared norm of gradients that are laid out alike, each element counted once."""
     square: Tensor = torch.nn.utils.get_total_norm([local(gradient) for gradient in gradients]).square()
-    if isinstance(first := gradients[0], DTensor):
-        for axis, placement in enumerate(first.placements):
-            if not placement.is_replicate():
-                square = total(square, first.device_mesh.get_group(axis))
+    for group in sharing(gradients[0]):
+        square = total(square, group)
     return square
 
 

@@ -14,11 +14,12 @@ import torch.multiprocessing as mp
 
 from orbit2.config.load import validate
 from orbit2.config.schema import ModelConfig
-from orbit2.parallel.apply import gather, scatter
 from orbit2.parallel.launch import Ranks
+from orbit2.parallel.sharded import gather, scatter
 from orbit2.train.average import Average
 from orbit2.train.build import Setup
 from orbit2.train.trainer import optimise
+from orbit2.train.validation import validate_model
 from tests.data.tiny_training import Tiny
 
 STEPS = 3
@@ -27,12 +28,14 @@ ARCHITECTURE = {"embed_dim": 16, "depth": 2, "heads": 4, "decoder_depth": 1, "re
 
 @dataclass(frozen=True)
 class Case:
-    """A run: the mesh and other settings of `train`, of the architecture; `sets`: two datasets with other variables."""
+    """A run: the mesh and other settings of `train`, of the architecture; `sets`: two datasets with other variables; `scored`: the average
+    is validated before every step."""
 
     name: str
     train: Mapping[str, Any] = field(default_factory=dict)
     architecture: Mapping[str, Any] = field(default_factory=dict)
     sets: bool = False
+    scored: bool = False
 
 
 def setup(case: Case, tiny: Tiny, both: Mapping[str, Any], folder: Path, rank: int, world: int) -> Setup:
@@ -62,12 +65,16 @@ def setup(case: Case, tiny: Tiny, both: Mapping[str, Any], folder: Path, rank: i
 
 def steps(case: Case, tiny: Tiny, both: Mapping[str, Any], folder: Path, rank: int = 0, world: int = 1) -> dict[str, Any]:
     made = setup(case, tiny, both, folder, rank, world)
-    records, gradients = [], []
+    records, gradients, scores = [], [], list[Any]()
     for step in range(STEPS):
+        if case.scored:
+            with made.average.swapped():
+                scores.append(validate_model(made.model, made.validation, made.dtype, made.mesh, made.cutting, samples=2))
         records.append(optimise(made, made.steps[step], step))
         gradients.append({n: gather(p.grad) for n, p in made.model.named_parameters() if p.grad is not None})
     return {
         "records": records,
+        "scores": [score["validation_loss"] for score in scores],
         "gradients": gradients,
         "weights": {n: gather(p.detach()).clone() for n, p in made.model.named_parameters()},
         "average": {n: gather(v).clone() for n, v in made.average.values.items()},
@@ -101,6 +108,9 @@ def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str | N
     for step, (mine, theirs) in enumerate(zip(found["gradients"], expected["gradients"], strict=True)):
         if wrong := _apart(mine, theirs, 1e-5 if step == 0 else 1e-4):
             return f"gradient of step {step}: {wrong}"
+    for step, (a, b) in enumerate(zip(found["scores"], expected["scores"], strict=True)):
+        if not abs(a - b) <= 1e-5 * b:
+            return f"score before step {step}: {a} instead of {b}"
     for what in ("weights", "average"):
         if wrong := _apart(found[what], expected[what], 1e-5):
             return f"{what}: {wrong}"

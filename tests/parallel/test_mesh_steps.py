@@ -20,6 +20,7 @@ FOUR = [
     Case("ddp", {"mesh": {"ddp": 4}}),
     Case("fsdp", {"mesh": {"fsdp": 4}}),
     Case("hsdp", {"mesh": {"ddp": 2, "fsdp": 2}, "checkpointing": "all", "accumulate": 2, "batch_size": 8}, COMPRESSED),
+    Case("hsdp_scored", {"mesh": {"ddp": 2, "fsdp": 2}}, scored=True),
     Case("tiles", {"mesh": {"tiles": 4}, **TILED}),
     Case("tiles_fsdp", {"mesh": {"tiles": 2, "fsdp": 2}, "accumulate": 3, **TILED}, COMPRESSED),
     Case("fsdp_sets", {"mesh": {"fsdp": 4}}, sets=True),

@@ -24,6 +24,7 @@ from orbit2.model.geometry import Geometry
 from orbit2.parallel.channels import held, split_channels
 from orbit2.parallel.draws import RankDropout
 from orbit2.parallel.sequence import split_sequence
+from orbit2.parallel.sharded import gather, local
 from orbit2.parallel.tensor import split_hidden
 
 pytestmark = pytest.mark.parallel
@@ -118,10 +119,6 @@ def split(model: Downscaling, case: Case) -> tuple[DeviceMesh, DeviceMesh]:
     return mesh, mesh["rest"]
 
 
-def whole(tensor: Tensor) -> Tensor:
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
 def compared(case: Case) -> dict[str, Any]:
     """Relative errors of losses and gradients, batch by batch, against the same model in this process alone."""
     model = network(case)
@@ -143,7 +140,7 @@ def compared(case: Case) -> dict[str, Any]:
             assert (p.grad is None) == (q.grad is None), name
             if p.grad is None or q.grad is None:
                 continue
-            gradient = whole(p.grad).clone()
+            gradient = gather(p.grad).clone()
             if case.sp > 1:
                 dist.all_reduce(gradient, group=mesh["sp"].get_group())
             if not isinstance(p, DTensor):  # over tp there is nothing to add: it is the same
@@ -153,7 +150,7 @@ def compared(case: Case) -> dict[str, Any]:
             error = (gradient - q.grad).norm() / max(q.grad.norm(), 1e-3 * total)
             found["gradients"][name] = max(found["gradients"].get(name, 0.0), float(error))
             p.grad = q.grad = None
-    found["local"] = {name: tuple(p.to_local().shape) if isinstance(p, DTensor) else tuple(p.shape) for name, p in model.named_parameters()}
+    found["local"] = {name: tuple(local(p).shape) for name, p in model.named_parameters()}
     return found
 
 

@@ -13,8 +13,8 @@ import torch.multiprocessing as mp
 
 from orbit2.config.load import validate
 from orbit2.config.schema import ModelConfig
-from orbit2.parallel.apply import gather, scatter
 from orbit2.parallel.launch import Ranks
+from orbit2.parallel.sharded import gather, scatter
 from orbit2.signals import StopRequest
 from orbit2.train.build import Setup
 from orbit2.train.trainer import optimise
