@@ -15,7 +15,7 @@ A cell without a training sample is left as interpolation.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ import xarray as xr
 from orbit2.baselines.interpolation import block_mean, interpolate
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid
+from orbit2.metrics.pooling import Pooled
 from orbit2.variables import is_precipitation, variable
 
 Array = npt.NDArray[np.float64]
@@ -46,45 +47,29 @@ def height_anomaly(orography: Array, coarse: Grid, factor: int) -> Array:
     return np.asarray(known - smooth, dtype=np.float64)
 
 
-@dataclass
 class Sums:
-    """Means and co-moments of x and r per cell [H, W], in one pass (Welford); `merge` joins those of other samples (Chan et al. 1979)."""
+    """Number, means of x and r, and co-moments of x with both, per cell [H, W]; in one pass over samples, or joined with other samples'."""
 
-    shape: tuple[int, int]
-    n: Array = field(init=False)
-    x: Array = field(init=False)
-    r: Array = field(init=False)
-    xx: Array = field(init=False)
-    xr: Array = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.n, self.x, self.r, self.xx, self.xr = (np.zeros(self.shape) for _ in range(5))
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.n, self.x, self.r, self.xx, self.xr = (np.zeros(shape) for _ in range(5))
 
     def update(self, x: Array, truth: Array) -> None:
         """One sample; cells where either is missing are left out."""
         residual = truth - x
         valid = np.isfinite(residual)
-        self.n += valid
-        count = np.maximum(self.n, 1.0)
-        dx, dr = np.where(valid, x - self.x, 0.0), np.where(valid, residual - self.r, 0.0)
-        self.x += dx / count
-        self.r += dr / count
-        self.xx += dx * np.where(valid, x - self.x, 0.0)
-        self.xr += dx * np.where(valid, residual - self.r, 0.0)
+        self._join(valid, np.where(valid, x, 0.0), np.where(valid, residual, 0.0))
 
     def merge(self, other: Sums) -> None:
-        total = self.n + other.n
-        share = np.divide(other.n, total, out=np.zeros(self.shape), where=total > 0)
-        dx, dr = other.x - self.x, other.r - self.r
-        self.xx += other.xx + dx * dx * self.n * share
-        self.xr += other.xr + dx * dr * self.n * share
-        self.x += dx * share
-        self.r += dr * share
-        self.n = total
+        self._join(other.n, other.x, other.r, other.xx, other.xr)
+
+    def _join(self, n: npt.ArrayLike, x: Array, r: Array, xx: Array | float = 0.0, xr: Array | float = 0.0) -> None:
+        both, dx, dr = Pooled.of(self.n, n), x - self.x, r - self.r
+        self.xx, self.xr = both.comoment(self.xx, xx, dx, dx), both.comoment(self.xr, xr, dx, dr)
+        self.n, self.x, self.r = both.weight, both.mean(self.x, dx), both.mean(self.r, dr)
 
     def slope(self, prior: float) -> Array:
         """d r / d x of each cell, drawn towards 0 by n / (n + prior); 0 where x never changed."""
-        plain = np.divide(self.xr, self.xx, out=np.zeros(self.shape), where=self.xx > 0)
+        plain = np.divide(self.xr, self.xx, out=np.zeros_like(self.xx), where=self.xx > 0)
         return np.where(self.n > 0, plain * self.n / np.maximum(self.n + prior, 1.0), 0.0)
 
     def excess(self, held: Sums, prior: float, weights: Array) -> float:

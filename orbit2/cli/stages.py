@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -271,26 +271,56 @@ def downscale(
             run(config=given["config"], store=given["store"], model=model, out=out, block=block, receipt=receipt, device=device)
 
 
-evaluate = typer.Typer(help="Score a prediction beside its baselines; `fit` fits those that learn, `merge` joins tables of tasks.")
+def scoring(what: str, more: str, run: Callable[..., None], files: Mapping[str, tuple[str, ...]]) -> typer.Typer:
+    """The verb of a stage that reads predictions: `run` for a task, `merge` for the tables of several. `files`: see `outputs.files`."""
+    verb = typer.Typer(help=f"{what}; {more}")
+
+    @verb.callback(invoke_without_command=True, help=f"{what}; {more}")
+    def task(
+        context: typer.Context, config: MaybeConfig = None, prediction: MaybePrediction = None, store: MaybeStore = None,
+        observations: Observations = None, fits: Fits = None, parent: Parent = None, out: MaybeOut = None,
+        outdates: Outdates = None, memory_mb: Memory = None, threads: Threads = None,
+    ) -> None:  # fmt: skip
+        if context.invoked_subcommand is None:
+            options = need(config=config, prediction=prediction, store=store, out=out)
+            outputs.files(options["out"], files)
+            outputs.file(outdates)
+            allow(memory_mb, threads)
+            if outdates is not None:
+                outdates.unlink(missing_ok=True)
+            run(**options, observations=observations, fits=fits, parent=parent)
+
+    @verb.command("merge")
+    def merge(tables: Tables, out: Out) -> None:
+        """One table from those of the tasks."""
+        outputs.file(out)
+        from orbit2.metrics.table import merge as merged
+
+        merged(tables, out)
+
+    return verb
 
 
-@evaluate.callback(invoke_without_command=True)
-def evaluate_task(
-    context: typer.Context, config: MaybeConfig = None, prediction: MaybePrediction = None, store: MaybeStore = None,
-    observations: Observations = None, fits: Fits = None, parent: Parent = None, out: MaybeOut = None,
-    outdates: Outdates = None, memory_mb: Memory = None, threads: Threads = None,
-) -> None:
-    """Score a prediction beside its baselines; `fit` fits those that learn, `merge` joins tables of tasks."""
-    if context.invoked_subcommand is None:
-        options = need(config=config, prediction=prediction, store=store, out=out)
-        outputs.files(options["out"], dict.fromkeys(("metrics.parquet", "maps.nc", "spectra.nc", "density.nc", "seams.nc"), ()))
-        outputs.file(outdates)
-        allow(memory_mb, threads)
-        if outdates is not None:
-            outdates.unlink(missing_ok=True)
-        from orbit2.evaluate import run
+def _evaluate(**given: Any) -> None:
+    from orbit2.evaluate import run
 
-        run(**options, observations=observations, fits=fits, parent=parent)
+    run(**given)
+
+
+def _diagnose(**given: Any) -> None:
+    from orbit2.diagnose import run
+
+    run(**given)
+
+
+evaluate = scoring(
+    "Score a prediction beside its baselines", "`fit` fits those that learn, `merge` joins tables of tasks.", _evaluate,
+    dict.fromkeys(("metrics.parquet", "maps.nc", "spectra.nc", "density.nc", "seams.nc"), ()),
+)
+diagnose = scoring(
+    "Climate diagnostics of a prediction", "`merge` joins the tables of several tasks.", _diagnose,
+    {**dict.fromkeys(("regions.parquet", "regions.nc", "hovmoller.nc"), ()), "notes.json": ("record", "notes")},
+)
 
 
 @evaluate.command("fit")
@@ -300,47 +330,6 @@ def evaluate_fit(config: Config, store: Store, out: Out) -> None:
     from orbit2.evaluate import fit
 
     fit(config=config, store=store, out=out)
-
-
-@evaluate.command("merge")
-def evaluate_merge(tables: Tables, out: Out) -> None:
-    """One table of scores from those of the tasks."""
-    outputs.file(out)
-    from orbit2.evaluate import merge
-
-    merge(tables, out)
-
-
-diagnose = typer.Typer(help="Climate diagnostics of a prediction; `merge` joins the tables of several tasks.")
-
-
-@diagnose.callback(invoke_without_command=True)
-def diagnose_task(
-    context: typer.Context, config: MaybeConfig = None, prediction: MaybePrediction = None, store: MaybeStore = None,
-    observations: Observations = None, fits: Fits = None, parent: Parent = None, out: MaybeOut = None,
-    outdates: Outdates = None, memory_mb: Memory = None, threads: Threads = None,
-) -> None:
-    """Climate diagnostics of a prediction; `merge` joins the tables of several tasks."""
-    if context.invoked_subcommand is None:
-        options = need(config=config, prediction=prediction, store=store, out=out)
-        names = dict.fromkeys(("regions.parquet", "regions.nc", "hovmoller.nc"), ())
-        outputs.files(options["out"], {**names, "notes.json": ("record", "notes")})
-        outputs.file(outdates)
-        allow(memory_mb, threads)
-        if outdates is not None:
-            outdates.unlink(missing_ok=True)
-        from orbit2.diagnose import run
-
-        run(**options, observations=observations, fits=fits, parent=parent)
-
-
-@diagnose.command("merge")
-def diagnose_merge(tables: Tables, out: Out) -> None:
-    """One table of diagnostics from those of the tasks."""
-    outputs.file(out)
-    from orbit2.metrics.table import merge
-
-    merge(tables, out)
 
 
 report = typer.Typer(help="Write the self-contained HTML report; `headline` prints its main numbers.")

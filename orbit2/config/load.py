@@ -178,6 +178,14 @@ def read_slice(path: Path) -> Any:
     return merge(content, read_json(beside))
 
 
+def dataset_slice(path: Path) -> dict[str, Any]:
+    """The slice that regrid, statistics and fits of one dataset are told. Raises OrbitError when it is not one."""
+    content = read_slice(path)
+    if not isinstance(content, dict) or not {"name", "hash", "dataset"} <= set(content):
+        raise OrbitError("not a dataset configuration slice", where=path, allowed="keys name, hash, dataset, sources")
+    return content
+
+
 def machine_file(path: Path) -> Path:
     """Where the machine keys of the slice `path` stand: `config.json` -> `config.machine.json`. Nothing depends on this file."""
     return path.with_suffix(".machine.json")

@@ -44,11 +44,6 @@ def run(
     table.write(table.concatenate(frames), out / "metrics.parquet")
 
 
-def merge(tables: list[Path], out: Path) -> None:
-    """One table of the scores of several tasks."""
-    table.merge(tables, out)
-
-
 def evaluate_settings(slice_: Mapping[str, Any], where: object) -> EvaluateConfig:
     """The checked `evaluate` section of a slice. Raises OrbitError when the slice is not one of this stage."""
     for key in ("task", "downscale", "evaluate"):

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from orbit2.errors import OrbitError
 from orbit2.metrics.binning import Bins
+from orbit2.metrics.pooling import Pooled
 
 Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -39,14 +40,12 @@ class Moments:
     ae: Array
 
     def __add__(self, other: Moments) -> Moments:
-        """Combine two disjoint sets of cells (Chan, Golub & LeVeque 1979): no cancellation even for pressure in Pa."""
-        w = self.w + other.w
-        share = np.divide(other.w, w, out=np.zeros_like(w), where=w > 0)
+        """Combine two disjoint sets of cells: no cancellation even for pressure in Pa."""
+        both = Pooled.of(self.w, other.w)
         dp, do = other.mean_p - self.mean_p, other.mean_o - self.mean_o
-        between = self.w * share
         return Moments(
-            self.n + other.n, w, self.mean_p + dp * share, self.mean_o + do * share,
-            self.pp + other.pp + dp * dp * between, self.oo + other.oo + do * do * between, self.po + other.po + dp * do * between,
+            self.n + other.n, both.weight, both.mean(self.mean_p, dp), both.mean(self.mean_o, do),
+            both.comoment(self.pp, other.pp, dp, dp), both.comoment(self.oo, other.oo, do, do), both.comoment(self.po, other.po, dp, do),
             self.se + other.se, self.ae + other.ae,
         )
 

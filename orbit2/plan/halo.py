@@ -12,7 +12,7 @@ import numpy.typing as npt
 from orbit2.baselines import interpolate
 from orbit2.config.network import ArchitectureConfig
 from orbit2.data.pairs import PairStore
-from orbit2.errors import OrbitError
+from orbit2.data.training import evenly, samples_within
 from orbit2.grid import Grid
 from orbit2.metrics.correlation import lengths
 from orbit2.metrics.fields import fields_of
@@ -48,11 +48,7 @@ def measure(
     """
     known = set(store.variables("coarse")) & set(store.variables("fine"))
     names = [name for name in outputs if name in known]
-    indices = store.indices(*period)
-    if not len(indices):
-        raise OrbitError("no samples in the training period", where=store.path, got=" to ".join(period),
-                         allowed=f"{store.times[0]} to {store.times[-1]}")  # fmt: skip
-    chosen = indices[np.unique(np.linspace(0, len(indices) - 1, min(SAMPLES, len(indices))).round().astype(int))]
+    chosen = evenly(samples_within(store, *period), SAMPLES)
     coarse, factor = store.grid("coarse"), store.refinement
     box = coarse.window(region) if region is not None else (slice(0, coarse.shape[0]), slice(0, coarse.shape[1]))
     part = coarse.crop(*box)

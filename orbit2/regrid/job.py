@@ -10,7 +10,7 @@ import xarray as xr
 
 from orbit2.config import checks
 from orbit2.config.dataset import DatasetConfig
-from orbit2.config.load import read_slice, validate
+from orbit2.config.load import dataset_slice, validate
 from orbit2.config.needs import box, names_from
 from orbit2.config.recipes import DAY, recipes, windows
 from orbit2.config.sources import SourcesConfig, traits
@@ -46,9 +46,7 @@ class Job:
 
 def read_job(config: Path) -> Job:
     """The dataset slice written by the workflow. Raises OrbitError when it is not one."""
-    content = read_slice(config)
-    if not isinstance(content, dict) or not {"name", "hash", "dataset"} <= set(content):
-        raise OrbitError("not a dataset configuration slice", where=config, allowed="keys name, hash, dataset, sources")
+    content = dataset_slice(config)
     settings = validate(SourcesConfig, content.get("sources", {}), config)
     return Job(str(content["name"]), str(content["hash"]), validate(DatasetConfig, content["dataset"], config), settings)
 

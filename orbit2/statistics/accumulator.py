@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.errors import OrbitError
+from orbit2.metrics.pooling import Pooled
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,9 @@ class Moments:
             return other
         if not other.count:
             return self
-        total = self.weight + other.weight
-        step = other.mean - self.mean
+        both, step = Pooled.of(self.weight, other.weight), other.mean - self.mean
         return Moments(
-            total, self.mean + step * other.weight / total, self.squares + other.squares + step**2 * self.weight * other.weight / total,
+            float(both.weight), float(both.mean(self.mean, step)), float(both.comoment(self.squares, other.squares, step, step)),
             min(self.least, other.least), max(self.greatest, other.greatest), self.count + other.count,
         )
 

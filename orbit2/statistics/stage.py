@@ -13,10 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2 import allowance
-from orbit2.config.dataset import DatasetConfig, Period
-from orbit2.config.load import read_slice, validate
 from orbit2.data.pairs import SIDES, PairStore, Side
-from orbit2.errors import OrbitError
+from orbit2.data.training import open_training
 from orbit2.files import write_json
 from orbit2.progress import counted
 from orbit2.provenance import record
@@ -31,45 +29,18 @@ def run(*, config: Path, store: Path, out: Path) -> None:
     """Write statistics.json: per side and variable the area-weighted mean, std, min, max in canonical units; for precipitation
     also mean and std of ln(1 + x); mean and std of static fields; the training period and number of samples.
 
-    Raises OrbitError when the store is not finalised, belongs to another configuration or holds no training sample.
+    Raises OrbitError as `open_training`.
     """
-    job = read_slice(config)
-    if not isinstance(job, dict) or not {"name", "hash", "dataset"} <= set(job):
-        raise OrbitError("not a dataset configuration slice", where=config, allowed="keys name, hash, dataset")
-    dataset = validate(DatasetConfig, job["dataset"], config)
-    opened = PairStore(store)
-    if opened.attributes.get("config_hash", job["hash"]) != job["hash"]:
-        raise OrbitError("pair store belongs to another configuration", where=store,
-                         got=str(opened.attributes["config_hash"]), allowed=job["hash"])
-    samples = training_indices(opened, dataset)
+    block = open_training(config, store)
+    opened, samples = block.store, block.samples
     result: dict[str, Any] = {
-        "dataset": job["name"], "hash": job["hash"], "period": training_block(dataset).model_dump(mode="json"), "samples": len(samples),
+        "dataset": block.name, "hash": block.hash, "period": block.period.model_dump(mode="json"), "samples": len(samples),
         "first": str(opened.times[samples[0]]), "last": str(opened.times[samples[-1]]), "weighting": "cell area",
         "static": {side: static_statistics(opened, side) for side in SIDES},
         **{side: side_statistics(opened, side, samples) for side in SIDES},
-        "provenance": record("statistics", config=dataset.model_dump(mode="json"), config_hash=job["hash"]),
+        "provenance": record("statistics", config=block.dataset.model_dump(mode="json"), config_hash=block.hash),
     }
     write_json(out, result)
-
-
-def training_block(dataset: DatasetConfig) -> Period:
-    """Raises OrbitError for a dataset without one."""
-    if dataset.split.train is None:
-        raise OrbitError("dataset has no training block", where="split", hint="only datasets that are trained on have statistics")
-    return dataset.split.train
-
-
-def training_indices(store: PairStore, dataset: DatasetConfig) -> npt.NDArray[np.int64]:
-    """Indices of the training samples. Raises OrbitError if there are none or one of them lies in another period."""
-    period = training_block(dataset)
-    samples = store.indices(period.start, period.end)
-    if not len(samples):
-        raise OrbitError("no samples in the training period", where=store.path, got=f"{period.start} to {period.end}",
-                         allowed=f"{store.times[0]} to {store.times[-1]}")
-    for name, other in dataset.split.blocks.items():
-        if name != "train" and np.isin(samples, store.indices(other.start, other.end)).any():
-            raise OrbitError(f"training and {name} periods share samples", where=store.path, hint="leave a gap between the blocks")
-    return samples
 
 
 def side_statistics(store: PairStore, side: Side, samples: npt.NDArray[np.int64], threads: int = 0) -> dict[str, dict[str, float]]:

@@ -160,7 +160,7 @@ def fabricate(root: Path, config: RunConfig) -> Path:
                 beside["parent"] = run_folder / "downscale" / f"{parent['prediction']}.zarr"
             prediction = run_folder / "downscale" / f"{task}.zarr"
             entry(config=slice_path, prediction=prediction, store=store_path, out=run_folder / stage / task, **beside)
-    evaluate.merge(
+    table.merge(
         [run_folder / "evaluate" / task / "metrics.parquet" for task in config.downscale], run_folder / "evaluate" / "metrics.parquet"
     )
     table.merge(
