@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import torch
 from torch import Tensor, nn
 
+from orbit2.config.network import ArchitectureConfig
 from orbit2.model.attention import Attention, Kernel, Packing, pack, unpack
 
 Run = Callable[[Tensor, Packing | None], Tensor]
@@ -47,6 +49,12 @@ class Blocks(nn.ModuleList):
     def __init__(self, blocks: Iterable[nn.Module]) -> None:
         super().__init__(blocks)
         self.divided: Callable[[Run, Tensor, Packing | None], Tensor] | None = None
+
+    @classmethod
+    def of(cls, config: ArchitectureConfig) -> Blocks:
+        """Those of an architecture: deeper ones are dropped more often."""
+        rates = torch.linspace(0, config.drop_path, config.depth, device="cpu").tolist()
+        return cls(Block(config.embed_dim, config.heads, config.mlp_ratio, rate, config.dropout, config.attention) for rate in rates)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """All blocks over padded tokens [B, N, D] whose real ones are True in `mask` [B, N] (None: all are real).

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from orbit2.config.network import ArchitectureConfig
 from orbit2.model.geometry import Geometry, token_centres
 
 OCTAVES = 5  # finest Fourier wavelength is 1/16 of the Earth's diameter: about 800 km
@@ -93,6 +94,11 @@ class TimeEmbedding(nn.Module):
     def forward(self, clock: Tensor) -> Tensor:
         embedded: Tensor = self.mlp(clock)
         return embedded[:, None]
+
+
+def position_of(config: ArchitectureConfig) -> nn.Module:
+    """Where a token is, as an architecture has it."""
+    return GeographicPosition(config.embed_dim) if config.position == "geographic" else TablePosition(config.embed_dim, config.table_shape)
 
 
 def _mlp(inputs: int, embed_dim: int) -> nn.Sequential:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from orbit2.config.network import ArchitectureConfig
 from orbit2.model.aggregate import VariableAggregation
-from orbit2.model.blocks import Block, Blocks
+from orbit2.model.blocks import Blocks
 from orbit2.model.decoder import Decoder
-from orbit2.model.embed import GeographicPosition, ResolutionEmbedding, TablePosition, TimeEmbedding
+from orbit2.model.embed import ResolutionEmbedding, TimeEmbedding, position_of
 from orbit2.model.geometry import Geometry
 from orbit2.model.upsampled import Upsampled
 
@@ -27,15 +26,10 @@ class UpsampledViT(Upsampled):
         super().__init__(config, inputs, outputs, statics)
         width = config.embed_dim
         self.aggregate = VariableAggregation(self.inputs, config.patch, width, config.heads)
-        self.position: nn.Module
-        if config.position == "geographic":
-            self.position = GeographicPosition(width)
-        else:
-            self.position = TablePosition(width, config.table_shape)
+        self.position = position_of(config)
         self.resolution = ResolutionEmbedding(width)
         self.time = TimeEmbedding(width) if config.time_embedding else None
-        rates = torch.linspace(0, config.drop_path, config.depth, device="cpu").tolist()
-        self.blocks = Blocks(Block(width, config.heads, config.mlp_ratio, rate, config.dropout, config.attention) for rate in rates)
+        self.blocks = Blocks.of(config)
         self.norm = nn.LayerNorm(width)
         self.decoder = Decoder(width, len(self.outputs), config.decoder_depth, config.patch, refinement=1)
 
