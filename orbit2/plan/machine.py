@@ -1,31 +1,14 @@
-"""The devices that a plan can be made for, and whether something fits on one. Data sheets, never a guess."""
+"""How many devices of which kind a plan is made for, and whether something fits on one."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psutil
 
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.model.inspect import size
-
-
-@dataclass(frozen=True)
-class Device:
-    """`peak` is dense bf16 matrix FLOP/s, `memory` bytes, both of one device; `per_node` how many a usual node has."""
-
-    peak: float
-    memory: float
-    per_node: int
-
-
-# Vendor data sheets. A module of MI250X is two devices (GCDs); Frontier's nodes have four modules, DGX and HGX nodes eight GPUs.
-DEVICES = {
-    "mi250x-gcd": Device(191.5e12, 64e9, 8),
-    "h100": Device(989e12, 80e9, 8),
-    "h200": Device(989e12, 141e9, 8),
-    "a100": Device(312e12, 80e9, 8),
-}
+from orbit2.plan.devices import DEVICES, HERE, Device, canonical, known
 
 
 @dataclass(frozen=True)
@@ -37,18 +20,30 @@ class Machine:
     asked: bool = True
 
     @property
+    def sheet(self) -> Device:
+        """The device's numbers; of this machine's, measured now if they were not before. Processes on one processor share its rate."""
+        if self.device not in HERE:
+            return DEVICES[self.device]
+        from orbit2.plan.here import measured
+
+        found = measured(self.device)
+        share = max(self.count / found.per_node, 1)
+        return found if share == 1 else replace(found, rates={key: rate / share for key, rate in found.rates.items()},
+                                                bandwidth=found.bandwidth / share, cores=max(int(found.cores / share), 1))  # fmt: skip
+
+    @property
     def memory(self) -> int:
         """Bytes of one device."""
-        return int(psutil.virtual_memory().total if self.device == "cpu" else DEVICES[self.device].memory)
+        return int(psutil.virtual_memory().total if self.device == "cpu" else self.sheet.memory)
 
     @property
     def place(self) -> str:
-        return "this machine" if self.device == "cpu" else f"one {self.device}"
+        return "this machine" if self.device in HERE else f"one {self.device}"
 
     @property
     def peak(self) -> float | None:
-        """bf16 FLOP/s of one device; of a CPU none is assumed."""
-        return None if self.device == "cpu" else DEVICES[self.device].peak
+        """Dense bf16 FLOP/s of one device by its data sheet; None where there is no sheet."""
+        return None if self.device in HERE else DEVICES[self.device].peak
 
     def ranks(self, batch_size: int) -> int:
         """How many take part in a step of `batch_size` samples, of which each needs one at least."""
@@ -57,13 +52,13 @@ class Machine:
 
 def machine(device: str, devices: int | None = None, nodes: int | None = None) -> Machine:
     """`devices` in all or `nodes` full ones; else what a step can use of a node. Raises OrbitError for both, or an unknown device."""
-    name = device.lower()
-    if name != "cpu" and name not in DEVICES:
-        raise OrbitError("unknown device", where="--device", got=device, allowed=", ".join(["cpu", *DEVICES]),
-                         hint=did_you_mean(name, ["cpu", *DEVICES]))  # fmt: skip
+    name = canonical(device)
+    if name is None:
+        raise OrbitError("unknown device", where="--device", got=device, allowed=", ".join(known()),
+                         hint=did_you_mean(device.lower(), known()))  # fmt: skip
     if devices is not None and nodes is not None:
         raise OrbitError("give either --devices (in all) or --nodes (full ones), not both")
-    per_node = 1 if name == "cpu" else DEVICES[name].per_node
+    per_node = 1 if name == "cpu" else Machine(name).sheet.per_node
     return Machine(name, devices if devices is not None else per_node * (nodes or 1), devices is not None or nodes is not None)
 
 
@@ -96,7 +91,7 @@ def summary(verdicts: list[Verdict], machine: Machine) -> list[str]:
     """What a reader wants first: does it fit; a line for everything, the largest need of each."""
     bad = [each for each in verdicts if each.advice]
     devices = f"{machine.count} {machine.device}"
-    on = machine.place if machine.device == "cpu" else devices if machine.asked else f"a node of {devices}"
+    on = machine.place if machine.device in HERE else devices if machine.asked else f"a node of {devices}"
     count = len(verdicts)
     first = f"does NOT fit on {on}: {len(bad)} of {count} parts of the run" if bad else f"fits on {on}: all {count} parts of the run"
     return [first, *(f"  {each.what:<40}{each.line()}" for each in verdicts),

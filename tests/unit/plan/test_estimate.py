@@ -2,6 +2,7 @@
 
 import copy
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from orbit2.errors import OrbitError
 from orbit2.grid import global_grid
 from orbit2.model.inspect import activation_bytes, build, forward_flops
 from orbit2.plan import estimate, halo, machine, run
+from orbit2.plan.devices import DEVICES
 from tests.data import tiny_training
 from tests.data.small_models import demo_model
 
@@ -90,7 +92,7 @@ def test_training_and_tasks_tiled_and_untiled(tiny: Path) -> None:
 
 def test_what_does_not_fit_is_said(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """State 0.1 MB; a step's activations 0.6 MB for one sample, 1.1 MB for its five tiles."""
-    monkeypatch.setitem(machine.DEVICES, "a100", machine.Device(312e12, 1.0e6, 1))
+    monkeypatch.setitem(DEVICES, "a100", replace(DEVICES["a100"], memory=1.0e6, per_node=1))
     text, fits = run(load(tiny, ["models.small.train.batch_size=1"]), device="a100")
     untiled, tiled = [line for line in text.split("training on tiny")[1].splitlines() if "on one a100:" in line][:2]
     assert untiled.endswith("fits") and tiled.endswith("does NOT fit: smaller tiles or batches")

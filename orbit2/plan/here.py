@@ -1,0 +1,60 @@
+"""What this machine does: one matrix product in each precision and one copy, timed once when first asked. Sets nothing."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import psutil
+import torch
+
+from orbit2.plan.devices import DEVICES, ETHERNET, GIGA, INSIDE, Device, Link
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+HOST = 10 * GIGA  # bytes/s between processes of one machine: a copy through its memory
+
+
+@functools.cache
+def measured(name: str) -> Device:
+    """`cpu`: this machine's processor, all threads of torch; `this`: its GPU, or the processor where there is none.
+
+    Rates are those a product and a copy reached (`reached` = 1), not a vendor's. What cannot be measured here (links, watts) is of the
+    data sheet with the device's name, or not known.
+    """
+    gpu = name == "this" and torch.cuda.is_available()
+    device = torch.device("cuda" if gpu else "cpu")
+    side, length = (8192, 1 << 28) if gpu else (1024, 1 << 24)
+    rates = {precision: 2 * side**3 / _fastest(_product(side, dtype, device), device) for precision, dtype in DTYPES.items()}
+    values = torch.empty(length, device=device)
+    target = torch.empty_like(values)
+    bandwidth = 2 * values.nbytes / _fastest(lambda: target.copy_(values), device)  # read and written
+    cores, host = psutil.cpu_count(logical=False) or 1, float(psutil.virtual_memory().total)
+    if not gpu:
+        link = Link(HOST, 50e-6)
+        return Device(rates, host, bandwidth, 1, link, ETHERNET, None, cores, host, f"measured here: {cores} cores", reached=1.0)
+    title, count = torch.cuda.get_device_name(), torch.cuda.device_count()
+    memory = float(torch.cuda.get_device_properties(device).total_memory)
+    sheet = next((sheet for key, sheet in DEVICES.items() if key.replace("-", " ") in title.lower()), None)
+    fallback = Device({}, 0, 0, count, Link(32 * GIGA, INSIDE), ETHERNET, None, cores, host, "")
+    return replace(sheet or fallback, rates=rates, memory=memory, bandwidth=bandwidth, per_node=count, cores=cores, host_memory=host,
+                   node_watts=None if sheet is None or sheet.watts is None else sheet.watts * count,
+                   source=f"measured here: {title}", reached=1.0)  # fmt: skip
+
+
+def _product(side: int, dtype: torch.dtype, device: torch.device) -> Callable[[], object]:
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    return lambda: a @ b
+
+
+def _fastest(call: Callable[[], object], device: torch.device, turns: int = 3) -> float:
+    """Seconds of the fastest of a few turns after one to warm up: others' work on the machine only ever adds."""
+    taken = []
+    for _ in range(turns + 1):
+        began = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - began)
+    return min(taken[1:])
