@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from flops import count
 from torch import Tensor
 
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.files import write_json
 from orbit2.grid import global_grid
 from orbit2.model.compiled import compile_model, replay_model
+from orbit2.model.flops import count
 from orbit2.model.geometry import Geometry
 from orbit2.model.reslim import Reslim
 from orbit2.provenance import code_version

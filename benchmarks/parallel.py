@@ -43,7 +43,6 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 import yaml
-from flops import CORRECTED
 from torch.utils.flop_counter import FlopCounterMode
 
 from orbit2.config.load import validate
@@ -51,6 +50,7 @@ from orbit2.config.schema import ModelConfig
 from orbit2.data.pairs import SideSpec, finalise, initialise, write_part
 from orbit2.files import write_json
 from orbit2.grid import named
+from orbit2.model.flops import CORRECTED
 from orbit2.parallel.launch import Ranks
 from orbit2.parallel.sharded import local
 from orbit2.provenance import code_version

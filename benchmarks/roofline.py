@@ -27,13 +27,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from flops import count
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.files import write_json
 from orbit2.grid import uniform
+from orbit2.model.flops import count
 from orbit2.model.geometry import Geometry
 from orbit2.model.reslim import Reslim
 from orbit2.provenance import code_version

@@ -163,14 +163,20 @@ class Downscaler:
             )
             every = torch.cat([dynamic, static_coarse.expand(count, -1, -1, -1)], 1).to(self.device)
             when = clock(times[chosen]).to(self.device)
-            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None), _drawing(self.model, draw, times[begin]):
-                prediction = self.model(every, static_fine.expand(count, -1, -1, -1), geometry.to(self.device), names, when)
-            absent: Tensor | None = self.model.missing(every, names, window.periodic)
-            if absent is not None:
-                prediction = prediction.masked_fill(absent, torch.nan)
-            physical = self.normaliser.denormalise(prediction.float().cpu(), self.outputs)
+            with _drawing(self.model, draw, times[begin]):
+                physical = self.physical(every, static_fine.expand(count, -1, -1, -1), geometry.to(self.device), names, when)
             parts.append(np.ascontiguousarray(physical[..., rows, columns].numpy()))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def physical(self, coarse: Tensor, statics: Tensor, geometry: Geometry, names: Sequence[str], clock: Tensor) -> Tensor:
+        """One pass on the device: coarse [B, V, H, W] and statics [B, S, sH, sW] (normalised, NaN = missing), clock [B, 4] ->
+        [B, C, sH, sW] in canonical units on the host, NaN where the input says nothing."""
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+            prediction = self.model(coarse, statics, geometry, names, clock)
+        absent: Tensor | None = self.model.missing(coarse, names, geometry.periodic)
+        if absent is not None:
+            prediction = prediction.masked_fill(absent, torch.nan)
+        return self.normaliser.denormalise(prediction.float().cpu(), self.outputs)
 
     def predict(
         self,

@@ -23,6 +23,8 @@ from torch.utils._pytree import tree_leaves
 
 from orbit2.config.network import TrainConfig
 from orbit2.data.batch import Batch
+from orbit2.data.transforms import Normaliser
+from orbit2.downscale.predictor import Downscaler
 from orbit2.grid import Grid
 from orbit2.model.build import Downscaling
 from orbit2.model.geometry import Geometry
@@ -31,6 +33,8 @@ from orbit2.parallel.apply import apply
 from orbit2.parallel.launch import Ranks
 from orbit2.parallel.mesh import AXES, Mesh, Sizes
 from orbit2.parallel.sharded import local
+from orbit2.plan import operators
+from orbit2.plan.operators import Operator
 from orbit2.train.average import Average
 from orbit2.train.losses import Objective
 from orbit2.train.optimizer import build
@@ -40,6 +44,7 @@ from orbit2.train.step import gradients, update
 if TYPE_CHECKING:
     from orbit2.train.build import Setup
 
+PARTS = 3  # of a step that are rehearsed: more are like the second
 KINDS = {  # as torch's operators are called, of its process groups and of DTensor
     "all-gather": ("allgather", "all_gather"),
     "reduce-scatter": ("reduce_scatter",),
@@ -62,7 +67,8 @@ class Collective:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What one step is for one rank: `shapes` of its parameters, `collectives` in order, and bytes of memory.
+    """What one step, or one pass of a prediction, is for one rank: `shapes` of its parameters, `operators`, `collectives` in order, and
+    bytes of memory.
 
     weights, moments and average are there all the time. `passing` is the most that there is beside them: gradients, activations, `inputs`,
     parameters put together from other ranks' shards, and what is on its way.
@@ -70,12 +76,17 @@ class Rehearsal:
 
     mesh: Sizes
     shapes: dict[str, tuple[int, ...]]
+    operators: tuple[Operator, ...]
     collectives: tuple[Collective, ...]
     weights: int
     moments: int
     average: int
     inputs: int
     passing: int
+
+    @property
+    def flops(self) -> int:
+        return sum(operator.count * operator.flops for operator in self.operators)
 
     @property
     def state(self) -> int:
@@ -104,7 +115,8 @@ class Watch(Ledger):  # type: ignore[no-untyped-call]
 
     def __init__(self, mesh: Sizes) -> None:
         super().__init__()
-        self.mesh, self.collectives = mesh, list[Collective]()
+        self.mesh, self.collectives, self.calls = mesh, list[tuple[Collective, int]](), list[operators.Call]()
+        self.part = 0  # of the step, counted from 1; 0 before the network's first pass
         self._resize: Callable[..., Any] = torch.UntypedStorage.resize_
 
     def __enter__(self) -> Watch:
@@ -125,11 +137,36 @@ class Watch(Ledger):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         if any(issubclass(kind, DTensor) for kind in types):
             return NotImplemented
-        if func.namespace in ("c10d", "_c10d_functional"):
-            self._note(func, args)
-        return super().__torch_dispatch__(func, types, args, kwargs)
+        kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled():
+            with self:
+                result = operators.decomposed(func, args, kwargs)
+            if result is not NotImplemented:
+                return result
+        result = super().__torch_dispatch__(func, types, args, kwargs)
+        backward = torch._C._current_graph_task_id() >= 0
+        if func.namespace in operators.COLLECTIVES:
+            self._note(func, args, backward)
+        elif (call := operators.call(func, args, kwargs, result, backward, self.part)) is not None:
+            self.calls.append(call)
+        return result
 
-    def _note(self, func: Any, args: Sequence[Any]) -> None:
+    def follow(self, model: Downscaling, passes: int) -> None:
+        """A part of a step begins with every `passes`-th pass of the model."""
+        seen = 0
+
+        def begins(module: Any, arguments: Any) -> None:
+            nonlocal seen
+            self.part, seen = seen // passes + 1, seen + 1
+
+        model.register_forward_pre_hook(begins, prepend=True)  # before parameters are gathered
+
+    def exchanged(self, weights: Sequence[float]) -> tuple[Collective, ...]:
+        """Collectives in order, those of part i of the step `weights[i]` times; what comes before the first part, once."""
+        parts = [[each for each, part in self.collectives if part == number] for number in range(len(weights))]
+        return tuple(each for part, weight in zip(parts, (1, *weights[1:]), strict=True) for _ in range(round(weight)) for each in part)
+
+    def _note(self, func: Any, args: Sequence[Any], backward: bool) -> None:
         name = func._schema.name.partition("::")[2]
         kind = next((kind for kind, names in KINDS.items() if any(part in name for part in names)), None)
         group = next((found for part in args if (found := _group(part)) is not None), None)
@@ -137,8 +174,7 @@ class Watch(Ledger):  # type: ignore[no-untyped-call]
             return
         ranks = dist.get_process_group_ranks(group)
         size = max((t.nbytes for t in tree_leaves(args) if isinstance(t, Tensor)), default=0)
-        backward = torch._C._current_graph_task_id() >= 0
-        self.collectives.append(Collective(kind, axes(self.mesh, ranks), len(ranks), size, backward))
+        self.collectives.append((Collective(kind, axes(self.mesh, ranks), len(ranks), size, backward), self.part))
 
 
 def _group(argument: Any) -> ProcessGroup | None:
@@ -189,28 +225,109 @@ def rehearse(
     """One step of `rank`, of `train.accumulate` parts with `together` samples or windows on `grid` each.
 
     `model` is on the meta device, and is spread over the mesh in place: give it away. `dtype`: what is multiplied in (None: float32).
+    The same question is answered once in a process.
     """
+    key = (_key(model, grid, together, dtype), _relevant(train), shape, rank)
+    if key not in _known:
+        _known[key] = _step(model, train, shape, grid, together, dtype, rank)
+    return _known[key]
+
+
+def rehearse_prediction(model: Downscaling, grid: Grid, together: int, dtype: torch.dtype | None = None) -> Rehearsal:
+    """One pass of a prediction, as `downscale` makes it, of `together` windows on `grid`; `model` is given away, as above.
+
+    `passing` holds the inputs too: statics and fields come and go with a window.
+    """
+    key = _key(model, grid, together, dtype)
+    if key not in _known:
+        _known[key] = _pass(model, grid, together, dtype)
+    return _known[key]
+
+
+_known: dict[Any, Rehearsal] = {}
+FREE = {  # of a training's keys, those that no step of a rank depends on
+    "steps", "batch_size", "learning_rate", "warmup_steps", "weight_decay", "betas", "augment", "shift_probability", "validate_every",
+    "validate_samples", "checkpoint_minutes", "checkpoint_every", "checkpoint_background", "keep_checkpoints", "patience", "wall_minutes",
+    "tile", "halo", "tiles_per_sample", "compile", "workers", "threads", "seed", "deterministic", "precision", "perceptual_steps",
+}  # fmt: skip
+
+
+def _key(model: Downscaling, grid: Grid, together: int, dtype: torch.dtype | None) -> tuple[Any, ...]:
+    names = tuple(model.inputs), tuple(model.outputs), tuple(model.statics)
+    return model.config.model_dump_json(), names, grid.shape, grid.periodic, grid.km, together, dtype
+
+
+def _relevant(train: TrainConfig) -> str:
+    return train.model_dump_json(exclude=FREE | {"mesh"}) + str(train.mesh.channels)
+
+
+def _step(
+    model: Downscaling, train: TrainConfig, shape: Sizes, grid: Grid, together: int, dtype: torch.dtype | None, rank: int
+) -> Rehearsal:
+    parts = min(train.accumulate, PARTS)
     with world(shape, train.mesh.channels, rank) as mesh:
         model.train()
         apply(model, mesh, checkpointing=train.checkpointing, dtype=dtype)
         with FakeTensorMode(allow_non_fake_inputs=True):
-            stage = Stage(model, train, mesh, grid, together, min(train.accumulate, 2), dtype)  # a third part is like the second
+            stage = Stage(model, train, mesh, grid, together, parts, dtype)
             stage.step()  # DTensor tries each operator once on tensors of full size: not to be counted
             held = stage.held()  # before it is on: a look into a DTensor is an operator
             with Watch(shape) as watch:
                 watch.known(held)
+                watch.follow(model, stage.members)
                 stage.step()
         inputs = _bytes(_tensors(stage.batches[0]))
+        # the first part and the last one differ from those between; what is summed before them is a pass for each
+        weights = (train.accumulate / parts, 1, 1 + train.accumulate - parts, 1) if parts == PARTS else (1,) * (1 + parts)
         return Rehearsal(
             shape,
             {name: tuple(local(p).shape) for name, p in model.named_parameters()},
-            tuple(watch.collectives),
+            operators.gathered(watch.calls, weights),
+            watch.exchanged(weights),
             _bytes(model.parameters()),
             _bytes(tensor for state in stage.moments.values() for tensor in state.values()),
             _bytes(stage.average.values.values()),
             inputs,
             watch.peak + inputs,
         )
+
+
+def _pass(model: Downscaling, grid: Grid, together: int, dtype: torch.dtype | None) -> Rehearsal:
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        predict, known, inputs = prediction(model, grid, together, dtype)
+        with torch.inference_mode(), Watch(Sizes()) as watch:
+            watch.known([*known, *inputs])
+            predict()
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    made = operators.gathered(watch.calls)
+    return Rehearsal(Sizes(), shapes, made, (), _bytes(model.parameters()), 0, 0, _bytes(inputs), watch.peak + _bytes(inputs))
+
+
+def prediction(
+    model: Downscaling, grid: Grid, together: int, dtype: torch.dtype | None = None
+) -> tuple[Callable[[], Tensor], list[Tensor], list[Tensor]]:
+    """(a pass of the predictor, the model's tensors, the pass's inputs) on fields of nothing in particular.
+
+    `model`, on the meta device, is given memory, of the kind that tensors have where this is called.
+    """
+    _fill(model.eval())
+    batch = _batch(model, grid, together)
+    names = (*model.inputs, *model.statics, *model.outputs)
+    downscaler = Downscaler(model, Normaliser(dict.fromkeys(names, (0.0, 1.0))), {}, torch.device("cpu"), dtype)
+    inputs = [batch.coarse, batch.statics, batch.clock, batch.geometry.lat, batch.geometry.lon]
+
+    def predict() -> Tensor:
+        return downscaler.physical(batch.coarse, batch.statics, batch.geometry, model.inputs, batch.clock)
+
+    return predict, [*model.parameters(), *model.buffers()], inputs
+
+
+def _fill(model: Downscaling) -> None:
+    """Memory for a model on the meta device, and the same number everywhere."""
+    model.to_empty(device="cpu")
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            local(tensor).fill_(0.01)
 
 
 class Stage:
@@ -222,10 +339,7 @@ class Stage:
     def __init__(
         self, model: Downscaling, train: TrainConfig, mesh: Mesh, grid: Grid, together: int, parts: int, dtype: torch.dtype | None = None
     ) -> None:
-        model.to_empty(device="cpu")
-        with torch.no_grad():
-            for tensor in (*model.parameters(), *model.buffers()):
-                local(tensor).fill_(0.01)
+        _fill(model)
         self.model, self.batches = model, [_batch(model, grid, together) for _ in range(parts)]
         self.optimizer, self.average = build(model, train), Average(model, train.ema)
         self.moments = optimizer_state(model, self.optimizer)
@@ -235,6 +349,11 @@ class Stage:
             objective=Objective(train, model.outputs, model.config), outputs=model.outputs, channel_weights=torch.ones(len(model.outputs)),
         )  # fmt: skip
         self._setup = cast("Setup", trainer)
+
+    @property
+    def members(self) -> int:
+        """Passes of the model in a part of a step."""
+        return self._setup.objective.members
 
     def step(self) -> None:
         gradients(self._setup, self.batches, 0)
