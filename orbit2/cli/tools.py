@@ -13,7 +13,7 @@ RunFile = Annotated[Path, typer.Argument(help="Configuration of a run (YAML).", 
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="dotted.key=value, laid over the file; may be repeated.")]
 
 
-def plan(
+def plan_run(
     file: RunFile,
     overrides: Overrides = None,
     model: Annotated[str | None, typer.Option(help="Model (key of `models`); default all.")] = None,
@@ -24,10 +24,12 @@ def plan(
     store: Annotated[
         list[str] | None, typer.Option(help="DATASET=PATH of a pair store to measure halos on, when not in results/data; may be repeated.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON, keys as in docs/costs.md.")] = False,
 ) -> None:
-    """Does a configuration fit on a machine (exit 2: not)? Parameters, tiles, memory, FLOPs and halos, before spending an allocation."""
+    """What a configuration takes on a machine, before an allocation is spent: does it fit (exit 2: not), hours, disk, energy; then how."""
     from orbit2.config.load import load
-    from orbit2.plan import run
+    from orbit2.files import to_text
+    from orbit2.plan import plan, render
 
     stores: dict[str, Path] = {}
     for part in store or ():
@@ -35,9 +37,10 @@ def plan(
         if not given or not path:
             raise OrbitError("not a pair store of a dataset", where="--store", got=part, allowed="DATASET=PATH")
         stores[dataset] = Path(path)
-    text, fits = run(load(file, overrides or ()), model=model, device=device, devices=devices, nodes=nodes, stores=stores)
-    typer.echo(text)
-    if not fits:
+    config = load(file, overrides or ())
+    found = plan(config, model=model, device=device, devices=devices, nodes=nodes, stores=stores)
+    typer.echo(to_text(found.to_json()) if as_json else render(found, config), nl=not as_json)
+    if not found.fits:
         raise typer.Exit(EXIT_USER)
 
 
@@ -138,7 +141,7 @@ def model_export(
 
 
 def register(app: typer.Typer) -> None:
-    app.command("plan")(plan)
+    app.command("plan")(plan_run)
     app.command("doctor")(doctor)
     app.command("migrate")(migrate)
     app.command("unlock")(unlock)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from orbit2.data.dataset import REGION_HALO
 from orbit2.grid import Grid
 from orbit2.model.build import Downscaling
-from orbit2.model.inspect import activation_bytes, forward_flops, size, tokens
+from orbit2.model.inspect import activation_bytes, forward_flops, tokens
 from orbit2.model.tiles import Tiling, of_box, tiles
 
 Size = int | tuple[int, int]
+_FLOPS: dict[tuple[object, ...], int] = {}  # counted once for each network and window
 BACKWARD = 2  # a backward pass costs about two forward ones
 
 
@@ -64,19 +65,11 @@ class Cost:
 
 def cost(model: Downscaling, name: str, cut: Cut, together: int, trained: bool) -> Cost:
     """Count `model` (on the meta device) with `together` windows at once; `trained` counts the backward pass and gradients too."""
-    flops = forward_flops(model, cut.window) * len(cut.tiling) * (1 + BACKWARD if trained else 1)
+    known = (model.config, tuple(model.inputs), tuple(model.outputs), tuple(model.statics), cut.window.shape, cut.window.periodic)
+    if known not in _FLOPS:
+        _FLOPS[known] = forward_flops(model, cut.window)
+    flops = _FLOPS[known] * len(cut.tiling) * (1 + BACKWARD if trained else 1)
     return Cost(name, cut, tokens(model, cut.window), flops, activation_bytes(model, cut.window, trained, together))
-
-
-def table(costs: Sequence[Cost]) -> list[str]:
-    """A line per way to cut a sample."""
-    rows = [["", "windows", "core", "window", "tokens each", "GFLOP a sample", "extra cells", "activations"]]
-    for each in costs:
-        tiling = each.cut.tiling
-        edges = ["x".join(str(n) for n in edge) for edge in (tiling.core, tiling.padded)]
-        rows.append([each.name, f"{len(tiling)}", *edges, f"{each.tokens:,}", f"{each.flops / 1e9:,.1f}", f"{each.cut.extra:.0%}",
-                     size(each.activations)])  # fmt: skip
-    return ["  " + f"{row[0]:<13}{row[1]:>8}" + "".join(f"{cell:>16}" for cell in row[2:]) for row in rows]
 
 
 def misplaced(cut: Cut, side: int) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 
 from orbit2.config import needs, slices
 from orbit2.config.load import load, read_slice, validate
+from orbit2.config.schema import RunConfig
 from orbit2.config.sources import SourcesConfig, traits
 from orbit2.errors import Interrupted, OrbitError, did_you_mean
 from orbit2.files import short_hash, write_json
@@ -74,6 +75,25 @@ def run_config(
         _run(job, out or Path(job.settings.resources) / job.source.name / manifest.VERSION, receipt, dry_run, verify)
     if dry_run and len(jobs) > 1:
         print(plan.total([request for job in jobs for request in job.requests]))
+
+
+@dataclass(frozen=True)
+class Outstanding:
+    """`files` of a source that a run wants, of about `bytes`, and what is `missing` of these. `notes`: what to know before paying."""
+
+    files: int
+    bytes: int
+    missing: int
+    notes: tuple[str, ...]
+
+
+def outstanding(run_configuration: RunConfig, source: str) -> Outstanding:
+    """What of a `source` of a run is still to be fetched. Talks to no provider; raises OrbitError for what cannot be retrieved."""
+    job = _job(source, slices.whole(run_configuration, "retrieve", source), source)
+    there, _ = _there(job, Path(job.settings.resources) / job.source.name / manifest.VERSION)
+    missing = [request for request in job.requests if request.file not in there]
+    notes = tuple(dict.fromkeys(request.note for request in missing if request.note))
+    return Outstanding(len(job.requests), sum(r.bytes for r in job.requests), sum(r.bytes for r in missing), notes)
 
 
 def _job(name: str, given: Any, where: object) -> _Job:
@@ -238,13 +258,18 @@ def _covering(records: Sequence[manifest.Record], first: str, last: str) -> list
 
 
 def _dry(job: _Job, out: Path) -> str:
+    return plan.summary(job.source.name, job.requests, *_there(job, out))
+
+
+def _there(job: _Job, out: Path) -> tuple[dict[str, int], set[str]]:
+    """Bytes of the requests that are complete (0: another file holds what it asks for), and the files that the provider had not."""
     known = manifest.read(out) if (out / manifest.NAME).is_file() or (out / manifest.JOURNAL).is_file() else {"files": [], "gaps": []}
     planned = {r.file for r in job.requests}
     there = {str(r["file"]): int(r["bytes"]) for r in known["files"] if r["file"] in planned and (out / str(r["file"])).is_file()}
     elsewhere = Elsewhere(job.source.name, known["files"], job.requests)
     there |= {r.file: 0 for r in job.requests if r.file not in there and (held := elsewhere.holding(r))
               and all((out / str(record["file"])).is_file() for record in held)}
-    return plan.summary(job.source.name, job.requests, there, {str(g["file"]) for g in known["gaps"]})
+    return there, {str(g["file"]) for g in known["gaps"]}
 
 
 def _receipt(job: _Job, ledger: manifest.Ledger) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orbit2.config.load import load
-from orbit2.plan import run, sequence
+from orbit2.plan import plan, render, sequence
 from tests.docs.blocks import ROOT, blocks
 
 PAGE = ROOT / "docs/tiles.md"
@@ -23,9 +23,10 @@ def test_the_plan_shown_is_the_plan_printed(monkeypatch: pytest.MonkeyPatch, tmp
     assert words[:2] == ["orbit2", "plan"]
     options = list(zip(words[3::2], words[4::2], strict=True))
     monkeypatch.chdir(tmp_path)  # no results: the halo is not measured
-    printed, fits = run(load(ROOT / words[2], [value for name, value in options if name == "--set"]),
-                  model=dict(options)["--model"], device=dict(options)["--device"])  # fmt: skip
-    assert fits
+    config = load(ROOT / words[2], [value for name, value in options if name == "--set"])
+    found = plan(config, model=dict(options)["--model"], device=dict(options)["--device"])
+    printed = render(found, config)
+    assert found.fits
     shown = next(text for language, text in blocks(PAGE) if language == "text").split("halo for")[0]
 
     def rows(text: str) -> list[list[str]]:

@@ -11,7 +11,7 @@ from orbit2.data.transforms import Normaliser
 from orbit2.files import read_json
 from orbit2.grid import global_grid
 from orbit2.model.inspect import activation_bytes, forward_flops
-from orbit2.plan import tiling
+from orbit2.plan import estimate, text, tiling
 from tests.data import tiny_training
 from tests.data.small_models import demo_model
 
@@ -58,7 +58,7 @@ def test_the_table_counts_every_window() -> None:
         model = demo_model()
     grid = global_grid(7.5)
     cut = tiling.inference(grid, None, 8, 2, 2)  # 24 x 48 cells: 3 x 6 windows of 12 x 12
-    line = tiling.table([tiling.cost(model, "tiles", cut, 5, trained=False)])[1]
+    line = text.pieces([estimate.pieces(tiling.cost(model, "tiles", cut, 5, trained=False))])[1]
     found = dict(zip(("windows", "core", "window", "tokens", "flops", "extra", "bytes", "unit"), line.split()[1:], strict=True))
     assert (found["windows"], found["core"], found["window"], found["tokens"]) == ("18", "8x8", "12x12", "36")
     assert found["flops"] == f"{18 * forward_flops(model, cut.window) / 1e9:.1f}" and found["extra"] == "125%"
