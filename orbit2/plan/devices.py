@@ -41,6 +41,7 @@ class Device:
     host_memory: float
     source: str
     reached: float | None = None
+    processor: bool = False  # a CPU
     names: tuple[str, ...] = field(default=())  # of machines that have it
 
     @property
@@ -99,7 +100,7 @@ DEVICES = {
     ),
     "epyc-7763": Device(
         {"bf16": 5.02 * TERA, "fp32": 5.02 * TERA}, 256 * GIGA, 204.8 * GIGA, 1, Link(32 * GIGA, INSIDE), ETHERNET,
-        node_watts=400, cores=64, host_memory=256 * GIGA,
+        node_watts=400, cores=64, host_memory=256 * GIGA, processor=True,
         source="AMD EPYC 7763 data sheet: 64 cores, 2.45 GHz, 32 float32 operations a cycle (bf16 is no faster), eight channels of "
         "DDR4-3200; around it a server of 256 GB and 400 W",
     ),

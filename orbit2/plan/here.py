@@ -33,7 +33,7 @@ def measured(name: str) -> Device:
     cores, host = psutil.cpu_count(logical=False) or 1, float(psutil.virtual_memory().total)
     if not gpu:
         link = Link(HOST, 50e-6)
-        return Device(rates, host, bandwidth, 1, link, ETHERNET, None, cores, host, f"measured here: {cores} cores", reached=1.0)
+        return Device(rates, host, bandwidth, 1, link, ETHERNET, None, cores, host, f"measured here: {cores} cores", 1.0, True)
     title, count = torch.cuda.get_device_name(), torch.cuda.device_count()
     memory = float(torch.cuda.get_device_properties(device).total_memory)
     sheet = next((sheet for key, sheet in DEVICES.items() if key.replace("-", " ") in title.lower()), None)

@@ -83,6 +83,7 @@ class Rehearsal:
     average: int
     inputs: int
     passing: int
+    together: int = 1  # samples, or windows, that `inputs` are of
 
     @property
     def flops(self) -> int:
@@ -289,6 +290,7 @@ def _step(
             _bytes(stage.average.values.values()),
             inputs,
             watch.peak + inputs,
+            together,
         )
 
 
@@ -300,7 +302,7 @@ def _pass(model: Downscaling, grid: Grid, together: int, dtype: torch.dtype | No
             predict()
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     made = operators.gathered(watch.calls)
-    return Rehearsal(Sizes(), shapes, made, (), _bytes(model.parameters()), 0, 0, _bytes(inputs), watch.peak + _bytes(inputs))
+    return Rehearsal(Sizes(), shapes, made, (), _bytes(model.parameters()), 0, 0, _bytes(inputs), watch.peak + _bytes(inputs), together)
 
 
 def prediction(

@@ -1,0 +1,140 @@
+"""How long a step or a pass takes on a machine, from what it computes, moves and exchanges. Every assumption has a name and a source.
+
+Operators go one by one through a roofline: FLOPs at the rate that their kind reaches, or bytes at the rate that memory reaches, whichever
+takes longer. The host must launch them too. Exchanges of parameters and gradients hide behind computing, those of activations do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orbit2.plan.devices import GIGA, Device
+from orbit2.plan.machine import Machine
+from orbit2.plan.network import group, seconds
+from orbit2.plan.operators import BACKWARD, FORWARD, UPDATE, Operator
+from orbit2.plan.rehearse import Rehearsal
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What a machine does of what its data sheet says, in eager PyTorch.
+
+    `product`: share of the matrix rate that a plain product reaches, where that was not measured (Device.reached); `attention`: share of
+    a product's rate that fused attention reaches; `memory`: share of the memory's bandwidth. `call`: the host's seconds for an operator.
+    `link`: share of a link's bandwidth, `start`: seconds before an exchange begins. `read`, `unpack`: core seconds to load a byte of a
+    step's fields in a worker, and to unpack and normalise it, which a GPU does itself. `host`: bytes/s from a device to its host.
+    """
+
+    product: float
+    attention: float
+    memory: float
+    call: float
+    link: float
+    start: float
+    read: float
+    unpack: float
+    host: float
+
+
+# benchmarks/loader.py: a sample of 23 x 180 x 360 -> 3 x 720 x 1440 with four statics and weights in float32, batch 8, core time.
+SAMPLE = 4 * (23 * 180 * 360 + (3 + 4 + 1) * 720 * 1440)
+READ, UNPACK = 0.00487 / SAMPLE, 0.00898 / SAMPLE
+# benchmarks/results/h200.json, bf16. product: 760 to 765 of 989 TFLOP/s. attention: 424 of those, at head size 64 (wider heads are faster).
+# memory: what is left of eight measured steps of batch 8 after both, against 4.8 TB/s: 0.22 to 0.31; casts, float32 islands of autocast and
+# short kernels are in it. call: the three of batch 1, 14 to 29 microseconds. link, start: about what NCCL's own tests show on NVLink and
+# InfiniBand; host: PCIe 4 x16.
+GPU = Assumptions(product=0.77, attention=0.556, memory=0.28, call=21e-6, link=0.8, start=10e-6, read=READ, unpack=0.0, host=25 * GIGA)
+# benchmarks/results/roofline.json, one core: products inside a model 0.78 to 0.96 of a plain one, attention 0.9 of one in float32, also where
+# it is bfloat16 (PyTorch's kernel is no faster then).
+CPU = Assumptions(product=0.85, attention=0.9, memory=0.8, call=5e-6, link=0.8, start=50e-6, read=READ, unpack=UNPACK, host=10 * GIGA)
+SMALL = 1 << 16  # bytes: sums of losses and norms, which nothing hides
+
+
+@dataclass(frozen=True)
+class Split:
+    """Seconds of one step, or pass, of one rank.
+
+    `communication` is all that it exchanges, `exposed` the part of it that nothing hides; `data`: waiting for samples beyond computing;
+    `total` = forward + backward + optimiser + exposed + data. `flops` are the step's, `watts` those of a device and its share of the node.
+    """
+
+    forward: float
+    backward: float
+    optimiser: float
+    communication: float
+    exposed: float
+    data: float
+    flops: int
+    watts: float | None
+
+    @property
+    def total(self) -> float:
+        return self.forward + self.backward + self.optimiser + self.exposed + self.data
+
+    @property
+    def flops_rate(self) -> float:
+        """Sustained FLOP/s of one rank, exchanges and waiting for data included."""
+        return self.flops / self.total
+
+    @property
+    def energy(self) -> float | None:
+        """Joules of one rank's step, with its share of the node; None where the machine's power is not known."""
+        return None if self.watts is None else self.watts * self.total
+
+
+def predict(step: Rehearsal, machine: Machine, *, samples: float, precision: str = "bf16", assumed: Assumptions | None = None) -> Split:
+    """One rank's `step` (training, or a pass of a prediction) on `machine`, which reads `samples` samples or windows of that size.
+
+    `precision` bf16: operators on bfloat16 go at that rate, others at float32's; fp32: all at float32's. This machine is measured first.
+    """
+    sheet = machine.sheet
+    assume = assumed or (CPU if sheet.processor else GPU)
+    took = {phase: computing((each for each in step.operators if each.phase == phase), sheet, precision, assume)
+            for phase in (FORWARD, BACKWARD, UPDATE)}  # fmt: skip
+    whole, exposed = exchanging(step, sheet, took[FORWARD], took[BACKWARD], assume)
+    feeding = samples * step.inputs / step.together * (assume.read + assume.unpack) / sheet.cores_each
+    waiting = max(feeding - sum(took.values()) - exposed, 0.0)  # workers load the next step meanwhile
+    return Split(took[FORWARD], took[BACKWARD], took[UPDATE], whole, exposed, waiting, step.flops, sheet.watts)
+
+
+def saving(step: Rehearsal, machine: Machine) -> float:
+    """Seconds that training stands still for a checkpoint: its state is copied to the host, and written from there meanwhile."""
+    sheet = machine.sheet
+    return step.state / (CPU if sheet.processor else GPU).host
+
+
+def computing(operators: Iterable[Operator], sheet: Device, precision: str, assume: Assumptions) -> float:
+    """Seconds of operators one after the other; the host's, where it is slower to launch them than the device to do them."""
+    device = host = 0.0
+    for each in operators:
+        attends = "attention" in each.name
+        half = precision != "fp32" and each.dtype == "bfloat16" and not (attends and sheet.processor)
+        rate = sheet.rate("bf16" if half else "fp32") * (sheet.reached or assume.product) * (assume.attention if attends else 1.0)
+        device += each.count * max(each.flops / rate, (each.read + each.written) / (sheet.bandwidth * assume.memory))
+        host += each.count * assume.call
+    return max(device, host)
+
+
+def exchanging(step: Rehearsal, sheet: Device, forward: float, backward: float, assume: Assumptions) -> tuple[float, float]:
+    """(all exchanges, those that nothing hides) of a step that computes for `forward` and `backward` seconds.
+
+    Blocks' parameters are gathered while the block before is computed, and gradients are summed while the next ones are: only the first
+    gathering, the last sum and what is longer than computing show. Tokens (tp, sp) are waited for.
+    """
+    shards = {axis for axis in ("fsdp", "sp") if getattr(step.mesh, axis) > 1}
+    everything = exposed = 0.0
+    for phase, compute in ((False, forward), (True, backward)):
+        hidden: list[float] = []
+        for each in (c for c in step.collectives if c.backward == phase):
+            took = seconds(each.kind, each.bytes, group(step.mesh, each.axes, sheet.per_node), sheet, assume.link, assume.start)
+            everything += took
+            parameters = each.kind != "all-to-all" and (set(each.axes) == shards or set(each.axes) <= {"ddp", "tiles"})
+            if parameters and each.bytes >= SMALL:
+                hidden.append(took)
+            else:
+                exposed += took
+        if hidden:
+            edge = hidden[-1] if phase else hidden[0]
+            exposed += edge + max(sum(hidden) - edge - compute, 0.0)
+    return everything, exposed

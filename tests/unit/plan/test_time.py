@@ -1,0 +1,98 @@
+"""Times of steps by hand, from operators and exchanges made up for it; and of measured ones on one H200."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from orbit2.parallel.mesh import Sizes
+from orbit2.plan import time
+from orbit2.plan.devices import DEVICES, Link
+from orbit2.plan.machine import Machine
+from orbit2.plan.operators import BACKWARD, FORWARD, UPDATE, Operator
+from orbit2.plan.rehearse import Collective, Rehearsal
+
+ASSUMED = time.Assumptions(product=0.5, attention=0.5, memory=0.5, call=1e-3, link=0.5, start=0.0, read=1e-3, unpack=0.0, host=100.0)
+SHEET = replace(DEVICES["h100"], rates={"bf16": 1000.0, "fp32": 100.0}, bandwidth=100.0, inside=Link(10.0, 0.0), outside=Link(1.0, 0.0),
+                node_watts=8000.0, cores=16, reached=None)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def sheet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DEVICES, "h100", SHEET)
+
+
+def step(*operators: Operator, **given: Any) -> Rehearsal:
+    """A rank's step of 2 samples of 500 bytes each."""
+    facts = {"mesh": Sizes(), "shapes": {}, "collectives": (), "weights": 4, "moments": 8, "average": 4, "inputs": 1000, "passing": 0,
+             "together": 2, **given}  # fmt: skip
+    return Rehearsal(operators=operators, **facts)
+
+
+def operator(name: str = "aten.mm", phase: str = FORWARD, **given: Any) -> Operator:
+    return Operator(**{"name": name, "count": 2, "flops": 0, "read": 0, "written": 0, "backward": phase == BACKWARD, "phase": phase,
+                       "dtype": "bfloat16", **given})  # fmt: skip
+
+
+def predict(what: Rehearsal, samples: float = 0.0, precision: str = "bf16", count: int = 8) -> time.Split:
+    return time.predict(what, Machine("h100", count), samples=samples, precision=precision, assumed=ASSUMED)
+
+
+@pytest.mark.parametrize(
+    ("what", "precision", "seconds"),
+    [
+        (operator(flops=1000), "bf16", 2 * 1000 / (1000 * 0.5)),
+        (operator(flops=1000), "fp32", 2 * 1000 / (100 * 0.5)),
+        (operator(flops=1000, dtype="float32"), "bf16", 2 * 1000 / (100 * 0.5)),
+        (operator("aten._scaled_dot_product_flash_attention_for_cpu", flops=1000), "bf16", 2 * 1000 / (1000 * 0.25)),
+        (operator(flops=10, read=150, written=50), "bf16", 2 * 200 / (100 * 0.5)),  # memory takes longer than FLOPs
+        (operator(), "bf16", 2e-3),  # launching takes longer than both
+    ],
+)
+def test_operators(what: Operator, precision: str, seconds: float) -> None:
+    found = predict(step(what), precision=precision)
+    assert found.forward == pytest.approx(seconds) and found.total == found.forward
+    assert found.flops_rate == pytest.approx(2 * what.flops / found.total)
+    assert found.energy == pytest.approx(1000 * found.total)
+
+
+def test_phases_add_up_and_data_is_waited_for() -> None:
+    parts = [operator(phase=phase, flops=flops) for phase, flops in ((FORWARD, 250), (BACKWARD, 500), (UPDATE, 125))]
+    found = predict(step(*parts), samples=2)
+    assert (found.forward, found.backward, found.optimiser) == (1.0, 2.0, 0.5)
+    assert found.data == 0 and found.total == 3.5  # 1000 bytes take 1 s of one core, and a rank has two
+    slow = predict(step(*parts), samples=20)
+    assert slow.data == pytest.approx(20 * 500 * 1e-3 / 2 - 3.5) and slow.total == pytest.approx(5.0)
+    assert time.saving(step(), Machine("h100")) == 16 / time.GPU.host
+
+
+def exchange(kind: str, size: int, backward: bool, *axes: str) -> Collective:
+    return Collective(kind, axes, 0, size, backward)
+
+
+def test_what_is_exchanged_behind_computing() -> None:
+    """Gathers of 10^5 bytes within a node of 8 take (7/8) 10^5 / 5 s = 17,500 s."""
+    gather = exchange("all-gather", 10**5, False, "fsdp")
+    scatter = exchange("reduce-scatter", 10**5, True, "fsdp")
+    parts = [operator(flops=10**7), operator(phase=BACKWARD, flops=10**7)]  # 40,000 s each
+    mesh = Sizes(fsdp=8)
+    one = predict(step(*parts, mesh=mesh, collectives=(gather, gather, scatter)))
+    assert one.communication == pytest.approx(3 * 17_500)
+    assert one.exposed == pytest.approx(2 * 17_500)  # the first gather and the last sum
+    many = predict(step(*parts, mesh=mesh, collectives=(*[gather] * 5, scatter)))
+    assert many.exposed == pytest.approx(17_500 + (4 * 17_500 - 40_000) + 17_500)
+
+
+def test_tokens_and_small_sums_are_waited_for() -> None:
+    parts = [operator(flops=10**9)]
+    tokens = exchange("all-reduce", 10**5, False, "tp")
+    pairs = exchange("all-to-all", 10**5, False, "sp")
+    norm = exchange("all-reduce", 4, False, "ddp")
+    found = predict(step(*parts, mesh=Sizes(ddp=2, sp=2, tp=2), collectives=(tokens, pairs, norm)))
+    assert found.exposed == found.communication > 0
+
+
+def test_between_nodes_takes_longer() -> None:
+    big = exchange("all-reduce", 10**6, True, "ddp")
+    near, far = (predict(step(mesh=mesh, collectives=(big,))) for mesh in (Sizes(ddp=8), Sizes(ddp=8, fsdp=8)))
+    assert far.communication == pytest.approx(10 * near.communication)  # one rank a node: one NIC of a tenth of the links inside
