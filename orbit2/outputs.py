@@ -46,7 +46,7 @@ def model(folder: Path, name: str, digest: str) -> None:
         about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         other = f"model {about['name']}-{about['hash']}"
     except (OSError, ValueError, TypeError, KeyError):
-        known = {"weights.safetensors", "normalisation.json", "card.md", "provenance.json", "metrics.jsonl", "statics"}
+        known = {"weights.safetensors", "normalisation.json", "card.md", "provenance.json", "metrics.jsonl", "timing.json", "statics"}
         if {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")} <= known:
             return  # a kill in the middle of writing it: config.json comes last
         other = "something else"

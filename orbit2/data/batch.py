@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -49,7 +49,7 @@ class Packed:
 
     coarse [B, V, H, W] (None: to be made from `fine`), fine [B, K, sH, sW], whose channels are the store's variables `channels`;
     `gaps` says of each channel (coarse, fine) whether anything is missing; on tiles `windows` [B] of the `view`.
-    Not `counted`: all weights are zero.
+    Not `counted`: all weights are zero. `took`: seconds that making it took (see orbit2.timing), with one part of a step for all of it.
     """
 
     coarse: Tensor | None
@@ -62,6 +62,7 @@ class Packed:
     ground: Ground
     windows: Sequence[Window] | None = None
     counted: bool = True
+    took: Mapping[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -7,6 +7,7 @@ many; a side without variables has no fields. `written(time, column)` at the top
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +42,7 @@ from orbit2.data.store_layout import (
 )
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.grid import Grid
+from orbit2.timing import Seconds, add
 from orbit2.variables import cell_methods, variable
 
 __all__ = [
@@ -141,6 +143,13 @@ class PairStore:
         if not self.variables(side):
             return np.empty((0, *self.grid(side).shape), dtype=np.int16) if out is None else out
         return self._readers[side].read(index, self.missing(side)[index], out)
+
+    def took(self) -> Seconds:
+        """Seconds of staging, reading and decoding in this process since somebody last asked (empty where zarr itself reads)."""
+        found: Seconds = defaultdict(float)
+        for reader in self._readers.values():
+            add(found, reader.took)
+        return found
 
     def read(self, side: Side, index: int) -> FloatArray:
         """One sample [V, H, W] float32, canonical units, NaN where missing. Raises OrbitError for a damaged sample."""

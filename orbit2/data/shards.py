@@ -8,10 +8,11 @@ import mmap
 import os
 import struct
 import sys
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any, cast
 
 import google_crc32c
@@ -23,6 +24,7 @@ from numcodecs import blosc
 from orbit2.data.cache import StoreCache
 from orbit2.data.packing import MISSING
 from orbit2.errors import OrbitError
+from orbit2.timing import Seconds
 
 Codes = npt.NDArray[np.int16]
 _ABSENT = 2**64 - 1
@@ -43,6 +45,7 @@ class ShardReader:
         self.path, self.shape, self.shard = path, shape, shard
         self.cache: StoreCache | None = None
         self.bytes = 2 * int(np.prod(shape))
+        self.took: Seconds = defaultdict(float)  # seconds of staging, reading and decoding since somebody last asked
         self._folder = str(path / "c")
         self._indexes: OrderedDict[tuple[int, int, int, int], npt.NDArray[np.uint64]] = OrderedDict()
 
@@ -56,7 +59,7 @@ class ShardReader:
         Raises DamagedShard.
         """
         file = self.file(index)
-        if self.cache is not None and (kept := self.cache.kept(file, self.path.parent.name, index // self.shard)) is not None:
+        if self.cache is not None and (kept := self._staged(file, index // self.shard)) is not None:
             try:
                 return self._read(kept, index, out)
             except (DamagedShard, OSError) as error:
@@ -66,14 +69,26 @@ class ShardReader:
         except FileNotFoundError:
             return None
 
+    def _staged(self, file: str, number: int) -> str | None:
+        """The node's own copy of a shard."""
+        assert self.cache is not None
+        began = perf_counter()
+        kept = self.cache.kept(file, self.path.parent.name, number)
+        self.took["staging"] += perf_counter() - began
+        return kept
+
     def _read(self, file: str, index: int, out: Codes | None) -> Codes | None:
+        began = perf_counter()
         handle = os.open(file, os.O_RDONLY)
         try:
             offset, length = (int(x) for x in self._entries(handle, index // self.shard)[index % self.shard])
             if offset == length == _ABSENT:
                 return None
             with _stored(handle, offset, length) as chunk:
-                return self._decode(chunk, length, out)
+                self.took["reading"] += (there := perf_counter()) - began
+                codes = self._decode(chunk, length, out)
+                self.took["decoding"] += perf_counter() - there
+                return codes
         finally:
             os.close(handle)
 
@@ -174,6 +189,14 @@ class FieldReader:
             self.shards.cache = cache
         array = zarr.open_array(str(store / side / "fields"), mode="r")
         self.array, self.samples = array, int(array.shape[0])
+
+    @property
+    def took(self) -> Mapping[str, float]:
+        """Seconds of staging, reading and decoding since somebody last asked; empty where zarr reads."""
+        if self.shards is None:
+            return {}
+        found, self.shards.took = self.shards.took, defaultdict(float)
+        return found
 
     def read(self, index: int, missing: npt.NDArray[np.floating[Any]], out: Codes | None = None) -> Codes:
         """Codes [V, H, W] of one sample; `missing` [V] is what was recorded about it (NaN: never written).

@@ -4,7 +4,9 @@ interruptions. Never reads a store itself."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -69,6 +71,7 @@ class Steps(torch.utils.data.Dataset[list[Packed]]):
         return which, self.datasets[which].indices[positions].tolist()
 
     def __getitem__(self, step: int) -> list[Packed]:
+        began = perf_counter()
         which, chosen = self.choose(step)
         pairs, places = self.datasets[which], range(self.rank, len(chosen), self.world)
         random = np.random.default_rng((self.seed, 3, step)) if self.augment else None
@@ -79,8 +82,10 @@ class Steps(torch.utils.data.Dataset[list[Packed]]):
             drawn = [self.cutting.draw(len(tiling), (self.seed, 5, step, place)) for place in places]  # 4: the encoder of `perceptual`
             dealt = [(k, n) for k, numbers in enumerate(drawn) for n in numbers][self.tile_rank :: self.tile_world]
             pieces = [(k, tiling[n]) for k, n in dealt]
+        pairs.store.took()  # nobody asks for what validation read
         share = pairs.packed(indices, view, pieces)
-        return [share.part(*ends) for ends in self._parts(len(share))]
+        parts, took = [share.part(*ends) for ends in self._parts(len(share))], pairs.store.took()
+        return [replace(parts[0], took={**took, "packing": perf_counter() - began - sum(took.values())}), *parts[1:]]
 
     def _parts(self, count: int) -> list[tuple[int, int]]:
         """First and end of each micro-batch among `count` samples or tiles."""

@@ -31,6 +31,16 @@ def total(values: Tensor, group: ProcessGroup | None = None) -> Tensor:
     return values
 
 
+def sums_and_maxima(values: Sequence[float], group: ProcessGroup | None = None) -> tuple[list[float], list[float]]:
+    """Of each number, its sum over the ranks and the largest one."""
+    both = [torch.tensor(values, dtype=torch.float64) for _ in range(2)]
+    if dist.is_initialized():
+        for numbers, how in zip(both, (dist.ReduceOp.SUM, dist.ReduceOp.MAX), strict=True):
+            dist.all_reduce(numbers, how, group=group)
+    sums, most = both
+    return sums.tolist(), most.tolist()
+
+
 def any_rank(flag: bool, group: ProcessGroup | None = None) -> bool:
     """Whether the flag is set on any rank: the same answer everywhere."""
     if not dist.is_initialized():

@@ -34,6 +34,7 @@ from orbit2.parallel.launch import Ranks
 from orbit2.parallel.mesh import Mesh, sizes
 from orbit2.parallel.reduce import Fact, agree_on, from_first
 from orbit2.parallel.sharded import gather
+from orbit2.timing import Clock
 from orbit2.train import losses
 from orbit2.train.average import Average
 from orbit2.train.optimizer import build
@@ -66,6 +67,7 @@ class Setup:
         here: Ranks,
     ) -> None:
         self.section, self.config, self.here = section, model_config.train, here
+        self.clock = Clock()  # that steps lap; the trainer's is the record's
         missing = [name for name in model_config.datasets if name not in stores or name not in statistics]
         if missing:
             raise OrbitError(

@@ -12,6 +12,7 @@ from torch.distributed.fsdp import FSDPModule
 from orbit2.data.dataset import Batch, Packed
 from orbit2.parallel.reduce import total
 from orbit2.parallel.sharded import layout, local, sharing
+from orbit2.timing import Clock
 from orbit2.train import auxiliary, losses
 from orbit2.train.losses import Terms
 
@@ -22,25 +23,30 @@ SHOWN = ("loss", "data_term", "prior", "gradient_norm")
 STREAMS = 65_537  # random streams of a step, one for each rank that reads other data
 
 
-def gradients(setup: Setup, batches: Sequence[Batch | Packed], step: int) -> tuple[Tensor, Tensor]:
+def gradients(setup: Setup, batches: Sequence[Batch | Packed], step: int, clock: Clock | None = None) -> tuple[Tensor, Tensor]:
     """The gradients of the global loss, clipped, in the parameters; (SHOWN [4], the same on all ranks; each batch's part of the loss).
 
-    `batches` are this rank's share, computed one after the other: as many on every rank.
+    `batches` are this rank's share, computed one after the other: as many on every rank. `clock` is left with the optimiser's part.
     """
-    model, mesh = setup.model, setup.mesh
+    model, mesh, clock = setup.model, setup.mesh, clock or Clock()
+    clock.lap("copy")
     model.train()
     setup.optimizer.zero_grad(set_to_none=True)
     torch.manual_seed((setup.config.seed * 1_000_003 + step) * STREAMS + mesh.part)  # dropout needs no stored generator state
     known = denominators(setup, batches) if len(batches) > 1 else None
     shown = []
     for number, batch in enumerate(part.to(setup.here.device) for part in batches):
+        clock.lap("forward")
         _last(model, number == len(batches) - 1)
         part, target = forward(setup, batch)
         sums, weight = (total(part.packed(), mesh.data), None) if known is None else known
         loss, data, prior = losses.combine(part, sums, setup.channel_weights, setup.objective.prior_weight)
         loss = auxiliary.with_auxiliary(loss, model, batch, target, weight, mesh.data)
+        clock.lap("backward")
         (loss / mesh.sizes.sp).backward()  # type: ignore[no-untyped-call]  # sp ranks have the same loss, and their gradients are added
         shown.append(torch.stack([loss, data, prior]).detach())
+        clock.lap("copy")  # of the next part
+    clock.lap("optimiser")
     own = torch.stack(shown)
     return torch.cat([total(own.sum(0), mesh.data), clip(model.parameters(), setup.config.clip)[None]]), own[:, 0]
 

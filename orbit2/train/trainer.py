@@ -28,14 +28,16 @@ from orbit2.model import carried, folder
 from orbit2.model.build import Downscaling
 from orbit2.parallel import alike
 from orbit2.parallel.launch import heed_job, ranks
-from orbit2.parallel.reduce import Fact, agree_on, any_rank, barrier, gathered
+from orbit2.parallel.reduce import Fact, agree_on, any_rank, gathered
 from orbit2.signals import StopRequest, heed_parent, held_back
+from orbit2.timing import NAME
 from orbit2.train.build import Setup, prepare
 from orbit2.train.card import write_card
 from orbit2.train.checkpoint import Checkpoints
 from orbit2.train.optimizer import learning_rate, set_learning_rate
 from orbit2.train.progress import Progress
 from orbit2.train.step import SHOWN, gradients, update
+from orbit2.train.timing import Timing
 from orbit2.train.validation import validate_model
 
 log = logging.getLogger(__name__)
@@ -61,6 +63,7 @@ def run(
         if here.first:
             held.enter_context(kept.alone())
         with Progress(checkpoints, model_config.train.steps, here.first) as progress:
+            timing = Timing(checkpoints, here, progress.attempt, {"name": section["name"], "hash": section["hash"]})
             progress.say(f"{section['name']}: try {progress.attempt}, opening {', '.join(str(path) for path in stores.values())}")
             agree_on([Fact("the configuration", alike.flat(section), "give all ranks the same --config file")])
             stop.within(model_config.train.wall_minutes, "train.wall_minutes")
@@ -68,13 +71,13 @@ def run(
             heed_job(stop, here)
             prepare(model_config.train, here.device)
             setup = Setup(section, model_config, stores, statistics, parent, here)
-            with kept.finishing():
-                train(setup, out, kept, stop, progress)
+            with kept.finishing(), timing:
+                train(setup, out, kept, stop, progress, timing)
 
 
-def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, progress: Progress) -> None:
+def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, progress: Progress, timing: Timing) -> None:
     """Run the steps that remain, then write the model folder from the best validated weights."""
-    config, here = setup.config, setup.here
+    config, here, clock = setup.config, setup.here, timing.clock
     step, best, seconds, stale, validated = 0, math.inf, 0.0, 0, 0
     found = checkpoints.choose()
     if found is not None:
@@ -105,20 +108,24 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
 
     def save() -> None:
         progress.doing("saving a checkpoint")
-        spent = seconds + time.monotonic() - began
+        before, spent = clock.lap("saving"), seconds + time.monotonic() - began
         checkpoints.save(setup.state(step=step, best=best, seconds=spent, stale=stale, validated=validated), step)
+        timing.write("running")
+        clock.lap(before)
 
     def pause() -> Interrupted:
         reason = stop.reason or "another rank"
+        clock.lap("saving")
         checkpoints.wait()
         progress.status("resumable", reason=reason)
+        timing.write("resumable")
         return Interrupted(f"stopped and saved at step {step} of {config.steps} ({reason}); run the same command to resume")
 
     def score() -> None:
         """Validate, unless a stop comes in between: then `validated` stays behind and a resumed run begins with it."""
         nonlocal best, stale, validated
         progress.doing("validating")
-        start = time.monotonic()
+        before, start = clock.lap("validation"), time.monotonic()
         share = -(-config.batch_size // setup.mesh.sizes.readers // config.accumulate)
         with setup.average.swapped():
             found = validate_model(setup.model, setup.validation, setup.dtype, setup.mesh, setup.cutting, samples=config.validate_samples,
@@ -126,15 +133,17 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
         if found is None:
             return
         stop.took("validation", time.monotonic() - start)
-        progress.log({"step": step, **found})
+        progress.log({"step": step, **found, "seconds": round(timing.earlier + clock.elapsed, 3)})
         loss = float(found["validation_loss"])
         if not math.isfinite(loss):
             raise OrbitError("the validation score is not finite", where=f"step {step}", got=str(loss),
                              hint="check the validation block, or lower train.learning_rate; the last checkpoint is kept")  # fmt: skip
         stale = 0 if loss < best else stale + 1
         if loss < best:
+            clock.lap("saving")
             checkpoints.save_best({"model": setup.averaged()}, step)
         best, validated = min(best, loss), step
+        clock.lap(before)
 
     if (step < config.steps or unscored()) and any_rank(bool(stop)):
         if found is None:
@@ -150,10 +159,12 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
     )  # fmt: skip
     with held_back():
         batches = iter(loader)
-    waiting = time.monotonic()
+    timing.begins(setup)
+    waiting, _ = time.monotonic(), clock.lap("waiting")
     for batch in batches:
         ready = time.monotonic()
         record = optimise(setup, batch, step)
+        timing.stepped(batch)
         step += 1
         done = time.monotonic()
         rate = config.batch_size / max(done - waiting, 1e-9)
@@ -177,14 +188,16 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
             break
         if stopping and (step < config.steps or unscored()):
             raise pause()
-        waiting = time.monotonic()
+        waiting, _ = time.monotonic(), clock.lap("waiting")
     progress.doing("writing the model")
+    clock.lap("saving")
+    timing.write("done")
     if (best_found := checkpoints.best()) is not None:  # once the last checkpoint is whole
         checkpoints.read(best_found, {"model": setup.averaged()}, setup.convert)
     if (model := setup.whole(setup.averaged())) is not None:  # on the first rank
         finish(setup, model, out, checkpoints.folder, step, best_found.step if best_found else step, seconds + time.monotonic() - began)
     progress.status("done")
-    barrier()
+    timing.write("done")
 
 
 def optimise(setup: Setup, batch: Batch | Sequence[Batch | Packed], step: int) -> dict[str, Any]:
@@ -194,13 +207,14 @@ def optimise(setup: Setup, batch: Batch | Sequence[Batch | Packed], step: int) -
     """
     batches = [batch] if isinstance(batch, Batch) else list(batch)
     set_learning_rate(setup.optimizer, rate := learning_rate(step, setup.config))
-    shown, own = gradients(setup, batches, step)
+    shown, own = gradients(setup, batches, step, setup.clock)
     record = dict(zip(SHOWN, shown.tolist(), strict=True))
     for what, key in (("loss", "loss"), ("gradient norm", "gradient_norm")):
         if not math.isfinite(record[key]):
             raise OrbitError(f"the {what} is not finite", where=f"step {step + 1}", got=str(record[key]),
                              hint=f"check {_suspects(batches, own)}, or lower train.learning_rate; this step is not kept")  # fmt: skip
     update(setup, step)
+    setup.clock.lap("other")
     return {**record, "learning_rate": rate}
 
 
@@ -221,7 +235,8 @@ def finish(setup: Setup, model: Downscaling, out: Path, checkpoints: Path, step:
     stores = {pairs.name: pairs.store for pairs in setup.training}
     statics_from, statics = carried.origin(stores, model.statics)
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "metrics.jsonl", (checkpoints / "metrics.jsonl").read_text(encoding="utf-8"))
+    for kept in ("metrics.jsonl", NAME):
+        write_text(out / kept, (checkpoints / kept).read_text(encoding="utf-8"))
     about = {
         "name": setup.section["name"],
         "hash": setup.section["hash"],

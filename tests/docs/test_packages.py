@@ -28,7 +28,7 @@ NOT_IMPORTED = {
     "snakemake-executor-plugin-slurm": "runs it on SLURM",
     "tensorboard": "torch.utils.tensorboard needs it",
 }
-OPTIONAL_IMPORTS = {"xesmf", "flash_attn"}  # extras, guarded where they are imported
+OPTIONAL_IMPORTS = {"xesmf", "flash_attn", "pynvml"}  # extras, guarded where they are imported
 BUILD_SCRIPTS = {"make_sample.py"}  # run once by a maintainer, never by a user
 
 

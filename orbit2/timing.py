@@ -1,0 +1,171 @@
+"""Where the time of a training or prediction went, try after try: a clock, and the record `timing.json`. Never waits for a device."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Protocol
+
+from orbit2.errors import OrbitError
+from orbit2.files import read_json, write_json
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT = "orbit2-timing-1"
+NAME = "timing.json"
+ON_DEVICE = ("copy", "forward", "backward", "optimiser")
+PARTS = ("setup", "waiting", *ON_DEVICE, "validation", "saving", "other")  # of the main thread's time, without gap or overlap
+LOADER = ("staging", "reading", "decoding", "packing")  # core seconds of whoever loads, beside the main thread or inside `waiting`
+
+
+Seconds = defaultdict[str, float]  # by part
+
+
+def add(into: Seconds, more: Mapping[str, float]) -> None:
+    for part, seconds in more.items():
+        into[part] += seconds
+
+
+class Mark(Protocol):
+    """A place in a device's stream, as torch.cuda.Event."""
+
+    def record(self) -> None: ...
+    def query(self) -> bool: ...
+    def elapsed_time(self, end_event: Any) -> float: ...
+
+
+class Clock:
+    """Time goes to one part at a time: `lap(part)` ends the part before it.
+
+    On a GPU (`mark` makes its events) the parts ON_DEVICE are the device's own time between marks in its stream, which `read` books once
+    they have come to pass: nothing ever waits for them. Elsewhere all parts are the host's.
+    """
+
+    def __init__(self, part: str = "setup", mark: Callable[[], Mark] | None = None) -> None:
+        self.seconds: Seconds = defaultdict(float)
+        self._mark, self._free, self._marks = mark, list[Mark](), deque[tuple[Mark, str | None]]()
+        self.began = self._since = perf_counter()
+        self.part = part
+
+    def lap(self, part: str) -> str:
+        """From now on it is `part`; returns what it was."""
+        now, before, device = perf_counter(), self.part, self._mark is not None
+        if device and (before in ON_DEVICE or part in ON_DEVICE):
+            mark = self._free.pop() if self._free else self._mark()  # type: ignore[misc]
+            mark.record()
+            self._marks.append((mark, part if part in ON_DEVICE else None))
+        if not device or before not in ON_DEVICE:
+            self.seconds[before] += now - self._since
+        self.part, self._since = part, now
+        return before
+
+    def read(self) -> None:
+        """Book what the device has done by now."""
+        while len(self._marks) > 1 and self._marks[1][0].query():
+            mark, part = self._marks.popleft()
+            if part is not None:
+                self.seconds[part] += mark.elapsed_time(self._marks[0][0]) / 1000
+            self._free.append(mark)
+
+    @property
+    def elapsed(self) -> float:
+        return perf_counter() - self.began
+
+    def split(self) -> dict[str, float]:
+        """Seconds by part up to now; `other` is what no part has: on a GPU, where host and device overlap, never less than 0."""
+        self.lap(self.part)
+        self.read()
+        known = {part: seconds for part, seconds in self.seconds.items() if seconds}
+        return {**known, "other": known.get("other", 0.0) + max(0.0, self.elapsed - sum(known.values()))}
+
+
+def host_bytes() -> int:
+    """The most memory that this process ever had."""
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
+
+
+def device_name(device: torch.device) -> str:
+    """What the device calls itself: a GPU by its driver, a CPU by Linux, else by its kind."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def tries(path: Path) -> list[dict[str, Any]]:
+    """The tries that a record knows of; none where it is missing, damaged or another version's."""
+    with suppress(OrbitError, AttributeError, TypeError, KeyError):
+        found = read_json(path)
+        if found.get("format") == FORMAT:
+            return [one for one in found["tries"] if isinstance(one, dict)]
+    return []
+
+
+def write(path: Path, told: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> dict[str, Any]:
+    """Write, and return, the record of tries with their sums; `about` is what is true of all of them."""
+    content = {"format": FORMAT, **about, "total": total(told), "tries": list(told)}
+    write_json(path, content)
+    return content
+
+
+def total(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all tries took together. A sum is None where a try does not know its part of it.
+
+    `elapsed` leaves out the time between tries, and counts once what went on side by side; rates rest on it, with all that is no
+    arithmetic (I/O, validation, saving) inside.
+    """
+    elapsed = covered([(one["began"], one["began"] + one["elapsed"]) for one in told])
+    busy = sum(one["elapsed"] * one["ranks"] for one in told)
+    flops, rates = _sum(told, "flops"), {one.get("rate") for one in told}
+    rate = rates.pop() if len(rates) == 1 else None
+    found: dict[str, Any] = {
+        "elapsed": elapsed,
+        "device_seconds": busy,
+        "seconds": _added(told, "seconds"),
+        "loader": _added(told, "loader"),
+        "samples": sum(one["samples"] for one in told),
+        "flops": flops,
+        "flops_per_second": None if flops is None or not elapsed else flops / elapsed,
+        "of_rate": None if flops is None or not rate or not busy else flops / busy / rate,
+        "joules": _sum(told, "joules"),
+        "device_bytes": _most(told, "device_bytes"),
+        "host_bytes": _most(told, "host_bytes"),
+    }
+    return {**found, "samples_per_second": found["samples"] / elapsed if elapsed else None}
+
+
+def covered(spans: Sequence[tuple[float, float]]) -> float:
+    """The length of what `spans` (begin, end) cover together."""
+    length, reached = 0.0, float("-inf")
+    for begin, end in sorted(spans):
+        length += max(0.0, end - max(begin, reached))
+        reached = max(reached, end)
+    return length
+
+
+def _added(told: Sequence[Mapping[str, Any]], key: str) -> dict[str, float]:
+    found: Seconds = defaultdict(float)
+    for one in told:
+        add(found, one.get(key) or {})
+    return dict(found)
+
+
+def _sum(told: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    values = [one.get(key) for one in told]
+    return None if not values or None in values else float(sum(value for value in values if value is not None))
+
+
+def _most(told: Sequence[Mapping[str, Any]], key: str) -> int | None:
+    return max((one[key] for one in told if one.get(key) is not None), default=None)

@@ -1,0 +1,158 @@
+"""timing.json of a training: where every try's time went, and what it did meanwhile. Never changes a result, waits for no device."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from orbit2 import energy, timing
+from orbit2.config.network import ArchitectureConfig
+from orbit2.data.batch import Batch, Packed
+from orbit2.errors import Interrupted
+from orbit2.grid import Grid
+from orbit2.model.build import build
+from orbit2.model.inspect import forward_flops
+from orbit2.parallel.launch import Ranks
+from orbit2.parallel.reduce import sums_and_maxima
+from orbit2.progress import detect
+from orbit2.provenance import code_version
+from orbit2.timing import LOADER, PARTS, Clock, Mark, device_name
+
+log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from orbit2.train.build import Setup
+
+BACKWARD = 2  # a backward pass costs about two forward ones; what checkpointing computes again is no work on the model
+
+
+class Timing:
+    """One try's part of the record in `folder`. All ranks hold one and call `write` together; the first writes.
+
+    `clock` is for the trainer to lap.
+    """
+
+    def __init__(self, folder: Path, here: Ranks, attempt: int, about: Mapping[str, Any]) -> None:
+        self.path, self.here, self.about = folder / timing.NAME, here, dict(about)
+        gpu = here.device.type == "cuda"
+        self.clock = Clock(mark=_mark if gpu else None)
+        number = (torch.cuda.current_device() if here.device.index is None else here.device.index) if gpu else None
+        self._meter = energy.meter(detect()[2] == 0, number)
+        self._facts = {"try": attempt, "began": round(time.time(), 3), "device": device_name(here.device), "ranks": here.world,
+                       "code_version": code_version(), "torch": torch.__version__}  # fmt: skip
+        self._loader: timing.Seconds = defaultdict(float)
+        self._windows: Counter[tuple[int, int]] = Counter()  # by rows and columns of coarse cells
+        self._setup: Setup | None = None
+        self.steps, self.samples = 0, 0
+        self._earlier = timing.tries(self.path) if here.first else []
+        self._earlier = [one for one in self._earlier if one.get("try") != attempt]
+
+    def __enter__(self) -> Timing:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
+        if error is not None and not isinstance(error, Interrupted):
+            with suppress(Exception):  # the error goes on, whatever can be written
+                self.write("failed", together=False)
+
+    @property
+    def earlier(self) -> float:
+        """Seconds of the tries before this one (on the first rank)."""
+        return float(sum(one["elapsed"] for one in self._earlier))
+
+    def begins(self, setup: Setup) -> None:
+        """The set-up is over."""
+        self._setup, setup.clock = setup, self.clock
+        self._facts |= {"mesh": str(setup.mesh), "precision": str(setup.dtype or torch.float32).removeprefix("torch."),
+                        "batch_size": setup.config.batch_size, "workers": setup.config.workers,
+                        "threads": torch.get_num_threads()}  # fmt: skip
+
+    def stepped(self, batches: Sequence[Batch | Packed]) -> None:
+        """A step on this rank's `batches` was taken."""
+        assert self._setup is not None
+        self.steps, self.samples = self.steps + 1, self.samples + self._setup.config.batch_size
+        for batch in batches:
+            if isinstance(batch, Packed):
+                timing.add(self._loader, batch.took)
+                rows, columns = (edge // batch.ground.factor for edge in batch.fine.shape[-2:])
+                self._windows[rows, columns] += len(batch)
+        self.clock.read()
+        self._meter.look()
+
+    def write(self, state: str, together: bool = True) -> None:
+        """Bring this try's part of the record up to date: the mean over ranks, and the slowest; `together`: all ranks are here."""
+        seconds = self.clock.split()
+        self._meter.look(now=True)
+        joules, device = self._meter.joules, self._device_bytes()
+        names = [*PARTS, *LOADER]
+        own = [*(seconds.get(part, 0.0) for part in PARTS), *(self._loader[part] for part in LOADER)]
+        own += [self._work(), joules or 0.0, float(joules is not None), float(timing.host_bytes()), float(device or 0)]
+        sums, most = sums_and_maxima(own) if together else (own, own)
+        if not self.here.first:
+            return
+        ranks = self.here.world if together else 1
+        mean, slowest = ({name: round(value / by, 4) for name, value in zip(names, values, strict=False) if value}
+                         for values, by in ((sums, ranks), (most, 1)))  # fmt: skip
+        flops, energy_used, told = sums[len(names) : len(names) + 3]
+        copies = 1 if self._setup is None or not together else self._setup.mesh.sizes.sp * self._setup.mesh.sizes.tp
+        one = {
+            **self._facts,
+            "state": state,
+            "elapsed": round(self.clock.elapsed, 3),
+            "steps": self.steps,
+            "samples": self.samples,
+            "seconds": {part: mean[part] for part in PARTS if part in mean},
+            "slowest": {part: slowest[part] for part in PARTS if part in slowest} if ranks > 1 else {},
+            "loader": {part: round(sums[names.index(part)], 4) for part in LOADER if part in mean},
+            "flops": flops / copies if flops else None,
+            "rate": None,
+            "joules": round(energy_used, 1) if told else None,
+            "joules_of": self._meter.of or None,
+            "host_bytes": int(most[-2]),
+            "device_bytes": int(most[-1]) or None,
+            "process": f"{os.getpid()} on {socket.gethostname()}",
+        }
+        timing.write(self.path, [*self._earlier, one], {**self.about, "kind": "training", "state": state})
+
+    def _device_bytes(self) -> int | None:
+        """The most that torch's allocator ever held of a GPU; of a CPU it keeps no count."""
+        return torch.cuda.max_memory_allocated(self.here.device) if self.here.device.type == "cuda" else None
+
+    def _work(self) -> float:
+        """Floating-point operations of the model in this try's steps on this rank's windows, as if nothing were computed twice; 0 where
+        a kernel cannot be counted."""
+        if (setup := self._setup) is None:
+            return 0.0
+        told = setup.architecture.model_dump_json()
+        try:
+            forward = sum(n * operations(told, setup.inputs, setup.outputs, setup.statics, *shape) for shape, n in self._windows.items())
+        except Exception as error:  # of a library's own kernel: no reason to end a training
+            log.warning("%s: the model's operations are not counted (%s)", timing.NAME, " ".join(str(error).split())[:120])
+            self._windows.clear()
+            return 0.0
+        return float(forward * setup.objective.members * (1 + BACKWARD))
+
+
+@lru_cache(256)
+def operations(
+    architecture: str, inputs: tuple[str, ...], outputs: tuple[str, ...], statics: tuple[str, ...], rows: int, columns: int
+) -> int:
+    """Floating-point operations of a forward pass on a window of coarse cells, wherever it lies; `architecture` is JSON."""
+    with torch.device("meta"):
+        model = build(ArchitectureConfig.model_validate_json(architecture), inputs, outputs, statics)
+    return forward_flops(model, Grid(np.linspace(0, 60, rows + 1), np.linspace(0, 60, columns + 1)))
+
+
+def _mark() -> Mark:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
