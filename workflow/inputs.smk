@@ -20,7 +20,7 @@ def training_data(wildcards):
 def data_options(wildcards):
     """The same as command-line options."""
     return " ".join(
-        f"--store {name}={slices.store(RUN, name)} --statistics {name}={folder}/statistics.json"
+        f"--store {name}={STORES[name]} --statistics {name}={folder}/statistics.json"
         for name, folder in data_of(wildcards).items()
     )
 
@@ -53,7 +53,7 @@ def look_for_lost(receipt):
     fetches is named: Snakemake would build again every part that depends on the receipt.
     """
     source, name = RECEIPTS[receipt]
-    folder, store, files = Path(DATASETS[name]), Path(slices.store(RUN, name)), Path(RESOURCES) / source / VERSION
+    folder, store, files = Path(DATASETS[name]), Path(STORES[name]), Path(RESOURCES) / source / VERSION
     if not Path(receipt).is_file() or not workflow.is_main_process or workflow.touch:
         return
     if (folder / "finalised.json").is_file():

@@ -359,6 +359,18 @@ def test_a_misspelt_key_is_one_line_and_exit_2(project: Any) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("asked", ["store", "parent"])
+def test_a_mistake_in_what_rules_are_given_is_one_line(project: Any, asked: str) -> None:
+    """Whatever functions of rules look up (stores, fits, parents) is worked out before Snakemake asks them."""
+    snakefile = project.folder / "workflow/Snakefile"
+    refused = "def refuse(*_):\n    raise OrbitError('cannot be told', where='here', hint='see there')\n\n\n"
+    patch = f"from orbit2.config import slices\nfrom orbit2.errors import OrbitError\n\n\n{refused}slices.{asked} = refuse\n"
+    snakefile.write_text(patch + snakefile.read_text(encoding="utf-8"), encoding="utf-8")
+    done = project("-n", "all", check=False)
+    assert done.returncode == 2 and "error: here: cannot be told; see there\n" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 def test_another_configuration_file(project: Any) -> None:
     (project.folder / "mine.yaml").write_text("include: config/runs/demo.yaml\nlabel: mine\n", encoding="utf-8")
     printed = project.text("-n", "-p", "report", "--configfile", "mine.yaml")

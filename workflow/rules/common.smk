@@ -115,7 +115,7 @@ def receipts(wildcards):
 
 def store_of(wildcards):
     """A dataset's store; not a declared output, so that a failed job deletes nothing."""
-    return slices.store(RUN, DATASET_OF[wildcards.data])
+    return STORES[DATASET_OF[wildcards.data]]
 
 
 def task_model(wildcards):
@@ -123,7 +123,7 @@ def task_model(wildcards):
 
 
 def task_store(wildcards):
-    return slices.store(RUN, PREDICTIONS[wildcards.task].dataset)
+    return STORES[PREDICTIONS[wildcards.task].dataset]
 
 
 def task_inputs(wildcards):
@@ -139,16 +139,15 @@ def task_truth(wildcards):
 
 def task_beside(wildcards):
     """What a task is scored beside: the fits of its dataset's baselines, the prediction of the model its own started from."""
-    fits, parent = slices.fits(RUN, wildcards.task), slices.parent(RUN, wildcards.task)
+    fits, parent = FITS[wildcards.task], PARENTS[wildcards.task]
     return [path for path in (fits, parent and f"{R}/downscale/{parent['prediction']}.json") if path]
 
 
 def task_stores(wildcards):
     """The stores, fits and predictions that evaluate and diagnose read, as command-line options."""
-    name, fits = RUN.downscale[wildcards.task].observations, slices.fits(RUN, wildcards.task)
-    parent = slices.parent(RUN, wildcards.task)
+    name, fits, parent = RUN.downscale[wildcards.task].observations, FITS[wildcards.task], PARENTS[wildcards.task]
     options = [f"--store {task_store(wildcards)}"]
-    options += [f"--observations {slices.store(RUN, name)}"] if name else []
+    options += [f"--observations {STORES[name]}"] if name else []
     options += [f"--fits {fits}"] if fits else []
     options += [f"--parent {R}/downscale/{parent['prediction']}.zarr"] if parent else []
     return " ".join(options)
@@ -158,23 +157,28 @@ RUN = checked_configuration()
 R = slices.run_folder(RUN)
 RESOURCES = RUN.sources.resources
 
-# name -> folder, and the other way round for wildcards (a folder's last part is <name>-<hash>)
-DATASETS = {name: slices.dataset_folder(RUN, name) for name in RUN.datasets}
-MODELS = {name: slices.model_folder(RUN, name) for name in RUN.models}
-DATASET_OF = {Path(folder).name: name for name, folder in DATASETS.items()}
-MODEL_OF = {Path(folder).name: name for name, folder in MODELS.items()}
 TASKS = list(RUN.downscale)
-OLD = waiting(Path("results"), [*DATASETS.values(), *MODELS.values()]) if workflow.is_main_process else []
+
+with one_line():  # all that functions of rules look up: what they are asked thousands of times cannot fail there
+    # name -> folder, and the other way round for wildcards (a folder's last part is <name>-<hash>)
+    DATASETS = {name: slices.dataset_folder(RUN, name) for name in RUN.datasets}
+    MODELS = {name: slices.model_folder(RUN, name) for name in RUN.models}
+    DATASET_OF = {Path(folder).name: name for name, folder in DATASETS.items()}
+    MODEL_OF = {Path(folder).name: name for name, folder in MODELS.items()}
+    STORES = {name: slices.store(RUN, name) for name in RUN.datasets}
+    FITS = {task: slices.fits(RUN, task) for task in TASKS}
+    PARENTS = {task: slices.parent(RUN, task) for task in TASKS}
+    PREDICTIONS = slices.predictions(RUN)  # the tasks, and what fine-tuned models are compared with
+    WANTED = {name: slices.receipts(RUN, name) for name in RUN.datasets}
+    OLD = waiting(Path("results"), [*DATASETS.values(), *MODELS.values()]) if workflow.is_main_process else []
+# receipt -> the source and the dataset that it is of
+RECEIPTS = {path: (source, name) for name, wanted in WANTED.items() for source, path in wanted.items()}
+TRAINED_ON = {Path(DATASETS[name]).name for model in RUN.models.values() for name in model.datasets}
 if OLD:
     print(
         f"error: {', '.join(OLD)}: made by an older orbit2: `orbit2 migrate results` keeps it; to build it anew, move it away first",
         file=sys.stderr,
     )
-PREDICTIONS = slices.predictions(RUN)  # the tasks, and what fine-tuned models are compared with
-TRAINED_ON = {Path(DATASETS[name]).name for model in RUN.models.values() for name in model.datasets}
-WANTED = {name: slices.receipts(RUN, name) for name in RUN.datasets}  # asked for by thousands of jobs
-# receipt -> the source and the dataset that it is of
-RECEIPTS = {path: (source, name) for name, wanted in WANTED.items() for source, path in wanted.items()}
 
 
 def task_config(stage):
