@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,11 +175,24 @@ def refused(act: Callable[[], object]) -> str:
     return ""
 
 
+class Heard(logging.Handler):
+    """What torch says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
 def process(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
+    logging.getLogger("torch.distributed.tensor").addHandler(heard := Heard())
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
     try:
         found: dict[str, Any] = {case.name: compared(case) for case in CASES}
+        found["heard"] = heard.lines
         found["dropout"] = dropped(Case("dropout", sp=2, tp=2, channels=True, architecture={"dropout": 0.5, "drop_path": 0.5}))
         odd = Case("odd", sp=2, tp=2, architecture={"heads": 2})
         many = init_device_mesh("cpu", (WORLD,))
@@ -216,6 +230,10 @@ def test_memory_is_divided(ranks: list[dict[str, Any]]) -> None:
     assert shape["decoder.head.weight"] == (32, 16) and shape["decoder.layers.0.linear.weight"] == (4, 16)
     half = ranks[0]["fsdp2-tp2-channels"]["local"]
     assert half["blocks.0.attention.qkv_by_head.weight"] == (12, 16) and half["aggregate.embedding"] == (2, 16)
+
+
+def test_a_tensor_over_two_axes_is_gathered_without_advice_about_flattened_meshes(ranks: list[dict[str, Any]]) -> None:
+    assert all(rank["heard"] == [] for rank in ranks)
 
 
 def test_dropout_differs_between_parts_and_leaves_generators_alike(ranks: list[dict[str, Any]]) -> None:
