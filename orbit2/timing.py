@@ -86,6 +86,33 @@ class Clock:
         return {**known, "other": known.get("other", 0.0) + max(0.0, self.elapsed - sum(known.values()))}
 
 
+def clock_on(device: torch.device) -> Clock:
+    """A clock for what computes there."""
+    return Clock(mark=_mark if device.type == "cuda" else None)
+
+
+def _mark() -> Mark:
+    import torch
+
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+
+def own_gpu(device: torch.device) -> int | None:
+    """torch's number of the GPU that is meant; None for a CPU."""
+    import torch
+
+    if device.type != "cuda":
+        return None
+    return torch.cuda.current_device() if device.index is None else device.index
+
+
+def device_bytes(device: torch.device) -> int | None:
+    """The most that torch's allocator ever held of a GPU; of a CPU it keeps no count."""
+    import torch
+
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
 def host_bytes() -> int:
     """The most memory that this process ever had."""
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from orbit2.downscale import timing
 from orbit2.downscale.blending import Blender
 from orbit2.downscale.cf import Originals
 from orbit2.downscale.items import Item, Items, contiguous, deal, share
@@ -119,7 +120,7 @@ def compute_block(job: Job, ranks: launch.Ranks, block: int = 0, blocks: int = 1
     Of blended tiles it finishes those that need no window of another block; `finish` does the rest. Raises Interrupted when a signal or
     the deadline stopped it after the item in hand.
     """
-    store, items = PredictionStore(job.path, job.layout), job.layout.items
+    store, items, meter = PredictionStore(job.path, job.layout), job.layout.items, timing.meter_of(ranks)
     mine = share(len(items), block, blocks)
     blender = blender_of(job, store)
 
@@ -147,10 +148,12 @@ def compute_block(job: Job, ranks: launch.Ranks, block: int = 0, blocks: int = 1
         launch.heed_job(stop, ranks, LAST_ITEM)
         if ranks.first and stop.deadline:
             log.info("%s: %s", label, stop.deadline)
-        spent = work([items[i] for i in todo], job.read, job.compute, write, label=label, fields_of=job.fields_of, stop=stop)
+        spent = work([items[i] for i in todo], job.read, job.compute, write, label=label, fields_of=job.fields_of, stop=stop,
+                     clock=job.downscaler.clock)  # fmt: skip
     status = store.journal.folder / ("status.json" if blocks == 1 else f"status-{block}.json")
     if any_rank(spent.items < len(todo)):  # waits for all
         store.journal.close()
+        timing.keep(job, ranks, store.journal.folder, spent, meter)
         left, reason = left_of(), stop.reason or "another rank stopped"
         if ranks.first:
             write_json(status, {"state": "resumable", "left": len(left), "of": len(mine), "reason": reason})
@@ -160,6 +163,9 @@ def compute_block(job: Job, ranks: launch.Ranks, block: int = 0, blocks: int = 1
         blender.assemble(contiguous(blender.unfinished(blender.inner(mine)), ranks.rank, ranks.world))
         barrier()
     store.journal.close()
+    if spent.items:
+        timing.keep(job, ranks, store.journal.folder, spent, meter)
+    barrier()  # all have told
     if ranks.first:
         status.unlink(missing_ok=True)
     return spent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from orbit2.model.precision import PRECISIONS, autocast_dtype
 from orbit2.model.tiles import Tiling, Window, scaled, tiles
 from orbit2.provenance import code_version
 from orbit2.sources.static import open_static
+from orbit2.timing import Clock, clock_on
 
 log = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float32]
@@ -53,6 +54,7 @@ class Downscaler:
     device: torch.device
     dtype: torch.dtype | None = None
     folder: Path | None = None  # that it was loaded from
+    clock: Clock = field(default_factory=Clock)  # lapped by what predicts
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -143,6 +145,7 @@ class Downscaler:
         goes one by one.
         """
         s = self.refinement
+        self.clock.lap("copy")
         near = torch.from_numpy(statics)
         weights = torch.from_numpy(grid.refine(s).lat_weights).float()[torch.from_numpy(window.fine(s)[0])]
         static_coarse = self.normaliser.normalise(coarsen(near, weights, s), self.model.statics)
@@ -166,13 +169,18 @@ class Downscaler:
             with _drawing(self.model, draw, times[begin]):
                 physical = self.physical(every, static_fine.expand(count, -1, -1, -1), geometry.to(self.device), names, when)
             parts.append(np.ascontiguousarray(physical[..., rows, columns].numpy()))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        made = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        self.clock.lap("other")
+        self.clock.read()
+        return made
 
     def physical(self, coarse: Tensor, statics: Tensor, geometry: Geometry, names: Sequence[str], clock: Tensor) -> Tensor:
         """One pass on the device: coarse [B, V, H, W] and statics [B, S, sH, sW] (normalised, NaN = missing), clock [B, 4] ->
         [B, C, sH, sW] in canonical units on the host, NaN where the input says nothing."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+            self.clock.lap("forward")
             prediction = self.model(coarse, statics, geometry, names, clock)
+            self.clock.lap("copy")
         absent: Tensor | None = self.model.missing(coarse, names, geometry.periodic)
         if absent is not None:
             prediction = prediction.masked_fill(absent, torch.nan)
@@ -307,9 +315,10 @@ def random_layers(model: Downscaling) -> bool:
 def load_model(path: str | Path, device: str | torch.device | None = None, precision: str = "fp32") -> Downscaler:
     """Load a model folder for inference; `precision`: fp32, bf16, or auto (bf16 where that is fast). Raises OrbitError for no model."""
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    since = clock_on(chosen)
     if chosen.type == "cpu":
         keep_heap()
     model, normaliser, about = folder.load(path, chosen)
     if precision not in PRECISIONS:
         raise OrbitError("unknown precision", got=precision, allowed=", ".join(PRECISIONS))
-    return Downscaler(model, normaliser, about, chosen, autocast_dtype(precision, chosen), Path(path))
+    return Downscaler(model, normaliser, about, chosen, autocast_dtype(precision, chosen), Path(path), since)

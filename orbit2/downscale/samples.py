@@ -4,7 +4,7 @@ the rest goes with the window, never with the domain. Used by one reader thread.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -31,6 +31,10 @@ class Samples(Protocol):
         """Times `start : start + count` on the window, [T, V, h, w], canonical units, NaN where missing."""
         ...
 
+    def took(self) -> Mapping[str, float]:
+        """Seconds of reading and decoding, as far as they are known apart."""
+        ...
+
 
 class Kept:
     """Whole samples, the last few that fit into KEPT_BYTES."""
@@ -54,12 +58,15 @@ class StoreSamples:
     """Samples of a pair store, where one chunk is a whole sample."""
 
     def __init__(self, pairs: PairStore, side: Side, indices: Sequence[int], names: Sequence[str]) -> None:
-        self.names = tuple(names)
+        self.names, self._pairs = tuple(names), pairs
         positions = [pairs.variables(side).index(name) for name in names]
         self._whole = Kept(lambda i: np.ascontiguousarray(pairs.read(side, int(indices[i]))[positions]))
 
     def read(self, start: int, count: int, window: Window) -> FloatArray:
         return np.stack([window.take(self._whole(i)) for i in range(start, start + count)])
+
+    def took(self) -> Mapping[str, float]:
+        return self._pairs.took()
 
 
 class FileSamples:
@@ -80,6 +87,9 @@ class FileSamples:
         if WIDE * len(window.columns) <= self._inputs.chunk_width and 4 * count * len(self.names) * len(window.rows) * width <= KEPT_BYTES:
             return self._of_band(start, count, window, np.arange(width))
         return np.stack([self._inputs.cells(i, window.rows, window.columns) for i in range(start, start + count)])
+
+    def took(self) -> Mapping[str, float]:
+        return {}
 
     def _of_band(self, start: int, count: int, window: Window, everywhere: npt.NDArray[np.int64]) -> FloatArray:
         key = start, count, int(window.rows[0])

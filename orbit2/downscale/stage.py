@@ -11,10 +11,12 @@ from typing import Any
 
 import xarray as xr
 
+from orbit2 import outputs
 from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import DownscaleConfig
 from orbit2.data.fingerprint import fingerprint
 from orbit2.data.pairs import SIDES, PairStore
+from orbit2.downscale import timing
 from orbit2.downscale.ingest import Reading, read_inputs
 from orbit2.downscale.items import parse_block
 from orbit2.downscale.job import Job, Settings, compute_block, finish, layout_of
@@ -48,6 +50,7 @@ def run(*, config: Path, model: Path, store: Path, out: Path, block: str | None 
     check_out(out, {"the pair store": store, "the model folder": _folder(model), "the configuration": config}, hint=ELSEWHERE)
     check_receipt(receipt)
     check_receipt(out.with_suffix(".json"))
+    outputs.file(timing_of(out), "format", "total", "tries")
     with launch.ranks(PATIENCE, device) as ranks:
         job, task = _task(config, model, store, out, ranks)
         if block in (None, "init") and ranks.first:
@@ -71,10 +74,17 @@ def _finish(job: Job, blocks: int) -> None:
     seconds = finished.seconds()
     per_sample = seconds / len(job.layout.times) if seconds else kept
     finish(job, {"seconds_per_sample": per_sample})
+    about = {name: job.about[name] for name in ("task", "dataset", "model", "model_hash")}
+    timing.gather(finished.journal.folder, timing_of(job.path), about)
     frames = len(job.layout.times)
     write_json(job.path.with_suffix(".json"),
                {"store": job.path.name, "frames": frames, "blocks": blocks, "seconds_per_sample": per_sample,
                 "code_version": code_version()})  # fmt: skip
+
+
+def timing_of(out: Path) -> Path:
+    """Where the record of a task's prediction lies."""
+    return out.with_suffix(".timing.json")
 
 
 def _task(config: Path, model: Path, store: Path, out: Path, ranks: launch.Ranks) -> tuple[Job, DownscaleConfig]:

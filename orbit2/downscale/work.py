@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from orbit2.downscale.items import Item
 from orbit2.progress import Count
+from orbit2.timing import Clock
 
 log = logging.getLogger(__name__)
 Read = TypeVar("Read")
@@ -27,6 +28,7 @@ class Spent:
     """What was done and where the time went, in seconds; `waiting` is the compute thread's, `read` and `write` go on beside it."""
 
     items: int = 0
+    windows: int = 0  # of one time each
     fields: float = 0.0
     wall: float = 0.0
     read: float = 0.0
@@ -51,11 +53,13 @@ def work(
     label: str,
     fields_of: Callable[[Item], float],
     stop: Flag,
+    clock: Clock | None = None,
 ) -> Spent:
     """Do `todo` in order; a request to stop lets the item in hand finish. An exception of any of the three ends the work.
 
-    At most one item is read ahead and one is being written: memory for three items in all.
+    At most one item is read ahead and one is being written: memory for three items in all. `clock` is lapped while it waits.
     """
+    clock = clock or Clock()
     spent, began = Spent(), time.perf_counter()
     progress = Count(label, len(todo))
     upcoming, ahead, behind = iter(todo), deque[tuple[Item, Future[tuple[Read, float]]]](), deque[Future[tuple[None, float]]]()
@@ -65,15 +69,18 @@ def work(
             ahead.append((item, reader.submit(_timed, read, item)))
 
     def landed() -> None:
+        clock.lap("saving")
         spent.write += _waited(behind.popleft(), spent)[1]
 
     with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer, progress:
         ask(reader)
         while ahead and not stop:
+            clock.lap("waiting")
             item, future = ahead.popleft()
             fields, seconds = _waited(future, spent)
             spent.read += seconds
             ask(reader)
+            clock.lap("other")
             made, seconds = _timed(compute, item, fields)
             spent.compute += seconds
             del fields, future  # the fields may go before the next are waited for
@@ -81,12 +88,15 @@ def work(
                 landed()
             behind.append(writer.submit(_timed, write, item, made))
             del made
+            clock.lap("other")
             spent.items += 1
+            spent.windows += item.count
             spent.fields += fields_of(item)
             spent.wall = time.perf_counter() - began
             progress.step(f"{3600 * spent.fields / spent.wall:.3g} fields/hour")
         while behind:
             landed()
+    clock.lap("other")
     spent.wall = time.perf_counter() - began
     log.info("%s: %s", label, spent.line())
     return spent

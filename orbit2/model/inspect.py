@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from orbit2.config.network import ArchitectureConfig
 from orbit2.config.schema import RunConfig
 from orbit2.grid import Grid, named
 from orbit2.model.build import TITLES, Downscaling
@@ -68,6 +71,16 @@ def forward_flops(model: Downscaling, grid: Grid) -> int:
     for parameter in trained:
         parameter.requires_grad_(True)
     return int(counter.get_total_flops())
+
+
+@lru_cache(256)
+def operations(
+    architecture: str, inputs: tuple[str, ...], outputs: tuple[str, ...], statics: tuple[str, ...], rows: int, columns: int
+) -> int:
+    """Floating-point operations of a forward pass on a window of coarse cells, wherever it lies; `architecture` is JSON."""
+    with torch.device("meta"):
+        model = build_model(ArchitectureConfig.model_validate_json(architecture), inputs, outputs, statics)
+    return forward_flops(model, Grid(np.linspace(0, 60, rows + 1), np.linspace(0, 60, columns + 1)))
 
 
 def activation_bytes(model: Downscaling, grid: Grid, training: bool, batch: int = 1) -> int:

@@ -9,25 +9,20 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from orbit2 import energy, timing
-from orbit2.config.network import ArchitectureConfig
 from orbit2.data.batch import Batch, Packed
 from orbit2.errors import Interrupted
-from orbit2.grid import Grid
-from orbit2.model.build import build
-from orbit2.model.inspect import forward_flops
+from orbit2.model.inspect import operations
 from orbit2.parallel.launch import Ranks
 from orbit2.parallel.reduce import sums_and_maxima
 from orbit2.progress import detect
 from orbit2.provenance import code_version
-from orbit2.timing import LOADER, PARTS, Clock, Mark, device_name
+from orbit2.timing import LOADER, PARTS, device_name
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +40,8 @@ class Timing:
 
     def __init__(self, folder: Path, here: Ranks, attempt: int, about: Mapping[str, Any]) -> None:
         self.path, self.here, self.about = folder / timing.NAME, here, dict(about)
-        gpu = here.device.type == "cuda"
-        self.clock = Clock(mark=_mark if gpu else None)
-        number = (torch.cuda.current_device() if here.device.index is None else here.device.index) if gpu else None
-        self._meter = energy.meter(detect()[2] == 0, number)
+        self.clock = timing.clock_on(here.device)
+        self._meter = energy.meter(detect()[2] == 0, timing.own_gpu(here.device))
         self._facts = {"try": attempt, "began": round(time.time(), 3), "device": device_name(here.device), "ranks": here.world,
                        "code_version": code_version(), "torch": torch.__version__}  # fmt: skip
         self._loader: timing.Seconds = defaultdict(float)
@@ -94,7 +87,7 @@ class Timing:
         """Bring this try's part of the record up to date: the mean over ranks, and the slowest; `together`: all ranks are here."""
         seconds = self.clock.split()
         self._meter.look(now=True)
-        joules, device = self._meter.joules, self._device_bytes()
+        joules, device = self._meter.joules, timing.device_bytes(self.here.device)
         names = [*PARTS, *LOADER]
         own = [*(seconds.get(part, 0.0) for part in PARTS), *(self._loader[part] for part in LOADER)]
         own += [self._work(), joules or 0.0, float(joules is not None), float(timing.host_bytes()), float(device or 0)]
@@ -125,34 +118,16 @@ class Timing:
         }
         timing.write(self.path, [*self._earlier, one], {**self.about, "kind": "training", "state": state})
 
-    def _device_bytes(self) -> int | None:
-        """The most that torch's allocator ever held of a GPU; of a CPU it keeps no count."""
-        return torch.cuda.max_memory_allocated(self.here.device) if self.here.device.type == "cuda" else None
-
     def _work(self) -> float:
         """Floating-point operations of the model in this try's steps on this rank's windows, as if nothing were computed twice; 0 where
         a kernel cannot be counted."""
         if (setup := self._setup) is None:
             return 0.0
-        told = setup.architecture.model_dump_json()
+        kind = setup.architecture.model_dump_json(), setup.inputs, setup.outputs, setup.statics
         try:
-            forward = sum(n * operations(told, setup.inputs, setup.outputs, setup.statics, *shape) for shape, n in self._windows.items())
+            forward = sum(count * operations(*kind, *shape) for shape, count in self._windows.items())
         except Exception as error:  # of a library's own kernel: no reason to end a training
             log.warning("%s: the model's operations are not counted (%s)", timing.NAME, " ".join(str(error).split())[:120])
             self._windows.clear()
             return 0.0
         return float(forward * setup.objective.members * (1 + BACKWARD))
-
-
-@lru_cache(256)
-def operations(
-    architecture: str, inputs: tuple[str, ...], outputs: tuple[str, ...], statics: tuple[str, ...], rows: int, columns: int
-) -> int:
-    """Floating-point operations of a forward pass on a window of coarse cells, wherever it lies; `architecture` is JSON."""
-    with torch.device("meta"):
-        model = build(ArchitectureConfig.model_validate_json(architecture), inputs, outputs, statics)
-    return forward_flops(model, Grid(np.linspace(0, 60, rows + 1), np.linspace(0, 60, columns + 1)))
-
-
-def _mark() -> Mark:
-    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
