@@ -20,7 +20,8 @@ from orbit2.plan.disk import stored, task_samples
 from orbit2.plan.machine import Machine, machine
 from orbit2.plan.reach import token_side
 from orbit2.plan.records import Memory, Model, Pieces, Plan, Stored, Task, Training
-from orbit2.plan.rehearse import Rehearsal, rehearse
+from orbit2.plan.rehearse import Rehearsal, rehearse, rehearse_prediction
+from orbit2.plan.time import Split
 from orbit2.sources.times import plan_times
 
 STATE_BYTES = {"weights": 4, "gradients": 4, "AdamW moments": 8, "weight average": 4}  # fp32 master copies
@@ -50,7 +51,8 @@ def plan_on(config: RunConfig, on: Machine, model: str | None = None, stores: Ma
     models = tuple(training(config, name, built[name], on, stores or {}) for name in chosen)
     tasks = tuple(prediction(config, task, built[section.model], on)
                   for task, section in predictions(config).items() if section.model in built)  # fmt: skip
-    return Plan(config.label, on.device, on.count, on.nodes, on.asked, models, tasks, _stored(config, built, model))
+    return Plan(config.label, on.device, on.count, on.nodes, on.asked, models, tasks, _stored(config, built, model),
+                price.assumptions(on))  # fmt: skip
 
 
 def _stored(config: RunConfig, built: Mapping[str, Downscaling], model: str | None) -> tuple[Stored, ...]:
@@ -83,19 +85,21 @@ def training(config: RunConfig, name: str, built: Downscaling, on: Machine, stor
         problem = f"does NOT run: {crowd if ranks > train.batch_size else error}"
     parameters = sum(p.numel() for p in built.parameters())
     bf16 = price.multiplies_bf16(train.precision, on)
-    steps = [_steps(config, name, built, key, on, mesh, problem, shares[key], bf16, stores.get(key)) for key in shares]
+    found = [_steps(config, name, built, key, on, mesh, problem, shares[key], bf16, stores.get(key)) for key in shares]
+    steps = [each for each, _ in found]
     return Model(
         name, built.config.kind, parameters, {part: parameters * each for part, each in STATE_BYTES.items()}, train.steps,
         train.batch_size, ranks, str(mesh), train.checkpointing, train.accumulate, "bf16" if bf16 else "fp32",
-        sum(each.flops * train.batch_size * each.steps for each in steps), tuple(steps), price.whole(config, name, steps, on),
+        sum(each.flops * train.batch_size * each.steps for each in steps), tuple(steps),
+        price.whole(config, name, steps, on, mesh, found[0][1], bf16),
     )  # fmt: skip
 
 
 def _steps(
     config: RunConfig, name: str, built: Downscaling, key: str, on: Machine, mesh: Sizes, problem: str | None, share: float, bf16: bool,
     store: Path | None,
-) -> Training:
-    """The steps on one dataset: one of them rehearsed, where ranks can be arranged like that at all."""
+) -> tuple[Training, tuple[Rehearsal, Split] | None]:
+    """The steps on one dataset, and one of them as it was rehearsed, where ranks can be arranged like that at all."""
     train, region, patch = config.models[name].train, config.models[name].region, built.config.patch
     grid = named(config.datasets[key].coarse_grid)
     each = -(-train.batch_size // min(mesh.readers, train.batch_size))
@@ -110,19 +114,21 @@ def _steps(
              for label, cut, count in zip(("untiled", "tiled"), cuts, (each, together)[-len(cuts):], strict=False)]  # fmt: skip
     flops = costs[-1].flops * drawn // len(used.tiling)
     step: Rehearsal | None = None
+    split: Split | None = None
     if problem is None:
         step = rehearse(build(config, name), train, mesh, used.window, together, dtype=torch.bfloat16 if bf16 else None)
+        split = price.step_of(step, on, parts, bf16)
         memory = Memory(_parts(step), on.memory)
     else:
         parameters = sum(p.numel() for p in built.parameters())
         state = {"weights": 4 * parameters, "optimiser": 8 * parameters, "average": 4 * parameters}
         memory = Memory({**state, "gradients and activations": costs[-1].activations}, on.memory, problem)
-    time = price.steps(step, on, parts=train.accumulate, samples=each, steps=share * train.steps, bf16=bf16, flops=flops * each)
+    time = price.steps(split, problem, on, mesh.world, share * train.steps, bf16)
     return Training(
         key, grid.shape, grid.refine(built.config.refinement).shape, _training_samples(config, key), share, share * train.steps, each,
         parts, together, drawn, flops, tuple(pieces(cost) for cost in costs), memory, time, advice(config, name, built, key, store),
         _exchanged(step),
-    )  # fmt: skip
+    ), None if step is None or split is None else (step, split)  # fmt: skip
 
 
 def _parts(step: Rehearsal) -> dict[str, int]:
@@ -150,19 +156,19 @@ def prediction(config: RunConfig, task: str, built: Downscaling, on: Machine) ->
     section = predictions(config)[task]
     dataset, region, patch = config.datasets[section.dataset], config.models[section.model].region, built.config.patch
     grid = named(dataset.fine_grid if section.input == "fine" else dataset.coarse_grid)
-    together = 1 if section.members else section.batch
+    together = 1 if section.members else min(section.batch, section.time_block)
     cut = tiling.inference(grid, region, section.tile, section.halo, patch)
     costs = [tiling.cost(built, "untiled", tiling.inference(grid, region, 0, 0, patch), together, trained=False)]
     if tiling.edges(section.tile) != (0, 0):
         costs.append(tiling.cost(built, "x".join(str(n) for n in cut.tiling.counts) + " tiles", cut, together, trained=False))
     samples = task_samples(config, task)
-    weights = 4 * sum(p.numel() for p in built.parameters())
-    memory = Memory({"weights": weights, "activations": costs[-1].activations}, on.memory)
     bf16 = price.multiplies_bf16(section.precision, on)
+    step = rehearse_prediction(build(config, section.model), cut.window, together, torch.bfloat16 if bf16 else None)
+    memory = Memory({"weights": step.weights, "inputs and activations": step.passing}, on.memory)
     passes = samples * max(section.members, 1)
     return Task(
         task, section.model, section.dataset, grid.shape, grid.refine(built.config.refinement).shape, samples, section.members,
         section.batch, section.blocks, "bf16" if bf16 else "fp32", float(costs[-1].flops * passes), tuple(pieces(cost) for cost in costs),
         tiling.misplaced(cut, token_side(built.config)), task not in config.downscale, memory,
-        price.task(config, task, build(config, section.model), cut, passes, on, bf16),
+        price.task(config, task, built, step, cut, together, passes, on, bf16),
     )  # fmt: skip

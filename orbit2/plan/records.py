@@ -200,7 +200,7 @@ class Plan:
     models: tuple[Model, ...]
     tasks: tuple[Task, ...]
     stored: tuple[Stored, ...]
-    assumptions: dict[str, str] = field(default_factory=dict)
+    assumptions: dict[str, float | str] = field(default_factory=dict)
 
     @property
     def fits(self) -> bool:

@@ -24,7 +24,7 @@ def render(plan: Plan, config: RunConfig) -> str:
     for each in plan.models:
         tasks = [task for task in plan.tasks if task.model == each.name]
         parts.append([*_model(config, each, models[each.name]), *(line for task in tasks for line in _task(task))])
-    parts += [_disk(plan.stored), *_sequences(config, models)]
+    parts += [_disk(plan.stored), *_sequences(config, models), _assumptions(plan.assumptions)]
     return "\n\n".join("\n".join(part) for part in parts)
 
 
@@ -92,14 +92,14 @@ def _cells(time: Time) -> tuple[str, ...]:
 
 def _hours(seconds: float) -> str:
     hours = seconds / 3600
-    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}" if hours >= 0.01 else "< 0.01"
 
 
 def _energy(joules: float | None) -> str:
     if joules is None:
         return "n/a"
     kwh = joules / 3.6e6
-    return f"{kwh / 1e3:,.1f} MWh" if kwh >= 1e3 else f"{kwh:.3g} kWh"
+    return f"{kwh / 1e3:,.1f} MWh" if kwh >= 1e3 else f"{kwh:,.3g} kWh" if kwh >= 0.01 else "< 0.01 kWh"
 
 
 def _sums(plan: Plan) -> list[str]:
@@ -185,6 +185,11 @@ def _disk(stored: Sequence[Stored]) -> list[str]:
                      f"{human(each.bytes):>12}{human(each.missing):>14}{files:>10}"))  # fmt: skip
         lines += [f"    {note}" for note in each.notes]
     return lines
+
+
+def _assumptions(assumed: Mapping[str, float | str]) -> list[str]:
+    return ["what times and sizes stand on (orbit2/plan/time.py says what each is and where it comes from)",
+            *(f"  {name:<18}{value if isinstance(value, str) else f'{value:.4g}'}" for name, value in assumed.items())]  # fmt: skip
 
 
 def _sequences(config: RunConfig, models: Mapping[str, Downscaling]) -> list[list[str]]:
