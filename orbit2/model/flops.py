@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch.utils import flop_counter
+from torch.utils._python_dispatch import TorchDispatchMode
 
 _torch: Any = flop_counter  # which has hardly any types
 
@@ -48,3 +49,16 @@ def of_operator(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any], r
     """FLOPs of one operator's call, which made `result`; 0 for one without a formula."""
     formula = _FORMULAS.get(operator._overloadpacket)
     return 0 if formula is None else int(formula(*args, **kwargs, out_val=result))
+
+
+class Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """`flops` of all operators while it is on, as FlopCounterMode has them, without a record of modules: much quicker."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.flops += of_operator(func, args, kwargs or {}, result)
+        return result

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from orbit2.config.network import ArchitectureConfig
 from orbit2.config.schema import RunConfig
 from orbit2.grid import Grid, named
 from orbit2.model.build import TITLES, Downscaling
 from orbit2.model.build import build as build_model
+from orbit2.model.flops import Count
 from orbit2.model.geometry import Geometry
 from orbit2.model.memory import peak_bytes
 
@@ -57,20 +57,27 @@ def tokens(model: Downscaling, grid: Grid) -> int:
     return height * width
 
 
+def question(model: Downscaling, grid: Grid) -> tuple[Hashable, ...]:
+    """What decides how much a pass of `model` on `grid` takes, whatever its weights: the same question needs one answer."""
+    names = tuple(model.inputs), tuple(model.outputs), tuple(model.statics)
+    return model.config.model_dump_json(), names, grid.shape, grid.periodic, grid.km
+
+
+_answers: dict[Hashable, int] = {}
+
+
 def forward_flops(model: Downscaling, grid: Grid) -> int:
-    """FLOPs of one forward pass of one sample on `grid` (multiply and add counted apart), by torch's own counter.
+    """FLOPs of one forward pass of one sample on `grid` (multiply and add counted apart), by torch's own formulas.
 
     `model` is on the meta device; interpolations and pointwise functions are not counted.
     """
-    coarse, statics, geometry = _inputs(model, grid, 1)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    for parameter in trained:  # the counter asks a module's output for its gradient's function: a position table is its own output
-        parameter.requires_grad_(False)
-    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(coarse, statics, geometry)
-    for parameter in trained:
-        parameter.requires_grad_(True)
-    return int(counter.get_total_flops())
+    asked = ("flops", question(model, grid))
+    if asked not in _answers:
+        coarse, statics, geometry = _inputs(model, grid, 1)
+        with torch.device("meta"), Count() as counter, torch.no_grad():
+            model(coarse, statics, geometry)
+        _answers[asked] = counter.flops
+    return _answers[asked]
 
 
 @lru_cache(256)
@@ -88,11 +95,14 @@ def activation_bytes(model: Downscaling, grid: Grid, training: bool, batch: int 
 
     `model` is on the meta device. Weights, inputs, optimiser state and what a library keeps for itself come on top.
     """
+    asked = ("activations", question(model, grid), training, batch)
+    if asked in _answers:
+        return _answers[asked]
     coarse, statics, geometry = _inputs(model, grid, batch)
     was = model.training
     model.train(training)
     known = [*model.parameters(), *model.buffers(), coarse, statics, geometry.lat, geometry.lon]
-    peak = peak_bytes(lambda: model(coarse, statics, geometry), known, training)
+    peak = _answers[asked] = peak_bytes(lambda: model(coarse, statics, geometry), known, training)
     model.train(was)
     for parameter in model.parameters():
         parameter.grad = None

@@ -7,7 +7,7 @@ a device's libraries and its allocator keep for themselves is not seen.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -28,6 +28,7 @@ from orbit2.downscale.predictor import Downscaler
 from orbit2.grid import Grid
 from orbit2.model.build import Downscaling
 from orbit2.model.geometry import Geometry
+from orbit2.model.inspect import question
 from orbit2.model.memory import Ledger
 from orbit2.parallel.apply import apply
 from orbit2.parallel.launch import Ranks
@@ -111,11 +112,33 @@ class Rehearsal:
                 for (kind, axes, ranks), number in groups.items()]  # fmt: skip
 
 
+class Valueless(FakeTensorMode):  # type: ignore[no-untyped-call]
+    """Tensors without values. `trying`: entered again within itself, as DTensor does to try an operator once on tensors of full size."""
+
+    def __init__(self) -> None:
+        super().__init__(allow_non_fake_inputs=True)
+        self._depth = 0
+
+    @property
+    def trying(self) -> bool:
+        return self._depth > 1
+
+    def __enter__(self) -> Valueless:
+        super().__enter__()
+        self._depth += 1
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        self._depth -= 1
+        super().__exit__(*details)
+
+
 class Watch(Ledger):  # type: ignore[no-untyped-call]
     """The memory of a rank whose parameters are sharded, and what it says to others. DTensors are looked into."""
 
-    def __init__(self, mesh: Sizes) -> None:
+    def __init__(self, mesh: Sizes, fake: Valueless) -> None:
         super().__init__()
+        self._fake = fake
         self.mesh, self.collectives, self.calls = mesh, list[tuple[Collective, int]](), list[operators.Call]()
         self.part = 0  # of the step, counted from 1; 0 before the network's first pass
         self._resize: Callable[..., Any] = torch.UntypedStorage.resize_
@@ -139,6 +162,8 @@ class Watch(Ledger):  # type: ignore[no-untyped-call]
         if any(issubclass(kind, DTensor) for kind in types):
             return NotImplemented
         kwargs = kwargs or {}
+        if self._fake.trying:
+            return func(*args, **kwargs)
         if torch.is_inference_mode_enabled():
             with self:
                 result = operators.decomposed(func, args, kwargs)
@@ -228,7 +253,7 @@ def rehearse(
     `model` is on the meta device, and is spread over the mesh in place: give it away. `dtype`: what is multiplied in (None: float32).
     The same question is answered once in a process.
     """
-    key = (_key(model, grid, together, dtype), _relevant(train), shape, rank)
+    key = (question(model, grid), together, dtype, _relevant(train), shape, rank)
     if key not in _known:
         _known[key] = _step(model, train, shape, grid, together, dtype, rank)
     return _known[key]
@@ -239,23 +264,18 @@ def rehearse_prediction(model: Downscaling, grid: Grid, together: int, dtype: to
 
     `passing` holds the inputs too: statics and fields come and go with a window.
     """
-    key = _key(model, grid, together, dtype)
+    key = (question(model, grid), together, dtype)
     if key not in _known:
         _known[key] = _pass(model, grid, together, dtype)
     return _known[key]
 
 
-_known: dict[Any, Rehearsal] = {}
+_known: dict[Hashable, Rehearsal] = {}
 FREE = {  # of a training's keys, those that no step of a rank depends on
     "steps", "batch_size", "learning_rate", "warmup_steps", "weight_decay", "betas", "augment", "shift_probability", "validate_every",
     "validate_samples", "checkpoint_minutes", "checkpoint_every", "checkpoint_background", "keep_checkpoints", "patience", "wall_minutes",
     "tile", "halo", "tiles_per_sample", "compile", "workers", "threads", "seed", "deterministic", "precision", "perceptual_steps",
 }  # fmt: skip
-
-
-def _key(model: Downscaling, grid: Grid, together: int, dtype: torch.dtype | None) -> tuple[Any, ...]:
-    names = tuple(model.inputs), tuple(model.outputs), tuple(model.statics)
-    return model.config.model_dump_json(), names, grid.shape, grid.periodic, grid.km, together, dtype
 
 
 def _relevant(train: TrainConfig) -> str:
@@ -269,11 +289,10 @@ def _step(
     with world(shape, train.mesh.channels, rank) as mesh:
         model.train()
         apply(model, mesh, checkpointing=train.checkpointing, dtype=dtype)
-        with FakeTensorMode(allow_non_fake_inputs=True):
+        with Valueless() as fake:
             stage = Stage(model, train, mesh, grid, together, parts, dtype)
-            stage.step()  # DTensor tries each operator once on tensors of full size: not to be counted
             held = stage.held()  # before it is on: a look into a DTensor is an operator
-            with Watch(shape) as watch:
+            with Watch(shape, fake) as watch:
                 watch.known(held)
                 watch.follow(model, stage.members)
                 stage.step()
@@ -295,9 +314,9 @@ def _step(
 
 
 def _pass(model: Downscaling, grid: Grid, together: int, dtype: torch.dtype | None) -> Rehearsal:
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with Valueless() as fake:
         predict, known, inputs = prediction(model, grid, together, dtype)
-        with torch.inference_mode(), Watch(Sizes()) as watch:
+        with torch.inference_mode(), Watch(Sizes(), fake) as watch:
             watch.known([*known, *inputs])
             predict()
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
