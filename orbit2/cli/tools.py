@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orbit2.errors import EXIT_USER, OrbitError
+
+if TYPE_CHECKING:
+    from orbit2.config.schema import RunConfig
+    from orbit2.plan.machine import Machine
 
 RunFile = Annotated[Path, typer.Argument(help="Configuration of a run (YAML).", show_default=False)]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="dotted.key=value, laid over the file; may be repeated.")]
@@ -25,11 +29,19 @@ def plan_run(
         list[str] | None, typer.Option(help="DATASET=PATH of a pair store to measure halos on, when not in results/data; may be repeated.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as JSON, keys as in docs/costs.md.")] = False,
+    fit: Annotated[bool, typer.Option("--fit", help="Propose the cheapest mesh, accumulation and checkpointing there.")] = False,
+    hours: Annotated[
+        float | None, typer.Option(min=0, help="With --fit: a training ends in this time, on as many of the devices.", show_default=False)
+    ] = None,
+    allow: Annotated[
+        str | None, typer.Option(help="With --fit: science keys that may change too: tile, batch, or tile,batch.", show_default=False)
+    ] = None,
 ) -> None:
     """What a configuration takes on a machine, before an allocation is spent: does it fit (exit 2: not), hours, disk, energy; then how."""
     from orbit2.config.load import load
     from orbit2.files import to_text
     from orbit2.plan import plan, render
+    from orbit2.plan.machine import machine
 
     stores: dict[str, Path] = {}
     for part in store or ():
@@ -38,9 +50,25 @@ def plan_run(
             raise OrbitError("not a pair store of a dataset", where="--store", got=part, allowed="DATASET=PATH")
         stores[dataset] = Path(path)
     config = load(file, overrides or ())
+    if not fit and (hours is not None or allow is not None):
+        raise OrbitError("--hours and --allow say what --fit may do: give it too")
+    if fit:
+        _fit(config, model, machine(device, devices, nodes), hours, tuple(filter(None, (allow or "").split(","))), as_json)
+        return
     found = plan(config, model=model, device=device, devices=devices, nodes=nodes, stores=stores)
     typer.echo(to_text(found.to_json()) if as_json else render(found, config), nl=not as_json)
     if not found.fits:
+        raise typer.Exit(EXIT_USER)
+
+
+def _fit(config: RunConfig, model: str | None, on: Machine, hours: float | None, allow: tuple[str, ...], as_json: bool) -> None:
+    from orbit2.files import to_text
+    from orbit2.plan.fit import fit, lines, to_json
+
+    found = [fit(config, name, on, hours=hours, allow=allow) for name in ([model] if model else config.models)]
+    told = to_text({"version": 1, "fits": all(one.fits for one in found), "models": [to_json(one, config) for one in found]})
+    typer.echo(told if as_json else "\n\n".join("\n".join(lines(one, config)) for one in found), nl=not as_json)
+    if not all(one.fits for one in found):
         raise typer.Exit(EXIT_USER)
 
 

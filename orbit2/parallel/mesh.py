@@ -112,7 +112,7 @@ def nearest(
     asked: Sizes, world: int, architecture: ArchitectureConfig, batch: int, inputs: int, tiled: bool, channels: bool
 ) -> Sizes | None:
     """The mesh of `world` ranks that works and is closest to `asked`, axis by axis as a ratio; None when there is none."""
-    good = (mesh for mesh in _products(world) if unfit(mesh, architecture, batch, inputs, tiled, channels) is None)
+    good = (mesh for mesh in products(world) if unfit(mesh, architecture, batch, inputs, tiled, channels) is None)
 
     def distance(mesh: Sizes) -> float:
         weights = (1.0, 2.0, 2.0, 2.0, 2.0)  # copies are what one changes first
@@ -121,7 +121,8 @@ def nearest(
     return min(good, key=distance, default=None)
 
 
-def _products(world: int) -> Iterator[Sizes]:
+def products(world: int) -> Iterator[Sizes]:
+    """Every mesh of `world` ranks."""
     divisors = [n for n in range(1, world + 1) if world % n == 0]
     for tp in divisors:
         for sp in (n for n in divisors if (world // tp) % n == 0):

@@ -1,0 +1,82 @@
+"""How many full nodes a model is trained on where a profile does not say: the fewest on which it fits and ends in time, as configured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orbit2.config.schema import RunConfig
+from orbit2.errors import OrbitError
+from orbit2.model.inspect import size, vocabulary
+from orbit2.parallel.mesh import sizes
+from orbit2.plan.fit import LARGEST, Finder, Judge, Judged, judge_of, roomy
+from orbit2.plan.machine import Machine, machine
+from orbit2.plan.search import Choice
+
+LOOKED_AT = 4  # numbers of nodes that are rehearsed, at most
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """`count` full nodes; `problem`: why even these do not do, the best there is."""
+
+    count: int
+    hours: float | None
+    memory: int | None
+    problem: str | None = None
+
+
+def nodes(
+    config: RunConfig, name: str, device: str, *, per_node: int | None = None, hours: float | None = None, judge: Judge | None = None
+) -> Nodes:
+    """Full nodes of `per_node` devices (default: as its data sheet says) for model `name`, mesh and all as the run has them.
+
+    `hours`: when it is to end, in all. Never raises for a run that fits nowhere: that is the trainer's to say, or plan's.
+    """
+    one = machine(device, nodes=1)
+    each = per_node or one.count
+    finder = Finder(config, name, Machine(one.device, each), judge or judge_of(config, name, one.device))
+    ways = {count: way for count in _counts() if (way := configured(config, name, count * each)) is not None}
+    if not ways:
+        return Nodes(1, None, None, f"no number of full nodes of {each} devices shares a step of {config.models[name].train.batch_size}")
+    limit, roomed = finder.machine.memory, dict(ways)
+    ratio, judged = 1.0, dict[int, Judged]()
+    while len(judged) < LOOKED_AT:
+        fit = {n: way for n, way in roomed.items() if n in judged or finder.memory(way) <= limit}
+        open_ = [n for n, way in fit.items() if n not in judged and (hours is None or finder.estimate(way) * ratio <= hours * 3600)]
+        if not open_:
+            break
+        count = min(open_)
+        judged[count] = found = finder.judge(ways[count])
+        if not roomy(found, limit):
+            roomed = {n: way for n, way in roomed.items() if n > count}
+        elif hours is None or found.hours is None or found.hours <= hours:
+            return Nodes(count, found.hours, found.memory)
+        else:
+            ratio = found.hours * 3600 / finder.estimate(ways[count])
+    return _best(finder, ways, judged, hours)
+
+
+def _best(finder: Finder, ways: dict[int, Choice], judged: dict[int, Judged], hours: float | None) -> Nodes:
+    """What comes closest: the fastest that fits, or the one that needs the least memory."""
+    limit = finder.machine.memory
+    fit = [n for n, way in ways.items() if finder.memory(way) <= limit]
+    count = min(fit, key=lambda n: finder.estimate(ways[n])) if fit else min(ways, key=lambda n: finder.memory(ways[n]))
+    found = judged.get(count) or finder.judge(ways[count])
+    if not roomy(found, limit):
+        return Nodes(count, found.hours, found.memory, f"{size(found.memory)} on a device of {size(limit)}")
+    return Nodes(count, found.hours, found.memory, f"{found.hours:,.0f} h instead of {hours:,.0f}" if found.hours and hours else None)
+
+
+def _counts() -> list[int]:
+    return sorted({n for k in range(LARGEST.bit_length()) for n in (1 << k, 3 << k) if n <= LARGEST})
+
+
+def configured(config: RunConfig, name: str, world: int) -> Choice | None:
+    """How the run trains model `name` on `world` ranks; None where the trainer refuses."""
+    train = config.models[name].train
+    try:
+        mesh = sizes(train.mesh, world, config.architecture_of(name), train.batch_size, len(vocabulary(config, name)[0]), train.tiled)
+    except OrbitError:
+        return None
+    return Choice(mesh, train.mesh.channels, train.accumulate, train.checkpointing, train.batch_size, train.steps, train.tile,
+                  train.tiles_per_sample)  # fmt: skip
