@@ -243,6 +243,18 @@ def world(mesh: Sizes, channels: bool = False, rank: int = 0) -> Iterator[Mesh]:
         yield Mesh(mesh, here, channels)
     finally:
         dist.destroy_process_group()
+        _forget()
+
+
+def _forget() -> None:
+    """DTensor remembers how operators are sharded, with the mesh and its groups: an equal mesh of the next world would get dead ones."""
+    from torch.distributed.tensor import debug
+
+    if hasattr(debug, "_clear_sharding_prop_cache"):
+        debug._clear_sharding_prop_cache()  # type: ignore[no-untyped-call]
+        return
+    dispatcher: Any = DTensor._op_dispatcher
+    dispatcher.sharding_propagator.propagate_op_sharding.cache.cache_clear()
 
 
 def rehearse(

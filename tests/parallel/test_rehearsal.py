@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from orbit2.config.load import load, read_yaml
+from orbit2.config.network import TrainConfig
 from orbit2.config.schema import RunConfig
 from orbit2.grid import global_grid, named
 from orbit2.model.inspect import build
 from orbit2.parallel.apply import apply
 from orbit2.parallel.mesh import Sizes
 from orbit2.plan.rehearse import Rehearsal, Stage, axes, rehearse, world
+from tests.data.small_models import demo_model
 
 BLOCKS, WIDTH = 11, 8192
 
@@ -71,6 +73,15 @@ def test_ten_billion_weights_on_512_ranks(root: Path, mesh: Sizes) -> None:
 def test_axes_of_a_group() -> None:
     mesh = Sizes(ddp=2, fsdp=2, tp=2)
     assert axes(mesh, [0, 1]) == ("tp",) and axes(mesh, [1, 3]) == ("fsdp",) and axes(mesh, [0, 2, 4, 6]) == ("ddp", "fsdp")
+
+
+def test_worlds_one_after_the_other() -> None:
+    """Equal groups of another world: what DTensor remembers of the first would name groups that are gone."""
+    for mesh in (Sizes(ddp=2, fsdp=2, tp=2), Sizes(ddp=4, tp=2)):
+        with torch.device("meta"):
+            model = demo_model()
+        found = rehearse(model, TrainConfig(), mesh, global_grid(15.0), 1)
+        assert found.count("all-reduce", "tp", False) >= 4
 
 
 def test_memory_is_what_torch_allocates(root: Path) -> None:
