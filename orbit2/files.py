@@ -105,6 +105,21 @@ def read_json(path: str | Path) -> Any:
         raise OrbitError(f"not valid JSON ({error})", where=path, hint="delete it and re-run its stage") from None
 
 
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a JSON-lines file; none where it is missing, and a damaged line is left out."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(record, dict):
+            records.append(record)
+    return records
+
+
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """`content` with a checksum of its own, by which `unsealed` knows that nothing in it has changed."""
     return {**content, "seal": _seal(content)}

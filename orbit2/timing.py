@@ -6,8 +6,9 @@ import platform
 import resource
 import sys
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +19,7 @@ from orbit2.files import read_json, write_json
 if TYPE_CHECKING:
     import torch
 
+Rate = Callable[[str, str], float | None]  # (a device as it calls itself, precision as torch names it) -> its FLOP/s by data sheet
 FORMAT = "orbit2-timing-1"
 NAME = "timing.json"
 ON_DEVICE = ("copy", "forward", "backward", "optimiser")
@@ -84,6 +86,34 @@ class Clock:
         self.read()
         known = {part: seconds for part, seconds in self.seconds.items() if seconds}
         return {**known, "other": known.get("other", 0.0) + max(0.0, self.elapsed - sum(known.values()))}
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What plan says of the same work on the same device: seconds of all of it and where they go, of `count` steps or samples, bytes of
+    a device, joules of all devices, FLOP/s of one. None: not told, and perhaps `untold` says why."""
+
+    seconds: float | None = None
+    split: Mapping[str, float] = field(default_factory=dict)
+    count: float | None = None
+    device_bytes: int | None = None
+    joules: float | None = None
+    rate: float | None = None
+    untold: str | None = None
+
+
+def quality(curve: Iterable[Mapping[str, Any]], target: float) -> dict[str, Any]:
+    """When a training first reached the validation loss `target` (0: none was stated), and when its best, in seconds of all its tries.
+
+    `curve` are lines of metrics.jsonl. What was never reached, or not timed, is None.
+    """
+    scores = [line for line in curve if isinstance(line.get("validation_loss"), (int, float))]
+    best = min(scores, key=lambda line: line["validation_loss"], default=None)
+    first = next((line for line in scores if target and line["validation_loss"] <= target), None)
+    told: dict[str, Any] = {"target": target or None}
+    for what, line in (("target", first), ("best", best)):
+        told |= {f"{what}_step": line and line["step"], f"{what}_seconds": line and line.get("seconds")}
+    return {**told, "best": best and best["validation_loss"]}
 
 
 def clock_on(device: torch.device) -> Clock:

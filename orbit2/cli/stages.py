@@ -173,10 +173,11 @@ def train(
 ) -> None:
     """Train a model; started again, it resumes from its newest checkpoint (exit 75: stopped early, resumable)."""
     with StopRequest():  # from before the slow imports on, no signal is lost
+        from orbit2.plan.after import rate
         from orbit2.train import run
 
         run(config=config, stores=named(store, "--store"), statistics=named(statistics, "--statistics"), out=out, checkpoints=checkpoints,
-            device=device, wall_minutes=wall_minutes)
+            device=device, wall_minutes=wall_minutes, rate=rate)
 
 
 def finetune(
@@ -186,10 +187,11 @@ def finetune(
 ) -> None:
     """Continue from a trained model on a region or a subset of its outputs."""
     with StopRequest():
+        from orbit2.plan.after import rate
         from orbit2.train import run
 
         run(config=config, stores=named(store, "--store"), statistics=named(statistics, "--statistics"), out=out, checkpoints=checkpoints,
-            parent=parent, device=device, wall_minutes=wall_minutes)
+            parent=parent, device=device, wall_minutes=wall_minutes, rate=rate)
 
 
 def renamed(items: Sequence[str]) -> dict[str, str]:
@@ -267,8 +269,10 @@ def downscale(
         given = need(config=config, store=store)
         with StopRequest():
             from orbit2.downscale import run
+            from orbit2.plan.after import rate
 
-            run(config=given["config"], store=given["store"], model=model, out=out, block=block, receipt=receipt, device=device)
+            run(config=given["config"], store=given["store"], model=model, out=out, block=block, receipt=receipt, device=device,
+                rate=rate)
 
 
 def scoring(what: str, more: str, run: Callable[..., None], files: Mapping[str, tuple[str, ...]]) -> typer.Typer:
@@ -344,9 +348,10 @@ def report_page(
     if context.invoked_subcommand is None:
         options = need(config=config, out=out)
         outputs.page(options["out"])
+        from orbit2.plan.after import foresee
         from orbit2.report import run
 
-        run(**options, root=root)
+        run(**options, root=root, foresee=foresee)
 
 
 @report.command("headline")

@@ -163,6 +163,9 @@ class TrainConfig(Strict):
         True, description="Go on training while a checkpoint is written, from a copy of the state in host memory."
     )
     keep_checkpoints: Machine[int] = Field(2, ge=1, description="Newest checkpoints kept beside the best.")
+    target: Machine[float] = Field(
+        0.0, ge=0, description="Validation loss (RMSE over that of interpolation) whose first reaching is timed; stops nothing; 0 = none."
+    )
     patience: int = Field(0, ge=0, description="Validations without improvement before stopping; 0 = never.")
     wall_minutes: Machine[float] = Field(0.0, ge=0, description="Stop, save and exit 75 after this many minutes; 0 = no limit.")
     tile: Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = Field(

@@ -26,6 +26,7 @@ from orbit2.grid import Grid
 from orbit2.parallel import launch
 from orbit2.parallel.reduce import any_rank, barrier
 from orbit2.signals import StopRequest
+from orbit2.timing import Rate
 
 FloatArray = npt.NDArray[np.float32]
 LAST_ITEM = 60.0  # seconds kept free before the job's end: what is finished is kept already
@@ -64,6 +65,7 @@ class Job:
     about: Mapping[str, Any]
     original: Originals = field(default_factory=dict)  # what a user's file says of its variables
     methods: Mapping[str, str] = field(default_factory=dict)  # CF cell methods of the outputs
+    rate: Rate | None = None  # data sheets, for the record of where the time went
 
     def read(self, item: Item) -> tuple[FloatArray, FloatArray]:
         """(inputs [T, V, h, w], fine statics [S, sh, sw]) of an item's window."""

@@ -34,13 +34,14 @@ from orbit2.model.compiled import replay_model
 from orbit2.parallel import alike, launch
 from orbit2.parallel.reduce import Fact, agree, agree_on, barrier
 from orbit2.provenance import code_version, record
+from orbit2.timing import Rate
 
 log = logging.getLogger(__name__)
 PATIENCE = timedelta(days=2)  # ranks that live finish their shares at different times; a dead one ends the others (parallel/watch.py)
 
 
 def run(*, config: Path, model: Path, store: Path, out: Path, block: str | None = None, receipt: Path | None = None,
-        device: str | None = None) -> None:  # fmt: skip
+        device: str | None = None, rate: Rate | None = None) -> None:  # fmt: skip
     """Downscale a task's samples (slice file `config`) to the Zarr store `out`, and write `out` with suffix .json as its receipt.
 
     `block` does a part of that: `init` makes the empty store, `i/n` computes a share of the items (any number of processes at once),
@@ -52,7 +53,7 @@ def run(*, config: Path, model: Path, store: Path, out: Path, block: str | None 
     check_receipt(out.with_suffix(".json"))
     outputs.file(timing_of(out), "format", "total", "tries")
     with launch.ranks(PATIENCE, device) as ranks:
-        job, task = _task(config, model, store, out, ranks)
+        job, task = _task(config, model, store, out, ranks, rate)
         if block in (None, "init") and ranks.first:
             begin(out, job.layout, job.about, job.original, replace="prediction", methods=job.methods)
         barrier()
@@ -87,7 +88,9 @@ def timing_of(out: Path) -> Path:
     return out.with_suffix(".timing.json")
 
 
-def _task(config: Path, model: Path, store: Path, out: Path, ranks: launch.Ranks) -> tuple[Job, DownscaleConfig]:
+def _task(
+    config: Path, model: Path, store: Path, out: Path, ranks: launch.Ranks, rate: Rate | None
+) -> tuple[Job, DownscaleConfig]:
     section = read_slice(config)
     task = validate(DownscaleConfig, section["downscale"], config)
     downscaler, pairs = load_model(model, ranks.device, task.precision), PairStore(store)
@@ -133,6 +136,7 @@ def _task(config: Path, model: Path, store: Path, out: Path, ranks: launch.Ranks
         statics=_statics(downscaler, pairs, task.input),
         layout=layout_of(downscaler, grid, pairs.times[indices], settings, identity),
         about=about,
+        rate=rate,
         methods={**downscaler.methods, **{name: pairs.cell_methods(name) for side in SIDES for name in pairs.variables(side)}},
     )
     return job, task

@@ -40,14 +40,15 @@ def keep(job: Job, ranks: Ranks, folder: Path, spent: Spent, meter: energy.Meter
     seconds, took = downscaler.clock.split(), job.samples.took()
     meter.look(now=True)
     elapsed = downscaler.clock.elapsed
+    device, precision = device_name(ranks.device), str(downscaler.dtype or torch.float32).removeprefix("torch.")
     loader = {**took, "packing": max(0.0, spent.read - sum(took.values()))}
     told = {
         "began": round(time.time() - elapsed, 3),
         "elapsed": round(elapsed, 3),
         "rank": ranks.rank,
         "ranks": 1,  # of this entry
-        "device": device_name(ranks.device),
-        "precision": str(downscaler.dtype or torch.float32).removeprefix("torch."),
+        "device": device,
+        "precision": precision,
         "batch": settings.batch,
         "threads": torch.get_num_threads(),
         "code_version": code_version(),
@@ -58,7 +59,7 @@ def keep(job: Job, ranks: Ranks, folder: Path, spent: Spent, meter: energy.Meter
         "loader": {part: round(value, 4) for part, value in loader.items()},
         "writing": round(spent.write, 4),
         "flops": _work(job, spent),
-        "rate": None,
+        "rate": job.rate and job.rate(device, precision),
         "joules": None if meter.joules is None else round(meter.joules, 1),
         "joules_of": meter.of or None,
         "host_bytes": timing.host_bytes(),

@@ -19,7 +19,7 @@ from orbit2.plan.advise import advice
 from orbit2.plan.disk import stored, task_samples
 from orbit2.plan.machine import Machine, machine
 from orbit2.plan.reach import token_side
-from orbit2.plan.records import Memory, Model, Pieces, Plan, Stored, Task, Training
+from orbit2.plan.records import Halo, Memory, Model, Pieces, Plan, Stored, Task, Training
 from orbit2.plan.rehearse import Rehearsal, rehearse, rehearse_prediction
 from orbit2.plan.time import Split
 from orbit2.sources.times import plan_times
@@ -73,8 +73,10 @@ def _training_samples(config: RunConfig, key: str) -> int:
     return 0 if period is None else int(((times >= period.first) & (times <= period.last)).sum())
 
 
-def training(config: RunConfig, name: str, built: Downscaling, on: Machine, stores: Mapping[str, Path]) -> Model:
-    """What training model `name` takes; `built` is that model on the meta device."""
+def training(
+    config: RunConfig, name: str, built: Downscaling, on: Machine, stores: Mapping[str, Path], *, halos: bool = True
+) -> Model:
+    """What training model `name` takes; `built` is that model on the meta device. Without `halos` none are measured on stores."""
     train, shares = config.models[name].train, shares_of_steps(config, name)
     ranks = on.ranks(train.batch_size)
     mesh, problem = Sizes(ddp=ranks), None
@@ -85,7 +87,9 @@ def training(config: RunConfig, name: str, built: Downscaling, on: Machine, stor
         problem = f"does NOT run: {crowd if ranks > train.batch_size else error}"
     parameters = sum(p.numel() for p in built.parameters())
     bf16 = price.multiplies_bf16(train.precision, on)
-    found = [_steps(config, name, built, key, on, mesh, problem, shares[key], bf16, stores.get(key)) for key in shares]
+    found = [_steps(config, name, built, key, on, mesh, problem, shares[key], bf16,
+                    advice(config, name, built, key, stores.get(key)) if halos else Halo("", "not asked for"))
+             for key in shares]  # fmt: skip
     steps = [each for each, _ in found]
     return Model(
         name, built.config.kind, parameters, {part: parameters * each for part, each in STATE_BYTES.items()}, train.steps,
@@ -97,7 +101,7 @@ def training(config: RunConfig, name: str, built: Downscaling, on: Machine, stor
 
 def _steps(
     config: RunConfig, name: str, built: Downscaling, key: str, on: Machine, mesh: Sizes, problem: str | None, share: float, bf16: bool,
-    store: Path | None,
+    halo: Halo,
 ) -> tuple[Training, tuple[Rehearsal, Split] | None]:
     """The steps on one dataset, and one of them as it was rehearsed, where ranks can be arranged like that at all."""
     train, region, patch = config.models[name].train, config.models[name].region, built.config.patch
@@ -126,7 +130,7 @@ def _steps(
     time = price.steps(split, problem, on, mesh.world, share * train.steps, bf16)
     return Training(
         key, grid.shape, grid.refine(built.config.refinement).shape, _training_samples(config, key), share, share * train.steps, each,
-        parts, together, drawn, flops, tuple(pieces(cost) for cost in costs), memory, time, advice(config, name, built, key, store),
+        parts, together, drawn, flops, tuple(pieces(cost) for cost in costs), memory, time, halo,
         _exchanged(step),
     ), None if step is None or split is None else (step, split)  # fmt: skip
 

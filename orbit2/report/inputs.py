@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from orbit2 import timing
 from orbit2.baselines import interpolate
 from orbit2.config import slices
 from orbit2.config.dataset import DatasetConfig
@@ -21,7 +21,7 @@ from orbit2.config.load import model_hash, read_slice, validate
 from orbit2.config.schema import DownscaleConfig, ModelConfig, RunConfig
 from orbit2.data.pairs import PairStore, Side
 from orbit2.errors import OrbitError
-from orbit2.files import read_json
+from orbit2.files import read_json, read_lines
 from orbit2.grid import Grid, from_centres
 from orbit2.metrics import matched, table
 from orbit2.variables import is_precipitation
@@ -41,6 +41,7 @@ class Task:
     evaluate: Path
     diagnose: Path
     observations: PairStore | None = None
+    timing: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def prediction(self) -> xr.Dataset:
@@ -156,6 +157,7 @@ class Model:
     about: dict[str, Any]
     provenance: dict[str, Any]
     curve: list[dict[str, Any]] = field(repr=False)
+    timing: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def parameters(self) -> int | None:
@@ -218,6 +220,7 @@ def read(config: Path, root: Path) -> Inputs:
             folder / "evaluate" / name,
             folder / "diagnose" / name,
             stores[section.observations] if section.observations else None,
+            _timing(folder / "downscale" / f"{name}.{timing.NAME}"),
         )
         for name, section in run.downscale.items()
     }
@@ -251,7 +254,8 @@ def _model(run: RunConfig, name: str, folder: Path) -> Model:
         model_hash(run, name),
         read_json(folder / "config.json"),
         _optional(folder / "provenance.json"),
-        _lines(folder / "metrics.jsonl"),
+        read_lines(folder / "metrics.jsonl"),
+        _timing(folder.parent / "checkpoints" / timing.NAME) or _timing(folder / timing.NAME),
     )
 
 
@@ -270,19 +274,9 @@ def _optional(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file; none where it is missing, and a damaged line is left out."""
-    if not path.is_file():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(record, dict):
-            records.append(record)
-    return records
+def _timing(path: Path) -> dict[str, Any]:
+    """A record of where the time went; nothing where there is none that this version reads."""
+    return _optional(path) if timing.tries(path) else {}
 
 
 def ordered(inputs: Inputs) -> list[Model]:

@@ -15,7 +15,7 @@ from orbit2.errors import OrbitError
 from orbit2.files import write_text
 from orbit2.progress import counted, doing
 from orbit2.provenance import code_version
-from orbit2.report import climate, records, seams, sections, tasks
+from orbit2.report import climate, costs, records, seams, sections, tasks
 from orbit2.report.blocks import Section
 from orbit2.report.figures import open_netcdf
 from orbit2.report.inputs import Inputs, read
@@ -28,10 +28,11 @@ QUALITIES = (76, 65, 50, 35)
 PARTS = ("index.html", "figures", "tables")
 
 
-def run(*, config: Path, out: Path, root: Path = Path(".")) -> None:
+def run(*, config: Path, out: Path, root: Path = Path("."), foresee: costs.Foresee | None = None) -> None:
     """Write the report of a run into the folder `out`: index.html, figures/*.png and tables/*.csv.
 
-    `config` is the run's report slice (JSON); its paths are relative to `root`. The folder is replaced as a whole at the end.
+    `config` is the run's report slice (JSON); its paths are relative to `root`. `foresee` tells what plan says
+    of what was done. The folder is replaced as a whole at the end.
     Raises OrbitError for a folder that holds something else, naming a missing file and the stage that writes it, or when the page cannot
     be kept below 10 MB.
     """
@@ -41,7 +42,7 @@ def run(*, config: Path, out: Path, root: Path = Path(".")) -> None:
     inputs = read(Path(config), root)
     doing("drawing")
     with look():
-        chapters = build(inputs, Path(config), out)
+        chapters = build(inputs, Path(config), out, foresee)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}.part")
     try:
         for chapter in counted(chapters, "writing", len(chapters), "chapter"):
@@ -76,7 +77,7 @@ def _replace(new: Path, out: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def build(inputs: Inputs, config: Path, out: Path) -> list[Section]:
+def build(inputs: Inputs, config: Path, out: Path, foresee: costs.Foresee | None = None) -> list[Section]:
     """All sections in reading order."""
     task = inputs.main_task()
     for name in ("spectra.nc", "density.nc"):
@@ -97,7 +98,7 @@ def build(inputs: Inputs, config: Path, out: Path) -> list[Section]:
     chapters += [section for one in inputs.tasks.values() for section in seams.sections(inputs, one)]
     return [
         *chapters,
-        records.cost_section(inputs),
+        costs.cost_section(inputs, foresee),
         records.provenance_section(inputs, config, out),
         records.limits_section(inputs, task),
         records.glossary_section(),

@@ -1,4 +1,4 @@
-"""The sections on cost, provenance, limits and words. Never hides where a run came from or what it lacks."""
+"""The sections on provenance, limits and words. Never hides where a run came from or what it lacks."""
 
 from __future__ import annotations
 
@@ -19,68 +19,6 @@ from orbit2.report.inputs import Inputs, Model, Task, ordered
 from orbit2.report.tables import Cell, Scores, Table
 
 MANY_FILES = 60
-
-
-def cost_section(inputs: Inputs) -> Section:
-    section = Section("cost", "What it cost", "Cost")
-    rows = []
-    for model in ordered(inputs):
-        about = model.about
-        rates = [float(r["samples_per_second"]) for r in model.curve if isinstance(r.get("samples_per_second"), (int, float))]
-        rows.append(
-            (
-                Cell(model.name),
-                _count(about.get("parameters")),
-                _count(about.get("steps")),
-                _count(about.get("batch_size")),
-                Cell.of(_float(about.get("training_seconds"))),
-                Cell.of(float(np.median(rates)) if rates else None),
-                Cell(str(about.get("precision", "n/a")).removeprefix("torch.")),
-            )
-        )
-    section.blocks.append(
-        Block(
-            "table",
-            table=Table(
-                "cost_training",
-                "Training, as measured by the train stage (samples per second: median of the logged steps).",
-                ("Model", "parameters", "steps", "batch", "seconds", "samples/s", "precision"),
-                tuple(rows),
-            ),
-        )
-    )
-    tasks = []
-    for task in inputs.tasks.values():
-        seconds = _float(task.prediction.attrs.get("seconds_per_sample"))
-        tasks.append(
-            (
-                Cell(task.name),
-                Cell(f"{scenes.spacing(task.input_grid)} to {scenes.spacing(task.grid)}"),
-                Cell(f"{task.grid.shape[0]} × {task.grid.shape[1]}"),
-                _count(len(task.times)),
-                Cell.of(seconds),
-            )
-        )
-    section.blocks.append(
-        Block(
-            "table",
-            table=Table(
-                "cost_downscaling",
-                "Downscaling, as measured by the downscale stage (all output variables of one time).",
-                ("Task", "grids", "cells", "samples", "seconds per sample"),
-                tuple(tasks),
-            ),
-        )
-    )
-    return section
-
-
-def _float(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def _count(value: object) -> Cell:
-    return Cell(f"{value:,}", float(value)) if isinstance(value, int) else Cell("n/a")
 
 
 def provenance_section(inputs: Inputs, config: Path, out: Path) -> Section:

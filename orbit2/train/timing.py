@@ -10,13 +10,14 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from orbit2 import energy, timing
 from orbit2.data.batch import Batch, Packed
 from orbit2.errors import Interrupted
+from orbit2.files import read_lines
 from orbit2.model.inspect import operations
 from orbit2.parallel.launch import Ranks
 from orbit2.parallel.reduce import sums_and_maxima
@@ -38,15 +39,15 @@ class Timing:
     `clock` is for the trainer to lap.
     """
 
-    def __init__(self, folder: Path, here: Ranks, attempt: int, about: Mapping[str, Any]) -> None:
-        self.path, self.here, self.about = folder / timing.NAME, here, dict(about)
+    def __init__(self, folder: Path, here: Ranks, attempt: int, about: Mapping[str, Any], rate: timing.Rate | None = None) -> None:
+        self.path, self.curve, self.here, self.about = folder / timing.NAME, folder / "metrics.jsonl", here, dict(about)
         self.clock = timing.clock_on(here.device)
         self._meter = energy.meter(detect()[2] == 0, timing.own_gpu(here.device))
-        self._facts = {"try": attempt, "began": round(time.time(), 3), "device": device_name(here.device), "ranks": here.world,
+        self._facts: dict[str, Any] = {"try": attempt, "began": round(time.time(), 3), "device": device_name(here.device), "ranks": here.world,
                        "code_version": code_version(), "torch": torch.__version__}  # fmt: skip
         self._loader: timing.Seconds = defaultdict(float)
         self._windows: Counter[tuple[int, int]] = Counter()  # by rows and columns of coarse cells
-        self._setup: Setup | None = None
+        self._rate, self._setup = rate, cast("Setup | None", None)
         self.steps, self.samples = 0, 0
         self._earlier = timing.tries(self.path) if here.first else []
         self._earlier = [one for one in self._earlier if one.get("try") != attempt]
@@ -109,14 +110,16 @@ class Timing:
             "slowest": {part: slowest[part] for part in PARTS if part in slowest} if ranks > 1 else {},
             "loader": {part: round(sums[names.index(part)], 4) for part in LOADER if part in mean},
             "flops": flops / copies if flops else None,
-            "rate": None,
+            "rate": self._rate and self._rate(self._facts["device"], self._facts.get("precision", "float32")),
             "joules": round(energy_used, 1) if told else None,
             "joules_of": self._meter.of or None,
             "host_bytes": int(most[-2]),
             "device_bytes": int(most[-1]) or None,
             "process": f"{os.getpid()} on {socket.gethostname()}",
         }
-        timing.write(self.path, [*self._earlier, one], {**self.about, "kind": "training", "state": state})
+        target = 0.0 if self._setup is None else self._setup.config.target
+        about = {**self.about, "kind": "training", "state": state, "quality": timing.quality(read_lines(self.curve), target)}
+        timing.write(self.path, [*self._earlier, one], about)
 
     def _work(self) -> float:
         """Floating-point operations of the model in this try's steps on this rank's windows, as if nothing were computed twice; 0 where

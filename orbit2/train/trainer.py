@@ -30,7 +30,7 @@ from orbit2.parallel import alike
 from orbit2.parallel.launch import heed_job, ranks
 from orbit2.parallel.reduce import Fact, agree_on, any_rank, gathered
 from orbit2.signals import StopRequest, heed_parent, held_back
-from orbit2.timing import NAME
+from orbit2.timing import NAME, Rate
 from orbit2.train.build import Setup, prepare
 from orbit2.train.card import write_card
 from orbit2.train.checkpoint import Checkpoints
@@ -48,12 +48,12 @@ FIRST_SECONDS = 45.0  # until the first periodic checkpoint of a try: a young ru
 
 def run(
     *, config: Path, stores: Mapping[str, Path], statistics: Mapping[str, Path], out: Path, checkpoints: Path, parent: Path | None = None,
-    device: str | None = None, wall_minutes: float = 0.0,
+    device: str | None = None, wall_minutes: float = 0.0, rate: Rate | None = None,
 ) -> None:
     """Train (or, with `parent`, fine-tune) the model of a slice file and write its folder to `out`.
 
     Resumes from the newest complete checkpoint. Raises Interrupted (exit 75) after a signal or at the run's own deadline,
-    OrbitError for unusable inputs.
+    OrbitError for unusable inputs. `rate` tells data sheets, for the record of where the time went.
     """
     with StopRequest() as stop, ranks(device=device) as here, ExitStack() as held:  # an error of one rank is told to the others
         section = read_slice(config)
@@ -63,7 +63,7 @@ def run(
         if here.first:
             held.enter_context(kept.alone())
         with Progress(checkpoints, model_config.train.steps, here.first) as progress:
-            timing = Timing(checkpoints, here, progress.attempt, {"name": section["name"], "hash": section["hash"]})
+            timing = Timing(checkpoints, here, progress.attempt, {"name": section["name"], "hash": section["hash"]}, rate)
             progress.say(f"{section['name']}: try {progress.attempt}, opening {', '.join(str(path) for path in stores.values())}")
             agree_on([Fact("the configuration", alike.flat(section), "give all ranks the same --config file")])
             stop.within(model_config.train.wall_minutes, "train.wall_minutes")
