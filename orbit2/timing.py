@@ -23,6 +23,7 @@ Rate = Callable[[str, str], float | None]  # (a device as it calls itself, preci
 FORMAT = "orbit2-timing-1"
 NAME = "timing.json"
 ON_DEVICE = ("copy", "forward", "backward", "optimiser")
+STEP = ("waiting", *ON_DEVICE)  # parts of a step, or of a pass
 PARTS = ("setup", "waiting", *ON_DEVICE, "validation", "saving", "other")  # of the main thread's time, without gap or overlap
 LOADER = ("staging", "reading", "decoding", "packing")  # core seconds of whoever loads, beside the main thread or inside `waiting`
 
@@ -196,6 +197,7 @@ def total(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "flops": flops,
         "flops_per_second": None if flops is None or not elapsed else flops / elapsed,
         "of_rate": None if flops is None or not rate or not busy else flops / busy / rate,
+        "communication": _sum(told, "communication"),
         "joules": _sum(told, "joules"),
         "device_bytes": _most(told, "device_bytes"),
         "host_bytes": _most(told, "host_bytes"),

@@ -165,11 +165,13 @@ def statistics(config: Config, store: Store, out: Out, memory_mb: Memory = None,
 Checkpoints = Annotated[Path, typer.Option(help="Folder of the checkpoints; training resumes from the newest.", show_default=False)]
 
 
+Profile = Annotated[bool, typer.Option("--profile", help="Trace a few steps: checkpoints/profile/trace.json.gz, and ten lines of it.")]
 Wall = Annotated[float, typer.Option(min=0, help="Save and exit 75 after this many minutes at the latest; 0 = as configured.")]
 
 
 def train(
     config: Config, store: Named, statistics: Named, out: Out, checkpoints: Checkpoints, device: Device = None, wall_minutes: Wall = 0.0,
+    profile: Profile = False,
 ) -> None:
     """Train a model; started again, it resumes from its newest checkpoint (exit 75: stopped early, resumable)."""
     with StopRequest():  # from before the slow imports on, no signal is lost
@@ -177,13 +179,14 @@ def train(
         from orbit2.train import run
 
         run(config=config, stores=named(store, "--store"), statistics=named(statistics, "--statistics"), out=out, checkpoints=checkpoints,
-            device=device, wall_minutes=wall_minutes, rate=rate)
+            device=device, wall_minutes=wall_minutes, rate=rate, profile=profile)
 
 
 def finetune(
     config: Config, store: Named, statistics: Named, out: Out, checkpoints: Checkpoints,
     parent: Annotated[Path, typer.Option(help="Model folder whose weights it starts from.", show_default=False)],
     device: Device = None, wall_minutes: Wall = 0.0,
+    profile: Profile = False,
 ) -> None:
     """Continue from a trained model on a region or a subset of its outputs."""
     with StopRequest():
@@ -191,7 +194,7 @@ def finetune(
         from orbit2.train import run
 
         run(config=config, stores=named(store, "--store"), statistics=named(statistics, "--statistics"), out=out, checkpoints=checkpoints,
-            parent=parent, device=device, wall_minutes=wall_minutes, rate=rate)
+            parent=parent, device=device, wall_minutes=wall_minutes, rate=rate, profile=profile)
 
 
 def renamed(items: Sequence[str]) -> dict[str, str]:

@@ -183,6 +183,9 @@ class TrainConfig(Strict):
     accumulate: Machine[int] = Field(
         1, ge=1, description="Parts that a rank's share of a step is computed in, one after the other: less memory, the same step."
     )
+    communication_step: Machine[int] = Field(
+        8, ge=0, description="Step of a try that is profiled where there are several ranks, for its communication in timing.json; 0 = none."
+    )
     workers: Machine[int] = Field(0, ge=0, description="Data-loading worker processes.")
     threads: Machine[int] = Field(0, ge=0, description="CPU threads; 0 = all.")
     seed: int = Field(0, ge=0, description="Seed of weights, sampling and augmentation.")

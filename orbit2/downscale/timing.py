@@ -60,6 +60,7 @@ def keep(job: Job, ranks: Ranks, folder: Path, spent: Spent, meter: energy.Meter
         "writing": round(spent.write, 4),
         "flops": _work(job, spent),
         "rate": job.rate and job.rate(device, precision),
+        "communication": 0.0,  # whoever shares a prediction exchanges nothing
         "joules": None if meter.joules is None else round(meter.joules, 1),
         "joules_of": meter.of or None,
         "host_bytes": timing.host_bytes(),

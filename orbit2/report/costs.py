@@ -17,12 +17,11 @@ from orbit2.report.inputs import Inputs, ordered
 from orbit2.report.panels import Figure, Panels
 from orbit2.report.style import MUTED
 from orbit2.report.tables import Cell, Table, csv_text, number
-from orbit2.timing import PARTS, Foreseen, quality
+from orbit2.timing import PARTS, STEP, Foreseen, quality
 
 # (configuration, "training" or "prediction", name, record) -> what plan says of it; the command line hands it in, for stages know no plan.
 Foresee = Callable[[RunConfig, str, str, Mapping[str, Any]], Foreseen]
 KWH = 3.6e6  # joules
-STEP = ("waiting", "copy", "forward", "backward", "optimiser")  # parts of a step, or of a pass
 PLANNED = ("waiting for data", "forward", "backward", "optimiser", "exchanges", "writing")  # what plan has of the same
 COLOURS = {"setup": "#c3cad1", "waiting": "#CC79A7", "copy": "#E69F00", "forward": "#56B4E9", "backward": "#0072B2",
            "optimiser": "#009E73", "validation": "#D55E00", "saving": "#b8860b", "other": "#e6e9ec"}  # fmt: skip
@@ -143,17 +142,21 @@ def _reached(inputs: Inputs) -> list[Block]:
 
 def _parts(done: list[Done]) -> Table:
     shown_parts = [part for part in PARTS if any(one.total["seconds"].get(part) for one in done)]
+    several = any(one.last["ranks"] > 1 for one in done)
     rows = []
     for one_done in done:
         seconds = one_done.total["seconds"]
         whole = sum(seconds.values()) or 1.0
         cells = [Cell.of(seconds.get(part), note=f"{seconds[part] / whole:.0%}" if part in seconds else "") for part in shown_parts]
+        if several:
+            cells.append(Cell.of(one_done.total["communication"]))
         rows.append((Cell(one_done.name, note=_where(one_done.last)), Cell.of(one_done.total["elapsed"]), *cells))
     return Table(
         "cost_time",
         "Seconds by part of one process's time, all tries together (means over ranks that train together; sums over processes that share a "
-        "prediction), and their shares. elapsed: on the clock, without the time between tries.",
-        ("", "elapsed", *shown_parts),
+        "prediction), and their shares. elapsed: on the clock, without the time between tries."
+        + (" communication: inside the parts of a step, what nothing hid, by a profile of one step." if several else ""),
+        ("", "elapsed", *shown_parts, *(["communication"] if several else [])),
         tuple(rows),
     )
 

@@ -48,12 +48,13 @@ FIRST_SECONDS = 45.0  # until the first periodic checkpoint of a try: a young ru
 
 def run(
     *, config: Path, stores: Mapping[str, Path], statistics: Mapping[str, Path], out: Path, checkpoints: Path, parent: Path | None = None,
-    device: str | None = None, wall_minutes: float = 0.0, rate: Rate | None = None,
+    device: str | None = None, wall_minutes: float = 0.0, rate: Rate | None = None, profile: bool = False,
 ) -> None:
     """Train (or, with `parent`, fine-tune) the model of a slice file and write its folder to `out`.
 
     Resumes from the newest complete checkpoint. Raises Interrupted (exit 75) after a signal or at the run's own deadline,
-    OrbitError for unusable inputs. `rate` tells data sheets, for the record of where the time went.
+    OrbitError for unusable inputs. `rate` tells data sheets, for the record of where the time went; with `profile` a few
+    steps are traced.
     """
     with StopRequest() as stop, ranks(device=device) as here, ExitStack() as held:  # an error of one rank is told to the others
         section = read_slice(config)
@@ -63,7 +64,8 @@ def run(
         if here.first:
             held.enter_context(kept.alone())
         with Progress(checkpoints, model_config.train.steps, here.first) as progress:
-            timing = Timing(checkpoints, here, progress.attempt, {"name": section["name"], "hash": section["hash"]}, rate)
+            timing = Timing(checkpoints, here, progress.attempt, {"name": section["name"], "hash": section["hash"]}, rate,
+                            progress.say if profile and here.first else None)  # fmt: skip
             progress.say(f"{section['name']}: try {progress.attempt}, opening {', '.join(str(path) for path in stores.values())}")
             agree_on([Fact("the configuration", alike.flat(section), "give all ranks the same --config file")])
             stop.within(model_config.train.wall_minutes, "train.wall_minutes")
@@ -159,7 +161,7 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
     )  # fmt: skip
     with held_back():
         batches = iter(loader)
-    timing.begins(setup)
+    timing.begins(setup, step)
     waiting, _ = time.monotonic(), clock.lap("waiting")
     for batch in batches:
         ready = time.monotonic()
