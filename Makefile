@@ -12,7 +12,7 @@ GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 # TORCH="torch==2.9.1" overrides, and pip's own PIP_* variables are respected.
 TORCH ?= $(if $(GPU),torch>=2.6,torch==2.13.0+cpu torch==2.13.0)
 
-.PHONY: help install demo test test-slow test-faults lint format docs picture bench snakemake-report constraints clean distclean
+.PHONY: help install demo test test-slow test-faults lint format docs costs picture bench snakemake-report constraints clean distclean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -76,6 +76,9 @@ docs: install ## Regenerate the configuration pages, the JSON schema and the pic
 	@$(BIN)/python docs/mesh.py
 	@command -v dot >/dev/null || { echo "error: the DAG picture needs graphviz; on Debian or Ubuntu: apt-get install graphviz" >&2; exit 2; }
 	@$(BIN)/snakemake --profile profiles/local --config 'set=[downscale.quarter_degree.blocks=2]' --rulegraph dot -- all 2>/dev/null | dot -Tsvg > docs/dag.svg
+
+costs: install ## Write the tables of docs/costs.md anew: every shipped run on five machines (some minutes)
+	@$(BIN)/python docs/costs.py
 
 picture: demo ## Make README's picture (docs/demo.png) of the demo report's zoom: half as wide, 256 colours
 	@$(BIN)/python -c 'from PIL import Image; Image.open("results/demo/report/figures/zoom_2m_temperature.png").convert("RGB").reduce(2).quantize(256, dither=0).save("docs/demo.png", optimize=True)'

@@ -21,7 +21,7 @@ def plan_run(
     file: RunFile,
     overrides: Overrides = None,
     model: Annotated[str | None, typer.Option(help="Model (key of `models`); default all.")] = None,
-    device: Annotated[str, typer.Option(help="Device, e.g. cpu, a100, h200, mi250x-gcd.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Device or machine: this (measured now), cpu, a100, h100, h200, frontier, dgx ...")] = "cpu",
     devices: Annotated[int | None, typer.Option(
         min=1, help="Devices in all; default: those of a node that a step has samples for.", show_default=False)] = None,
     nodes: Annotated[int | None, typer.Option(min=1, help="Full nodes, instead of --devices.", show_default=False)] = None,

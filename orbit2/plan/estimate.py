@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def plan_on(config: RunConfig, on: Machine, model: str | None = None, stores: Ma
     tasks = tuple(prediction(config, task, built[section.model], on)
                   for task, section in predictions(config).items() if section.model in built)  # fmt: skip
     return Plan(config.label, on.device, on.count, on.nodes, on.asked, models, tasks, _stored(config, built, model),
-                price.assumptions(on))  # fmt: skip
+                shutil.disk_usage(".").free, price.assumptions(on))  # fmt: skip
 
 
 def _stored(config: RunConfig, built: Mapping[str, Downscaling], model: str | None) -> tuple[Stored, ...]:

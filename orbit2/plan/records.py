@@ -190,7 +190,10 @@ class Stored:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run on `devices` devices of one kind, on `nodes` nodes. `asked`: that number was asked for, else it is what steps can use."""
+    """A run on `devices` devices of one kind, on `nodes` nodes. `asked`: that number was asked for, else it is what steps can use.
+
+    `free`: bytes that are free here, where the command runs: the run may be meant for another place, so `fits` says nothing of it.
+    """
 
     run: str
     device: str
@@ -200,6 +203,7 @@ class Plan:
     models: tuple[Model, ...]
     tasks: tuple[Task, ...]
     stored: tuple[Stored, ...]
+    free: int
     assumptions: dict[str, float | str] = field(default_factory=dict)
 
     @property

@@ -64,9 +64,9 @@ def told(memory: Memory) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds for people."""
-    for unit, length in (("h", 3600.0), ("min", 60.0)):
-        if seconds >= length:
-            return f"{seconds / length:,.1f} {unit}"
+    for unit, length, least in (("years", 8766 * 3600.0, 2.0), ("h", 3600.0, 1.0), ("min", 60.0, 1.0)):
+        if seconds >= least * length:
+            return f"{seconds / length:,.{0 if seconds >= 100 * length else 1}f} {unit}"
     return f"{seconds:.2g} s"
 
 
@@ -112,7 +112,10 @@ def _sums(plan: Plan) -> list[str]:
     kinds = dict.fromkeys(each.kind for each in plan.stored)
     kept = [kind for kind in kinds if kind != "download"]
     whole, missing = (sum(plan.of(kind)[index] for kind in kept) for index in (0, 1))
+    coming = missing + ("download" in kinds and plan.of("download")[1])
     lines = [f"disk: {human(whole)}, {human(missing)} of it still to be written: {', '.join(both(kind) for kind in kept)}"]
+    if coming > plan.free:
+        lines.append(f"disk: more is to come than the {human(plan.free)} that are free here")
     if "download" in kinds:
         whole, missing = plan.of("download")
         files = sum(each.files or 0 for each in plan.stored if each.kind == "download")
@@ -162,7 +165,7 @@ def _spent(time: Time) -> str:
     """Where the time goes."""
     if time.wall is None:
         return f"time not told: {time.untold}"
-    where = ", ".join(f"{name} {seconds / sum(time.split.values()):.0%}" for name, seconds in time.split.items() if seconds)
+    where = ", ".join(f"{name} {seconds / time.wall:.0%}" for name, seconds in time.split.items() if seconds > 0.005 * time.wall)
     rate = f"; {time.rate / 1e12:,.3g} TFLOP/s a device" if time.rate else ""
     return f"{duration(time.wall)} on {time.devices} devices: {where}{rate}" + (f" ({time.share:.1%} of its peak)" if time.share else "")
 

@@ -12,7 +12,6 @@ from orbit2.model.inspect import activation_bytes, forward_flops, tokens
 from orbit2.model.tiles import Tiling, of_box, tiles
 
 Size = int | tuple[int, int]
-_FLOPS: dict[tuple[object, ...], int] = {}  # counted once for each network and window
 BACKWARD = 2  # a backward pass costs about two forward ones
 
 
@@ -65,10 +64,7 @@ class Cost:
 
 def cost(model: Downscaling, name: str, cut: Cut, together: int, trained: bool) -> Cost:
     """Count `model` (on the meta device) with `together` windows at once; `trained` counts the backward pass and gradients too."""
-    known = (model.config, tuple(model.inputs), tuple(model.outputs), tuple(model.statics), cut.window.shape, cut.window.periodic)
-    if known not in _FLOPS:
-        _FLOPS[known] = forward_flops(model, cut.window)
-    flops = _FLOPS[known] * len(cut.tiling) * (1 + BACKWARD if trained else 1)
+    flops = forward_flops(model, cut.window) * len(cut.tiling) * (1 + BACKWARD if trained else 1)
     return Cost(name, cut, tokens(model, cut.window), flops, activation_bytes(model, cut.window, trained, together))
 
 
