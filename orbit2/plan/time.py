@@ -46,8 +46,8 @@ READ, UNPACK = 0.00487 / SAMPLE, 0.00898 / SAMPLE
 # InfiniBand; host: PCIe 4 x16.
 GPU = Assumptions(product=0.77, attention=0.556, memory=0.28, call=21e-6, link=0.8, start=10e-6, read=READ, unpack=0.0, host=25 * GIGA)
 # benchmarks/results/roofline.json, one core: products inside a model 0.78 to 0.96 of a plain one, attention 0.9 of one in float32 and
-# the same in bfloat16 (PyTorch's kernel is no faster then).
-CPU = Assumptions(product=0.85, attention=0.9, memory=0.8, call=5e-6, link=0.8, start=50e-6, read=READ, unpack=UNPACK, host=10 * GIGA)
+# the same in bfloat16 (PyTorch's kernel is no faster then). memory: one-process steps of benchmarks/results/parallel.json, beside a copy.
+CPU = Assumptions(product=0.85, attention=0.9, memory=0.3, call=5e-6, link=0.8, start=50e-6, read=READ, unpack=UNPACK, host=10 * GIGA)
 SMALL = 1 << 16  # bytes: sums of losses and norms, which nothing hides
 
 
