@@ -11,6 +11,7 @@ import typer
 from orbit2 import outputs
 from orbit2.allowance import allow
 from orbit2.errors import OrbitError
+from orbit2.progress import detect
 from orbit2.signals import StopRequest
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The stage's slice of the configuration (JSON).", show_default=False)]
@@ -36,8 +37,9 @@ MaybeOut = Annotated[Path | None, typer.Option("--out", "-o", help="What is writ
 
 
 def known_device(name: str | None) -> str | None:
-    """`name`, checked before anything is read. Raises OrbitError for one that is not there."""
-    if name is not None:
+    """`name`, checked before anything is read. Raises OrbitError for one that is not there; of several processes each finds out once the
+    others can hear of it (launch.ranks)."""
+    if name is not None and detect()[1] == 1:
         from orbit2.parallel.launch import device_of
 
         device_of(name)

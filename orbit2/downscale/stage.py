@@ -48,11 +48,11 @@ def run(*, config: Path, model: Path, store: Path, out: Path, block: str | None 
     `finalise` checks that all are there; init and shares write `receipt`. Raises OrbitError when store and model do not fit,
     Interrupted when it was asked to stop.
     """
-    check_out(out, {"the pair store": store, "the model folder": _folder(model), "the configuration": config}, hint=ELSEWHERE)
-    check_receipt(receipt)
-    check_receipt(out.with_suffix(".json"))
-    outputs.file(timing_of(out), "format", "total", "tries")
-    with launch.ranks(PATIENCE, device) as ranks:
+    with launch.ranks(PATIENCE, device) as ranks:  # first of all: an error of one is told to the others
+        check_out(out, {"the pair store": store, "the model folder": _folder(model), "the configuration": config}, hint=ELSEWHERE)
+        check_receipt(receipt)
+        check_receipt(out.with_suffix(".json"))
+        outputs.file(timing_of(out), "format", "total", "tries")
         job, task = _task(config, model, store, out, ranks, rate)
         if block in (None, "init") and ranks.first:
             begin(out, job.layout, job.about, job.original, replace="prediction", methods=job.methods)
@@ -178,15 +178,15 @@ def downscale_file(
     Raises OrbitError when the file cannot be read, a needed variable is missing, or `out` is taken or has another suffix; Interrupted
     when it was asked to stop.
     """
-    input = local(input)
-    own = None if str(static) == "packaged" else static
-    place = check_out(out, {"the input": input, "the model folder": _folder(model), "the file of statics": own}, overwrite=overwrite)
     if block is not None and out.suffix != ".zarr":
         raise OrbitError("several processes write Zarr only", where=out, hint="give --out the suffix .zarr")
     if block is not None and overwrite:
         raise OrbitError("--overwrite does not go with --block", where=out, hint="delete what is there first")
     number, blocks = (0, 1) if block is None else parse_block(block)
     with launch.ranks(PATIENCE, device) as ranks:
+        input = local(input)
+        own = None if str(static) == "packaged" else static
+        place = check_out(out, {"the input": input, "the model folder": _folder(model), "the file of statics": own}, overwrite=overwrite)
         downscaler = load_model(model, ranks.device, precision)
         with opened(input, downscaler.inputs) as dataset:
             job = dataset_job(downscaler, dataset, Path(input), place, static, settings or Settings(), said or Reading())

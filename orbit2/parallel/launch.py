@@ -68,7 +68,8 @@ def heed_job(stop: StopRequest, here: Ranks, floor: float = FLOOR) -> None:
 def _store(rank: int, world: int) -> Store:
     """Where ranks meet: torchrun's own store, or one that the first rank keeps, open before the others are there.
 
-    While it is closed the second rank says so every SAY seconds. Raises torch's DistError after MEETING.
+    While it is closed a few ranks say so every SAY seconds: the powers of two, should the second be missing too. Raises torch's
+    DistError after MEETING.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         store: Store = next(rendezvous("env://", rank, world, timeout=MEETING))[0]
@@ -82,7 +83,7 @@ def _store(rank: int, world: int) -> Store:
         except dist.DistNetworkError:
             if rank == 0 or time.monotonic() - began > MEETING.total_seconds():
                 raise
-            if rank == 1:
+            if rank & (rank - 1) == 0:
                 print(f"waiting since {time.monotonic() - began:.0f} s: rank 0 is not at {host}:{port}", file=sys.stderr, flush=True)
 
 
@@ -94,16 +95,13 @@ def ranks(timeout: timedelta = TIMEOUT, device: str | None = None) -> Iterator[R
     they do not find each other.
     """
     rank, world, local = detect()
-    place = device_of(device, local, world)
     if world == 1:
-        yield Ranks(0, 1, place)
+        yield Ranks(0, 1, device_of(device, local, world))
         return
     if "MASTER_ADDR" not in os.environ:  # srun: the first node of the step; the port follows job and step
         os.environ["MASTER_ADDR"] = os.environ.get("SLURM_LAUNCH_NODE_IPADDR", socket.gethostname())
         job, step = int(os.environ.get("SLURM_JOB_ID", "0")), int(os.environ.get("SLURM_STEP_ID", "0"))
         os.environ["MASTER_PORT"] = str(20000 + (job + 4099 * step) % 20000)  # steps of one job may share a node
-    if place.type == "cuda":
-        torch.cuda.set_device(place)
     try:
         watch = Watch(store := _store(rank, world), rank, world, MEETING)
     except dist.DistError as error:
@@ -112,6 +110,9 @@ def ranks(timeout: timedelta = TIMEOUT, device: str | None = None) -> Iterator[R
                          f"{os.environ['MASTER_ADDR']}:{os.environ.get('MASTER_PORT')}",
                          hint="see the log of the first rank, where they meet") from None  # fmt: skip
     try:
+        place = device_of(device, local, world)  # what a rank lacks ends the others too
+        if place.type == "cuda":
+            torch.cuda.set_device(place)
         watch.meet()
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo",  # in every group flags and objects go over gloo

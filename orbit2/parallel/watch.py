@@ -36,6 +36,7 @@ class Watch:
 
     def __init__(self, store: Store, rank: int, world: int, limit: timedelta) -> None:
         self.rank, self.world, self.limit = rank, world, limit
+        self._server = store  # the first rank's: it ends with the last that holds it, and others may still ask
         self.store = PrefixStore("orbit2", store.clone())  # type: ignore[attr-defined]  # a connection of its own: the ranks' may be waiting
         self.store.set_timeout(timedelta(seconds=SILENCE))
         self._ending = False  # this rank's own affair: it needs nobody to end it
@@ -116,10 +117,11 @@ class Watch:
                 self.store.set(f"beat/{self.rank}", f"{FAILED} {verdict}")
 
     def _linger(self, until: float | None) -> None:
-        """Keep the store until nobody needs it."""
+        """Keep the store until nobody needs it; ranks that have not come yet are given SILENCE more, or they would look for it in vain."""
         with suppress(RuntimeError):
-            while any(not beat.startswith((LEFT, FAILED, SEEN)) for beat in self._beats()[1:]):
-                if self._over.wait(0.05) or (until is not None and time.monotonic() > until):
+            while needing := [beat for beat in self._beats()[1:] if not beat.startswith((LEFT, FAILED, SEEN))]:
+                late = SILENCE if ABSENT in needing else 0.0
+                if self._over.wait(0.05) or (until is not None and time.monotonic() > until + late):
                     break
         self._end_thread()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import time
@@ -24,7 +25,11 @@ def forked_ranks(act: Callable[[int], object], world: int = 2) -> tuple[list[int
 
     def process(rank: int) -> None:
         os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-        act(rank)
+        atexit._clear()  # what the parent has to do at its own end
+        try:
+            act(rank)
+        finally:
+            atexit._run_exitfuncs()
 
     pids = [forked(lambda rank=rank: process(rank)) for rank in range(world)]  # type: ignore[misc]
     ended, codes = {}, {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 from orbit2.cli import main
 from orbit2.downscale import job as jobs
 from orbit2.errors import OrbitError
-from orbit2.parallel import watch
+from orbit2.parallel import launch, watch
 from orbit2.train import trainer
 from tests.data.small_downscaling import arguments, random_model, task
 from tests.data.small_ranks import forked_ranks, two_ranks
@@ -83,6 +84,30 @@ def test_a_rank_that_fails_says_why_first(tiny: Tiny, tmp_path: Path, capfd: pyt
     assert len(lines) == 2 and lines[1].startswith("rank 0 of 2 ends: rank 1 of 2 (process ") and "failed: here: this sample" in lines[1]
 
 
+@pytest.mark.parametrize("victim", [0, 1])
+def test_what_a_rank_lacks_before_it_meets_the_others_ends_them(
+    tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str], victim: int
+) -> None:
+    """A device that its node does not have; and of inference, a place that it cannot write."""
+    (tmp_path / "file").write_text("in the way")
+    given = arguments(tiny, random_model(tmp_path / "model"), task(tmp_path / "c.json", tile=6, halo=2), tmp_path / "p.zarr")
+
+    def trains(rank: int) -> None:
+        config = tiny.slice(tmp_path / f"config-{rank}.json", steps=20)
+        main(["train", *tiny.command(config, tmp_path), "--device", "tpu" if rank == victim else "cpu"])
+
+    def predicts(rank: int) -> None:
+        there = {**given, "out": tmp_path / "file" / "p.zarr"} if rank == victim else given
+        main(["downscale", *[f"--{key}={value}" for key, value in there.items()]])
+
+    for act, what in ((trains, "--device: unknown device"), (predicts, f"{tmp_path}/file")):
+        codes, seconds = two_ranks(act)
+        assert codes == [2, 2] and seconds < 10
+        said = capfd.readouterr().err.splitlines()
+        assert any(line.startswith("error: ") and what in line for line in said)
+        assert any(f"rank {1 - victim} of 2 ends: rank {victim} of 2 (process " in line and what in line for line in said)
+
+
 def test_a_dead_rank_ends_inference_too(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     given = arguments(tiny, random_model(tmp_path / "model"), task(tmp_path / "c.json", tile=6, halo=2), tmp_path / "p.zarr")
 
@@ -140,3 +165,19 @@ def test_a_rank_that_dies_before_the_others_come_ends_them(
     assert codes[victim] == -signal.SIGKILL and codes[1 - victim] == 1 and ended[1 - victim] - ended[victim] < 15
     said = capfd.readouterr().err
     assert "1 of 3 ranks have not come: 2" in said and f"rank {victim} of 3 (process " in said and "is gone" in said
+
+
+def test_where_the_first_two_ranks_are_missing_another_says_so(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third, not the fourth: of many ranks a few speak."""
+    monkeypatch.setattr(launch, "SAY", 0.5)
+
+    def act(rank: int) -> None:
+        if rank < 2:
+            os._exit(0)
+        threading.Timer(3.0, lambda: os._exit(9)).start()
+        with launch.ranks(device="cpu"):
+            pass
+
+    assert forked_ranks(act, 4)[0] == [0, 0, 9, 9]
+    said = re.findall(r"waiting since \d+ s: rank 0 is not at 127.0.0.1:\d+", capfd.readouterr().err)
+    assert 1 <= len(said) <= 6
