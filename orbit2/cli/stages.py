@@ -237,7 +237,8 @@ def downscale(
     wall_minutes: Annotated[float, typer.Option(min=0, help="Stop resumably (exit 75) after this long; 0 = no limit. Of a FILE.")] = 0.0,
     block: Annotated[str | None, typer.Option(
         help="i/n: only this share of the work, others elsewhere. With --config also init before and finalise after them.")] = None,
-    receipt: Annotated[Path | None, typer.Option(help="With --config and --block: written when that is done (JSON).")] = None,
+    receipt: Annotated[Path | None, typer.Option(
+        help="With --config and --block: written when that is done (JSON); of a FILE: where its time went.")] = None,
     memory_mb: Memory = None, threads: Threads = None,
     overwrite: Annotated[bool, typer.Option(
         "--overwrite", help="Replace what is at --out (never the input, the model or a folder that is no Zarr store). Of a FILE.")] = False,
@@ -259,11 +260,12 @@ def downscale(
             raise OrbitError("give either a FILE or --config with --store, not both")
         with StopRequest():
             from orbit2.downscale import Reading, Settings, downscale_file
+            from orbit2.plan.after import rate
 
         settings = Settings(tile=tile_size(tile), halo=halo, blend=blend, batch=batch, time_block=time_block, trim=trim)
         said = Reading(renamed(rename or ()), accumulated, time, trust_units)
         downscale_file(input=file, model=model, out=out, static=static, settings=settings, block=block, wall_minutes=wall_minutes,
-                       precision=precision, overwrite=overwrite, said=said, device=device)
+                       precision=precision, overwrite=overwrite, said=said, device=device, receipt=receipt, rate=rate)
     else:
         if overwrite:
             raise OrbitError("--overwrite goes with a FILE", hint="a task replaces its own prediction when its settings change")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -170,11 +171,14 @@ def downscale_file(
     said: Reading | None = None,
     device: str | None = None,
     precision: str = "fp32",
+    receipt: Path | None = None,
+    rate: Rate | None = None,
 ) -> Spent:
     """Downscale a user's NetCDF or Zarr to `out` (.zarr or .nc); memory goes with the tile, not with the file.
 
     `block` i/n computes a share of the items, several processes at once; the last one declares the store complete. Returns where
-    the time went. The same work started again goes on; anything else at `out` is replaced only with `overwrite`, the input never.
+    the time went; `receipt` (JSON) gets the record of it when all is done. The same work started again goes on; anything else at `out` is
+    replaced only with `overwrite`, the input never.
     Raises OrbitError when the file cannot be read, a needed variable is missing, or `out` is taken or has another suffix; Interrupted
     when it was asked to stop.
     """
@@ -182,6 +186,7 @@ def downscale_file(
         raise OrbitError("several processes write Zarr only", where=out, hint="give --out the suffix .zarr")
     if block is not None and overwrite:
         raise OrbitError("--overwrite does not go with --block", where=out, hint="delete what is there first")
+    outputs.file(receipt, "format", "total", "tries")
     number, blocks = (0, 1) if block is None else parse_block(block)
     with launch.ranks(PATIENCE, device) as ranks:
         input = local(input)
@@ -190,6 +195,7 @@ def downscale_file(
         downscaler = load_model(model, ranks.device, precision)
         with opened(input, downscaler.inputs) as dataset:
             job = dataset_job(downscaler, dataset, Path(input), place, static, settings or Settings(), said or Reading())
+            job = replace(job, rate=rate)
             agree("the task", job.layout.signature, "give all ranks the same input, model and options")
             if place.suffix == ".nc" and _finished(out, place, job, overwrite):
                 return Spent()
@@ -206,6 +212,8 @@ def downscale_file(
         if place.suffix == ".nc":
             _to_netcdf(job.path, place, overwrite)
             discard(job.path)
+        if receipt is not None:
+            timing.gather(store.journal.folder, receipt, {name: job.about[name] for name in ("input_file", "model", "model_hash")})
         store.journal.clear(job.path)
     height, width = job.layout.grid.shape
     log.info("wrote %s: %d frames of %d x %d cells, %s", out, len(job.layout.times), height, width, ", ".join(downscaler.outputs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from orbit2.plan.devices import DEVICES
 from orbit2.plan.machine import Machine
 from orbit2.timing import Foreseen, device_name
 
+log = logging.getLogger(__name__)
 # How devices call themselves -> their data sheet. Others of the same chip (PCIe, NVL, 40 GB) have other numbers.
 SHEETS = {
     "AMD Instinct MI250X": "mi250x-gcd",
@@ -51,6 +53,9 @@ def foresee(config: RunConfig, kind: str, name: str, told: Mapping[str, Any]) ->
         return _foreseen(config, kind, name, Machine(device, last["ranks"]))
     except OrbitError as error:
         return Foreseen(untold=str(error))
+    except Exception as error:  # no report is lost because of what stands beside its numbers
+        log.warning("plan cannot tell what %s %s takes: %s", kind, name, " ".join(repr(error).split())[:200])
+        return Foreseen(untold="plan cannot tell")
     finally:
         torch.set_num_threads(threads)
 

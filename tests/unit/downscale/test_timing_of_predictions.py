@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from orbit2.downscale import load_model, run
+from orbit2.data.pairs import PairStore
+from orbit2.downscale import downscale_file, load_model, run
 from orbit2.errors import Interrupted, OrbitError
 from orbit2.grid import global_grid
 from orbit2.model.inspect import build_model, forward_flops
@@ -78,3 +79,12 @@ def test_a_file_of_somebody_else_is_not_replaced(tiny: Tiny, model: Path, tmp_pa
     with pytest.raises(OrbitError, match="did not write"):
         run(**arguments(tiny, model, task(tmp_path / "c.json", **CUT), tmp_path / "p.zarr"))
     assert (tmp_path / "p.timing.json").read_text() == '{"mine": 1}'
+
+
+def test_a_file_of_the_user_s_own_has_it_where_that_is_asked_for(tiny: Tiny, model: Path, tmp_path: Path) -> None:
+    PairStore(tiny.store).dataset("coarse").isel(time=slice(0, 3)).load().drop_encoding().to_netcdf(tmp_path / "in.nc")
+    for out in ("out.zarr", "out.nc"):
+        downscale_file(input=tmp_path / "in.nc", model=model, out=tmp_path / out, receipt=tmp_path / f"{out}.json")
+        made = json.loads((tmp_path / f"{out}.json").read_text())
+        assert made["input_file"] == "in.nc" and made["total"]["samples"] == pytest.approx(3) and made["total"]["seconds"]["forward"] > 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.nc", "out.nc", "out.nc.json", "out.zarr", "out.zarr.json"]
