@@ -123,7 +123,7 @@ def _steps(
     if problem is None:
         step = rehearse(build(config, name), train, mesh, used.window, together, dtype=torch.bfloat16 if bf16 else None)
         split = price.step_of(step, on, parts, bf16)
-        memory = Memory(_parts(step), on.memory)
+        memory = Memory(step.memory, on.memory)
     else:
         parameters = sum(p.numel() for p in built.parameters())
         state = {"weights": 4 * parameters, "optimiser": 8 * parameters, "average": 4 * parameters}
@@ -134,11 +134,6 @@ def _steps(
         parts, together, drawn, flops, tuple(pieces(cost) for cost in costs), memory, time, halo,
         _exchanged(step),
     ), None if step is None or split is None else (step, split)  # fmt: skip
-
-
-def _parts(step: Rehearsal) -> dict[str, int]:
-    return {"weights": step.weights, "optimiser": step.moments, "average": step.average, "inputs": step.inputs,
-            "gradients and activations": step.passing - step.inputs}  # fmt: skip
 
 
 def _exchanged(step: Rehearsal | None) -> dict[str, int]:
@@ -169,7 +164,7 @@ def prediction(config: RunConfig, task: str, built: Downscaling, on: Machine) ->
     samples = task_samples(config, task)
     bf16 = price.multiplies_bf16(section.precision, on)
     step = rehearse_prediction(build(config, section.model), cut.window, together, torch.bfloat16 if bf16 else None)
-    memory = Memory({"weights": step.weights, "inputs and activations": step.passing}, on.memory)
+    memory = Memory(step.memory, on.memory)
     passes = samples * max(section.members, 1)
     return Task(
         task, section.model, section.dataset, grid.shape, grid.refine(built.config.refinement).shape, samples, section.members,

@@ -7,7 +7,7 @@ a device's libraries and its allocator keep for themselves is not seen.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -16,10 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.distributed import ProcessGroup, distributed_c10d
 from torch.distributed.tensor import DTensor
-from torch.utils._pytree import tree_leaves
 
 from orbit2.config.network import TrainConfig
 from orbit2.data.batch import Batch
@@ -29,13 +26,14 @@ from orbit2.grid import Grid
 from orbit2.model.build import Downscaling
 from orbit2.model.geometry import Geometry
 from orbit2.model.inspect import question
-from orbit2.model.memory import Ledger
+from orbit2.model.memory import BACKWARD, FORWARD, GATHERED
 from orbit2.parallel.apply import apply
 from orbit2.parallel.launch import Ranks
-from orbit2.parallel.mesh import AXES, Mesh, Sizes
+from orbit2.parallel.mesh import Mesh, Sizes
 from orbit2.parallel.sharded import local
 from orbit2.plan import operators
 from orbit2.plan.operators import Operator
+from orbit2.plan.watch import Collective, Valueless, Watch
 from orbit2.train.average import Average
 from orbit2.train.losses import Objective
 from orbit2.train.optimizer import build
@@ -46,33 +44,16 @@ if TYPE_CHECKING:
     from orbit2.train.build import Setup
 
 PARTS = 3  # of a step that are rehearsed: more are like the second
-KINDS = {  # as torch's operators are called, of its process groups and of DTensor
-    "all-gather": ("allgather", "all_gather"),
-    "reduce-scatter": ("reduce_scatter",),
-    "all-reduce": ("allreduce", "all_reduce"),
-    "all-to-all": ("alltoall", "all_to_all"),
-    "broadcast": ("broadcast",),
-}
-
-
-@dataclass(frozen=True)
-class Collective:
-    """One exchange: `kind`, the `axes` of the mesh that its `ranks` differ in, `bytes` of its largest tensor."""
-
-    kind: str
-    axes: tuple[str, ...]
-    ranks: int
-    bytes: int
-    backward: bool
-
-
+PREFETCHED = 2  # batches that each worker of a DataLoader has ready (its `prefetch_factor`)
 @dataclass(frozen=True)
 class Rehearsal:
     """What one step, or one pass of a prediction, is for one rank: `shapes` of its parameters, `operators`, `collectives` in order, and
     bytes of memory.
 
-    weights, moments and average are there all the time. `passing` is the most that there is beside them: gradients, activations, `inputs`,
-    parameters put together from other ranks' shards, and what is on its way.
+    `weights`, `moments` (the optimiser's) and `average` are there all the time. The others are there when a rank is at its fullest:
+    `inputs`; `gradients` of its parameters; `activations`, all that forward passes made and that is still held; `gathered` parameters, put
+    together from other ranks' shards; and `workspace`: what backward passes make on their way, what is recomputed, and what is being sent.
+    `loader`: bytes of batches that wait on the host, packed, in all of its workers; not part of the peak.
     """
 
     mesh: Sizes
@@ -83,8 +64,12 @@ class Rehearsal:
     moments: int
     average: int
     inputs: int
-    passing: int
+    gradients: int
+    activations: int
+    gathered: int
+    workspace: int
     together: int = 1  # samples, or windows, that `inputs` are of
+    loader: int = 0
 
     @property
     def flops(self) -> int:
@@ -95,8 +80,23 @@ class Rehearsal:
         return self.weights + self.moments + self.average
 
     @property
+    def passing(self) -> int:
+        """The most that there is beside the state."""
+        return self.inputs + self.gradients + self.activations + self.gathered + self.workspace
+
+    @property
     def peak(self) -> int:
         return self.state + self.passing
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """Bytes at the peak by what they are for; what is not there at all, is left out."""
+        parts = {
+            "weights": self.weights, "optimiser": self.moments, "average": self.average, "inputs": self.inputs,
+            "gradients": self.gradients, "activations": self.activations, "gathered parameters": self.gathered,
+            "workspace": self.workspace,
+        }  # fmt: skip
+        return {name: size for name, size in parts.items() if size}
 
     def count(self, kind: str, axis: str, backward: bool | None = None) -> int:
         """Exchanges of `kind` over the ranks that differ in `axis`, perhaps in others too."""
@@ -110,123 +110,6 @@ class Rehearsal:
             volume[c.kind, c.axes, c.ranks] += c.bytes
         return [f"  {number:>6} x {kind:<15} over {' x '.join(axes):<12} {ranks:>6} ranks {volume[kind, axes, ranks] / 1e9:>10,.3f} GB"
                 for (kind, axes, ranks), number in groups.items()]  # fmt: skip
-
-
-class Valueless(FakeTensorMode):  # type: ignore[no-untyped-call]
-    """Tensors without values. `trying`: entered again within itself, as DTensor does to try an operator once on tensors of full size."""
-
-    def __init__(self) -> None:
-        super().__init__(allow_non_fake_inputs=True)
-        self._depth = 0
-
-    @property
-    def trying(self) -> bool:
-        return self._depth > 1
-
-    def __enter__(self) -> Valueless:
-        super().__enter__()
-        self._depth += 1
-        return self
-
-    def __exit__(self, *details: Any) -> None:
-        self._depth -= 1
-        super().__exit__(*details)
-
-
-class Watch(Ledger):  # type: ignore[no-untyped-call]
-    """The memory of a rank whose parameters are sharded, and what it says to others. DTensors are looked into."""
-
-    def __init__(self, mesh: Sizes, fake: Valueless) -> None:
-        super().__init__()
-        self._fake = fake
-        self.mesh, self.collectives, self.calls = mesh, list[tuple[Collective, int]](), list[operators.Call]()
-        self.part = 0  # of the step, counted from 1; 0 before the network's first pass
-        self._resize: Callable[..., Any] = torch.UntypedStorage.resize_
-
-    def __enter__(self) -> Watch:
-        def resize(storage: torch.UntypedStorage, size: int) -> Any:
-            """FSDP frees and fills gathered parameters by this, which is no operator."""
-            result = self._resize(storage, size)
-            self.resized(storage)
-            return result
-
-        torch.UntypedStorage.resize_ = resize  # type: ignore[assignment, method-assign]
-        super().__enter__()  # type: ignore[no-untyped-call]
-        return self
-
-    def __exit__(self, *details: Any) -> None:
-        torch.UntypedStorage.resize_ = self._resize  # type: ignore[method-assign]
-        super().__exit__(*details)  # type: ignore[no-untyped-call]
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        if any(issubclass(kind, DTensor) for kind in types):
-            return NotImplemented
-        kwargs = kwargs or {}
-        if self._fake.trying:
-            return func(*args, **kwargs)
-        if torch.is_inference_mode_enabled():
-            with self:
-                result = operators.decomposed(func, args, kwargs)
-            if result is not NotImplemented:
-                return result
-        result = super().__torch_dispatch__(func, types, args, kwargs)
-        backward = torch._C._current_graph_task_id() >= 0
-        if func.namespace in operators.COLLECTIVES:
-            self._note(func, args, backward)
-        elif (call := operators.call(func, args, kwargs, result, backward, self.part)) is not None:
-            self.calls.append(call)
-        return result
-
-    def follow(self, model: Downscaling, passes: int) -> None:
-        """A part of a step begins with every `passes`-th pass of the model."""
-        seen = 0
-
-        def begins(module: Any, arguments: Any) -> None:
-            nonlocal seen
-            self.part, seen = seen // passes + 1, seen + 1
-
-        model.register_forward_pre_hook(begins, prepend=True)  # before parameters are gathered
-
-    def exchanged(self, weights: Sequence[float]) -> tuple[Collective, ...]:
-        """Collectives in order, those of part i of the step `weights[i]` times; what comes before the first part, once."""
-        parts = [[each for each, part in self.collectives if part == number] for number in range(len(weights))]
-        return tuple(each for part, weight in zip(parts, (1, *weights[1:]), strict=True) for _ in range(round(weight)) for each in part)
-
-    def _note(self, func: Any, args: Sequence[Any], backward: bool) -> None:
-        name = func._schema.name.partition("::")[2]
-        kind = next((kind for kind, names in KINDS.items() if any(part in name for part in names)), None)
-        group = next((found for part in args if (found := _group(part)) is not None), None)
-        if kind is None or group is None:  # waiting, looking
-            return
-        ranks = dist.get_process_group_ranks(group)
-        size = max((t.nbytes for t in tree_leaves(args) if isinstance(t, Tensor)), default=0)
-        self.collectives.append((Collective(kind, axes(self.mesh, ranks), len(ranks), size, backward), self.part))
-
-
-def _group(argument: Any) -> ProcessGroup | None:
-    """The process group that an operator's argument stands for, by itself or by name."""
-    if isinstance(argument, str):
-        try:
-            named: Any = distributed_c10d
-            return cast(ProcessGroup, named._resolve_process_group(argument))
-        except (LookupError, RuntimeError, ValueError):  # a reduction's name
-            return None
-    if isinstance(argument, torch.ScriptObject):
-        try:
-            return ProcessGroup.unbox(argument)
-        except RuntimeError:  # a reduction
-            return None
-    return argument if isinstance(argument, ProcessGroup) else None
-
-
-def axes(mesh: Sizes, ranks: Sequence[int]) -> tuple[str, ...]:
-    """The axes of the mesh whose coordinates differ among `ranks`."""
-    seen: dict[str, set[int]] = {axis: set() for axis in AXES}
-    for rank in ranks:
-        for axis in reversed(AXES):
-            rank, place = divmod(rank, getattr(mesh, axis))
-            seen[axis].add(place)
-    return tuple(axis for axis in AXES if len(seen[axis]) > 1)
 
 
 @contextmanager
@@ -286,7 +169,7 @@ _known: dict[Hashable, Rehearsal] = {}
 FREE = {  # of a training's keys, those that no step of a rank depends on
     "steps", "batch_size", "learning_rate", "warmup_steps", "weight_decay", "betas", "augment", "shift_probability", "validate_every",
     "validate_samples", "checkpoint_minutes", "checkpoint_every", "checkpoint_background", "keep_checkpoints", "patience", "wall_minutes",
-    "tile", "halo", "tiles_per_sample", "compile", "workers", "threads", "seed", "deterministic", "precision", "perceptual_steps",
+    "tile", "halo", "tiles_per_sample", "compile", "threads", "seed", "deterministic", "precision", "perceptual_steps",
 }  # fmt: skip
 
 
@@ -309,6 +192,7 @@ def _step(
                 watch.follow(model, stage.members)
                 stage.step()
         inputs = _bytes(_tensors(stage.batches[0]))
+        gradients = watch.there_at_peak(local(p.grad) for p in model.parameters() if p.grad is not None)
         # the first part and the last one differ from those between; what is summed before them is a pass for each
         weights = (train.accumulate / parts, 1, 1 + train.accumulate - parts, 1) if parts == PARTS else (1,) * (1 + parts)
         return Rehearsal(
@@ -320,8 +204,9 @@ def _step(
             _bytes(tensor for state in stage.moments.values() for tensor in state.values()),
             _bytes(stage.average.values.values()),
             inputs,
-            watch.peak + inputs,
+            *_parts(watch, gradients),
             together,
+            _waiting(stage.batches[0]) * train.accumulate * (PREFETCHED * train.workers or 1),
         )
 
 
@@ -333,7 +218,18 @@ def _pass(model: Downscaling, grid: Grid, together: int, dtype: torch.dtype | No
             predict()
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     made = operators.gathered(watch.calls)
-    return Rehearsal(Sizes(), shapes, made, (), _bytes(model.parameters()), 0, 0, _bytes(inputs), watch.peak + _bytes(inputs), together)
+    return Rehearsal(Sizes(), shapes, made, (), _bytes(model.parameters()), 0, 0, _bytes(inputs), *_parts(watch, 0), together)
+
+
+def _parts(watch: Watch, gradients: int) -> tuple[int, int, int, int]:
+    """Bytes at the peak: gradients, activations, gathered parameters, workspace."""
+    at = watch.at_peak
+    return gradients, at[FORWARD], at[GATHERED], at[BACKWARD] - gradients
+
+
+def _waiting(batch: Batch) -> int:
+    """Bytes of a batch as loaders hand it on: 16-bit codes of fields, the rest is with the ground."""
+    return 2 * (batch.coarse.numel() + batch.fine.numel()) + batch.clock.nbytes
 
 
 def prediction(

@@ -17,7 +17,8 @@ from orbit2.grid import global_grid, named
 from orbit2.model.inspect import build
 from orbit2.parallel.apply import apply
 from orbit2.parallel.mesh import Sizes
-from orbit2.plan.rehearse import Rehearsal, Stage, axes, rehearse, world
+from orbit2.plan.rehearse import Rehearsal, Stage, rehearse, world
+from orbit2.plan.watch import axes
 from tests.data.small_models import demo_model
 
 BLOCKS, WIDTH = 11, 8192

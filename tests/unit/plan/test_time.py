@@ -10,7 +10,8 @@ from orbit2.plan import time
 from orbit2.plan.devices import DEVICES, Link
 from orbit2.plan.machine import Machine
 from orbit2.plan.operators import BACKWARD, FORWARD, UPDATE, Operator
-from orbit2.plan.rehearse import Collective, Rehearsal
+from orbit2.plan.rehearse import Rehearsal
+from orbit2.plan.watch import Collective
 
 ASSUMED = time.Assumptions(product=0.5, attention=0.5, memory=0.5, call=1e-3, link=0.5, start=0.0, read=1e-3, unpack=0.0, host=100.0)
 SHEET = replace(DEVICES["h100"], rates={"bf16": 1000.0, "fp32": 100.0}, bandwidth=100.0, inside=Link(10.0, 0.0), outside=Link(1.0, 0.0),
@@ -24,8 +25,8 @@ def sheet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def step(*operators: Operator, **given: Any) -> Rehearsal:
     """A rank's step of 2 samples of 500 bytes each."""
-    facts = {"mesh": Sizes(), "shapes": {}, "collectives": (), "weights": 4, "moments": 8, "average": 4, "inputs": 1000, "passing": 0,
-             "together": 2, **given}  # fmt: skip
+    facts = {"mesh": Sizes(), "shapes": {}, "collectives": (), "weights": 4, "moments": 8, "average": 4, "inputs": 1000,
+             "gradients": 0, "activations": 0, "gathered": 0, "workspace": 0, "together": 2, **given}  # fmt: skip
     return Rehearsal(operators=operators, **facts)
 
 
