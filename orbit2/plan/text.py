@@ -40,7 +40,8 @@ def verdict(plan: Plan) -> list[str]:
     lines = [f"{'does NOT fit' if bad else 'fits'} {where}: {count} parts of the run"]
     lines += [f"  {what}: {told(memory)}" for what, memory in bad]
     lines.append("  " + _row("", "memory of a device", "devices", "time", "device-hours", "slices", "energy"))
-    lines += ["  " + _row(what, _share(memory), *_cells(time)) for what, time, memory in (*trained, *predicted)]
+    lines += ["  " + _row(what, _share(memory), *_cells(time)) + ("   does NOT fit" if memory.advice else "   fits")
+              for what, time, memory in (*trained, *predicted)]  # fmt: skip
     whole = plan.device_seconds
     if len(plan.times) > 1 and whole is not None:
         lines.append("  " + _row("in all", "", "", "", _hours(whole), "", _energy(plan.joules)))
@@ -76,7 +77,7 @@ def _worst(model: Model) -> Memory:
 
 
 def _row(what: str, *cells: str) -> str:
-    widths = (24, 9, 12, 14, 8, 12)
+    widths = (24, 9, 12, 14, 8, 13)
     return f"{what:<34}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 

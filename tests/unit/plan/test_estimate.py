@@ -108,6 +108,8 @@ def test_what_does_not_fit_is_said(tiny: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not found.fits and first == "does NOT fit on a node of 1 a100: 1 of 2 parts of the run"
     assert "model small on tiny: weights" in second and second.endswith("does NOT fit: smaller tiles or batches")
     assert not found.models[0].fits and found.tasks[0].fits
+    rows = {line.split()[1]: line for line in verdict(found) if line.startswith(("  model ", "  task ")) and "GB " in line}
+    assert rows["small"].endswith("does NOT fit") and rows["test"].endswith("   fits")
     assert str(records.Memory({"weights": 2_000_000, "activations": 1}, 1_000_000).advice).endswith("must be sharded (fsdp)")
 
 
