@@ -184,8 +184,8 @@ def total(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     `elapsed` leaves out the time between tries, and counts once what went on side by side; rates rest on it, with all that is no
     arithmetic (I/O, validation, saving) inside.
     """
-    elapsed = covered([(one["began"], one["began"] + one["elapsed"]) for one in told])
-    busy = sum(one["elapsed"] * one["ranks"] for one in told)
+    elapsed = round(covered([(one["began"], one["began"] + one["elapsed"]) for one in told]), 3)
+    busy = round(sum(one["elapsed"] * one["ranks"] for one in told), 3)
     flops, rates = _sum(told, "flops"), {one.get("rate") for one in told}
     rate = rates.pop() if len(rates) == 1 else None
     found: dict[str, Any] = {

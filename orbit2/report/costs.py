@@ -147,7 +147,7 @@ def _parts(done: list[Done]) -> Table:
     for one_done in done:
         seconds = one_done.total["seconds"]
         whole = sum(seconds.values()) or 1.0
-        cells = [Cell.of(seconds.get(part), note=f"{seconds[part] / whole:.0%}" if part in seconds else "") for part in shown_parts]
+        cells = [Cell.of(seconds[part], note=f"{seconds[part] / whole:.0%}") if part in seconds else Cell("–") for part in shown_parts]
         if several:
             cells.append(Cell.of(one_done.total["communication"]))
         rows.append((Cell(one_done.name, note=_where(one_done.last)), Cell.of(one_done.total["elapsed"]), *cells))

@@ -33,8 +33,12 @@ def train(tiny: Tiny, out: Path, world: int, **settings: Any) -> dict[str, Any]:
     return json.loads((out / "checkpoints" / "timing.json").read_text())
 
 
-def test_two_ranks_do_the_work_of_one_and_tell_what_they_exchange(tiny: Tiny, tmp_path: Path) -> None:
-    one = train(tiny, tmp_path / "one", 1)["total"]
+@pytest.fixture(scope="module")
+def one(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return train(tiny, tmp_path_factory.mktemp("one"), 1)["total"]
+
+
+def test_two_ranks_do_the_work_of_one_and_tell_what_they_exchange(tiny: Tiny, one: dict[str, Any], tmp_path: Path) -> None:
     made = train(tiny, tmp_path / "two", 2, mesh={"fsdp": 2})
     (entry,), total = made["tries"], made["total"]
     assert entry["ranks"] == 2 and total["samples"] == one["samples"] == 24 and total["flops"] == one["flops"]
@@ -46,6 +50,5 @@ def test_two_ranks_do_the_work_of_one_and_tell_what_they_exchange(tiny: Tiny, tm
     assert total["communication"] == pytest.approx(entry["profiled"]["exposed"] * steps, rel=1e-3) and one["communication"] == 0
 
 
-def test_ranks_that_share_tokens_count_their_work_once(tiny: Tiny, tmp_path: Path) -> None:
-    made = train(tiny, tmp_path, 2, mesh={"sp": 2})
-    assert made["total"]["flops"] == train(tiny, tmp_path / "one", 1)["total"]["flops"]
+def test_ranks_that_share_tokens_count_their_work_once(tiny: Tiny, one: dict[str, Any], tmp_path: Path) -> None:
+    assert train(tiny, tmp_path, 2, mesh={"sp": 2})["total"]["flops"] == one["flops"]
