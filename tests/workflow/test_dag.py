@@ -183,13 +183,26 @@ def test_a_task_in_blocks_is_init_then_blocks_then_finalise(project: Any) -> Non
     assert ("downscale_block", "evaluate_task") not in links and ("downscale_init", "downscale_finalise") not in links
 
 
+LARGE = ("--configfile", "config/config.yaml", "--config", 'set=["models.reslim.train.batch_size=256"]')  # samples of a step
+
+
 def test_frontier_starts_one_task_per_device_without_torchrun(shared_project: Any) -> None:
-    printed = shared_project.text("-n", "-p", "train", profile="frontier")
+    """On the nodes that plan finds for the profile's device: here one is enough."""
+    printed = shared_project.text("-n", "-p", "train", *LARGE, profile="frontier")
     line = next(line for line in printed.splitlines() if "orbit2 train" in line)
-    assert ("srun --kill-on-bad-exit=1 --nodes=2 --ntasks=16 --ntasks-per-node=8 --cpus-per-task=7 --gpus-per-node=8 --gpu-bind=closest "
+    assert ("srun --kill-on-bad-exit=1 --nodes=1 --ntasks=8 --ntasks-per-node=8 --cpus-per-task=7 --gpus-per-node=8 --gpu-bind=closest "
             "orbit2 train") in line
-    assert "torchrun" not in line
+    assert "torchrun" not in line and re.search(r"^reslim: 1 node\(s\) of mi250x-gcd, about [\d.,]+ h", printed, flags=re.MULTILINE)
     assert work(shared_project.planned("all", "--configfile", "config/config.yaml", profile="frontier")) == WHOLE
+
+
+def test_nodes_of_training_follow_the_time_that_the_profile_gives(shared_project: Any) -> None:
+    """Half of one job of a minute: too little for the one node that is enough above. A number in the profile is taken as it is."""
+    given = [f"train_model:{key}" for key in ("mpi=srun", "device=mi250x-gcd", "tasks_per_node=8", "runtime=1")]
+    hurried = ("-n", "-p", "train", *LARGE, "--retries", "0", "--set-resources", *given)
+    assert "srun --kill-on-bad-exit=1 --nodes=2 --ntasks=16 " in shared_project.text(*hurried, profile="frontier")
+    said = shared_project.text(*hurried, "train_model:nodes=3", profile="frontier")
+    assert "srun --kill-on-bad-exit=1 --nodes=3 --ntasks=24 " in said and "of mi250x-gcd" not in said
 
 
 def test_shell_lines_are_plain_commands(shared_project: Any) -> None:

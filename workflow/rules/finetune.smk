@@ -19,6 +19,7 @@ rule finetune_model:
     resources:
         mem_mb=6000,
         runtime=240,
+        nodes=training_nodes,
     params:
         launch=launch,
         deadline=deadline,

@@ -22,6 +22,7 @@ rule train_model:
     resources:
         mem_mb=6000,
         runtime=240,
+        nodes=training_nodes,
     params:
         launch=launch,
         deadline=deadline,
