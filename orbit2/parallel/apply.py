@@ -1,4 +1,4 @@
-"""A network spread over a mesh, in place: tp and channels, then sp, activation checkpointing, compilation per block, fully_shard.
+"""A network spread over a mesh, in place: tp and channels, then sp, compilation per block, activation checkpointing, fully_shard.
 
 The only place that names the parts of a network. Never moves values: `fill` does, from the first rank's.
 """
@@ -37,15 +37,15 @@ def apply(model: nn.Module, mesh: Mesh, *, checkpointing: str = "none", compiled
             split_channels(model, mesh.tp)
     if mesh.sp is not None:
         split_sequence(model, mesh.sp)
+    blocks = parts(model, "blocks")
+    if compiled and mesh.split:  # before it is recomputed: a graph is run twice then
+        for block in blocks:
+            block.forward = MethodType(torch.compile(type(block).forward, dynamic=False), block)
     for name in CHECKPOINTED[checkpointing]:
         for module in parts(model, name):
             _recompute(module)
     if not mesh.split:
         return
-    blocks = parts(model, "blocks")
-    if compiled:
-        for block in blocks:
-            block.forward = MethodType(torch.compile(type(block).forward, dynamic=False), block)
     assert mesh.parameters is not None
     sharded = mesh.sizes.shards > 1
     half = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)

@@ -28,12 +28,6 @@ class Average:
         kept, current = self._pairs(self.values)
         torch._foreach_lerp_(kept, current, 1 - min(self.decay, step / (step + 9)))
 
-    @torch.no_grad()
-    def load(self, values: Mapping[str, Tensor]) -> None:
-        """Take over `values`, laid out like the parameters. Raises KeyError for a name that is missing."""
-        for name, kept in self.values.items():
-            local(kept).copy_(local(values[name]))
-
     @contextmanager
     def swapped(self) -> Iterator[None]:
         """Within it the model has the averaged weights, and `values` its own: nothing is lost or doubled."""

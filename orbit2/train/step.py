@@ -32,7 +32,8 @@ def gradients(setup: Setup, batches: Sequence[Batch | Packed], step: int, clock:
     clock.lap("copy")
     model.train()
     setup.optimizer.zero_grad(set_to_none=True)
-    torch.manual_seed((setup.config.seed * 1_000_003 + step) * STREAMS + mesh.part)  # dropout needs no stored generator state
+    seed = (setup.config.seed * 1_000_003 + step) * STREAMS + mesh.part
+    torch.manual_seed(seed % 2**64)  # dropout needs no stored generator state
     known = denominators(setup, batches) if len(batches) > 1 else None
     shown = []
     for number, batch in enumerate(part.to(setup.here.device) for part in batches):

@@ -15,7 +15,7 @@ from orbit2.data.cutting import Cutting
 from orbit2.data.dataset import Batch, Packed, Pairs
 from orbit2.model.build import Downscaling
 from orbit2.parallel.mesh import Mesh
-from orbit2.parallel.reduce import any_rank, total
+from orbit2.parallel.reduce import any_rank, from_first, total
 from orbit2.signals import StopRequest, heed_parent, held_back
 from orbit2.variables import is_precipitation
 
@@ -104,7 +104,8 @@ def validate_model(
     sums = total(sums, mesh.data)
     ratio = torch.where(sums[1] > 0, sums[0] / sums[1].clamp_min(1e-30), torch.nan).nanmean(0).sqrt()
     loss = float(ratio.nanmean()) if bool(torch.isfinite(sums).all()) else torch.nan  # what nothing scores is left out, a NaN is not
-    return {"validation_loss": loss, "validation_ratio": dict(zip(model.outputs, ratio.tolist(), strict=True))}
+    found = {"validation_loss": loss, "validation_ratio": dict(zip(model.outputs, ratio.tolist(), strict=True))}
+    return from_first(found)  # what is best, and when to stop, is decided by it: not by the last bit of a rank's own device
 
 
 def _dry(outputs: Sequence[str], pairs: Pairs) -> Tensor:
