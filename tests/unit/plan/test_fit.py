@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -120,7 +121,22 @@ def test_the_cheapest_of_all_ways(memory: float, world: int, device: Callable[[f
         assert found.proposals[0].cost == min(each.cost for each in good)
 
 
-def test_no_file_of_estimates_is_far_off(device: Callable[[float], None]) -> None:
+@pytest.mark.slow
+def test_the_cheapest_of_all_ways_by_plan_itself(device: Callable[[float], None]) -> None:
+    """Every way on two devices is rehearsed and priced; the search, which rehearses a few of them, finds the same cheapest one."""
+    config = run(batch_size=2)
+    judge = fit.judge_of(config, "small", "a100")
+    device(80e9)
+    every = {choice: judge(choice) for choice in all_ways(config, 2)}
+    for memory in (80e9, 1.2e6):
+        device(memory)
+        known = Mock(side_effect=every.__getitem__)
+        found = fit.fit(config, "small", Machine("a100", 2), judge=known)
+        good = [each.cost for each in every.values() if each.memory <= 0.9 * memory]
+        assert found.proposals[0].cost == min(good) < float("inf") and known.call_count < len(every) / 2
+
+
+def test_estimates_that_are_far_off_mislead_nobody(device: Callable[[float], None]) -> None:
     """A judge that needs four times the estimate: what fits is found all the same."""
     device(4e6)
     config, machine = run(), Machine("a100", 2)
