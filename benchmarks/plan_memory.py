@@ -1,4 +1,5 @@
-"""Memory of a training rank: `orbit2 plan`'s estimate beside what two real processes allocate, on the foundation run made small.
+"""Memory of a rank: `orbit2 plan`'s estimate beside what two real processes allocate, on the foundation run made small: meshes, kinds of
+recomputation, precision, compression, tiles; and of a prediction.
 
 The truth is torch's own profiler, which sees every allocation of the CPU's allocator; the estimate is orbit2.plan.rehearse.
 Writes benchmarks/results/plan_memory.json.
@@ -6,12 +7,13 @@ Writes benchmarks/results/plan_memory.json.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import tempfile
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -24,77 +26,120 @@ from orbit2.model.inspect import build
 from orbit2.parallel.apply import apply
 from orbit2.parallel.launch import Ranks
 from orbit2.parallel.mesh import Mesh, Sizes
-from orbit2.plan.rehearse import Stage, rehearse
+from orbit2.plan.rehearse import Rehearsal, Stage, prediction, rehearse, rehearse_prediction
 from orbit2.provenance import code_version
 
 ALLOWED = 0.1  # of a rank's memory
 ROOT = Path(__file__).resolve().parents[1]
 RANKS, GRID = 2, 6.0  # degrees: 30 x 60 cells
 SMALL = {"embed_dim": 128, "depth": 4, "heads": 4}
-CASES: list[tuple[Sizes, str, int, int]] = [  # mesh, checkpointing, parts, samples of a part
-    (Sizes(ddp=2), "none", 1, 4),
-    (Sizes(ddp=2), "none", 4, 2),
-    (Sizes(fsdp=2), "none", 1, 4),
-    (Sizes(fsdp=2), "blocks", 1, 4),
-    (Sizes(fsdp=2), "all", 2, 4),
-    (Sizes(sp=2), "none", 1, 4),
-    (Sizes(tp=2), "none", 1, 4),
+DTYPES = {"fp32": None, "bf16": torch.bfloat16}
+
+
+class Case(NamedTuple):
+    """`parts` of a step with `together` samples, or windows (a corner of the globe), each; ratio 0: no compression."""
+
+    mesh: Sizes
+    checkpointing: str
+    parts: int
+    together: int
+    precision: str = "fp32"
+    ratio: float = 0
+    tiled: bool = False
+
+    def grid(self) -> Grid:
+        whole = global_grid(GRID)
+        return whole.crop(slice(0, 12), slice(0, 24)) if self.tiled else whole
+
+
+CASES = [
+    Case(Sizes(ddp=2), "none", 1, 4),
+    Case(Sizes(ddp=2), "none", 4, 2),
+    Case(Sizes(ddp=2), "blocks", 1, 4, "bf16"),
+    Case(Sizes(fsdp=2), "none", 1, 4),
+    Case(Sizes(fsdp=2), "none", 1, 4, "bf16"),
+    Case(Sizes(fsdp=2), "blocks", 1, 4),
+    Case(Sizes(fsdp=2), "all", 2, 4),
+    Case(Sizes(fsdp=2), "none", 1, 4, ratio=4),
+    Case(Sizes(fsdp=2), "none", 1, 12, tiled=True),
+    Case(Sizes(sp=2), "none", 1, 4),
+    Case(Sizes(sp=2), "blocks", 1, 4, "bf16"),
+    Case(Sizes(tp=2), "none", 1, 4),
+    Case(Sizes(tp=2), "blocks", 1, 4, "bf16"),
 ]
+PREDICTIONS = [Case(Sizes(), "none", 1, 1), Case(Sizes(), "none", 1, 4, "bf16"), Case(Sizes(), "none", 1, 4, ratio=4)]
 
 
-def config(checkpointing: str, parts: int) -> RunConfig:
+def config(case: Case) -> RunConfig:
     """The shipped foundation run, narrow and shallow."""
     asked: dict[str, Any] = {f"architecture.{key}": value for key, value in SMALL.items()}
-    asked |= {"train.checkpointing": checkpointing, "train.accumulate": parts}
+    asked |= {"train.checkpointing": case.checkpointing, "train.accumulate": case.parts}
+    if case.ratio:
+        asked |= {"architecture.compression.ratio": case.ratio, "architecture.compression.max_leaf": 4}
     return load(ROOT / "config" / "runs" / "foundation.yaml", [f"models.foundation.{key}={value}" for key, value in asked.items()])
 
 
-def measured(rank: int, store: str, grid: Grid, out: str) -> None:
+def allocated(call: Callable[[], object]) -> int:
+    """Peak bytes that a call allocates, beside what is there before."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        call()
+    with tempfile.NamedTemporaryFile(suffix=".json") as trace:
+        profile.export_chrome_trace(trace.name)
+        events = json.loads(Path(trace.name).read_text())["traceEvents"]
+    memory = sorted((e["ts"], e["args"]["Bytes"]) for e in events if e.get("name") == "[memory]")
+    return max(itertools.accumulate(size for _, size in memory))
+
+
+def measured(rank: int, store: str, out: str) -> None:
     """Peak bytes that a step of each case allocates on this rank, beside its weights, moments and average."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=RANKS)
     peaks = []
-    for mesh, checkpointing, parts, together in CASES:
-        run = config(checkpointing, parts)
-        model, here = build(run, "foundation"), Mesh(mesh, Ranks(rank, RANKS, torch.device("cpu")))
-        apply(model.train(), here, checkpointing=checkpointing)
-        stage = Stage(model, run.models["foundation"].train, here, grid, together, parts)
+    for case in CASES:
+        run, dtype = config(case), DTYPES[case.precision]
+        model, here = build(run, "foundation"), Mesh(case.mesh, Ranks(rank, RANKS, torch.device("cpu")))
+        apply(model.train(), here, checkpointing=case.checkpointing, dtype=dtype)
+        stage = Stage(model, run.models["foundation"].train, here, case.grid(), case.together, case.parts, dtype)
         stage.step()  # makes what stays
         stage.optimizer.zero_grad(set_to_none=True)  # freed before it is looked at
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-            stage.step()
-        with tempfile.NamedTemporaryFile(suffix=".json") as trace:
-            profile.export_chrome_trace(trace.name)
-            events = json.loads(Path(trace.name).read_text())["traceEvents"]
-        memory = sorted((e["ts"], e["args"]["Bytes"]) for e in events if e.get("name") == "[memory]")
-        live = peak = 0
-        for _, size in memory:
-            live += size
-            peak = max(peak, live)
-        peaks.append(peak)
+        peaks.append(allocated(stage.step))
     if rank == 0:
         Path(out).write_text(json.dumps(peaks))
     dist.destroy_process_group()
 
 
+def predicted(case: Case) -> int:
+    predict, _, _ = prediction(build(config(case), "foundation"), case.grid(), case.together, DTYPES[case.precision])
+    with torch.inference_mode():
+        return allocated(predict)
+
+
+def row(kind: str, case: Case, found: Rehearsal, peak: int) -> dict[str, Any]:
+    passing = found.passing - found.inputs  # which lie ready before the step here
+    off = (found.state + passing) / (found.state + peak) - 1
+    print(f"{kind:<11}{case.mesh!s:<16}{case.checkpointing:<8}{case.parts:>3}{case.together:>4} {case.precision:<6}{case.ratio:>3}"
+          f"{case.tiled:>3}{found.state / 1e6:>10.1f}{passing / 1e6:>12.1f}{peak / 1e6:>12.1f}{off:>8.1%}", flush=True)  # fmt: skip
+    return {"kind": kind, **case._asdict(), "mesh": str(case.mesh), "state": found.state, "estimated": passing, "measured": peak,
+            "off": round(off, 4), "passing_off": round(passing / peak - 1, 4), "parts_of_memory": found.memory}  # fmt: skip
+
+
 def main() -> int:
-    grid = global_grid(GRID)
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(measured, (f"{folder}/store", grid, f"{folder}/peaks.json"), nprocs=RANKS)
+        mp.spawn(measured, (f"{folder}/store", f"{folder}/peaks.json"), nprocs=RANKS)
         peaks = json.loads(Path(f"{folder}/peaks.json").read_text())
-    rows: list[dict[str, Any]] = []
-    print(f"{'mesh':<10}{'checkpointing':<15}{'parts':>6}{'state':>10}{'estimated':>12}{'measured':>12}{'off':>8}   MB of a rank")
-    for (mesh, checkpointing, parts, together), peak in zip(CASES, peaks, strict=True):
-        run = config(checkpointing, parts)
-        found = rehearse(build(run, "foundation"), run.models["foundation"].train, mesh, grid, together)
-        passing = found.passing - found.inputs  # which lie ready before the step here
-        off = (found.state + passing) / (found.state + peak) - 1
-        rows.append({"mesh": asdict(mesh), "checkpointing": checkpointing, "accumulate": parts, "samples": together, "state": found.state,
-                     "estimated": passing, "measured": peak, "off": round(off, 4), "passing_off": round(passing / peak - 1, 4)})
-        print(f"{mesh!s:<10}{checkpointing:<15}{parts:>6}{found.state / 1e6:>10.1f}{passing / 1e6:>12.1f}{peak / 1e6:>12.1f}{off:>8.1%}")
-    holds = all(abs(row["off"]) <= ALLOWED for row in rows)
+    print("kind       mesh     checkpointing, parts, together, precision, compression, tiled, state, estimated, measured: MB of a rank")
+    rows = []
+    for case, peak in zip(CASES, peaks, strict=True):
+        run = config(case)
+        train, dtype = run.models["foundation"].train, DTYPES[case.precision]
+        found = rehearse(build(run, "foundation"), train, case.mesh, case.grid(), case.together, dtype=dtype)
+        rows.append(row("training", case, found, peak))
+    for case in PREDICTIONS:
+        found = rehearse_prediction(build(config(case), "foundation"), case.grid(), case.together, DTYPES[case.precision])
+        rows.append(row("prediction", case, found, predicted(case)))
+    holds = all(abs(each["off"]) <= ALLOWED for each in rows)
     about = {"code_version": code_version(), "holds": holds, "torch": torch.__version__}
-    result = {**about, "grid_degrees": GRID, "architecture": SMALL, "dtype": "float32", "rows": rows}
+    result = {**about, "grid_degrees": GRID, "architecture": SMALL, "rows": rows}
     (ROOT / "benchmarks" / "results" / "plan_memory.json").write_text(json.dumps(result, indent=1) + "\n")
     return int(not holds)
 

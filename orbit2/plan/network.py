@@ -41,7 +41,7 @@ def group(mesh: Sizes, axes: tuple[str, ...], per_node: int) -> Group:
 
 
 def seconds(kind: str, size: int, who: Group, device: Device, share: float, start: float) -> float:
-    """One exchange of `kind` (as in watch.KINDS) of `size` bytes: all that is gathered, scattered or summed, or a rank's share.
+    """One exchange of `kind` (as in watch.KINDS) of `size` bytes: all that is gathered, scattered, summed or exchanged.
 
     `share` of the links' bandwidth is reached; `start` seconds go by before the first byte.
     """

@@ -30,7 +30,8 @@ KINDS = {  # as torch's operators are called, of its process groups and of DTens
 
 @dataclass(frozen=True)
 class Collective:
-    """One exchange: `kind`, the `axes` of the mesh that its `ranks` differ in, `bytes` of its largest tensor."""
+    """One exchange: `kind`, the `axes` of the mesh that its `ranks` differ in, `bytes` of its largest tensor: all that is gathered,
+    summed, scattered or exchanged."""
 
     kind: str
     axes: tuple[str, ...]
@@ -100,7 +101,7 @@ class Watch(Ledger):  # type: ignore[no-untyped-call]
         self.origin = BACKWARD if backward else FORWARD
         result = super().__torch_dispatch__(func, types, args, kwargs)
         if func.namespace in operators.COLLECTIVES:
-            self._note(func, args, backward)
+            self._note(func, args, result, backward)
         elif (call := operators.call(func, args, kwargs, result, backward, self.part)) is not None:
             self.calls.append(call)
         return result
@@ -120,14 +121,14 @@ class Watch(Ledger):  # type: ignore[no-untyped-call]
         parts = [[each for each, part in self.collectives if part == number] for number in range(len(weights))]
         return tuple(each for part, weight in zip(parts, (1, *weights[1:]), strict=True) for _ in range(round(weight)) for each in part)
 
-    def _note(self, func: Any, args: Sequence[Any], backward: bool) -> None:
+    def _note(self, func: Any, args: Sequence[Any], result: Any, backward: bool) -> None:
         name = func._schema.name.partition("::")[2]
         kind = next((kind for kind, names in KINDS.items() if any(part in name for part in names)), None)
         group = next((found for part in args if (found := _group(part)) is not None), None)
         if kind is None or group is None:  # waiting, looking
             return
         ranks = dist.get_process_group_ranks(group)
-        size = max((t.nbytes for t in tree_leaves(args) if isinstance(t, Tensor)), default=0)
+        size = max((t.nbytes for t in tree_leaves((args, result)) if isinstance(t, Tensor)), default=0)
         self.collectives.append((Collective(kind, axes(self.mesh, ranks), len(ranks), size, backward), self.part))
 
 
