@@ -20,7 +20,7 @@ NETWORK = {"embed_dim": 32, "depth": 2, "heads": 2, "decoder_depth": 1, "residua
 CASES: dict[str, tuple[dict[str, object], dict[str, object]]] = {  # of the network, of the training
     "reslim": (NETWORK, {}),
     "recomputed in four parts": (NETWORK, {"accumulate": 4, "checkpointing": "all"}),
-    "compressed": ({**NETWORK, "compression": {"ratio": 4, "max_leaf": 4}}, {}),
+    "compressed": ({**NETWORK, "compression": {"mode": "budget", "ratio": 4, "max_leaf": 4}}, {}),
     "an ensemble": ({**NETWORK, "drop_path": 0.1}, {"loss": "crps", "ensemble": 2}),
     "vit": ({"kind": "vit", "embed_dim": 32, "depth": 1, "heads": 2}, {}),
     "unet": ({"kind": "unet"}, {}),
