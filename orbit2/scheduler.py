@@ -37,6 +37,12 @@ def time_left(environment: Mapping[str, str] = os.environ) -> tuple[float, str] 
     return None if found is None or found >= FAR else (found, "squeue")
 
 
+def job_nodes(environment: Mapping[str, str] = os.environ) -> int | None:
+    """Nodes of the SLURM job that this process is in; None outside of one."""
+    count = environment.get("SLURM_JOB_NUM_NODES", "")
+    return int(count) if count.isdigit() else None
+
+
 def seconds(text: str) -> float | None:
     """SLURM's [days-][hours:]minutes:seconds; None for anything else (UNLIMITED, NOT_SET, INVALID)."""
     found = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)", text.strip())

@@ -1,12 +1,12 @@
 # What rules are given of models and tasks: inputs, options, how they are started. What all of them share is in rules/common.smk.
 
-import os
 from dataclasses import asdict
 
 import orbit2
 from orbit2.config.needs import STATIC
 from orbit2.files import read_json, short_hash
 from orbit2.regrid import unbuilt
+from orbit2.scheduler import job_nodes
 from orbit2.sources.receipts import lost
 
 
@@ -47,8 +47,8 @@ def training_nodes(wildcards, rulename):
     said = workflow.resource_settings.overwrite_resources.get(rulename, {})
     if "device" not in said or workflow.execution_settings is None:  # --dag and the like start nothing
         return None
-    if not workflow.is_main_process and "SLURM_JOB_NUM_NODES" in os.environ:
-        return int(os.environ["SLURM_JOB_NUM_NODES"])  # what this job was given
+    if not workflow.is_main_process and (given := job_nodes()) is not None:
+        return given
     device, per_node, minutes = (
         str(said[key].raw) if key in said else None for key in ("device", "tasks_per_node", "runtime")
     )

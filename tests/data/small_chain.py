@@ -85,7 +85,9 @@ def state(root: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
         name = str(path.relative_to(root))
-        if path.suffix == ".json":
+        if path.name.endswith("timing.json"):
+            found[name] = json.loads(path.read_text(encoding="utf-8"))["kind"]
+        elif path.suffix == ".json":
             found[name] = _still(json.loads(path.read_text(encoding="utf-8")))
         elif path.suffix == ".parquet":
             found[name] = pd.read_parquet(path).to_csv()
