@@ -96,7 +96,7 @@ def said(found: Rehearsal) -> tuple[Counter[str], Counter[str]]:
     return calls, size
 
 
-@pytest.mark.parametrize("world", CASES)
+@pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_collectives_are_those_of_real_processes(world: int, tmp_path: Path) -> None:
     codes, _ = forked_ranks(lambda rank: step(rank, world, CASES[world], tmp_path), world)
     assert codes == [0] * world

@@ -196,6 +196,7 @@ def test_frontier_starts_one_task_per_device_without_torchrun(shared_project: An
     assert work(shared_project.planned("all", "--configfile", "config/config.yaml", profile="frontier")) == WHOLE
 
 
+@pytest.mark.slow
 def test_nodes_of_training_follow_the_time_that_the_profile_gives(shared_project: Any) -> None:
     """Half of one job of a minute: too little for the one node that is enough above. A number in the profile is taken as it is."""
     given = [f"train_model:{key}" for key in ("mpi=srun", "device=mi250x-gcd", "tasks_per_node=8", "runtime=1")]
