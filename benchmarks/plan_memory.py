@@ -142,8 +142,8 @@ def gpu() -> list[dict[str, Any]]:
             return build_model(architecture, (*names, *statics), names[:3], statics)
 
     found = {
-        "training": rehearse(network(), TrainConfig(), Sizes(), global_grid(1.0), 8, dtype=torch.bfloat16),
-        "prediction": rehearse_prediction(network(), global_grid(1.0), 8, torch.bfloat16),
+        "training": rehearse(network(), TrainConfig(), Sizes(), global_grid(1.0), 8, dtype=torch.bfloat16, gpu=True),
+        "prediction": rehearse_prediction(network(), global_grid(1.0), 8, torch.bfloat16, gpu=True),
     }
     rows = []
     for kind, rehearsal in found.items():

@@ -24,8 +24,8 @@ INSIDE, OUTSIDE = 3.4e-6, 14e-6
 class Device:
     """One device, and its share of a node.
 
-    `rates`: dense matrix FLOP/s by precision (bf16, fp32). `reached`: the share of them that a plain matrix product was seen to reach here
-    (None: not measured on this kind). `memory` bytes, `bandwidth` bytes/s of its memory. `per_node` devices a node has; `inside` and
+    `rates`: dense matrix FLOP/s by precision (bf16, fp32). `reached`: the share of them that a plain matrix product was seen to reach
+    (None: not known of this kind). `memory` bytes, `bandwidth` bytes/s of its memory. `per_node` devices a node has; `inside` and
     `outside` are the links between devices of a node, and between nodes. `node_watts` of a node under load; `cores` and `host_memory`
     of a node that jobs can have. None: not known.
     """
@@ -68,9 +68,10 @@ ETHERNET = Link(1.25 * GIGA, 50e-6)  # 10 Gbit/s, for what has no faster network
 DEVICES = {
     "mi250x-gcd": Device(
         {"bf16": 191.5 * TERA, "fp32": 47.9 * TERA}, 64 * GIGA, 1.638 * TERA, 8, Link(50 * GIGA, INSIDE), Link(12.5 * GIGA, OUTSIDE),
-        node_watts=2422, cores=56, host_memory=512 * GIGA, names=("frontier",),
+        node_watts=2422, cores=56, host_memory=512 * GIGA, names=("frontier",), reached=0.65,
         source="AMD Instinct MI250X data sheet (a module is two devices), OLCF Frontier User Guide (Infinity Fabric of 50 GB/s on the "
-        "slowest edge of a node's ring, four NICs of 200 Gbit/s, 56 of 64 cores); watts: TOP500 of 2023, 22,786 kW over 9,408 nodes",
+        "slowest edge of a node's ring, four NICs of 200 Gbit/s, 56 of 64 cores); watts: TOP500 of 2023, 22,786 kW over 9,408 nodes; "
+        "reached: 125 TFLOP/s in bf16 on Frontier, Singh et al. 2024 (arXiv 2502.08145, empirical peaks of products; quoted from memory)",
     ),
     "h100": Device(
         {"bf16": 989.4 * TERA, "fp32": 66.9 * TERA}, 80 * GIGA, 3.35 * TERA, 8, Link(450 * GIGA, INSIDE), Link(50 * GIGA, OUTSIDE),

@@ -121,7 +121,8 @@ def _steps(
     step: Rehearsal | None = None
     split: Split | None = None
     if problem is None:
-        step = rehearse(build(config, name), train, mesh, used.window, together, dtype=torch.bfloat16 if bf16 else None)
+        step = rehearse(build(config, name), train, mesh, used.window, together, dtype=torch.bfloat16 if bf16 else None,
+                        gpu=not on.sheet.processor)  # fmt: skip
         split = price.step_of(step, on, parts, bf16)
         memory = Memory(step.memory, on.memory)
     else:
@@ -163,7 +164,8 @@ def prediction(config: RunConfig, task: str, built: Downscaling, on: Machine) ->
         costs.append(tiling.cost(built, "x".join(str(n) for n in cut.tiling.counts) + " tiles", cut, together, trained=False))
     samples = task_samples(config, task)
     bf16 = price.multiplies_bf16(section.precision, on)
-    step = rehearse_prediction(build(config, section.model), cut.window, together, torch.bfloat16 if bf16 else None)
+    step = rehearse_prediction(build(config, section.model), cut.window, together, torch.bfloat16 if bf16 else None,
+                               gpu=not on.sheet.processor)  # fmt: skip
     memory = Memory(step.memory, on.memory)
     passes = samples * max(section.members, 1)
     return Task(

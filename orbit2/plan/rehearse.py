@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -32,6 +32,7 @@ from orbit2.parallel.launch import Ranks
 from orbit2.parallel.mesh import Mesh, Sizes
 from orbit2.parallel.sharded import local
 from orbit2.plan import operators
+from orbit2.plan.casts import BLAS_BYTES, THREADS, GpuCasts
 from orbit2.plan.operators import Operator
 from orbit2.plan.watch import Collective, Valueless, Watch
 from orbit2.train.average import Average
@@ -141,27 +142,30 @@ def _forget() -> None:
 
 
 def rehearse(
-    model: Downscaling, train: TrainConfig, shape: Sizes, grid: Grid, together: int, *, dtype: torch.dtype | None = None, rank: int = 0
+    model: Downscaling, train: TrainConfig, shape: Sizes, grid: Grid, together: int, *, dtype: torch.dtype | None = None, rank: int = 0,
+    gpu: bool = False,
 ) -> Rehearsal:
     """One step of `rank`, of `train.accumulate` parts with `together` samples or windows on `grid` each.
 
     `model` is on the meta device, and is spread over the mesh in place: give it away. `dtype`: what is multiplied in (None: float32).
-    The same question is answered once in a process.
+    `gpu`: what autocast leaves in float32 is as on a GPU. The same question is answered once in a process.
     """
-    key = (question(model, grid), together, dtype, _relevant(train), shape, rank)
+    key = (question(model, grid), together, dtype, _relevant(train), shape, rank, gpu, BLAS_BYTES)
     if key not in _known:
-        _known[key] = _step(model, train, shape, grid, together, dtype, rank)
+        _known[key] = _step(model, train, shape, grid, together, dtype, rank, gpu)
     return _known[key]
 
 
-def rehearse_prediction(model: Downscaling, grid: Grid, together: int, dtype: torch.dtype | None = None) -> Rehearsal:
+def rehearse_prediction(
+    model: Downscaling, grid: Grid, together: int, dtype: torch.dtype | None = None, *, gpu: bool = False
+) -> Rehearsal:
     """One pass of a prediction, as `downscale` makes it, of `together` windows on `grid`; `model` is given away, as above.
 
     `passing` holds the inputs too: statics and fields come and go with a window.
     """
-    key = (question(model, grid), together, dtype)
+    key = (question(model, grid), together, dtype, gpu, BLAS_BYTES)
     if key not in _known:
-        _known[key] = _pass(model, grid, together, dtype)
+        _known[key] = _pass(model, grid, together, dtype, gpu)
     return _known[key]
 
 
@@ -178,7 +182,7 @@ def _relevant(train: TrainConfig) -> str:
 
 
 def _step(
-    model: Downscaling, train: TrainConfig, shape: Sizes, grid: Grid, together: int, dtype: torch.dtype | None, rank: int
+    model: Downscaling, train: TrainConfig, shape: Sizes, grid: Grid, together: int, dtype: torch.dtype | None, rank: int, gpu: bool
 ) -> Rehearsal:
     parts = min(train.accumulate, PARTS)
     with world(shape, train.mesh.channels, rank) as mesh:
@@ -187,7 +191,7 @@ def _step(
         with Valueless() as fake:
             stage = Stage(model, train, mesh, grid, together, parts, dtype)
             held = stage.held()  # before it is on: a look into a DTensor is an operator
-            with Watch(shape, fake) as watch:
+            with Watch(shape, fake) as watch, _casts(gpu):
                 watch.known(held)
                 watch.follow(model, stage.members)
                 stage.step()
@@ -204,27 +208,32 @@ def _step(
             _bytes(tensor for state in stage.moments.values() for tensor in state.values()),
             _bytes(stage.average.values.values()),
             inputs,
-            *_parts(watch, gradients),
+            *_parts(watch, gradients, THREADS * BLAS_BYTES * gpu),
             together,
             _waiting(stage.batches[0]) * train.accumulate * (PREFETCHED * train.workers or 1),
         )
 
 
-def _pass(model: Downscaling, grid: Grid, together: int, dtype: torch.dtype | None) -> Rehearsal:
+def _pass(model: Downscaling, grid: Grid, together: int, dtype: torch.dtype | None, gpu: bool) -> Rehearsal:
     with Valueless() as fake:
         predict, known, inputs = prediction(model, grid, together, dtype)
-        with torch.inference_mode(), Watch(Sizes(), fake) as watch:
+        with torch.inference_mode(), Watch(Sizes(), fake) as watch, _casts(gpu):
             watch.known([*known, *inputs])
             predict()
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     made = operators.gathered(watch.calls)
-    return Rehearsal(Sizes(), shapes, made, (), _bytes(model.parameters()), 0, 0, _bytes(inputs), *_parts(watch, 0), together)
+    passing = _parts(watch, 0, BLAS_BYTES * gpu)
+    return Rehearsal(Sizes(), shapes, made, (), _bytes(model.parameters()), 0, 0, _bytes(inputs), *passing, together)
 
 
-def _parts(watch: Watch, gradients: int) -> tuple[int, int, int, int]:
-    """Bytes at the peak: gradients, activations, gathered parameters, workspace."""
+def _casts(gpu: bool) -> AbstractContextManager[object]:
+    return GpuCasts() if gpu else nullcontext()
+
+
+def _parts(watch: Watch, gradients: int, library: int) -> tuple[int, int, int, int]:
+    """Bytes at the peak: gradients, activations, gathered parameters, workspace (a `library`'s own too)."""
     at = watch.at_peak
-    return gradients, at[FORWARD], at[GATHERED], at[BACKWARD] - gradients
+    return gradients, at[FORWARD], at[GATHERED], at[BACKWARD] - gradients + library
 
 
 def _waiting(batch: Batch) -> int:

@@ -53,6 +53,12 @@ TINY: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Devices of a megabyte have no room for what a GPU's library keeps."""
+    monkeypatch.setattr("orbit2.plan.rehearse.BLAS_BYTES", 0)
+
+
 def run(**train: Any) -> RunConfig:
     raw = copy.deepcopy(TINY)
     raw["models"]["small"]["train"] |= train

@@ -12,6 +12,7 @@ from orbit2.model.build import Downscaling, build
 from orbit2.model.flops import count
 from orbit2.parallel.apply import apply
 from orbit2.parallel.mesh import Sizes
+from orbit2.plan.casts import BLAS_BYTES
 from orbit2.plan.rehearse import Rehearsal, Stage, prediction, rehearse, rehearse_prediction, world
 from tests.data.small_models import INPUTS, OUTPUTS, STATICS
 
@@ -73,6 +74,17 @@ def test_operators_of_a_step() -> None:
     assert attention["backward"].flops == 2.5 * attention["forward"].flops  # five products for two
     half = rehearse_prediction(model(), GRID, 2, torch.bfloat16)
     assert {each.dtype for each in half.operators if "flash_attention" in each.name} == {"bfloat16"}
+
+
+def test_a_gpus_autocast_leaves_norms_in_float32() -> None:
+    there, here = (rehearse_prediction(model(), GRID, 2, torch.bfloat16, gpu=gpu) for gpu in (True, False))
+    norms = {name: {each.dtype for each in found.operators if each.name == "aten.native_layer_norm" and each.read > 1000}
+             for name, found in (("gpu", there), ("cpu", here))}  # fmt: skip
+    assert norms == {"gpu": {"float32"}, "cpu": {"bfloat16"}}
+    assert there.flops == here.flops and there.activations >= here.activations
+    assert there.workspace == here.workspace + BLAS_BYTES
+    plain = [rehearse_prediction(model(), GRID, 2, gpu=gpu) for gpu in (True, False)]  # without autocast nothing is cast
+    assert plain[0].operators == plain[1].operators
 
 
 def test_parts_of_a_step_add_up() -> None:
