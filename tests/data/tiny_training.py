@@ -142,3 +142,18 @@ def build(folder: Path) -> Tiny:
         json.dumps({"coarse": side(coarse[:8]), "fine": side(fine[:8]), "static": {"coarse": statics, "fine": statics}})
     )
     return made
+
+
+def tiny_run(depth: int, train: dict[str, Any]) -> dict[str, Any]:
+    """Configuration of a run with one small model on the shape of such a store, to plan with."""
+    architecture = {"embed_dim": 16, "depth": depth, "heads": 2, "decoder_depth": 1, "residual_width": 4, "residual_blocks": 1}
+    split = {
+        "train": {"start": "2026-01-01T00:00", "end": "2026-01-01T07:00"},
+        "validation": {"start": "2026-01-01T09:00", "end": "2026-01-01T09:00"},
+        "test": {"start": "2026-01-01T11:00", "end": "2026-01-01T11:00"},
+        "gap_days": 0,
+    }
+    dataset = {"source": "era5", "inputs": list(NAMES), "outputs": list(NAMES), "statics": ["orography"],
+               "coarse_grid": "global_15.0", "fine_grid": "global_3.75", "split": split}  # fmt: skip
+    small = {"datasets": ["tiny"], "architecture": architecture, "train": train}
+    return {"label": "tiny", "datasets": {"tiny": dataset}, "models": {"small": small}}

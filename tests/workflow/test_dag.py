@@ -7,23 +7,16 @@ import re
 import shutil
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orbit2.config.load import load
-from tests.workflow.conftest import Project
+from tests.workflow.conftest import STAGES, WHOLE, Project, work
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ("retrieve", "regrid", "statistics", "train", "finetune", "downscale", "evaluate", "diagnose", "report")
 EVALUATION = {"evaluate_task": 3, "evaluate_merge": 1, "report_page": 1}
-
-
-def work(planned: dict[str, int]) -> dict[str, int]:
-    """Without the target rules, which do nothing themselves."""
-    return {rule: count for rule, count in planned.items() if rule not in (*STAGES, "all")}
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +64,6 @@ def test_a_stage_alone(shared_project: Any) -> None:
         "retrieve_source": 2, "regrid_init": 1, "regrid_part": 3, "regrid_finalise": 1, "statistics_dataset": 1}
 
 
-WHOLE = {"retrieve_source": 2, "regrid_init": 1, "regrid_part": 3, "regrid_finalise": 1, "statistics_dataset": 1, "train_model": 1,
-         "finetune_model": 1, "downscale_task": 3, "evaluate_fit": 1, "evaluate_task": 3, "evaluate_merge": 1, "diagnose_task": 3,
-         "diagnose_merge": 1, "report_page": 1}
-
-
 @pytest.mark.parametrize("profile", ["local", "slurm", "dgx"])
 def test_profiles_plan_the_whole_run(profile: str, shared_project: Any) -> None:
     assert work(shared_project.planned("all", profile=profile)) == WHOLE
@@ -107,65 +95,6 @@ def test_orbit2_is_the_last_of_the_published_runs_under_a_name_of_its_own() -> N
     assert {key for key in whole if whole[key] != last[key]} == {"label", "report"} and list(whole["downscale"]) == list(last["downscale"])
 
 
-@pytest.fixture(scope="module")
-def chain(shared_project: Any) -> set[tuple[str, str]]:
-    """(job, job that needs it) of the run that profiles/frontier names; jobs carry their source, dataset, model or task, not their part."""
-    graph = shared_project("--dag", "dot", "--", "all", profile="frontier").stdout
-    labels = dict(re.findall(r'(\d+)\[label = "([^"]+)"', graph))
-    links = re.findall(r"(\d+) -> (\d+)", graph)
-    needs: dict[str, list[str]] = {}
-    for first, second in links:
-        needs.setdefault(second, []).append(first)
-
-    @cache
-    def wildcard(number: str, kind: str) -> str | None:
-        """The drawing leaves out what a job has in common with one that it needs."""
-        found = re.search(rf"{kind}: ([a-z0-9_]+)", labels[number])
-        return found[1] if found else next((v for n in needs.get(number, ()) if (v := wildcard(n, kind))), None)
-
-    def name(number: str) -> str:
-        rule = labels[number].partition("\\n")[0]
-        kind = {"retrieve": "source", "regrid": "data", "statistics": "data", "train": "model", "finetune": "model"}.get(rule.split("_")[0])
-        kind = "task" if rule.endswith("_task") else "data" if rule == "evaluate_fit" else kind
-        return f"{rule}[{wildcard(number, kind)}]" if kind else rule
-
-    names = {number: name(number) for number in labels}
-    return {(names[first], names[second]) for first, second in links}
-
-
-def test_frontier_runs_the_orbit2_chain_as_one_dag(chain: set[tuple[str, str]]) -> None:
-    """Every edge, from the providers to the page."""
-    pretraining = {"era5_622km": ["era5"], "era5_112km": ["era5"], "prism_16km": ["prism"], "daymet_16km": ["daymet"]}
-    trained = {**pretraining, "us_28km": ["daymet", "era5"]}
-    datasets = {**trained, "era5_28km": ["era5"], "imerg_daily": ["imerg"]}
-    tasks = {**{name: ("foundation", name) for name in pretraining}, "us_7km": ("us_finetune", "us_28km"),
-             "global_7km": ("us_finetune", "era5_28km")}
-    models = {"foundation": "train_model[foundation]", "us_finetune": "finetune_model[us_finetune]"}
-    expected = {("train_model[foundation]", "finetune_model[us_finetune]"), ("evaluate_merge", "report_page"),
-                ("diagnose_merge", "report_page"), ("report_page", "all")}
-    for name, sources in datasets.items():
-        for source in (*sources, "static"):
-            expected |= {(f"retrieve_source[{source}]", f"regrid_{step}[{name}]") for step in ("init", "part")}
-        expected |= {(f"regrid_init[{name}]", f"regrid_part[{name}]"), (f"regrid_part[{name}]", f"regrid_finalise[{name}]")}
-    for name in trained:
-        trainer = models["foundation" if name in pretraining else "us_finetune"]
-        expected |= {(f"regrid_finalise[{name}]", f"statistics_dataset[{name}]"), (f"statistics_dataset[{name}]", trainer),
-                     (f"regrid_finalise[{name}]", trainer), (f"regrid_finalise[{name}]", f"evaluate_fit[{name}]")}
-    parent = "downscale_task[us_7km_parent]"  # the foundation model where the fine-tuned one is
-    expected |= {(models["foundation"], parent), ("regrid_finalise[us_28km]", parent)}
-    for task, (model, dataset) in tasks.items():
-        expected |= {(models[model], f"downscale_task[{task}]"), (f"regrid_finalise[{dataset}]", f"downscale_task[{task}]")}
-        for stage in ("evaluate", "diagnose"):
-            expected |= {(f"downscale_task[{task}]", f"{stage}_task[{task}]"), (f"{stage}_task[{task}]", f"{stage}_merge")}
-            if dataset in trained:
-                expected.add((f"evaluate_fit[{dataset}]", f"{stage}_task[{task}]"))
-            if task == "us_7km":
-                expected.add((parent, f"{stage}_task[{task}]"))
-            if task == "global_7km":
-                expected.add(("regrid_finalise[imerg_daily]", f"{stage}_task[{task}]"))
-    assert chain == expected
-
-
 def test_a_task_in_blocks_is_init_then_blocks_then_finalise(project: Any) -> None:
     name = "quarter_degree"
     changed = ("--config", f'set=["downscale.{name}.blocks=3"]')
@@ -181,29 +110,6 @@ def test_a_task_in_blocks_is_init_then_blocks_then_finalise(project: Any) -> Non
     assert {("downscale_init", "downscale_block"), ("downscale_block", "downscale_finalise"), ("downscale_finalise", "evaluate_task"),
             ("downscale_finalise", "diagnose_task")} <= links
     assert ("downscale_block", "evaluate_task") not in links and ("downscale_init", "downscale_finalise") not in links
-
-
-LARGE = ("--configfile", "config/config.yaml", "--config", 'set=["models.reslim.train.batch_size=256"]')  # samples of a step
-
-
-def test_frontier_starts_one_task_per_device_without_torchrun(shared_project: Any) -> None:
-    """On the nodes that plan finds for the profile's device: here one is enough."""
-    printed = shared_project.text("-n", "-p", "train", *LARGE, profile="frontier")
-    line = next(line for line in printed.splitlines() if "orbit2 train" in line)
-    assert ("srun --kill-on-bad-exit=1 --nodes=1 --ntasks=8 --ntasks-per-node=8 --cpus-per-task=7 --gpus-per-node=8 --gpu-bind=closest "
-            "orbit2 train") in line
-    assert "torchrun" not in line and re.search(r"^reslim: 1 node\(s\) of mi250x-gcd, about [\d.,]+ h", printed, flags=re.MULTILINE)
-    assert work(shared_project.planned("all", "--configfile", "config/config.yaml", profile="frontier")) == WHOLE
-
-
-@pytest.mark.slow
-def test_nodes_of_training_follow_the_time_that_the_profile_gives(shared_project: Any) -> None:
-    """Half of one job of a minute: too little for the one node that is enough above. A number in the profile is taken as it is."""
-    given = [f"train_model:{key}" for key in ("mpi=srun", "device=mi250x-gcd", "tasks_per_node=8", "runtime=1")]
-    hurried = ("-n", "-p", "train", *LARGE, "--retries", "0", "--set-resources", *given)
-    assert "srun --kill-on-bad-exit=1 --nodes=2 --ntasks=16 " in shared_project.text(*hurried, profile="frontier")
-    said = shared_project.text(*hurried, "train_model:nodes=3", profile="frontier")
-    assert "srun --kill-on-bad-exit=1 --nodes=3 --ntasks=24 " in said and "of mi250x-gcd" not in said
 
 
 def test_shell_lines_are_plain_commands(shared_project: Any) -> None:

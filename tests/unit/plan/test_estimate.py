@@ -5,7 +5,6 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -24,35 +23,9 @@ from orbit2.plan.text import verdict
 from tests.data import tiny_training
 from tests.data.small_models import demo_model
 
-TINY: dict[str, Any] = {
-    "label": "tiny",
-    "datasets": {
-        "tiny": {
-            "source": "era5", "inputs": list(tiny_training.NAMES), "outputs": list(tiny_training.NAMES), "statics": ["orography"],
-            "coarse_grid": "global_15.0", "fine_grid": "global_3.75",
-            "split": {
-                "train": {"start": "2026-01-01T00:00", "end": "2026-01-01T07:00"},
-                "validation": {"start": "2026-01-01T09:00", "end": "2026-01-01T09:00"},
-                "test": {"start": "2026-01-01T11:00", "end": "2026-01-01T11:00"},
-                "gap_days": 0,
-            },
-        }
-    },
-    "models": {
-        "small": {
-            "datasets": ["tiny"],
-            "architecture": {"embed_dim": 16, "depth": 1, "heads": 2, "decoder_depth": 1, "residual_width": 4, "residual_blocks": 1},
-            "train": {"batch_size": 3, "steps": 10, "tile": 6, "halo": 2, "tiles_per_sample": 5},
-        }
-    },
-    "downscale": {"test": {"model": "small", "dataset": "tiny", "tile": [6, 8], "halo": 2, "batch": 4}},
-}  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Devices of a megabyte have no room for what a GPU's library keeps."""
-    monkeypatch.setattr("orbit2.plan.rehearse.BLAS_BYTES", 0)
+pytestmark = pytest.mark.usefixtures("no_library")
+TINY = tiny_training.tiny_run(1, {"batch_size": 3, "steps": 10, "tile": 6, "halo": 2, "tiles_per_sample": 5})
+TINY["downscale"] = {"test": {"model": "small", "dataset": "tiny", "tile": [6, 8], "halo": 2, "batch": 4}}
 
 
 @pytest.fixture

@@ -29,34 +29,8 @@ from orbit2.plan.nodes import nodes
 from orbit2.plan.search import Choice
 from tests.data import tiny_training
 
-TINY: dict[str, Any] = {
-    "label": "tiny",
-    "datasets": {
-        "tiny": {
-            "source": "era5", "inputs": list(tiny_training.NAMES), "outputs": list(tiny_training.NAMES), "statics": ["orography"],
-            "coarse_grid": "global_15.0", "fine_grid": "global_3.75",
-            "split": {
-                "train": {"start": "2026-01-01T00:00", "end": "2026-01-01T07:00"},
-                "validation": {"start": "2026-01-01T09:00", "end": "2026-01-01T09:00"},
-                "test": {"start": "2026-01-01T11:00", "end": "2026-01-01T11:00"},
-                "gap_days": 0,
-            },
-        }
-    },
-    "models": {
-        "small": {
-            "datasets": ["tiny"],
-            "architecture": {"embed_dim": 16, "depth": 2, "heads": 2, "decoder_depth": 1, "residual_width": 4, "residual_blocks": 1},
-            "train": {"batch_size": 8, "steps": 100, "halo": 1},
-        }
-    },
-}  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Devices of a megabyte have no room for what a GPU's library keeps."""
-    monkeypatch.setattr("orbit2.plan.rehearse.BLAS_BYTES", 0)
+pytestmark = pytest.mark.usefixtures("no_library")
+TINY = tiny_training.tiny_run(2, {"batch_size": 8, "steps": 100, "halo": 1})
 
 
 def run(**train: Any) -> RunConfig:
