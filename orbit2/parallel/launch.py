@@ -19,13 +19,15 @@ from torch.distributed.rendezvous import rendezvous
 from orbit2.errors import Interrupted, OrbitError
 from orbit2.parallel import alike
 from orbit2.parallel.reduce import agree_on, from_first
-from orbit2.parallel.watch import SAY, Watch
+from orbit2.parallel.watch import POLL, SAY, Watch
 from orbit2.progress import detect
 from orbit2.scheduler import time_left
 from orbit2.signals import FLOOR, StopRequest
 
 TIMEOUT = timedelta(minutes=30)  # within which every rank takes part in a step's sums, or saves a checkpoint
 MEETING = timedelta(minutes=10)  # from the first rank's start to the last one's
+TAKEN = timedelta(seconds=30)  # for which the first rank tries to open a port that somebody else has
+PORTS = range(20000, 32768)  # below those that systems give to whoever connects: a rank that looks for the port could be given that one
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def _store(rank: int, world: int) -> Store:
     """Where ranks meet: torchrun's own store, or one that the first rank keeps, open before the others are there.
 
     While it is closed a few ranks say so every SAY seconds: the powers of two, should the second be missing too. Raises torch's
-    DistError after MEETING.
+    DistError after MEETING, and on the first rank where somebody keeps its port for longer than TAKEN.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         store: Store = next(rendezvous("env://", rank, world, timeout=MEETING))[0]
@@ -81,10 +83,12 @@ def _store(rank: int, world: int) -> Store:
             store.set_timeout(MEETING)
             return store
         except dist.DistNetworkError:
-            if rank == 0 or time.monotonic() - began > MEETING.total_seconds():
+            if (waited := time.monotonic() - began) > (MEETING if rank else TAKEN).total_seconds():
                 raise
-            if rank & (rank - 1) == 0:
-                print(f"waiting since {time.monotonic() - began:.0f} s: rank 0 is not at {host}:{port}", file=sys.stderr, flush=True)
+            if rank == 0:
+                time.sleep(POLL)
+            elif rank & (rank - 1) == 0:
+                print(f"waiting since {waited:.0f} s: rank 0 is not at {host}:{port}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -101,7 +105,7 @@ def ranks(timeout: timedelta = TIMEOUT, device: str | None = None) -> Iterator[R
     if "MASTER_ADDR" not in os.environ:  # srun: the first node of the step; the port follows job and step
         os.environ["MASTER_ADDR"] = os.environ.get("SLURM_LAUNCH_NODE_IPADDR", socket.gethostname())
         job, step = int(os.environ.get("SLURM_JOB_ID", "0")), int(os.environ.get("SLURM_STEP_ID", "0"))
-        os.environ["MASTER_PORT"] = str(20000 + (job + 4099 * step) % 20000)  # steps of one job may share a node
+        os.environ["MASTER_PORT"] = str(PORTS[(job + 4099 * step) % len(PORTS)])  # steps of one job may share a node
     try:
         watch = Watch(store := _store(rank, world), rank, world, MEETING)
     except dist.DistError as error:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import atexit
 import os
+import random
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch._dynamo  # noqa: F401  # training loads it: here, and not in every process
 
+from orbit2.parallel.launch import PORTS
 from tests.data.small_downscaling import forked
 
 
 def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    """A port that nobody has, of those that the system gives to nobody either."""
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
 
 
 def forked_ranks(act: Callable[[int], object], world: int = 2) -> tuple[list[int], list[float]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from orbit2.cli import main
 from orbit2.parallel import watch
 from orbit2.train import shards, trainer
 from tests.data.small_downscaling import exit_code, forked
+from tests.data.small_ranks import free_port
 from tests.data.tiny_training import Tiny, build
 
 pytestmark = pytest.mark.parallel
@@ -31,9 +31,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 
 def started(world: int, act: Callable[[int], object]) -> list[int]:
     """Exit codes of `act(rank)` in `world` processes that find each other as torchrun's do."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
 
     def process(rank: int) -> None:
         if world > 1:

@@ -25,6 +25,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.data.small_ranks import free_port
+
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
 CLIENTS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo", "sacct", "sacctmgr", "sshare")
 NEEDED = ("munged", "slurmctld", "slurmd", *CLIENTS)
@@ -131,10 +133,7 @@ class Slurm:
 
     def _configure(self) -> None:
         host = socket.gethostname().partition(".")[0]
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            two.bind(("127.0.0.1", 0))
-            ports = {"controller": one.getsockname()[1], "daemon": two.getsockname()[1]}
+        ports = {"controller": free_port(), "daemon": free_port()}
         for name in ("state", "spool", "bin"):
             (self.folder / name).mkdir(mode=0o755)
         for name in CLIENTS:  # Snakemake's jobstep takes SLURM_CONF out of the environment: each command brings its own

@@ -1,7 +1,6 @@
 """The prediction does not depend on how it was split, nor on whether inputs are read whole or by window. Bit for bit."""
 
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from orbit2.downscale import Settings, downscale_file, load_model, run, samples
 from orbit2.downscale.ingest import Inputs
 from orbit2.errors import OrbitError
 from tests.data.small_downscaling import arguments, computed, exit_code, forked, random_model, shards, task
+from tests.data.small_ranks import free_port
 from tests.data.tiny_training import Tiny, build
 
 # 3 time blocks x 3 x 4 tiles, none of them even
@@ -75,9 +75,7 @@ def test_three_blocks_and_two_ranks_write_the_same_bits(
     assert shards(blocks) == shards(whole) and computed(blocks) == list(range(36))
     assert {"init.json", "0.json", "1.json", "2.json"} <= {p.name for p in tmp_path.iterdir()} and blocks.with_suffix(".json").is_file()
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
 
     def rank(number: int) -> None:
         os.environ.update(RANK=str(number), WORLD_SIZE="2", LOCAL_RANK=str(number), MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
