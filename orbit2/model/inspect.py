@@ -57,13 +57,13 @@ def tokens(model: Downscaling, grid: Grid) -> int:
     return height * width
 
 
-def question(model: Downscaling, grid: Grid) -> tuple[Hashable, ...]:
+def cache_key(model: Downscaling, grid: Grid) -> tuple[Hashable, ...]:
     """What decides how much a pass of `model` on `grid` takes, whatever its weights: the same question needs one answer."""
     names = tuple(model.inputs), tuple(model.outputs), tuple(model.statics)
     return model.config.model_dump_json(), names, grid.shape, grid.periodic, grid.km
 
 
-_answers: dict[Hashable, int] = {}
+_cached: dict[Hashable, int] = {}
 
 
 def forward_flops(model: Downscaling, grid: Grid) -> int:
@@ -71,13 +71,13 @@ def forward_flops(model: Downscaling, grid: Grid) -> int:
 
     `model` is on the meta device; interpolations and pointwise functions are not counted.
     """
-    asked = ("flops", question(model, grid))
-    if asked not in _answers:
+    asked = ("flops", cache_key(model, grid))
+    if asked not in _cached:
         coarse, statics, geometry = _inputs(model, grid, 1)
         with torch.device("meta"), Count() as counter, torch.no_grad():
             model(coarse, statics, geometry)
-        _answers[asked] = counter.flops
-    return _answers[asked]
+        _cached[asked] = counter.flops
+    return _cached[asked]
 
 
 @lru_cache(256)
@@ -95,14 +95,14 @@ def activation_bytes(model: Downscaling, grid: Grid, training: bool, batch: int 
 
     `model` is on the meta device. Weights, inputs, optimiser state and what a library keeps for itself come on top.
     """
-    asked = ("activations", question(model, grid), training, batch)
-    if asked in _answers:
-        return _answers[asked]
+    asked = ("activations", cache_key(model, grid), training, batch)
+    if asked in _cached:
+        return _cached[asked]
     coarse, statics, geometry = _inputs(model, grid, batch)
     was = model.training
     model.train(training)
     known = [*model.parameters(), *model.buffers(), coarse, statics, geometry.lat, geometry.lon]
-    peak = _answers[asked] = peak_bytes(lambda: model(coarse, statics, geometry), known, training)
+    peak = _cached[asked] = peak_bytes(lambda: model(coarse, statics, geometry), known, training)
     model.train(was)
     for parameter in model.parameters():
         parameter.grad = None

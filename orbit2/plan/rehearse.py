@@ -25,7 +25,7 @@ from orbit2.downscale.predictor import Downscaler
 from orbit2.grid import Grid
 from orbit2.model.build import Downscaling
 from orbit2.model.geometry import Geometry
-from orbit2.model.inspect import question
+from orbit2.model.inspect import cache_key
 from orbit2.model.memory import BACKWARD, FORWARD, GATHERED
 from orbit2.parallel.apply import apply
 from orbit2.parallel.launch import Ranks
@@ -150,7 +150,7 @@ def rehearse(
     `model` is on the meta device, and is spread over the mesh in place: give it away. `dtype`: what is multiplied in (None: float32).
     `gpu`: what autocast leaves in float32 is as on a GPU. The same question is answered once in a process.
     """
-    key = (question(model, grid), together, dtype, _relevant(train), shape, rank, gpu, BLAS_BYTES)
+    key = (cache_key(model, grid), together, dtype, _relevant(train), shape, rank, gpu, BLAS_BYTES)
     if key not in _known:
         _known[key] = _step(model, train, shape, grid, together, dtype, rank, gpu)
     return _known[key]
@@ -163,7 +163,7 @@ def rehearse_prediction(
 
     `passing` holds the inputs too: statics and fields come and go with a window.
     """
-    key = (question(model, grid), together, dtype, gpu, BLAS_BYTES)
+    key = (cache_key(model, grid), together, dtype, gpu, BLAS_BYTES)
     if key not in _known:
         _known[key] = _pass(model, grid, together, dtype, gpu)
     return _known[key]
