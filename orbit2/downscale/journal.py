@@ -40,6 +40,10 @@ class Journal:
         for folder in store.parent.glob(f".{store.name}.*.journal.*.old"):
             shutil.rmtree(folder, ignore_errors=True)
 
+    def empty(self) -> bool:
+        """Whether no process has anything written here: never did, or it was cleared."""
+        return not any(self.folder.glob("*.jsonl"))
+
     def lines(self) -> Iterator[Line]:
         """Every finished item's line; one that a killed process left unfinished is none."""
         for entry in self._entries():

@@ -106,7 +106,7 @@ class PredictionStore:
             found = {line.item for line in self.journal.lines() if all(_bytes(self.path / s) == n for s, n in line.shards.items())}
         except FileNotFoundError:
             found = set()  # another process has just finished, and cleared the journal
-        if self.finalised and not self.journal.folder.is_dir():
+        if self.finalised and self.journal.empty():
             return set(range(len(self.layout.items)))
         return found
 

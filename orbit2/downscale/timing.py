@@ -17,7 +17,7 @@ import torch
 from orbit2 import energy, timing
 from orbit2.downscale.work import Spent
 from orbit2.errors import OrbitError
-from orbit2.files import read_json, write_json
+from orbit2.files import read_json, to_text
 from orbit2.model.inspect import operations
 from orbit2.parallel.launch import Ranks
 from orbit2.progress import detect
@@ -35,7 +35,10 @@ def meter_of(ranks: Ranks) -> energy.Meter:
 
 
 def keep(job: Job, ranks: Ranks, folder: Path, spent: Spent, meter: energy.Meter) -> None:
-    """Write what this process did into the `folder` of the journal, under a name of its own."""
+    """Write what this process did into the `folder` of the journal, under a name of its own.
+
+    Where the folder is gone another process has just found the store complete: nothing is kept, and the folder stays gone.
+    """
     downscaler, settings = job.downscaler, job.settings
     seconds, took = downscaler.clock.split(), job.samples.took()
     meter.look(now=True)
@@ -67,7 +70,10 @@ def keep(job: Job, ranks: Ranks, folder: Path, spent: Spent, meter: energy.Meter
         "device_bytes": timing.device_bytes(ranks.device),
         "process": f"{os.getpid()} on {socket.gethostname()}",
     }
-    write_json(folder / f"timing-{uuid.uuid4().hex[:12]}.json", told)
+    name = f"timing-{uuid.uuid4().hex[:12]}"
+    with suppress(FileNotFoundError):
+        (folder / f"{name}.part").write_text(to_text(told), encoding="utf-8")
+        (folder / f"{name}.part").rename(folder / f"{name}.json")
 
 
 def _work(job: Job, spent: Spent) -> float | None:

@@ -9,8 +9,9 @@ import pytest
 import xarray as xr
 
 from orbit2.data.pairs import PairStore
-from orbit2.downscale import Settings, downscale_file, load_model, run, samples
+from orbit2.downscale import Settings, downscale_file, load_model, run, samples, timing
 from orbit2.downscale.ingest import Inputs
+from orbit2.downscale.places import attributes
 from orbit2.errors import OrbitError
 from tests.data.small_downscaling import arguments, computed, exit_code, forked, random_model, shards, task
 from tests.data.small_ranks import free_port
@@ -180,3 +181,30 @@ def test_blocks_that_finish_together_both_find_it_complete(tiny: Tiny, model: Pa
         assert [exit_code(pid) for pid in pids] == [0, 0, 0]
         assert xr.open_zarr(out, consolidated=False).attrs["finalised"] and shards(out) == shards(tmp_path / "b.zarr")
         assert not list(tmp_path.glob(f".{out.name}.*"))
+
+
+def test_a_block_that_tells_late_leaves_no_journal(tiny: Tiny, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other block finds everything complete, and clears up, while this one has yet to tell what it took."""
+    PairStore(tiny.store).dataset("coarse").isel(time=[3, 4]).load().drop_encoding().to_netcdf(tmp_path / "in.nc")
+    out = tmp_path / "a.zarr"
+
+    def one(block: str) -> None:
+        downscale_file(input=tmp_path / "in.nc", model=model, out=out, settings=Settings(tile=5, halo=2), block=block)
+
+    tell = timing.keep
+
+    def late(*args: object) -> None:
+        monkeypatch.setattr(timing, "keep", tell)
+        assert exit_code(forked(lambda: one("1/2"))) == 0
+        assert xr.open_zarr(out, consolidated=False).attrs["finalised"]
+        tell(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(timing, "keep", late)
+    one("0/2")
+    assert not list(tmp_path.glob(f".{out.name}.*"))
+    before = shards(out)
+    left = tmp_path / f".{out.name}.{attributes(out)['signature']}.journal"
+    left.mkdir()
+    (left / "timing-0.json").write_text("{}")  # as an earlier version left it
+    one("0/2")
+    assert shards(out) == before
