@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import logging
 import os
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from orbit2.errors import OrbitError
-
-log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -32,34 +27,6 @@ def atomic(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def locked(path: str | Path, who: str, patience: float = 3.0) -> Iterator[str | None]:
-    """Hold the lock of a file, and yield None; or, when another process holds it for longer than `patience` seconds, who that is.
-
-    The lock dies with its process, on whatever machine (forks do not inherit it), so none is ever stale. Without effect, but for a
-    warning, on a file system without locks.
-    """
-    with open(path, "a+", encoding="utf-8") as handle:
-        until = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except (BlockingIOError, PermissionError):
-                if time.monotonic() > until:
-                    handle.seek(0)
-                    yield handle.read().strip() or "an unknown process"
-                    return
-                time.sleep(0.1)
-            except OSError as error:
-                log.warning("%s cannot be locked (%s): make sure that one process is at work here", path, error.strerror)
-                break
-        handle.truncate(0)
-        handle.write(who + "\n")
-        handle.flush()
-        yield None
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -3,12 +3,12 @@ mixed and written as its item. Never computes a window, never lets two processes
 
 from __future__ import annotations
 
-import fcntl
+import math
 import os
 import shutil
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from orbit2 import owner
+from orbit2.downscale.claim import MIXING, owner_file
 from orbit2.downscale.items import Item, share
 from orbit2.downscale.journal import sync
 from orbit2.downscale.store import PredictionStore, unwritten
@@ -92,14 +94,9 @@ class Blender:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """One process at a time; released when it dies. Without effect on a file system without locks."""
-        folder = os.open(self.store.path, os.O_RDONLY)
-        try:
-            with suppress(OSError):
-                fcntl.flock(folder, fcntl.LOCK_EX)
+        """One process at a time: who comes while another one is at it waits."""
+        with owner.hold(owner_file(self.store.path, MIXING), "mixes what crosses the blocks", patience=math.inf):
             yield
-        finally:
-            os.close(folder)
 
     def clear(self) -> None:
         """Forget all windows: the store is complete."""

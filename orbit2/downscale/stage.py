@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from orbit2.config.schema import DownscaleConfig
 from orbit2.data.fingerprint import fingerprint
 from orbit2.data.pairs import SIDES, PairStore
 from orbit2.downscale import timing
+from orbit2.downscale.claim import claimed
 from orbit2.downscale.ingest import Reading, read_inputs
 from orbit2.downscale.items import parse_block
 from orbit2.downscale.job import Job, Settings, compute_block, finish, layout_of
@@ -55,18 +57,19 @@ def run(*, config: Path, model: Path, store: Path, out: Path, block: str | None 
         check_receipt(out.with_suffix(".json"))
         outputs.file(timing_of(out), "format", "total", "tries")
         job, task = _task(config, model, store, out, ranks, rate)
-        if block in (None, "init") and ranks.first:
-            begin(out, job.layout, job.about, job.original, replace="prediction", methods=job.methods)
-        barrier()
-        told: dict[str, Any] = {"store": out.name, "items": len(job.layout.items), "code_version": code_version()}
-        if block not in ("init", "finalise"):
-            number, blocks = (0, 1) if block is None else parse_block(block)
-            spent = compute_block(job, ranks, number, blocks, task.wall_minutes)
-            told |= {"block": f"{number}/{blocks}", "seconds": round(spent.wall, 2), "computed": spent.items}
-        if ranks.first and block in (None, "finalise"):
-            _finish(job, 1 if block is None else task.blocks)
-        elif ranks.first and receipt is not None:
-            write_json(receipt, told)
+        with claimed(out, block, ranks.first):
+            if block in (None, "init") and ranks.first:
+                begin(out, job.layout, job.about, job.original, replace="prediction", methods=job.methods)
+            barrier()
+            told: dict[str, Any] = {"store": out.name, "items": len(job.layout.items), "code_version": code_version()}
+            if block not in ("init", "finalise"):
+                number, blocks = (0, 1) if block is None else parse_block(block)
+                spent = compute_block(job, ranks, number, blocks, task.wall_minutes)
+                told |= {"block": f"{number}/{blocks}", "seconds": round(spent.wall, 2), "computed": spent.items}
+            if ranks.first and block in (None, "finalise"):
+                _finish(job, 1 if block is None else task.blocks)
+            elif ranks.first and receipt is not None:
+                write_json(receipt, told)
 
 
 def _finish(job: Job, blocks: int) -> None:
@@ -188,11 +191,12 @@ def downscale_file(
         raise OrbitError("--overwrite does not go with --block", where=out, hint="delete what is there first")
     outputs.file(receipt, "format", "total", "tries")
     number, blocks = (0, 1) if block is None else parse_block(block)
-    with launch.ranks(PATIENCE, device) as ranks:
+    with launch.ranks(PATIENCE, device) as ranks, ExitStack() as held:
         input = local(input)
         own = None if str(static) == "packaged" else static
         place = check_out(out, {"the input": input, "the model folder": _folder(model), "the file of statics": own}, overwrite=overwrite)
         downscaler = load_model(model, ranks.device, precision)
+        held.enter_context(claimed(_store_of(place), block, ranks.first))
         with opened(input, downscaler.inputs) as dataset:
             job = dataset_job(downscaler, dataset, Path(input), place, static, settings or Settings(), said or Reading())
             job = replace(job, rate=rate)
@@ -239,7 +243,7 @@ def dataset_job(
     identity = (*identity, *said.identity)
     return Job(
         label=file.name,
-        path=out if out.suffix == ".zarr" else out.with_name(f".{out.name}.zarr"),
+        path=_store_of(out),
         downscaler=downscaler,
         settings=settings,
         grid=inputs.grid,
@@ -250,6 +254,11 @@ def dataset_job(
         original=inputs.named,
         methods=downscaler.methods,
     )
+
+
+def _store_of(out: Path) -> Path:
+    """Where the Zarr store of a file's prediction is, or grows until it is written as NetCDF."""
+    return out if out.suffix == ".zarr" else out.with_name(f".{out.name}.zarr")
 
 
 def _finished(out: Path, place: Path, job: Job, overwrite: bool) -> bool:

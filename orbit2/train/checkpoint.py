@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -27,9 +25,10 @@ from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, Def
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
+from orbit2 import owner
 from orbit2.config.identity import identity
 from orbit2.errors import OrbitError
-from orbit2.files import locked, sha256
+from orbit2.files import sha256
 from orbit2.parallel.launch import TIMEOUT
 from orbit2.parallel.reduce import agree, any_rank, from_first, gathered
 from orbit2.parallel.sharded import axes, local
@@ -64,18 +63,20 @@ class Checkpoints:
         self._writing: tuple[Future[Any], Path] | None = None
         self._group: ProcessGroup | None = None
         self._shared: Path | None = None
+        self._owner: owner.Owner | None = None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """This folder for one process; what a killed one left half-written goes. Raises OrbitError while another one trains here."""
-        who = f"process {os.getpid()} on {socket.gethostname()}"
-        with locked(self.folder / "lock", who) as owner:
-            if owner is not None:
-                raise OrbitError("another process trains in this folder", where=self.folder, got=owner,
-                                 hint="wait for it, or stop it: the same command then goes on from its checkpoint")  # fmt: skip
+        with owner.hold(self.folder / owner.NAME, "trains in this folder") as self._owner:
             for half in self.folder.glob(".*.part"):
                 kept.remove(half)
             yield
+
+    def sure(self) -> None:
+        """On the process that is `alone`: raises OrbitError when another one has taken over (see `owner`)."""
+        if self._owner is not None:
+            self._owner.sure()
 
     def save(self, state: Mapping[str, Any], step: int) -> None:
         """Write `step-<n>`, then drop all but the newest of those before it; first waits for the save before this one.
@@ -113,6 +114,7 @@ class Checkpoints:
 
     def _save(self, kind: str, state: Mapping[str, Any], step: int) -> None:
         self.wait()
+        self.sure()
         began, (group, folder) = time.monotonic(), self._together()
         tensors = dict(flat({name: value for name, value in state.items() if name != PROGRESS}))
         bad = _not_finite(tensors)

@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,13 @@ class Progress:
     """One try of a run: records in `folder`/metrics.jsonl and `folder`/tensorboard, how it stands in `folder`/status.json.
 
     Use as a context manager, from before the slow set-up on: on a log a thread says at least once a minute what is going on.
-    Everything but the first rank (`enabled`) is silent. `attempt` counts the tries of this folder.
+    Everything but the first rank (`enabled`) is silent. `attempt` counts the tries of this folder. `sure` raises when the folder has
+    become another process's: nothing is recorded twice.
     """
 
-    def __init__(self, folder: Path, steps: int, enabled: bool) -> None:
+    def __init__(self, folder: Path, steps: int, enabled: bool, sure: Callable[[], None] = lambda: None) -> None:
         self.folder, self.steps, self.enabled, self.attempt = folder, steps, enabled, 1
-        self.step, self.path = 0, folder / "metrics.jsonl"
+        self.step, self.path, self._sure = 0, folder / "metrics.jsonl", sure
         self._terminal = sys.stderr.isatty()
         self._last_line = time.monotonic()
         self._doing = ("setting up", time.monotonic())
@@ -84,6 +86,7 @@ class Progress:
         """Append one record; scalars also go to TensorBoard."""
         if not self.enabled:
             return
+        self._sure()
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         for name, value in record.items():

@@ -63,7 +63,7 @@ def run(
         kept = Checkpoints(checkpoints, identity(section), model_config.train.keep_checkpoints, model_config.train.checkpoint_background)
         if here.first:
             held.enter_context(kept.alone())
-        with Progress(checkpoints, model_config.train.steps, here.first) as progress:
+        with Progress(checkpoints, model_config.train.steps, here.first, kept.sure) as progress:
             timing = Timing(checkpoints, here, progress.attempt, {"name": section["name"], "hash": section["hash"]}, rate,
                             progress.say if profile and here.first else None)  # fmt: skip
             progress.say(f"{section['name']}: try {progress.attempt}, opening {', '.join(str(path) for path in stores.values())}")

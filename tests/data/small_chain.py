@@ -96,7 +96,7 @@ def state(root: Path) -> dict[str, Any]:
                 found[name] = str({key: array.values.tobytes() for key, array in opened.variables.items()})
         elif path.suffix == ".html":
             found[name] = VERSION.sub("", path.read_text(encoding="utf-8"))
-        elif ".journal" not in name and path.name not in ("lock", "manifest.journal"):
+        elif ".journal" not in name and path.name not in ("owner.json", "manifest.journal"):
             found[name] = path.read_bytes()
     return {name: held for name, held in found.items() if ".journal" not in name}
 

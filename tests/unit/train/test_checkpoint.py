@@ -283,7 +283,8 @@ def test_half_a_checkpoint_of_a_killed_process_is_removed(tmp_path: Path) -> Non
     kept = Checkpoints(tmp_path, {})
     assert kept.choose() is None
     with kept.alone():
-        assert [p.name for p in tmp_path.iterdir()] == ["lock"]
+        assert [p.name for p in tmp_path.iterdir()] == ["owner.json"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_checkpoint_of_another_model_is_named(tmp_path: Path) -> None:
