@@ -12,7 +12,7 @@ GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 # TORCH="torch==2.9.1" overrides, and pip's own PIP_* variables are respected.
 TORCH ?= $(if $(GPU),torch>=2.6,torch==2.13.0+cpu torch==2.13.0)
 
-.PHONY: help install demo test test-slow test-faults lint format docs costs picture bench snakemake-report constraints clean distclean
+.PHONY: help install demo test test-slow test-slurm test-faults slurm-here lint format docs costs picture bench snakemake-report constraints clean distclean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -56,7 +56,14 @@ test: lint ## Linters, types, import rules, then the tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: install ## The tests that take minutes (a small pipeline from end to end among them)
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m "slow and not slurm"
+
+test-slurm: slurm-here install ## The tests on a real SLURM of virtual nodes on this machine (as root: memory is limited, too)
+	@$(BIN)/python -m pytest -m slurm
+
+slurm-here:
+	@PATH="$$PATH:/usr/sbin"; { command -v slurmctld && command -v slurmd && command -v munged; } >/dev/null || \
+	  { echo "error: this needs a SLURM to start (not one that runs); on Debian or Ubuntu: apt-get install slurm-wlm munge" >&2; exit 2; }
 
 test-faults: install ## Every stage under signals, a dead reader and a full disk, the slow rows too
 	@$(BIN)/python -m pytest -m "slow or not slow" tests/faults

@@ -90,6 +90,7 @@ def array_of(cluster: slurm.Slurm, printed: str) -> list[Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.slurm
 @needs_slurm
 def test_blocks_run_as_one_array_and_give_the_bits_of_one_job(cluster: slurm.Slurm, ready: Project) -> None:
     done = ready(receipt("parts"), "--configfile", "run.yaml", *QUICK, profile="slurm", timeout=600)
@@ -141,6 +142,7 @@ def computed_of(project: Project, name: str = "*") -> set[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.slurm
 @needs_slurm
 def test_a_run_after_killed_array_tasks_computes_only_what_is_left(cluster: slurm.Slurm, ready: Project) -> None:
     victims = Victims(cluster, ready)
