@@ -15,7 +15,6 @@ from tests.data.servers import slurm
 from tests.data.servers.slurm_config import groups_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing() or "never")]
-needs_limits = pytest.mark.skipif(bool(slurm.unlimited()), reason=slurm.unlimited() or "never")
 BUSY = "sleep 611.75"
 
 
@@ -45,8 +44,9 @@ def test_a_step_has_ranks_and_gpus_on_both_nodes(cluster: slurm.Slurm, tmp_path:
     assert sorted(out.read_text().split("\n")[:-1]) == [f"{rank} {cluster.nodes[rank // 2]} 0,1" for rank in range(4)]
 
 
-@needs_limits
 def test_a_job_that_takes_more_memory_than_it_asked_for_is_killed(cluster: slurm.Slurm, tmp_path: Path) -> None:
+    if not cluster.limited:
+        pytest.skip(slurm.unlimited() or "slurmd could not use the control groups")
     code = f"{sys.executable} -c 'print(len(bytearray({{}} << 20)))'"
     enough, little = (submit(cluster, code.format(size), out=tmp_path / str(size)) for size in (100, 600))
     assert cluster.wait(enough)["JobState"] == "COMPLETED" and (tmp_path / "100").read_text() == f"{100 << 20}\n"
@@ -99,7 +99,7 @@ def test_more_time_than_the_partition_gives_waits_for_ever(cluster: slurm.Slurm)
 @pytest.mark.parametrize("groups", [True, False])
 def test_where_requeueing_is_forbidden_a_lost_job_has_failed_and_nothing_stays(groups: bool) -> None:
     with slurm.Slurm(requeue=False, exclusive=True, node_timeout=10, groups=groups) as cluster:
-        assert cluster.limited == (groups and not slurm.unlimited())
+        assert not cluster.limited or (groups and not slurm.unlimited())
         number = submit(cluster, BUSY)
         running(cluster, number)
         assert cluster.job(number)["NumCPUs"] == "64"  # the node alone
@@ -114,6 +114,14 @@ def test_where_requeueing_is_forbidden_a_lost_job_has_failed_and_nothing_stays(g
     left = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
     assert not [command for command in left if command and (str(cluster.folder) in " ".join(command) or command == BUSY.split())]
     assert not cluster.folder.exists() and not [group for node in cluster.nodes for group in groups_of(node)]
+
+
+def test_where_control_groups_fail_nothing_is_limited(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(slurm, "group_version", lambda: 1)
+    monkeypatch.setattr(slurm, "group_text", lambda version: "CgroupMountpoint=/nowhere\n" if version else "")
+    with slurm.Slurm() as cluster:
+        assert not cluster.limited and cluster.state(cluster.nodes[0]) == "idle"
+    assert "no control groups" in capfd.readouterr().err
 
 
 def test_a_command_runs_beside_a_slurm_of_its_own(tmp_path: Path) -> None:

@@ -214,20 +214,30 @@ class Slurm:
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))
         self.folder.chmod(0o755)
         try:
-            self._configure()
-            self._start("munged", "munged", "--foreground", "--force", *(
-                f"--{name}={self.folder / file}" for name, file in (
-                    ("socket", "munge.socket"), ("key-file", "munge.key"), ("pid-file", "munged.pid"), ("seed-file", "munge.seed"))))
-            self._until("munged answers", lambda: (self.folder / "munge.socket").exists())
-            self._start("slurmctld", "slurmctld", "-D")
-            self._until("slurmctld answers", lambda: "is UP" in self("scontrol", "ping"))
-            for node in self.nodes:
-                self._start(node, "slurmd", "-D", "-N", node)
-            self._until("every node is idle", lambda: all(self.state(node) == "idle" for node in self.nodes))
+            self._launch()
+        except RuntimeError as error:  # control groups that can be written are not always enough: a container's own tree, for one
+            self._stop()
+            if not self._groups:
+                raise
+            print(f"no control groups for this SLURM: {str(error).splitlines()[0]}", file=sys.stderr)
+            self._groups = 0
+            return self.__enter__()
         except BaseException:
             self._stop()
             raise
         return self
+
+    def _launch(self) -> None:
+        self._configure()
+        self._start("munged", "munged", "--foreground", "--force", *(
+            f"--{name}={self.folder / file}" for name, file in (
+                ("socket", "munge.socket"), ("key-file", "munge.key"), ("pid-file", "munged.pid"), ("seed-file", "munge.seed"))))
+        self._until("munged answers", lambda: (self.folder / "munge.socket").exists())
+        self._start("slurmctld", "slurmctld", "-D")
+        self._until("slurmctld answers", lambda: "is UP" in self("scontrol", "ping"))
+        for node in self.nodes:
+            self._start(node, "slurmd", "-D", "-N", node)
+        self._until("every node is idle", lambda: all(self.state(node) == "idle" for node in self.nodes))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stop()
@@ -292,6 +302,7 @@ class Slurm:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+        self._daemons.clear()
         remove_groups(started if self._groups else [])
         shutil.rmtree(self.folder, ignore_errors=True)
 
