@@ -133,7 +133,9 @@ class Watch:
         return [value.decode() for value in self.store.multi_get([f"beat/{k}" for k in range(self.world)])]
 
     def _look(self) -> None:
-        self._first = self._name(0)  # while it can be asked
+        keeper = self._name(0)  # while it can be asked
+        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+            keeper = "torchrun, which started the ranks,"
         beats, changed, now = [""] * self.world, [time.monotonic()] * self.world, time.monotonic()
         verdict, count = "", 0
         while not self._over.wait(BEAT if count else 0):
@@ -151,7 +153,7 @@ class Watch:
                 else:
                     found = [self.store.get("beat/0").decode()]
             except RuntimeError:
-                verdict, found = f"1 {self._first} is gone; {AGAIN}", beats
+                verdict, found = f"1 {keeper} is gone; {AGAIN}", beats
             for k, beat in enumerate(found):
                 if beat != beats[k] or beat.startswith((LEFT, SEEN, ABSENT)):
                     beats[k], changed[k] = beat, now
@@ -177,7 +179,8 @@ class Watch:
         time.sleep(GRACE + (2 * BEAT if self.rank == 0 else 0))  # the first rank keeps the store: the others read it
         if self._ending:
             return
-        print(f"rank {self.rank} of {self.world} ends: {what}", file=sys.stderr, flush=True)
+        with suppress(OSError):  # whoever read it may be gone
+            print(f"rank {self.rank} of {self.world} ends: {what}", file=sys.stderr, flush=True)
         os._exit(int(code))
 
 
