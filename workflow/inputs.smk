@@ -1,12 +1,7 @@
 # What rules are given of models and tasks: inputs, options, how they are started. What all of them share is in rules/common.smk.
 
-from dataclasses import asdict
-
-import orbit2
 from orbit2.config.needs import STATIC
-from orbit2.files import read_json, short_hash
 from orbit2.regrid import unbuilt
-from orbit2.scheduler import job_nodes
 from orbit2.sources.receipts import lost
 
 
@@ -37,48 +32,6 @@ def deadline(wildcards, resources):
         if workflow.non_local_exec or workflow.remote_exec
         else ""
     )
-
-
-def training_nodes(wildcards, rulename):
-    """The full nodes of a training: what plan finds for the `device` that the profile names, none where it names none.
-
-    `nodes` in the profile stands in place of this function.
-    """
-    said = workflow.resource_settings.overwrite_resources.get(rulename, {})
-    if "device" not in said or workflow.execution_settings is None:  # --dag and the like start nothing
-        return None
-    if not workflow.is_main_process and (given := job_nodes()) is not None:
-        return given
-    device, per_node, minutes = (
-        str(said[key].raw) if key in said else None for key in ("device", "tasks_per_node", "runtime")
-    )
-    tries = workflow.execution_settings.retries + 1
-    known = minutes is not None and minutes.isdigit()
-    hours = tries * max(int(minutes) - 10, int(minutes) / 2) / 60 if known else None
-    return planned_nodes(MODEL_OF[wildcards.model], device, per_node and int(per_node), hours)
-
-
-@cache
-@one_line()
-def planned_nodes(name, device, per_node, hours):
-    """The same, remembered in .snakemake until something that it depends on changes."""
-    asked = {"model": slices.whole(RUN, "model", name), "device": device, "per_node": per_node, "hours": hours}
-    asked["version"] = orbit2.__version__
-    path = Path(f".snakemake/orbit2/nodes/{name}-{short_hash(asked)}.json")
-    if path.is_file():
-        found = read_json(path)
-    else:
-        from orbit2.plan.nodes import nodes  # brings torch
-
-        found = asdict(nodes(RUN, name, device, per_node=per_node, hours=hours))
-        write_json(path, found)
-    takes = "" if found["hours"] is None else f", about {found['hours']:,.1f} h"
-    wrong = f"; plan says it does not do: {found['problem']}" if found["problem"] else ""
-    print(
-        f"{name}: {found['count']} node(s) of {device}{takes}{wrong} (`nodes` in the profile replaces this)",
-        file=sys.stderr,
-    )
-    return found["count"]
 
 
 def parent_of(wildcards):

@@ -20,7 +20,8 @@ Resources = Annotated[Path, typer.Option(help="Folder of the provider files that
 Out = Annotated[Path, typer.Option("--out", "-o", help="What is written.", show_default=False)]
 Named = Annotated[list[str], typer.Option(help="dataset=path; once per dataset.", show_default=False)]
 Tables = Annotated[list[Path], typer.Argument(help="Tables of single tasks (Parquet).", show_default=False)]
-Memory = Annotated[int | None, typer.Option("--memory-mb", min=1, help="Keep within this much memory (MiB).", show_default="what is free")]
+Memory = Annotated[int | None, typer.Option(
+    "--memory-mb", min=0, help="Keep within this much memory (MiB); 0: all there is.", show_default="what is free")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to use.", show_default="every core")]
 Outdates = Annotated[Path | None, typer.Option(help="Table of several tasks that this one makes out of date: removed first.")]
 # Options of verbs that also have a sub-command: required only when the verb itself runs.

@@ -74,11 +74,30 @@ def _fit(config: RunConfig, model: str | None, on: Machine, hours: float | None,
 
 def doctor(
     results: Annotated[Path, typer.Option(help="Folder whose free disk space matters.")] = Path("."),
+    profile: Annotated[
+        str | None, typer.Option(help="Profile (folder, or name in profiles/) that a run is to be started with.", show_default=False)
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="With --profile: the run (YAML); default the profile's own.", show_default=False)
+    ] = None,
+    overrides: Overrides = None,
 ) -> None:
-    """Versions, devices, credentials (found or not, never their value), disk, optional back ends. Exit 2: something needed is missing."""
+    """Versions, devices, credentials (found or not, never their value), disk, optional back ends. Exit 2: something needed is missing.
+
+    With --profile: whether a run goes through with it here (queue, account, nodes, modules, space, what providers want).
+    """
     from orbit2.plan.doctor import examine, render
 
+    if profile is None and (config is not None or overrides):
+        raise OrbitError("--config and --set say which run the profile is looked at for: give --profile too")
     findings = examine(results)
+    if profile is not None:
+        from orbit2.config.load import load
+        from orbit2.plan import preflight
+
+        read = preflight.read(profile)
+        run = config or Path(read.text.get("configfile", "config/config.yaml"))
+        findings += preflight.examine(read, load(run, overrides or ()))
     typer.echo(render(findings))
     if any(finding.level == "missing" for finding in findings):
         raise typer.Exit(EXIT_USER)

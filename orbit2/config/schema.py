@@ -37,7 +37,9 @@ class DataConfig(Strict):
     """How training reads its pair stores on this machine."""
 
     cache: Machine[str | None] = Field(
-        None, description="Folder on a node's own disk (`$VARS` and `~` are replaced) where shards are kept once read; null = none."
+        None,
+        description="Folder on a node's own disk (`$VARS` and `~` are replaced) where shards are kept once read; null = where a profile's "
+        "set-up of the node makes room (`$ORBIT2_CACHE`), else none.",
     )
     cache_gb: Machine[float] = Field(100.0, gt=0, description="What `cache` may hold of all stores (GB); the rest is read from them.")
 

@@ -17,7 +17,16 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 SUM = "bytes"  # the file that says how much there is
+NODE, NODE_GB = "ORBIT2_CACHE", "ORBIT2_CACHE_GB"  # where a profile's set-up of a node has made room, for runs that name no cache
 ABANDONED = 600.0  # seconds after which a copy that another process began is taken to be dead
+
+
+def of_node(where: str | None, gigabytes: float) -> tuple[str | None, float]:
+    """`data.cache` and `data.cache_gb`; where the run names no cache, what this node's set-up offers."""
+    if where or not os.environ.get(NODE):
+        return where, gigabytes
+    text = os.environ.get(NODE_GB, "")
+    return os.environ[NODE], float(text) if text.isdecimal() else gigabytes
 
 
 def open_cache(where: str | None, gigabytes: float, store: Path) -> StoreCache | None:

@@ -23,10 +23,11 @@ from orbit2.config.sources import SourcesConfig, traits
 from orbit2.errors import Interrupted, OrbitError, did_you_mean
 from orbit2.files import short_hash, write_json
 from orbit2.retrieve import clients, plan, transfer
+from orbit2.retrieve.clients.cds_key import licences
 from orbit2.retrieve.packaged import ITEMS, Packaged
 from orbit2.retrieve.progress import human
 from orbit2.sources import catalogue, manifest, receipts
-from orbit2.sources.source import Need, Request, Shared, Source
+from orbit2.sources.source import ClientName, Need, Request, Shared, Source
 
 HOUR = np.timedelta64(3600, "s")
 LONGEST = np.timedelta64(366, "D")  # of what one file covers
@@ -79,12 +80,17 @@ def run_config(
 
 @dataclass(frozen=True)
 class Outstanding:
-    """`files` of a source that a run wants, of about `bytes`, and what is `missing` of these. `notes`: what to know before paying."""
+    """`files` of a source that a run wants, of about `bytes`, and what is `missing` of these. `notes`: what to know before paying.
+
+    `clients` fetch what is missing; `licences`: pages where theirs are accepted, once and by hand.
+    """
 
     files: int
     bytes: int
     missing: int
     notes: tuple[str, ...]
+    clients: tuple[ClientName, ...] = ()
+    licences: tuple[str, ...] = ()
 
 
 def outstanding(run_configuration: RunConfig, source: str) -> Outstanding:
@@ -93,7 +99,10 @@ def outstanding(run_configuration: RunConfig, source: str) -> Outstanding:
     there, _ = _there(job, Path(job.settings.resources) / job.source.name / manifest.VERSION)
     missing = [request for request in job.requests if request.file not in there]
     notes = tuple(dict.fromkeys(request.note for request in missing if request.note))
-    return Outstanding(len(job.requests), sum(r.bytes for r in job.requests), sum(r.bytes for r in missing), notes)
+    fetching = tuple(dict.fromkeys(request.client for request in missing))
+    pages = (licences(job.settings.era5.url, request.body["dataset"]) for request in missing if request.client == "cds")
+    return Outstanding(len(job.requests), sum(r.bytes for r in job.requests), sum(r.bytes for r in missing), notes, fetching,
+                       tuple(dict.fromkeys(pages)))  # fmt: skip
 
 
 def _job(name: str, given: Any, where: object) -> _Job:

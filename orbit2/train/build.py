@@ -14,6 +14,7 @@ from orbit2.config.checks import refuse_table
 from orbit2.config.load import validate
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.config.schema import DataConfig, ModelConfig
+from orbit2.data.cache import of_node
 from orbit2.data.cutting import Cutting
 from orbit2.data.dataset import Pairs
 from orbit2.data.fingerprint import fingerprint
@@ -74,7 +75,8 @@ class Setup:
                 "no pair store or statistics given for a dataset", got=missing[0], hint="pass --store NAME=PATH and --statistics NAME=PATH"
             )
         data = validate(DataConfig, section.get("data", {}), "data")
-        opened = {name: PairStore(stores[name], data.cache, data.cache_gb) for name in model_config.datasets}
+        cache = of_node(data.cache, data.cache_gb)
+        opened = {name: PairStore(stores[name], *cache) for name in model_config.datasets}
         facts = {name: read_json(statistics[name]) for name in model_config.datasets}
         inputs = _union(opened[n].variables("coarse") for n in opened)
         statics = _union(opened[n].statics("fine") for n in opened)

@@ -1,21 +1,12 @@
-# Source this before `snakemake --profile profiles/frontier`: modules, the environment of `make install`, and the network's settings.
-module load PrgEnv-gnu rocm craype-accel-amd-gfx90a libfabric aws-ofi-rccl
+# Source this before `snakemake --profile profiles/frontier`: modules and the environment of `make install`. Nothing here depends on a job or
+# a node: what does is in node.sh, which each job of several ranks sources where it runs.
+# Versions that OLCF recommends together, with torch 2.10.0 for ROCm 7.1 (docs.olcf.ornl.gov, PyTorch on Frontier); rccl-net-plugin after rocm: it
+# sets RCCL's and libfabric's variables for Slingshot, FI_CXI_RDZV_PROTO=alt_read among them, which jobs ask the network for (--network).
+module load PrgEnv-gnu/8.7.0 cpe/26.03 rocm/7.1.1 rccl-net-plugin craype-accel-amd-gfx90a
+export LD_LIBRARY_PATH="${CRAY_LD_LIBRARY_PATH:-}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" # because cpe is not the default one
 
-# libfabric over Slingshot
-export FI_MR_CACHE_MONITOR=kdreg2
-export FI_CXI_DEFAULT_CQ_SIZE=131072
-export FI_CXI_DEFAULT_TX_SIZE=2048
-export FI_CXI_RX_MATCH_MODE=hybrid
-
-# RCCL
-export NCCL_NET_GDR_LEVEL=3
-export NCCL_CROSS_NIC=1
-export NCCL_SOCKET_IFNAME=hsn0
-export TORCH_NCCL_HIGH_PRIORITY=1
-
-# MIOpen's kernel cache on the node, not on the shared file system
-export MIOPEN_DISABLE_CACHE=1
-export MIOPEN_USER_DB_PATH="/tmp/${SLURM_JOB_ID:-$USER}"
-
+export NCCL_SOCKET_IFNAME=${NCCL_SOCKET_IFNAME:-hsn0,hsn1,hsn2,hsn3} # ranks that hang at the start: hsn0 alone
+export GLOO_SOCKET_IFNAME=${GLOO_SOCKET_IFNAME:-hsn0}                # ranks agree on flags over gloo
 export OMP_NUM_THREADS=7
+
 source "$(dirname "${BASH_SOURCE[0]}")/../../.venv/bin/activate"

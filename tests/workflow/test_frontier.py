@@ -77,8 +77,9 @@ def test_frontier_starts_one_task_per_device_without_torchrun(shared_project: An
     """On the nodes that plan finds for the profile's device: here one is enough."""
     printed = shared_project.text("-n", "-p", "train", *LARGE, profile="frontier")
     line = next(line for line in printed.splitlines() if "orbit2 train" in line)
-    assert ("srun --kill-on-bad-exit=1 --nodes=1 --ntasks=8 --ntasks-per-node=8 --cpus-per-task=7 --gpus-per-node=8 --gpu-bind=closest "
+    assert ("srun --kill-on-bad-exit=1 --nodes=1 --ntasks=8 --ntasks-per-node=8 --cpus-per-task=7 --gpus-per-task=1 --gpu-bind=closest "
             "orbit2 train") in line
+    assert "--wall-minutes 110 " in f"{line} "  # of the queue's 120
     assert "torchrun" not in line and re.search(r"^reslim: 1 node\(s\) of mi250x-gcd, about [\d.,]+ h", printed, flags=re.MULTILINE)
     assert work(shared_project.planned("all", "--configfile", "config/config.yaml", profile="frontier")) == WHOLE
 
@@ -86,8 +87,8 @@ def test_frontier_starts_one_task_per_device_without_torchrun(shared_project: An
 @pytest.mark.slow
 def test_nodes_of_training_follow_the_time_that_the_profile_gives(shared_project: Any) -> None:
     """Half of one job of a minute: too little for the one node that is enough above. A number in the profile is taken as it is."""
-    given = [f"train_model:{key}" for key in ("mpi=srun", "device=mi250x-gcd", "tasks_per_node=8", "runtime=1")]
-    hurried = ("-n", "-p", "train", *LARGE, "--retries", "0", "--set-resources", *given)
+    given = [f"train_model:{key}" for key in ("mpi=srun", "device=mi250x-gcd", "tasks_per_node=8", "runtime=1", "slices=1")]
+    hurried = ("-n", "-p", "train", *LARGE, "--set-resources", *given)
     assert "srun --kill-on-bad-exit=1 --nodes=2 --ntasks=16 " in shared_project.text(*hurried, profile="frontier")
     said = shared_project.text(*hurried, "train_model:nodes=3", profile="frontier")
     assert "srun --kill-on-bad-exit=1 --nodes=3 --ntasks=24 " in said and "of mi250x-gcd" not in said

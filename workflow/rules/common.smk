@@ -14,10 +14,10 @@ from orbit2.errors import OrbitError
 from orbit2.files import write_if_changed, write_json, write_text
 from orbit2.sources.manifest import VERSION
 
-# The `orbit2` command of the environment that this Snakemake runs in, activated or not, and `logged`, which keeps its log. A prefix
-# of one's own replaces Snakemake's strict mode: without pipefail, `| tee` would hide every failure.
-LOGGED = shlex.quote(f"{workflow.basedir}/scripts/logged.sh")
-shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; source {LOGGED}; ")
+# The `orbit2` command of the environment that this Snakemake runs in, activated or not; `logged`, which keeps its log, and `prepared`. A
+# prefix of one's own replaces Snakemake's strict mode: without pipefail, `| tee` would hide every failure.
+SCRIPTS = " ".join(f"source {shlex.quote(f'{workflow.basedir}/scripts/{name}.sh')};" for name in ("logged", "prepared"))
+shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; {SCRIPTS} ")
 if workflow.is_main_process:
     lock.announce()  # known to every job: what this run was refused, and who is still at work
 
@@ -105,7 +105,8 @@ def launch(wildcards, resources):
     if resources.get("mpi") != "srun":
         return f"{resources.get('launcher', '')} ".lstrip()
     nodes, tasks = resources.get("nodes", 1), resources.get("tasks_per_node", 1)
-    return f"srun --kill-on-bad-exit=1 --nodes={nodes} --ntasks={nodes * tasks} --ntasks-per-node={tasks} {resources.get('bind', '')} "
+    first = f"prepared {resources.node_setup} {nodes} " if resources.get("node_setup") else ""
+    return f"{first}srun --kill-on-bad-exit=1 --nodes={nodes} --ntasks={nodes * tasks} --ntasks-per-node={tasks} {resources.get('bind', '')} "
 
 
 def receipts(wildcards):

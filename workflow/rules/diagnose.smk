@@ -18,8 +18,8 @@ rule diagnose_task:
         task=either(TASKS),
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=least("mem_mb", 4000),
+        runtime=minutes(120),
     params:
         prediction=f"{R}/downscale/{{task}}.zarr",
         stores=task_stores,
@@ -42,8 +42,8 @@ rule diagnose_merge:
         f"{R}/logs/diagnose_merge.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=least("mem_mb", 2000),
+        runtime=minutes(30),
     message:
         "diagnose: one table of diagnostics"
     shell:

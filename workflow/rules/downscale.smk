@@ -21,8 +21,8 @@ rule downscale_task:
         task=either(WHOLE),
     threads: 8
     resources:
-        mem_mb=6000,
-        runtime=240,
+        mem_mb=least("mem_mb", 6000),
+        runtime=minutes(240),
     params:
         launch=launch,
         model=task_model,
@@ -50,8 +50,8 @@ rule downscale_init:
         task=either(SPLIT),
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=least("mem_mb", 4000),
+        runtime=minutes(60),
     params:
         model=task_model,
         store=task_store,
@@ -79,8 +79,8 @@ rule downscale_block:
         block=r"\d+of\d+",
     threads: 8
     resources:
-        mem_mb=6000,
-        runtime=240,
+        mem_mb=least("mem_mb", 6000),
+        runtime=minutes(240),
     params:
         launch=launch,
         model=task_model,
@@ -112,8 +112,8 @@ rule downscale_finalise:
         task=either(SPLIT),
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=least("mem_mb", 4000),
+        runtime=minutes(60),
     params:
         model=task_model,
         store=task_store,

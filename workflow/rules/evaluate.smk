@@ -15,8 +15,8 @@ rule evaluate_fit:
         data=either(DATASET_OF),
     threads: 1
     resources:
-        mem_mb=12000,
-        runtime=240,
+        mem_mb=least("mem_mb", 12000),
+        runtime=minutes(240),
     params:
         store=store_of,
     message:
@@ -42,8 +42,8 @@ rule evaluate_task:
         task=either(TASKS),
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=least("mem_mb", 4000),
+        runtime=minutes(120),
     params:
         prediction=f"{R}/downscale/{{task}}.zarr",
         stores=task_stores,
@@ -66,8 +66,8 @@ rule evaluate_merge:
         f"{R}/logs/evaluate_merge.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=least("mem_mb", 2000),
+        runtime=minutes(30),
     message:
         "evaluate: one table of scores"
     shell:

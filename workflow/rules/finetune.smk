@@ -17,8 +17,8 @@ rule finetune_model:
         model=either(FINETUNED),
     threads: 8
     resources:
-        mem_mb=6000,
-        runtime=240,
+        mem_mb=least("mem_mb", 6000),
+        runtime=slice_minutes(240),
         nodes=training_nodes,
     params:
         launch=launch,

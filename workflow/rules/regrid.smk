@@ -27,8 +27,8 @@ rule regrid_init:
         data=either(PARTS),
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=least("mem_mb", 4000),
+        runtime=minutes(60),
     params:
         store=store_of,
         resources=RESOURCES,
@@ -54,8 +54,8 @@ rule regrid_part:
         part=r"\d+",
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=least("mem_mb", 8000),
+        runtime=minutes(240),
     params:
         store=store_of,
         resources=RESOURCES,
@@ -79,8 +79,8 @@ rule regrid_finalise:
         data=either(PARTS),
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=least("mem_mb", 4000),
+        runtime=minutes(60),
     params:
         store=store_of,
         parts="results/data/{data}/parts",

@@ -33,8 +33,8 @@ rule report_page:
         f"{R}/logs/report.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=least("mem_mb", 4000),
+        runtime=minutes(60),
     params:
         folder=subpath(output.page, parent=True),
     message:

@@ -15,8 +15,8 @@ rule statistics_dataset:
         data=either(TRAINED_ON),
     threads: 8
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=least("mem_mb", 4000),
+        runtime=minutes(240),
     params:
         store=store_of,
     message:

@@ -20,8 +20,8 @@ rule train_model:
         model=either(FOUNDATION),
     threads: 8
     resources:
-        mem_mb=6000,
-        runtime=240,
+        mem_mb=least("mem_mb", 6000),
+        runtime=slice_minutes(240),
         nodes=training_nodes,
     params:
         launch=launch,

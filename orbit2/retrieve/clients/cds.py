@@ -25,7 +25,7 @@ import requests
 from orbit2.config.sources import SourcesConfig
 from orbit2.errors import OrbitError
 from orbit2.files import short_hash, write_json
-from orbit2.retrieve.clients.cds_key import key, site
+from orbit2.retrieve.clients.cds_key import key, licences, site
 from orbit2.retrieve.clients.client import Client, Report, Transient
 from orbit2.retrieve.clients.http import retry_after, shown
 from orbit2.sources.source import Request
@@ -248,7 +248,7 @@ class CdsClient:
                                  hint="ask for less at once: fewer variables in a dataset, or a box (coarse_grid: "
                                  "name@south,north,west,east); sources.era5.backend: arco has no such limit") from None
             if status == 403:
-                page = f"{site(self._url)}/datasets/{request.body['dataset']}?tab=download#manage-licences"
+                page = licences(self._url, request.body["dataset"])
                 raise OrbitError("the Climate Data Store refuses: is the licence accepted?", where=request.file, got=text,
                                  hint=f"accept the licences once at {page}") from None
             raise OrbitError(f"the Climate Data Store refuses the request (HTTP {status})", where=request.file, got=text) from None

@@ -37,3 +37,8 @@ def key(url: str) -> str:
 def site(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def licences(url: str, dataset: str) -> str:
+    """The page where a dataset's licences are accepted, once and by hand."""
+    return f"{site(url)}/datasets/{dataset}?tab=download#manage-licences"

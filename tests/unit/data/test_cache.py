@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from orbit2.data.cache import of_node
 from orbit2.data.pairs import SIDES, PairStore, SideSpec, finalise, initialise, reopen, write_part
 from orbit2.grid import global_grid
 
@@ -207,3 +208,12 @@ def test_many_processes_at_once(store: Path, folder: Path, share: float) -> None
     assert all(path.read_bytes() == (store / path.parent.name / "fields/c" / path.name / "0/0/0").read_bytes() for path in kept)
     assert sum(path.stat().st_size for path in kept) <= share * size + 6 * size / len(shards(store))  # counted amid copies: a shard each
     assert len(kept) == len(shards(store)) if share > 1 else 0 < len(kept) < len(shards(store))
+
+
+def test_the_place_that_a_nodes_set_up_offers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only for runs that name none."""
+    assert of_node(None, 100.0) == (None, 100.0)
+    monkeypatch.setenv("ORBIT2_CACHE", "/mnt/bb/me/samples")
+    assert of_node(None, 100.0) == ("/mnt/bb/me/samples", 100.0)
+    monkeypatch.setenv("ORBIT2_CACHE_GB", "1500")
+    assert of_node(None, 100.0) == ("/mnt/bb/me/samples", 1500.0) and of_node("/tmp/mine", 100.0) == ("/tmp/mine", 100.0)

@@ -224,6 +224,10 @@ def test_nodes_of_a_profile(device: Callable[[float], None]) -> None:
     assert (few.count, few.problem) == (1, None) and few.hours
     more = nodes(config, "small", "a100", hours=0.7 * few.hours, judge=judge)
     assert more.count == 2 and more.problem is None and more.hours and more.hours <= 0.7 * few.hours
+    longer = {1: 0.7 * few.hours, 4: few.hours}  # by the most nodes of a job: two may take all the time that one needs
+    assert nodes(config, "small", "a100", hours=longer, judge=judge).count == 2
+    small = nodes(config, "small", "a100", hours={1: 0.7 * few.hours}, judge=judge)  # and no job is larger
+    assert small.count == 1 and "instead of" in str(small.problem)
     never = nodes(config, "small", "a100", hours=few.hours / 1e6, judge=judge)
     assert never.count == 4 and str(never.problem).startswith("0 h instead of")  # batch 8: no more than 8 devices
     assert "no number of full nodes of 3" in str(nodes(run(batch_size=2), "small", "a100", per_node=3, judge=judge).problem)

@@ -1,0 +1,21 @@
+"""What a queue gives jobs, by their nodes."""
+
+from __future__ import annotations
+
+import pytest
+
+from orbit2.errors import OrbitError
+from orbit2.queues import bins
+
+
+def test_bins() -> None:
+    found = bins("batch: 183=360 91=120 9472=720, extended: 64=1440")
+    assert [found["batch"].minutes(nodes) for nodes in (1, 91, 92, 183, 184, 9472, 9473)] == [120, 120, 360, 360, 720, 720, None]
+    assert (found["extended"].minutes(64), found["extended"].minutes(65), found["extended"].most_nodes) == (1440, None, 64)
+    assert bins("") == {}
+
+
+@pytest.mark.parametrize("text", ["batch", "batch: 2h", "batch: 91=120 91=360", ": 91=120", "batch: 0=120", "batch: 91=120 x"])
+def test_another_text_is_refused(text: str) -> None:
+    with pytest.raises(OrbitError, match="time_limits"):
+        bins(text)

@@ -1,0 +1,160 @@
+"""What `profiles/frontier` submits: every sbatch and srun line, for each rule, and for trainings of each size on 1 to 4,096 nodes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orbit2.config import slices
+from orbit2.config.load import load
+from orbit2.retrieve.stage import run_config
+from orbit2.sources.manifest import VERSION
+from tests.data.servers.standin_slurm import StandIns
+from tests.workflow.conftest import ROOT, Project
+
+SIZES = ("9m", "126m", "1b", "10b")
+NODES = (1, 2, 8, 64, 91, 92, 183, 184, 1024, 1881, 1882, 4096)
+BINS = {91: 120, 183: 360, 9472: 720}  # OLCF's: most nodes -> most minutes
+GPU = "--gpus-per-node=8 --network=disable_rdzv_get --signal=USR1@300"
+TRAINED = {"train_model", "finetune_model"}
+RANKS = TRAINED | {"downscale_task", "downscale_block"}
+ALONE = {"regrid_init", "regrid_part", "regrid_finalise", "statistics_dataset", "evaluate_fit", "evaluate_task", "evaluate_merge",
+         "diagnose_task", "diagnose_merge", "report_page", "downscale_init", "downscale_finalise"}  # fmt: skip
+
+
+def run() -> dict[str, Any]:
+    train = {"steps": 2, "batch_size": 2, "precipitation_threshold": 0}
+    networks = {size: {"include": f"config/models/reslim_{size}.yaml"} for size in SIZES}
+    models = {f"m_{size}_{count}": {"datasets": ["era5_week"], "train": train, "architecture": network}
+              for size, network in networks.items() for count in NODES}  # fmt: skip
+    tuned = {"tuned_7": {"datasets": ["era5_week"], "finetune_from": "m_9m_1", "train": train}}
+    tasks = {"whole": {"model": "tuned_7", "dataset": "era5_week"}, "parts": {"model": "m_9m_1", "dataset": "era5_week", "blocks": 2}}
+    return {"label": "sizes", "datasets": {"era5_week": {"include": "config/datasets/era5_week.yaml"}}, "models": models | tuned,
+            "downscale": tasks}  # fmt: skip
+
+
+def retrieve(folder: Path) -> None:
+    """The files that ship with orbit2, and the receipts of them."""
+    config = load(folder / "run.yaml")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        for source, receipt in slices.receipts(config, "era5_week").items():
+            run_config(config=Path("run.yaml"), source=source, receipt=Path(receipt), out=Path(config.sources.resources, source, VERSION))
+    finally:
+        os.chdir(before)
+
+
+class Lines:
+    """Of one run that submits everything at once: (rule, model) -> the options of sbatch; what is printed."""
+
+    def __init__(self, project: Project, partition: str = "batch") -> None:
+        profile = project.folder / "profiles/frontier/config.yaml"
+        said = yaml.safe_load(profile.read_text())
+        for rule in TRAINED:
+            said["set-resources"][rule]["nodes"] = "int(wildcards.model.partition('-')[0].rpartition('_')[2])"
+        said["default-resources"] |= {"slurm_account": "abc123", "slurm_partition": partition}
+        profile.write_text(yaml.safe_dump(said))
+        (project.folder / "run.yaml").write_text(yaml.safe_dump(run()))
+        retrieve(project.folder)  # what runs right here is not submitted
+        slurm = StandIns(project.folder / "slurm")
+        path = f"{slurm.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(project.folder)}
+        command = [sys.executable, str(ROOT / "tests/workflow/submit_at_once.py"), "--profile", "profiles/frontier",
+                   "--configfile", "run.yaml", "--jobs", "1000", "-p", "all", "train"]  # fmt: skip
+        done = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        self.printed = done.stdout + done.stderr
+        self.sbatch: dict[tuple[str, str], list[str]] = {}
+        for call in slurm.calls("sbatch"):
+            rule, _, wildcards = call[call.index("--comment") + 1].removeprefix("rule_").partition("_wildcards_")
+            self.sbatch[rule, wildcards.partition("-")[0]] = call
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> Lines:
+    return Lines(Project(tmp_path_factory.mktemp("submitted")))
+
+
+def option(call: list[str], *names: str) -> str | None:
+    """Of `--name=value`, `--name value` or `-n value`."""
+    for word, after in zip(call, [*call[1:], ""], strict=True):
+        if word in names:
+            return after
+        if word.partition("=")[0] in names and "=" in word:
+            return word.partition("=")[2]
+    return None
+
+
+def test_every_rule_that_is_no_local_one_is_submitted(lines: Lines) -> None:
+    assert {rule for rule, _ in lines.sbatch} == RANKS | ALONE, lines.printed[-3000:]
+
+
+def test_account_and_partition_and_no_memory(lines: Lines) -> None:
+    """A node is the job's alone: with `--mem` it would be held to less than it has."""
+    for call in lines.sbatch.values():
+        text = " ".join(call[: call.index(next(word for word in call if word.startswith("--wrap")))])
+        assert option(call, "-A", "--account") == "abc123" and option(call, "-p", "--partition") == "batch", text
+        assert "--mem" not in text and "--exclude" not in text
+
+
+def test_no_job_asks_for_more_time_than_its_bin_gives(lines: Lines) -> None:
+    for (rule, _), call in lines.sbatch.items():
+        nodes, minutes = int(option(call, "--nodes") or 1), int(option(call, "-t") or 0)
+        limit = next(limit for most, limit in BINS.items() if nodes <= most)
+        assert 0 < minutes <= limit, call
+        if rule in TRAINED:
+            assert minutes == limit  # it goes on in the next job
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_trainings_of_every_size(lines: Lines, size: str) -> None:
+    for count in NODES:
+        call = lines.sbatch["train_model", f"m_{size}_{count}"]
+        assert [option(call, f"--{name}") for name in ("nodes", "ntasks-per-node", "cpus-per-task")] == [str(count), "8", "7"]
+        assert option(call, "--ntasks") is None and option(call, "-C") == "nvme"
+        assert set(GPU.split()) <= set(call)
+    steps = re.findall(rf"prepared profiles/frontier/node.sh (\d+) (srun .*?) orbit2 train .*/m_{size}_(\d+)-", lines.printed)
+    assert sorted(int(count) for count, _, _ in steps) == list(NODES)
+    for count, step, model in steps:
+        assert count == model and shlex.split(step) == [
+            "srun", "--kill-on-bad-exit=1", f"--nodes={count}", f"--ntasks={8 * int(count)}", "--ntasks-per-node=8", "--cpus-per-task=7",
+            "--gpus-per-task=1", "--gpu-bind=closest"]  # fmt: skip
+
+
+def test_other_jobs_of_ranks(lines: Lines) -> None:
+    """Fine-tuning as training; a task and each block have a node, 8 ranks of which take its items in turn."""
+    tuned = lines.sbatch["finetune_model", "tuned_7"]
+    assert option(tuned, "--nodes") == "7" and option(tuned, "-t") == "120" and set(GPU.split()) <= set(tuned)
+    for rule in RANKS - TRAINED:
+        calls = [call for (name, _), call in lines.sbatch.items() if name == rule]
+        assert calls
+        for call in calls:
+            assert [option(call, f"--{name}") for name in ("nodes", "ntasks-per-node", "cpus-per-task")] == ["1", "8", "7"]
+            assert set(GPU.split()) <= set(call) and option(call, "-C") == "nvme"
+    assert len(re.findall(r"node.sh 1 srun \S+ --nodes=1 --ntasks=8 --ntasks-per-node=8 .*? orbit2 downscale ", lines.printed)) == 3
+
+
+def test_jobs_of_one_process(lines: Lines) -> None:
+    for (rule, _), call in lines.sbatch.items():
+        if rule in ALONE:
+            assert (option(call, "--nodes"), option(call, "--ntasks")) == (None, "1") and not {"-C", "--gpus-per-node=8"} & set(call), rule
+    assert "--memory-mb 0 " in next(line for line in lines.printed.splitlines() if "orbit2 regrid part" in line)  # all that the node has
+
+
+def test_a_job_that_its_partition_would_never_start_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it waits for ever, PENDING (PartitionTimeLimit), and all that needs it. One line, nothing submitted, nothing locked."""
+    project, slurm = Project(tmp_path), StandIns(tmp_path / "slurm")
+    monkeypatch.setenv("PATH", f"{slurm.folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    resources = ("slurm_account=abc123", "slurm_partition=extended", "runtime=1441", "mem_mb=0")
+    done = project("statistics", "--configfile", "config/config.yaml", "--default-resources", *resources, profile="frontier", check=False)
+    said = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("error: ")]
+    assert done.returncode == 2 and len(said) == 1 and "PartitionTimeLimit" in said[0] and "1440 min" in said[0], done.stdout + done.stderr
+    assert not slurm.calls("sbatch") and not list((tmp_path / ".snakemake/locks").glob("*"))
