@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 EXIT_DONE = 0
 EXIT_USER = 2
@@ -37,7 +38,24 @@ class OrbitError(Exception):
 
 
 class Interrupted(Exception):
-    """Work stopped early on purpose (signal or deadline) and can be resumed; the CLI exits with code 75."""
+    """Work stopped early on purpose (signal or deadline) and can be resumed; the CLI exits with code 75.
+
+    `reached`: how far it came, where that is known. `asked`: somebody wants it to stop, no time limit does.
+    """
+
+    def __init__(self, what: str, *, reached: Reached | None = None, asked: bool = False) -> None:
+        self.reached, self.asked = reached, asked
+        super().__init__(what)
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Of `of` steps or items, those done before this try began, and now."""
+
+    began: int
+    done: int
+    of: int
+    unit: str
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:

@@ -20,7 +20,7 @@ def time_left(environment: Mapping[str, str] = os.environ) -> tuple[float, str] 
 
     From SLURM_JOB_END_TIME where SLURM sets it, else one call of squeue. An end that has passed says that the limit was changed since.
     """
-    job, end = environment.get("SLURM_JOB_ID", ""), environment.get("SLURM_JOB_END_TIME", "")
+    job, end = job_id(environment), environment.get("SLURM_JOB_END_TIME", "")
     if not job:
         return None
     if end.isdecimal() and (left := int(end) - time.time()) > 0:
@@ -35,6 +35,12 @@ def time_left(environment: Mapping[str, str] = os.environ) -> tuple[float, str] 
     if found is None:
         log.debug("job %s: squeue says %r of its time left", job, said)
     return None if found is None or found >= FAR else (found, "squeue")
+
+
+def job_id(environment: Mapping[str, str] = os.environ) -> str:
+    """This job's number; of an array's task its place in the array, as one task's own number also means the whole array. Else empty."""
+    array, task = environment.get("SLURM_ARRAY_JOB_ID", ""), environment.get("SLURM_ARRAY_TASK_ID", "")
+    return f"{array}_{task}" if array and task else environment.get("SLURM_JOB_ID", "")
 
 
 def job_nodes(environment: Mapping[str, str] = os.environ) -> int | None:

@@ -91,6 +91,11 @@ class StopRequest:
         return f"stops at {time.strftime(f'{day}%H:%M:%S', time.localtime(when))} ({found[2]})"
 
     @property
+    def asked(self) -> bool:
+        """Whether somebody asked for the stop (SIGTERM, SIGHUP, Ctrl-C). A time limit did not, nor did SIGUSR1, which comes before one."""
+        return self.reason in (signal.SIGTERM.name, signal.SIGHUP.name, signal.SIGINT.name)
+
+    @property
     def reason(self) -> str | None:
         """What asked for the stop: a signal's name, "wall time" or "the job's time limit"; None while nothing did."""
         if self._reason is None and self._outer is not None:
@@ -113,6 +118,16 @@ def _say(text: str) -> None:
     """Write to stderr from inside a handler: past Python's buffers, which the interrupted code may hold."""
     with suppress(OSError):  # nobody reads any more
         os.write(2, text.encode())
+
+
+def hold() -> None:
+    """Let stop signals wait from here on until `release`: for the time in which nobody could listen yet."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+
+
+def release() -> None:
+    """Let signals come, those that wait first: somebody listens. Also undoes what the process that started this one held back."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
 @contextmanager

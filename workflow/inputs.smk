@@ -26,7 +26,7 @@ def data_options(wildcards):
 
 
 def deadline(wildcards, resources):
-    """Training on a cluster knows its time limit (minutes), whether or not a signal reaches it; at home it has none."""
+    """What can stop in time knows a cluster's limit (minutes), whether or not a signal reaches it and SLURM answers; at home there is none."""
     return (
         f" --wall-minutes {max(resources.runtime - 10, resources.runtime / 2):g}"
         if workflow.non_local_exec or workflow.remote_exec

@@ -1,146 +1,20 @@
-"""The `orbit2` command: one verb per stage, plus plan, doctor, config and model. Never computes anything itself.
-
-Exit codes: 0 done, 2 a user's mistake (one readable line on stderr), 75 stopped early and resumable, 130 interrupted.
-"""
+"""The `orbit2` command. Loads nothing before signals are held back: one that comes while a stage's libraries load is not lost."""
 
 from __future__ import annotations
 
-import errno
-import logging
-import os
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from typing import Annotated, NoReturn
+from collections.abc import Sequence
+from typing import NoReturn
 
-import typer
-from typer.core import TyperGroup
-
-from orbit2.cli import stages, tools
-from orbit2.errors import EXIT_RESUMABLE, EXIT_USER, Interrupted, OrbitError
-from orbit2.progress import telling
-from orbit2.signals import StopRequest
+from orbit2 import signals
 
 STAGES = ("retrieve", "regrid", "statistics", "train", "finetune", "downscale", "evaluate", "diagnose", "report")
-SAVING = ("train", "finetune", "downscale")  # they have an ear of their own for signals, from the start on
-VERBS = (*STAGES, "plan", "doctor", "migrate", "unlock", "config", "model")
-
-
-_ROOM = "free some space; the same command then goes on or starts again, nothing half-written counts"
-_PLACE = "give a place that can be written"
-REFUSED = {errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EROFS: _PLACE, errno.EACCES: _PLACE, errno.EPERM: _PLACE,
-           errno.ENOTDIR: _PLACE, errno.EISDIR: _PLACE}  # fmt: skip
-
-
-class InOrder(TyperGroup):
-    """Lists the verbs in the order of the pipeline."""
-
-    def list_commands(self, ctx: object) -> list[str]:
-        return [verb for verb in VERBS if verb in self.commands]
-
-
-app = typer.Typer(
-    name="orbit2",
-    cls=InOrder,
-    help="Climate downscaling with Reslim: retrieve, regrid, statistics, train, finetune, downscale, evaluate, diagnose, report.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-stages.register(app)
-tools.register(app)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        from orbit2.provenance import code_version
-
-        typer.echo(f"orbit2 {code_version()}")
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
-) -> None:
-    """Climate downscaling with Reslim: retrieve, regrid, statistics, train, finetune, downscale, evaluate, diagnose, report."""
-
-
-class Ended(BaseException):
-    """A signal ended a stage that has nothing of its own to save first. What it had begun to write is removed on the way out."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit with its code; a user's mistake becomes one line, never a traceback."""
-    code = 0
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: threads that wait must not starve others of a core
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    logging.getLogger("orbit2").setLevel(logging.INFO)
-    logging.raiseExceptions = False  # a log that nobody reads any more ends no work
-    try:
-        with _as_a_stage(sys.argv[1:]) if arguments is None else nullcontext():
-            app(args=list(arguments) if arguments is not None else None, prog_name="orbit2")
-        sys.stdout.flush()
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 1 if stop.code else 0
-        if code == 130:  # typer has turned a KeyboardInterrupt into this, without a word
-            _say("interrupted; the same command goes on or starts again", code)
-    except OrbitError as error:
-        code = _say(f"error: {error}", EXIT_USER)
-    except Interrupted as stop:
-        code = _say(f"stopped early, can be resumed: {stop}", EXIT_RESUMABLE)
-    except KeyboardInterrupt:
-        code = _say("interrupted; the same command goes on or starts again", 130)
-    except Ended as stop:
-        code = _say(f"ended by {stop}; the same command goes on or starts again", 128 + signal.Signals[str(stop)])
-    except BrokenPipeError:
-        code = 128 + signal.SIGPIPE
-    except Exception as error:
-        if (line := _of_the_system(error)) is None:
-            raise
-        code = _say(f"error: {line}", EXIT_USER)
-    try:
-        sys.stdout.flush()
-    except OSError:  # who read it is gone; Python would complain once more at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = code or 128 + signal.SIGPIPE
-    sys.exit(code)
+    """Run the command line and exit with its code: 0 done, 2 a user's mistake, 75 stopped early and resumable, 130 interrupted."""
+    if arguments is None and sys.argv[1:2] and sys.argv[1] in STAGES:
+        signals.hold()  # until the stage listens
+    from orbit2.cli.command import run
 
-
-def _say(line: str, code: int) -> int:
-    with suppress(OSError):
-        print(" ".join(line.split()), file=sys.stderr, flush=True)
-    return code
-
-
-@contextmanager
-def _as_a_stage(words: Sequence[str]) -> Iterator[None]:
-    """For a stage's verb: lines that say that it lives, and signals that end it tidily where it has no ear of its own for them."""
-    if not words or words[0] not in STAGES or {"-h", "--help"} & set(words):
-        yield
-        return
-
-    if words[0] in SAVING:
-        with StopRequest(), telling(words[0]):
-            yield
-        return
-
-    def end(number: int, _: object) -> None:
-        raise Ended(signal.Signals(number).name)
-
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, end)
-    with telling(words[0]):
-        yield
-
-
-def _of_the_system(error: BaseException | None) -> str | None:
-    """What the system refused, in a line: a full disk, a place that may not be written, a file where a folder must be. None: a bug."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in REFUSED:
-            return f"{error.filename or 'writing'}: {os.strerror(error.errno)}; {REFUSED[error.errno]}"
-        error = error.__cause__ or error.__context__
-    return None
+    run(arguments)

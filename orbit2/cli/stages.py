@@ -235,7 +235,7 @@ def downscale(
         help="Arithmetic of the network; auto = bf16 where the device multiplies it fast. Of a FILE.")] = "fp32",
     batch: Annotated[int, typer.Option(min=1, help="Times that go through the network together. Of a FILE.")] = 1,
     time_block: Annotated[int, typer.Option(min=1, help="Times in one work item and one shard of the output. Of a FILE.")] = 1,
-    wall_minutes: Annotated[float, typer.Option(min=0, help="Stop resumably (exit 75) after this long; 0 = no limit. Of a FILE.")] = 0.0,
+    wall_minutes: Annotated[float, typer.Option(min=0, help="Stop resumably (exit 75) after this long; 0 = no limit.")] = 0.0,
     block: Annotated[str | None, typer.Option(
         help="i/n: only this share of the work, others elsewhere. With --config also init before and finalise after them.")] = None,
     receipt: Annotated[Path | None, typer.Option(
@@ -280,7 +280,7 @@ def downscale(
             from orbit2.plan.after import rate
 
             run(config=given["config"], store=given["store"], model=model, out=out, block=block, receipt=receipt, device=device,
-                rate=rate)
+                wall_minutes=wall_minutes, rate=rate)
 
 
 def scoring(what: str, more: str, run: Callable[..., None], files: Mapping[str, tuple[str, ...]]) -> typer.Typer:

@@ -20,7 +20,7 @@ from orbit2.downscale.predictor import Downscaler, Draw, TileSize, Times, random
 from orbit2.downscale.samples import Samples, Statics
 from orbit2.downscale.store import Layout, PredictionStore
 from orbit2.downscale.work import Spent, work
-from orbit2.errors import Interrupted, OrbitError
+from orbit2.errors import Interrupted, OrbitError, Reached
 from orbit2.files import write_json
 from orbit2.grid import Grid
 from orbit2.parallel import launch
@@ -156,10 +156,11 @@ def compute_block(job: Job, ranks: launch.Ranks, block: int = 0, blocks: int = 1
     if any_rank(spent.items < len(todo)):  # waits for all
         store.journal.close()
         timing.keep(job, ranks, store.journal.folder, spent, meter)
-        left, reason = left_of(), stop.reason or "another rank stopped"
+        before, left, reason, asked = len(mine) - len(left), left_of(), stop.reason or "another rank stopped", any_rank(stop.asked)
         if ranks.first:
             write_json(status, {"state": "resumable", "left": len(left), "of": len(mine), "reason": reason})
-        raise Interrupted(f"{reason} with {len(left)} of {len(mine)} items left; start it again to go on")
+        raise Interrupted(f"{reason} with {len(left)} of {len(mine)} items left; start it again to go on",
+                          reached=Reached(before, len(mine) - len(left), len(mine), "items"), asked=asked)  # fmt: skip
     if blender is not None:
         blender.refresh()
         blender.assemble(contiguous(blender.unfinished(blender.inner(mine)), ranks.rank, ranks.world))

@@ -44,12 +44,12 @@ PATIENCE = timedelta(days=2)  # ranks that live finish their shares at different
 
 
 def run(*, config: Path, model: Path, store: Path, out: Path, block: str | None = None, receipt: Path | None = None,
-        device: str | None = None, rate: Rate | None = None) -> None:  # fmt: skip
+        device: str | None = None, wall_minutes: float = 0.0, rate: Rate | None = None) -> None:  # fmt: skip
     """Downscale a task's samples (slice file `config`) to the Zarr store `out`, and write `out` with suffix .json as its receipt.
 
     `block` does a part of that: `init` makes the empty store, `i/n` computes a share of the items (any number of processes at once),
     `finalise` checks that all are there; init and shares write `receipt`. Raises OrbitError when store and model do not fit,
-    Interrupted when it was asked to stop.
+    Interrupted when it was asked to stop, or after `wall_minutes` or those of the task.
     """
     with launch.ranks(PATIENCE, device) as ranks:  # first of all: an error of one is told to the others
         check_out(out, {"the pair store": store, "the model folder": _folder(model), "the configuration": config}, hint=ELSEWHERE)
@@ -64,7 +64,7 @@ def run(*, config: Path, model: Path, store: Path, out: Path, block: str | None 
             told: dict[str, Any] = {"store": out.name, "items": len(job.layout.items), "code_version": code_version()}
             if block not in ("init", "finalise"):
                 number, blocks = (0, 1) if block is None else parse_block(block)
-                spent = compute_block(job, ranks, number, blocks, task.wall_minutes)
+                spent = compute_block(job, ranks, number, blocks, min(filter(None, (task.wall_minutes, wall_minutes)), default=0.0))
                 told |= {"block": f"{number}/{blocks}", "seconds": round(spent.wall, 2), "computed": spent.items}
             if ranks.first and block in (None, "finalise"):
                 _finish(job, 1 if block is None else task.blocks)

@@ -17,7 +17,7 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 from torch.distributed.rendezvous import rendezvous
 
 from orbit2.errors import Interrupted, OrbitError
-from orbit2.parallel import alike
+from orbit2.parallel import alike, usage
 from orbit2.parallel.reduce import agree_on, from_first
 from orbit2.parallel.watch import POLL, SAY, Watch
 from orbit2.progress import detect
@@ -100,7 +100,12 @@ def ranks(timeout: timedelta = TIMEOUT, device: str | None = None) -> Iterator[R
     """
     rank, world, local = detect()
     if world == 1:
-        yield Ranks(0, 1, device_of(device, local, world))
+        try:
+            yield Ranks(0, 1, device_of(device, local, world))
+        except Interrupted:
+            usage.tell(0, 1)
+            raise
+        usage.tell(0, 1)
         return
     if "MASTER_ADDR" not in os.environ:  # srun: the first node of the step; the port follows job and step
         os.environ["MASTER_ADDR"] = os.environ.get("SLURM_LAUNCH_NODE_IPADDR", socket.gethostname())
@@ -127,7 +132,9 @@ def ranks(timeout: timedelta = TIMEOUT, device: str | None = None) -> Iterator[R
         )
         agree_on(alike.of_process(place))
         yield Ranks(rank, world, place)
+        usage.tell(rank, world)
     except Interrupted:  # all ranks stop together
+        usage.tell(rank, world)
         watch.leave()
         dist.destroy_process_group()
         raise

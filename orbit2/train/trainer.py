@@ -22,7 +22,7 @@ from orbit2.config.identity import identity
 from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import ModelConfig
 from orbit2.data.dataset import Batch, Packed
-from orbit2.errors import Interrupted, OrbitError
+from orbit2.errors import Interrupted, OrbitError, Reached
 from orbit2.files import write_json, write_text
 from orbit2.model import carried, folder
 from orbit2.model.build import Downscaling
@@ -106,7 +106,7 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
         + (f" ({setup.mesh})" if setup.mesh.split else "") + ("" if setup.cutting is None else f"; {setup.cutting}")
         + (f"; {stop.deadline}" if stop.deadline else "")
     )
-    began, saved, period = time.monotonic(), time.monotonic(), min(FIRST_SECONDS, 60 * config.checkpoint_minutes)
+    first, began, saved, period = step, time.monotonic(), time.monotonic(), min(FIRST_SECONDS, 60 * config.checkpoint_minutes)
 
     def save() -> None:
         progress.doing("saving a checkpoint")
@@ -116,12 +116,13 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
         clock.lap(before)
 
     def pause() -> Interrupted:
-        reason = stop.reason or "another rank"
+        reason, asked = stop.reason or "another rank", any_rank(stop.asked)
         clock.lap("saving")
         checkpoints.wait()
         progress.status("resumable", reason=reason)
         timing.write("resumable")
-        return Interrupted(f"stopped and saved at step {step} of {config.steps} ({reason}); run the same command to resume")
+        return Interrupted(f"stopped and saved at step {step} of {config.steps} ({reason}); run the same command to resume",
+                           reached=Reached(first, step, config.steps, "steps"), asked=asked)  # fmt: skip
 
     def score() -> None:
         """Validate, unless a stop comes in between: then `validated` stays behind and a resumed run begins with it."""

@@ -44,6 +44,13 @@ def test_else_squeue_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert called.read_text() == "--noheader --jobs 7_3 --format=%L\n"
 
 
+def test_of_an_array_only_the_own_task_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last task's own number is also that of the whole array: squeue would answer for all of them."""
+    called = squeue(tmp_path, "echo 5:00", monkeypatch)
+    time_left({"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"})
+    assert called.read_text() == "--noheader --jobs 7_3 --format=%L\n"
+
+
 @pytest.mark.parametrize("script", ["exit 1", "echo UNLIMITED", "true", "echo 5"])
 def test_without_an_answer_there_is_no_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     squeue(tmp_path, script, monkeypatch)

@@ -1,5 +1,4 @@
 # Shared by all rule files. The checked configuration, the folders, and the slices that tell each stage what it depends on.
-import shlex
 import sys
 from contextlib import contextmanager
 from functools import cache
@@ -14,10 +13,6 @@ from orbit2.errors import OrbitError
 from orbit2.files import write_if_changed, write_json, write_text
 from orbit2.sources.manifest import VERSION
 
-# The `orbit2` command of the environment that this Snakemake runs in, activated or not; `logged`, which keeps its log, and `prepared`. A
-# prefix of one's own replaces Snakemake's strict mode: without pipefail, `| tee` would hide every failure.
-SCRIPTS = " ".join(f"source {shlex.quote(f'{workflow.basedir}/scripts/{name}.sh')};" for name in ("logged", "prepared"))
-shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; {SCRIPTS} ")
 if workflow.is_main_process:
     lock.announce()  # known to every job: what this run was refused, and who is still at work
 

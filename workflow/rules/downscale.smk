@@ -15,8 +15,6 @@ rule downscale_task:
         f"{R}/downscale/{{task}}.json",
     log:
         f"{R}/logs/downscale_{{task}}.log",
-    benchmark:
-        f"{R}/logs/downscale_{{task}}.tsv"
     wildcard_constraints:
         task=either(WHOLE),
     threads: 8
@@ -25,13 +23,14 @@ rule downscale_task:
         runtime=minutes(240),
     params:
         launch=launch,
+        deadline=deadline,
         model=task_model,
         store=task_store,
         prediction=f"{R}/downscale/{{task}}.zarr",
     message:
         "downscale: {wildcards.task}"
     shell:
-        "logged {log} {params.launch}orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} --memory-mb {resources.mem_mb} --threads {threads}"
+        "logged {log} {params.launch}orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} --memory-mb {resources.mem_mb} --threads {threads}{params.deadline}"
 
 
 rule downscale_init:
@@ -72,8 +71,6 @@ rule downscale_block:
         f"{R}/downscale/{{task}}.parts/{{block}}.json",
     log:
         f"{R}/logs/downscale_{{task}}_{{block}}.log",
-    benchmark:
-        f"{R}/logs/downscale_{{task}}_{{block}}.tsv"
     wildcard_constraints:
         task=either(SPLIT),
         block=r"\d+of\d+",
@@ -83,6 +80,7 @@ rule downscale_block:
         runtime=minutes(240),
     params:
         launch=launch,
+        deadline=deadline,
         model=task_model,
         store=task_store,
         prediction=f"{R}/downscale/{{task}}.zarr",
@@ -90,7 +88,7 @@ rule downscale_block:
     message:
         "downscale: {wildcards.task}, block {params.share}"
     shell:
-        "logged {log} {params.launch}orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} --block {params.share} --receipt {output} --memory-mb {resources.mem_mb} --threads {threads}"
+        "logged {log} {params.launch}orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} --block {params.share} --receipt {output} --memory-mb {resources.mem_mb} --threads {threads}{params.deadline}"
 
 
 rule downscale_finalise:

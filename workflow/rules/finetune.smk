@@ -11,8 +11,6 @@ rule finetune_model:
         MODEL_FILES,
     log:
         "results/models/{model}/logs/finetune.log",
-    benchmark:
-        "results/models/{model}/logs/finetune.tsv"
     wildcard_constraints:
         model=either(FINETUNED),
     threads: 8

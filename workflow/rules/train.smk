@@ -14,8 +14,6 @@ rule train_model:
         MODEL_FILES,
     log:
         "results/models/{model}/logs/train.log",
-    benchmark:
-        "results/models/{model}/logs/train.tsv"
     wildcard_constraints:
         model=either(FOUNDATION),
     threads: 8

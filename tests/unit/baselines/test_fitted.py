@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from orbit2 import evaluate
 from orbit2.baselines import interpolate
 from orbit2.baselines.fitted import PRIORS, Fit, Fitted, Sums, choose_prior
-from orbit2.cli import app
+from orbit2.cli.command import app
 from orbit2.errors import OrbitError
 from orbit2.metrics import table as tables
 from orbit2.metrics.weighting import area_weights

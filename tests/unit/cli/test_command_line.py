@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -13,9 +15,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from orbit2.cli import VERBS, main
+from orbit2.cli import main
+from orbit2.cli.command import VERBS
 from orbit2.cli.headline import headline, tasks
-from orbit2.errors import Interrupted, OrbitError
+from orbit2.errors import Interrupted, OrbitError, Reached
 from orbit2.metrics import table
 from orbit2.metrics.verdict import judge, wins
 
@@ -49,7 +52,7 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_help_starts_quickly_and_loads_nothing_heavy() -> None:
-    code = "import sys, orbit2.cli; print([m for m in ('torch', 'xarray', 'pandas', 'matplotlib', 'scipy') if m in sys.modules])"
+    code = "import sys, orbit2.cli.command; print([m for m in ('torch', 'xarray', 'pandas', 'matplotlib', 'scipy') if m in sys.modules])"
     began = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
@@ -140,6 +143,38 @@ def test_exit_codes(
     got, _, error = call(capsys, "config", "check", DEMO)
     assert got == code
     assert says in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize(("rank", "asked", "told"), [
+    ("0", False, "12 20 90 steps limit\n"), ("0", True, "12 20 90 steps asked\n"), ("1", False, None)])
+def test_a_stage_that_stops_says_how_far_it_came(
+    rank: str, asked: bool, told: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To who named a file for that: the first rank alone."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise Interrupted("saved", reached=Reached(12, 20, 90, "steps"), asked=asked)
+
+    monkeypatch.setattr("orbit2.config.load.load", fail)
+    for name, value in {"ORBIT2_STOPPED": str(tmp_path / "said"), "RANK": rank, "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert call(capsys, "config", "check", DEMO)[0] == 75
+    assert ((tmp_path / "said").read_text() if (tmp_path / "said").exists() else None) == told
+
+
+def test_a_signal_before_anybody_listens_is_not_lost(tmp_path: Path) -> None:
+    """Real `orbit2 train`: SIGUSR1 as soon as the process holds signals back. What it is asked for then is no training, to be quick."""
+    command = [sys.executable, "-m", "orbit2", "train", "--lerning-rate", "1"]
+    process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True)
+    held = 1 << (signal.SIGUSR1 - 1)
+    while process.poll() is None:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        if int(re.search(r"^SigBlk:\s*(\w+)", status, flags=re.MULTILINE)[1], 16) & held:  # type: ignore[index]
+            break
+    process.send_signal(signal.SIGUSR1)
+    _, error = process.communicate(timeout=120)
+    assert "SIGUSR1: the work in hand is finished and saved, then this stops" in error
+    assert process.returncode == 2 and "--lerning-rate" in error
 
 
 def test_show_prints_defaults_and_overrides(capsys: pytest.CaptureFixture[str]) -> None:
