@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import resource
 import sys
@@ -19,6 +20,7 @@ from orbit2.files import read_json, write_json
 if TYPE_CHECKING:
     import torch
 
+log = logging.getLogger(__name__)
 Rate = Callable[[str, str], float | None]  # (a device as it calls itself, precision as torch names it) -> its FLOP/s by data sheet
 FORMAT = "orbit2-timing-1"
 NAME = "timing.json"
@@ -160,6 +162,15 @@ def device_name(device: torch.device) -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def operations(count: Callable[[], float]) -> float | None:
+    """What `count` makes of a model's floating-point operations; None, and a word in the log, where a kernel cannot be counted."""
+    try:
+        return float(count())
+    except Exception as error:  # of a library's own kernel: no reason to end what is timed
+        log.warning("%s: the model's operations are not counted (%s)", NAME, " ".join(str(error).split())[:120])
+        return None
 
 
 def tries(path: Path) -> list[dict[str, Any]]:

@@ -40,6 +40,7 @@ def plan_run(
     """What a configuration takes on a machine, before an allocation is spent: does it fit (exit 2: not), hours, disk, energy; then how."""
     from orbit2.config.load import load
     from orbit2.files import to_text
+    from orbit2.notebook import NOTEBOOK
     from orbit2.plan import plan, render
     from orbit2.plan.machine import machine
 
@@ -52,23 +53,32 @@ def plan_run(
     config = load(file, overrides or ())
     if not fit and (hours is not None or allow is not None):
         raise OrbitError("--hours and --allow say what --fit may do: give it too")
-    if fit:
-        _fit(config, model, machine(device, devices, nodes), hours, tuple(filter(None, (allow or "").split(","))), as_json)
-        return
-    found = plan(config, model=model, device=device, devices=devices, nodes=nodes, stores=stores)
-    typer.echo(to_text(found.to_json()) if as_json else render(found, config), nl=not as_json)
+    with NOTEBOOK.opened():
+        if fit:
+            _fit(config, model, machine(device, devices, nodes), hours, tuple(filter(None, (allow or "").split(","))), as_json)
+            return
+        found = plan(config, model=model, device=device, devices=devices, nodes=nodes, stores=stores)
+        told = to_text(found.to_json()) if as_json else render(found, config)
+    typer.echo(told, nl=not as_json)
     if not found.fits:
         raise typer.Exit(EXIT_USER)
 
 
 def _fit(config: RunConfig, model: str | None, on: Machine, hours: float | None, allow: tuple[str, ...], as_json: bool) -> None:
     from orbit2.files import to_text
-    from orbit2.plan.fit import fit, lines, to_json
+    from orbit2.plan import fit, fit_tasks
 
-    found = [fit(config, name, on, hours=hours, allow=allow) for name in ([model] if model else config.models)]
-    told = to_text({"version": 1, "fits": all(one.fits for one in found), "models": [to_json(one, config) for one in found]})
-    typer.echo(told if as_json else "\n\n".join("\n".join(lines(one, config)) for one in found), nl=not as_json)
-    if not all(one.fits for one in found):
+    found = [fit.fit(config, name, on, hours=hours, allow=allow) for name in ([model] if model else config.models)]
+    tasks = [fit_tasks.fit_task(config, name, on, hours=hours, allow=allow)
+             for name, section in config.downscale.items() if model in (None, section.model)]  # fmt: skip
+    fits = all(one.fits for one in found) and all(one.fits for one in tasks)
+    if as_json:
+        told = {"models": [fit.to_json(one, config) for one in found], "tasks": [fit_tasks.to_json(one) for one in tasks]}
+        typer.echo(to_text({"version": 1, "fits": fits, **told}), nl=False)
+    else:
+        parts = [*(fit.lines(one, config) for one in found), *(fit_tasks.lines(one) for one in tasks)]
+        typer.echo("\n\n".join("\n".join(part) for part in parts))
+    if not fits:
         raise typer.Exit(EXIT_USER)
 
 

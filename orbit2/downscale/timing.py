@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import time
@@ -26,8 +25,6 @@ from orbit2.timing import PARTS, device_name
 
 if TYPE_CHECKING:
     from orbit2.downscale.job import Job
-
-log = logging.getLogger(__name__)
 
 
 def meter_of(ranks: Ranks) -> energy.Meter:
@@ -79,12 +76,8 @@ def keep(job: Job, ranks: Ranks, folder: Path, spent: Spent, meter: energy.Meter
 def _work(job: Job, spent: Spent) -> float | None:
     """Floating-point operations of the model in the windows of the items that were computed; None where a kernel cannot be counted."""
     model, tiling = job.downscaler.model, job.layout.tiling
-    try:
-        each = operations(model.config.model_dump_json(), model.inputs, model.outputs, model.statics, *tiling.padded)
-    except Exception as error:  # of a library's own kernel
-        log.warning("%s: the model's operations are not counted (%s)", timing.NAME, " ".join(str(error).split())[:120])
-        return None
-    return float(each * spent.windows)
+    kind = model.config.model_dump_json(), model.inputs, model.outputs, model.statics
+    return timing.operations(lambda: spent.windows * operations(*kind, *tiling.padded))
 
 
 def told_in(folder: Path) -> list[dict[str, Any]]:

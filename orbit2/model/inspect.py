@@ -17,6 +17,7 @@ from orbit2.model.build import build as build_model
 from orbit2.model.flops import Count
 from orbit2.model.geometry import Geometry
 from orbit2.model.memory import peak_bytes
+from orbit2.notebook import NOTEBOOK
 
 OPTIMISER = 8  # bytes per weight: two fp32 moments of AdamW
 
@@ -63,21 +64,19 @@ def cache_key(model: Downscaling, grid: Grid) -> tuple[Hashable, ...]:
     return model.config.model_dump_json(), names, grid.shape, grid.periodic, grid.km
 
 
-_cached: dict[Hashable, int] = {}
-
-
 def forward_flops(model: Downscaling, grid: Grid) -> int:
     """FLOPs of one forward pass of one sample on `grid` (multiply and add counted apart), by torch's own formulas.
 
     `model` is on the meta device; interpolations and pointwise functions are not counted.
     """
-    asked = ("flops", cache_key(model, grid))
-    if asked not in _cached:
+
+    def count() -> int:
         coarse, statics, geometry = _inputs(model, grid, 1)
         with torch.device("meta"), Count() as counter, torch.no_grad():
             model(coarse, statics, geometry)
-        _cached[asked] = counter.flops
-    return _cached[asked]
+        return int(counter.flops)
+
+    return NOTEBOOK.ask(("flops", cache_key(model, grid)), count, int, int)
 
 
 @lru_cache(256)
@@ -95,18 +94,19 @@ def activation_bytes(model: Downscaling, grid: Grid, training: bool, batch: int 
 
     `model` is on the meta device. Weights, inputs, optimiser state and what a library keeps for itself come on top.
     """
-    asked = ("activations", cache_key(model, grid), training, batch)
-    if asked in _cached:
-        return _cached[asked]
-    coarse, statics, geometry = _inputs(model, grid, batch)
-    was = model.training
-    model.train(training)
-    known = [*model.parameters(), *model.buffers(), coarse, statics, geometry.lat, geometry.lon]
-    peak = _cached[asked] = peak_bytes(lambda: model(coarse, statics, geometry), known, training)
-    model.train(was)
-    for parameter in model.parameters():
-        parameter.grad = None
-    return peak
+
+    def count() -> int:
+        coarse, statics, geometry = _inputs(model, grid, batch)
+        was = model.training
+        model.train(training)
+        known = [*model.parameters(), *model.buffers(), coarse, statics, geometry.lat, geometry.lon]
+        peak = peak_bytes(lambda: model(coarse, statics, geometry), known, training)
+        model.train(was)
+        for parameter in model.parameters():
+            parameter.grad = None
+        return peak
+
+    return NOTEBOOK.ask(("activations", cache_key(model, grid), training, batch), count, int, int)
 
 
 def _inputs(model: Downscaling, grid: Grid, batch: int) -> tuple[Tensor, Tensor, Geometry]:

@@ -64,7 +64,7 @@ def _foreseen(config: RunConfig, kind: str, name: str, on: Machine) -> Foreseen:
     from orbit2.plan.estimate import prediction, training
 
     if kind == "training":
-        model = training(config, name, build(config, name), on, {}, halos=False)
+        model = training(config, name, build(config, name), on, {}, advised=False)
         time, need = model.time, max(each.memory.need for each in model.trainings)
         return Foreseen(time.wall, time.split, config.models[name].train.steps, need, time.joules, time.rate, time.untold)
     task = prediction(config, name, build(config, predictions(config)[name].model), on)

@@ -95,6 +95,12 @@ def task_samples(config: RunConfig, task: str) -> int:
     return min(count, section.max_samples) if section.max_samples else count
 
 
+def training_samples(config: RunConfig, name: str) -> int:
+    """Times of a dataset's training block."""
+    times, period = plan_times(config.datasets[name]), config.datasets[name].split.train
+    return 0 if period is None else int(((times >= period.first) & (times <= period.last)).sum())
+
+
 def _finalised(path: Path) -> bool:
     """Whether a finished Zarr store is there."""
     return bool(attributes(path).get("finalised"))

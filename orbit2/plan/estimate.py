@@ -15,15 +15,14 @@ from orbit2.grid import named
 from orbit2.model.build import Downscaling
 from orbit2.model.inspect import build
 from orbit2.parallel.mesh import Sizes, sizes
-from orbit2.plan import price, tiling
+from orbit2.plan import price, remedy, stages, tiling
 from orbit2.plan.advise import advice
-from orbit2.plan.disk import stored, task_samples
+from orbit2.plan.disk import stored, task_samples, training_samples
 from orbit2.plan.machine import Machine, machine
 from orbit2.plan.reach import token_side
 from orbit2.plan.records import Halo, Memory, Model, Pieces, Plan, Stored, Task, Training
-from orbit2.plan.rehearse import Rehearsal, rehearse, rehearse_prediction
+from orbit2.plan.rehearse import Rehearsal, rehearse, rehearse_prediction, staying
 from orbit2.plan.time import Split
-from orbit2.sources.times import plan_times
 
 STATE_BYTES = {"weights": 4, "gradients": 4, "AdamW moments": 8, "weight average": 4}  # fp32 master copies
 
@@ -49,11 +48,14 @@ def plan_on(config: RunConfig, on: Machine, model: str | None = None, stores: Ma
     """The same on a machine that was chosen."""
     chosen = [model] if model else list(config.models)
     built = {name: build(config, name) for name in chosen}
-    models = tuple(training(config, name, built[name], on, stores or {}) for name in chosen)
+    with staying():
+        models = tuple(training(config, name, built[name], on, stores or {}) for name in chosen)
     tasks = tuple(prediction(config, task, built[section.model], on)
                   for task, section in predictions(config).items() if section.model in built)  # fmt: skip
-    return Plan(config.label, on.device, on.count, on.nodes, on.asked, models, tasks, _stored(config, built, model),
-                shutil.disk_usage(".").free, price.assumptions(on))  # fmt: skip
+    kept = _stored(config, built, model)
+    works = stages.works(config, on, kept) if model is None else ()
+    return Plan(config.label, on.device, on.count, on.nodes, on.asked, models, tasks, kept, shutil.disk_usage(".").free,
+                price.assumptions(on), works, stages.cores_of(on))  # fmt: skip
 
 
 def _stored(config: RunConfig, built: Mapping[str, Downscaling], model: str | None) -> tuple[Stored, ...]:
@@ -65,19 +67,15 @@ def _stored(config: RunConfig, built: Mapping[str, Downscaling], model: str | No
 
 def shares_of_steps(config: RunConfig, name: str) -> dict[str, float]:
     """dataset -> its share of a model's steps: that of its training samples, as the trainer draws them."""
-    counts = {key: _training_samples(config, key) for key in config.models[name].datasets}
+    counts = {key: training_samples(config, key) for key in config.models[name].datasets}
     return {key: count / sum(counts.values()) for key, count in counts.items()}
 
 
-def _training_samples(config: RunConfig, key: str) -> int:
-    times, period = plan_times(config.datasets[key]), config.datasets[key].split.train
-    return 0 if period is None else int(((times >= period.first) & (times <= period.last)).sum())
-
-
 def training(
-    config: RunConfig, name: str, built: Downscaling, on: Machine, stores: Mapping[str, Path], *, halos: bool = True
+    config: RunConfig, name: str, built: Downscaling, on: Machine, stores: Mapping[str, Path], *, advised: bool = True
 ) -> Model:
-    """What training model `name` takes; `built` is that model on the meta device. Without `halos` none are measured on stores."""
+    """What training model `name` takes; `built` is that model on the meta device. Unless `advised` no halo is measured on stores, and
+    nothing is said of how a long one could be made shorter."""
     train, shares = config.models[name].train, shares_of_steps(config, name)
     ranks = on.ranks(train.batch_size)
     mesh, problem = Sizes(ddp=ranks), None
@@ -89,14 +87,15 @@ def training(
     parameters = sum(p.numel() for p in built.parameters())
     bf16 = price.multiplies_bf16(train.precision, on)
     found = [_steps(config, name, built, key, on, mesh, problem, shares[key], bf16,
-                    advice(config, name, built, key, stores.get(key)) if halos else Halo("", "not asked for"))
+                    advice(config, name, built, key, stores.get(key)) if advised else Halo("", "not asked for"))
              for key in shares]  # fmt: skip
     steps = [each for each, _ in found]
+    time = price.whole(config, name, steps, on, mesh, found[0][1], bf16)
     return Model(
         name, built.config.kind, parameters, {part: parameters * each for part, each in STATE_BYTES.items()}, train.steps,
         train.batch_size, ranks, str(mesh), train.checkpointing, train.accumulate, "bf16" if bf16 else "fp32",
         sum(each.flops * train.batch_size * each.steps for each in steps), tuple(steps),
-        price.whole(config, name, steps, on, mesh, found[0][1], bf16),
+        time, remedy.needs(config, name, time.wall or 0.0, ranks) if advised else (),
     )  # fmt: skip
 
 
@@ -131,7 +130,7 @@ def _steps(
         memory = Memory({**state, "gradients and activations": costs[-1].activations}, on.memory, problem)
     time = price.steps(split, problem, on, mesh.world, share * train.steps, bf16)
     return Training(
-        key, grid.shape, grid.refine(built.config.refinement).shape, _training_samples(config, key), share, share * train.steps, each,
+        key, grid.shape, grid.refine(built.config.refinement).shape, training_samples(config, key), share, share * train.steps, each,
         parts, together, drawn, flops, tuple(pieces(cost) for cost in costs), memory, time, halo,
         _exchanged(step),
     ), None if step is None or split is None else (step, split)  # fmt: skip

@@ -22,7 +22,8 @@ from orbit2.plan import search, tiling
 from orbit2.plan.estimate import shares_of_steps, training
 from orbit2.plan.machine import Machine
 from orbit2.plan.price import multiplies_bf16
-from orbit2.plan.search import Choice, Facts
+from orbit2.plan.rehearse import staying
+from orbit2.plan.search import Choice, Facts, configured
 from orbit2.plan.tiling import Size
 
 ALLOWED = ("tile", "batch")  # science keys that may be asked for
@@ -30,6 +31,7 @@ SHOWN = 3  # proposals
 SPARE = 0.1  # of a device's memory stays free: what plan says of memory is right within a tenth
 LOOKED_AT = 6  # ways that are rehearsed for one number of devices, at most
 ROOM = 1.25  # estimates of memory are right within this factor, either way, until one is seen to be wrong
+TIE = 1.02  # costs that are this close are one: of them the way that changes least comes first
 CLOSE = 1.3  # an estimate of time this far over the best one is not looked at
 LARGEST = 4096  # nodes, when the number that would do is looked for
 
@@ -157,7 +159,20 @@ class Finder:
         if not good and waiting:  # the last resort
             verdict = self.judge(min(waiting, key=self.memory))
             good += [verdict] if roomy(verdict, self.machine.memory) else []
-        return sorted(good, key=lambda each: each.cost)
+        own = configured(self.config, self.name, count)  # which the search may have passed over, being no faster than another
+        if own is not None and own not in self.judged and self.estimate(own) <= limit < float("inf") and self.memory(own) * factor <= room:
+            verdict = self.judge(own)
+            good += [verdict] if roomy(verdict, self.machine.memory) else []
+        return self.ranked(good)
+
+    def ranked(self, good: Sequence[Judged]) -> list[Judged]:
+        """The cheapest first; of those that cost as little (TIE) the one that changes least of the run."""
+        least = min((each.cost for each in good), default=0.0)
+
+        def place(each: Judged) -> tuple[int, float]:
+            return (search.changed(each.choice, self.train), each.cost) if each.cost <= TIE * least else (1000, each.cost)
+
+        return sorted(good, key=place)
 
     def within(self, hours: float, allow: Collection[str]) -> list[Judged]:
         """Ways that end in `hours` on as many of the devices as cost least, the cheapest first."""
@@ -174,7 +189,7 @@ class Finder:
             good += [each for each in found if each.hours is not None and each.hours <= hours]
             if good:
                 break
-        return sorted(good, key=lambda each: each.cost)
+        return self.ranked(good)
 
     def nothing(self, hours: float | None, allow: Collection[str]) -> Fit:
         """What comes closest where nothing does."""
@@ -189,7 +204,7 @@ class Finder:
             near = [found[0] for n in close if (found := self.on(n, allow))]
         elif hours is not None and (found := self.on(count, allow)):
             near = found[:1]
-            advice.append(f"not in {hours:g} h on {count} devices: the fastest takes {_hours(found[0].hours)}")
+            advice.append(f"not in {hours:g} h on {count} devices: the fastest takes {spent(found[0].hours)}")
         else:
             least = min((self.judge(choice) for choice in self._smallest(options, allow)), key=lambda each: each.memory)
             near = [least]
@@ -233,8 +248,7 @@ class Finder:
         shapes = [tiling.training(named(self.config.datasets[key].coarse_grid), section.region, 0, 0, self.patch).window.shape
                   for key in section.datasets]  # fmt: skip
         height, width = max(shapes, key=lambda shape: shape[0] * shape[1])
-        cuts = {tuple(-(-edge // parts // self.patch) * self.patch for edge in (height, width)) for parts in (2, 3, 4, 6, 8)}
-        return [own, *(((rows, columns), 0) for rows, columns in sorted(cuts, reverse=True) if (rows, columns) != self.train.tile)]
+        return [own, *((cut, 0) for cut in search.parts_of((height, width), self.patch) if cut != self.train.tile)]
 
     def _batches(self, count: int, free: bool) -> list[int]:
         own = self.train.batch_size
@@ -279,7 +293,7 @@ def lines(found: Fit, config: RunConfig) -> list[str]:
 
 def _proposal(head: str, each: Judged, found: Fit, config: RunConfig) -> list[str]:
     choice = each.choice
-    cost = "" if each.device_hours is None else f" {_hours(each.hours)}, {each.device_hours:,.1f} device-hours;"
+    cost = "" if each.device_hours is None else f" {spent(each.hours)}, {each.device_hours:,.1f} device-hours;"
     text = [f"{head}{choice.world} devices as {choice.mesh}:{cost} memory {size(each.memory)} of {size(found.machine.memory)}"
             + ("" if each.problem is None else f": {each.problem}"),
             f"  {choice.share} samples of a step's {choice.batch_size} on a rank in {choice.accumulate} part(s), checkpointing "
@@ -294,7 +308,8 @@ def snippet(name: str, choice: Choice, config: RunConfig) -> str:
     return yaml.safe_dump({"models": {name: {"train": changed}}}, default_flow_style=None, sort_keys=False) if changed else ""
 
 
-def _hours(hours: float | None) -> str:
+def spent(hours: float | None) -> str:
+    """Hours for people."""
     return "n/a h" if hours is None else f"{hours:,.1f} h" if hours >= 0.1 else f"{hours * 3600:,.1f} s"
 
 
@@ -316,7 +331,9 @@ def judge_of(config: RunConfig, name: str, device: str) -> Judge:
     """What plan says of ways to train model `name` on devices of this kind."""
 
     def judge(choice: Choice) -> Judged:
-        found = training(search.laid_over(config, name, choice), name, build(config, name), Machine(device, choice.world), {})
+        chosen = search.laid_over(config, name, choice)
+        with staying():
+            found = training(chosen, name, build(config, name), Machine(device, choice.world), {}, advised=False)
         problems = [each.memory.advice for each in found.trainings if each.memory.advice]
         hours = None if found.time.wall is None else found.time.wall / 3600
         return Judged(choice, problems[0] if problems else None, max(each.memory.need for each in found.trainings), hours)

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orbit2.config.schema import RunConfig
-from orbit2.errors import OrbitError
-from orbit2.model.inspect import size, vocabulary
-from orbit2.parallel.mesh import sizes
+from orbit2.model.inspect import size
 from orbit2.plan.fit import LARGEST, Finder, Judge, Judged, judge_of, roomy
 from orbit2.plan.machine import Machine, machine
-from orbit2.plan.search import Choice
+from orbit2.plan.search import Choice, configured
 
 LOOKED_AT = 4  # numbers of nodes that are rehearsed, at most
 
@@ -82,14 +80,3 @@ def _best(finder: Finder, ways: dict[int, Choice], judged: dict[int, Judged], li
 
 def _counts() -> list[int]:
     return sorted({n for k in range(LARGEST.bit_length()) for n in (1 << k, 3 << k) if n <= LARGEST})
-
-
-def configured(config: RunConfig, name: str, world: int) -> Choice | None:
-    """How the run trains model `name` on `world` ranks; None where the trainer refuses."""
-    train = config.models[name].train
-    try:
-        mesh = sizes(train.mesh, world, config.architecture_of(name), train.batch_size, len(vocabulary(config, name)[0]), train.tiled)
-    except OrbitError:
-        return None
-    return Choice(mesh, train.mesh.channels, train.accumulate, train.checkpointing, train.batch_size, train.steps, train.tile,
-                  train.tiles_per_sample)  # fmt: skip

@@ -123,7 +123,10 @@ class Training:
 
 @dataclass(frozen=True)
 class Model:
-    """A model's training: FLOPs of all of it, on `ranks` devices in the mesh `mesh`. `time`: of all its datasets, with validation."""
+    """A model's training: FLOPs of all of it, on `ranks` devices in the mesh `mesh`. `time`: of all its datasets, with validation.
+
+    `needs`: what would bring one into reach that takes months.
+    """
 
     name: str
     kind: str
@@ -139,6 +142,7 @@ class Model:
     flops: float
     trainings: tuple[Training, ...]
     time: Time
+    needs: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -189,10 +193,28 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Work:
+    """A stage beside trainings and predictions, of one source, dataset or task (`name`): core seconds of all its `jobs` together, and
+    seconds on the clock with as many of them side by side as the plan's nodes have cores for. `basis`: where they are known from.
+
+    None where it cannot be told, and `untold` says why.
+    """
+
+    stage: str
+    name: str
+    jobs: int
+    core_seconds: float | None = None
+    wall: float | None = None
+    basis: str = ""
+    untold: str | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """A run on `devices` devices of one kind, on `nodes` nodes. `asked`: that number was asked for, else it is what steps can use.
 
     `free`: bytes that are free here, where the command runs: the run may be meant for another place, so `fits` says nothing of it.
+    `works`: the other stages, on the `cores` of these nodes; none for one model of the run.
     """
 
     run: str
@@ -205,6 +227,8 @@ class Plan:
     stored: tuple[Stored, ...]
     free: int
     assumptions: dict[str, float | str] = field(default_factory=dict)
+    works: tuple[Work, ...] = ()
+    cores: int = 1
 
     @property
     def fits(self) -> bool:

@@ -7,9 +7,9 @@ a device's libraries and its allocator keep for themselves is not seen.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,6 +27,7 @@ from orbit2.model.build import Downscaling
 from orbit2.model.geometry import Geometry
 from orbit2.model.inspect import cache_key
 from orbit2.model.memory import BACKWARD, FORWARD, GATHERED
+from orbit2.notebook import NOTEBOOK
 from orbit2.parallel.apply import apply
 from orbit2.parallel.launch import Ranks
 from orbit2.parallel.mesh import Mesh, Sizes
@@ -113,9 +114,56 @@ class Rehearsal:
                 for (kind, axes, ranks), number in groups.items()]  # fmt: skip
 
 
+class Stay:
+    """The world that is kept for the next rehearsal, and what it is of."""
+
+    def __init__(self) -> None:
+        self.kept, self.mesh, self._stack = cast("tuple[Sizes, bool, int] | None", None), cast("Mesh | None", None), ExitStack()
+
+    def ask(self, mesh: Sizes, channels: bool, rank: int) -> Mesh:
+        asked = (mesh, channels, rank)
+        if self.kept != asked or self.mesh is None:
+            self.leave()
+            self.mesh = self._stack.enter_context(_world(*asked))
+            self.kept = asked
+        return self.mesh
+
+    def leave(self) -> None:
+        self._stack.close()
+        self.kept = self.mesh = None
+
+
+_stay: Stay | None = None
+
+
+@contextmanager
+def staying() -> Iterator[None]:
+    """In here a world is kept until another one is asked for: what DTensor has found out of how operators are sharded, which takes half
+    of the first rehearsal's time, holds for the next one on the same mesh. The end leaves no process group behind."""
+    global _stay
+    if _stay is not None:
+        yield
+        return
+    _stay = Stay()
+    try:
+        yield
+    finally:
+        _stay.leave()
+        _stay = None
+
+
 @contextmanager
 def world(mesh: Sizes, channels: bool = False, rank: int = 0) -> Iterator[Mesh]:
     """The mesh as `rank` of it sees it, with groups of which nobody else is there. Not where this process belongs to a real one."""
+    if _stay is not None:
+        yield _stay.ask(mesh, channels, rank)
+    else:
+        with _world(mesh, channels, rank) as made:
+            yield made
+
+
+@contextmanager
+def _world(mesh: Sizes, channels: bool, rank: int) -> Iterator[Mesh]:
     here = Ranks(rank, mesh.world, torch.device("cpu"))
     if mesh.world == 1:
         yield Mesh(mesh, here, channels)
@@ -150,10 +198,8 @@ def rehearse(
     `model` is on the meta device, and is spread over the mesh in place: give it away. `dtype`: what is multiplied in (None: float32).
     `gpu`: what autocast leaves in float32 is as on a GPU. The same question is answered once in a process.
     """
-    key = (cache_key(model, grid), together, dtype, _relevant(train), shape, rank, gpu, BLAS_BYTES)
-    if key not in _known:
-        _known[key] = _step(model, train, shape, grid, together, dtype, rank, gpu)
-    return _known[key]
+    question = ("step", cache_key(model, grid), together, dtype, _relevant(train), shape, rank, gpu, BLAS_BYTES)
+    return NOTEBOOK.ask(question, lambda: _step(model, train, shape, grid, together, dtype, rank, gpu), written, read)
 
 
 def rehearse_prediction(
@@ -163,13 +209,23 @@ def rehearse_prediction(
 
     `passing` holds the inputs too: statics and fields come and go with a window.
     """
-    key = (cache_key(model, grid), together, dtype, gpu, BLAS_BYTES)
-    if key not in _known:
-        _known[key] = _pass(model, grid, together, dtype, gpu)
-    return _known[key]
+    question = ("pass", cache_key(model, grid), together, dtype, gpu, BLAS_BYTES)
+    return NOTEBOOK.ask(question, lambda: _pass(model, grid, together, dtype, gpu), written, read)
 
 
-_known: dict[Hashable, Rehearsal] = {}
+def written(found: Rehearsal) -> dict[str, Any]:
+    """As JSON has it."""
+    return asdict(found)
+
+
+def read(told: dict[str, Any]) -> Rehearsal:
+    """What `written` made."""
+    shapes = {name: tuple(shape) for name, shape in told["shapes"].items()}
+    collectives = tuple(Collective(**{**each, "axes": tuple(each["axes"])}) for each in told["collectives"])
+    made = tuple(Operator(**each) for each in told["operators"])
+    return Rehearsal(**{**told, "mesh": Sizes(**told["mesh"]), "shapes": shapes, "operators": made, "collectives": collectives})
+
+
 FREE = {  # of a training's keys, those that no step of a rank depends on
     "steps", "batch_size", "learning_rate", "warmup_steps", "weight_decay", "betas", "augment", "shift_probability", "validate_every",
     "validate_samples", "checkpoint_minutes", "checkpoint_every", "checkpoint_background", "keep_checkpoints", "patience", "wall_minutes",

@@ -13,12 +13,13 @@ import torch
 
 from orbit2.config.network import MeshConfig, TrainConfig
 from orbit2.config.schema import RunConfig
+from orbit2.errors import OrbitError
 from orbit2.grid import Grid, named
 from orbit2.model.build import Downscaling
 from orbit2.model.build import build as build_model
 from orbit2.model.inspect import activation_bytes, forward_flops, tokens, vocabulary
 from orbit2.parallel.apply import CHECKPOINTED, parts
-from orbit2.parallel.mesh import Sizes, products, unfit
+from orbit2.parallel.mesh import Sizes, products, sizes, unfit
 from orbit2.plan import network, tiling
 from orbit2.plan.devices import Device
 from orbit2.plan.tiling import Size
@@ -56,8 +57,10 @@ class Choice:
 
     def train(self, before: TrainConfig) -> TrainConfig:
         """`before`, trained like this on as many ranks as the mesh has."""
-        axes = {axis: size for axis, size in asdict(self.mesh).items() if axis != "ddp"}  # ddp 0: what the others leave
-        mesh = MeshConfig(ddp=0, channels=self.channels, **axes)
+        axes = asdict(self.mesh)
+        if before.mesh.ddp != self.mesh.ddp:
+            axes["ddp"] = 0  # what the others leave
+        mesh = MeshConfig(channels=self.channels, **axes)
         own = {key: getattr(self, key) for key in ("accumulate", "checkpointing", "batch_size", "steps", "tile", "tiles_per_sample")}
         return before.model_copy(update={"mesh": mesh, **own})
 
@@ -228,6 +231,12 @@ def _said(choice: Choice, known: Facts, load: Load, device: Device) -> float:
     return total
 
 
+def parts_of(shape: tuple[int, int], patch: int) -> list[tuple[int, int]]:
+    """Cores that cut a field of `shape` into halves, thirds ... of both sides, in whole tokens; the largest first."""
+    rows, columns = shape
+    return sorted({(-(-rows // k // patch) * patch, -(-columns // k // patch) * patch) for k in (2, 3, 4, 6, 8)}, reverse=True)
+
+
 def worlds(per_node: int, nodes: int) -> list[int]:
     """Numbers of devices to look at up to `nodes` full nodes: parts of one node, then 1, 2, 3, 4, 6, 8, 12 ... of them and all."""
     counts = {nodes, *(n for k in range(nodes.bit_length()) for n in (1 << k, 3 << k) if n <= nodes)}
@@ -247,6 +256,22 @@ def changes(choice: Choice, before: TrainConfig) -> dict[str, Any]:
         if value != getattr(before, key):
             found[key] = list(value) if isinstance(value, tuple) else value
     return found
+
+
+def changed(choice: Choice, before: TrainConfig) -> int:
+    """How many keys of `train` that is."""
+    return sum(len(value) if isinstance(value, dict) else 1 for value in changes(choice, before).values())
+
+
+def configured(config: RunConfig, name: str, world: int) -> Choice | None:
+    """How the run trains model `name` on `world` ranks; None where the trainer refuses."""
+    train = config.models[name].train
+    try:
+        mesh = sizes(train.mesh, world, config.architecture_of(name), train.batch_size, len(vocabulary(config, name)[0]), train.tiled)
+    except OrbitError:
+        return None
+    return Choice(mesh, train.mesh.channels, train.accumulate, train.checkpointing, train.batch_size, train.steps, train.tile,
+                  train.tiles_per_sample)  # fmt: skip
 
 
 def nearest(world: int, works: Sequence[int]) -> list[int]:

@@ -8,13 +8,13 @@ from orbit2.config.schema import RunConfig
 from orbit2.grid import named
 from orbit2.model.build import Downscaling
 from orbit2.model.inspect import build, size, table, tokens
-from orbit2.plan import advise, sequence
+from orbit2.plan import advise, sequence, stages
 from orbit2.plan.devices import HERE
 from orbit2.plan.records import Memory, Model, Pieces, Plan, Stored, Task, Time, Training
 from orbit2.retrieve.progress import human
 
 NAMES = {"download": "downloads", "store": "pair stores", "model": "models", "checkpoints": "checkpoints", "prediction": "predictions"}
-UNTOLD = "not told: hours of retrieve (providers' queues), regrid, statistics, evaluate, diagnose and report; disk of scores and report"
+UNTOLD = "not told: disk of scores and report"
 
 
 def render(plan: Plan, config: RunConfig) -> str:
@@ -42,11 +42,12 @@ def verdict(plan: Plan) -> list[str]:
     lines.append("  " + _row("", "memory of a device", "devices", "time", "device-hours", "slices", "energy"))
     lines += ["  " + _row(what, _share(memory), *_cells(time)) + ("   does NOT fit" if memory.advice else "   fits")
               for what, time, memory in (*trained, *predicted)]  # fmt: skip
+    lines += [f"  model {model.name} takes months; it would need one of: {'; '.join(model.needs)}" for model in plan.models if model.needs]
     whole = plan.device_seconds
     if len(plan.times) > 1 and whole is not None:
         lines.append("  " + _row("in all", "", "", "", _hours(whole), "", _energy(plan.joules)))
     lines += dict.fromkeys(f"  time not told: {time.untold}" for time in plan.times if time.untold)
-    lines += [f"  {line}" for line in _sums(plan)]
+    lines += [f"  {line}" for line in (*_beside(plan), *_sums(plan))]
     return [*lines, f"  {UNTOLD}"]
 
 
@@ -101,6 +102,20 @@ def _energy(joules: float | None) -> str:
         return "n/a"
     kwh = joules / 3.6e6
     return f"{kwh / 1e3:,.1f} MWh" if kwh >= 1e3 else f"{kwh:,.3g} kWh" if kwh >= 0.01 else "< 0.01 kWh"
+
+
+def _beside(plan: Plan) -> list[str]:
+    """The other stages: a line for each, and what of them is not told."""
+    if not plan.works:
+        return []
+    lines = [f"other stages, on {plan.cores:,} cores" + f"{'jobs':>42}{'time':>12}{'core-hours':>14}"]
+    for stage, (jobs, work, wall) in stages.summed(plan.works, plan.cores).items():
+        lines.append(f"{'  ' + stage:<54}{jobs:>12,}{duration(wall):>12}{_hours(work):>14}")
+    why: dict[str, list[str]] = {}
+    for one in plan.works:
+        if one.untold:
+            why.setdefault(one.untold, []).append(f"{one.stage} {one.name}".strip())
+    return [*lines, *(f"  not told: {', '.join(names)} ({untold})" for untold, names in why.items())]
 
 
 def _sums(plan: Plan) -> list[str]:

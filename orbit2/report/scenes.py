@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,6 +108,15 @@ def zoom_figure(layers: list[Layer], name: str, title: str, caption: str, box: m
         ax.set_title(layer.title, pad=5)
         maps.colourbar(panels.axes(i, (0.16, 0.42 / height, 0.68, 0.11 / height)), image, layer.units)
     return _figure(panels, layers, name, title, f"{caption} {text.COAST_ENLARGED}", csv, f"Map of {maps.describe_box(box)}")
+
+
+def zoomed(
+    layers: Callable[[Task, str, int, str, maps.Box | None], list[Layer]], task: Task, name: str, frame: int, model: str, box: maps.Box,
+    figure: str, title: str, caption: str,
+) -> Figure:  # fmt: skip
+    """`layers` (frame_layers, consistency_layers) of one variable enlarged in `box`, with its cells as CSV."""
+    where = f"{title}, {maps.describe_box(box)}"
+    return zoom_figure(layers(task, name, frame, model, box), figure, where, caption, box, csv=box_csv(task, name, frame, model, box))
 
 
 def _figure(panels: Panels, layers: list[Layer], name: str, title: str, caption: str, csv: str | None, kind: str) -> Figure:

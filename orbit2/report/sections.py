@@ -122,16 +122,9 @@ def map_section(inputs: Inputs, task: Task) -> Section:
                 )
             )
         if inside:
-            blocks += shown(
-                scenes.zoom_figure(
-                    scenes.frame_layers(task, variable_name, frame, name, box),
-                    f"zoom_{variable_name}",
-                    f"{title}, {maps.describe_box(box)}",
-                    "The same maps enlarged, on their own colour scale. Every cell is drawn as it is, without smoothing.",
-                    box,
-                    csv=scenes.box_csv(task, variable_name, frame, name, box),
-                )
-            )
+            caption = "The same maps enlarged, on their own colour scale. Every cell is drawn as it is, without smoothing."
+            figure = f"zoom_{variable_name}"
+            blocks += shown(scenes.zoomed(scenes.frame_layers, task, variable_name, frame, name, box, figure, title, caption))
         section.blocks.append(Block("fold", text=title, blocks=tuple(blocks), open=i == 0 or variable_name == task.variables[-1]))
     section.blocks += leaves.blocks(inputs, task)
     return section

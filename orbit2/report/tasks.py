@@ -167,16 +167,9 @@ def zero_shot_section(inputs: Inputs, task: Task) -> Section:
                 )
             )
         if inside:
-            blocks += shown(
-                scenes.zoom_figure(
-                    scenes.consistency_layers(task, variable_name, frame, name, box),
-                    f"zero_shot_{task.name}_zoom_{variable_name}",
-                    f"{title}, {maps.describe_box(box)}",
-                    "The input and the finer field that the model makes of it, on one colour scale.",
-                    box,
-                    csv=scenes.box_csv(task, variable_name, frame, name, box),
-                )
-            )
+            caption = "The input and the finer field that the model makes of it, on one colour scale."
+            figure = f"zero_shot_{task.name}_zoom_{variable_name}"
+            blocks += shown(scenes.zoomed(scenes.consistency_layers, task, variable_name, frame, name, box, figure, title, caption))
         section.blocks.append(Block("fold", text=tables.label(variable_name), blocks=tuple(blocks), open=i == 0))
     return section
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import time
@@ -26,8 +25,6 @@ from orbit2.progress import detect
 from orbit2.provenance import code_version
 from orbit2.timing import LOADER, PARTS, STEP, device_name
 from orbit2.train.profile import SKIPPED, TRACED, Found, Profiler, keep, lines
-
-log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from orbit2.train.build import Setup
@@ -160,13 +157,11 @@ class Timing:
         if (setup := self._setup) is None:
             return 0.0
         kind = setup.architecture.model_dump_json(), setup.inputs, setup.outputs, setup.statics
-        try:
-            forward = sum(count * operations(*kind, *shape) for shape, count in self._windows.items())
-        except Exception as error:  # of a library's own kernel: no reason to end a training
-            log.warning("%s: the model's operations are not counted (%s)", timing.NAME, " ".join(str(error).split())[:120])
-            self._windows.clear()
+        forward = timing.operations(lambda: sum(count * operations(*kind, *shape) for shape, count in self._windows.items()))
+        if forward is None:
+            self._windows.clear()  # said once
             return 0.0
-        return float(forward * setup.objective.members * (1 + BACKWARD))
+        return forward * setup.objective.members * (1 + BACKWARD)
 
 
 def sampled(wanted: int, before: int, validate_every: int) -> int:

@@ -1,6 +1,14 @@
 """What tests of plans share."""
 
+from pathlib import Path
+
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_notebook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What tests find out on changed sheets is nobody else's."""
+    monkeypatch.setenv("ORBIT2_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
