@@ -21,6 +21,7 @@ from orbit2.errors import OrbitError
 from orbit2.files import read_json, short_hash, write_json
 from orbit2.progress import doing
 from orbit2.provenance import code_version, record
+from orbit2.regrid import kept
 from orbit2.regrid.fields import DAY_OF_HOURLY, runs
 from orbit2.regrid.health import open_begun, part_intact, same_shards, shard_sizes
 from orbit2.regrid.job import Job, Opened, read_job
@@ -84,20 +85,26 @@ def initialise(*, config: Path, resources: Path, store: Path, out: Path | None =
 def build_part(*, config: Path, resources: Path, store: Path, part: str, out: Path) -> None:
     """Regrid the samples of one part, shard by shard, then write `out`: its digests, shards, missing shares and gaps.
 
-    Does nothing when `out` is there and the store's samples match it. Memory: one shard of samples. Raises OrbitError for an
-    unknown part, a store that was not initialised, missing fields, or values outside a variable's physical range.
+    Does nothing when the store's samples match `out`, or what it was when the part was built last from the same provider files (a
+    group of jobs of which one failed loses its receipts). Memory: one shard of samples. Raises OrbitError for an unknown part, a store
+    that was not initialised, missing fields, or values outside a variable's physical range.
     """
     job = read_job(config)
     chosen = _part(job, part)
     root = open_begun(store, job)
     same_shards(root, job)
+    times = _times(plan_times(job.dataset), chosen)
     if out.is_file() and part_intact(store, out, job, chosen):
         log.info("part %s: complete, nothing to do", chosen.id)
         return
+    files = kept.made_from(resources, job.dataset.sources, (times[0], times[-1]))
+    if kept.restore(out, files) and part_intact(store, out, job, chosen):
+        log.info("part %s: was complete before its receipt was lost, nothing to do", chosen.id)
+        return
     out.unlink(missing_ok=True)
+    kept.forget(out)
     if root.attrs.get("finalised"):  # rebuilding a part of a complete store: it is incomplete until finalised again
         store_layout.reopen(store)
-    times = _times(plan_times(job.dataset), chosen)
     before = allowance.held()
     opened = [(run, _open(job, resources, run)) for run in runs(times)]
     _refuse_too_little(job, [one for _, held in opened for one in held.values()], before)
@@ -115,6 +122,7 @@ def build_part(*, config: Path, resources: Path, store: Path, part: str, out: Pa
     tally.refuse_empty(f"part {chosen.id} of {job.name}", [one for _, one in opened])
     write_json(out, {"part": chosen.id, "start": chosen.start, "count": chosen.count, "config_hash": job.hash, "blocks": blocks,
                      "shards": shard_sizes(store, job, chosen), "seconds": round(time.monotonic() - began, 2), **tally.summary()})
+    kept.keep(out, files)
 
 
 def finalise(*, config: Path, store: Path, parts: Path | Sequence[Path], out: Path) -> None:
@@ -148,6 +156,8 @@ def finalise(*, config: Path, store: Path, parts: Path | Sequence[Path], out: Pa
     store_layout.finalise(store, {"provenance": provenance, "gaps": gaps, "content": short_hash(blocks, 16)})  # by which copies are known
     write_json(out, {"dataset": job.name, "hash": job.hash, "samples": sum(p.count for p in planned.values()), "gaps": gaps,
                      "parts": {key: part["blocks"] for key, part in saved.items()}, "provenance": provenance})
+    for folder in {path.parent for path in files}:
+        kept.forget_all(folder)
 
 
 class Tally:

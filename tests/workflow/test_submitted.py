@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ def run() -> dict[str, Any]:
               for size, network in networks.items() for count in NODES}  # fmt: skip
     tuned = {"tuned_7": {"datasets": ["era5_week"], "finetune_from": "m_9m_1", "train": train}}
     tasks = {"whole": {"model": "tuned_7", "dataset": "era5_week"}, "parts": {"model": "m_9m_1", "dataset": "era5_week", "blocks": 2}}
-    return {"label": "sizes", "datasets": {"era5_week": {"include": "config/datasets/era5_week.yaml"}}, "models": models | tuned,
-            "downscale": tasks}  # fmt: skip
+    data = {"include": "config/datasets/era5_week.yaml", "samples_per_part": 1, "samples_per_shard": 1}  # 24 parts
+    return {"label": "sizes", "datasets": {"era5_week": data}, "models": models | tuned, "downscale": tasks}
 
 
 def retrieve(folder: Path) -> None:
@@ -54,7 +55,7 @@ def retrieve(folder: Path) -> None:
 
 
 class Lines:
-    """Of one run that submits everything at once: (rule, model) -> the options of sbatch; what is printed."""
+    """Of one run that submits everything at once: (rule, model) -> the options of sbatch, `jobs` -> those of its group; what is printed."""
 
     def __init__(self, project: Project, partition: str = "batch") -> None:
         profile = project.folder / "profiles/frontier/config.yaml"
@@ -73,9 +74,16 @@ class Lines:
         done = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
         self.printed = done.stdout + done.stderr
         self.sbatch: dict[tuple[str, str], list[str]] = {}
-        for call in slurm.calls("sbatch"):
+        self.submitted = slurm.calls("sbatch")
+        self.together: list[dict[str, int]] = []  # of each group: rule -> jobs
+        for call in self.submitted:
             rule, _, wildcards = call[call.index("--comment") + 1].removeprefix("rule_").partition("_wildcards_")
-            self.sbatch[rule, wildcards.partition("-")[0]] = call
+            jobs = re.findall(r"'?(\w+):[^ ']*'?", call[-1].split("--target-jobs ")[1].split(" --allowed-rules")[0])
+            if "--local-groupid" in call[-1]:
+                self.together.append(dict(Counter(jobs)))
+                self.sbatch |= {(job, ""): call for job in jobs}
+            else:
+                self.sbatch[rule, wildcards.partition("-")[0]] = call
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +154,19 @@ def test_jobs_of_one_process(lines: Lines) -> None:
     for (rule, _), call in lines.sbatch.items():
         if rule in ALONE:
             assert (option(call, "--nodes"), option(call, "--ntasks")) == (None, "1") and not {"-C", "--gpus-per-node=8"} & set(call), rule
-    assert "--memory-mb 0 " in next(line for line in lines.printed.splitlines() if "orbit2 regrid part" in line)  # all that the node has
+
+
+def test_small_jobs_share_nodes(lines: Lines) -> None:
+    """24 parts, 14 at a time on a node: half an hour, twice. Threads of all that run at once, never more than the node's 56 cores."""
+    scores = {"evaluate_fit": 1, "evaluate_task": 2, "diagnose_task": 2}
+    expected = [{"regrid_part": 24}, {"regrid_finalise": 1, "statistics_dataset": 1}, scores,
+                {"evaluate_merge": 1, "diagnose_merge": 1, "report_page": 1}]  # fmt: skip
+    assert sorted(lines.together, key=min) == sorted(expected, key=min)
+    asked = {rule: (option(call, "-t"), option(call, "--cpus-per-task")) for (rule, _), call in lines.sbatch.items()}
+    assert asked["regrid_part"] == ("60", "56") and asked["statistics_dataset"] == ("120", "56")
+    assert asked["diagnose_task"] == ("120", "4") and asked["report_page"] == ("80", "2")
+    parts = [line for line in lines.printed.splitlines() if "orbit2 regrid part" in line]
+    assert len(parts) == 24 and all("--memory-mb 34000 --threads 4" in line for line in parts)  # 14 of them: 476 of a node's 512 GB
 
 
 def test_a_job_that_its_partition_would_never_start_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

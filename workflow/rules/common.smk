@@ -53,6 +53,7 @@ def told(path, stage, *names):
     """A stage's slice of the configuration (science keys), written by real runs and only when it changed; its machine keys lie beside
     it, where no rule sees them. When only looking, what would change lies in .snakemake, newer than anything that was made.
     """
+    take_groups()
     content = getattr(slices, stage)(RUN, *names)
     text = slice_text(content)
     if workflow.is_main_process:

@@ -21,6 +21,7 @@ rule diagnose_task:
         mem_mb=least("mem_mb", 4000),
         runtime=minutes(120),
     params:
+        memory=memory,
         prediction=f"{R}/downscale/{{task}}.zarr",
         stores=task_stores,
         merged=f"{R}/diagnose/metrics.parquet",
@@ -28,7 +29,7 @@ rule diagnose_task:
     message:
         "diagnose: {wildcards.task}"
     shell:
-        "logged {log} orbit2 diagnose --config {input.config} --prediction {params.prediction} {params.stores} --out {params.folder} --outdates {params.merged} --memory-mb {resources.mem_mb} --threads {threads}"
+        "logged {log} orbit2 diagnose --config {input.config} --prediction {params.prediction} {params.stores} --out {params.folder} --outdates {params.merged} --memory-mb {params.memory} --threads {threads}"
 
 
 rule diagnose_merge:

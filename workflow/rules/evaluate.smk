@@ -45,6 +45,7 @@ rule evaluate_task:
         mem_mb=least("mem_mb", 4000),
         runtime=minutes(120),
     params:
+        memory=memory,
         prediction=f"{R}/downscale/{{task}}.zarr",
         stores=task_stores,
         merged=f"{R}/evaluate/metrics.parquet",
@@ -52,7 +53,7 @@ rule evaluate_task:
     message:
         "evaluate: {wildcards.task}"
     shell:
-        "logged {log} orbit2 evaluate --config {input.config} --prediction {params.prediction} {params.stores} --out {params.folder} --outdates {params.merged} --memory-mb {resources.mem_mb} --threads {threads}"
+        "logged {log} orbit2 evaluate --config {input.config} --prediction {params.prediction} {params.stores} --out {params.folder} --outdates {params.merged} --memory-mb {params.memory} --threads {threads}"
 
 
 rule evaluate_merge:

@@ -57,12 +57,13 @@ rule regrid_part:
         mem_mb=least("mem_mb", 8000),
         runtime=minutes(240),
     params:
+        memory=memory,
         store=store_of,
         resources=RESOURCES,
     message:
         "regrid: part {wildcards.part} of {wildcards.data}"
     shell:
-        "logged {log} orbit2 regrid part --config {input.config} --resources {params.resources} --store {params.store} --part {wildcards.part} --out {output} --memory-mb {resources.mem_mb} --threads {threads}"
+        "logged {log} orbit2 regrid part --config {input.config} --resources {params.resources} --store {params.store} --part {wildcards.part} --out {output} --memory-mb {params.memory} --threads {threads}"
 
 
 rule regrid_finalise:

@@ -18,11 +18,12 @@ rule statistics_dataset:
         mem_mb=least("mem_mb", 4000),
         runtime=minutes(240),
     params:
+        memory=memory,
         store=store_of,
     message:
         "statistics: {wildcards.data}"
     shell:
-        "logged {log} orbit2 statistics --config {input.config} --store {params.store} --out {output} --memory-mb {resources.mem_mb} --threads {threads}"
+        "logged {log} orbit2 statistics --config {input.config} --store {params.store} --out {output} --memory-mb {params.memory} --threads {threads}"
 
 
 rule statistics:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,13 +127,52 @@ def test_a_part_with_a_good_checksum_is_not_built_again(resources: Path, tmp_pat
     assert PairStore(store).read("fine", 5)[0].mean() > 200
 
 
+def test_a_part_whose_receipt_was_deleted_is_not_built_again_until_the_store_is_complete(
+    resources: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Snakemake deletes the receipts of all jobs of a group of which one fails, also of those that were done."""
+    build(tmp_path / "whole", resources)
+    config, store, own = config_file(tmp_path / "config.json"), tmp_path / "pairs.zarr", tmp_path / "resources"
+    shutil.copytree(resources, own)
+    part, finalised = tmp_path / "parts" / "001.json", tmp_path / "finalised.json"
+
+    def again(number: str = "001") -> bool:
+        """Whether the part was built."""
+        caplog.clear()
+        regrid.build_part(config=config, resources=own, store=store, part=number, out=tmp_path / "parts" / f"{number}.json")
+        return "nothing to do" not in caplog.text
+
+    with caplog.at_level("INFO"):
+        regrid.initialise(config=config, resources=own, store=store)
+        assert again("000") and again() and again("002")
+        said = part.read_text()
+        part.unlink()
+        assert not again() and part.read_text() == said
+        part.unlink()  # a sample that changed meanwhile: the record does not match it
+        array = zarr.open_group(str(store), mode="r+")["fine/fields"]
+        array[5] = 0.0  # type: ignore[index]
+        assert again() and json.loads(part.read_text())["blocks"] == json.loads(said)["blocks"]
+        part.unlink()  # provider files that were fetched anew
+        cds2024(own / "era5" / manifest.VERSION / "hours.nc", ("t2m", "v10", "tp"), times=13)
+        relist(own / "era5" / manifest.VERSION)
+        assert again() and not again()
+        regrid.finalise(config=config, store=store, parts=tmp_path / "parts", out=finalised)
+        assert not (tmp_path / "parts" / ".built").exists()
+        part.unlink()
+        assert again()
+        regrid.finalise(config=config, store=store, parts=tmp_path / "parts", out=finalised)
+    for side in ("coarse", "fine"):
+        for index in range(12):
+            np.testing.assert_array_equal(PairStore(store).read(side, index), PairStore(tmp_path / "whole/pairs.zarr").read(side, index))
+
+
 def test_killed_inside_a_part_then_run_again_gives_the_same_store(store: Path, resources: Path, tmp_path: Path, root: Path) -> None:
     script = tmp_path / "torn.py"
     script.write_text(textwrap.dedent(TORN))
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     killed = subprocess.run([sys.executable, str(script), str(tmp_path / "d"), str(resources)], cwd=root, env=environment)
     assert killed.returncode == -signal.SIGKILL
-    assert [p.name for p in sorted((tmp_path / "d" / "parts").glob("*"))] == ["000.json"]
+    assert [p.name for p in sorted((tmp_path / "d" / "parts").glob("*.json"))] == ["000.json"]
     with pytest.raises(OrbitError, match="not finalised"):
         PairStore(tmp_path / "d" / "pairs.zarr")
     first = (tmp_path / "d" / "parts" / "000.json").stat().st_mtime_ns
