@@ -17,6 +17,7 @@ from typing import Any
 from orbit2.config.load import load
 from orbit2.config.schema import RunConfig
 from orbit2.files import short_hash, write_json, write_text
+from orbit2.notebook import NOTEBOOK
 from orbit2.plan import plan_on
 from orbit2.plan.devices import DEVICES
 from orbit2.plan.machine import Machine
@@ -137,7 +138,8 @@ def main(chosen: list[str]) -> None:
     record: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
     for name, path in runs().items():
         if not chosen or name in chosen:
-            record[name] = of_run(path)
+            with NOTEBOOK.opened():
+                record[name] = of_run(path)
             print(name, {machine: cells["fits"] for machine, cells in record[name]["machines"].items()}, flush=True)
             write_json(RECORD, {key: record[key] for key in runs() if key in record})
     write_text(PAGE, page(json.loads(RECORD.read_text(encoding="utf-8"))))

@@ -17,7 +17,7 @@ from orbit2.grid import global_grid, named
 from orbit2.model.inspect import build
 from orbit2.parallel.apply import apply
 from orbit2.parallel.mesh import Sizes
-from orbit2.plan.rehearse import Rehearsal, Stage, rehearse, world
+from orbit2.plan.rehearse import Rehearsal, Stage, _step, read, rehearse, staying, world, written
 from orbit2.plan.watch import axes
 from tests.data.small_models import demo_model
 
@@ -105,3 +105,19 @@ def test_memory_is_what_torch_allocates(root: Path) -> None:
     sizes = [size for _, size in sorted((e["ts"], e["args"]["Bytes"]) for e in events if e.get("name") == "[memory]")]
     measured = max(itertools.accumulate(sizes))
     assert found.passing - found.inputs == pytest.approx(measured, rel=0.05)
+
+
+def test_a_world_that_is_kept_changes_nothing() -> None:
+    """Rehearsed on another grid, on another mesh and again: as in worlds of their own, and none is left."""
+
+    def step(mesh: Sizes, degrees: float) -> Rehearsal:
+        with torch.device("meta"):
+            model = demo_model()
+        return _step(model, TrainConfig(), mesh, global_grid(degrees), 1, None, 0, False)  # not what was found before
+
+    asked = [(Sizes(ddp=2, tp=2), 15.0), (Sizes(ddp=2, tp=2), 12.0), (Sizes(fsdp=2), 15.0), (Sizes(ddp=2, tp=2), 15.0)]
+    alone = [step(*one) for one in asked[:3]]
+    with staying():
+        together = [step(*one) for one in asked]
+    assert together == [*alone, alone[0]] and not torch.distributed.is_initialized()
+    assert all(read(json.loads(json.dumps(written(one)))) == one for one in alone)  # as the notebook keeps it
