@@ -7,7 +7,7 @@ prepare_nodes() {
     local nodes=$1 disk=${ORBIT2_NODE_DISK:-/mnt/bb/$USER} began=$SECONDS place root archive
     root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
     place=$disk/orbit2-${SLURM_JOB_ID:-$$}
-    if ! on_each_node "$nodes" bash -c '[ -d "$0" ] && mkdir -p "$@"' "$disk" "$place"/{miopen,inductor,triton,samples}; then
+    if ! on_each_node "$nodes" bash -c '[ -d "$0" ] && mkdir -p "$@"' "$disk" "$place"/{code,miopen,inductor,triton,samples}; then
         echo "node set-up: not every node has a disk of its own at $disk: caches and environment stay where they are"
         return 0
     fi
@@ -21,8 +21,8 @@ prepare_nodes() {
     archive=$("$root/profiles/frontier/pack.sh" --name)
     if [ ! -f "$archive" ]; then
         echo "node set-up: the environment is read from the shared file system by all $nodes nodes: on the login node, run profiles/frontier/pack.sh"
-    elif sbcast --force "$archive" "$place/environment.tar" && on_each_node "$nodes" bash "$root/profiles/frontier/unpack.sh" "$place"; then
-        export PATH=$place/.venv/bin:$PATH PYTHONPATH=$place VIRTUAL_ENV=$place/.venv
+    elif sbcast --force "$archive" "$place/code/archive.tar" && on_each_node "$nodes" bash "$root/profiles/frontier/unpack.sh" "$place/code"; then
+        export PATH=$place/code/.venv/bin:$PATH PYTHONPATH=$place/code VIRTUAL_ENV=$place/code/.venv
         echo "node set-up: environment on the disks of $nodes nodes after $((SECONDS - began)) s"
     else
         echo "node set-up: the broadcast of $archive failed, the environment is read from the shared file system"

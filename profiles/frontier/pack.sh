@@ -8,14 +8,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 files=$(find orbit2 -type f ! -name '*.pyc' | LC_ALL=C sort)
 key=$({ ls .venv/lib/python3*/site-packages; cat $files; } | sha256sum | cut -c1-12)
-archive=$PWD/.venv/broadcast-$key.tar
+archive=$PWD/.snakemake/orbit2/environment-$key.tar
 if [ "${1:-}" = --name ]; then
     echo "$archive"
     exit
 fi
 [ ! -f "$archive" ] || { echo "$archive: is there already"; exit; }
-rm -f .venv/broadcast-*
-pack=(tar -cf "$archive.part" --transform='s,^\.,.venv,S' --exclude='./broadcast-*' -C "$(readlink -f .venv)" . -C "$PWD" orbit2)
+mkdir -p "$(dirname "$archive")"
+rm -f .snakemake/orbit2/environment-*
+pack=(tar -cf "$archive.part" --transform='s,^\.,.venv,S' -C "$(readlink -f .venv)" . -C "$PWD" orbit2)
 if command -v zstd > /dev/null; then pack+=(--use-compress-program='zstd -T0'); fi
 "${pack[@]}"
 mv "$archive.part" "$archive"

@@ -14,8 +14,12 @@ import pytest
 from tests.data.servers.standin_slurm import StandIns
 
 ROOT = Path(__file__).resolve().parents[2]
-SHOW = ("import os, orbit2; print('code', orbit2.__file__, orbit2.SAYS); print('cache', os.environ.get('ORBIT2_CACHE'), "
-        "os.environ.get('MIOPEN_USER_DB_PATH'), os.environ.get('TORCHINDUCTOR_CACHE_DIR'), os.environ.get('NCCL_NET'))")  # fmt: skip
+SHOW = """
+import importlib.util, os, orbit2
+print("code", orbit2.__file__, orbit2.SAYS)
+print("triton", importlib.util.find_spec("triton"))
+print("cache", *(os.environ.get(name) for name in ("ORBIT2_CACHE", "MIOPEN_USER_DB_PATH", "TORCHINDUCTOR_CACHE_DIR", "NCCL_NET")))
+"""
 
 
 class Login:
@@ -29,7 +33,7 @@ class Login:
         venv.create(self.project / ".venv", symlinks=True)
         (self.project / "orbit2").mkdir()
         (self.project / "orbit2/__init__.py").write_text("SAYS = 1\n")
-        (self.project / "orbit2/__main__.py").write_text(SHOW + "\n")
+        (self.project / "orbit2/__main__.py").write_text(SHOW)
         script = self.project / ".venv/bin/orbit2"
         script.write_text(f'#!/bin/sh\nPYTHONPATH="{self.project}" exec {sys.executable} -m orbit2\n')
         script.chmod(0o755)
@@ -60,7 +64,7 @@ def test_caches_are_on_the_nodes_disk(login: Login) -> None:
     said = login.train(1)
     assert f"cache {place}/samples {place}/miopen {place}/inductor Socket" in said
     assert f"code {login.project}/orbit2/__init__.py" in said  # one node reads it where it lies
-    assert sorted(path.name for path in place.iterdir()) == ["inductor", "miopen", "samples", "triton"]
+    assert sorted(path.name for path in place.iterdir()) == ["code", "inductor", "miopen", "samples", "triton"]
     assert login.slurm.calls("srun")[0][:3] == ["--nodes=1", "--ntasks=1", "--ntasks-per-node=1"] or len(login.slurm.calls("srun")) == 2
 
 
@@ -70,9 +74,10 @@ def test_many_nodes_get_the_environment_by_broadcast(login: Login) -> None:
     assert "run profiles/frontier/pack.sh" in said and f"code {login.project}/orbit2" in said
     login.pack()
     said = login.train(8)
-    assert "environment on the disks of 8 nodes" in said and f"code {place}/orbit2/__init__.py 1" in said and "OFI" in said
+    assert "environment on the disks of 8 nodes" in said and f"code {place}/code/orbit2/__init__.py 1" in said and "OFI" in said
+    assert "triton None" in said  # a cache's folder is no package, as it was beside the code
     (call,) = login.slurm.calls("sbcast")
-    assert call[0] == "--force" and call[2] == f"{place}/environment.tar" and not (place / "environment.tar").exists()
+    assert call[0] == "--force" and call[2] == f"{place}/code/archive.tar" and not (place / "code/archive.tar").exists()
     assert login.slurm.calls("srun").count(["--nodes=8", "orbit2", "train"]) == 2
 
 
@@ -82,8 +87,8 @@ def test_an_archive_of_other_code_is_not_used(login: Login) -> None:
     said = login.train(8)
     assert "run profiles/frontier/pack.sh" in said and f"code {login.project}/orbit2/__init__.py 2" in said
     login.pack()
-    assert f"code {login.disk}/orbit2-77/orbit2/__init__.py 2" in login.train(8)
-    assert len(list((login.project / ".venv").glob("broadcast-*"))) == 1
+    assert f"code {login.disk}/orbit2-77/code/orbit2/__init__.py 2" in login.train(8)
+    assert len(list((login.project / ".snakemake/orbit2").glob("environment-*"))) == 1
 
 
 def test_what_cannot_be_done_is_said_and_ranks_start_all_the_same(login: Login) -> None:
