@@ -26,12 +26,12 @@ def data_options(wildcards):
 
 
 def deadline(wildcards, resources):
-    """What can stop in time knows a cluster's limit (minutes), whether or not a signal reaches it and SLURM answers; at home there is none."""
-    return (
-        f" --wall-minutes {max(resources.runtime - 10, resources.runtime / 2):g}"
-        if workflow.non_local_exec or workflow.remote_exec
-        else ""
-    )
+    """What can stop in time knows a cluster's limit (minutes), whether or not a signal reaches it and SLURM answers; at home there is none.
+
+    A dry run, which has no executor to ask, knows a cluster by its partition.
+    """
+    cluster = workflow.non_local_exec or workflow.remote_exec or resources.get("slurm_partition")
+    return f" --wall-minutes {max(resources.runtime - 10, resources.runtime / 2):g}" if cluster else ""
 
 
 def parent_of(wildcards):
