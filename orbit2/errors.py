@@ -14,8 +14,11 @@ EXIT_RESUMABLE = 75
 class OrbitError(Exception):
     """A user's mistake or a bad input: what failed, where, the value, what is allowed, what to do next.
 
-    Printed as one readable line by the CLI, which then exits with code 2.
+    Printed as one readable line by the CLI, which then exits with code 2. `everywhere`: every rank of a job raises it alike, and the first
+    one speaks for all.
     """
+
+    everywhere = False
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Stops asked for from outside: SIGUSR1, SIGTERM, SIGHUP, Ctrl-C and the run's own deadline. Never interrupts a step."""
+"""Stops asked for from outside: SIGUSR1, SIGTERM, SIGHUP, Ctrl-C, `orbit2 stop` and the run's own deadline. Never interrupts a step."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 
 FLOOR = 360.0  # seconds before the end of a job: ahead of a signal that is asked for 300 s before it, which may come 60 s early
 SHARE, MOST = 0.1, 0.5  # of the job's time: what is kept free of a short one where FLOOR were more, and the most that ever is
 TIMES = 2.0  # what a save, a validation and a step took last, kept free before the end
+STOPPED = Path(".snakemake/orbit2/stop")  # lies in a workflow's folder while its run is being stopped (`orbit2 stop`)
+LOOK = 10.0  # seconds between two looks for it
 STOPS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
@@ -36,6 +39,8 @@ class StopRequest:
         self._took: dict[str, float] = {}
         self._interrupts: int = 0 if self._outer is None else self._outer._interrupts
         self._previous: dict[int, object] = {}
+        self._file = Path.cwd() / STOPPED if "ORBIT2_RUN" in os.environ else None  # only jobs of a workflow look for it
+        self._looked = -LOOK
         self.within(wall_minutes)
 
     def __enter__(self) -> StopRequest:
@@ -97,11 +102,14 @@ class StopRequest:
 
     @property
     def reason(self) -> str | None:
-        """What asked for the stop: a signal's name, "wall time" or "the job's time limit"; None while nothing did."""
+        """What asked for the stop: a signal's name, "orbit2 stop", "wall time" or "the job's time limit"; None while nothing did."""
         if self._reason is None and self._outer is not None:
             self._reason = self._outer.reason
         if self._reason is None and (found := self._deadline()) is not None and time.monotonic() >= found[0]:
             self._reason = found[1]
+        if self._reason is None and self._file is not None and time.monotonic() - self._looked > LOOK:
+            self._looked = time.monotonic()
+            self._reason = "orbit2 stop" if self._file.exists() else None
         return self._reason
 
     def __bool__(self) -> bool:

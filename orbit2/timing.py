@@ -55,6 +55,7 @@ class Clock:
 
     def __init__(self, part: str = "setup", mark: Callable[[], Mark] | None = None) -> None:
         self.seconds: Seconds = defaultdict(float)
+        self.heard: Callable[[str], object] = lambda part: None  # told of every lap
         self._mark, self._free, self._marks = mark, list[Mark](), deque[tuple[Mark, str | None]]()
         self.began = self._since = perf_counter()
         self.part = part
@@ -69,6 +70,7 @@ class Clock:
         if not device or before not in ON_DEVICE:
             self.seconds[before] += now - self._since
         self.part, self._since = part, now
+        self.heard(part)
         return before
 
     def read(self) -> None:

@@ -6,6 +6,7 @@ Exit codes: 0 done, 2 a user's mistake (one readable line on stderr), 75 stopped
 from __future__ import annotations
 
 import errno
+import faulthandler
 import logging
 import os
 import signal
@@ -26,7 +27,8 @@ from orbit2.signals import StopRequest, release
 
 STOPPED = "ORBIT2_STOPPED"  # names a file that is to say how far a stage came that stops early; see workflow/scripts/logged.sh
 SAVING = ("train", "finetune", "downscale")  # they have an ear of their own for signals, from the start on
-VERBS = (*STAGES, "plan", "doctor", "migrate", "unlock", "config", "model")
+TEARDOWN = 60.0  # seconds that a rank's process has to end in, once everything is done
+VERBS = (*STAGES, "plan", "doctor", "migrate", "unlock", "stop", "config", "model")
 
 
 _ROOM = "free some space; the same command then goes on or starts again, nothing half-written counts"
@@ -90,9 +92,9 @@ def run(arguments: Sequence[str] | None) -> NoReturn:
         if code == 130:  # typer has turned a KeyboardInterrupt into this, without a word
             _say("interrupted; the same command goes on or starts again", code)
     except OrbitError as error:
-        code = _say(f"error: {error}", EXIT_USER)
-    except Interrupted as stop:
-        code = _say(f"stopped early, can be resumed: {stop}", EXIT_RESUMABLE)
+        code = _say("" if error.everywhere and detect()[0] else f"error: {error}", EXIT_USER)
+    except Interrupted as stop:  # of all ranks together: the first one says so
+        code = _say("" if detect()[0] else f"stopped early, can be resumed: {stop}", EXIT_RESUMABLE)
         _tell(stop)
     except KeyboardInterrupt:
         code = _say("interrupted; the same command goes on or starts again", 130)
@@ -109,12 +111,15 @@ def run(arguments: Sequence[str] | None) -> NoReturn:
     except OSError:  # who read it is gone; Python would complain once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = code or 128 + signal.SIGPIPE
+    if detect()[1] > 1:
+        faulthandler.dump_traceback_later(TEARDOWN, exit=True)  # threads of a collective library may never end
     sys.exit(code)
 
 
 def _say(line: str, code: int) -> int:
-    with suppress(OSError):
-        print(" ".join(line.split()), file=sys.stderr, flush=True)
+    if line:
+        with suppress(OSError):
+            print(" ".join(line.split()), file=sys.stderr, flush=True)
     return code
 
 

@@ -1,4 +1,4 @@
-"""The verbs beside the stages: plan, doctor, config, model. Never writes into results/."""
+"""The verbs beside the stages: plan, doctor, migrate, unlock, stop, config, model. Never writes into results/."""
 
 from __future__ import annotations
 
@@ -128,10 +128,20 @@ def migrate(
 
 
 def unlock() -> None:
-    """Remove the lock of a workflow that was killed in this folder. Exit 2, with what to do, when it may still be at work."""
+    """Remove the lock of a workflow that was killed in this folder; a new run does so itself. Exit 2 when it may be at work."""
     from orbit2.lock import release
 
     typer.echo(release() or "no lock here")
+
+
+def stop_run(
+    folder: Annotated[Path, typer.Argument(help="Folder that snakemake was started in, or one below it.")] = Path("."),
+    minutes: Annotated[float, typer.Option(min=0, help="Time to save in; what is still at work then is cancelled.")] = 10.0,
+) -> None:
+    """Stop a run of the workflow for good: nothing more is started, jobs save and end. The same snakemake command goes on later."""
+    from orbit2.stop import stop
+
+    typer.echo(stop(folder, minutes))
 
 
 config = typer.Typer(no_args_is_help=True, help="Check, show and document configurations.")
@@ -202,5 +212,6 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
     app.command("migrate")(migrate)
     app.command("unlock")(unlock)
+    app.command("stop")(stop_run)
     app.add_typer(config, name="config")
     app.add_typer(model, name="model")

@@ -25,6 +25,7 @@ from orbit2.files import write_json
 from orbit2.grid import Grid
 from orbit2.parallel import launch
 from orbit2.parallel.reduce import any_rank, barrier
+from orbit2.parallel.watch import tick
 from orbit2.signals import StopRequest
 from orbit2.timing import Rate
 
@@ -150,8 +151,11 @@ def compute_block(job: Job, ranks: launch.Ranks, block: int = 0, blocks: int = 1
         launch.heed_job(stop, ranks, LAST_ITEM)
         if ranks.first and stop.deadline:
             log.info("%s: %s", label, stop.deadline)
+        job.downscaler.clock.heard = tick
         spent = work([items[i] for i in todo], job.read, job.compute, write, label=label, fields_of=job.fields_of, stop=stop,
                      clock=job.downscaler.clock)  # fmt: skip
+    job.downscaler.clock.heard = lambda part: None
+    tick("")  # ranks that are done wait for the others
     status = store.journal.folder / ("status.json" if blocks == 1 else f"status-{block}.json")
     if any_rank(spent.items < len(todo)):  # waits for all
         store.journal.close()

@@ -16,10 +16,10 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
-from orbit2.errors import Interrupted, OrbitError
+from orbit2.errors import EXIT_DONE, EXIT_RESUMABLE, Interrupted, OrbitError
 from orbit2.parallel import alike, usage
-from orbit2.parallel.reduce import agree_on, from_first
-from orbit2.parallel.watch import POLL, SAY, Watch
+from orbit2.parallel.reduce import agree_on, barrier, from_first
+from orbit2.parallel.watch import POLL, SAY, Watch, ends_soon, watching
 from orbit2.progress import detect
 from orbit2.scheduler import time_left
 from orbit2.signals import FLOOR, StopRequest
@@ -131,15 +131,19 @@ def ranks(timeout: timedelta = TIMEOUT, device: str | None = None) -> Iterator[R
             timeout=timeout,
         )
         agree_on(alike.of_process(place))
-        yield Ranks(rank, world, place)
+        with watching(watch):
+            yield Ranks(rank, world, place)
         usage.tell(rank, world)
-    except Interrupted:  # all ranks stop together
+    except Interrupted:  # all ranks stop together, once the first has written all it has to write
+        barrier()
         usage.tell(rank, world)
         watch.leave()
-        dist.destroy_process_group()
+        with ends_soon(EXIT_RESUMABLE):
+            dist.destroy_process_group()
         raise
     except BaseException as error:  # the process ends soon, and what the others wait for with it
         watch.fail(error)
         raise
     watch.leave()
-    dist.destroy_process_group()
+    with ends_soon(EXIT_DONE):
+        dist.destroy_process_group()

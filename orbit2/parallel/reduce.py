@@ -113,9 +113,11 @@ def agree_on(facts: Sequence[Fact], group: ProcessGroup | None = None) -> None:
     (theirs, host), (other, there) = told
     differ = [name for name in {**theirs.parts, **other.parts} if theirs.parts.get(name) != other.parts.get(name)]
     beside = f", and {int(others) - 1} more" if others > 1 else ""
-    raise OrbitError(f"ranks disagree on {theirs.what}", where=f"rank {int(lowest[slot])} of {world} on {there}{beside}",
-                     got=_shown(other, differ), allowed=f"{_shown(theirs, differ)}, as the first rank on {host} has it",
-                     hint=theirs.hint)  # fmt: skip
+    error = OrbitError(f"ranks disagree on {theirs.what}", where=f"rank {int(lowest[slot])} of {world} on {there}{beside}",
+                       got=_shown(other, differ), allowed=f"{_shown(theirs, differ)}, as the first rank on {host} has it",
+                       hint=theirs.hint)  # fmt: skip
+    error.everywhere = True
+    raise error
 
 
 def agree(what: str, value: str, hint: str, group: ProcessGroup | None = None) -> None:

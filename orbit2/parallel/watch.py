@@ -1,18 +1,22 @@
-"""Ranks that notice each other's end: a dead or failed one brings the others down within a minute, and each says which it was.
+"""Ranks that notice each other's end: a dead or failed one brings the others down within a minute, one that hangs within minutes. The
+first rank says which it was.
 
-A collective waits for its peers as long as they work (hours, in inference); that they live is told here, by a thread.
+A collective waits for its peers as long as they work (hours, in inference); that they live, and get on, is told here, by a thread.
 """
 
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import os
 import socket
 import sys
 import threading
 import time
 import traceback
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
@@ -21,6 +25,10 @@ from orbit2.errors import EXIT_USER, OrbitError
 
 BEAT = 2.0  # seconds between two signs of life
 SILENCE = 30.0  # seconds without one after which a rank counts as dead
+HUNG = 60 * float(os.environ.get("ORBIT2_HUNG_MINUTES", "5"))  # seconds in one part of a step after which a rank hangs; 0: never
+SLOW = 1800.0  # the same for what is only done now and then, and for the first few times of everything (compilation)
+FIRST, RARE = 3, ("setup", "saving")
+TEARDOWN = 60.0  # seconds that the collective library has to end in
 GRACE = 2.0  # seconds that a failed rank has to print its own error first
 AGAIN = "the same command goes on from what is saved"
 LEFT, FAILED, SEEN, ABSENT = "left", "failed", "seen", "absent"
@@ -41,6 +49,7 @@ class Watch:
         self.store.set_timeout(timedelta(seconds=SILENCE))
         self._ending = False  # this rank's own affair: it needs nobody to end it
         self._over = threading.Event()
+        self._part, self._parts, self._seen, self._at, self._longest = "", 0, Counter[str](), 0.0, 0.0
         if rank == 0:  # before anybody else writes
             self.store.multi_set([f"beat/{k}" for k in range(world)], [ABSENT] * world)  # type: ignore[attr-defined]
             self.store.set("open", "")
@@ -78,6 +87,20 @@ class Watch:
                 said = now
                 print(f"waiting since {now - began:.0f} s: {self._missing()}", file=sys.stderr, flush=True)
             time.sleep(POLL if self.rank == 0 else POLL * (1 + self.world / 1000))  # the store answers all of them
+
+    def tick(self, part: str) -> None:
+        """From now on this rank is at `part` of its work; "": at nothing that could hang, as one that waits for the others."""
+        now = time.monotonic()
+        if self._part and self._part not in RARE and self._seen[self._part] > FIRST:
+            self._longest = max(self._longest, now - self._at)
+        self._parts, self._part, self._at = self._parts + 1, part, now
+        self._seen[part] += 1
+
+    def _limit(self) -> float:
+        """Seconds that this rank may be where it is; five times what it ever was, on a slow machine."""
+        if not self._part or not HUNG:
+            return 0.0
+        return max(HUNG, SLOW) if self._part in RARE or self._seen[self._part] <= FIRST else max(HUNG, 5 * self._longest)
 
     def _missing(self) -> str:
         absent = [k for k, beat in enumerate(self._beats()) if beat == ABSENT]
@@ -137,14 +160,15 @@ class Watch:
         if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
             keeper = "torchrun, which started the ranks,"
         beats, changed, now = [""] * self.world, [time.monotonic()] * self.world, time.monotonic()
+        moved, places = [time.monotonic()] * self.world, [""] * self.world
         verdict, count = "", 0
         while not self._over.wait(BEAT if count else 0):
             slept, now = time.monotonic() - now, time.monotonic()
             if slept > SILENCE / 2:  # suspended: the others' silence was this one's
-                changed = [now] * self.world
+                changed, moved = [now] * self.world, [now] * self.world
             count += 1
             try:
-                self.store.set(f"beat/{self.rank}", str(count))
+                self.store.set(f"beat/{self.rank}", f"{count} {self._parts} {self._limit():.0f} {self._part}")
                 if self.rank == 0:
                     found = self._beats()
                 elif self.store.check(["verdict"]):
@@ -161,6 +185,10 @@ class Watch:
                     verdict = beat.removeprefix(FAILED).strip()
                 elif now - changed[k] > SILENCE and not verdict:
                     verdict = f"1 {self._name(k)} is gone: no sign of life for {SILENCE:.0f} s; {AGAIN}"
+                if (place := beat.partition(" ")[2]) != places[k]:
+                    places[k], moved[k] = place, now
+            if self.rank == 0 and not verdict:
+                verdict = self._hanging([(place, now - since) for place, since in zip(places, moved, strict=True)])
             if verdict and not self._ending:
                 self._obey(verdict)
             elif verdict and self.rank == 0:
@@ -176,12 +204,76 @@ class Watch:
             else:
                 self.store.set(f"beat/{self.rank}", SEEN)
         code, _, what = verdict.partition(" ")
+        if what.startswith(f"{self._name(self.rank)} hangs"):
+            print(f"rank {self.rank} of {self.world} hangs here:", file=sys.stderr)
+            traceback.print_stack(sys._current_frames().get(threading.main_thread().ident or 0))
         time.sleep(GRACE + (2 * BEAT if self.rank == 0 else 0))  # the first rank keeps the store: the others read it
         if self._ending:
             return
-        with suppress(OSError):  # whoever read it may be gone
-            print(f"rank {self.rank} of {self.world} ends: {what}", file=sys.stderr, flush=True)
+        if self._speaks(what):
+            with suppress(OSError):  # whoever read it may be gone
+                print(f"rank {self.rank} of {self.world} ends: {what}", file=sys.stderr, flush=True)
         os._exit(int(code))
+
+    def _speaks(self, what: str) -> bool:
+        """The first rank alone; without it a few of the others, not all on one node: the powers of two."""
+        return self.rank == 0 or (what.startswith("rank 0 ") and self.rank & (self.rank - 1) == 0)
+
+    def _hanging(self, ranks: list[tuple[str, float]]) -> str:
+        """The verdict on ranks that have been at one part of their work for too long, each (where, seconds); "" where none has.
+
+        Of ranks that wait for one another it is the one that is furthest behind.
+        """
+        at = [(int(parts), rank, float(limit), part, seconds) for rank, (place, seconds) in enumerate(ranks)
+              for parts, limit, part in [[*place.split(" ", 2), "", "", ""][:3]] if parts.isdecimal() and limit != "0"]  # fmt: skip
+        stuck = [one for one in at if one[4] > one[2]]
+        if not stuck:
+            return ""
+        parts, rank, _, part, seconds = min(stuck)
+        if any(behind < parts and still > BEAT * 5 for behind, _, _, _, still in at):  # it waits for that one, which has more time
+            return ""
+        beside = sum(1 for one in stuck if one[0] == parts) - 1
+        others = f", and {beside} others with it" if beside else ""
+        return f"1 {self._name(rank)} hangs: {seconds:.0f} s in {part}{others}; {AGAIN}"
+
+
+_now: Watch | None = None
+
+
+def tick(part: str) -> None:
+    """This process is at another `part` of its work; "": it waits for the others (see Watch)."""
+    if _now is not None:
+        _now.tick(part)
+
+
+@contextmanager
+def watching(watch: Watch) -> Iterator[None]:
+    """While it lasts, `tick` is heard."""
+    global _now
+    _now = watch
+    try:
+        yield
+    finally:
+        _now = None
+
+
+@contextmanager
+def ends_soon(code: int) -> Iterator[None]:
+    """Everything is done and written; should what is left hang (a collective library's teardown), the process ends without it."""
+
+    def end() -> None:
+        print(f"the collective library did not end within {TEARDOWN:.0f} s: this process ends without it", file=sys.stderr, flush=True)
+        os._exit(code)
+
+    timer = threading.Timer(TEARDOWN, end)
+    timer.daemon = True
+    timer.start()
+    faulthandler.dump_traceback_later(TEARDOWN + 5, exit=True)  # where the interpreter hangs with it
+    try:
+        yield
+    finally:
+        timer.cancel()
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _of_a_collective(error: BaseException) -> bool:

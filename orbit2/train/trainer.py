@@ -29,6 +29,7 @@ from orbit2.model.build import Downscaling
 from orbit2.parallel import alike
 from orbit2.parallel.launch import heed_job, ranks
 from orbit2.parallel.reduce import Fact, agree_on, any_rank, gathered
+from orbit2.parallel.watch import tick
 from orbit2.signals import StopRequest, heed_parent, held_back
 from orbit2.timing import NAME, Rate
 from orbit2.train.build import Setup, prepare
@@ -163,6 +164,7 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
     with held_back():
         batches = iter(loader)
     timing.begins(setup, step)
+    clock.heard = tick
     waiting, _ = time.monotonic(), clock.lap("waiting")
     for batch in batches:
         ready = time.monotonic()
@@ -192,6 +194,8 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
         if stopping and (step < config.steps or unscored()):
             raise pause()
         waiting, _ = time.monotonic(), clock.lap("waiting")
+    tick("")  # the first rank writes, the others wait for it
+    clock.heard = lambda part: None
     progress.doing("writing the model")
     clock.lap("saving")
     timing.write("done")

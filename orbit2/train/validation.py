@@ -16,6 +16,7 @@ from orbit2.data.dataset import Batch, Packed, Pairs
 from orbit2.model.build import Downscaling
 from orbit2.parallel.mesh import Mesh
 from orbit2.parallel.reduce import any_rank, from_first, total
+from orbit2.parallel.watch import tick
 from orbit2.signals import StopRequest, heed_parent, held_back
 from orbit2.variables import is_precipitation
 
@@ -92,6 +93,7 @@ def validate_model(
     for which, pieces in items:
         if any_rank(bool(stop)):
             return None
+        tick("validation")
         for piece in pieces:
             batch = piece.to(mesh.device)
             with torch.autocast(mesh.device.type, dtype, enabled=dtype is not None):

@@ -1,4 +1,4 @@
-"""The workflow under fire: a real Snakemake is killed, its lock stays, and the same command goes on once `orbit2 unlock` has removed it."""
+"""The workflow under fire: a real Snakemake is killed or stopped, and the same command waits for what it left and goes on."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -21,10 +23,25 @@ from tests.data.small_chain import RUN, state
 from tests.workflow.conftest import SNAKEMAKE, Project
 
 PATIENCE = 120.0
+TARGET = f"{slices.dataset_folder(from_mapping(RUN), 'week')}/statistics.json"
+COMMAND = ["--configfile", "chain.yaml", "--", TARGET]
 
 
-def unlock(folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "orbit2", "unlock"], cwd=folder, capture_output=True, text=True, timeout=PATIENCE,
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the run makes when nothing comes between."""
+    project = Project(tmp_path_factory.mktemp("undisturbed"))
+    (project.folder / "chain.yaml").write_text(yaml.safe_dump(RUN), encoding="utf-8")
+    project(*COMMAND)
+    return state(project.folder / TARGET.rpartition("/")[0])
+
+
+def science(made: dict[str, Any]) -> dict[str, bytes]:
+    return {name: content for name, content in made.items() if "logs/" not in name and "benchmarks/" not in name}
+
+
+def orbit2(folder: Path, verb: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "orbit2", verb], cwd=folder, capture_output=True, text=True, timeout=PATIENCE,
                           env={**os.environ, "PYTHONPATH": str(Path(lock.__file__).parents[1])})  # fmt: skip
 
 
@@ -47,46 +64,60 @@ def words(process: psutil.Process) -> list[str]:
         return []
 
 
+@contextmanager
+def started(project: Project, *command: str, said: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A Snakemake of its own, which goes on while the test looks at it; what it says goes into a file."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(lock.__file__).parents[1]), "HOME": str(project.folder),
+                   "XDG_CACHE_HOME": str(project.folder / ".cache")}  # fmt: skip
+    with (said or Path(os.devnull)).open("wb") as file, \
+         subprocess.Popen([*SNAKEMAKE, "--profile", "profiles/local", *command], cwd=project.folder, env=environment, stdout=file,
+                          stderr=file, start_new_session=True) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.mark.slow
-def test_a_killed_snakemake_leaves_a_lock_that_goes_with_its_last_job(tmp_path: Path) -> None:
-    """kill -9 of Snakemake alone: its job lives on, and while it does nothing is unlocked. Then the same command ends in the same store."""
-    run = from_mapping(RUN)
-    target = f"{slices.dataset_folder(run, 'week')}/statistics.json"
-    made = {}
-    for name in ("undisturbed", "killed"):
-        (tmp_path / name).mkdir()
-        project = Project(tmp_path / name)
-        (project.folder / "chain.yaml").write_text(yaml.safe_dump(RUN), encoding="utf-8")
-        command = ["--configfile", "chain.yaml", "--", target]
-        if name == "killed":
-            environment = {**os.environ, "PYTHONPATH": str(Path(lock.__file__).parents[1]), "HOME": str(project.folder),
-                           "XDG_CACHE_HOME": str(project.folder / ".cache")}  # fmt: skip
-            with subprocess.Popen([*SNAKEMAKE, "--profile", "profiles/local", *command], cwd=project.folder, env=environment,
-                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # fmt: skip
-                orphans = jobs(process)
-                for orphan in orphans:
-                    orphan.suspend()
-                process.send_signal(signal.SIGKILL)
-            assert process.returncode == -signal.SIGKILL and lock.locked(project.folder)
-            refused = unlock(project.folder)
-            assert refused.returncode == 2 and lock.locked(project.folder)
-            assert refused.stderr.startswith("error: ") and "another run is at work in this folder" in refused.stderr
-            assert any(str(orphan.pid) in refused.stderr for orphan in orphans)
-            locked_out = project(*command, check=False)
-            assert locked_out.returncode != 0 and "Directory cannot be locked" in locked_out.stdout + locked_out.stderr
+@pytest.mark.parametrize("end", ["KILL", "HUP", "stop"])
+def test_a_run_that_ended_any_way_goes_on_with_the_same_command(tmp_path: Path, undisturbed: dict[str, Any], end: str) -> None:
+    """kill -9 of Snakemake alone, its terminal gone, `orbit2 stop`. Of the first two a job lives on: the same command waits for it."""
+    project = Project(tmp_path)
+    (project.folder / "chain.yaml").write_text(yaml.safe_dump(RUN), encoding="utf-8")
+    with started(project, *COMMAND) as process:
+        orphans = jobs(process)
+        if end == "stop":
+            done = orbit2(project.folder, "stop")
+            assert done.returncode == 0 and "stopped; the same snakemake command goes on" in done.stdout, done.stderr
+            assert process.wait(PATIENCE) != 0 and not any(orphan.is_running() for orphan in orphans)
+        else:
+            for orphan in orphans:
+                orphan.suspend()
+            process.send_signal(signal.Signals[f"SIG{end}"])
+            assert process.wait(PATIENCE) == -signal.Signals[f"SIG{end}"]
+    if end != "stop":
+        assert lock.locked(project.folder)
+        refused = orbit2(project.folder, "unlock")
+        assert refused.returncode == 2 and lock.locked(project.folder)
+        assert refused.stderr.startswith("error: ") and "another run is at work in this folder" in refused.stderr
+        assert any(str(orphan.pid) in refused.stderr for orphan in orphans)
+        with started(project, *COMMAND, said=tmp_path / "said") as again:
+            until = time.monotonic() + PATIENCE
+            while "has left at work: process" not in (tmp_path / "said").read_text():
+                assert time.monotonic() < until and again.poll() is None
+                time.sleep(0.1)
+            second = project(*COMMAND, check=False)
+            assert second.returncode == 2 and f"is running the workflow in this folder; got 'process {again.pid} " in second.stderr
             for orphan in orphans:
                 with suppress(psutil.NoSuchProcess):  # it went with another one
-                    orphan.kill()
-            psutil.wait_procs(orphans, timeout=PATIENCE)
-            done = unlock(project.folder)
-            assert done.returncode == 0 and f"removed the lock of a run that was killed (process {process.pid};" in done.stdout
-            assert not lock.locked(project.folder)
-        project(*command)
-        assert not lock.locked(project.folder)
-        made[name] = state(project.folder / target.rpartition("/")[0])
-    logs = {name for name in made["killed"] if "logs/" in name or "benchmarks/" in name}
-    assert {k: v for k, v in made["killed"].items() if k not in logs} == {k: v for k, v in made["undisturbed"].items() if k not in logs}
-    assert "statistics.json" in made["killed"] and any(name.startswith("pairs.zarr/fine/fields/c/") for name in made["killed"])
+                    orphan.resume()
+            assert again.wait(PATIENCE) == 0
+        assert "removed the lock of a run that was killed" in (tmp_path / "said").read_text()
+    assert lock.locked(project.folder) is False
+    project(*COMMAND)
+    made = state(project.folder / TARGET.rpartition("/")[0])
+    assert science(made) == science(undisturbed)
+    assert "statistics.json" in made and any(name.startswith("pairs.zarr/fine/fields/c/") for name in made)
 
 
 @pytest.mark.slow

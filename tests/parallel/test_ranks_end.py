@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same watch at a fifth of its times, which promise less than a minute."""
     assert watch.SILENCE + 7 * watch.BEAT + 2 * watch.GRACE < 60
+    assert watch.HUNG == 300
     for name in ("SILENCE", "BEAT", "GRACE"):
         monkeypatch.setattr(watch, name, getattr(watch, name) / 5)
 
@@ -67,6 +69,65 @@ def test_a_killed_rank_ends_the_other_which_names_it(tiny: Tiny, tmp_path: Path,
     assert codes[victim] == -signal.SIGKILL and codes[1 - victim] == 1 and seconds < 15
     said = capfd.readouterr().err
     assert f"rank {1 - victim} of 2 ends: rank {victim} of 2 (process " in said and "is gone" in said and "Traceback" not in said
+
+
+def test_a_suspended_rank_ends_the_other(
+    tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own end is its launcher's affair (srun --kill-on-bad-exit, torchrun): here a shell's that sees the other one's."""
+    monkeypatch.setattr(watch, "SILENCE", 3.0)
+    first = tmp_path / "first"
+
+    def halt() -> None:
+        ends = f"while kill -0 {first.read_text()}; do sleep 0.1; done; kill -9 {os.getpid()}"
+        subprocess.Popen(["sh", "-c", ends], start_new_session=True, stderr=subprocess.DEVNULL)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def act(rank: int) -> None:
+        if rank == 0:
+            first.write_text(str(os.getpid()))
+        when(3, 1, rank, halt)
+        train(tiny, tmp_path, steps=20)
+
+    assert two_ranks(act)[0] == [1, -signal.SIGKILL]
+    said = capfd.readouterr().err
+    assert "rank 0 of 2 ends: rank 1 of 2 (process " in said and "is gone: no sign of life for 3 s" in said
+
+
+def test_a_rank_that_hangs_shows_where_and_ends_all(
+    tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process lives and its heart beats, but it does not come to the sum that the other waits in."""
+    monkeypatch.setattr(watch, "FIRST", 0)
+    monkeypatch.setattr(watch, "HUNG", 4.0)
+
+    def stuck_for_ever() -> None:
+        threading.Event().wait(300)
+
+    def act(rank: int) -> None:
+        when(5, 1, rank, stuck_for_ever)
+        train(tiny, tmp_path, steps=20)
+
+    codes, seconds = two_ranks(act)
+    assert codes == [1, 1] and seconds < 30
+    said = capfd.readouterr().err
+    shown = said.index("rank 1 of 2 hangs here:")
+    assert "in stuck_for_ever" in said[shown:] and shown < said.index("rank 0 of 2 ends: rank 1 of 2 (process ")
+    assert re.search(r"ends: rank 1 of 2 \(process .*\) hangs: \d+ s in waiting; the same command goes on", said)
+    assert "rank 1 of 2 ends" not in said and "Traceback" not in said
+
+
+def test_a_teardown_that_hangs_does_not_keep_the_process(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "TEARDOWN", 1.0)
+    monkeypatch.setattr(launch.dist, "destroy_process_group", lambda: threading.Event().wait(300))
+
+    def act(rank: int) -> None:
+        with launch.ranks(device="cpu"):
+            pass
+
+    codes, seconds = two_ranks(act)
+    assert codes == [0, 0] and seconds < 10
+    assert "did not end within 1 s" in capfd.readouterr().err
 
 
 def test_a_rank_that_fails_says_why_first(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -127,7 +188,7 @@ def test_a_dead_rank_ends_inference_too(tiny: Tiny, tmp_path: Path, capfd: pytes
     assert "rank 0 of 2 ends: rank 1 of 2 (process " in capfd.readouterr().err
 
 
-def test_all_ranks_resume_from_what_the_first_one_chose(tiny: Tiny, tmp_path: Path) -> None:
+def test_all_ranks_resume_from_what_the_first_one_chose(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """One whose own checkpoint folder is empty goes on from the same step, one that drew other weights starts from the first one's."""
     assert two_ranks(lambda _: train(tiny, tmp_path / "straight", steps=8))[0] == [0, 0]
 
@@ -138,6 +199,7 @@ def test_all_ranks_resume_from_what_the_first_one_chose(tiny: Tiny, tmp_path: Pa
         train(tiny, tmp_path / "stopped", steps=8)
 
     assert two_ranks(stopped)[0] == [75, 75]
+    assert capfd.readouterr().err.count("stopped early, can be resumed: ") == 1  # the first one speaks for all
     checkpoints = tmp_path / "stopped" / "checkpoints"
     assert json.loads((checkpoints / "status.json").read_text())["step"] == 5
     mine = [checkpoints, tmp_path / "elsewhere"]

@@ -42,11 +42,6 @@ def checked_configuration():
     return as_begun(run)
 
 
-def looking():
-    """This call does nothing itself: -n, --dag, --summary, --lint, or it is locked out. What queued jobs read is left alone."""
-    return workflow.executor_plugin is None or workflow.dryrun or lock.locked()
-
-
 @cache
 @one_line()
 def told(path, stage, *names):
