@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from orbit2.errors import OrbitError
 from orbit2.scheduler import PATIENCE, seconds
 
+HINT = "change it in the profile; `orbit2 doctor --profile PROFILE` looks at everything"
 FORM = '"PARTITION: NODES=MINUTES NODES=MINUTES, PARTITION: ..."'
 
 
@@ -113,17 +114,23 @@ class Asked:
     account: str | None = None
 
 
-def refuse(jobs: Iterable[Asked]) -> None:
-    """Raises OrbitError for a job that its partition would never start: it would wait, and all that needs it."""
+def refuse(jobs: Iterable[Asked], own: Bins | None = None) -> None:
+    """Raises OrbitError for a job that its partition would never start: it would wait, and all that needs it.
+
+    `own`: what the profile says that the partition gives.
+    """
     known: dict[str, Partition | None] = {}
     for job in sorted(set(jobs), key=lambda job: (job.what, -job.minutes, -job.nodes)):
+        if own is not None and job.minutes > (most := own.minutes(job.nodes) or 0):
+            raise OrbitError(f"{job.what}: more time than the queue gives so many nodes", where=f"partition {job.partition}",
+                             got=f"{job.minutes} min on {job.nodes} node(s)", allowed=f"{most} min", hint=HINT)  # fmt: skip
         if job.partition not in known:
             known[job.partition] = partition(job.partition)
         found = known[job.partition]
         if found is not None and (wrong := found.refuses(job.nodes, job.minutes, job.account)):
             what, got, allowed = wrong
             raise OrbitError(f"{job.what}: {what}", where=f"partition {job.partition}", got=got, allowed=allowed,
-                             hint="change it in the profile; `orbit2 doctor --profile PROFILE` looks at everything")  # fmt: skip
+                             hint=HINT)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -110,14 +110,19 @@ def planned_nodes(name, device, per_node, hours):
 
 
 def asked_of_queue():
-    """What the run's jobs that are still to be done ask of their partitions; nothing where they run right here."""
+    """What the run's jobs, and groups of them, that are still to be done ask of their partitions; nothing where they run right here."""
     if not workflow.non_local_exec:
         return set()
-    jobs = [
-        job for job in workflow.dag.needrun_jobs() if not job.is_local and "slurm_partition" in job.resources.keys()
-    ]
+    jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
+    units = {workflow.dag.get_job_group(job) or job for job in jobs}
     return {
-        Asked(job.rule.name, job.resources.slurm_partition, job.resources.get("nodes", 1), job.resources.get("runtime", 0),
-              job.resources.get("slurm_account"))
-        for job in jobs
-    }  # fmt: skip
+        Asked(
+            unit.groupid if unit.is_group() else unit.rule.name,
+            unit.resources.slurm_partition,
+            unit.resources.get("nodes", 1),
+            unit.resources.get("runtime", 0),
+            unit.resources.get("slurm_account"),
+        )
+        for unit in units
+        if "slurm_partition" in unit.resources.keys()
+    }

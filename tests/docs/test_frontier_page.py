@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import venv
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,8 @@ def clone(tmp_path: Path) -> Iterator[Path]:
         shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "orbit2", tmp_path / "orbit2", ignore=shutil.ignore_patterns("__pycache__"))
     venv.create(tmp_path / ".venv", symlinks=True)
+    packages = sysconfig.get_path("purelib")
+    (next(tmp_path.glob(".venv/lib/python3*/site-packages")) / "packages.pth").write_text(f"{packages}\n")
     for name in ("orbit2", "snakemake"):
         script = tmp_path / ".venv/bin" / name
         script.write_text(f'#!/bin/sh\nexec {sys.executable} -m {name} "$@"\n')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orbit2.errors import OrbitError
-from orbit2.queues import bins
+from orbit2.queues import Asked, Bins, Partition, bins, refuse
 
 
 def test_bins() -> None:
@@ -19,3 +19,15 @@ def test_bins() -> None:
 def test_another_text_is_refused(text: str) -> None:
     with pytest.raises(OrbitError, match="time_limits"):
         bins(text)
+
+
+def test_a_job_beyond_the_profiles_bins_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without SLURM being asked, or with one whose partition as a whole gives more."""
+    monkeypatch.setattr("orbit2.queues.partition", lambda name: Partition(name, True, 720, None, None))
+    own = Bins(((91, 120), (183, 360)))
+    refuse([Asked("train_model", "batch", 92, 360)], own)
+    for job in (Asked("train_model", "batch", 91, 121), Asked("train_model", "batch", 184, 10)):
+        with pytest.raises(OrbitError, match=r"train_model: more time than the queue gives so many nodes"):
+            refuse([job], own)
+    with pytest.raises(OrbitError, match="PartitionTimeLimit"):
+        refuse([Asked("score", "batch", 1, 721)])
