@@ -101,7 +101,18 @@ def _queue(profile: Profile, jobs: list[queues.Asked]) -> Iterator[Finding]:
                 yield Finding("Queue", job.what, "missing", f"{wrong[0]}: {wrong[1]}, allowed {wrong[2]}")
     if profile.said("time_limits") and profile.bins is None:
         yield Finding("Queue", "time limits", "note", f"the profile knows none of partition {name}: rules' own times are asked for")
+    yield from _too_long(profile)
     yield from _requeue()
+
+
+def _too_long(profile: Profile) -> Iterator[Finding]:
+    """Rules other than trainings whose own time in the profile is beyond the queue's."""
+    for rule, own in profile.text.get("set-resources", {}).items():
+        minutes, count = own.get("runtime"), own.get("nodes", 1)
+        if rule in TRAINING.values() or profile.bins is None or not (isinstance(minutes, int) and isinstance(count, int)):
+            continue
+        if minutes > (most := profile.bins.minutes(count) or 0):
+            yield Finding("Queue", rule, "missing", f"{minutes} min asked for, and this partition gives {count} node(s) {most}")
 
 
 def _requeue() -> Iterator[Finding]:

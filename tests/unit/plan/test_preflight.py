@@ -38,12 +38,14 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Look:
     shutil.copytree(ROOT / "config", tmp_path / "config")
     monkeypatch.chdir(tmp_path)
 
-    def findings(run: str = "config/config.yaml", training: dict[str, object] | None = None, **defaults: object) -> dict[str, Finding]:
+    def findings(run: str = "config/config.yaml", training: dict[str, object] | None = None, page: int = 60,
+                 **defaults: object) -> dict[str, Finding]:  # fmt: skip
         file = Path("profiles/frontier/config.yaml")
         said = yaml.safe_load(file.read_text())
         said["default-resources"] |= {"slurm_account": "abc123", **defaults}
         for rule in ("train_model", "finetune_model"):
             said["set-resources"][rule] |= {"nodes": 2, **(training or {})}
+        said["set-resources"]["report_page"]["runtime"] = page
         file.write_text(yaml.safe_dump(said))
         found = preflight.examine(preflight.read("frontier"), load(Path(run)))
         return {f"{each.group} {each.name}": each for each in found}
@@ -79,6 +81,10 @@ def test_what_is_wrong_with_the_profile(look: Look, defaults: dict[str, object],
 def test_times_beyond_the_queues_bins(look: Look, training: dict[str, object], why: str | None) -> None:
     found = missing(look(training=training))
     assert (why in found["Training reslim"]) if why else not any(name.startswith("Queue") for name in found)
+
+
+def test_another_rules_time_beyond_its_bin(look: Look) -> None:
+    assert missing(look(page=121))["Queue report_page"] == "121 min asked for, and this partition gives 1 node(s) 120"
 
 
 def test_times_and_nodes_beyond_the_partition(look: Look) -> None:
