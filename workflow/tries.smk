@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orbit2 import tries
 
-from snakemake.jobs import Job
+from snakemake.jobs import GroupJob, Job
 from snakemake.scheduling.job_scheduler import JobScheduler
 
 # The `orbit2` command of the environment that this Snakemake runs in, activated or not; `logged`, which keeps its log, and `prepared`. A
@@ -25,10 +25,15 @@ def stopping(scheduler, *signalled):
     gracefully(scheduler, *signalled)
 
 
-# Snakemake offers no hook for either: this is all that is replaced in it.
+# Snakemake offers no hook for these: this is all that is replaced in it. A mistake in one of a group's jobs ends the group's tries.
 if workflow.is_main_process:
     tries.in_main()
     Job.restart_times = property(lambda job: TRIES.allowed(job.rule.restart_times, job.log))
+    GroupJob.restart_times = property(
+        lambda group: TRIES.allowed(
+            max(job.rule.restart_times for job in group.jobs), [log for job in group.jobs for log in job.log]
+        )
+    )
 elif workflow.remote_exec:
     tries.in_job()
     PREFIX.append(f"export ORBIT2_ATTEMPT={workflow.attempt}")

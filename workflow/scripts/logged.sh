@@ -53,8 +53,11 @@ stopped() {
     else
         return "$code"
     fi
-    if [ "$why" = asked ] || [ -e .snakemake/orbit2/stop ]; then
-        say "$said, as was asked: started again, it goes on there"
+    if [ -e .snakemake/orbit2/stop ]; then
+        say "$said, for orbit2 stop: the same command goes on there"
+        return 75
+    elif [ "$why" = asked ]; then
+        say "$said, told by a signal to end (scancel, the hard limit of a job's time, Ctrl-C): the next try goes on there"
         return 75
     fi
     if [ "$done" -gt "$began" ]; then
