@@ -41,7 +41,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         (folder / "mini.yaml").write_text(yaml.safe_dump(run), encoding="utf-8")
         slurm_demo.prepare(folder, started.partition, resources={"parts": AT_ONCE})
         with started.environment():
-            done = project("statistics", "--configfile", "mini.yaml", profile="slurm", timeout=1200)
+            done = project("regrid", "--configfile", "mini.yaml", profile="slurm", timeout=2400)
             yield folder, done.stdout + done.stderr, run, started.tasks()
 
 
