@@ -62,9 +62,11 @@ def foresee(config: RunConfig, kind: str, name: str, told: Mapping[str, Any]) ->
 
 def _foreseen(config: RunConfig, kind: str, name: str, on: Machine) -> Foreseen:
     from orbit2.plan.estimate import prediction, training
+    from orbit2.plan.rehearse import staying
 
     if kind == "training":
-        model = training(config, name, build(config, name), on, {}, advised=False)
+        with staying():
+            model = training(config, name, build(config, name), on, {}, advised=False)
         time, need = model.time, max(each.memory.need for each in model.trainings)
         return Foreseen(time.wall, time.split, config.models[name].train.steps, need, time.joules, time.rate, time.untold)
     task = prediction(config, name, build(config, predictions(config)[name].model), on)

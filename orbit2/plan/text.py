@@ -111,11 +111,11 @@ def _beside(plan: Plan) -> list[str]:
     lines = [f"other stages, on {plan.cores:,} cores" + f"{'jobs':>42}{'time':>12}{'core-hours':>14}"]
     for stage, (jobs, work, wall) in stages.summed(plan.works, plan.cores).items():
         lines.append(f"{'  ' + stage:<54}{jobs:>12,}{duration(wall):>12}{_hours(work):>14}")
-    why: dict[str, list[str]] = {}
+    why: dict[tuple[str, str], list[str]] = {}
     for one in plan.works:
         if one.untold:
-            why.setdefault(one.untold, []).append(f"{one.stage} {one.name}".strip())
-    return [*lines, *(f"  not told: {', '.join(names)} ({untold})" for untold, names in why.items())]
+            why.setdefault((one.stage, one.untold), []).append(one.name)
+    return [*lines, *(f"  not told: {stage} {', '.join(names)}".rstrip() + f" ({untold})" for (stage, untold), names in why.items())]
 
 
 def _sums(plan: Plan) -> list[str]:

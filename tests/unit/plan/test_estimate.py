@@ -19,6 +19,7 @@ from orbit2.grid import global_grid
 from orbit2.model.inspect import activation_bytes, build, forward_flops
 from orbit2.plan import estimate, halo, plan, records, render
 from orbit2.plan.devices import DEVICES
+from orbit2.plan.machine import Machine
 from orbit2.plan.text import verdict
 from tests.data import tiny_training
 from tests.data.small_models import demo_model
@@ -212,8 +213,8 @@ def test_the_mesh_divides_state_and_parts_divide_activations(tiny: Path) -> None
 
     def numbers(width: int, *asked: str) -> tuple[float, float]:
         config = load(tiny, [f"models.small.architecture.embed_dim={width}", "models.small.train.precision=fp32", *asked])
-        found = plan(config, device="a100", devices=3)
-        (training,) = found.models[0].trainings
+        found = estimate.training(config, "small", build(config, "small"), Machine("a100", 3), {})
+        (training,) = found.trainings
         assert found.fits
         return training.memory.state, training.memory.need - training.memory.state
 

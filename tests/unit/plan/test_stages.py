@@ -39,6 +39,12 @@ def test_rates_are_the_benchmarks_own(root: Path) -> None:
     stored = year["days"] * (4 * math.prod(named("global_1.0").shape) + 3 * math.prod(named("global_0.25").shape))
     field = (year["cores"] * year["ours"]["seconds"] - stages.STORED * stored) / (2 * 24 * year["days"])
     assert stages.REGRID["era5"].each == pytest.approx(field, rel=0.01) and MOST_SAMPLES == stages.FIT_SAMPLES
+    scores = results("stages")["scores"]
+    for stage, rates in stages.STAGES.items():
+        one = scores[stage.split()[-1]]
+        assert rates.each == pytest.approx(one["a_sample"] / one["values"], rel=0.01), stage
+        assert rates.start == pytest.approx(one["a_job"], rel=0.01, abs=0.01), stage
+    assert scores["models"] == stages.MODELS
 
 
 def test_a_store_by_hand(root: Path) -> None:
