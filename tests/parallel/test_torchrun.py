@@ -26,7 +26,7 @@ pytestmark = pytest.mark.parallel
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ("--standalone", "--nproc-per-node=2")
 TERM, USR1, KILL = signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL
-STEPS, PATIENCE = 60, 120.0
+STEPS, PATIENCE = 60, 400.0
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,19 @@ def test_a_stop_that_was_asked_for_is_a_stop(marker: bool, tmp_path: Path) -> No
         assert (done.returncode, done.stdout) == (75, "=== the run is being stopped (orbit2 stop): nothing is begun\n")
 
 
+@pytest.mark.parametrize("told", ["srun: error: n1: task 1: Out Of Memory", "slurmstepd: error: Detected 1 oom_kill event in StepId=17.0."])
+def test_who_is_killed_for_memory_is_told_what_to_raise(told: str, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/scontrol").write_text("#!/bin/sh\necho JobId=17 MinMemoryNode=450M Features=none\n")
+    (tmp_path / "bin/scontrol").chmod(0o755)
+    script = f"echo '{told}'; exit 137"
+    for _ in range(2):
+        done = logged(tmp_path, script, SLURM_JOB_ID="17")
+        assert "error: killed for want of memory (it had 450M a node)" in done.stdout
+        assert done.returncode == (2 if "not tried again" in done.stdout else 137)
+    assert "not tried again" in done.stdout and "raise mem_mb" not in logged(tmp_path, "exit 137", "run 2", SLURM_JOB_ID="17").stdout
+
+
 def test_the_second_slice_in_a_row_without_a_step_is_a_failure(tmp_path: Path) -> None:
     called = scontrol(tmp_path)
     codes = [logged(tmp_path, script, **JOB).returncode

@@ -7,8 +7,9 @@
 # - The second slice in a row that came no step further has failed.
 # - Anything else has failed.
 logged() {
-    local log=$1 code=0 kept idle=no
+    local log=$1 code=0 kept idle=no command killed
     shift
+    command=$*
     mkdir -p "$(dirname "$log")"
     kept=$(dirname "$log")/.$(basename "$log")  # a second name: Snakemake removes the log of the try before
     if [ -e "$kept" ]; then
@@ -30,6 +31,7 @@ logged() {
     fi
     case $(cat "$kept.slice" 2> /dev/null || true) in *" idle") idle=yes ;; esac
     rm -f "$kept.refused" "$kept.slice" "$kept.stopped"
+    killed=$(killed_for_memory)
     trap : TERM HUP USR1  # the command's affair; this shell outlives it, to know how it ended
     ORBIT2_STOPPED=$kept.stopped ORBIT2_BENCHMARK=${log%.log}.tsv "$@" 2>&1 | (trap '' TERM HUP USR1; exec tee -a -i "$log") || code=${PIPESTATUS[0]}
     trap - TERM HUP USR1
@@ -51,6 +53,7 @@ stopped() {
     elif [ "$code" -eq 138 ]; then
         began=0 done=0 why=limit said="the signal before the time limit came before the work began"
     else
+        starved
         return "$code"
     fi
     if [ -e .snakemake/orbit2/stop ]; then
@@ -82,6 +85,27 @@ stopped() {
         say "$said; the next try goes on there"
     fi
     return 75
+}
+
+# Who is killed for want of memory says nothing: srun does, or the control group. With the same limit it would end so again: not tried again.
+starved() {
+    local had=
+    awk '/^=== try / { said = "" } { said = said "\n" $0 } END { print said }' "$log" | grep -qE '[Oo]om[-_ ]kill|OOM Killed|Out Of Memory' ||
+        [ "$(killed_for_memory)" -gt "$killed" ] || return 0
+    [ -z "${SLURM_JOB_ID:-}" ] ||
+        had=$(scontrol show job --oneliner "$SLURM_JOB_ID" 2> /dev/null | sed -nE 's/.*MinMemory(Node|CPU)=([^ ]+).*/ (it had \2 a \L\1)/p' | head -n 1)
+    say "error: killed for want of memory$had; raise mem_mb of this rule: set-resources in the profile"
+    echo "${ORBIT2_RUN:-} $command
+error: killed for want of memory$had" > "$kept.refused"
+}
+
+# How many processes the kernel has killed in this control group because its memory was at an end (version 1 or 2); 0 where nobody knows.
+killed_for_memory() {
+    local version1 version2
+    version1=$(sed -n 's/^[0-9]*:memory://p' /proc/self/cgroup 2> /dev/null || true)
+    version2=$(sed -n 's/^0:://p' /proc/self/cgroup 2> /dev/null || true)
+    { cat "/sys/fs/cgroup/memory$version1/memory.oom_control" "/sys/fs/cgroup$version2/memory.events" 2> /dev/null || true; } |
+        awk '$1 == "oom_kill" && $2 > most { most = $2 } END { print most + 0 }'
 }
 
 # Which job of SLURM this is, and which try of it: ", SLURM job 17, attempt 2, requeued 3 times".

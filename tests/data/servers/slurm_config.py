@@ -14,6 +14,7 @@ from pathlib import Path
 
 GROUPS = Path("/sys/fs/cgroup")
 PORTS = range(10000, 20000)
+# cred_expire (seconds) is also how long a job that went back to the queue waits there: 120 by default.
 CONFIGURATION = """
 ClusterName=orbit2
 SlurmctldHost={host}(127.0.0.1)
