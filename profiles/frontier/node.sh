@@ -23,7 +23,7 @@ prepare_nodes() {
         echo "node set-up: the environment is read from the shared file system by all $nodes nodes: on the login node, run profiles/frontier/pack.sh"
     elif sbcast --force "$archive" "$place/code/archive.tar" && on_each_node "$nodes" bash "$root/profiles/frontier/unpack.sh" "$place/code"; then
         export PATH=$place/code/.venv/bin:$PATH PYTHONPATH=$place/code VIRTUAL_ENV=$place/code/.venv
-        echo "node set-up: environment on the disks of $nodes nodes after $((SECONDS - began)) s"
+        echo "node set-up: environment on the disks of $nodes node(s) after $((SECONDS - began)) s"
     else
         echo "node set-up: the broadcast of $archive failed, the environment is read from the shared file system"
     fi

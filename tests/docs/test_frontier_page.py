@@ -112,4 +112,4 @@ def test_the_run_of_the_page_on_a_slurm_of_two_nodes(clone: Path) -> None:
                        GLOO_SOCKET_IFNAME="lo")  # fmt: skip
     assert (clone / "results/small/report/index.html").is_file(), said[-3000:]
     (log,) = clone.glob("results/models/*/logs/train.log")
-    assert "environment on the disks of 1 nodes" in log.read_text() and "8 ranks" in log.read_text()
+    assert "environment on the disks of 1 node(s)" in log.read_text() and "8 rank(s)" in log.read_text()

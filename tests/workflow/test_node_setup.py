@@ -74,7 +74,7 @@ def test_many_nodes_get_the_environment_by_broadcast(login: Login) -> None:
     assert "run profiles/frontier/pack.sh" in said and f"code {login.project}/orbit2" in said
     login.pack()
     said = login.train(8)
-    assert "environment on the disks of 8 nodes" in said and f"code {place}/code/orbit2/__init__.py 1" in said and "OFI" in said
+    assert "environment on the disks of 8 node(s)" in said and f"code {place}/code/orbit2/__init__.py 1" in said and "OFI" in said
     assert "triton None" in said  # a cache's folder is no package, as it was beside the code
     (call,) = login.slurm.calls("sbcast")
     assert call[0] == "--force" and call[2] == f"{place}/code/archive.tar" and not (place / "code/archive.tar").exists()
