@@ -12,7 +12,7 @@ GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 # TORCH="torch==2.9.1" overrides, and pip's own PIP_* variables are respected.
 TORCH ?= $(if $(GPU),torch>=2.6,torch==2.13.0+cpu torch==2.13.0)
 
-.PHONY: help install demo test test-slow test-slurm test-faults slurm-demo slurm-here lint format docs costs picture bench snakemake-report constraints clean distclean
+.PHONY: help install demo interruptions test test-slow test-slurm test-faults slurm-demo slurm-here lint format docs costs picture bench snakemake-report constraints clean distclean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -63,6 +63,10 @@ test-slow: install ## The tests that take minutes (a small pipeline from end to 
 
 test-slurm: slurm-here install ## The tests on a real SLURM of virtual nodes on this machine (as root: memory is limited, too)
 	@$(BIN)/python -m pytest -m slurm
+
+interruptions: slurm-here install ## Write the table of docs/interruptions.md anew: jobs of a real SLURM, interrupted (a quarter of an hour)
+	@ORBIT2_INTERRUPTIONS=1 $(BIN)/python -m pytest -m slurm tests/slurm
+	@$(BIN)/python docs/interruptions.py
 
 slurm-here:
 	@PATH="$$PATH:/usr/sbin"; { command -v slurmctld && command -v slurmd && command -v munged; } >/dev/null || \

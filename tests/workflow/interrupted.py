@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 import torch
@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from tests.workflow.conftest import ROOT, SNAKEMAKE, Project
 
-EVERY, VALIDATED, PATIENCE = 5, 20, 300.0
+EVERY, VALIDATED, PATIENCE = 5, 20, 900.0
 
 
 def small_run(steps: int) -> dict[str, Any]:
@@ -40,6 +40,8 @@ def small_run(steps: int) -> dict[str, Any]:
 class Interrupted(Project):
     """A working copy in which Snakemake is started, and left to whatever comes."""
 
+    started: ClassVar[list[subprocess.Popen[bytes]]] = []
+
     def __init__(self, folder: Path, steps: int) -> None:
         super().__init__(folder)
         self.steps = steps
@@ -58,7 +60,18 @@ class Interrupted(Project):
                      "OMP_NUM_THREADS": "1"}  # fmt: skip
         command = [*SNAKEMAKE, "--profile", f"profiles/{profile}", "--configfile", "run.yaml", *arguments]
         with (self.folder / "said").open("ab") as said:
-            return subprocess.Popen(command, cwd=self.folder, env=variables, stdout=said, stderr=said, start_new_session=True)
+            started = subprocess.Popen(command, cwd=self.folder, env=variables, stdout=said, stderr=said, start_new_session=True)
+        self.started.append(started)
+        return started
+
+    @classmethod
+    def kill_all(cls) -> None:
+        """What a failed test has left: every Snakemake that was started and lives."""
+        while cls.started:
+            process = cls.started.pop()
+            if process.poll() is None:
+                process.kill()
+                process.wait()
 
     def end(self, process: subprocess.Popen[bytes], seconds: float = PATIENCE) -> int:
         try:
@@ -78,8 +91,9 @@ class Interrupted(Project):
         return found
 
     def log(self, name: str = "train") -> str:
-        """What a rule has logged, over all tries."""
-        return (self.model / f"logs/{name}.log").read_text(errors="replace")
+        """What a rule has logged, over all tries: by the name that Snakemake does not remove before a try."""
+        kept = self.model / f"logs/.{name}.log"
+        return kept.read_text(errors="replace") if kept.exists() else ""
 
     def records(self) -> list[dict[str, float]]:
         try:

@@ -1,0 +1,121 @@
+"""A working copy whose jobs go to a SLURM of two virtual nodes, and the table of what was done to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from tests.data.servers.slurm import Slurm
+from tests.workflow.conftest import ROOT
+from tests.workflow.interrupted import Interrupted
+
+TABLE = ROOT / "docs/interruptions.json"
+WRITE = "ORBIT2_INTERRUPTIONS"  # in the environment: what the tests find is written into the table
+MODEL, WHOLE, BLOCKS = "train", "results/two/downscale/week.json", "results/two/downscale/blocks.json"
+QUICK = ("--slurm-init-seconds-before-status-checks", "2")  # else Snakemake looks every 40 s
+STEPS = 60
+MANY = {"mpi": "srun", "nodes": 2, "tasks": 2, "slurm_extra": "'--signal=USR1@20'"}  # the plugin takes no `tasks_per_node` of 1
+
+TWO, ONE = "training, a rank on each of 2 nodes", "training, one process"
+ABOUT: dict[str, Mapping[str, Any]] = {TWO: MANY, ONE: {}}
+
+
+class Site(Interrupted):
+    """profiles/slurm as a user edits it; training by `MANY` (a rank on each node) or by one process, in jobs of `minutes`."""
+
+    def __init__(self, folder: Path, cluster: Slurm, training: Mapping[str, Any], minutes: int = 30, **rule: Any) -> None:
+        super().__init__(folder, STEPS)
+        self.cluster = cluster
+        path = folder / "profiles/slurm/config.yaml"
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings["default-resources"] |= {"slurm_account": "tests", "slurm_partition": cluster.partition, "mem_mb": 3000}
+        settings["latency-wait"] = 20
+        plain = {"mem_mb": 3000, "runtime": 10}
+        settings["set-resources"] |= {
+            "train_model": {"mem_mb": 3000, "runtime": minutes, **training, **rule}, "downscale_task": plain, "downscale_block": plain}
+        settings["set-threads"] = dict.fromkeys(("train_model", "downscale_task", "downscale_block"), 1)
+        path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+
+    def submit(self, target: str, *arguments: str) -> subprocess.Popen[bytes]:
+        return self.start("slurm", *QUICK, *arguments, "--", target, environment=self.cluster.variables)
+
+    def run(self, target: str, *arguments: str) -> int:
+        return self.end(self.submit(target, *arguments))
+
+    def jobs(self, rule: str = "train_model") -> list[Mapping[str, str]]:
+        """What SLURM knows of a rule's jobs, in the order of their numbers."""
+        found = [job for job in self.cluster.tasks() if job.get("WorkDir") == str(self.folder)
+                 and job.get("Comment", "").startswith(f"rule_{rule}")]  # fmt: skip
+        return sorted(found, key=lambda job: int(job["JobId"]))
+
+    def job(self, rule: str = "train_model") -> Mapping[str, str]:
+        """The one that runs."""
+        running = [job for job in self.jobs(rule) if job["JobState"] == "RUNNING"]
+        assert len(running) == 1, running
+        return running[0]
+
+    def ranks(self) -> list[psutil.Process]:
+        """Of the training, the first one first."""
+        return [one for one in self.processes("orbit2", "train") if one.name() != "srun"]
+
+    def resumed(self) -> list[int]:
+        """The steps at which tries went on."""
+        return [int(step) for step in re.findall(r"resumes at step (\d+) of", self.log())]
+
+
+@dataclass
+class Row:
+    """What was done to a job, and what came of it. Seconds count from the interruption to the next step that is taken."""
+
+    what: str
+    job: str
+    happened: str
+    jobs: int
+    starts: int
+    seconds: float | None
+    again: int | None  # steps or items that were computed a second time
+    equal: bool
+
+    def keep(self) -> None:
+        """Into the table, where that is asked for."""
+        if not os.environ.get(WRITE):
+            return
+        rows = {(row["what"], row["job"]): row for row in (json.loads(TABLE.read_text()) if TABLE.exists() else [])}
+        rows[self.what, self.job] = asdict(self)
+        TABLE.write_text(json.dumps(list(rows.values()), indent=1) + "\n", encoding="utf-8")
+
+
+def struck(site: Site, strike: Callable[[], object]) -> Callable[[], tuple[float | None, int | None]]:
+    """Do it once some steps are taken. Afterwards: seconds until training went on, and the steps that were taken again."""
+    site.wait(lambda: site.step() > 14, "some steps are taken")
+    before, tries, began = site.step(), len(site.resumed()), time.monotonic()
+    strike()
+
+    def measured() -> tuple[float | None, int | None]:
+        site.wait(lambda: len(site.resumed()) > tries, "training goes on")
+        return time.monotonic() - began, max(0, before - site.resumed()[tries])
+
+    return measured
+
+
+def begun(undisturbed: Site, folder: Path, cluster: Slurm, job: str, **settings: Any) -> Site:
+    """The same training in a folder of its own, its data made already."""
+    site = Site(folder, cluster, ABOUT[job], **settings)
+    site.take(undisturbed, "data")
+    return site
+
+
+def counted(site: Site) -> tuple[int, int]:
+    """(jobs, starts) that the training took."""
+    jobs = site.jobs()
+    return len(jobs), sum(1 + int(job["Restarts"]) for job in jobs)
