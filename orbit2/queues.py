@@ -114,14 +114,15 @@ class Asked:
     account: str | None = None
 
 
-def refuse(jobs: Iterable[Asked], own: Bins | None = None) -> None:
+def refuse(jobs: Iterable[Asked], own: Mapping[str, Bins] | None = None) -> None:
     """Raises OrbitError for a job that its partition would never start: it would wait, and all that needs it.
 
-    `own`: what the profile says that the partition gives.
+    `own`: what the profile says that partitions give.
     """
     known: dict[str, Partition | None] = {}
     for job in sorted(set(jobs), key=lambda job: (job.what, -job.minutes, -job.nodes)):
-        if own is not None and job.minutes > (most := own.minutes(job.nodes) or 0):
+        table = (own or {}).get(job.partition)
+        if table is not None and job.minutes > (most := table.minutes(job.nodes) or 0):
             raise OrbitError(f"{job.what}: more time than the queue gives so many nodes", where=f"partition {job.partition}",
                              got=f"{job.minutes} min on {job.nodes} node(s)", allowed=f"{most} min", hint=HINT)  # fmt: skip
         if job.partition not in known:

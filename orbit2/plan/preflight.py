@@ -48,7 +48,11 @@ class Profile:
 
     @property
     def bins(self) -> queues.Bins | None:
-        return queues.bins(str(self.said("time_limits") or "")).get(str(self.said("slurm_partition")))
+        return self.bins_of()
+
+    def bins_of(self, rule: str | None = None) -> queues.Bins | None:
+        """Of the partition that a rule's jobs, or all others, are submitted to."""
+        return queues.bins(str(self.said("time_limits") or "")).get(str(self.said("slurm_partition", rule)))
 
 
 def read(name: str) -> Profile:
@@ -108,10 +112,10 @@ def _queue(profile: Profile, jobs: list[queues.Asked]) -> Iterator[Finding]:
 def _too_long(profile: Profile) -> Iterator[Finding]:
     """Rules other than trainings whose own time in the profile is beyond the queue's."""
     for rule, own in profile.text.get("set-resources", {}).items():
-        minutes, count = own.get("runtime"), own.get("nodes", 1)
-        if rule in TRAINING.values() or profile.bins is None or not (isinstance(minutes, int) and isinstance(count, int)):
+        minutes, count, bins = own.get("runtime"), own.get("nodes", 1), profile.bins_of(rule)
+        if rule in TRAINING.values() or bins is None or not (isinstance(minutes, int) and isinstance(count, int)):
             continue
-        if minutes > (most := profile.bins.minutes(count) or 0):
+        if minutes > (most := bins.minutes(count) or 0):
             yield Finding("Queue", rule, "missing", f"{minutes} min asked for, and this partition gives {count} node(s) {most}")
 
 

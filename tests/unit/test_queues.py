@@ -24,7 +24,8 @@ def test_another_text_is_refused(text: str) -> None:
 def test_a_job_beyond_the_profiles_bins_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without SLURM being asked, or with one whose partition as a whole gives more."""
     monkeypatch.setattr("orbit2.queues.partition", lambda name: Partition(name, True, 720, None, None))
-    own = Bins(((91, 120), (183, 360)))
+    own = {"batch": Bins(((91, 120), (183, 360))), "extended": Bins(((64, 1440),))}
+    refuse([Asked("score", "extended", 1, 720)], own)  # a rule's own partition
     refuse([Asked("train_model", "batch", 92, 360)], own)
     for job in (Asked("train_model", "batch", 91, 121), Asked("train_model", "batch", 184, 10)):
         with pytest.raises(OrbitError, match=r"train_model: more time than the queue gives so many nodes"):

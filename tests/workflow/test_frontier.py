@@ -81,6 +81,8 @@ def test_frontier_starts_one_task_per_device_without_torchrun(shared_project: An
             "orbit2 train") in line
     assert "--wall-minutes 110 " in f"{line} "  # of the queue's 120
     assert "torchrun" not in line and re.search(r"^reslim: 1 node\(s\) of mi250x-gcd, about [\d.,]+ h", printed, flags=re.MULTILINE)
+    assert re.search(r"^  regrid_part +3 in 1 SLURM job +0\.0$", printed, flags=re.MULTILINE)  # node-hours, by orbit2/nodehours.py
+    assert re.search(r"^  train_model +1 in 1 SLURM job +\d+\.\d$", printed, flags=re.MULTILINE)
     assert work(shared_project.planned("all", "--configfile", "config/config.yaml", profile="frontier")) == WHOLE
 
 

@@ -7,18 +7,24 @@ import os
 import re
 import shutil
 import subprocess
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
+from tests.data.servers import slurm
 from tests.data.servers.standin_slurm import StandIns
 from tests.workflow.conftest import ROOT, SNAKEMAKE, Project
 
 RUN: dict[str, Any] = {
     "label": "grouped",
-    "datasets": {"era5_week": {"include": "config/datasets/era5_week.yaml", "samples_per_part": 1, "samples_per_shard": 1}},
+    "datasets": {"era5_week": {"include": "config/datasets/era5_week.yaml", "samples_per_part": 3, "samples_per_shard": 1}},
     "models": {"tiny": {
         "datasets": ["era5_week"], "architecture": {"kind": "conv", "width": 4, "layers": 1, "refinement": 4},
         "train": {"steps": 2, "batch_size": 2, "workers": 0, "validate_every": 2, "warmup_steps": 1, "precipitation_threshold": 0}}},
@@ -62,3 +68,56 @@ def test_a_submitted_job_knows_its_group(begun: Project, tmp_path: Path) -> None
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path, "ORBIT2_GROUPS": groups}
     subprocess.run(command, cwd=begun.folder, env=environment, capture_output=True, check=False, timeout=120)
     assert [len(re.findall("regrid_part:data", " ".join(call))) for call in step.calls("srun")] == [3]
+
+
+QUICK = ("--configfile", "run.yaml", "--groups", "regrid_part=regrid_{data}", "--group-components", "regrid_{data}=4",
+         "--set-resources", "regrid_part:mem_mb=1500", "--slurm-init-seconds-before-status-checks", "2",
+         "--latency-wait", "10")  # fmt: skip
+
+
+class Killer(threading.Thread):
+    """Once 5 of the 8 parts are done, and so one of every group: kills the process of another one that has just begun, once."""
+
+    def __init__(self, project: Project) -> None:
+        super().__init__(daemon=True)
+        self.folder, self.over = project.folder, threading.Event()
+        self.victim = ""
+
+    def run(self) -> None:
+        while not self.over.wait(0.02) and not self.victim:
+            done = {path.stem for path in self.folder.glob("results/data/*/parts/[0-9]*.json")}
+            for process in psutil.process_iter() if len(done) >= 5 else ():
+                with suppress(psutil.Error, OSError):
+                    command = process.cmdline()
+                    young = time.time() - process.create_time() < 1.0  # it reads its libraries: nothing of the part is built
+                    if young and "regrid" in command and "--part" in command and process.cwd() == str(self.folder):
+                        process.kill()
+                        self.victim = command[command.index("--part") + 1]
+                        break
+
+
+@pytest.mark.slow
+@pytest.mark.slurm
+@pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing() or "never")
+def test_groups_on_a_real_slurm_and_what_a_killed_part_costs(tmp_path: Path) -> None:
+    """8 parts are two jobs, each of one step. A part is killed: its group is submitted again and builds what was not finished."""
+    here, project = started(tmp_path / "here"), started(tmp_path / "there")
+    here("regrid", "--configfile", "run.yaml", timeout=600)
+    project("regrid", "--until", "regrid_init", "--configfile", "run.yaml", timeout=600)
+    killer = Killer(project)
+    killer.start()
+    with slurm.Slurm() as cluster, cluster.environment():
+        project("regrid", *QUICK, profile="slurm", timeout=600)
+        killer.over.set()
+        jobs = [task for task in cluster.tasks() if "regrid_part" in task.get("Comment", "")]
+    assert killer.victim and len(jobs) == 3, (killer.victim, jobs)
+    assert sorted(task["JobState"] for task in jobs) == ["COMPLETED", "COMPLETED", "FAILED"]
+    (folder,) = (project.folder / "results/data").iterdir()
+    said = {path.stem.removeprefix("regrid_"): path.read_text() for path in folder.glob("logs/regrid_[0-9]*.log")}
+    again = {part for part, log in said.items() if "was complete before its receipt was lost" in log}
+    built = Counter(part for part, log in said.items() for line in log.splitlines() if re.search(r"part \d+: 3 of 3 samples", line))
+    assert set(built) == {f"{part:03d}" for part in range(8)} and set(built.values()) == {1}  # none is built twice
+    assert again and again <= set(built) - {killer.victim}
+    (other,) = (here.folder / "results/data").iterdir()
+    both = [json.loads((place / "finalised.json").read_text())["parts"] for place in (folder, other)]
+    assert both[0] == both[1]
