@@ -36,7 +36,8 @@ if workflow.is_main_process:
     )
 elif workflow.remote_exec:
     tries.in_job()
-    PREFIX.append(f"export ORBIT2_ATTEMPT={workflow.attempt}")
+    if "--attempt" in sys.argv:  # Snakemake itself knows it only once it has read the workflow
+        PREFIX.append(f"export ORBIT2_ATTEMPT={sys.argv[sys.argv.index('--attempt') + 1]}")
     if "--local-groupid" not in sys.argv:  # of a group's jobs none may end the others
         PREFIX.append("export ORBIT2_REQUEUE=1")
     gracefully = JobScheduler.exit_gracefully

@@ -211,7 +211,8 @@ def test_a_stage_hears_what_slurm_tells_the_snakemake_around_it(number: int, tmp
         'include: "tries.smk"\nrule made:\n    output: "a"\n    log: "logs/a.log"\n    shell: "logged {log} python bin/orbit2 train"\n')
     called = scontrol(tmp_path)
     (tmp_path / "bin/orbit2").write_text(JOB_OF_ONE)
-    command = [sys.executable, "-m", "snakemake", "--mode", "remote", "--cores", "1", "--nolock", "--target-jobs", "made:", "--force"]
+    command = [sys.executable, "-m", "snakemake", "--mode", "remote", "--cores", "1", "--nolock", "--target-jobs", "made:", "--force",
+               "--attempt", "2"]  # fmt: skip
     job = {**JOB, "ORBIT2_RUN": "this-run", "SLURM_RESTART_COUNT": "2"}
     environment = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", **job}
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -220,5 +221,5 @@ def test_a_stage_hears_what_slurm_tells_the_snakemake_around_it(number: int, tmp
         time.sleep(0.05)
     process.send_signal(number)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 1 and ", SLURM job 17, requeued 2 time(s)\n" in log.with_name(".a.log").read_text(), said
+    assert process.returncode == 1 and ", SLURM job 17, attempt 2, requeued 2 time(s)\n" in log.with_name(".a.log").read_text(), said
     assert ("requeue 17\n" in called.read_text()) == (number == signal.SIGUSR1) and "=== stopped at 7 of 9 steps" in said
