@@ -23,7 +23,7 @@ from orbit2.cli import STAGES, stages, tools
 from orbit2.errors import EXIT_RESUMABLE, EXIT_USER, Interrupted, OrbitError
 from orbit2.files import write_text
 from orbit2.progress import detect, telling
-from orbit2.signals import StopRequest, release
+from orbit2.signals import STOPS, StopRequest, release
 
 STOPPED = "ORBIT2_STOPPED"  # names a file that is to say how far a stage came that stops early; see workflow/scripts/logged.sh
 SAVING = ("train", "finetune", "downscale")  # they have an ear of their own for signals, from the start on
@@ -112,6 +112,9 @@ def run(arguments: Sequence[str] | None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = code or 128 + signal.SIGPIPE
     if detect()[1] > 1:
+        for number in STOPS:  # another rank that ends makes srun send them to all, and this one's own code is to count
+            with suppress(ValueError):  # not the main thread
+                signal.signal(number, signal.SIG_IGN)
         faulthandler.dump_traceback_later(TEARDOWN, exit=True)  # threads of a collective library may never end
     sys.exit(code)
 

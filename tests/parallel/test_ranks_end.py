@@ -98,14 +98,13 @@ def test_a_rank_that_hangs_shows_where_and_ends_all(
     tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its process lives and its heart beats, but it does not come to the sum that the other waits in."""
-    monkeypatch.setattr(watch, "FIRST", 0)
-    monkeypatch.setattr(watch, "HUNG", 4.0)
+    monkeypatch.setattr(watch, "HUNG", 5.0)
 
     def stuck_for_ever() -> None:
         threading.Event().wait(300)
 
     def act(rank: int) -> None:
-        when(5, 1, rank, stuck_for_ever)
+        when(8, 1, rank, stuck_for_ever)  # when every part of a step has been seen
         train(tiny, tmp_path, steps=20)
 
     codes, seconds = two_ranks(act)
