@@ -72,3 +72,18 @@ def test_goes_on_by_itself(
     Row(what, job, happens, *counted(site), seconds, again, same).keep()
     assert same and counted(site) == (jobs, starts)
     assert again is not None and again <= 10  # no more than two checkpoints
+
+
+@pytest.mark.parametrize("what", ["kill -9 of Snakemake"])
+def test_the_same_command_goes_on(cluster: slurm.Slurm, undisturbed: Undisturbed, tmp_path: Path, what: str) -> None:
+    """The job lives; the second Snakemake finds it, and submits none beside it."""
+    site = begun(undisturbed[TWO], tmp_path, cluster, TWO)
+    process = site.submit(MODEL)
+    site.wait(lambda: site.step() > 14, "some steps are taken")
+    number = site.job()["JobId"]
+    process.kill()
+    site.end(process)
+    assert site.run(MODEL) == 0, site.said
+    same, (jobs, starts) = site.same_model(undisturbed[TWO]), counted(site)
+    Row(what, TWO, "the job runs on; the same command finds it and waits for it", jobs, starts, None, 0, same).keep()
+    assert same and (jobs, starts) == (1, 1) and site.jobs()[0]["JobId"] == number
