@@ -58,6 +58,8 @@ class Owner:
             self._own.write_text(HEAD + "0" * DIGITS + '", ' + json.dumps(content)[1:] + "\n", encoding="utf-8")
             self._handle = os.open(self._own, os.O_RDWR)
         except OSError as error:
+            with suppress(OSError):
+                self._own.unlink(missing_ok=True)
             raise OrbitError(f"cannot be created ({error.strerror or error})", where=path,
                              hint="check the folder, its permissions and the space left") from None  # fmt: skip
         self._beats, self._last = 0, time.monotonic()

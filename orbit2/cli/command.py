@@ -111,7 +111,7 @@ def run(arguments: Sequence[str] | None) -> NoReturn:
     except OSError:  # who read it is gone; Python would complain once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = code or 128 + signal.SIGPIPE
-    if detect()[1] > 1:
+    if arguments is None and detect()[1] > 1:
         for number in STOPS:  # another rank that ends makes srun send them to all, and this one's own code is to count
             with suppress(ValueError):  # not the main thread
                 signal.signal(number, signal.SIG_IGN)

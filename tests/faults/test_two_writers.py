@@ -92,6 +92,7 @@ def test_of_two_trainers_one_writes(tiny: Tiny, tmp_path: Path, capfd: pytest.Ca
     assert all(torch.equal(tensor, weights[name]) for name, tensor in undisturbed.items())
 
 
+@pytest.mark.slow
 def test_of_two_that_predict_the_same_block_one_computes(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A second block beside it goes; the same one, or all of it, is refused until the first is dead, and then no item is made twice."""
     given = arguments(tiny, random_model(tmp_path / "model"), task(tmp_path / "c.json", tile=6, halo=2, blend=0, blocks=2),

@@ -74,7 +74,7 @@ def test_ranks_that_differ_are_an_error_of_one_line(tiny: Tiny, tmp_path: Path, 
     said = capfd.readouterr().err
     assert codes == [2, 2] and "Traceback" not in said
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 2 and errors[0] == errors[1]
+    assert len(errors) == 1  # of the first rank, for all
     assert f"rank 1 of 2 on {os.uname().nodename}: ranks disagree on {what}; got " in errors[0] and DIFFER[what] in errors[0]
 
 
@@ -92,7 +92,7 @@ def test_another_revision_of_the_code_is_found(tiny: Tiny, tmp_path: Path) -> No
     ]  # fmt: skip
     said = [process.communicate(timeout=120)[1] for process in started]
     assert [process.returncode for process in started] == [2, 2], said
-    assert all("ranks disagree on the code; got 'sha256 of its sources=" in text and alike.sources() in text for text in said)
+    assert "ranks disagree on the code; got 'sha256 of its sources=" in said[0] and alike.sources() in said[0] and "error: " not in said[1]
 
 
 def test_inference_by_other_weights_is_refused(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -105,7 +105,7 @@ def test_inference_by_other_weights_is_refused(tiny: Tiny, tmp_path: Path, capfd
 
     assert two_ranks(act)[0] == [2, 2]
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 2 and all("rank 1 of 2" in line and "ranks disagree on the model; got 'weights." in line for line in errors)
+    assert len(errors) == 1 and "rank 1 of 2" in errors[0] and "ranks disagree on the model; got 'weights." in errors[0]
     assert not (tmp_path / "prediction.zarr").exists()
 
 

@@ -94,6 +94,7 @@ def test_a_suspended_rank_ends_the_other(
     assert "rank 0 of 2 ends: rank 1 of 2 (process " in said and "is gone: no sign of life for 3 s" in said
 
 
+@pytest.mark.slow
 def test_a_rank_that_hangs_shows_where_and_ends_all(
     tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
