@@ -23,7 +23,7 @@ TABLE = ROOT / "docs/interruptions.json"
 WRITE = "ORBIT2_INTERRUPTIONS"  # in the environment: what the tests find is written into the table
 MODEL, WHOLE, BLOCKS = "train", "results/two/downscale/week.json", "results/two/downscale/blocks.json"
 QUICK = ("--slurm-init-seconds-before-status-checks", "2")  # else Snakemake looks every 40 s
-STEPS = 60
+STEPS = 200
 MANY = {"mpi": "srun", "nodes": 2, "tasks": 2, "slurm_extra": "'--signal=USR1@20'"}  # the plugin takes no `tasks_per_node` of 1
 
 TWO, ONE = "training, a rank on each of 2 nodes", "training, one process"

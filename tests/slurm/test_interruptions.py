@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -50,11 +52,21 @@ def daemon_killed(site: Site) -> None:
     site.cluster.start_node(node)
 
 
+def rank_killed(site: Site) -> None:
+    site.ranks()[1].kill()
+
+
+def rank_stopped(site: Site) -> None:
+    site.ranks()[1].suspend()
+
+
 INTERRUPTED: list[tuple[str, str, Callable[[Site], None], str, int, int]] = [  # what, job, how, what happens, jobs, starts
     ("scancel", TWO, scancel, "saves; Snakemake submits it again", 2, 2),
     ("drain, then down", TWO, drain_then_down, "SLURM queues it again", 1, 2),
     ("slurmd killed", TWO, daemon_killed, "SLURM queues it again", 1, 2),
     ("node killed whole", TWO, node_killed, "SLURM queues it again", 1, 2),
+    ("a rank killed (-9)", TWO, rank_killed, "all ranks end, the log names the one; Snakemake submits it again", 2, 2),
+    ("a rank suspended for good", TWO, rank_stopped, "all ranks end, the log names the one; Snakemake submits it again", 2, 2),
 ]
 
 
@@ -74,16 +86,27 @@ def test_goes_on_by_itself(
     assert again is not None and again <= 10  # no more than two checkpoints
 
 
-@pytest.mark.parametrize("what", ["kill -9 of Snakemake"])
+SNAKEMAKE_ENDS = {"kill -9 of Snakemake": signal.SIGKILL, "a dropped connection (HUP)": signal.SIGHUP}
+
+
+@pytest.mark.parametrize("what", SNAKEMAKE_ENDS)
 def test_the_same_command_goes_on(cluster: slurm.Slurm, undisturbed: Undisturbed, tmp_path: Path, what: str) -> None:
-    """The job lives; the second Snakemake finds it, and submits none beside it."""
+    """The job lives; the second Snakemake finds it at work (the ranks are held until it has), and submits none beside it."""
     site = begun(undisturbed[TWO], tmp_path, cluster, TWO)
     process = site.submit(MODEL)
     site.wait(lambda: site.step() > 14, "some steps are taken")
-    number = site.job()["JobId"]
-    process.kill()
+    number, ranks = site.job()["JobId"], site.ranks()
+    for rank in ranks:
+        rank.suspend()
+    os.killpg(process.pid, SNAKEMAKE_ENDS[what])
     site.end(process)
-    assert site.run(MODEL) == 0, site.said
+    again = site.submit(MODEL)
+    try:
+        site.wait(lambda: "a run that was killed has left at work" in site.said, "the second one finds the job")
+    finally:
+        for rank in ranks:
+            rank.resume()
+    assert site.end(again) == 0, site.said
     same, (jobs, starts) = site.same_model(undisturbed[TWO]), counted(site)
     Row(what, TWO, "the job runs on; the same command finds it and waits for it", jobs, starts, None, 0, same).keep()
     assert same and (jobs, starts) == (1, 1) and site.jobs()[0]["JobId"] == number
