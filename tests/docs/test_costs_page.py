@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from dataclasses import fields, is_dataclass
@@ -13,7 +12,7 @@ import pytest
 
 from orbit2.config.load import load
 from orbit2.plan import records
-from tests.docs.blocks import ROOT
+from tests.data.scripts import ROOT, script
 
 PAGE = ROOT / "docs/costs.md"
 REMADE = "demo_conv"  # the quickest
@@ -21,11 +20,7 @@ REMADE = "demo_conv"  # the quickest
 
 @pytest.fixture(scope="module")
 def costs() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("costs", ROOT / "docs/costs.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("docs/costs.py")
 
 
 @pytest.fixture(scope="module")

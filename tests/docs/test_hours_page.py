@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from tests.docs.blocks import ROOT
+from tests.data.scripts import ROOT, script
 from tests.docs.test_costs_page import same
 
 
 @pytest.fixture(scope="module")
 def hours() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("hours", ROOT / "docs/hours.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("docs/hours.py")
 
 
 @pytest.fixture(scope="module")

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 
-from tests.docs.blocks import ROOT
+from tests.data.scripts import ROOT, script
 
 
 def test_the_table_is_what_was_found() -> None:
-    spec = importlib.util.spec_from_file_location("interruptions", ROOT / "docs/interruptions.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script("docs/interruptions.py")
     rows = json.loads(module.TABLE.read_text(encoding="utf-8"))
     text = module.PAGE.read_text(encoding="utf-8")
     assert module.page(rows) == text and all(row["equal"] for row in rows)

@@ -1,7 +1,6 @@
 """The GPU benchmark runs (small, on the CPU) and its floor is made of the right operations; the compression benchmark's two halves."""
 
 import importlib
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from orbit2.model.flops import count
+from tests.data.scripts import script
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -98,11 +98,7 @@ def test_operations_are_counted_by_hand() -> None:
 def compression(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """benchmarks/compression.py; loaded by path, as newer Pythons have a module of that name."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    spec = importlib.util.spec_from_file_location("compression_benchmark", ROOT / "benchmarks" / "compression.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("benchmarks/compression.py")
 
 
 def test_compression_halves_are_measured_apart(compression: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

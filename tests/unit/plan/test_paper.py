@@ -1,6 +1,5 @@
 """What benchmarks/paper.py found is what its page says, and still what is predicted."""
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -12,15 +11,12 @@ import torch
 from orbit2.grid import global_grid
 from orbit2.plan.rehearse import rehearse_prediction
 from orbit2.plan.time import predict
+from tests.data.scripts import script
 
 
 @pytest.fixture(scope="module")
 def paper(root: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("paper", root / "benchmarks" / "paper.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("benchmarks/paper.py")
 
 
 @pytest.fixture(scope="module")
