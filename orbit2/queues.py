@@ -11,6 +11,8 @@ from orbit2.errors import OrbitError
 from orbit2.scheduler import PATIENCE, seconds
 
 HINT = "change it in the profile; `orbit2 doctor --profile PROFILE` looks at everything"
+SAVING = 10  # minutes of a job that are kept free: its start, the last save
+LARGEST = 1 << 20  # nodes: more than anybody has
 FORM = '"PARTITION: NODES=MINUTES NODES=MINUTES, PARTITION: ..."'
 
 
@@ -42,6 +44,17 @@ def bins(text: str) -> Mapping[str, Bins]:
             raise OrbitError("not a table of time limits", where="time_limits", got=part, allowed="each NODES once, both numbers from 1")
         found[name.strip()] = Bins(table)
     return found
+
+
+def working(minutes: float) -> float:
+    """Minutes of a job in which a training gets on: all but SAVING, half of a short job."""
+    return max(minutes - SAVING, minutes / 2)
+
+
+def hours(own: int | None, queue: Bins | None, jobs: int) -> dict[int, float]:
+    """most nodes of a job -> hours in which `jobs` jobs one after the other get on: of `own` minutes each, else of all the queue gives."""
+    rows = ((LARGEST, own),) if own is not None else queue.rows if queue else ()
+    return {most: jobs * working(minutes) / 60 for most, minutes in rows}
 
 
 @dataclass(frozen=True)

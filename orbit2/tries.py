@@ -12,8 +12,7 @@ from types import FrameType
 import psutil
 
 from orbit2.lock import VARIABLE
-
-STOP = Path(".snakemake/orbit2/stop")  # there while `orbit2 stop` ends a run
+from orbit2.signals import STOPPED
 
 
 class Tries:
@@ -27,7 +26,7 @@ class Tries:
 
         Not at all after a user's mistake, while the run is being stopped, and where nothing is ever tried again.
         """
-        if STOP.exists():
+        if STOPPED.exists():
             return 0
         paths = [Path(log) for log in logs]
         if any(_left(log, "refused") is not None for log in paths):

@@ -1,6 +1,7 @@
 # What rules are given of models and tasks: inputs, options, how they are started. What all of them share is in rules/common.smk.
 
 from orbit2.config.needs import STATIC
+from orbit2.queues import working
 from orbit2.regrid import unbuilt
 from orbit2.sources.receipts import lost
 
@@ -31,7 +32,7 @@ def deadline(wildcards, resources):
     A dry run, which has no executor to ask, knows a cluster by its partition.
     """
     cluster = workflow.non_local_exec or workflow.remote_exec or resources.get("slurm_partition")
-    return f" --wall-minutes {max(resources.runtime - 10, resources.runtime / 2):g}" if cluster else ""
+    return f" --wall-minutes {working(resources.runtime):g}" if cluster else ""
 
 
 def parent_of(wildcards):

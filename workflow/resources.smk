@@ -5,11 +5,8 @@ from dataclasses import asdict
 
 import orbit2
 from orbit2.files import read_json, short_hash
-from orbit2.queues import Asked, bins, refuse
+from orbit2.queues import Asked, bins, hours, refuse
 from orbit2.scheduler import job_nodes
-
-LARGEST = 1 << 20  # nodes: more than anybody has
-SAVING = 10  # minutes of each job that are left out when trainings are planned: start, last save
 
 
 def said(name, rulename=None, wildcards=None):
@@ -81,9 +78,10 @@ def training_nodes(wildcards, rulename):
         return given
     jobs = said("slices", rulename) or 1
     own = workflow.resource_settings.overwrite_resources[rulename].get("runtime").raw
-    rows = ((LARGEST, own),) if isinstance(own, int) else queue().rows if queue() else ()
-    hours = tuple((most, jobs * max(each - SAVING, each / 2) / 60) for most, each in rows)
-    return planned_nodes(MODEL_OF[wildcards.model], said("device", rulename), said("tasks_per_node", rulename), hours)
+    given = hours(own if isinstance(own, int) else None, queue(), jobs)
+    return planned_nodes(
+        MODEL_OF[wildcards.model], said("device", rulename), said("tasks_per_node", rulename), tuple(given.items())
+    )
 
 
 @cache

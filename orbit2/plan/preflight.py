@@ -29,7 +29,6 @@ from orbit2.retrieve.stage import outstanding
 PROFILES = Path("profiles")
 EXAMPLES = ("ABC123", "my_account")  # accounts of the profiles as they come
 TRAINING = {False: "train_model", True: "finetune_model"}  # the rule, by whether a model continues from another
-SAVING = 10  # minutes of a job that are left out, as in workflow/resources.smk
 BROADCAST = 8  # nodes from which jobs broadcast their environment, as in profiles/frontier/node.sh
 
 
@@ -140,8 +139,8 @@ def _trainings(profile: Profile, config: RunConfig) -> Iterator[tuple[Finding, q
         if fixed:
             count, told, level = own, "as the profile says", "ok"
         else:
-            rows = bins.rows if bins and not isinstance(minutes, int) else ((1 << 20, minutes),) if isinstance(minutes, int) else ()
-            found = nodes(config, name, device, per_node=each, hours={n: jobs * max(m - SAVING, m / 2) / 60 for n, m in rows} or None)
+            hours = queues.hours(minutes if isinstance(minutes, int) else None, bins, jobs)
+            found = nodes(config, name, device, per_node=each, hours=hours or None)
             count, told = found.count, f"about {found.hours:,.1f} h" if found.hours else "hours not known"
             level = "missing" if found.problem else "ok"
             told += f"; plan says it does not do: {found.problem}" if found.problem else ""

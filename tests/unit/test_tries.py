@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orbit2 import tries
+from orbit2.signals import STOPPED
 from orbit2.tries import Tries
 
 
@@ -45,6 +45,6 @@ def test_a_mistake_ends_the_tries_of_a_job_and_of_its_group() -> None:
 
 def test_nothing_is_tried_again_while_the_run_is_being_stopped() -> None:
     left("a", "slice")
-    tries.STOP.parent.mkdir(parents=True)
-    tries.STOP.touch()
+    STOPPED.parent.mkdir(parents=True)
+    STOPPED.touch()
     assert Tries().allowed(2, ["logs/a.log"]) == 0
