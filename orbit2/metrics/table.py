@@ -14,6 +14,26 @@ from orbit2.files import atomic
 
 TEXT = ("task", "model", "dataset", "variable", "space", "region", "season", "metric", "protocol", "method")
 COLUMNS = (*TEXT, "value", "ci_low", "ci_high", "n", "reference", "date_range", "code_version")
+TYPES: dict[str, Any] = {**dict.fromkeys(COLUMNS, "str"), **dict.fromkeys(("value", "ci_low", "ci_high"), "float64"), "n": "int64"}
+MEANING = {  # of every column, for docs/metrics.md
+    "task": "the downscale task, or a name given to `orbit2 evaluate A B`",
+    "model": "the model, a baseline, `(truth)` for what describes the truth itself, `(any)` where the row is about none of them",
+    "dataset": "the data set that the task's input comes from",
+    "variable": "canonical name; `(any)` where the row is about none",
+    "space": "`physical` (the variable's units) or `log1p` (ln(1 + mm/day))",
+    "region": "`global`, `domain` (the task's box), a latitude band, a box of the spectra, or the abbreviation of an AR6 region",
+    "season": "`all`, or `DJF`, `MAM`, `JJA`, `SON`",
+    "metric": "a name of this page",
+    "protocol": "`standard`, or `orbit2_paper`: other definitions, never mixed",
+    "method": "in words, the definition that this very number follows (data range, baseline compared with, tiles ...)",
+    "value": "the score; NaN where it is not defined",
+    "ci_low": "lower 95 % limit; NaN without an interval",
+    "ci_high": "upper 95 % limit; NaN without an interval",
+    "n": "how many cells times samples (or values) it rests on",
+    "reference": "what is taken as truth",
+    "date_range": "first and last time scored, `first/last`",
+    "code_version": "version of orbit2 that computed it",
+}
 KEY = (*TEXT, "reference", "date_range")
 SPACES = ("physical", "log1p")
 ANY = "(any)"  # a row that does not depend on the variable or the model, e.g. the area of a region
@@ -65,9 +85,7 @@ def validate(frame: pd.DataFrame, where: object = "metrics table") -> pd.DataFra
     if repeated.any():
         first = frame[repeated].iloc[0]
         raise OrbitError("the same score appears twice", where=where, got=", ".join(str(first[name]) for name in TEXT))
-    types: dict[str, Any] = {**dict.fromkeys((*TEXT, "reference", "date_range", "code_version"), "str"),
-                             **dict.fromkeys(("value", "ci_low", "ci_high"), "float64"), "n": "int64"}
-    return frame.astype(types)
+    return frame.astype(TYPES)
 
 
 def write(frame: pd.DataFrame, path: str | Path) -> None:

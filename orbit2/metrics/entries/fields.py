@@ -1,0 +1,37 @@
+"""Errors and agreement of whole fields, their skill, and how much was scored."""
+
+from orbit2.metrics.entries.entry import ONLY_PHYSICAL, Entry
+
+TITLE = "Errors of fields"
+STAGES = ("evaluate", "diagnose")
+WILKS = "Wilks 2011, Statistical Methods in the Atmospheric Sciences, ch. 8"
+MURPHY = "Murphy 1988, Mon. Wea. Rev. 116:2417 (here of the RMSE, not the MSE)"
+ENTRIES = (
+    Entry("rmse", "sqrt(Σw(p−o)² / Σw), pooled over samples and cells", WILKS, "field", "lower",
+          "The mean over time is taken before the root (WeatherBench 2); the mean of daily roots is another number, never above it. In "
+          "ln(1 + mm/day) it has no unit: \"mm/day in log space\" is a misnomer.", stages=STAGES),
+    Entry("rmse_mean_of_daily", "mean over samples of sqrt(Σw(p−o)² / Σw)", "Nguyen et al. 2023, ClimateLearn (arXiv 2307.01909)", "field",
+          "lower", "At or below `rmse` (Jensen): compare it only with numbers made in the same order."),
+    Entry("mae", "Σw|p−o| / Σw, pooled", WILKS, "field", "lower",
+          "The median minimises it: for rain a field that is too dry can have the lowest.", stages=STAGES),
+    Entry("bias", "Σw(p−o) / Σw, pooled", WILKS, "field", "zero",
+          "Positive: too much. ClimateLearn's `mean_bias` has the other sign. In ln(1 + mm/day) it says little about the amount of rain: "
+          "read the row in mm/day.", stages=STAGES),
+    Entry("pearson_r", "Σw(p−p̄)(o−ō) / sqrt(Σw(p−p̄)² Σw(o−ō)²), pooled over samples and cells", WILKS, "1", "higher",
+          "Blind to bias and amplitude. Pooled over the globe it is mostly the contrast of pole and tropics.", stages=STAGES),
+    Entry("pearson_r2", "pearson_r²", WILKS, "1", "higher",
+          "Not the coefficient of determination; what ORBIT-2 prints as \"R²\" is, on all evidence, the mean of daily `pearson_r`."),
+    Entry("r2_cod", "1 − Σw(p−o)² / Σw(o−ō)², pooled", "Nash and Sutcliffe 1970, J. Hydrol. 10:282", "1", "higher",
+          "Can be negative; equal to `pearson_r2` only for an unbiased prediction of the right amplitude."),
+    Entry("rmse_skill_vs_{baseline}", "1 − rmse / rmse of the baseline (or of the model it was fine-tuned from)", MURPHY, "1", "higher",
+          "Above 0 only means better than this one."),
+    Entry("mae_skill_vs_{baseline}", "1 − mae / mae of the baseline (or of the model it was fine-tuned from)", MURPHY, "1", "higher",
+          "Above 0 only means better than this one."),
+    Entry("rmse_skill_vs_best_baseline", "1 − rmse / rmse of the baseline with the lowest, named in `method`", MURPHY, "1", "higher",
+          "The best is found on the same samples, for each variable, space and region anew.", stages=STAGES),
+    Entry("mae_skill_vs_best_baseline", "1 − mae / mae of the baseline with the lowest, named in `method`", MURPHY, "1", "higher",
+          "The baseline with the lowest MAE need not be that with the lowest RMSE."),
+    Entry("valid_fraction", "cells scored / all cells, by number", "orbit2", "1", "none",
+          "Everything that is compared is scored on the same cells: one model that misses a cell takes it from all."),
+    Entry("n_samples", "times scored", "orbit2", "count", "none", spaces=ONLY_PHYSICAL),
+)  # fmt: skip
