@@ -1,0 +1,116 @@
+"""Fractions skill score: how large a neighbourhood must be for rain to be in the right place. Never takes a missing cell for a dry one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+Array = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+THRESHOLDS = (1.0, 5.0, 10.0, 30.0)  # mm/day
+SHARES = (0.95, 0.99)  # quantiles of each field itself: the same area in both, so free of bias
+WINDOWS = (1, 3, 5, 9, 17, 33)  # cells
+
+
+def counts(events: BoolArray, most: int, periodic: bool) -> npt.NDArray[np.int32]:
+    """Summed-area table [H + 1, W' + 1] of `events` [H, W]; `periodic` continues the rows by half the widest window on either side."""
+    if periodic:
+        half = most // 2
+        events = events[:, np.arange(-half, events.shape[1] + half) % events.shape[1]]
+    table = np.zeros((events.shape[0] + 1, events.shape[1] + 1), dtype=np.int32)
+    np.cumsum(events, axis=0, dtype=np.int32, out=table[1:, 1:])
+    np.cumsum(table[1:, 1:], axis=1, out=table[1:, 1:])
+    return table
+
+
+@njit(cache=True)
+def _sums(p, o, known, weights, half, shift):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Weighted sums of (F - O)^2 and F^2 + O^2 over cells that are known; fractions of what is known in the window."""
+    height, width = weights.shape
+    difference, size = 0.0, 0.0
+    for i in range(height):
+        top, bottom = max(i - half, 0), min(i + half + 1, height)
+        for j in range(width):
+            if known[i + 1, j + shift + 1] - known[i, j + shift + 1] - known[i + 1, j + shift] + known[i, j + shift] == 0:
+                continue
+            left, right = max(j + shift - half, 0), min(j + shift + half + 1, known.shape[1] - 1)
+            cells = known[bottom, right] - known[top, right] - known[bottom, left] + known[top, left]
+            f = (p[bottom, right] - p[top, right] - p[bottom, left] + p[top, left]) / cells
+            g = (o[bottom, right] - o[top, right] - o[bottom, left] + o[top, left]) / cells
+            difference += weights[i, j] * (f - g) ** 2
+            size += weights[i, j] * (f * f + g * g)
+    return difference, size
+
+
+def window_sums(prediction: BoolArray, truth: BoolArray, known: BoolArray, weights: Array, periodic: bool,
+                windows: Sequence[int] = WINDOWS) -> Array:  # fmt: skip
+    """[N, 2] sums of (F - O)^2 and of F^2 + O^2 for every window (odd, cells) of event fields [H, W].
+
+    Missing cells are no part of a fraction; at the rim a window is what lies inside. Roberts & Lean 2008, MWR 136:78, eq. 5 to 7, with
+    cell areas as weights.
+    """
+    most = max(windows)
+    p, o, k = (counts(x & known, most, periodic) for x in (prediction, truth, known))
+    shift = most // 2 if periodic else 0
+    return np.array([_sums(p, o, k, weights, window // 2, shift) for window in windows])
+
+
+@dataclass
+class FractionsSkill:
+    """Sums over samples of one pair of fields: [E, N, 2] of window_sums, [E, 2] event and whole weight of the truth; events are THRESHOLDS,
+    then SHARES. Numerators and denominators are added before they are divided, so a day without rain takes nothing away."""
+
+    periodic: bool
+    windows: Sequence[int] = WINDOWS
+    thresholds: Sequence[float] = THRESHOLDS
+    shares: Sequence[float] = SHARES
+    sums: Array = field(init=False)
+    base: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        events = len(self.thresholds) + len(self.shares)
+        self.sums, self.base = np.zeros((events, len(self.windows), 2)), np.zeros((events, 2))
+
+    def update(self, prediction: Array, truth: Array, weights: Array) -> None:
+        """Add one sample of fields [H, W] (NaN = missing). A share whose quantile is the field's lowest value has no event that day."""
+        known = np.isfinite(prediction) & np.isfinite(truth)
+        if not known.any():
+            return
+        p, o = np.where(known, prediction, -np.inf), np.where(known, truth, -np.inf)
+        events = [(p >= threshold, o >= threshold) for threshold in self.thresholds]
+        for share in self.shares:
+            limits = [np.quantile(x[known], share) for x in (p, o)]
+            several = all(limit > x[known].min() for limit, x in zip(limits, (p, o), strict=True))
+            events.append((p >= limits[0], o >= limits[1]) if several else (np.zeros_like(known), np.zeros_like(known)))
+        total = weights[known].sum()
+        for i, (forecast, observed) in enumerate(events):
+            if observed.any() or forecast.any():
+                self.sums[i] += window_sums(forecast, observed, known, weights, self.periodic, self.windows)
+            if i < len(self.thresholds) or observed.any():
+                self.base[i] += weights[observed & known].sum(), total
+
+    def state(self) -> dict[str, Array]:
+        return {"sums": self.sums, "base": self.base}
+
+    def merge(self, state: dict[str, Array]) -> None:
+        self.sums, self.base = self.sums + state["sums"], self.base + state["base"]
+
+    def values(self) -> Array:
+        """FSS [E, N]; NaN where neither field ever had an event."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            score: Array = 1 - self.sums[..., 0] / self.sums[..., 1]
+        return score
+
+    def useful(self) -> tuple[Array, Array]:
+        """(useful FSS, 0.5 + f/2 with f the truth's share of events, [E]; the smallest window (cells) that reaches it, NaN: none)."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            target = 0.5 + self.base[:, 0] / self.base[:, 1] / 2
+        scale = np.full(len(target), np.nan)
+        for i, row in enumerate(self.values()):
+            reached = np.flatnonzero(row >= target[i])
+            scale[i] = self.windows[reached[0]] if len(reached) else np.nan
+        return target, scale
