@@ -6,17 +6,19 @@ from pathlib import Path
 
 from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
-from orbit2.diagnose.hovmoller import Hovmoller
+from orbit2.diagnose.collectors import COLLECTORS
 from orbit2.diagnose.notes import notes
-from orbit2.diagnose.regions import ATTRIBUTION, ar6, land_mask
-from orbit2.diagnose.skill import RegionSkill
+from orbit2.diagnose.regions import ATTRIBUTION
 from orbit2.errors import OrbitError
 from orbit2.files import write_json
 from orbit2.metrics import table
 from orbit2.metrics.binning import band_name
+from orbit2.metrics.collector import Collector, Settings, gather
 from orbit2.metrics.matched import Matched
 from orbit2.metrics.netcdf import write_netcdf
 from orbit2.progress import counted
+
+TITLES = {"regions.nc": f"Scores by AR6 region of {{}}. Regions: {ATTRIBUTION}", "hovmoller.nc": "Hovmöller diagrams of {}"}
 
 
 def run(
@@ -35,22 +37,23 @@ def run(
         if key not in slice_:
             raise OrbitError("not the configuration of a diagnose task", where=config, got=f"no key '{key}'",
                              hint="use the slice that the workflow writes beside the results")
-    settings = validate(DiagnoseConfig, slice_["diagnose"], config)
-    baselines = validate(EvaluateConfig, {"baselines": slice_["baselines"]}, config).baselines
-    matched = Matched(slice_, Path(prediction), Path(store), baselines, observations, fits, parent)
-    regions = ar6()
-    land = land_mask(matched.truth_store, *matched.truth_window, matched.truth_side)
-    skill = RegionSkill(matched, regions, regions.on(matched.grid), land)
-    diagrams = Hovmoller(matched, settings.hovmoller_band)
-    for scored in counted(matched.samples(), "diagnose", len(matched.times) * len(matched.variables), "field"):
-        skill.update(scored)
-        diagrams.update(scored)
+    baselines = validate(EvaluateConfig, {"baselines": slice_["baselines"]}, config)
+    settings = Settings(baselines, validate(DiagnoseConfig, slice_["diagnose"], config))
+    matched = Matched(slice_, Path(prediction), Path(store), settings.evaluate.baselines, observations, fits, parent)
+    collectors = [kind(matched, settings) for kind in COLLECTORS]
+    total = len(matched.times) * len(matched.variables)
+    gather(matched, collectors, lambda samples: counted(samples, "diagnose", total, "field"))
+    write(matched, settings, collectors, Path(out))
+
+
+def write(matched: Matched, settings: Settings, collectors: list[Collector], out: Path) -> None:
+    """The table and the files of what was gathered."""
     scores = matched.table("standard")
-    skill.rows(scores)
-    diagrams.rows(scores)
-    out = Path(out)
-    about = f"{matched.model} and baselines, task {matched.task}"
-    write_netcdf(skill.dataset(), out / "regions.nc", f"Scores by AR6 region of {about}. Regions: {ATTRIBUTION}")
-    write_netcdf(diagrams.dataset(), out / "hovmoller.nc", f"Hovmöller diagrams of {about}")
-    write_json(out / "notes.json", notes(matched, None if diagrams.in_band else band_name(*settings.hovmoller_band)))
+    for collector in collectors:
+        collector.rows(scores, "standard")
+        for name, dataset in collector.datasets().items():
+            write_netcdf(dataset, out / name, TITLES[name].format(f"{matched.model} and baselines, task {matched.task}"))
+    band = settings.diagnose.hovmoller_band
+    covered = ((matched.grid.lat >= band[0]) & (matched.grid.lat <= band[1])).any()
+    write_json(out / "notes.json", notes(matched, None if covered else band_name(*band)))
     table.write(scores.frame(), out / "regions.parquet")

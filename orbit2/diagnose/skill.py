@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from orbit2.diagnose.regions import ATTRIBUTION, Regions, scored_bins
+from orbit2 import times
+from orbit2.diagnose.regions import ATTRIBUTION, ar6, land_mask, scored_bins
 from orbit2.metrics import deterministic
 from orbit2.metrics.binning import Bins
-from orbit2.metrics.fields import Field, fields_of
+from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Matched, Scored
 from orbit2.metrics.netcdf import coordinates
-from orbit2.metrics.statistics import Moments, PairStatistic
+from orbit2.metrics.statistics import Moments, PairStatistic, State
 from orbit2.metrics.table import ANY, Table
 from orbit2.metrics.weighting import area_weights
 from orbit2.variables import variable
@@ -32,30 +36,42 @@ class Best:
     name: list[str]
 
 
-class RegionSkill:
-    """Gathers Moments per region, field and model."""
+class RegionSkill(Collector):
+    """Gathers Moments per region, field and model, by day, and which cells were scored at all."""
 
-    def __init__(self, matched: Matched, regions: Regions, ids: npt.NDArray[np.int64], land: npt.NDArray[np.bool_]) -> None:
-        self.matched, self.regions, self.ids = matched, regions, ids
-        self.bins: Bins = scored_bins(regions, ids, land)
+    name, stage = "regions", "diagnose"
+
+    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+        super().__init__(matched, settings, training)
+        self.regions = ar6()
+        self.ids = self.regions.on(matched.grid)
+        land = land_mask(matched.truth_store, *matched.truth_window, matched.truth_side)
+        self.bins: Bins = scored_bins(self.regions, self.ids, land)
         self.weights = area_weights(matched.grid)
-        self.fields = fields_of(matched.variables)
-        self.statistics = {(f.label, model): PairStatistic(self.bins) for f in self.fields for model in matched.models(f.variable)}
-        self.counted = {name: np.zeros(matched.grid.shape, dtype=np.int64) for name in matched.variables}  # samples scored, by cell
+        self.statistics: dict[tuple[str, ...], PairStatistic] = {
+            (f.label, model): PairStatistic(self.bins) for f in self.fields for model in matched.models(f.variable)}  # fmt: skip
+        self.seen = {name: np.zeros(matched.grid.shape, dtype=np.bool_) for name in matched.variables}  # cells scored at least once
 
     def update(self, scored: Scored) -> None:
+        self.seen[scored.variable] |= np.isfinite(scored.truth)  # missing where anything that is compared is
         for f in self.fields:
             if f.variable == scored.variable:
-                truth = f.of(scored.truth)
-                if f.space == "physical":
-                    self.counted[f.variable] += np.isfinite(scored.truth)  # missing where anything that is compared is
-                for model, values in scored.models.items():
-                    self.statistics[f.label, model].update(str(scored.time), f.of(values), truth, self.weights)
+                truth, models = scored.of(f)
+                for model, values in models.items():
+                    self.statistics[f.label, model].update(times.day(scored.sample), values, truth, self.weights)
+
+    def state(self) -> State:
+        return {**flat(self.statistics, "moments"), **{f"seen/{name}": np.packbits(seen) for name, seen in self.seen.items()}}
+
+    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        merge_into(self.statistics, state, "moments")
+        for name, seen in self.seen.items():
+            seen |= np.unpackbits(state[f"seen/{name}"], count=seen.size).astype(np.bool_).reshape(seen.shape)
 
     def scored(self, name: str | None = None) -> npt.NDArray[np.int64]:
         """Region of each cell [H, W] that was scored at least once for variable `name` (None: for any of them); -1 elsewhere."""
-        counted = np.stack(list(self.counted.values())).max(axis=0) if name is None else self.counted[name]
-        return np.where(counted > 0, self.bins.index, -1)
+        seen = np.logical_or.reduce(list(self.seen.values())) if name is None else self.seen[name]
+        return np.where(seen, self.bins.index, -1)
 
     def cells(self, name: str | None = None) -> npt.NDArray[np.int64]:
         """Number of scored cells by region, [R]."""
@@ -77,8 +93,10 @@ class RegionSkill:
         skill = np.where(usable, 1 - deterministic.rmse(self.moments(f, model)) / np.where(usable, lowest, 1.0), np.nan)
         return Best(skill, [baselines[i] for i in filled.argmin(axis=0)])
 
-    def rows(self, table: Table) -> None:
+    def rows(self, table: Table, protocol: str) -> None:
         """Scores, then cells and areas, of every region with a scored cell; nothing of the others."""
+        if protocol != "standard":
+            return
         for f in self.fields:
             self._score_rows(table, f)
         for name in (None, *self.matched.variables):
@@ -114,7 +132,10 @@ class RegionSkill:
                     method = f"1 - rmse/rmse of the region's best baseline ({best.name[r]})"
                     table.add(model, f.variable, f.space, self.bins.names[r], SKILL, method, best.skill[r], n=int(pooled.n[r]))
 
-    def dataset(self) -> xr.Dataset:
+    def datasets(self) -> Mapping[str, xr.Dataset]:
+        return {"regions.nc": self._dataset()}
+
+    def _dataset(self) -> xr.Dataset:
         """`region_id`, `scored_region_id` (lat, lon), `<field>_rmse`, `<field>_bias` (model, region), `<field>_skill` (lat, lon),
         `<field>_region_skill`, `<field>_best_baseline`, `n_cells`, `covered_area_fraction` (region)."""
         matched, area = self.matched, self.matched.grid.area_km2

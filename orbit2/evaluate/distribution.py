@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from orbit2.evaluate.seams import TRUTH
+from orbit2.metrics.collector import Collector, Settings, Training
 from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.statistics import State
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
 from orbit2.variables import is_precipitation, variable
@@ -18,11 +23,14 @@ WET = (0.1, 1.0)  # mm/day
 BINS = 1 << 16
 
 
-class Distribution:
+class Distribution(Collector):
     """Histograms by area between the limits of what is physical, of rain in ln(1 + x): 65,536 bins, so a value is known to 0.003 K."""
 
-    def __init__(self, matched: Matched) -> None:
-        self.matched, self.weights = matched, area_weights(matched.grid)
+    name, stage = "distribution", "evaluate"
+
+    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+        super().__init__(matched, settings, training)
+        self.weights = area_weights(matched.grid)
         self.counts: dict[tuple[str, str], Array] = {}
         self.wet: dict[tuple[str, str], Array] = {}  # area at or above each of WET, then the whole
 
@@ -41,7 +49,19 @@ class Distribution:
                 shares = np.array([self.weights[known & (values >= least)].sum() for least in WET] + [self.weights[known].sum()])
                 self.wet[key] = self.wet.get(key, np.zeros(len(WET) + 1)) + shares
 
-    def rows(self, table: Table) -> None:
+    def state(self) -> State:
+        return {**{f"counts/{name}/{model}": counts for (name, model), counts in self.counts.items()},
+                **{f"wet/{name}/{model}": shares for (name, model), shares in self.wet.items()}}  # fmt: skip
+
+    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        for path, values in state.items():
+            kind, name, model = path.split("/")
+            into = self.counts if kind == "counts" else self.wet
+            into[name, model] = into[name, model] + values if (name, model) in into else np.asarray(values, dtype=np.float64)
+
+    def rows(self, table: Table, protocol: str) -> None:
+        if protocol != "standard":
+            return
         samples = len(self.matched.times)
         for (name, model), counts in self.counts.items():
             rain = is_precipitation(name)

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from orbit2.config.load import read_slice, validate
-from orbit2.config.schema import EvaluateConfig
+from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
 from orbit2.errors import OrbitError
-from orbit2.evaluate import outputs
-from orbit2.evaluate.accumulate import Accumulator
-from orbit2.evaluate.rows import rows
+from orbit2.evaluate.collectors import COLLECTORS
 from orbit2.metrics import table
+from orbit2.metrics.collector import Collector, Settings, gather
 from orbit2.metrics.matched import Matched
 from orbit2.metrics.netcdf import write_netcdf
+from orbit2.progress import counted
+
+TITLES = {"maps.nc": "Error maps", "spectra.nc": "Power spectra", "density.nc": "Joint density", "seams.nc": "Differences at tile borders"}
 
 
 def run(
@@ -30,17 +32,25 @@ def run(
     does not fit.
     """
     settings_file = read_slice(config)
-    settings = evaluate_settings(settings_file, config)
-    matched = Matched(settings_file, Path(prediction), Path(store), settings.baselines, observations, fits, parent)
-    accumulator = Accumulator(matched, settings)
-    accumulator.gather()
-    frames = [rows(accumulator, protocol) for protocol in settings.protocols]
-    out = Path(out)
-    about = f"{matched.model} and baselines, task {matched.task}"
-    write_netcdf(outputs.maps(accumulator), out / "maps.nc", f"Error maps of {about}")
-    write_netcdf(outputs.spectra_dataset(accumulator), out / "spectra.nc", f"Power spectra of {about}")
-    write_netcdf(outputs.density(accumulator), out / "density.nc", f"Joint density of {about}")
-    write_netcdf(accumulator.seams.dataset(accumulator.fields), out / "seams.nc", f"Differences at tile borders of {about}")
+    settings = Settings(evaluate_settings(settings_file, config), DiagnoseConfig())
+    matched = Matched(settings_file, Path(prediction), Path(store), settings.evaluate.baselines, observations, fits, parent)
+    collectors = [kind(matched, settings) for kind in COLLECTORS]
+    total = len(matched.times) * len(matched.variables)
+    gather(matched, collectors, lambda samples: counted(samples, "evaluate", total, "field"))
+    write(matched, settings, collectors, Path(out))
+
+
+def write(matched: Matched, settings: Settings, collectors: list[Collector], out: Path) -> None:
+    """The table and the files of what was gathered."""
+    frames = []
+    for protocol in settings.evaluate.protocols:
+        scores = matched.table(protocol)
+        for collector in collectors:
+            collector.rows(scores, protocol)
+        frames.append(scores.frame())
+    for collector in collectors:
+        for name, dataset in collector.datasets().items():
+            write_netcdf(dataset, out / name, f"{TITLES[name]} of {matched.model} and baselines, task {matched.task}")
     table.write(table.concatenate(frames), out / "metrics.parquet")
 
 

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
+from orbit2.metrics.collector import Collector, Settings, Training, flat, keyed
 from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Matched, Scored
 from orbit2.metrics.seams import REACH, STRETCH, SeamStatistic, borders
+from orbit2.metrics.statistics import State
 from orbit2.metrics.table import Table
 
 TRUTH = "(truth)"  # in brackets: it is no baseline
 CONTROL = "bicubic"
 
 
-class SeamScores:
+class SeamScores(Collector):
     """Statistics per field, series and direction; empty for a task without tile borders.
 
     The control shows what the place itself does to the ratio: the truth where the prediction's own grid has one, else an
     interpolation of the same input (bicubic, or the first that is scored).
     """
 
-    def __init__(self, matched: Matched) -> None:
-        self.matched = matched
+    name, stage = "seams", "evaluate"
+
+    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+        super().__init__(matched, settings, training)
         self.borders = [] if matched.tiling is None else borders(matched.tiling, matched.native_grid, matched.refinement)
-        self.scores: dict[tuple[str, str, str], SeamStatistic] = {}  # (label, series, direction)
+        self.scores: dict[tuple[str, ...], SeamStatistic] = {}  # (label, series, direction)
 
     def control(self, name: str) -> str | None:
         """What a variable's prediction is compared with: `(truth)`, a baseline, or nothing."""
@@ -38,13 +46,30 @@ class SeamScores:
         control = self.control(name)
         return (self.matched.model,) if control is None else (self.matched.model, control)
 
-    def update(self, f: Field, scored: Scored) -> None:
-        for series in self.series(f.variable) if self.borders else ():
-            values = f.of(scored.truth if series == TRUTH else scored.native[series])
-            for border in self.borders:
-                self.scores.setdefault((f.label, series, border.name), SeamStatistic(border)).update(values)
+    def update(self, scored: Scored) -> None:
+        for f in self.fields if self.borders else ():
+            for series in self.series(f.variable) if f.variable == scored.variable else ():
+                values = f.of(scored.truth if series == TRUTH else scored.native[series])
+                for border in self.borders:
+                    self._statistic((f.label, series, border.name)).update(values)
 
-    def rows(self, table: Table, f: Field) -> None:
+    def _statistic(self, key: tuple[str, ...]) -> SeamStatistic:
+        if key not in self.scores:
+            self.scores[key] = SeamStatistic(next(border for border in self.borders if border.name == key[2]))
+        return self.scores[key]
+
+    def state(self) -> State:
+        return flat(self.scores)
+
+    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        for key, each in keyed(state):
+            self._statistic(key).add(each)
+
+    def rows(self, table: Table, protocol: str) -> None:
+        for f in self.fields if protocol == "standard" else ():
+            self._rows(table, f)
+
+    def _rows(self, table: Table, f: Field) -> None:
         """Ratio and mean step of every direction."""
         tiling = self.matched.tiling
         if tiling is None:
@@ -65,7 +90,10 @@ class SeamScores:
                           f"mean |difference of neighbouring fine cells| across tile borders ({where}), area-weighted, pooled; {about}",
                           found.across, n=found.n)
 
-    def dataset(self, fields: list[Field]) -> xr.Dataset:
+    def datasets(self) -> Mapping[str, xr.Dataset]:
+        return {"seams.nc": self._dataset(self.fields)}
+
+    def _dataset(self, fields: list[Field]) -> xr.Dataset:
         """`mean_difference` (field, series, direction, offset): mean |difference| by distance from a border; empty without borders.
 
         `series` is `model`, `control`; `control` (field) names it. `lat_border`, `lon_border`: where the borders are, degrees.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from orbit2.baselines.interpolation import block_mean
 from orbit2.metrics import deterministic
 from orbit2.metrics.binning import domain_bins
+from orbit2.metrics.collector import Collector, Settings, Training, add_all, flat
 from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Matched, Scored
-from orbit2.metrics.statistics import PairStatistic
+from orbit2.metrics.statistics import PairStatistic, State
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
 
@@ -18,14 +22,18 @@ Array = npt.NDArray[np.float64]
 ABOUT = "of the fields minus their area means over the input's cells, area-weighted, pooled over samples and valid cells"
 
 
-class FineStructure:
+class FineStructure(Collector):
     """Moments of the fine parts per field and model; nothing where the truth has a grid of its own or the window cuts input cells."""
 
-    def __init__(self, matched: Matched) -> None:
-        self.matched, self.weights = matched, area_weights(matched.grid)
+    name, stage = "structure", "evaluate"
+
+    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+        super().__init__(matched, settings, training)
+        self.weights = area_weights(matched.grid)
         whole = not any(size % matched.refinement for size in matched.grid.shape) and matched.aligned
         self.active = matched.has_truth and matched.observations is None and whole
-        self.statistics: dict[tuple[str, str], PairStatistic] = {}
+        self.bins = domain_bins(matched.grid, matched.region)
+        self.statistics: dict[tuple[str, ...], PairStatistic] = {}
 
     def detail(self, values: Array) -> Array:
         """What lies inside the coarse cells; NaN where the value is missing."""
@@ -34,16 +42,26 @@ class FineStructure:
         part: Array = values - np.repeat(np.repeat(means, factor, axis=-2), factor, axis=-1)
         return part
 
-    def update(self, f: Field, scored: Scored) -> None:
-        if not self.active:
-            return
-        truth = self.detail(f.of(scored.truth))
-        for model, values in scored.models.items():
-            bins = domain_bins(self.matched.grid, self.matched.region)
-            statistic = self.statistics.setdefault((f.label, model), PairStatistic(bins))
-            statistic.update(str(scored.time), self.detail(f.of(values)), truth, self.weights)
+    def update(self, scored: Scored) -> None:
+        for f in self.fields if self.active else ():
+            if f.variable == scored.variable:
+                fine, models = scored.of(f)
+                truth = self.detail(fine)
+                for model, values in models.items():
+                    statistic = self.statistics.setdefault((f.label, model), PairStatistic(self.bins))
+                    statistic.update(scored.sample, self.detail(values), truth, self.weights)
 
-    def rows(self, table: Table, f: Field) -> None:
+    def state(self) -> State:
+        return flat(self.statistics)
+
+    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        add_all(self.statistics, state, lambda _: PairStatistic(self.bins))
+
+    def rows(self, table: Table, protocol: str) -> None:
+        for f in self.fields if protocol == "standard" else ():
+            self._rows(table, f)
+
+    def _rows(self, table: Table, f: Field) -> None:
         """`fine_pearson_r`, `fine_rmse`, and `fine_amplitude`: the ratio of the standard deviations."""
         for model in self.matched.models(f.variable) if self.active else ():
             m = self.statistics[f.label, model].finalise()

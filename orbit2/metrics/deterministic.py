@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from orbit2.metrics.statistics import Moments, PairStatistic, combine
+from orbit2.metrics.statistics import QUANTITIES, Moments, PairStatistic
 
 Array = npt.NDArray[np.float64]
 
@@ -83,12 +83,12 @@ def bootstrap(statistic: PairStatistic, draws: int, block: int, seed: int = 0) -
     keys = statistic.samples()
     if draws < 1 or len(keys) < LEAST_BLOCKS * block:
         return {}
-    generator = np.random.default_rng(seed)
+    daily, generator = statistic.daily(), np.random.default_rng(seed)
     values: dict[str, list[Array]] = {metric.name: [] for metric in METRICS}
     for _ in range(draws):
         starts = generator.integers(0, len(keys), -(-len(keys) // block))
         chosen = (starts[:, None] + np.arange(block)).ravel()[: len(keys)] % len(keys)
-        total = combine(statistic.rows[keys[i]] for i in chosen)
+        total = Moments(*(getattr(daily, name)[chosen] for name in QUANTITIES)).pooled()
         for metric in METRICS:
             values[metric.name].append(metric.of(total))
     return {name: (np.quantile(stack, 0.025, axis=0), np.quantile(stack, 0.975, axis=0)) for name, stack in values.items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as made
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from orbit2 import times
 from orbit2.baselines import BASELINES, FITTED
 from orbit2.baselines.fitted import BASE, Fitted
 from orbit2.baselines.interpolation import block_mean, interpolate, methods_for
@@ -24,6 +26,7 @@ from orbit2.data.pairs import PairStore, Side
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.grid import Grid, from_centres
 from orbit2.longitudes import follow
+from orbit2.metrics.fields import Field
 from orbit2.metrics.table import Table
 from orbit2.model.tiles import Tiling, tiles
 from orbit2.provenance import code_version
@@ -37,7 +40,9 @@ PRODUCTS = {"sample": "ERA5", "era5": "ERA5", "prism": "PRISM", "daymet": "DAYME
 @dataclass(frozen=True, eq=False)
 class Scored:
     """One variable of one sample. `truth` [H, W]; `models` maps a model's or baseline's name to its field [H, W] on the scored grid;
-    `native` maps it to the field on the prediction's own grid; all NaN-masked alike on the scored grid, in physical units."""
+    `native` maps it to the field on the prediction's own grid; all NaN-masked alike on the scored grid, in physical units. `index` is the
+    sample's place in the task's store, `position` that among the task's times, whatever the part. Nobody changes the arrays: they are
+    shared."""
 
     index: int
     time: np.datetime64
@@ -45,11 +50,27 @@ class Scored:
     truth: Array
     models: dict[str, Array]
     native: dict[str, Array]
+    position: int = 0
+    _spaces: dict[str, tuple[Array, dict[str, Array]]] = made(default_factory=dict, repr=False)
+
+    @property
+    def sample(self) -> str:
+        """The key of its time in statistics."""
+        return times.stamp(self.time)
+
+    def of(self, f: Field) -> tuple[Array, dict[str, Array]]:
+        """(truth, models) in the space of `f`, made once for all who ask."""
+        if f.space == "physical":
+            return self.truth, self.models
+        if f.space not in self._spaces:
+            self._spaces[f.space] = f.of(self.truth), {model: f.of(values) for model, values in self.models.items()}
+        return self._spaces[f.space]
 
 
 class Matched:
     """Opens and checks a prediction and its pair store, then streams samples.
 
+    `times` are those of the whole task; with `part` (`202603`) only the samples of that calendar month are streamed.
     Raises OrbitError when the prediction is missing, unfinalised, of another task, on a grid or at times that the store does not
     have, or holds a variable that the store does not; when baselines that are fitted are wanted without their `fits`, or `parent` (the
     prediction of the slice's `parent` model) does not hold what is scored.
@@ -57,7 +78,7 @@ class Matched:
 
     def __init__(
         self, config: Mapping[str, Any], prediction: Path, store: Path, baselines: Sequence[str], observations: Path | None = None,
-        fits: Path | None = None, parent: Path | None = None,
+        fits: Path | None = None, parent: Path | None = None, part: str | None = None,
     ) -> None:
         section = config["downscale"]
         self.task, self.model, self.dataset = str(config["task"]), str(section["model"]), str(section["dataset"])
@@ -94,12 +115,15 @@ class Matched:
         self.region = "global" if self.whole and whole.periodic else "domain"
         self.indices = self._indices()
         self.times = self.store.times[self.indices]
+        stamps = [times.stamp(time) for time in self.times]
+        self.streamed = [i for i, sample in enumerate(stamps) if part is None or times.month_name(sample) == part]
         self.fitted = self._fits(paired, baselines, fits, whole)
         self._baselines = {name: self._methods(name, baselines) for name in self.variables}
         self.parent = Parent(self, dict(config.get("parent") or {}), parent) if parent is not None else None
         for name in (self.model, *([self.parent.model] if self.parent else [])):
             if name in BASELINES:
                 raise OrbitError("a model has the name of a baseline", where=f"task {self.task}", got=name, hint="rename the model")
+        self._frames = {time: i for i, time in enumerate(self.prediction["time"].values.astype("datetime64[s]"))}
         self._cache: dict[tuple[Path, Side], tuple[int, npt.NDArray[np.float32]]] = {}
 
     def _fits(self, paired: bool, baselines: Sequence[str], fits: Path | None, whole: Grid) -> Fitted | None:
@@ -195,11 +219,11 @@ class Matched:
         return cropped
 
     def samples(self) -> Iterator[Scored]:
-        """Every sample and variable in turn. Raises OrbitError for a field that is missing everywhere."""
-        positions = {time: i for i, time in enumerate(self.prediction["time"].values.astype("datetime64[s]"))}
-        for index, time in zip(self.indices, self.times, strict=True):
+        """Every sample (of the part) and variable in turn. Raises OrbitError for a field that is missing everywhere."""
+        for position in self.streamed:
+            index, time = self.indices[position], self.times[position]
             for name in self.variables:
-                native = {self.model: frame(self.prediction, name, positions[time])}
+                native = {self.model: frame(self.prediction, name, self._frames[time])}
                 truth = self.truth(int(index), name)
                 for label, field in (("prediction", native[self.model]), ("truth", truth)):
                     if not np.isfinite(field).any():
@@ -212,8 +236,21 @@ class Matched:
                 valid = np.isfinite(truth)
                 for field in fields.values():
                     valid &= np.isfinite(field)  # every model is scored on the same cells
-                scored = {key: np.where(valid, x, np.nan) for key, x in fields.items()}
-                yield Scored(int(index), time, name, np.where(valid, truth, np.nan), scored, native)
+                if not valid.all():  # else nothing is copied
+                    truth, fields = np.where(valid, truth, np.nan), {key: np.where(valid, x, np.nan) for key, x in fields.items()}
+                yield Scored(int(index), time, name, truth, fields, native, position)
+
+    @property
+    def members(self) -> int:
+        """Members of the prediction's ensemble, 0 for one field."""
+        return int(self.prediction.sizes.get("member", 0))
+
+    def member_fields(self, scored: Scored) -> Iterator[Array]:
+        """The prediction's members [H, W] of one sample and variable on the scored grid, one by one, missing where `scored` is."""
+        known = np.isfinite(scored.truth)
+        field = self.prediction[scored.variable].isel(time=self._frames[scored.time])
+        for member in range(self.members):
+            yield np.where(known, self._scored(field.isel(member=member).to_numpy().astype(np.float64)), np.nan)
 
     def _interpolated(self, index: int, name: str) -> dict[str, Array]:
         """Baselines from the input's whole field (so that a box has its surroundings), cropped to the prediction's window; the fitted ones
@@ -255,18 +292,18 @@ class Matched:
         return tuple(name for name in known if name in names)  # a fixed order, whatever the file lists first
 
     def _indices(self) -> npt.NDArray[np.int64]:
-        times = np.sort(self.prediction["time"].values.astype("datetime64[s]"))
-        if not len(times):
+        found = np.sort(self.prediction["time"].values.astype("datetime64[s]"))
+        if not len(found):
             raise OrbitError("prediction has no times", where=self.prediction_path)
         lookup = {time: i for i, time in enumerate(self.store.times)}
-        absent = [str(time) for time in times if time not in lookup]
+        absent = [str(time) for time in found if time not in lookup]
         if absent:
             raise OrbitError("prediction has times that the pair store has not", where=self.prediction_path, got=absent[0],
-                             allowed=f"{self.store.times[0]} to {self.store.times[-1]}", hint=f"{len(absent)} of {len(times)} times")
+                             allowed=f"{self.store.times[0]} to {self.store.times[-1]}", hint=f"{len(absent)} of {len(found)} times")
         usable = self.truth_store.times[self.truth_store.usable]
-        observed = [time for time in times if np.isin(time, usable)]
+        observed = [time for time in found if np.isin(time, usable)]
         if not observed:
-            raise OrbitError("the truth has none of the prediction's times", where=self.truth_store.path, got=f"{times[0]} to {times[-1]}",
+            raise OrbitError("the truth has none of the prediction's times", where=self.truth_store.path, got=f"{found[0]} to {found[-1]}",
                              allowed=f"{usable[0]} to {usable[-1]}" if len(usable) else "nothing: every sample is a gap")
         return np.array([lookup[time] for time in observed], dtype=np.int64)
 

@@ -8,12 +8,15 @@ place. The ratio is 1 where stitching leaves no trace, and 1 + h/a for a step h 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from orbit2.grid import Grid
+from orbit2.metrics.statistics import State
 from orbit2.model.tiles import Tiling
 
 Array = npt.NDArray[np.float64]
@@ -147,8 +150,14 @@ class SeamStatistic:
             self.profile_sums[:, position] += (found[known] * weights[known]).sum(), weights[known].sum()
 
     def merge(self, other: SeamStatistic) -> None:
-        self.sums += other.sums
-        self.profile_sums += other.profile_sums
+        self.add(other.state())
+
+    def state(self) -> State:
+        return {"sums": self.sums, "profile": self.profile_sums}
+
+    def add(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        self.sums += state["sums"]
+        self.profile_sums += state["profile"]
 
     def profile(self) -> Array:
         """Mean |difference| by offset, field units; NaN where no difference is known."""

@@ -1,14 +1,16 @@
 """Mergeable sufficient statistics in float64, one row per sample. Never holds a field beyond the update that brought it.
 
-A Statistic is created empty, updated with (sample, fields), merged with others of its kind in any order, and finalised.
-Rows are keyed by sample, so the result does not depend on the order of updates or merges, pieces of one sample (tiles) combine
-exactly, and a bootstrap over time only resamples rows (evaluation.md 0.9, 1.11).
+A Statistic is created empty, updated with (sample, fields), merged with others of its kind in any order, and finalised. `state` gives
+what it has gathered as arrays, `add` takes another's: that is how parts of a task, made by other processes, come together.
+Rows are keyed by sample (the text of its time: `times.stamp`), so the result does not depend on the order of updates or merges, pieces
+of one sample (tiles) combine exactly, and a bootstrap over time only resamples rows (evaluation.md 0.9, 1.11).
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ from orbit2.metrics.pooling import Pooled
 
 Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+State = dict[str, npt.NDArray[Any]]  # what a statistic has gathered; names may not contain "/"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,32 @@ class Moments:
             self.se + other.se, self.ae + other.ae,
         )
 
+    def stacked(self) -> Array:
+        """[9, ...]: the quantities one after the other, as parts keep them."""
+        return np.stack([getattr(self, name) for name in QUANTITIES])
+
+    def pooled(self) -> Moments:
+        """Samples [T, B] made one [B]; sums over the whole record, so that T is cheap. Raises ValueError when T is 0."""
+        if not len(self.w):
+            raise ValueError("no rows to pool")
+        w = self.w.sum(axis=0)
+
+        def mean(values: Array) -> Array:
+            """About a first mean, so that nothing cancels."""
+            first: Array = np.divide((self.w * values).sum(axis=0), w, out=np.zeros_like(w), where=w > 0)
+            rest: Array = np.divide((self.w * (values - first)).sum(axis=0), w, out=np.zeros_like(w), where=w > 0)
+            return first + rest
+
+        mean_p, mean_o = mean(self.mean_p), mean(self.mean_o)
+        dp, do = self.mean_p - mean_p, self.mean_o - mean_o
+        return Moments(
+            self.n.sum(axis=0), w, mean_p, mean_o, (self.pp + self.w * dp * dp).sum(axis=0), (self.oo + self.w * do * do).sum(axis=0),
+            (self.po + self.w * dp * do).sum(axis=0), self.se.sum(axis=0), self.ae.sum(axis=0),
+        )
+
+
+QUANTITIES = tuple(each.name for each in fields(Moments))
+
 
 def moments(prediction: Array, truth: Array, weights: Array, bins: Bins) -> Moments:
     """Moments of one pair of fields [H, W] per bin; cells where either is missing are left out."""
@@ -76,19 +105,36 @@ def combine(rows: Iterable[Moments]) -> Moments:
     return total
 
 
+class Statistic(Protocol):
+    """What is gathered piece by piece."""
+
+    def state(self) -> State: ...
+
+    def add(self, state: Mapping[str, npt.NDArray[Any]]) -> None: ...
+
+
+def texts(samples: Sequence[str]) -> npt.NDArray[np.bytes_]:
+    """Keys of samples as a state holds them."""
+    return np.array(samples, dtype=np.bytes_) if len(samples) else np.empty(0, dtype="S1")
+
+
 @dataclass
 class PairStatistic:
     """Moments of (prediction, truth) per sample and bin."""
 
     bins: Bins
-    rows: dict[Hashable, Moments] = field(default_factory=dict)
+    rows: dict[str, Array] = field(default_factory=dict)  # sample -> Moments.stacked() [9, B]
 
-    def update(self, sample: Hashable, prediction: Array, truth: Array, weights: Array) -> None:
+    def update(self, sample: str, prediction: Array, truth: Array, weights: Array) -> None:
         """Add one field [H, W] of `sample`, or a piece of it on the same bins with NaN elsewhere."""
         if prediction.shape != truth.shape or truth.shape != self.bins.index.shape:
             raise OrbitError("fields do not match", got=f"prediction {prediction.shape}, truth {truth.shape}",
                              allowed=self.bins.index.shape)
-        self._put(sample, moments(prediction, truth, weights, self.bins))
+        self.put(sample, moments(prediction, truth, weights, self.bins))
+
+    def put(self, sample: str, row: Moments) -> None:
+        """Add moments [B] of `sample` that are known already."""
+        self._put(sample, row.stacked())
 
     def merge(self, other: PairStatistic) -> None:
         if other.bins.names != self.bins.names:
@@ -96,29 +142,42 @@ class PairStatistic:
         for sample, row in other.rows.items():
             self._put(sample, row)
 
-    def _put(self, sample: Hashable, row: Moments) -> None:
-        self.rows[sample] = self.rows[sample] + row if sample in self.rows else row
+    def state(self) -> State:
+        """`samples` [T], `moments` [T, 9, B]."""
+        size = len(QUANTITIES), len(self.bins.names)
+        stack = np.stack([self.rows[key] for key in self.samples()]) if self.rows else np.empty((0, *size))
+        return {"samples": texts(self.samples()), "moments": stack}
 
-    def samples(self) -> list[Hashable]:
-        return sorted(self.rows, key=lambda key: (str(type(key)), key))
+    def add(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Raises OrbitError for a state of other bins."""
+        stack = np.asarray(state["moments"], dtype=np.float64)
+        if stack.shape[1:] != (len(QUANTITIES), len(self.bins.names)):
+            raise OrbitError("statistics have different bins", got=stack.shape, allowed=f"{len(self.bins.names)} bins")
+        for sample, row in zip(np.asarray(state["samples"]).astype(str), stack, strict=True):
+            self._put(str(sample), row)
+
+    def _put(self, sample: str, row: Array) -> None:
+        self.rows[sample] = (Moments(*self.rows[sample]) + Moments(*row)).stacked() if sample in self.rows else row
+
+    def samples(self) -> list[str]:
+        return sorted(self.rows)
 
     def daily(self) -> Moments:
         """All rows in sample order, arrays [T, B]."""
-        rows = [self.rows[key] for key in self.samples()]
-        return Moments(*(np.stack([getattr(row, name) for row in rows]) for name in Moments.__dataclass_fields__))
+        return Moments(*np.moveaxis(np.stack([self.rows[key] for key in self.samples()]), 0, 1))
 
     def finalise(self) -> Moments:
-        """Pooled over samples, arrays [B]."""
-        return combine(self.rows[key] for key in self.samples())
+        """Pooled over samples, arrays [B]. Raises ValueError when there is none."""
+        return self.daily().pooled() if self.rows else combine([])
 
 
 @dataclass
 class SeriesStatistic:
     """One array per sample (a spectrum, an SSIM value); finalise gives their mean."""
 
-    rows: dict[Hashable, Array] = field(default_factory=dict)
+    rows: dict[str, Array] = field(default_factory=dict)
 
-    def update(self, sample: Hashable, values: npt.ArrayLike) -> None:
+    def update(self, sample: str, values: npt.ArrayLike) -> None:
         if sample in self.rows:
             raise OrbitError("sample was already added", got=str(sample))
         self.rows[sample] = np.asarray(values, dtype=np.float64)
@@ -127,8 +186,16 @@ class SeriesStatistic:
         for sample, values in other.rows.items():
             self.update(sample, values)
 
+    def state(self) -> State:
+        """`samples` [T], `values` [T, ...]."""
+        return {"samples": texts(sorted(self.rows)), "values": self.stacked() if self.rows else np.empty(0)}
+
+    def add(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        for sample, values in zip(np.asarray(state["samples"]).astype(str), np.asarray(state["values"]), strict=True):
+            self.update(str(sample), values)
+
     def stacked(self) -> Array:
-        return np.stack([self.rows[key] for key in sorted(self.rows, key=lambda key: (str(type(key)), key))])
+        return np.stack([self.rows[key] for key in sorted(self.rows)])
 
     def finalise(self) -> Array:
         """Mean over samples of what is finite; NaN where nothing is."""
@@ -140,6 +207,37 @@ class SeriesStatistic:
         known = np.isfinite(stacked).any(axis=0)
         result[known] = np.nanmedian(stacked[:, known], axis=0)
         return result
+
+
+@dataclass
+class MeanStatistic:
+    """Mean of arrays of one shape over samples, element by element, of what is finite; keeps sums only, whatever the number of samples."""
+
+    total: Array = field(default_factory=lambda: np.zeros(0))
+    known: Array = field(default_factory=lambda: np.zeros(0))
+    samples: int = 0  # with a finite element
+
+    def update(self, values: npt.ArrayLike) -> None:
+        found = np.asarray(values, dtype=np.float64)
+        finite = np.isfinite(found)
+        self.add({"total": np.where(finite, found, 0.0), "known": finite.astype(np.float64), "samples": np.array(int(finite.any()))})
+
+    def merge(self, other: MeanStatistic) -> None:
+        self.add(other.state())
+
+    def state(self) -> State:
+        return {"total": self.total, "known": self.known, "samples": np.array(self.samples)}
+
+    def add(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        total, known, samples = (np.asarray(state[name]) for name in ("total", "known", "samples"))
+        if not total.size:
+            return
+        self.total, self.known = (self.total + total, self.known + known) if self.total.size else (total, known)
+        self.samples += int(samples)
+
+    def finalise(self) -> Array:
+        """NaN where nothing was finite."""
+        return np.divide(self.total, self.known, out=np.full_like(self.total, np.nan), where=self.known > 0)
 
 
 def _finite_mean(stacked: Array) -> Array:
@@ -154,30 +252,46 @@ def _finite_mean(stacked: Array) -> Array:
 
 @dataclass
 class MapStatistic:
-    """Per-cell mean error and mean squared error over samples, [H, W]."""
+    """Mean error and mean squared error over samples per block of `block` x `block` cells (fewer at the northern and eastern edge)."""
 
     shape: tuple[int, int]
+    block: int = 1
     n: Array = field(init=False)
     error: Array = field(init=False)
     square: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        self.n, self.error, self.square = (np.zeros(self.shape) for _ in range(3))
+        self._starts = [np.arange(0, size, self.block) for size in self.shape]
+        self.n, self.error, self.square = (np.zeros([len(starts) for starts in self._starts]) for _ in range(3))
 
     def update(self, prediction: Array, truth: Array) -> None:
         error = prediction - truth
         valid = np.isfinite(error)
-        self.n += valid
-        self.error[valid] += error[valid]
-        self.square[valid] += error[valid] ** 2
+        error = np.where(valid, error, 0.0)
+        self.n += self._blocks(valid.astype(np.float64))
+        self.error += self._blocks(error)
+        self.square += self._blocks(error**2)
+
+    def _blocks(self, values: Array) -> Array:
+        if self.block == 1:
+            return values
+        rows, columns = self._starts
+        sums: Array = np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1)
+        return sums
 
     def merge(self, other: MapStatistic) -> None:
-        self.n += other.n
-        self.error += other.error
-        self.square += other.square
+        self.add(other.state())
+
+    def state(self) -> State:
+        return {"n": self.n, "error": self.error, "square": self.square}
+
+    def add(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        self.n += state["n"]
+        self.error += state["error"]
+        self.square += state["square"]
 
     def finalise(self) -> tuple[Array, Array]:
-        """(bias, rmse) maps in the field's units, NaN where no sample is valid."""
+        """(bias, rmse) maps by block in the field's units, NaN where no sample is valid."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.error / self.n, np.sqrt(self.square / self.n)
 
@@ -199,7 +313,13 @@ class HistogramStatistic:
         self.counts += np.bincount(o * len(self.counts) + p, minlength=self.counts.size).reshape(self.counts.shape)
 
     def merge(self, other: HistogramStatistic) -> None:
-        self.counts += other.counts
+        self.add(other.state())
+
+    def state(self) -> State:
+        return {"counts": self.counts}
+
+    def add(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        self.counts += state["counts"]
 
     def finalise(self) -> npt.NDArray[np.int64]:
         """Counts [truth, prediction]."""

@@ -1,0 +1,16 @@
+"""What the evaluate stage gathers. A new kind of score is a Collector, listed here."""
+
+from __future__ import annotations
+
+from orbit2.evaluate.conservation import Conservation
+from orbit2.evaluate.distribution import Distribution
+from orbit2.evaluate.images import Density, Maps, Similarity
+from orbit2.evaluate.scores import Scores
+from orbit2.evaluate.seams import SeamScores
+from orbit2.evaluate.spectra import Spectra
+from orbit2.evaluate.structure import FineStructure
+from orbit2.metrics.collector import Collector
+
+COLLECTORS: tuple[type[Collector], ...] = (
+    Scores, Similarity, Maps, Density, Conservation, Spectra, SeamScores, FineStructure, Distribution,
+)  # fmt: skip

@@ -1,0 +1,80 @@
+"""Does the prediction keep what its input says? Block means of the prediction against the input. Never needs a truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from orbit2.baselines.interpolation import block_mean
+from orbit2.metrics.collector import Collector, Settings, Training, add_all, flat
+from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.statistics import SeriesStatistic, State
+from orbit2.metrics.table import Table
+from orbit2.metrics.weighting import area_weights, weighted_mean
+from orbit2.variables import is_precipitation
+
+Array = npt.NDArray[np.float64]
+
+
+class Conservation(Collector):
+    """One row of numbers per sample, variable and model, in physical space."""
+
+    name, stage = "conservation", "evaluate"
+
+    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+        super().__init__(matched, settings, training)
+        self.statistics: dict[tuple[str, ...], SeriesStatistic] = {}  # (variable, model)
+        self._weights: Array | None = None
+
+    def update(self, scored: Scored) -> None:
+        given = self.matched.input_field(scored.index, scored.variable)
+        if given is None:
+            return
+        factor, grid = self.matched.refinement, self.matched.native_grid
+        if self._weights is None:
+            self._weights = area_weights(grid.coarsen(factor))
+        for model, native in scored.native.items():
+            row = conservation_row(block_mean(native, grid.lat_weights, factor), given, self._weights)
+            self.statistics.setdefault((scored.variable, model), SeriesStatistic()).update(scored.sample, row)
+
+    def state(self) -> State:
+        return flat(self.statistics)
+
+    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        add_all(self.statistics, state, lambda _: SeriesStatistic())
+
+    def rows(self, table: Table, protocol: str) -> None:
+        for (name, model), statistic in sorted(self.statistics.items()) if protocol == "standard" else ():
+            absolute, size, square, p99, fraction, shift, _ = statistic.finalise()
+            n = int(np.nansum(statistic.stacked()[:, 6]))
+            if not n:
+                continue
+            about = "rho = area-weighted block mean of the prediction minus its input"
+            entries = [
+                ("conservation_relative", f"mean |rho| / mean |x|; {about}", absolute / size if size > 0 else float("nan")),
+                ("conservation_rmse", f"square root of the mean rho^2; {about}", np.sqrt(square)),
+                ("conservation_p99", f"99 % quantile of |rho| by area, mean over samples; {about}", p99),
+                ("conservation_bias", f"mean rho; {about}", shift),
+            ]
+            if is_precipitation(name):
+                entries.append(("conservation_exceedance", f"area share of cells with |rho| > max(1 %, 0.1 mm/day); {about}", fraction))
+            for metric, method, value in entries:
+                table.add(model, name, "physical", self.matched.region, metric, method, value, n=n)
+
+
+def conservation_row(means: Array, given: Array, weights: Array) -> Array:
+    """[mean |rho|, mean |x|, mean rho^2, 99 % |rho|, share of |rho| > max(1 % of x, 0.1), mean rho, cells] of rho = means - x, by area."""
+    residual = np.abs(means - given)
+    valid = np.isfinite(residual)
+    if not valid.any():
+        return np.full(7, np.nan)
+    order = np.argsort(residual[valid])
+    share = np.cumsum(weights[valid][order])
+    p99 = residual[valid][order][np.searchsorted(share, 0.99 * share[-1])]
+    beyond = np.where(valid, (residual > np.maximum(0.01 * np.abs(given), 0.1)).astype(np.float64), np.nan)
+    means_of = (weighted_mean(x, weights) for x in (residual, np.where(valid, np.abs(given), np.nan), residual**2, beyond, means - given))
+    absolute, size, square, fraction, shift = means_of
+    return np.array([absolute, size, square, p99, fraction, shift, valid.sum()])

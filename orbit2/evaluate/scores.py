@@ -1,0 +1,127 @@
+"""Scores from moments of prediction and truth per sample: of the domain and of latitude bands. Never computes what moments do not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from orbit2.evaluate.ranges import data_range
+from orbit2.grid import Grid
+from orbit2.metrics import deterministic, spatial, spectra
+from orbit2.metrics.binning import Bins, band_bins, domain_bins
+from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.fields import Field
+from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.statistics import PairStatistic, State
+from orbit2.metrics.table import ANY, Table
+from orbit2.metrics.weighting import area_weights
+
+Array = npt.NDArray[np.float64]
+BOOTSTRAP_DAYS = 30
+DOMAIN, BANDS = "domain", "bands"
+
+
+class Scores(Collector):
+    """One PairStatistic per field, model and set of bins, keyed by sample."""
+
+    name, stage = "scores", "evaluate"
+
+    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+        super().__init__(matched, settings, training)
+        self.weights = area_weights(matched.grid)
+        bands = bands_of(matched.grid, settings.evaluate.spectra_bands) if matched.whole else []
+        self.bins: dict[str, Bins] = {DOMAIN: domain_bins(matched.grid, matched.region)}
+        if bands:
+            self.bins[BANDS] = band_bins(matched.grid, bands)
+        self.statistics: dict[tuple[str, ...], PairStatistic] = {
+            (f.label, model, which): PairStatistic(bins)
+            for f in self.fields for model in matched.models(f.variable) for which, bins in self.bins.items()}  # fmt: skip
+
+    def update(self, scored: Scored) -> None:
+        for f in self.fields if self.matched.has_truth else ():
+            if f.variable == scored.variable:
+                truth, models = scored.of(f)
+                for model, values in models.items():
+                    for which in self.bins:
+                        self.statistics[f.label, model, which].update(scored.sample, values, truth, self.weights)
+
+    def state(self) -> State:
+        return flat(self.statistics)
+
+    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        merge_into(self.statistics, state)
+
+    def rows(self, table: Table, protocol: str) -> None:
+        if protocol != "standard" or not self.matched.has_truth:
+            return
+        for f in self.fields:
+            for model in self.matched.models(f.variable):
+                for which in self.bins:
+                    self._deterministic(table, f, model, which)
+                self._psnr(table, f, model)
+            self._skill(table, f)
+        count = len(self.matched.times)
+        table.add(ANY, ANY, "physical", self.matched.region, "n_samples", "times scored", count, n=count)
+
+    def _deterministic(self, table: Table, f: Field, model: str, which: str) -> None:
+        statistic = self.statistics[f.label, model, which]
+        pooled, daily = statistic.finalise(), deterministic.rmse_mean_of_daily(statistic)
+        intervals = deterministic.bootstrap(statistic, self.settings.evaluate.bootstrap, self._block())
+        cells = np.bincount(statistic.bins.index[statistic.bins.index >= 0], minlength=len(statistic.bins.names)) * len(self.matched.times)
+        for b, region in enumerate(statistic.bins.names):
+            n = int(pooled.n[b])
+            if not n:
+                continue  # a band in which nothing was scored has no row
+            for metric in deterministic.METRICS:
+                ci = (intervals[metric.name][0][b], intervals[metric.name][1][b]) if metric.name in intervals else None
+                table.add(model, f.variable, f.space, region, metric.name, metric.method, metric.of(pooled)[b], n=n, ci=ci)
+            method = "mean over samples of the area-weighted RMSE"
+            table.add(model, f.variable, f.space, region, "rmse_mean_of_daily", method, daily[b], n=n)
+            table.add(model, f.variable, f.space, region, "valid_fraction", "cells scored over all cells, by number", n / cells[b], n=n)
+
+    def _block(self) -> int:
+        """Samples in a bootstrap block of 30 days."""
+        times = self.matched.times
+        if len(times) < 2:
+            return 1
+        spacing = np.median(np.diff(times).astype("timedelta64[s]").astype(np.float64)) / 86400
+        return max(1, round(BOOTSTRAP_DAYS / spacing))
+
+    def _psnr(self, table: Table, f: Field, model: str) -> None:
+        span, statistic = data_range(f, self.training), self.statistics[f.label, model, DOMAIN]
+        pooled = statistic.finalise()
+        daily = spatial.psnr(statistic.daily(), span)[:, 0]
+        daily = daily[~np.isnan(daily)]  # a sample without a scored cell has none
+        for name, method, value in (
+            ("psnr_pooled", spatial.PSNR_POOLED_METHOD, spatial.psnr(pooled, span)[0]),
+            ("psnr_daily_mean", spatial.PSNR_DAILY_METHOD, daily.mean() if len(daily) else float("nan")),
+        ):
+            if not np.isnan(value):
+                table.add(model, f.variable, f.space, self.matched.region, name, method.format(span), value, n=int(pooled.n[0]))
+
+    def _skill(self, table: Table, f: Field) -> None:
+        """1 - score/score of each baseline, of the best of them, and of the model it was fine-tuned from, for the model."""
+        model, baselines, region = self.matched.model, self.matched.baselines(f.variable), self.matched.region
+        pooled = {m: self.statistics[f.label, m, DOMAIN].finalise() for m in self.matched.models(f.variable)}
+        for name in ("rmse", "mae"):
+            metric = next(m for m in deterministic.METRICS if m.name == name)
+            values = {m: float(metric.of(moments)[0]) for m, moments in pooled.items()}
+            n = int(pooled[model].n[0])
+            for other in (m for m in values if m != model):
+                skill = 1 - values[model] / values[other] if values[other] > 0 else float("nan")
+                table.add(model, f.variable, f.space, region, f"{name}_skill_vs_{other}", f"1 - {name}/{name} of {other}", skill, n=n)
+            if baselines:
+                best = min(baselines, key=lambda m: values[m])
+                skill = 1 - values[model] / values[best] if values[best] > 0 else float("nan")
+                method = f"1 - {name}/{name} of {best}"
+                table.add(model, f.variable, f.space, region, f"{name}_skill_vs_best_baseline", method, skill, n=n)
+
+
+def bands_of(grid: Grid, wanted: tuple[tuple[float, float], ...]) -> list[tuple[float, float]]:
+    """The parts of the configured latitude bands that the grid covers: a band is named by what was scored of it."""
+    south, north = float(grid.lat_edges[0]), float(grid.lat_edges[-1])
+    inside = [(max(band[0], south), min(band[1], north)) for band in wanted]
+    return list(dict.fromkeys(band for band in inside if spectra.zonal_axis(grid, *band) is not None))

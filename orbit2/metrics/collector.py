@@ -1,0 +1,119 @@
+"""What the scoring stages are made of: collectors, which each gather one kind of thing from the same stream of fields. Never opens files.
+
+A part of a task (a calendar month) is streamed once; every collector of both stages is given each variable of each time. What it has
+gathered (`state`) goes into the part's file, is merged with that of the other parts in any order, and becomes rows of the table and
+NetCDF files.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import numpy.typing as npt
+import xarray as xr
+
+from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
+from orbit2.errors import OrbitError
+from orbit2.metrics.fields import fields_of
+from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.statistics import State, Statistic
+from orbit2.metrics.table import Table
+
+Some = TypeVar("Some", bound=Statistic)
+
+
+class Training(Protocol):
+    """What is known of a task's truth from the training block of its dataset alone (None: not known)."""
+
+    def span(self, name: str, space: str = ...) -> float | None: ...
+
+    def limits(self, name: str, space: str = ...) -> tuple[float, float] | None: ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What collectors are told of the run's configuration."""
+
+    evaluate: EvaluateConfig
+    diagnose: DiagnoseConfig
+
+
+class Collector(ABC):
+    """One kind of thing gathered. Memory: what one time needs, and sums; never a field per time.
+
+    `name` is its place in a part's file, `stage` says whose table and files it fills. It is made the same way in the processes that
+    stream parts and in the one that merges them: nothing may depend on which times it has seen.
+    """
+
+    name: ClassVar[str]
+    stage: ClassVar[str]  # evaluate or diagnose
+
+    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+        self.matched, self.settings, self.training = matched, settings, training
+        self.fields = fields_of(matched.variables)
+
+    @abstractmethod
+    def update(self, scored: Scored) -> None:
+        """Add one variable of one time."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """All that was gathered, as arrays; names may be paths ("2m_temperature/reslim/n")."""
+
+    @abstractmethod
+    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Add another part's, whatever the order."""
+
+    def rows(self, table: Table, protocol: str) -> None:
+        """Add this collector's rows of a protocol; by default none."""
+        return
+
+    def datasets(self) -> Mapping[str, xr.Dataset]:
+        """File name -> contents; by default none."""
+        return {}
+
+
+def flat(statistics: Mapping[tuple[str, ...], Statistic], under: str = "") -> State:
+    """The states of several statistics in one: their keys, joined by "/" (and `under` first), before the names of their arrays."""
+    first = (under,) if under else ()
+    return {"/".join((*first, *key, name)): array for key, each in statistics.items() for name, array in each.state().items()}
+
+
+def keyed(state: Mapping[str, npt.NDArray[Any]], under: str = "") -> Iterator[tuple[tuple[str, ...], Mapping[str, npt.NDArray[Any]]]]:
+    """The way back: (key, state) of each statistic in `flat`'s. Arrays are fetched one statistic at a time."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for path in state:
+        *key, _ = path.split("/")
+        if not under or key[0] == under:
+            found.setdefault(tuple(key[1:] if under else key), []).append(path)
+    for wanted, paths in found.items():
+        yield wanted, {path.rsplit("/", 1)[1]: state[path] for path in paths}
+
+
+def merge_into(statistics: Mapping[tuple[str, ...], Statistic], state: Mapping[str, npt.NDArray[Any]], under: str = "") -> None:
+    """Add `flat`'s state to the same statistics. Raises OrbitError for one that is not there."""
+    for key, each in keyed(state, under):
+        if key not in statistics:
+            raise OrbitError("a part holds what its task has not", got="/".join(key), hint="delete the task's parts and run it again")
+        statistics[key].add(each)
+
+
+def add_all(
+    statistics: dict[tuple[str, ...], Some], state: Mapping[str, npt.NDArray[Any]], empty: Callable[[tuple[str, ...]], Some],
+    under: str = "",
+) -> None:  # fmt: skip
+    """Add `flat`'s state to statistics; one that is not there yet begins as `empty(key)`."""
+    for key, each in keyed(state, under):
+        if key not in statistics:
+            statistics[key] = empty(key)
+        statistics[key].add(each)
+
+
+def gather(matched: Matched, collectors: Sequence[Collector], streamed: Callable[[Iterator[Scored]], Iterator[Scored]] = iter) -> None:
+    """Stream every sample once through all collectors."""
+    for scored in streamed(matched.samples()):
+        for collector in collectors:
+            collector.update(scored)
