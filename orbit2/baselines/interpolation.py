@@ -12,6 +12,7 @@ from scipy import sparse
 
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.grid import Grid
+from orbit2.jit import compiled, finite
 
 Array = npt.NDArray[np.float64]
 METHODS = ("nearest", "bilinear", "bicubic", "conservative", "bilinear_log1p", "bicubic_log1p")
@@ -60,22 +61,23 @@ def interpolate(
     else:
         result = _kernel(values, grid.periodic, factor, kernel)
     if log:
-        result = np.expm1(result)
+        np.expm1(result, out=result)
     if lower is not None:
-        result = np.maximum(result, lower)  # keeps NaN
-    return result.astype(field.dtype if field.dtype.kind == "f" else np.float64)
+        np.maximum(result, lower, out=result)  # keeps NaN
+    return result.astype(field.dtype if field.dtype.kind == "f" else np.float64, copy=False)
 
 
 def _kernel(values: Array, periodic: bool, factor: int, kernel: str) -> Array:
     """Separable interpolation, normalised over the valid cells."""
+    if kernel == "nearest":
+        return np.repeat(np.repeat(values, factor, axis=-1), factor, axis=-2)
     valid = np.isfinite(values)
     if valid.all():
         return _apply(values, periodic, factor, kernel)
     known = valid.astype(np.float64)
-    base = "bilinear" if kernel == "bicubic" else kernel
-    weight = _apply(known, periodic, factor, base)
+    weight = _apply(known, periodic, factor, "bilinear")
     with np.errstate(invalid="ignore", divide="ignore"):
-        result: Array = np.where(weight > 1e-9, _apply(np.where(valid, values, 0.0), periodic, factor, base) / weight, np.nan)
+        result: Array = np.where(weight > 1e-9, _apply(np.where(valid, values, 0.0), periodic, factor, "bilinear") / weight, np.nan)
     if kernel == "bicubic":
         complete = _apply(1 - known, periodic, factor, "reach") == 0  # no missing cell in the 4 x 4 stencil
         neutral = np.where(valid, values, np.nanmean(values) if valid.any() else 0.0)  # never reaches a complete stencil
@@ -84,19 +86,49 @@ def _kernel(values: Array, periodic: bool, factor: int, kernel: str) -> Array:
 
 
 def _conservative(values: Array, grid: Grid, factor: int, lower: float | None) -> Array:
-    fine = _kernel(values, grid.periodic, factor, "bilinear")
     weights = grid.refine(factor).lat_weights
+    if lower != 0.0 and np.isfinite(values).all():
+        return _conservative_whole(values, grid, factor, weights)
+    fine = _kernel(values, grid.periodic, factor, "bilinear")
     if lower == 0.0:
         means = block_mean(fine, weights, factor)
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio = np.where(means > 0, values / means, 1.0)
-        product: Array = fine * _expand(np.where(np.isfinite(ratio), ratio, 1.0), factor)
-        return product
+        _by_block(fine, factor)[...] *= _wide(np.where(np.isfinite(ratio), ratio, 1.0), factor)
+        return fine
     for _ in range(_CONSERVATION_PASSES):
         residual = values - block_mean(fine, weights, factor)
-        fine = fine + _kernel(np.where(np.isfinite(residual), residual, 0.0), grid.periodic, factor, "bilinear")
+        fine += _apply(np.where(np.isfinite(residual), residual, 0.0), grid.periodic, factor, "bilinear")
     residual = values - block_mean(fine, weights, factor)
-    return fine + _expand(np.where(np.isfinite(residual), residual, 0.0), factor)
+    _by_block(fine, factor)[...] += _wide(np.where(np.isfinite(residual), residual, 0.0), factor)
+    return fine
+
+
+def _conservative_whole(values: Array, grid: Grid, factor: int, weights: Array) -> Array:
+    """The same where nothing is missing: every step is linear, so the passes are taken on the coarse grid and interpolated once."""
+    rows, columns = _block_mean_of_bilinear(grid.shape, factor, grid.periodic, weights.tobytes())
+    given, residual = values, np.empty_like(values)
+    for step in range(_CONSERVATION_PASSES + 1):
+        residual = values - _along_both(given, rows, columns)
+        given = given + residual if step < _CONSERVATION_PASSES else given
+    fine = _apply(given, grid.periodic, factor, "bilinear")
+    _by_block(fine, factor)[...] += _wide(residual, factor)
+    return fine
+
+
+@lru_cache(maxsize=8)
+def _block_mean_of_bilinear(
+    shape: tuple[int, int], factor: int, periodic: bool, weights: bytes
+) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """What `block_mean` makes of a bilinear interpolation, along rows [H, H] and along columns [W, W]."""
+    height, width = shape
+    areas = np.frombuffer(weights)
+    means = []
+    for cells, weight in ((height, areas), (width, np.ones(width * factor))):
+        share = weight / np.repeat(weight.reshape(cells, factor).sum(1), factor)
+        index = np.arange(cells * factor)
+        means.append(sparse.csr_array((share, (index // factor, index)), shape=(cells, cells * factor)))
+    return means[0] @ _matrix(height, factor, "bilinear", False), means[1] @ _matrix(width, factor, "bilinear", periodic)
 
 
 def block_mean(fine: npt.NDArray[Any], lat_weights: Array, factor: int) -> Array:
@@ -105,44 +137,63 @@ def block_mean(fine: npt.NDArray[Any], lat_weights: Array, factor: int) -> Array
     `lat_weights` [sH] are the fine rows' relative areas (`Grid.lat_weights`).
     """
     height, width = fine.shape[-2:]
-    blocks = np.asarray(fine, dtype=np.float64).reshape(*fine.shape[:-2], height // factor, factor, width // factor, factor)
-    weights = lat_weights.reshape(height // factor, factor, 1, 1)
-    if np.isfinite(blocks).all():
-        mean: Array = (blocks * weights).sum((-3, -1)) / (weights.sum((-3, -1)) * factor)
-        return mean
-    known = np.isfinite(blocks) * weights
-    with np.errstate(invalid="ignore"):
-        mean = np.nansum(blocks * weights, axis=(-3, -1)) / known.sum((-3, -1))
-    return mean
+    planes = np.asarray(fine, dtype=fine.dtype if fine.dtype in (np.float32, np.float64) else np.float64).reshape(-1, height, width)
+    means = _block_means(planes, np.asarray(lat_weights, dtype=np.float64), factor)
+    return means.reshape(*fine.shape[:-2], height // factor, width // factor)
 
 
-def _expand(values: Array, factor: int) -> Array:
-    return np.repeat(np.repeat(values, factor, axis=-2), factor, axis=-1)
+@compiled
+def _block_means(planes: npt.NDArray[Any], weights: Array, factor: int) -> Array:
+    count, height, width = planes.shape
+    means = np.empty((count, height // factor, width // factor))
+    for n in range(count):
+        for i in range(height // factor):
+            for j in range(width // factor):
+                total, weight = 0.0, 0.0
+                for row in range(i * factor, (i + 1) * factor):
+                    for column in range(j * factor, (j + 1) * factor):
+                        value = planes[n, row, column]
+                        if finite(value):
+                            total += weights[row] * value
+                            weight += weights[row]
+                means[n, i, j] = total / weight if weight > 0 else np.nan
+    return means
+
+
+def _by_block(fine: Array, factor: int) -> Array:
+    """A view [..., H, factor, sW] of a fine field."""
+    return fine.reshape(*fine.shape[:-2], fine.shape[-2] // factor, factor, fine.shape[-1])
+
+
+def _wide(values: Array, factor: int) -> Array:
+    """[..., H, W] -> [..., H, 1, sW], which spreads over `_by_block`."""
+    return np.repeat(values, factor, axis=-1)[..., None, :]
 
 
 def _apply(values: Array, periodic: bool, factor: int, kernel: str) -> Array:
     height, width = values.shape[-2:]
-    rows, columns = _matrix(height, factor, kernel, False), _matrix(width, factor, kernel, periodic)
-    planes = values.reshape(-1, height, width)
-    result = np.stack([columns.dot(rows.dot(plane).T).T for plane in planes])
-    return result.reshape(*values.shape[:-2], height * factor, width * factor)
+    return _along_both(values, _matrix(height, factor, kernel, False), _matrix(width, factor, kernel, periodic))
+
+
+def _along_both(values: Array, rows: sparse.csr_array, columns: sparse.csr_array) -> Array:
+    """Matrices applied along the last two axes; rows last, as that is the fast way through a large result."""
+    planes = values.reshape(-1, *values.shape[-2:])
+    made = [rows.dot(np.ascontiguousarray(columns.dot(plane.T).T)) for plane in planes]
+    result = made[0] if len(made) == 1 else np.stack(made)
+    return result.reshape(*values.shape[:-2], rows.shape[0], columns.shape[0])
 
 
 @lru_cache(maxsize=32)
 def _matrix(cells: int, factor: int, kernel: str, wrap: bool) -> sparse.csr_array:
     """[cells * factor, cells] interpolation weights along one axis; `reach` is 1 at every cell of the bicubic stencil."""
     position = (np.arange(cells * factor) + 0.5) / factor - 0.5  # fine centres in coarse index space
-    if kernel == "nearest":
-        offsets, weights = [0], [np.ones(len(position))]
-        first = np.arange(cells * factor) // factor
+    first = np.floor(position).astype(np.int64)
+    t = position - first
+    if kernel == "bilinear":
+        offsets, weights = [0, 1], [1 - t, t]
     else:
-        first = np.floor(position).astype(np.int64)
-        t = position - first
-        if kernel == "bilinear":
-            offsets, weights = [0, 1], [1 - t, t]
-        else:
-            offsets = [-1, 0, 1, 2]
-            weights = [_cubic(t - k) if kernel == "bicubic" else np.ones_like(t) for k in offsets]
+        offsets = [-1, 0, 1, 2]
+        weights = [_cubic(t - k) if kernel == "bicubic" else np.ones_like(t) for k in offsets]
     entries = np.concatenate(weights)
     columns = np.concatenate([first + k for k in offsets])
     columns = columns % cells if wrap else np.clip(columns, 0, cells - 1)

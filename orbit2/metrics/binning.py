@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid
+from orbit2.metrics import kernels
 
 IntArray = npt.NDArray[np.int64]
 
@@ -26,10 +28,47 @@ class Bins:
             raise OrbitError("bin index outside its names", got=f"{self.index.min()}..{self.index.max()}",
                              allowed=f"-1..{len(self.names) - 1}")
 
-    def sums(self, values: npt.NDArray[np.float64], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-        """Sum of `values` [H, W] over the valid cells of each bin, [B]."""
-        use = valid & (self.index >= 0)
-        return np.bincount(self.index[use], weights=values[use], minlength=len(self.names)).astype(np.float64)
+    @cached_property
+    def runs(self) -> npt.NDArray[np.int32]:
+        """The bins as stretches of neighbouring cells, [R, 4] row, first column, column after the last, bin: what the sums walk along."""
+        found: npt.NDArray[np.int32] = kernels.runs_of(np.ascontiguousarray(self.index))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """Several Bins of one grid, cut into `pieces` that no bin divides: one pass over a field then serves them all.
+
+    `places` [n, A] is the bin of each piece in each of the Bins, -1 for none. Raises OrbitError for Bins of different shapes.
+    """
+
+    bins: tuple[Bins, ...]
+
+    def __post_init__(self) -> None:
+        if len({bins.index.shape for bins in self.bins}) != 1:
+            raise OrbitError("bins of different grids", got=[bins.index.shape for bins in self.bins])
+
+    @cached_property
+    def _cut(self) -> tuple[Bins, npt.NDArray[np.int64]]:
+        code = np.zeros(self.bins[0].index.shape, dtype=np.int64)
+        sizes = [len(bins.names) + 1 for bins in self.bins]
+        for bins, size in zip(self.bins, sizes, strict=True):
+            code = code * size + (bins.index + 1)
+        found, piece = np.unique(code, return_inverse=True)
+        places = np.empty((len(sizes), len(found)), dtype=np.int64)
+        for k in range(len(sizes) - 1, -1, -1):
+            places[k], found = found % sizes[k] - 1, found // sizes[k]
+        kept = (places >= 0).any(axis=0)
+        index = np.where(kept, np.cumsum(kept) - 1, -1)[piece].reshape(code.shape)
+        return Bins(tuple(str(i) for i in range(int(kept.sum()))), index), places[:, kept]
+
+    @property
+    def pieces(self) -> Bins:
+        return self._cut[0]
+
+    @property
+    def places(self) -> npt.NDArray[np.int64]:
+        return self._cut[1]
 
 
 def domain_bins(grid: Grid, name: str = "global") -> Bins:

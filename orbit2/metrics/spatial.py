@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-from skimage.metrics import structural_similarity
 
+from orbit2.metrics import kernels
 from orbit2.metrics.statistics import Moments
 from orbit2.metrics.weighting import weighted_mean
 
 Array = npt.NDArray[np.float64]
 SIGMA, RADIUS = 1.5, 5  # Gaussian window of Wang et al. (2004): 11 x 11
+K1, K2 = 0.01, 0.03  # its constants
+_SHAPE = np.exp(-(np.arange(-RADIUS, RADIUS + 1) ** 2) / (2 * SIGMA**2))
+WINDOW: Array = _SHAPE / _SHAPE.sum()
 PRECIPITATION_RANGE = 300.0  # L in mm/day, and through ln(1 + x) in log1p space (evaluation.md 1.3)
 SSIM_METHOD = ("Gaussian window sigma 1.5 (11x11), fixed L={:.6g}, area-weighted mean over cells with a fully valid window, "
                "mean over samples")
@@ -24,19 +26,11 @@ def ssim_map(prediction: Array, truth: Array, data_range: float, periodic: bool)
 
     `periodic` wraps the longitude by 5 columns. `data_range` is L in the fields' units, the same for every sample.
     """
-    pad = ((0, 0), (RADIUS, RADIUS if periodic else 0)) if periodic else ((0, 0), (0, 0))
-    p, o = (np.pad(x, pad, mode="wrap") if periodic else x for x in (prediction, truth))
-    if min(p.shape) < 2 * RADIUS + 1:
+    if min(truth.shape[0], truth.shape[1] + (2 * RADIUS if periodic else 0)) < 2 * RADIUS + 1:
         return np.full(truth.shape, np.nan)
-    valid = np.isfinite(p) & np.isfinite(o)
-    if not valid.all():  # a neutral value that no kept window sees: skimage would turn the whole map to NaN
-        centre = o[valid].mean() if valid.any() else 0.0
-        p, o = np.where(valid, p, centre), np.where(valid, o, centre)
-    _, full = structural_similarity(  # type: ignore[no-untyped-call]
-        o, p, data_range=data_range, gaussian_weights=True, sigma=SIGMA, use_sample_covariance=False, full=True)
-    whole = ndimage.binary_erosion(valid, np.ones((2 * RADIUS + 1, 2 * RADIUS + 1), dtype=bool), border_value=0)
-    result: Array = np.where(whole, full, np.nan)
-    return result[:, RADIUS:-RADIUS] if periodic else result
+    p, o = (np.ascontiguousarray(x) for x in (prediction, truth))
+    cells: Array = kernels.ssim_cells(p, o, WINDOW, (K1 * data_range) ** 2, (K2 * data_range) ** 2, periodic)
+    return cells
 
 
 def ssim(prediction: Array, truth: Array, data_range: float, weights: Array, periodic: bool) -> float:

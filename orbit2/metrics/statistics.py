@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.errors import OrbitError
-from orbit2.metrics.binning import Bins
+from orbit2.metrics import kernels
+from orbit2.metrics.binning import Bins, Partition
 from orbit2.metrics.pooling import Pooled
 
 Array = npt.NDArray[np.float64]
@@ -79,18 +80,34 @@ class Moments:
 QUANTITIES = tuple(each.name for each in fields(Moments))
 
 
-def moments(prediction: Array, truth: Array, weights: Array, bins: Bins) -> Moments:
+def moments(prediction: npt.NDArray[Any], truth: npt.NDArray[Any], weights: Array, bins: Bins) -> Moments:
     """Moments of one pair of fields [H, W] per bin; cells where either is missing are left out."""
-    valid = np.isfinite(prediction) & np.isfinite(truth)
-    p, o = np.where(valid, prediction, 0.0), np.where(valid, truth, 0.0)  # masked cells never enter a sum
-    w = bins.sums(weights, valid)
-    n = bins.sums(np.ones_like(weights), valid)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean_p, mean_o = (np.where(w > 0, bins.sums(weights * x, valid) / w, 0.0) for x in (p, o))
-    index = np.maximum(bins.index, 0)
-    dp, do, error = p - mean_p[index], o - mean_o[index], p - o
-    return Moments(n, w, mean_p, mean_o, bins.sums(weights * dp * dp, valid), bins.sums(weights * do * do, valid),
-                   bins.sums(weights * dp * do, valid), bins.sums(weights * error**2, valid), bins.sums(weights * np.abs(error), valid))
+    p, o, w = (np.ascontiguousarray(x) for x in (prediction, truth, weights))
+    sums: Array = kernels.pair_moments(p, o, w, bins.runs, len(bins.names))
+    return Moments(*list(sums))
+
+
+def moments_of(prediction: npt.NDArray[Any], truth: npt.NDArray[Any], weights: Array, partition: Partition) -> list[Moments]:
+    """`moments` for every Bins of a partition, from one pass over the fields."""
+    pieces = moments(prediction, truth, weights, partition.pieces)
+    return [_gathered(pieces, place, len(bins.names)) for bins, place in zip(partition.bins, partition.places, strict=True)]
+
+
+def _gathered(pieces: Moments, place: npt.NDArray[np.int64], count: int) -> Moments:
+    """Moments of bins from those of the pieces that they are made of; `place` [A] is each piece's bin."""
+    use = place >= 0
+    target = place[use]
+
+    def summed(values: Array) -> Array:
+        return np.bincount(target, values, count).astype(np.float64)
+
+    w = summed(pieces.w[use])
+    mean_p, mean_o = (np.divide(summed(pieces.w[use] * x[use]), w, out=np.zeros(count), where=w > 0)
+                      for x in (pieces.mean_p, pieces.mean_o))  # fmt: skip
+    dp, do = pieces.mean_p[use] - mean_p[target], pieces.mean_o[use] - mean_o[target]
+    pp, oo, po = (summed(within[use] + pieces.w[use] * a * b)
+                  for within, a, b in ((pieces.pp, dp, dp), (pieces.oo, do, do), (pieces.po, dp, do)))  # fmt: skip
+    return Moments(summed(pieces.n[use]), w, mean_p, mean_o, pp, oo, po, summed(pieces.se[use]), summed(pieces.ae[use]))
 
 
 def combine(rows: Iterable[Moments]) -> Moments:
@@ -261,23 +278,11 @@ class MapStatistic:
     square: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        self._starts = [np.arange(0, size, self.block) for size in self.shape]
-        self.n, self.error, self.square = (np.zeros([len(starts) for starts in self._starts]) for _ in range(3))
+        self.n, self.error, self.square = (np.zeros([-(-size // self.block) for size in self.shape]) for _ in range(3))
 
     def update(self, prediction: Array, truth: Array) -> None:
-        error = prediction - truth
-        valid = np.isfinite(error)
-        error = np.where(valid, error, 0.0)
-        self.n += self._blocks(valid.astype(np.float64))
-        self.error += self._blocks(error)
-        self.square += self._blocks(error**2)
-
-    def _blocks(self, values: Array) -> Array:
-        if self.block == 1:
-            return values
-        rows, columns = self._starts
-        sums: Array = np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1)
-        return sums
+        p, o = np.ascontiguousarray(prediction), np.ascontiguousarray(truth)
+        kernels.add_errors(p, o, self.block, self.n, self.error, self.square)
 
     def merge(self, other: MapStatistic) -> None:
         self.add(other.state())
@@ -308,9 +313,7 @@ class HistogramStatistic:
         self.counts = np.zeros((bins, bins), dtype=np.int64)
 
     def update(self, prediction: Array, truth: Array) -> None:
-        valid = np.isfinite(prediction) & np.isfinite(truth)
-        o, p = (np.clip(np.searchsorted(self.edges, x[valid], side="right") - 1, 0, len(self.counts) - 1) for x in (truth, prediction))
-        self.counts += np.bincount(o * len(self.counts) + p, minlength=self.counts.size).reshape(self.counts.shape)
+        kernels.count_pairs(np.ascontiguousarray(prediction), np.ascontiguousarray(truth), self.edges, self.counts)
 
     def merge(self, other: HistogramStatistic) -> None:
         self.add(other.state())

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.grid import Grid
+from orbit2.metrics import kernels
 
 Array = npt.NDArray[np.float64]
 
@@ -26,6 +27,4 @@ def area_weights(grid: Grid, valid: npt.NDArray[np.bool_] | None = None) -> Arra
 
 def weighted_mean(values: Array, weights: Array) -> float:
     """Mean of the finite `values` under `weights` (same shape); NaN where no finite value has weight."""
-    known = np.isfinite(values)
-    total = float(weights[known].sum())
-    return float((weights[known] * values[known]).sum() / total) if total > 0 else float("nan")
+    return float(kernels.mean_of(np.atleast_2d(np.ascontiguousarray(values)), np.atleast_2d(np.ascontiguousarray(weights)))[1])

@@ -56,6 +56,17 @@ def test_conservative_precipitation_stays_non_negative_and_conserves():
     assert block_mean(fine, GLOBE.refine(4).lat_weights, 4) == pytest.approx(rain, abs=1e-12)
 
 
+@pytest.mark.parametrize("factor", [2, 5])
+def test_conservative_is_the_same_with_a_hole_far_away(factor):  # its passes are then taken on the fine grid, not on the coarse one
+    grid = uniform(0, 60, 0, 120, 30, 60)
+    x = field(grid)[0] * 8 + 280
+    holed = x.copy()
+    holed[10, 3] = np.nan
+    whole, other = interpolate(x, grid, factor, "conservative"), interpolate(holed, grid, factor, "conservative")
+    assert whole[:, 30 * factor :] == pytest.approx(other[:, 30 * factor :], rel=1e-12)
+    assert np.abs(whole - interpolate(x, grid, factor, "bilinear")).max() > 1.0
+
+
 def test_conservative_is_closer_to_a_smooth_truth_than_nearest():
     grid = global_grid(4.0)
     fine_grid = grid.refine(4)

@@ -26,6 +26,18 @@ def test_ssim_of_the_sample(images):  # oracle 3
     assert ssim(b, a, span, np.ones_like(a), periodic=False) == pytest.approx(0.83236, abs=5e-6)
 
 
+@pytest.mark.parametrize("offset", [0.0, 280.0])
+def test_local_map_is_scikit_image_s(offset):  # also across the strips that the columns are taken in
+    generator = np.random.default_rng(1)
+    truth = ndimage.gaussian_filter(generator.normal(size=(40, 1100)), 2) * 20 + offset
+    prediction = truth + generator.normal(size=truth.shape)
+    wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    _, full = structural_similarity(truth, prediction, data_range=50.0, full=True, **wang)
+    ours = ssim_map(prediction, truth, 50.0, periodic=False)
+    assert ours[5:-5, 5:-5] == pytest.approx(full[5:-5, 5:-5], abs=1e-9) and np.isnan(ours[:, :5]).all() and np.isnan(ours[-5:]).all()
+    assert ssim_map(prediction.astype(np.float32), truth, 50.0, True)[5:-5, 5:-5] == pytest.approx(full[5:-5, 5:-5], abs=1e-4)
+
+
 def test_psnr_of_the_sample(images):  # oracle 3
     a, b = images
     m = moments(b, a, np.ones_like(a), Bins(("all",), np.zeros(a.shape, dtype=np.int64)))

@@ -1,0 +1,114 @@
+"""The compiled loops against plain numpy: missing and infinite cells, float32 fields, values on the edges of bins, any bins."""
+
+import numpy as np
+import pytest
+
+from orbit2.errors import OrbitError
+from orbit2.grid import global_grid
+from orbit2.metrics import kernels
+from orbit2.metrics.binning import Bins, Partition, band_bins, domain_bins, region_bins
+from orbit2.metrics.statistics import HistogramStatistic, MapStatistic, moments, moments_of
+from orbit2.metrics.weighting import area_weights, weighted_mean
+
+GRID = global_grid(10.0)  # 18 x 36
+WEIGHTS = area_weights(GRID)
+
+
+@pytest.fixture(params=[np.float64, np.float32])
+def fields(request):
+    """A prediction and a truth near 1e5 Pa, with missing and infinite cells."""
+    generator = np.random.default_rng(0)
+    truth = 1e5 + 50 * generator.normal(size=GRID.shape)
+    prediction = truth + generator.normal(size=GRID.shape)
+    prediction[3, 5:30], truth[7], prediction[9, 3], truth[10, 4] = np.nan, np.nan, np.inf, -np.inf
+    return prediction.astype(request.param), truth.astype(request.param)
+
+
+def regions():
+    ids = np.random.default_rng(1).integers(-1, 5, GRID.shape).astype(float)
+    return region_bins(ids, [f"r{i}" for i in range(6)])  # the last has no cell
+
+
+def by_hand(prediction, truth, weights, chosen):
+    """Moments of the `chosen` cells in two plain passes."""
+    p, o, w = (np.asarray(x[chosen], dtype=np.float64) for x in (prediction, truth, weights))
+    mean_p, mean_o = np.average(p, weights=w), np.average(o, weights=w)
+    dp, do = p - mean_p, o - mean_o
+    return [len(p), w.sum(), mean_p, mean_o, *((w * x).sum() for x in (dp**2, do**2, dp * do, (p - o) ** 2, np.abs(p - o)))]
+
+
+def values(m):
+    return np.stack([getattr(m, name) for name in m.__dataclass_fields__])
+
+
+@pytest.mark.parametrize("bins", [domain_bins(GRID), band_bins(GRID, [(-60, -30), (-30, 30), (60, 90)]), regions()])
+def test_moments_are_those_of_two_plain_passes(fields, bins):
+    known = np.isfinite(fields[0]) & np.isfinite(fields[1])
+    found = values(moments(*fields, WEIGHTS, bins))
+    for b in range(len(bins.names)):
+        chosen = known & (bins.index == b)
+        assert found[:, b] == pytest.approx(by_hand(*fields, WEIGHTS, chosen) if chosen.any() else np.zeros(9), rel=1e-11)
+
+
+def test_one_pass_over_the_pieces_gives_the_moments_of_all_bins(fields):
+    several = (domain_bins(GRID), band_bins(GRID, [(-60, -30), (-30, 30)]), regions())
+    partition = Partition(several)
+    for bins, found in zip(several, moments_of(*fields, WEIGHTS, partition), strict=True):
+        assert values(found) == pytest.approx(values(moments(*fields, WEIGHTS, bins)), rel=1e-11)
+    for bins, place in zip(several, partition.places, strict=True):
+        assert np.array_equal(np.append(place, -1)[partition.pieces.index], bins.index)
+    with pytest.raises(OrbitError, match="different grids"):
+        Partition((domain_bins(GRID), domain_bins(GRID.refine(2))))
+
+
+def test_a_field_with_nothing_to_score_weighs_nothing():
+    nothing = values(moments(np.full(GRID.shape, np.nan), np.ones(GRID.shape), WEIGHTS, domain_bins(GRID)))
+    assert np.array_equal(nothing, np.zeros((9, 1)))
+    assert np.isnan(weighted_mean(np.full(GRID.shape, np.nan), WEIGHTS))
+
+
+def test_pairs_are_counted_as_numpy_counts_them_also_on_edges(fields):
+    prediction, truth = (np.asarray(x, dtype=np.float64) - 1e5 for x in fields)
+    prediction[0, :6], truth[0, :6] = [-100, -50, 0, 0.1, 50, 100], [100, 50, 0.1, 0, -50, -100]
+    for edges in (np.linspace(-100, 100, 9), np.linspace(0, 0.7, 8), np.array([-30.0, -1, 0, 0.1, 40, 50])):  # also unequal
+        statistic = HistogramStatistic(edges)
+        statistic.update(prediction, truth)
+        known = np.isfinite(prediction) & np.isfinite(truth)
+        place = [np.clip(np.searchsorted(edges, x[known], side="right") - 1, 0, len(edges) - 2) for x in (truth, prediction)]
+        expected = np.zeros_like(statistic.counts)
+        np.add.at(expected, tuple(place), 1)
+        assert np.array_equal(statistic.counts, expected)
+
+
+def test_values_are_counted_by_area(fields):
+    counts = np.zeros(64)
+    kernels.count_values(fields[0], WEIGHTS, 99_950.0, 100_050.0, counts)
+    known = np.isfinite(fields[0])
+    edges = np.concatenate([[-np.inf], np.linspace(99_950, 100_050, 65)[1:-1], [np.inf]])
+    assert counts == pytest.approx(np.histogram(fields[0][known].astype(np.float64), edges, weights=WEIGHTS[known])[0], rel=1e-12)
+
+
+def test_maps_gather_only_what_is_known(fields):
+    maps = MapStatistic(GRID.shape)
+    for _ in range(2):
+        maps.update(*fields)
+    error = fields[0].astype(np.float64) - fields[1]
+    error[~np.isfinite(error)] = np.nan
+    bias, rmse = maps.finalise()
+    assert bias == pytest.approx(error, nan_ok=True) and rmse == pytest.approx(np.abs(error), nan_ok=True)
+    assert weighted_mean(error, WEIGHTS) == pytest.approx(np.average(error[np.isfinite(error)], weights=WEIGHTS[np.isfinite(error)]))
+
+
+def test_maps_gather_blocks_of_cells_those_at_the_edge_cut(fields):
+    whole, maps = MapStatistic(GRID.shape), MapStatistic(GRID.shape, 5)  # 18 x 36 cells
+    for statistic in (whole, maps):
+        statistic.update(*fields)
+    assert maps.n.shape == (4, 8)
+    for one in ("n", "error", "square"):
+        cells = np.pad(getattr(whole, one), ((0, 2), (0, 4)))
+        assert getattr(maps, one) == pytest.approx(cells.reshape(4, 5, 8, 5).sum((1, 3)), rel=1e-11)
+
+
+def test_bins_are_walked_along_stretches_of_cells():
+    bins = Bins(("a", "b"), np.array([[0, 0, 1, -1], [-1, -1, -1, -1], [1, 0, 0, 0]]))
+    assert bins.runs.tolist() == [[0, 0, 2, 0], [0, 2, 3, 1], [2, 0, 1, 1], [2, 1, 4, 0]]
