@@ -8,7 +8,7 @@ from orbit2.metrics.lattice import MOST_CELLS, Lattice
 
 @pytest.mark.parametrize(
     ("shape", "step"),
-    [((48, 96), 1), ((512, 512), 1), ((512, 513), 2), ((720, 1440), 2), ((2880, 5760), 8), ((1, 300_000), 2)],
+    [((48, 96), 1), ((256, 256), 1), ((256, 257), 2), ((720, 1440), 4), ((2880, 5760), 16), ((1, 100_000), 2)],
 )
 def test_the_finest_lattice_that_is_small_enough(shape, step):
     lattice = Lattice.of(shape)
@@ -20,8 +20,8 @@ def test_the_finest_lattice_that_is_small_enough(shape, step):
 def test_cells_are_a_copy_of_every_kth_row_and_column():
     field = np.arange(7 * 10, dtype=np.float64).reshape(7, 10)
     taken = Lattice((7, 10), 3).take(field)
-    np.testing.assert_array_equal(taken, [11, 14, 17, 41, 44, 47])
+    np.testing.assert_array_equal(taken, [0, 3, 6, 9, 30, 33, 36, 39, 60, 63, 66, 69])
     field[:] = -1
-    assert taken[0] == 11
+    assert taken[1] == 3
     assert Lattice((7, 10), 3).method == ", on every 3rd row and column"
     assert Lattice((7, 10), 1).method == ""

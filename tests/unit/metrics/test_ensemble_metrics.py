@@ -1,0 +1,111 @@
+"""Scores of an ensemble: oracles, another library, and what a perfect ensemble must give (T12)."""
+
+import numpy as np
+import pytest
+
+from orbit2.metrics import ensemble
+from orbit2.metrics.ensemble import EnsembleStatistic, crps, rank_histogram
+
+
+def scored(members, truth, weights=None, **options):
+    """`members` [M, C], `truth` [C] as one row of cells."""
+    statistic = EnsembleStatistic(len(members), **options)
+    statistic.update(members[:, None], truth[None], np.ones((1, len(truth))) if weights is None else weights)
+    return statistic
+
+
+def test_crps_of_the_oracle():
+    x, y = np.array([[1.0], [2], [3], [4]]), np.array([2.5])
+    assert crps(x, y)[0] == pytest.approx(0.375)
+    assert crps(x, y, fair=True)[0] == pytest.approx(1 / 6)
+    assert crps(x[:1], y)[0] == pytest.approx(1.5)  # of one member: the absolute error
+
+
+@pytest.mark.slow  # its import
+def test_scores_agree_with_scoringrules():
+    scoringrules = pytest.importorskip("scoringrules")
+    generator = np.random.default_rng(0)
+    x, y = generator.gamma(0.5, 4, (7, 300)), generator.gamma(0.5, 4, 300)
+    for fair, estimator in ((False, "nrg"), (True, "fair")):
+        expected = scoringrules.crps_ensemble(y, x, m_axis=0, estimator=estimator, backend="numpy")
+        np.testing.assert_allclose(crps(x, y, fair=fair), expected, rtol=1e-10, atol=1e-12)
+    tiles, truth = generator.gamma(0.5, 4, (3, 6, 64)), generator.gamma(0.5, 4, (3, 64))
+    expected = scoringrules.es_ensemble(truth, tiles, estimator="fair", backend="numpy")
+    np.testing.assert_allclose(ensemble.energy_score(tiles, truth), expected, rtol=1e-10)
+    expected = scoringrules.vs_ensemble(truth, tiles, p=0.5, estimator="nrg", backend="numpy") / 64**2
+    np.testing.assert_allclose(ensemble.variogram_score(tiles, truth), expected, rtol=1e-10)
+
+
+def test_energy_and_variogram_scores():
+    members, truth = np.array([[[0.0, 0], [2, 0]]]), np.array([[1.0, 0]])
+    assert ensemble.energy_score(members, truth)[0] == pytest.approx(0.0)  # 1 - 2 / 2; over M^2 pairs it is 0.5
+    generator = np.random.default_rng(1)
+    x, y = generator.normal(size=(3, 5, 6)), generator.normal(size=(3, 6))
+    root = lambda z: np.sqrt(np.abs(z[..., :, None] - z[..., None, :]))  # noqa: E731
+    expected = ((root(y) - root(x).mean(axis=1)) ** 2).mean(axis=(1, 2))
+    np.testing.assert_allclose(ensemble.variogram_score(x, y), expected, rtol=1e-12)
+
+
+def test_a_perfect_ensemble_has_the_spread_of_its_error_and_flat_ranks():
+    generator = np.random.default_rng(0)
+    values = generator.normal(size=(11, 120_000)) + generator.normal(0, 3, 120_000)
+    found = scored(values[1:], values[0])
+    scores = found.scores()
+    assert scores["spread_skill"] == pytest.approx(1, abs=0.01)
+    assert scores["ensemble_spread"] / scores["ensemble_mean_rmse"] == pytest.approx(np.sqrt(10 / 11), abs=0.01)  # without (M + 1) / M
+    np.testing.assert_allclose(found.rank_shares(), 1 / 11, rtol=0.03)
+    assert scores["rank_outliers"] == pytest.approx(1, abs=0.03)
+    assert scores["crps_fair"] == pytest.approx(1 / np.sqrt(np.pi), rel=0.01)  # E|X - X'| / 2 of a standard normal
+
+
+@pytest.mark.parametrize("rain", [False, True])
+def test_ties_of_dry_cells_are_shared_by_their_ranks(rain):
+    generator = np.random.default_rng(0)
+    values = np.where(generator.random((10, 60_000)) < 0.7, 0.0, generator.gamma(1, 3, (10, 60_000)))
+    np.testing.assert_allclose(scored(values[1:], values[0], rain=rain).rank_shares(), 0.1, rtol=0.05)
+    dry = np.zeros((9, 50))
+    shares = scored(dry, dry[0], rain=rain).rank_shares()
+    assert shares is None if rain else np.allclose(shares, 0.1)
+
+
+def test_ranks_of_a_biased_ensemble_are_not_flat():
+    generator = np.random.default_rng(0)
+    found = scored(generator.normal(size=(4, 5000)) + 5, generator.normal(size=5000))
+    assert found.rank_shares()[0] > 0.95
+    assert found.scores()["rank_deviation"] == pytest.approx(1.6, abs=0.1)
+    assert rank_histogram(np.array([[1.0], [2], [3]]), np.array([2.5]), np.array([7.0])).tolist() == [0, 0, 7, 0]
+
+
+def test_brier_and_reliability():
+    """Of 4 members 1, 2 and 4 foresee the event in three cells; it comes in the last two."""
+    x = np.array([[12.0, 12, 12], [0, 12, 12], [0, 0, 12], [0, 0, 12]])
+    found = scored(x, np.array([0.0, 20, 20]), limits={"10": 10.0})
+    scores = found.scores()
+    assert scores["brier_10"] == pytest.approx((0.25**2 + 0.5**2) / 3)
+    assert scores["brier_fair_10"] == pytest.approx((0.25**2 - 0.25 * 0.75 / 3 + 0.5**2 - 0.5 * 0.5 / 3) / 3)
+    assert scores["brier_skill_10"] == pytest.approx(1 - scores["brier_10"] / (2 / 3 * 1 / 3))
+    assert scores["reliability_10"] == pytest.approx((0.25**2 + 0.5**2) / 3)
+    forecast, frequency, area = found.reliability(0)
+    np.testing.assert_allclose((forecast, frequency, area), [(0.25, 0.5, 1), (0, 1, 1), (1 / 3, 1 / 3, 1 / 3)])
+
+
+def test_pieces_in_any_order_are_one_ensemble():
+    generator = np.random.default_rng(3)
+    truth, x = generator.gamma(0.5, 4, (6, 20, 40)), generator.gamma(0.5, 4, (6, 5, 20, 40))
+    truth[2, 4, 5] = np.nan
+    weights = generator.random((20, 40)) + 0.5
+    whole, merged = (EnsembleStatistic(5, {"1": 1.0, "5": 5.0}, rain=True) for _ in range(2))
+    for members, y in zip(x, truth, strict=True):
+        whole.update(members, y, weights)
+    for day in generator.permutation(6):
+        piece = EnsembleStatistic(5, {"1": 1.0, "5": 5.0}, rain=True)
+        piece.update(x[day], truth[day], weights)
+        merged.add(piece.state())
+    assert merged.scores() == pytest.approx(whole.scores(), rel=1e-12)
+    assert (merged.n, merged.vectors[0]) == (6 * 800 - 1, 6 * 2 - 1)  # the tile with the missing cell is left out
+
+
+def test_one_member_has_no_spread():
+    scores = scored(np.ones((1, 30)), np.zeros(30), limits={"1": 1.0}).scores()
+    assert scores["crps_ecdf"] == 1.0
+    assert not {"crps_fair", "spread_skill", "energy_score", "brier_fair_1"} & set(scores)
