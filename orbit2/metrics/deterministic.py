@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from orbit2.metrics import taylor
 from orbit2.metrics.statistics import QUANTITIES, Moments, PairStatistic
 
 Array = npt.NDArray[np.float64]
@@ -59,6 +60,9 @@ METRICS = (
     Metric("pearson_r", f"area-weighted, centred, {POOLED}", pearson_r),
     Metric("pearson_r2", f"square of pearson_r, {POOLED}", pearson_r2),
     Metric("r2_cod", f"coefficient of determination 1 - SSE/SST about the truth's area-weighted mean, {POOLED}", r2_cod),
+    Metric("sigma_ratio", f"standard deviation of the prediction over that of the truth, {POOLED}", taylor.sigma_ratio),
+    Metric("taylor_s1", f"4 (1 + R) / ((s + 1/s)^2 2), R = pearson_r, s = sigma_ratio, {POOLED}", lambda m: taylor.skill(m, 1)),
+    Metric("taylor_s2", f"4 (1 + R)^4 / ((s + 1/s)^2 16), R = pearson_r, s = sigma_ratio, {POOLED}", lambda m: taylor.skill(m, 4)),
 )
 
 

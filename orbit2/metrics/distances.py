@@ -29,7 +29,7 @@ def common_edges(truth: Array, edges: Array, rain: bool, units: str) -> Array:
 
 
 def perkins(prediction: Array, truth: Array) -> float:
-    """Sum over bins of the smaller share: 1 for equal distributions, 0 for those that do not meet (Perkins et al. 2007, J. Climate 20:4356)."""
+    """Sum over bins of the smaller share: 1 for equal distributions, 0 if they do not meet (Perkins et al. 2007, J. Clim. 20:4356)."""
     return float(np.minimum(prediction / prediction.sum(), truth / truth.sum()).sum())
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Direction = Literal["higher", "lower", "zero", "one", "truth", "none"]
-Units = Literal["field", "field^2", "1", "dB", "km", "km2", "mm/day", "day", "K", "count"]
+Units = Literal["field", "field^2", "1", "dB", "km", "km2", "mm", "mm/day", "day", "K", "count"]
 DIRECTIONS: dict[str, str] = {
     "higher": "higher is better", "lower": "lower is better", "zero": "nearer to 0 is better", "one": "nearer to 1 is better",
     "truth": "nearer to the row of the model `(truth)` is better", "none": "neither: describes what was scored",

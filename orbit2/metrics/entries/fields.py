@@ -4,6 +4,7 @@ from orbit2.metrics.entries.entry import ONLY_PHYSICAL, Entry
 
 TITLE = "Errors of fields"
 STAGES = ("evaluate", "diagnose")
+TAYLOR = "Taylor 2001, J. Geophys. Res. 106:7183"
 WILKS = "Wilks 2011, Statistical Methods in the Atmospheric Sciences, ch. 8"
 MURPHY = "Murphy 1988, Mon. Wea. Rev. 116:2417 (here of the RMSE, not the MSE)"
 ENTRIES = (
@@ -23,6 +24,12 @@ ENTRIES = (
           "Not the coefficient of determination; what ORBIT-2 prints as \"R²\" is, on all evidence, the mean of daily `pearson_r`."),
     Entry("r2_cod", "1 − Σw(p−o)² / Σw(o−ō)², pooled", "Nash and Sutcliffe 1970, J. Hydrol. 10:282", "1", "higher",
           "Can be negative; equal to `pearson_r2` only for an unbiased prediction of the right amplitude."),
+    Entry("sigma_ratio", "standard deviation of p over that of o, pooled over samples and cells", TAYLOR, "1", "one",
+          "Below 1: too smooth, or too little variation in time: which, the pooled number does not say."),
+    Entry("taylor_s1", "4 (1 + R) / ((s + 1/s)² 2); R is `pearson_r`, s `sigma_ratio`", f"{TAYLOR}, eq. 4", "1",
+          "higher", "R0 = 1; mild about correlation: R = 0 still has 0.5."),
+    Entry("taylor_s2", "4 (1 + R)⁴ / ((s + 1/s)² 16)", f"{TAYLOR}, eq. 5", "1", "higher",
+          "R0 = 1; bias does not count, as in all of Taylor's diagram."),
     Entry("rmse_skill_vs_{baseline}", "1 − rmse / rmse of the baseline (or of the model it was fine-tuned from)", MURPHY, "1", "higher",
           "Above 0 only means better than this one."),
     Entry("mae_skill_vs_{baseline}", "1 − mae / mae of the baseline (or of the model it was fine-tuned from)", MURPHY, "1", "higher",

@@ -1,0 +1,42 @@
+"""Scores of a prediction that has members."""
+
+from orbit2.metrics.entries.entry import ONLY_PHYSICAL, Entry
+
+TITLE = "Ensembles"
+FERRO = "Ferro 2014, Q. J. R. Meteorol. Soc. 140:1917"
+FORTIN = "Fortin et al. 2014, J. Hydrometeorol. 15:1708"
+GNEITING = "Gneiting and Raftery 2007, J. Am. Stat. Assoc. 102:359"
+MURPHY = "Murphy 1973, J. Appl. Meteorol. 12:595"
+RANKS = "A truth equal to k members is shared by k + 1 ranks; cells where the truth and all members are dry are left out."
+EVENT = "at least so many mm/day, or `q0.99` the training years' 99 % quantile of all cells"
+PLACES = ("{mm}", "q{q}")
+ENTRIES = (
+    Entry("members", "members of the ensemble", "orbit2", "count", "none", spaces=ONLY_PHYSICAL),
+    Entry("crps_fair", "mean |x_i − o| less half the mean |x_i − x_j| over pairs of different members", FERRO, "field", "lower",
+          "Does not depend on the number of members; comparable with the MAE of one field."),
+    Entry("crps_ecdf", "the same over all M² pairs", GNEITING, "field", "lower",
+          "Depends on the number of members; of one member it is the MAE."),
+    Entry("ensemble_spread", "square root of the mean unbiased variance of members", FORTIN, "field", "none"),
+    Entry("ensemble_mean_rmse", "RMSE of the mean of members", FORTIN, "field", "lower",
+          "In ln(1 + mm) it is of the mean of logarithms, not of the logarithm of the mean as `rmse` is."),
+    Entry("spread_skill", "sqrt((M + 1) / M) ensemble_spread / ensemble_mean_rmse, means inside the roots", FORTIN, "1", "one",
+          "Without (M + 1) / M a perfect ensemble of 10 has 0.95."),
+    Entry("rank_share_{rank}", "share of the area where as many members are below the truth", "Hamill 2001, Mon. Weather Rev. 129:550",
+          "1", "none", RANKS),
+    Entry("rank_deviation", "sum over ranks of |share − 1 / (M + 1)|", "Delle Monache et al. 2006, J. Geophys. Res. 111:D24307", "1",
+          "lower", RANKS),
+    Entry("rank_outliers", "share of the truth beyond all members times (M + 1) / 2", "orbit2", "1", "one", RANKS),
+    Entry("energy_score", "mean ||x_i − o|| less half the mean ||x_i − x_j|| over pairs of different members, of vectors of 16 x 16 cells",
+          f"{GNEITING}, eq. 22", "field", "lower", "At most 64 complete tiles a sample; `akr` of scoringrules is another estimator."),
+    Entry("variogram_score", "mean over pairs of a tile's cells of (|o_a − o_b|^0.5 − mean over members |x_a − x_b|^0.5)²",
+          "Scheuerer and Hamill 2015, Mon. Weather Rev. 143:1321", "field", "lower",
+          "Unweighted; over the number of pairs, by which scoringrules does not divide."),
+    *(Entry(f"brier_{place}", f"mean (share of members with the event − event)²; event: {EVENT}", "Brier 1950, Mon. Weather Rev. 78:1",
+            "1", "lower", spaces=ONLY_PHYSICAL) for place in PLACES),
+    *(Entry(f"brier_fair_{place}", "brier less k (M − k) / (M² (M − 1)), k members with the event", FERRO, "1", "lower",
+            spaces=ONLY_PHYSICAL) for place in PLACES),
+    *(Entry(f"brier_skill_{place}", "1 − brier / (b (1 − b)), b the event's frequency in the truth", MURPHY, "1", "higher",
+            "Against the scored period's own frequency: harder to beat than a past climate's.", spaces=ONLY_PHYSICAL) for place in PLACES),
+    *(Entry(f"reliability_{place}", "mean (share of members with the event − frequency of the event at that share)²", MURPHY, "1",
+            "lower", spaces=ONLY_PHYSICAL) for place in PLACES),
+)  # fmt: skip
