@@ -23,7 +23,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2.baselines.interpolation import block_mean, interpolate
-from orbit2.errors import OrbitError
+from orbit2.baselines.training import open_fits
+from orbit2.baselines.truth import LOG
 from orbit2.grid import Grid
 from orbit2.metrics.pooling import Pooled
 from orbit2.variables import is_precipitation, variable
@@ -32,7 +33,6 @@ Array = npt.NDArray[np.float64]
 FITTED = ("delta", "lapse_rate", "regression", "delta_log1p", "regression_log1p")
 BASE = "conservative"
 PRIORS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, np.inf)  # samples without a slope; inf: no slope
-LOG = "_log1p"
 
 
 def follows_height(name: str) -> bool:
@@ -164,13 +164,8 @@ class Fitted:
     """What `Fit` found, for the window of a prediction. Raises OrbitError for a file that is missing or belongs to another grid."""
 
     def __init__(self, path: Path, rows: slice, columns: slice, whole: Grid) -> None:
-        if not path.is_file():
-            raise OrbitError("fits of the baselines not found", where=path, hint="run `orbit2 evaluate fit` (the evaluate stage) first")
-        with xr.open_dataset(path, engine="h5netcdf") as opened:
-            if (opened.sizes.get("lat"), opened.sizes.get("lon")) != whole.shape:
-                raise OrbitError("fits of the baselines are of another grid", where=path,
-                                 got=f"{opened.sizes.get('lat')} x {opened.sizes.get('lon')} cells", allowed=whole.describe())
-            self.data = opened.isel(lat=rows, lon=columns).load()
+        self.data = open_fits(path, whole).isel(lat=rows, lon=columns)
+        self._maps: dict[str, npt.NDArray[np.float32]] = {}  # what was asked for
         self.samples, self.period = int(self.data.attrs["samples"]), str(self.data.attrs["period"])
 
     def methods(self, name: str, wanted: Iterable[str]) -> tuple[str, ...]:
@@ -199,4 +194,6 @@ class Fitted:
         return np.asarray(result, dtype=np.float64)
 
     def _map(self, key: str) -> Array:
-        return self.data[key].to_numpy().astype(np.float64)
+        if key not in self._maps:
+            self._maps[key] = self.data[key].to_numpy()
+        return self._maps[key].astype(np.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orbit2.config.base import Box
-from orbit2.config.schema import FITTED, DownscaleConfig, RunConfig
+from orbit2.config.schema import DownscaleConfig, RunConfig
 
 SAME = ("dataset", "split", "input", "tile", "members", "precision")  # of two predictions that can be compared
 
@@ -35,11 +35,10 @@ def predictions(config: RunConfig) -> dict[str, DownscaleConfig]:
 
 
 def fitted_on(config: RunConfig, task: str) -> str | None:
-    """The dataset whose training block a task's fitted baselines come from; None where none is wanted or it has no pairs."""
+    """The dataset whose training block a task's fitted baselines, thresholds and climatology come from; None where it has no pairs."""
     section = config.downscale[task]
     dataset = config.datasets[section.dataset]
-    shared = set(dataset.inputs) & set(dataset.outputs)
-    return section.dataset if section.input == "coarse" and shared and set(config.evaluate.baselines) & set(FITTED) else None
+    return section.dataset if section.input == "coarse" and dataset.outputs and dataset.split.train is not None else None
 
 
 def _applies(config: RunConfig, parent: str, section: DownscaleConfig) -> bool:

@@ -45,7 +45,6 @@ class DataConfig(Strict):
 
 
 Baseline = Literal["nearest", "bilinear", "bicubic", "conservative", "delta", "lapse_rate", "regression", "parent"]
-FITTED = ("delta", "lapse_rate", "regression")  # baselines that need the training block
 Cells = Annotated[int, Field(ge=0)]
 
 

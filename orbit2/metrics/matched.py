@@ -22,6 +22,7 @@ from orbit2 import times
 from orbit2.baselines import BASELINES, FITTED
 from orbit2.baselines.fitted import BASE, Fitted
 from orbit2.baselines.interpolation import block_mean, interpolate, methods_for
+from orbit2.baselines.training import Training
 from orbit2.data.pairs import PairStore, Side
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.grid import Grid, from_centres
@@ -118,6 +119,8 @@ class Matched:
         stamps = [times.stamp(time) for time in self.times]
         self.streamed = [i for i, sample in enumerate(stamps) if part is None or times.month_name(sample) == part]
         self.fitted = self._fits(paired, baselines, fits, whole)
+        told = fits is not None and paired and self.observations is None
+        self.training = Training(fits, self._rows, self._columns, whole) if told and fits is not None else None  # of the truth
         self._baselines = {name: self._methods(name, baselines) for name in self.variables}
         self.parent = Parent(self, dict(config.get("parent") or {}), parent) if parent is not None else None
         for name in (self.model, *([self.parent.model] if self.parent else [])):

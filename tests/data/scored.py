@@ -34,11 +34,14 @@ def weather(grid: Grid, sample: int, seed: int = 0) -> np.ndarray:
     return np.stack([temperature, np.maximum(waves - 1, 0) ** 2]).astype(np.float32)
 
 
-def make_store(path: Path, *, degrees: float = 10.0, samples: int = 4, hole: bool | tuple[slice, slice] = False) -> PairStore:
+def make_store(
+    path: Path, *, degrees: float = 10.0, samples: int = 4, hole: bool | tuple[slice, slice] = False, times: np.ndarray | None = None,
+) -> PairStore:
     """A finalised global store, coarse `degrees`, fine a quarter of it; land between 0 and 140 E. `hole`: missing fine cells."""
     coarse_grid = global_grid(degrees)
     fine_grid = coarse_grid.refine(FACTOR)
-    times = np.datetime64("2026-03-30T18:00:00", "s") + np.arange(samples) * np.timedelta64(7 * 3600, "s")
+    if times is None:
+        times = np.datetime64("2026-03-30T18:00:00", "s") + np.arange(samples) * np.timedelta64(7 * 3600, "s")
     specs = []
     for grid in (coarse_grid, fine_grid):
         land = np.broadcast_to((grid.lon < 140)[None], grid.shape).astype(np.float32)

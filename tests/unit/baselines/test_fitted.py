@@ -146,11 +146,11 @@ def test_sums_merge_exactly_and_skip_what_is_missing():
 def test_only_the_training_block_is_read(store, fits, tmp_path, monkeypatch):
     """Whatever the test samples hold, the fit is the same: they are never read."""
     read = []
-    original = make.PairStore.read
-    monkeypatch.setattr(make.PairStore, "read", lambda self, side, index: read.append(index) or original(self, side, index))
+    original, packed = make.PairStore.read, make.PairStore.read_packed
+    monkeypatch.setattr(make.PairStore, "read_packed", lambda self, side, index: read.append((side, index)) or packed(self, side, index))
     config = make.write_dataset(tmp_path / "d.json", store, TRAIN, TEST)
     evaluate.fit(config=config, store=store.path, out=tmp_path / "b.nc")
-    assert set(read) == set(range(10))
+    assert sorted(read) == sorted((side, index) for side in ("coarse", "fine") for index in range(10))  # each once
     xr.testing.assert_equal(xr.open_dataset(tmp_path / "b.nc", engine="h5netcdf"), xr.open_dataset(fits, engine="h5netcdf"))
     weather = make.weather  # other fields, of the same range, in all that is not training: the fits and their priors stay
     monkeypatch.setattr(make, "weather", lambda grid, i: weather(grid, i) if i < 10 else weather(grid, i)[:, ::-1, ::-1])
