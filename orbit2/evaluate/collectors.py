@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from orbit2.evaluate.climate import ClimateIndices
 from orbit2.evaluate.conservation import Conservation
 from orbit2.evaluate.distribution import Distribution
+from orbit2.evaluate.ensembles import Ensembles
 from orbit2.evaluate.images import Density, Maps, Similarity
+from orbit2.evaluate.order import Order
 from orbit2.evaluate.scores import Scores
 from orbit2.evaluate.seams import SeamScores
 from orbit2.evaluate.spectra import Spectra
@@ -13,4 +16,5 @@ from orbit2.metrics.collector import Collector
 
 COLLECTORS: tuple[type[Collector], ...] = (
     Scores, Similarity, Maps, Density, Conservation, Spectra, SeamScores, FineStructure, Distribution,
+    ClimateIndices, Order, Ensembles,
 )  # fmt: skip

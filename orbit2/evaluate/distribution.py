@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.evaluate.seams import TRUTH
+from orbit2.metrics import distances
 from orbit2.metrics.collector import Collector, Settings, Training
 from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Matched, Scored
@@ -19,7 +20,7 @@ from orbit2.variables import is_precipitation, variable
 
 Array = npt.NDArray[np.float64]
 QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)
-WET = (0.1, 1.0)  # mm/day
+WET = (0.1, 0.25, 1.0)  # mm/day
 BINS = 1 << 16
 
 
@@ -71,8 +72,30 @@ class Distribution(Collector):
                 value = low + (int(np.searchsorted(total, q * total[-1])) + 0.5) / BINS * (high - low)
                 table.add(model, name, "physical", self.matched.region, f"quantile_{q:g}", "by area, over all scored cells and samples",
                           float(np.expm1(value)) if rain else value, n=samples)  # fmt: skip
+        for name in self.matched.variables:
+            self._distances(table, name)
         for (name, model), shares in self.wet.items():
             for least, share in zip(WET, shares, strict=False):
                 if shares[-1] > 0:
                     table.add(model, name, "physical", self.matched.region, f"wet_share_{least:g}",
                               f"share of the area with at least {least:g} mm/day, mean over samples", share / shares[-1], n=samples)
+
+    def _distances(self, table: Table, name: str) -> None:
+        """How far a model's distribution lies from the truth's."""
+        truth, rain = self.counts.get((name, TRUTH)), is_precipitation(name)
+        if truth is None or not truth.sum() > 0:
+            return
+        low, high = Field(name, "log1p" if rain else "physical").of(np.array(variable(name).valid, dtype=np.float64))
+        edges = np.linspace(low, high, BINS + 1)
+        edges = np.expm1(edges) if rain else edges
+        coarse = distances.common_edges(truth, edges, rain, variable(name).units)
+        for model in self.matched.models(name):
+            counts = self.counts[name, model]
+            shared = distances.perkins(*(distances.rebinned(each, edges, coarse) for each in (counts, truth)))
+            for metric, value, about in (
+                ("perkins", shared, f"common area of the two histograms, {len(coarse) - 1} bins"),
+                ("wasserstein", distances.wasserstein(counts, truth, edges), "integral of |F_p - F_o|"),
+                ("kolmogorov_smirnov", distances.kolmogorov_smirnov(counts, truth), "largest |F_p - F_o|"),
+            ):
+                method = f"{about}; by area, over all scored cells and samples"
+                table.add(model, name, "physical", self.matched.region, metric, method, value, n=len(self.matched.times))

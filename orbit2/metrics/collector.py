@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
+import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
@@ -31,6 +32,17 @@ class Training(Protocol):
     def span(self, name: str, space: str = ...) -> float | None: ...
 
     def limits(self, name: str, space: str = ...) -> tuple[float, float] | None: ...
+
+    def quantile(self, name: str, q: float, space: str = ...) -> float | None: ...
+
+    def wet_quantile(
+        self, name: str, q: float, rows: npt.NDArray[np.int64] | None = ..., columns: npt.NDArray[np.int64] | None = ...
+    ) -> npt.NDArray[np.float64] | None: ...
+
+    @property
+    def told(self) -> str:
+        """In words: what it rests on."""
+        ...
 
 
 @dataclass(frozen=True)

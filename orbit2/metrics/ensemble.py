@@ -6,7 +6,7 @@ quantity; its others agree with these.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,14 +44,19 @@ class EnsembleStatistic:
         self.happened = np.zeros((events, self.members + 1))  # and the part of it where it came
         self.vectors = np.zeros(3)  # tiles, sum of fair energy scores, of variogram scores
 
-    def update(self, members: npt.NDArray[np.floating], truth: Array, weights: Array) -> None:
-        """`members` [M, H, W] and `truth` [H, W] of one sample, missing in the same cells; areas `weights` [H, W]."""
+    def update(
+        self, members: npt.NDArray[np.floating], truth: Array, weights: Array, of: Callable[[Array], Array] = lambda values: values
+    ) -> None:
+        """`members` [M, H, W] and `truth` [H, W] of one sample, missing in the same cells; areas `weights` [H, W].
+
+        `of` takes members into the truth's space, a band of cells at a time.
+        """
         known = np.flatnonzero(np.isfinite(truth).ravel())
         flat, o, w = members.reshape(self.members, -1), truth.ravel(), weights.ravel()
         for start in range(0, len(known), BAND):
             cells = known[start : start + BAND]
-            self._cells(flat[:, cells].astype(np.float64), o[cells], w[cells])
-        self._tiles(members, truth)
+            self._cells(of(flat[:, cells].astype(np.float64)), o[cells], w[cells])
+        self._tiles(members, truth, of)
 
     def _cells(self, x: Array, y: Array, w: Array) -> None:
         """`x` [M, C]."""
@@ -77,7 +82,7 @@ class EnsembleStatistic:
             self.forecast[i] += np.bincount(count, weights=w, minlength=m + 1)
             self.happened[i] += np.bincount(count, weights=w * event, minlength=m + 1)
 
-    def _tiles(self, members: npt.NDArray[np.floating], truth: Array) -> None:
+    def _tiles(self, members: npt.NDArray[np.floating], truth: Array, of: Callable[[Array], Array]) -> None:
         """Energy and variogram score of complete tiles, spread evenly over the field."""
         if self.members < 2:
             return
@@ -86,7 +91,7 @@ class EnsembleStatistic:
             return
         cut = [np.s_[..., row : row + TILE, column : column + TILE] for row, column in tiles]
         y = np.stack([truth[piece].ravel() for piece in cut])
-        x = np.stack([members[piece].reshape(self.members, -1).astype(np.float64) for piece in cut])
+        x = of(np.stack([members[piece].reshape(self.members, -1).astype(np.float64) for piece in cut]))
         self.vectors += len(tiles), energy_score(x, y).sum(), variogram_score(x, y).sum()
 
     def state(self) -> State:

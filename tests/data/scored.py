@@ -70,9 +70,9 @@ def perfect(store: PairStore, side: str, index: int, name: str) -> np.ndarray:
 def make_prediction(
     path: Path, store: PairStore, *, task: str = "test", side: str = "coarse", box: tuple[float, float, float, float] | None = None,
     names: tuple[str, ...] = VARIABLES, field: Callable[[PairStore, str, int, str], np.ndarray] = bicubic, finalised: bool = True,
-    samples: int | None = None,
+    samples: int | None = None, members: int = 0,
 ) -> Path:
-    """A prediction as the downscale stage writes it, from `field(store, side, index, name)`."""
+    """A prediction as the downscale stage writes it, from `field(store, side, index, name)`; members differ by `noise`."""
     grid = store.grid("fine") if side == "coarse" else store.grid("fine").refine(store.refinement)
     rows, columns = grid.window(box) if box else (slice(None), slice(None))
     part = grid.crop(rows, columns)
@@ -80,7 +80,10 @@ def make_prediction(
     data = {}
     for name in names:
         values = np.stack([field(store, side, i, name)[rows, columns] for i in indices]).astype(np.float32)
-        data[name] = (("time", "lat", "lon"), values, {"units": variable(name).units, "standard_name": variable(name).standard_name})
+        dimensions: tuple[str, ...] = ("time", "lat", "lon")
+        if members:
+            values, dimensions = np.stack([values + noise(member, values.shape) for member in range(members)]), ("member", *dimensions)
+        data[name] = (dimensions, values, {"units": variable(name).units, "standard_name": variable(name).standard_name})
     bounds = {f"{axis}_bnds": ((axis, "bounds"), np.stack([edges[:-1], edges[1:]], -1))
               for axis, edges in (("lat", part.lat_edges), ("lon", part.lon_edges))}
     times = store.times[list(indices)].astype("datetime64[ns]")
@@ -89,6 +92,10 @@ def make_prediction(
                      "model": "reslim", "model_hash": "0" * 8, "refinement": store.refinement, "seconds_per_sample": 0.1}
     dataset.to_zarr(str(path), zarr_format=3, consolidated=False)
     return path
+
+
+def noise(member: int, shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng([9, member]).gamma(1.0, 0.5, shape).astype(np.float32)
 
 
 def write_dataset(path: Path, store: PairStore, train: slice, test: slice) -> Path:

@@ -1,0 +1,74 @@
+"""Scores of a prediction that has members. Never holds more than one time's members."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.ensemble import EnsembleStatistic
+from orbit2.metrics.fields import Field
+from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.registry import find
+from orbit2.metrics.statistics import State
+from orbit2.metrics.table import Table
+from orbit2.metrics.weighting import area_weights
+from orbit2.variables import is_precipitation
+
+RAIN_EVENTS = (1, 5, 10, 20, 30, 50)  # mm/day: evaluation.md 1.5
+RARE = 0.99  # of the training years' values, for what is no rain
+
+
+class Ensembles(Collector):
+    """One EnsembleStatistic per field; nothing without members or without a truth."""
+
+    name, stage = "ensembles", "evaluate"
+
+    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+        super().__init__(matched, settings, training)
+        self.weights = area_weights(matched.grid)
+        fields = self.fields if matched.members and matched.has_truth else ()
+        self.statistics: dict[tuple[str, ...], EnsembleStatistic] = {
+            (f.label,): EnsembleStatistic(matched.members, self._events(f), is_precipitation(f.variable)) for f in fields
+        }
+
+    def _events(self, f: Field) -> dict[str, float]:
+        if f.space != "physical":
+            return {}
+        if is_precipitation(f.variable):
+            return {str(limit): float(limit) for limit in RAIN_EVENTS}
+        limit = self.training.quantile(f.variable, RARE) if self.training is not None else None
+        return {} if limit is None else {f"q{RARE:g}": limit}
+
+    def update(self, scored: Scored) -> None:
+        if not self.statistics:
+            return
+        members = np.stack([field.astype(np.float32) for field in self.matched.member_fields(scored)])
+        for f in self.fields:
+            if f.variable == scored.variable:
+                self.statistics[f.label,].update(members, scored.of(f)[0], self.weights, f.of)
+
+    def state(self) -> State:
+        return flat(self.statistics)
+
+    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        merge_into(self.statistics, state)
+
+    def rows(self, table: Table, protocol: str) -> None:
+        if protocol != "standard":
+            return
+        model, region = self.matched.model, self.matched.region
+        for f in self.fields if self.statistics else ():
+            statistic = self.statistics[f.label,]
+            shares = statistic.rank_shares()
+            ranks = {} if shares is None else {f"rank_share_{rank}": float(share) for rank, share in enumerate(shares)}
+            for metric, value in {**statistic.scores(), **ranks}.items():
+                entry = find(metric)
+                about = entry.formula if entry is not None else metric
+                method = f"{about}; {statistic.members} members, area-weighted, pooled over samples"
+                table.add(model, f.variable, f.space, region, metric, method, value, n=statistic.n)
+            if f.space == "physical" and statistic.n:
+                table.add(model, f.variable, f.space, region, "members", "members of the ensemble", statistic.members, n=statistic.n)

@@ -1,0 +1,58 @@
+"""A task with members has their scores in the table."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from orbit2 import evaluate
+from orbit2.metrics import registry
+from orbit2.metrics import table as tables
+from orbit2.metrics.weighting import area_weights
+from tests.data import scored as make
+
+MEMBERS = 3
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("members")
+    store = make.make_store(folder / "pairs.zarr", degrees=30.0, hole=(slice(2, 4), slice(5, 9)))
+    prediction = make.make_prediction(folder / "p.zarr", store, members=MEMBERS)
+    config = make.write_slice(folder / "slice.json", "evaluate", baselines=["bilinear"])
+    evaluate.run(config=config, prediction=prediction, store=store.path, out=folder / "out")
+    return store, xr.open_zarr(prediction, consolidated=False), tables.read(folder / "out/metrics.parquet")
+
+
+def value(frame, metric, name, space="physical", model="reslim"):
+    rows = frame[(frame["metric"] == metric) & (frame["variable"] == name) & (frame["space"] == space) & (frame["model"] == model)]
+    assert len(rows) == 1
+    return float(rows["value"].iloc[0])
+
+
+CASES = [("2m_temperature", "physical"), ("precipitation_rate", "physical"), ("precipitation_rate", "log1p")]
+
+
+@pytest.mark.parametrize(("name", "space"), CASES)
+def test_scores_are_those_of_the_members_cells(done, name, space):
+    store, prediction, frame = done
+    to = np.log1p if space == "log1p" else np.asarray
+    x = to(prediction[name].values.astype(np.float64))
+    o = to(np.stack([make.perfect(store, "fine", i, name) for i in range(len(store.times))]).astype(np.float64))
+    w = np.broadcast_to(area_weights(store.grid("fine")), o.shape) * np.isfinite(o)
+    apart = sum(np.abs(x[i] - x[j]) for i in range(MEMBERS) for j in range(MEMBERS))
+    crps = np.abs(x - o).mean(axis=0) - apart / (2 * MEMBERS * (MEMBERS - 1))
+    known = np.isfinite(o)
+    assert value(frame, "crps_fair", name, space) == pytest.approx(np.average(crps[known], weights=w[known]), rel=1e-5)
+    spread = np.average(x.var(axis=0, ddof=1)[known], weights=w[known])
+    error = np.average(((x.mean(axis=0) - o) ** 2)[known], weights=w[known])
+    assert value(frame, "spread_skill", name, space) == pytest.approx(np.sqrt(4 / 3 * spread / error), rel=1e-5)
+
+
+def test_rows_are_the_models_alone_and_registered(done):
+    _, _, frame = done
+    own = frame[frame["metric"].str.startswith(("crps", "rank_", "brier", "reliability", "spread", "energy", "members"))]
+    assert set(own["model"]) == {"reslim"} and not registry.unknown(own["metric"])
+    assert value(frame, "members", "2m_temperature") == MEMBERS
+    ranks = [value(frame, f"rank_share_{rank}", "2m_temperature") for rank in range(MEMBERS + 1)]
+    assert sum(ranks) == pytest.approx(1)
+    assert {"brier_1", "brier_fair_5", "brier_skill_1", "reliability_1"} <= set(own[own["variable"] == "precipitation_rate"]["metric"])
