@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from orbit2.config.base import Machine, Strict
 
+Conserve = bool | Literal["additive", "multiplicative", "softmax"]
+
 
 class CompressionConfig(Strict):
     """Adaptive spatial compression: the transformer sees the leaves of a quadtree instead of all tokens (paper section III-B)."""
@@ -78,7 +80,11 @@ class ArchitectureConfig(Strict):
     interpolation: Literal["bilinear", "bicubic"] = Field("bicubic", description="Interpolation of the residual path.")
     residual_width: int = Field(48, ge=0, description="Channels of the residual path's convolutions; 0 leaves pure interpolation.")
     residual_blocks: int = Field(4, ge=0, description="Residual blocks of the residual path.")
-    conserve: bool = Field(False, description="Make block means of the output equal the input (where the input is the coarsened target).")
+    conserve: Conserve = Field(
+        False,
+        description="Make block means of the output equal the input (where the input is the coarsened target): true, rain only when "
+        "predicting; or a layer, in training too (docs/model.md).",
+    )
     drop_path: float = Field(0.0, ge=0, lt=1, description="Stochastic depth rate of the last block (linear from 0).")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout in the MLPs.")
     attention: Machine[Literal["auto", "sdpa", "flash"]] = Field(
@@ -148,7 +154,7 @@ class TrainConfig(Strict):
     perceptual_weight: float = Field(0.1, ge=0, description="Weight of the feature term that `perceptual` adds to the mean square.")
     perceptual_steps: int = Field(200, ge=1, description="Steps for which the encoder of `perceptual` is trained beforehand.")
     precipitation_threshold: float = Field(
-        0.25, ge=0, description="Precipitation (mm or mm/day) at or below this counts as dry for the network."
+        0.25, ge=0, description="Precipitation (mm or mm/day) at or below this counts as dry for the network; 0 with `conserve`."
     )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto = bf16 autocast where the device multiplies bf16 fast.")
     augment: bool = Field(True, description="Physics-respecting augmentation (coarse-grid phase shifts, north-south reflection).")

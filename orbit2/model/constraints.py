@@ -1,21 +1,33 @@
-"""Exact conservation: the area mean of a coarse cell's fine cells is the coarse value (Harder et al. 2023, JMLR 24).
+"""Exact conservation: the area mean of a coarse cell's fine cells is the coarse value (Harder et al. 2023, JMLR 24:365).
 
-Additive for linear fields, in mm for precipitation; valid where the input IS the block mean of the target.
+Valid where the input IS the block mean of the target. Rain is conserved in mm and never made negative. Never looks at a truth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from orbit2.config.network import Conserve
 from orbit2.model.geometry import Geometry
-from orbit2.variables import is_precipitation
+from orbit2.variables import is_precipitation, variable
 
 DRIZZLE = 0.01  # mm, so that a block predicted dry can still carry its input's rain
 SHARPNESS = 1.5
+DRY = 1e-6  # mm: rain below it is rounding, of a block or of an input
+Layer = Callable[[Tensor, Tensor, Tensor, int], Tensor]  # (prediction, input, row weights, factor), rain in mm -> conserved
+
+
+def constrained(conserve: Conserve, name: str, training: bool) -> bool:
+    """Whether the output `name` is conserved in this pass.
+
+    `true` spares rain while training: the loss is in ln(1 + mm), and learning through its scaling was measured to be worse in both spaces.
+    A layer that is named is part of the network, always.
+    """
+    return bool(conserve) and not (conserve is True and training and is_precipitation(name))
 
 
 def conserve_blocks(
@@ -23,49 +35,97 @@ def conserve_blocks(
     coarse: Tensor,
     inputs: Sequence[str],
     outputs: Sequence[str],
-    chosen: Sequence[int],
     geometry: Geometry,
     factor: int,
     moments: Tensor,
+    conserve: Conserve,
+    training: bool = False,
 ) -> Tensor:
-    """`fine` [B, C, sH, sW] changed so that its block means are the input's, for the `chosen` outputs that are inputs.
+    """`fine` [B, C, sH, sW] changed so that its block means are the input's, for the outputs that are inputs.
 
-    All in network space; `moments` [C, 2] are mean and standard deviation of the outputs, needed to conserve precipitation
-    in mm. Cells with a missing input are left alone.
+    All in network space; `moments` [C, 2] are mean and standard deviation of the outputs. `conserve`: see
+    `ArchitectureConfig`. Cells with a missing input are left alone.
     """
     names = list(inputs)
     weights = row_weights(geometry, factor)[:, None, :, None].to(fine.dtype)  # [B, 1, sH, 1]
     channels = []
     for i, name in enumerate(outputs):
         field = fine[:, i : i + 1]
-        if i in chosen and name in names:
+        if name in names and constrained(conserve, name, training):
             source = coarse[:, names.index(name)][:, None].to(fine.dtype)
             mean, std = moments[i]
-            field = (
-                _scaled(field, source, weights, factor, mean, std) if is_precipitation(name) else _shifted(field, source, weights, factor)
-            )
+            if is_precipitation(name):
+                field = _rain(field, source, weights, factor, mean, std, conserve)
+            elif conserve == "multiplicative" and variable(name).valid[0] >= 0:
+                field = _stretched(field, source, weights, factor, mean / std)
+            else:
+                field = _shifted(field, source, weights, factor)
         channels.append(field)
     return torch.cat(channels, 1)
 
 
 def _shifted(field: Tensor, source: Tensor, weights: Tensor, factor: int) -> Tensor:
+    """Additive: the block's difference is added to all of its cells."""
     return field + _spread(torch.nan_to_num(source - block_mean(field, weights, factor)), factor)
 
 
-def _scaled(field: Tensor, source: Tensor, weights: Tensor, factor: int, mean: Tensor, std: Tensor) -> Tensor:
-    """Precipitation in mm: a surplus is scaled away, a deficit added in proportion to rain^1.5.
+def _stretched(field: Tensor, source: Tensor, weights: Tensor, factor: int, origin: Tensor) -> Tensor:
+    """Multiplicative, of a quantity that is never negative: normalised values + `origin` are proportional to it."""
+    predicted = block_mean(field, weights, factor)
+    return field + (field + origin) * _spread(torch.nan_to_num((source - predicted) / (predicted + origin)), factor)
+
+
+def _rain(field: Tensor, source: Tensor, weights: Tensor, factor: int, mean: Tensor, std: Tensor, conserve: Conserve) -> Tensor:
+    """Precipitation [B, 1, sH, sW], conserved in mm."""
+    amount = torch.expm1(source * std + mean).clamp_min(0)
+    amount = torch.where(amount > DRY, amount, 0.0)
+    if conserve == "softmax":
+        conserved = softmax_layer(field, amount, weights, factor)
+    else:
+        conserved = RAIN[conserve](torch.expm1(field * std + mean).clamp_min(0), amount, weights, factor)
+    return torch.where(_spread(torch.isfinite(source), factor), (torch.log1p(conserved) - mean) / std, field)
+
+
+def deficit_layer(rain: Tensor, amount: Tensor, weights: Tensor, factor: int) -> Tensor:
+    """A surplus is scaled away, a deficit added in proportion to rain^1.5.
 
     A mean of logarithms falls short of the mean amount where it rains most, so that is where the missing rain belongs.
     """
-    amount = torch.expm1(source * std + mean).clamp_min(0)
-    amount = torch.where(amount > 1e-6, amount, 0.0)
-    rain = torch.expm1(field * std + mean).clamp_min(0)
     predicted = block_mean(rain, weights, factor)
     surplus = rain * _spread(amount / predicted.clamp_min(1e-12), factor)
     shape = (rain + DRIZZLE) ** SHARPNESS
     deficit = rain + shape * _spread((amount - predicted) / block_mean(shape, weights, factor), factor)
-    conserved = torch.where(_spread(amount > predicted, factor), deficit, surplus)
-    return torch.where(_spread(torch.isfinite(source), factor), (torch.log1p(conserved) - mean) / std, field)
+    return torch.where(_spread(amount > predicted, factor), deficit, surplus)
+
+
+def multiplicative_layer(rain: Tensor, amount: Tensor, weights: Tensor, factor: int) -> Tensor:
+    """rain x amount / mean(rain); a block that is predicted dry gets its input's rain evenly."""
+    rain = rain + _spread((block_mean(rain, weights, factor) <= DRY).to(rain.dtype) * DRIZZLE, factor)
+    return rain * _spread(amount / block_mean(rain, weights, factor), factor)
+
+
+def additive_layer(rain: Tensor, amount: Tensor, weights: Tensor, factor: int) -> Tensor:
+    """max(rain + c, 0) with the one c of a block that makes its mean the amount: the nearest non-negative field that conserves.
+
+    c is found among the block's cells in descending order (the projection onto a simplex of Held et al. 1974, by area).
+    """
+    cells = _blocks(rain, factor)  # [B, H, W, s^2]
+    areas = _blocks(weights.expand_as(rain), factor)
+    ordered, order = cells.sort(-1, descending=True)
+    area = areas.gather(-1, order)
+    held = area.cumsum(-1)
+    shift = (amount[:, 0, :, :, None] * areas.sum(-1, keepdim=True) - (area * ordered).cumsum(-1)) / held  # if the first k stay wet
+    wet = (ordered + shift > 0).sum(-1, keepdim=True).clamp_min(1)
+    return _fields((cells + shift.gather(-1, wet - 1)).clamp_min(0), factor)
+
+
+def softmax_layer(field: Tensor, amount: Tensor, weights: Tensor, factor: int) -> Tensor:
+    """amount x exp(field) / mean(exp(field)) in mm, of the network's own output [B, 1, sH, sW]."""
+    share = torch.exp(field - _spread(F.max_pool2d(field, factor), factor))
+    return share * _spread(amount / block_mean(share, weights, factor), factor)
+
+
+RAIN: dict[Conserve, Layer] = {True: deficit_layer, "additive": additive_layer, "multiplicative": multiplicative_layer}
 
 
 def block_mean(field: Tensor, weights: Tensor, factor: int) -> Tensor:
@@ -77,12 +137,29 @@ def _spread(coarse: Tensor, factor: int) -> Tensor:
     return coarse.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
 
 
+def _blocks(fine: Tensor, factor: int) -> Tensor:
+    """[B, 1, sH, sW] -> [B, H, W, s^2]: the cells of each block."""
+    batch, _, height, width = fine.shape
+    cells = fine.reshape(batch, height // factor, factor, width // factor, factor)
+    return cells.transpose(2, 3).flatten(3)
+
+
+def _fields(cells: Tensor, factor: int) -> Tensor:
+    """What `_blocks` took apart."""
+    batch, height, width, _ = cells.shape
+    return cells.view(batch, height, width, factor, factor).transpose(2, 3).reshape(batch, 1, height * factor, width * factor)
+
+
 def row_weights(geometry: Geometry, factor: int) -> Tensor:
-    """Relative areas of the fine rows [B, sH]: difference of the sine of their edges."""
-    lat = geometry.lat
-    step = (lat[:, -1:] - lat[:, :1]) / max(lat.shape[1] - 1, 1) if lat.shape[1] > 1 else torch.full_like(lat[:, :1], 1.0)
-    offsets = torch.arange(factor, device=lat.device) / factor - 0.5
-    south = (lat[:, :, None] + step[:, :, None] * offsets).flatten(1)
-    north = south + step / factor
-    south, north = (torch.sin(torch.deg2rad(edge.clamp(-90, 90))) for edge in (south, north))
-    return (north - south).abs().clamp_min(1e-9)
+    """Relative areas of the fine rows [B, sH], float32: difference of the sine of their edges.
+
+    In float64, from where the pole is: in float32 the rows beside it would be wrong by 1e-3, and rain with them.
+    """
+    lat = geometry.lat.double()
+    rows = lat.shape[1]
+    step = (lat[:, -1:] - lat[:, :1]) / max(rows - 1, 1) if rows > 1 else torch.full_like(lat[:, :1], 1.0)
+    south = lat[:, :1] - step / 2
+    for edge, pole in ((lat[:, -1:] + step / 2, 90.0), (south, -90.0)):
+        south = south + torch.where((edge - pole).abs() < 1e-3 * step, pole - edge, 0.0)
+    edges = south + step / factor * torch.arange(rows * factor + 1, device=lat.device, dtype=lat.dtype)
+    return torch.sin(torch.deg2rad(edges.clamp(-90, 90))).diff(dim=1).abs().clamp_min(1e-9).float()

@@ -22,7 +22,6 @@ from orbit2.model.geometry import Gaps, Geometry, complete, unseen
 from orbit2.model.quadtree import Leaves
 from orbit2.model.residual import ResidualPath
 from orbit2.model.scale import Scaled
-from orbit2.variables import is_precipitation
 
 
 class Reslim(Scaled):
@@ -77,11 +76,11 @@ class Reslim(Scaled):
             detail = detail + correction
         detail = detail.float() * self.scale(geometry)[:, None, None]
         fine = torch.nan_to_num(base, 0.0, 0.0, 0.0) + detail
-        if self.config.conserve:
-            # rain is scaled to its input's mm when predicting, not while training: the loss is in ln(1 + mm), and learning
-            # through the scaling was measured to be worse in both spaces
-            chosen = [i for i, name in enumerate(self.outputs) if not (self.training and is_precipitation(name))]
-            fine = conserve_blocks(fine, coarse, names, self.outputs, chosen, geometry, self.config.refinement, self.output_moments)
+        conserve = self.config.conserve
+        if conserve:
+            fine = conserve_blocks(
+                fine, coarse, names, self.outputs, geometry, self.config.refinement, self.output_moments, conserve, self.training
+            )
         return fine
 
     def gaps(self, coarse: Tensor, variables: Sequence[str]) -> Gaps:

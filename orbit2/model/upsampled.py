@@ -18,7 +18,6 @@ from orbit2.model.constraints import conserve_blocks
 from orbit2.model.geometry import Geometry, complete, unseen
 from orbit2.model.residual import ResidualPath, interpolate
 from orbit2.model.scale import Scaled
-from orbit2.variables import is_precipitation
 
 
 class Upsampled(Scaled):
@@ -53,9 +52,11 @@ class Upsampled(Scaled):
         base = self.residual.interpolation_of(coarse, list(given), geometry.periodic)
         detail = self.detail(fields, names, fine_geometry(geometry, self.config.refinement), clock)
         fine = torch.nan_to_num(base, 0.0, 0.0, 0.0) + detail.float() * self.scale(geometry)[:, None, None]
-        if self.config.conserve:  # rain only when predicting, as in Reslim
-            chosen = [i for i, name in enumerate(self.outputs) if not (self.training and is_precipitation(name))]
-            fine = conserve_blocks(fine, coarse, given, self.outputs, chosen, geometry, self.config.refinement, self.output_moments)
+        conserve = self.config.conserve
+        if conserve:
+            fine = conserve_blocks(
+                fine, coarse, given, self.outputs, geometry, self.config.refinement, self.output_moments, conserve, self.training
+            )
         return fine
 
     def detail(self, fields: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None) -> Tensor:

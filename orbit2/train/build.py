@@ -91,6 +91,8 @@ class Setup:
             inputs, statics = _union([origin.inputs[: len(origin.inputs) - len(origin.statics)], inputs]), _union([origin.statics, statics])
         agree_on(_files(opened, facts, {} if parent is None else ancestor["sha256"]))
         architecture = validate(ArchitectureConfig, section["architecture"], "architecture")
+        if architecture.conserve:  # of the input as it is, drizzle too
+            self.normaliser = Normaliser(self.normaliser.moments)
         self.dtype = autocast_dtype(self.config.precision, here.device)
         attention.require(architecture, here.device, self.dtype)  # said before any data is read
         known = {name: store.grid("coarse") for name, store in opened.items()}
