@@ -116,11 +116,9 @@ class Training:
             raise OrbitError("quantile not among those of wet days", got=q, allowed=", ".join(f"{x:g}" for x in known))
         field = self.data[key].isel(wet_quantile=int(np.abs(known - q).argmin())).to_numpy().astype(np.float64)
         lattice, at = self.lattice, []
-        for cells, chosen, kept, size in (
-            (self.rows, rows, lattice.rows, field.shape[0]), (self.columns, columns, lattice.columns, field.shape[1]),
-        ):  # fmt: skip
+        for cells, chosen, size in ((self.rows, rows, field.shape[0]), (self.columns, columns, field.shape[1])):
             place = np.asarray(cells) if chosen is None else np.asarray(cells)[chosen]
-            at.append(np.clip((place - kept.start + lattice.step // 2) // lattice.step, 0, size - 1))
+            at.append(np.minimum((place + lattice.step // 2) // lattice.step, size - 1))
         return np.asarray(field[np.ix_(*at)])
 
     def _read_month(self, key: str, month: int) -> npt.NDArray[np.float32]:

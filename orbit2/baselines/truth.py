@@ -54,7 +54,7 @@ class Wet:
         self._next = 0
 
     def update(self, codes: Codes) -> None:
-        self.codes[self._next] = codes[self.lattice.rows, self.lattice.columns]
+        self.codes[self._next] = codes[:: self.lattice.step, :: self.lattice.step]
         self._next += 1
 
     def quantiles(self) -> tuple[Fields, npt.NDArray[np.int32]]:
