@@ -104,7 +104,7 @@ class EvaluateConfig(Strict):
         ((-60.0, -30.0), (-30.0, 30.0), (30.0, 60.0)), description="Latitude bands of zonal spectra (degrees)."
     )
     spectra_boxes: dict[str, Box] = Field({"conus": (32.0, 46.0, 242.0, 278.0)}, description="Boxes of radial spectra.")
-    bootstrap: int = Field(0, ge=0, description="Block-bootstrap draws for confidence intervals; 0 = none.")
+    bootstrap: int = Field(1000, ge=0, description="Block-bootstrap draws for 95 % intervals of scores and differences; 0 = none.")
 
 
 class DiagnoseConfig(Strict):

@@ -104,6 +104,7 @@ def diagnose(config: RunConfig, task: str) -> dict[str, Any]:
         "parent": parent(config, task),
         "diagnose": science(config.diagnose),
         "baselines": list(config.evaluate.baselines),
+        "bootstrap": config.evaluate.bootstrap,
     }
 
 

@@ -37,7 +37,8 @@ def run(
         if key not in slice_:
             raise OrbitError("not the configuration of a diagnose task", where=config, got=f"no key '{key}'",
                              hint="use the slice that the workflow writes beside the results")
-    baselines = validate(EvaluateConfig, {"baselines": slice_["baselines"]}, config)
+    told = {key: slice_[key] for key in ("baselines", "bootstrap") if key in slice_}
+    baselines = validate(EvaluateConfig, told, config)
     settings = Settings(baselines, validate(DiagnoseConfig, slice_["diagnose"], config))
     matched = Matched(slice_, Path(prediction), Path(store), settings.evaluate.baselines, observations, fits, parent)
     collectors = [kind(matched, settings) for kind in COLLECTORS]

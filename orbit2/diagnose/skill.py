@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2 import times
+from orbit2.diagnose import differences
 from orbit2.diagnose.regions import ATTRIBUTION, ar6, land_mask, scored_bins
 from orbit2.metrics import deterministic
 from orbit2.metrics.binning import Bins
@@ -99,6 +100,8 @@ class RegionSkill(Collector):
             return
         for f in self.fields:
             self._score_rows(table, f)
+        if self.matched.has_truth:
+            differences.rows(table, self)
         for name in (None, *self.matched.variables):
             self._area_rows(table, name)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from orbit2.evaluate.beside import Beside
 from orbit2.evaluate.ranges import data_range
 from orbit2.grid import Grid
 from orbit2.metrics import deterministic, spatial, spectra
@@ -15,12 +16,12 @@ from orbit2.metrics.binning import Bins, band_bins, domain_bins
 from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
 from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.record import Record
 from orbit2.metrics.statistics import PairStatistic, State
 from orbit2.metrics.table import ANY, Table
 from orbit2.metrics.weighting import area_weights
 
 Array = npt.NDArray[np.float64]
-BOOTSTRAP_DAYS = 30
 DOMAIN, BANDS = "domain", "bands"
 
 
@@ -58,37 +59,44 @@ class Scores(Collector):
         if protocol != "standard" or not self.matched.has_truth:
             return
         for f in self.fields:
+            for which in self.bins:
+                record = Record.of({m: self.statistics[f.label, m, which] for m in self.matched.models(f.variable)})
+                self._record(table, f, which, record)
             for model in self.matched.models(f.variable):
-                for which in self.bins:
-                    self._deterministic(table, f, model, which)
                 self._psnr(table, f, model)
-            self._skill(table, f)
         count = len(self.matched.times)
         table.add(ANY, ANY, "physical", self.matched.region, "n_samples", "times scored", count, n=count)
 
-    def _deterministic(self, table: Table, f: Field, model: str, which: str) -> None:
+    def _record(self, table: Table, f: Field, which: str, record: Record) -> None:
+        """Rows of one set of bins: everything's scores, then the model beside the rest; of the domain tests and seasons too."""
+        model, baselines, draws = self.matched.model, self.matched.baselines(f.variable), self.settings.evaluate.bootstrap
+        regions = self.bins[which].names
+        whole = Beside(f, record, regions, model, baselines, draws)
+        for name in whole.models:
+            whole.scores_of(table, name)
+            self._daily(table, f, name, which)
+        whole.differences(table)
+        whole.blocks(table)
+        if which != DOMAIN:
+            return
+        whole.tests(table)
+        for season, part in record.seasons().items():
+            beside = Beside(f, part, regions, model, baselines, draws, season)
+            for name in beside.models:
+                beside.scores_of(table, name)
+            beside.differences(table)
+
+    def _daily(self, table: Table, f: Field, model: str, which: str) -> None:
         statistic = self.statistics[f.label, model, which]
         pooled, daily = statistic.finalise(), deterministic.rmse_mean_of_daily(statistic)
-        intervals = deterministic.bootstrap(statistic, self.settings.evaluate.bootstrap, self._block())
         cells = np.bincount(statistic.bins.index[statistic.bins.index >= 0], minlength=len(statistic.bins.names)) * len(self.matched.times)
         for b, region in enumerate(statistic.bins.names):
             n = int(pooled.n[b])
             if not n:
                 continue  # a band in which nothing was scored has no row
-            for metric in deterministic.METRICS:
-                ci = (intervals[metric.name][0][b], intervals[metric.name][1][b]) if metric.name in intervals else None
-                table.add(model, f.variable, f.space, region, metric.name, metric.method, metric.of(pooled)[b], n=n, ci=ci)
             method = "mean over samples of the area-weighted RMSE"
             table.add(model, f.variable, f.space, region, "rmse_mean_of_daily", method, daily[b], n=n)
             table.add(model, f.variable, f.space, region, "valid_fraction", "cells scored over all cells, by number", n / cells[b], n=n)
-
-    def _block(self) -> int:
-        """Samples in a bootstrap block of 30 days."""
-        times = self.matched.times
-        if len(times) < 2:
-            return 1
-        spacing = np.median(np.diff(times).astype("timedelta64[s]").astype(np.float64)) / 86400
-        return max(1, round(BOOTSTRAP_DAYS / spacing))
 
     def _psnr(self, table: Table, f: Field, model: str) -> None:
         span, statistic = data_range(f, self.training), self.statistics[f.label, model, DOMAIN]
@@ -101,23 +109,6 @@ class Scores(Collector):
         ):
             if not np.isnan(value):
                 table.add(model, f.variable, f.space, self.matched.region, name, method.format(span), value, n=int(pooled.n[0]))
-
-    def _skill(self, table: Table, f: Field) -> None:
-        """1 - score/score of each baseline, of the best of them, and of the model it was fine-tuned from, for the model."""
-        model, baselines, region = self.matched.model, self.matched.baselines(f.variable), self.matched.region
-        pooled = {m: self.statistics[f.label, m, DOMAIN].finalise() for m in self.matched.models(f.variable)}
-        for name in ("rmse", "mae"):
-            metric = next(m for m in deterministic.METRICS if m.name == name)
-            values = {m: float(metric.of(moments)[0]) for m, moments in pooled.items()}
-            n = int(pooled[model].n[0])
-            for other in (m for m in values if m != model):
-                skill = 1 - values[model] / values[other] if values[other] > 0 else float("nan")
-                table.add(model, f.variable, f.space, region, f"{name}_skill_vs_{other}", f"1 - {name}/{name} of {other}", skill, n=n)
-            if baselines:
-                best = min(baselines, key=lambda m: values[m])
-                skill = 1 - values[model] / values[best] if values[best] > 0 else float("nan")
-                method = f"1 - {name}/{name} of {best}"
-                table.add(model, f.variable, f.space, region, f"{name}_skill_vs_best_baseline", method, skill, n=n)
 
 
 def bands_of(grid: Grid, wanted: tuple[tuple[float, float], ...]) -> list[tuple[float, float]]:

@@ -9,8 +9,9 @@ autoregression, and by the fixed-b quantile of Kiefer & Vogelsang (2005, Econome
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from orbit2.metrics.statistics import Moments
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Score = Callable[[Mapping[str, Moments]], Array]  # of the moments [..., B] of all that is scored, by name, to values [..., B]
+K = TypeVar("K", bound=Hashable)  # the name of a score
 
 LEAST_DAYS = 60  # measured: from fewer, intervals hold the true score less than 90 times in 100 where errors last for days
 MOST_PERSISTENT = 0.98  # lag-1 autocorrelation beyond which no record tells how much more
@@ -80,8 +82,8 @@ class Interval:
 
 
 def bootstrap(
-    sums: Mapping[str, DailySums], scores: Mapping[str, Score], draws: int, *, positive: Collection[str] = (), seed: int = 0,
-) -> dict[str, Interval]:
+    sums: Mapping[str, DailySums], scores: Mapping[K, Score], draws: int, *, positive: Collection[K] = (), seed: int = 0,
+) -> dict[K, Interval]:
     """An interval of every score, name -> Interval. `sums` of all that is scored lie on the same days and bins.
 
     Which blocks are drawn depends on the number of days, the block's length and `seed` alone: all models and bins are drawn alike.
@@ -100,15 +102,15 @@ def bootstrap(
 
 
 def _bootstrap(
-    sums: Mapping[str, DailySums], scores: Mapping[str, Score], positive: Collection[str], draws: int, seed: int,
-) -> dict[str, Interval]:
+    sums: Mapping[str, DailySums], scores: Mapping[K, Score], positive: Collection[K], draws: int, seed: int,
+) -> dict[K, Interval]:
     total = {key: one.values.sum(axis=0) for key, one in sums.items()}
     whole = {key: one.moments(total[key]) for key, one in sums.items()}
     without = {key: one.moments(total[key] - one.values) for key, one in sums.items()}  # [T, B]: all days but one
     scored: npt.NDArray[np.bool_] = np.min([one.values[:, 0] > 0 for one in sums.values()], axis=0)  # [T, B]
     counted = scored.sum(axis=0)
-    found: dict[str, Interval] = {}
-    widths: dict[str, Array] = {}
+    found: dict[K, Interval] = {}
+    widths: dict[K, Array] = {}
     with np.errstate(invalid="ignore", divide="ignore"):
         for name, score in scores.items():
             value, left = score(whole), score(without)
@@ -126,8 +128,8 @@ def _bootstrap(
 
 
 def _draw(
-    sums: Mapping[str, DailySums], scores: Mapping[str, Score], positive: Collection[str], found: Mapping[str, Interval],
-    widths: Mapping[str, Array], length: int, draws: int, seed: int,
+    sums: Mapping[str, DailySums], scores: Mapping[K, Score], positive: Collection[K], found: Mapping[K, Interval],
+    widths: Mapping[K, Array], length: int, draws: int, seed: int,
 ) -> None:
     """Fill the intervals of the bins whose scores have blocks of this length."""
     use = {name: np.flatnonzero((one.block == length) & np.isfinite(widths[name])) for name, one in found.items()}
@@ -137,7 +139,7 @@ def _draw(
     bins = np.unique(np.concatenate(list(use.values())))
     part = {key: one[bins] for key, one in sums.items()}
     days, kinds, size = next(iter(part.values())).values.shape
-    values: dict[str, list[Array]] = {name: [] for name in use}
+    values: dict[K, list[Array]] = {name: [] for name in use}
     for counts in block_counts(days, length, draws, seed):
         drawn = {key: one.moments((counts @ one.values.reshape(days, -1)).reshape(-1, kinds, size)) for key, one in part.items()}
         for name, chosen in use.items():

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.metrics import taylor
-from orbit2.metrics.statistics import QUANTITIES, Moments, PairStatistic
+from orbit2.metrics.statistics import Moments, PairStatistic
 
 Array = npt.NDArray[np.float64]
 
@@ -73,26 +73,3 @@ def rmse_mean_of_daily(statistic: PairStatistic) -> Array:
     with np.errstate(invalid="ignore"):
         mean: Array = np.where(known, daily, 0.0).sum(axis=0) / known.sum(axis=0)
     return mean
-
-
-LEAST_BLOCKS = 10
-
-
-def bootstrap(statistic: PairStatistic, draws: int, block: int, seed: int = 0) -> dict[str, tuple[Array, Array]]:
-    """95 % intervals of every metric from a circular block bootstrap over samples: name -> (low [B], high [B]).
-
-    The draws depend only on the number of samples, `block` (samples) and `seed`, so models scored on the same samples are paired.
-    Empty when the record is shorter than LEAST_BLOCKS blocks: drawn from fewer, "95 %" intervals hold the true score far less often.
-    """
-    keys = statistic.samples()
-    if draws < 1 or len(keys) < LEAST_BLOCKS * block:
-        return {}
-    daily, generator = statistic.daily(), np.random.default_rng(seed)
-    values: dict[str, list[Array]] = {metric.name: [] for metric in METRICS}
-    for _ in range(draws):
-        starts = generator.integers(0, len(keys), -(-len(keys) // block))
-        chosen = (starts[:, None] + np.arange(block)).ravel()[: len(keys)] % len(keys)
-        total = Moments(*(getattr(daily, name)[chosen] for name in QUANTITIES)).pooled()
-        for metric in METRICS:
-            values[metric.name].append(metric.of(total))
-    return {name: (np.quantile(stack, 0.025, axis=0), np.quantile(stack, 0.975, axis=0)) for name, stack in values.items()}

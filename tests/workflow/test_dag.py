@@ -16,7 +16,7 @@ from orbit2.config.load import load
 from tests.workflow.conftest import STAGES, WHOLE, Project, work
 
 ROOT = Path(__file__).resolve().parents[2]
-EVALUATION = {"evaluate_task": 3, "evaluate_merge": 1, "report_page": 1}
+EVALUATION = {"evaluate_task": 3, "evaluate_merge": 1, "diagnose_task": 3, "diagnose_merge": 1, "report_page": 1}
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ def test_the_demo_with_few_steps(project: Any) -> None:
     # a second run has nothing to do, under every trigger that Snakemake knows
     assert project.planned("all", *overrides()) == {}
     again = project.planned("all", *overrides("evaluate.bootstrap=5"))
-    assert {rule for rule in again if rule != "all"} == {"evaluate_task", "evaluate_merge", "report_page"}
+    assert {rule for rule in again if rule != "all"} == {
+        "evaluate_task", "evaluate_merge", "diagnose_task", "diagnose_merge", "report_page"}
     project("--report", "results/demo/snakemake.html", "all", *overrides())
     assert (run / "snakemake.html").stat().st_size > (run / "report/index.html").stat().st_size

@@ -105,9 +105,11 @@ def test_a_parent_moves_its_child() -> None:
 def test_an_evaluation_key_is_in_no_slice_before_evaluation() -> None:
     before, after = load(DEMO), load(DEMO, ["evaluate.bootstrap=5"])
     for made in (lambda run: slices.dataset(run, "era5_week"), lambda run: slices.model(run, "reslim"),
-                 lambda run: slices.downscale(run, "test"), lambda run: slices.diagnose(run, "test")):
+                 lambda run: slices.downscale(run, "test")):
         assert made(before) == made(after)
-    assert slices.evaluate(before, "test") != slices.evaluate(after, "test")
+    for scored in (slices.evaluate, slices.diagnose):  # intervals stand in both tables
+        assert scored(before, "test") != scored(after, "test")
+    assert slices.diagnose(before, "test") == slices.diagnose(load(DEMO, ["evaluate.spectra_bands=[]"]), "test")
     assert slices.report(before) != slices.report(after)
 
 

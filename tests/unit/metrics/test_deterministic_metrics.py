@@ -161,15 +161,6 @@ def test_weights_are_exact_areas_normalised_over_valid_cells():
     assert area_weights(polar, valid).sum() == pytest.approx(2) and area_weights(polar, valid)[~valid].sum() == 0
 
 
-def test_block_bootstrap_covers_the_estimate_and_refuses_short_records():
-    s = PairStatistic(domain_bins(GRID))
-    for day in range(40):
-        s.update(day, *pair(day), area_weights(GRID))
-    low, high = d.bootstrap(s, 200, 4)["rmse"]
-    assert low[0] < d.rmse(s.finalise())[0] < high[0] and high[0] - low[0] < 0.1
-    assert d.bootstrap(s, 200, 5) == {}  # eight blocks: drawn from so few, an interval promises too much
-
-
 def test_wrong_shapes_and_bins_are_refused():
     s = PairStatistic(domain_bins(GRID))
     with pytest.raises(OrbitError, match="do not match"):
