@@ -11,7 +11,7 @@ import xarray as xr
 
 from orbit2 import times
 from orbit2.grid import Grid
-from orbit2.metrics import deterministic
+from orbit2.metrics import deterministic, kernels
 from orbit2.metrics.binning import Bins, band_name
 from orbit2.metrics.collector import Collector, Settings, Training, flat, keyed, merge_into
 from orbit2.metrics.matched import Matched, Scored
@@ -76,8 +76,8 @@ class Hovmoller(Collector):
 
     def _rows_of(self, values: Array) -> dict[str, Array]:
         band = self.matched.grid.lat_weights[self.band_rows]
-        return {"longitude": _mean(values[self.band_rows], band[:, None], axis=0),
-                "latitude": _mean(values, np.ones((1, values.shape[1])), axis=1)}  # fmt: skip
+        longitude, latitude = kernels.line_means(np.ascontiguousarray(values), self.band_rows, band)
+        return {"longitude": longitude, "latitude": latitude}
 
     def state(self) -> State:
         """The moments, and the rows that were met, each with its place."""
@@ -174,12 +174,3 @@ def periods(samples: list[str]) -> tuple[str, list[str]]:
     if len(set(pentads.values())) <= MOST_ROWS:
         return "pentads", [pentads[day] for day in days]
     return "months", [times.month_name(sample) for sample in samples]
-
-
-def _mean(values: Array, weights: Array, axis: int) -> Array:
-    """Weighted mean over the valid cells of an axis; NaN where none is valid."""
-    known = np.isfinite(values)
-    total = (weights * known).sum(axis=axis)
-    summed = (weights * np.where(known, values, 0.0)).sum(axis=axis)
-    mean: Array = np.divide(summed, total, out=np.full_like(summed, np.nan), where=total > 0)
-    return mean

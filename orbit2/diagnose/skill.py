@@ -21,7 +21,6 @@ from orbit2.metrics.matched import Matched, Scored
 from orbit2.metrics.netcdf import coordinates
 from orbit2.metrics.statistics import Moments, PairStatistic, State
 from orbit2.metrics.table import ANY, Table
-from orbit2.metrics.weighting import area_weights
 from orbit2.variables import variable
 
 Array = npt.NDArray[np.float64]
@@ -48,18 +47,16 @@ class RegionSkill(Collector):
         self.ids = self.regions.on(matched.grid)
         land = land_mask(matched.truth_store, *matched.truth_window, matched.truth_side)
         self.bins: Bins = scored_bins(self.regions, self.ids, land)
-        self.weights = area_weights(matched.grid)
+        self.paired = {"regions": self.bins}
         self.statistics: dict[tuple[str, ...], PairStatistic] = {
             (f.label, model): PairStatistic(self.bins) for f in self.fields for model in matched.models(f.variable)}  # fmt: skip
         self.seen = {name: np.zeros(matched.grid.shape, dtype=np.bool_) for name in matched.variables}  # cells scored at least once
 
     def update(self, scored: Scored) -> None:
         self.seen[scored.variable] |= np.isfinite(scored.truth)  # missing where anything that is compared is
-        for f in self.fields:
-            if f.variable == scored.variable:
-                truth, models = scored.of(f)
-                for model, values in models.items():
-                    self.statistics[f.label, model].update(times.day(scored.sample), values, truth, self.weights)
+
+    def put(self, scored: Scored, f: Field, model: str, which: str, row: Moments) -> None:
+        self.statistics[f.label, model].put(times.day(scored.sample), row)
 
     def state(self) -> State:
         return {**flat(self.statistics, "moments"), **{f"seen/{name}": np.packbits(seen) for name, seen in self.seen.items()}}

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.baselines.interpolation import block_mean
+from orbit2.metrics import kernels
 from orbit2.metrics.collector import Collector, Settings, Training, add_all, flat
 from orbit2.metrics.matched import Matched, Scored
 from orbit2.metrics.statistics import SeriesStatistic, State
@@ -71,9 +72,7 @@ def conservation_row(means: Array, given: Array, weights: Array) -> Array:
     valid = np.isfinite(residual)
     if not valid.any():
         return np.full(7, np.nan)
-    order = np.argsort(residual[valid])
-    share = np.cumsum(weights[valid][order])
-    p99 = residual[valid][order][np.searchsorted(share, 0.99 * share[-1])]
+    p99 = kernels.quantile_by_weight(residual.ravel(), weights.ravel(), 0.99)
     beyond = np.where(valid, (residual > np.maximum(0.01 * np.abs(given), 0.1)).astype(np.float64), np.nan)
     means_of = (weighted_mean(x, weights) for x in (residual, np.where(valid, np.abs(given), np.nan), residual**2, beyond, means - given))
     absolute, size, square, fraction, shift = means_of

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.evaluate.seams import TRUTH
-from orbit2.metrics import distances
+from orbit2.metrics import distances, kernels
 from orbit2.metrics.collector import Collector, Settings, Training
 from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Matched, Scored
@@ -40,15 +40,14 @@ class Distribution(Collector):
             return
         field = Field(scored.variable, "log1p" if is_precipitation(scored.variable) else "physical")
         low, high = (float(x) for x in field.of(np.array(variable(scored.variable).valid, dtype=np.float64)))
-        for model, values in {TRUTH: scored.truth, **scored.models}.items():
-            known = np.isfinite(values)
-            position = np.clip((field.of(values[known]) - low) / (high - low) * BINS, 0, BINS - 1).astype(np.int64)
-            found = np.bincount(position, weights=self.weights[known], minlength=BINS).astype(np.float64)
-            key = scored.variable, model
-            self.counts[key] = self.counts[key] + found if key in self.counts else found
+        truth, models = scored.of(field)
+        for model, values in {TRUTH: truth, **models}.items():
+            counts = self.counts.setdefault((scored.variable, model), np.zeros(BINS))
+            kernels.count_values(np.ascontiguousarray(values), self.weights, low, high, counts)
             if is_precipitation(scored.variable):
-                shares = np.array([self.weights[known & (values >= least)].sum() for least in WET] + [self.weights[known].sum()])
-                self.wet[key] = self.wet.get(key, np.zeros(len(WET) + 1)) + shares
+                plain = np.ascontiguousarray(scored.truth if model == TRUTH else scored.models[model])
+                shares = self.wet.setdefault((scored.variable, model), np.zeros(len(WET) + 1))
+                shares += kernels.area_at_least(plain, self.weights, np.array(WET))
 
     def state(self) -> State:
         return {**{f"counts/{name}/{model}": counts for (name, model), counts in self.counts.items()},

@@ -17,9 +17,8 @@ from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_
 from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Matched, Scored
 from orbit2.metrics.record import Record
-from orbit2.metrics.statistics import PairStatistic, State
+from orbit2.metrics.statistics import Moments, PairStatistic, State
 from orbit2.metrics.table import ANY, Table
-from orbit2.metrics.weighting import area_weights
 
 Array = npt.NDArray[np.float64]
 DOMAIN, BANDS = "domain", "bands"
@@ -32,7 +31,6 @@ class Scores(Collector):
 
     def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
-        self.weights = area_weights(matched.grid)
         bands = bands_of(matched.grid, settings.evaluate.spectra_bands) if matched.whole else []
         self.bins: dict[str, Bins] = {DOMAIN: domain_bins(matched.grid, matched.region)}
         if bands:
@@ -41,13 +39,13 @@ class Scores(Collector):
             (f.label, model, which): PairStatistic(bins)
             for f in self.fields for model in matched.models(f.variable) for which, bins in self.bins.items()}  # fmt: skip
 
+        self.paired = self.bins if matched.has_truth else {}
+
+    def put(self, scored: Scored, f: Field, model: str, which: str, row: Moments) -> None:
+        self.statistics[f.label, model, which].put(scored.sample, row)
+
     def update(self, scored: Scored) -> None:
-        for f in self.fields if self.matched.has_truth else ():
-            if f.variable == scored.variable:
-                truth, models = scored.of(f)
-                for model, values in models.items():
-                    for which in self.bins:
-                        self.statistics[f.label, model, which].update(scored.sample, values, truth, self.weights)
+        """Nothing beside the moments."""
 
     def state(self) -> State:
         return flat(self.statistics)

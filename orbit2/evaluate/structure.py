@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from orbit2.baselines.interpolation import block_mean
-from orbit2.metrics import deterministic
+from orbit2.metrics import deterministic, kernels
 from orbit2.metrics.binning import domain_bins
 from orbit2.metrics.collector import Collector, Settings, Training, add_all, flat
 from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Matched, Scored
-from orbit2.metrics.statistics import PairStatistic, State
+from orbit2.metrics.statistics import Moments, PairStatistic, State
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
 
@@ -35,21 +34,19 @@ class FineStructure(Collector):
         self.bins = domain_bins(matched.grid, matched.region)
         self.statistics: dict[tuple[str, ...], PairStatistic] = {}
 
-    def detail(self, values: Array) -> Array:
-        """What lies inside the coarse cells; NaN where the value is missing."""
-        factor = self.matched.refinement
-        means = block_mean(values, self.matched.grid.lat_weights, factor)
-        part: Array = values - np.repeat(np.repeat(means, factor, axis=-2), factor, axis=-1)
-        return part
-
     def update(self, scored: Scored) -> None:
         for f in self.fields if self.active else ():
             if f.variable == scored.variable:
-                fine, models = scored.of(f)
-                truth = self.detail(fine)
+                truth, models = scored.of(f)
                 for model, values in models.items():
                     statistic = self.statistics.setdefault((f.label, model), PairStatistic(self.bins))
-                    statistic.update(scored.sample, self.detail(values), truth, self.weights)
+                    statistic.put(scored.sample, self._moments(values, truth))
+
+    def _moments(self, prediction: Array, truth: Array) -> Moments:
+        """Of what lies inside the coarse cells: the fields less their area means over those of a cell's values that are not missing."""
+        p, o, rows = np.ascontiguousarray(prediction), np.ascontiguousarray(truth), self.matched.grid.lat_weights
+        sums: Array = kernels.detail_moments(p, o, rows, self.weights, self.matched.refinement)
+        return Moments(*(row for row in sums))
 
     def state(self) -> State:
         return flat(self.statistics)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +19,20 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Bins:
-    """`index` [H, W] gives each cell's bin (position in `names`), -1 for none. Raises OrbitError for an index outside."""
+    """`index` [H, W] gives each cell's bin (position in `names`), -1 for none; kept in two bytes where that will do.
+
+    Raises OrbitError for an index outside.
+    """
 
     names: tuple[str, ...]
-    index: IntArray
+    index: npt.NDArray[np.integer[Any]]
 
     def __post_init__(self) -> None:
         if self.index.size and (self.index.min() < -1 or self.index.max() >= len(self.names)):
             raise OrbitError("bin index outside its names", got=f"{self.index.min()}..{self.index.max()}",
                              allowed=f"-1..{len(self.names) - 1}")
+        if len(self.names) < 1 << 15:
+            object.__setattr__(self, "index", self.index.astype(np.int16, copy=False))
 
     @cached_property
     def runs(self) -> npt.NDArray[np.int32]:
@@ -47,27 +53,29 @@ class Partition:
     def __post_init__(self) -> None:
         if len({bins.index.shape for bins in self.bins}) != 1:
             raise OrbitError("bins of different grids", got=[bins.index.shape for bins in self.bins])
+        if np.prod([len(bins.names) + 1.0 for bins in self.bins]) > 1 << 30:
+            raise OrbitError("too many bins for one partition", got=[len(bins.names) for bins in self.bins])
 
     @cached_property
-    def _cut(self) -> tuple[Bins, npt.NDArray[np.int64]]:
-        code = np.zeros(self.bins[0].index.shape, dtype=np.int64)
+    def _cut(self) -> tuple[Bins, IntArray]:
         sizes = [len(bins.names) + 1 for bins in self.bins]
+        code = np.zeros(self.bins[0].index.shape, dtype=np.int32)
         for bins, size in zip(self.bins, sizes, strict=True):
-            code = code * size + (bins.index + 1)
-        found, piece = np.unique(code, return_inverse=True)
-        places = np.empty((len(sizes), len(found)), dtype=np.int64)
-        for k in range(len(sizes) - 1, -1, -1):
-            places[k], found = found % sizes[k] - 1, found // sizes[k]
+            code *= size
+            code += bins.index + np.int32(1)
+        found = np.flatnonzero(np.bincount(code.ravel(), minlength=1))
+        places = np.stack(np.unravel_index(found, sizes)) - 1
         kept = (places >= 0).any(axis=0)
-        index = np.where(kept, np.cumsum(kept) - 1, -1)[piece].reshape(code.shape)
-        return Bins(tuple(str(i) for i in range(int(kept.sum()))), index), places[:, kept]
+        piece = np.full(int(found[-1]) + 1 if len(found) else 1, -1, dtype=np.int32)
+        piece[found[kept]] = np.arange(int(kept.sum()))
+        return Bins(tuple(str(i) for i in range(int(kept.sum()))), piece[code]), places[:, kept]
 
     @property
     def pieces(self) -> Bins:
         return self._cut[0]
 
     @property
-    def places(self) -> npt.NDArray[np.int64]:
+    def places(self) -> IntArray:
         return self._cut[1]
 
 

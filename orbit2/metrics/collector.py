@@ -18,10 +18,12 @@ import xarray as xr
 
 from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
 from orbit2.errors import OrbitError
-from orbit2.metrics.fields import fields_of
+from orbit2.metrics.binning import Bins, Partition
+from orbit2.metrics.fields import Field, fields_of
 from orbit2.metrics.matched import Matched, Scored
-from orbit2.metrics.statistics import State, Statistic
+from orbit2.metrics.statistics import Moments, State, Statistic, moments_of
 from orbit2.metrics.table import Table
+from orbit2.metrics.weighting import area_weights
 
 Some = TypeVar("Some", bound=Statistic)
 
@@ -57,7 +59,8 @@ class Collector(ABC):
     """One kind of thing gathered. Memory: what one time needs, and sums; never a field per time.
 
     `name` is its place in a part's file, `stage` says whose table and files it fills. It is made the same way in the processes that
-    stream parts and in the one that merges them: nothing may depend on which times it has seen.
+    stream parts and in the one that merges them: nothing may depend on which times it has seen. `paired` are sets of bins whose Moments
+    it wants of every field and model: `gather` makes those of all collectors in one pass over the fields, and gives them to `put`.
     """
 
     name: ClassVar[str]
@@ -66,6 +69,11 @@ class Collector(ABC):
     def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
         self.matched, self.settings, self.training = matched, settings, training
         self.fields = fields_of(matched.variables)
+        self.paired: Mapping[str, Bins] = {}
+
+    def put(self, scored: Scored, f: Field, model: str, which: str, row: Moments) -> None:
+        """Add moments [B] of one field and model of one time, for a set of bins of `paired`."""
+        return
 
     @abstractmethod
     def update(self, scored: Scored) -> None:
@@ -126,6 +134,16 @@ def add_all(
 
 def gather(matched: Matched, collectors: Sequence[Collector], streamed: Callable[[Iterator[Scored]], Iterator[Scored]] = iter) -> None:
     """Stream every sample once through all collectors."""
+    wanted = [(collector, which, bins) for collector in collectors for which, bins in collector.paired.items()]
+    partition = Partition(tuple(bins for *_, bins in wanted)) if wanted else None
+    weights, fields = area_weights(matched.grid), fields_of(matched.variables)
     for scored in streamed(matched.samples()):
+        for f in fields if partition is not None else ():
+            if f.variable == scored.variable and partition is not None:
+                truth, models = scored.of(f)
+                for model, values in models.items():
+                    rows = moments_of(values, truth, weights, partition)
+                    for (collector, which, _), row in zip(wanted, rows, strict=True):
+                        collector.put(scored, f, model, which, row)
         for collector in collectors:
             collector.update(scored)

@@ -107,18 +107,160 @@ def count_pairs(prediction: Field, truth: Field, edges: Array, counts: npt.NDArr
 
 
 @compiled
+def area_at_least(values: Field, weights: Array, limits: Array) -> Array:
+    """[K + 1] weight of the finite values that reach each of `limits` [K], then of all of them."""
+    found = np.zeros(len(limits) + 1)
+    for i in range(values.shape[0]):
+        whole = 0.0
+        for j in range(values.shape[1]):
+            whole += weights[i, j] if finite(np.float64(values[i, j])) else 0.0
+        found[-1] += whole
+        for k in range(len(limits)):
+            summed = 0.0
+            for j in range(values.shape[1]):
+                value = np.float64(values[i, j])
+                summed += weights[i, j] if finite(value) and value >= limits[k] else 0.0
+            found[k] += summed
+    return found
+
+
+@compiled
+def line_means(values: Field, band: npt.NDArray[np.int64], row_weights: Array) -> tuple[Array, Array]:
+    """(weighted means [W] over the rows `band` by column, means [H] by row) of the finite values; NaN where there is none."""
+    height, width = values.shape
+    total, weight, rows = np.zeros(width), np.zeros(width), np.empty(height)
+    for i in range(height):
+        count, summed = 0.0, 0.0
+        for j in range(width):
+            value = np.float64(values[i, j])
+            known = finite(value)
+            count += 1.0 if known else 0.0
+            summed += value if known else 0.0
+        rows[i] = summed / count if count > 0 else np.nan
+    for k in range(len(band)):
+        for j in range(width):
+            value = np.float64(values[band[k], j])
+            known = finite(value)
+            weight[j] += row_weights[k] if known else 0.0
+            total[j] += row_weights[k] * value if known else 0.0
+    for j in range(width):
+        total[j] = total[j] / weight[j] if weight[j] > 0 else np.nan
+    return total, rows
+
+
+@compiled
+def detail_moments(prediction: Field, truth: Field, lat_weights: Array, weights: Array, factor: int) -> Array:
+    """[9, 1]: `pair_moments` of all cells of the fields less their means, by area, over blocks of `factor` x `factor` cells.
+
+    What is left has nearly no mean, so plain sums are exact enough to be centred afterwards.
+    """
+    height, width = prediction.shape
+    n, w, wp, wo, pp, oo, po, se, ae = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for first in range(0, height, factor):
+        means = np.zeros((2, width // factor))
+        areas = np.zeros((2, width // factor))
+        for i in range(first, first + factor):
+            for column in range(width // factor):
+                for j in range(column * factor, (column + 1) * factor):
+                    p, o = np.float64(prediction[i, j]), np.float64(truth[i, j])
+                    if finite(p):
+                        means[0, column] += lat_weights[i] * p
+                        areas[0, column] += lat_weights[i]
+                    if finite(o):
+                        means[1, column] += lat_weights[i] * o
+                        areas[1, column] += lat_weights[i]
+        for column in range(width // factor):
+            for k in range(2):
+                means[k, column] = means[k, column] / areas[k, column] if areas[k, column] > 0 else np.nan
+        for i in range(first, first + factor):
+            row = np.zeros(9)
+            for column in range(width // factor):
+                for j in range(column * factor, (column + 1) * factor):
+                    p, o = np.float64(prediction[i, j]) - means[0, column], np.float64(truth[i, j]) - means[1, column]
+                    error, weight = p - o, weights[i, j]
+                    if finite(error):
+                        row[0] += 1.0
+                        row[1] += weight
+                        row[2] += weight * p
+                        row[3] += weight * o
+                        row[4] += weight * p * p
+                        row[5] += weight * o * o
+                        row[6] += weight * p * o
+                        row[7] += weight * error * error
+                        row[8] += weight * abs(error)
+            n, w, wp, wo, pp = n + row[0], w + row[1], wp + row[2], wo + row[3], pp + row[4]
+            oo, po, se, ae = oo + row[5], po + row[6], se + row[7], ae + row[8]
+    sums = np.zeros((9, 1))
+    sums[0, 0] = n
+    if w > 0:
+        found = (w, wp / w, wo / w, max(pp - wp * wp / w, 0.0), max(oo - wo * wo / w, 0.0), po - wp * wo / w, se, ae)
+        for k in range(8):
+            sums[k + 1, 0] = found[k]
+    return sums
+
+
+@compiled
+def quantile_by_weight(values: Array, weights: Array, q: float) -> float:
+    """The lowest of the finite, non-negative `values` [N] up to which at least `q` of their weight lies: exact, sorting one bin alone."""
+    highest, total = -1.0, 0.0
+    for k in range(len(values)):
+        if finite(values[k]):
+            highest = max(highest, values[k])
+            total += weights[k]
+    if highest <= 0.0:
+        return highest if highest == 0.0 else np.nan
+    bins = 4096
+    share = np.zeros(bins)
+    count = np.zeros(bins, dtype=np.int64)
+    for k in range(len(values)):
+        if finite(values[k]):
+            place = min(int(values[k] / highest * bins), bins - 1)
+            share[place] += weights[k]
+            count[place] += 1
+    below, chosen = 0.0, 0
+    while chosen < bins - 1 and (count[chosen] == 0 or below + share[chosen] < q * total):
+        below += share[chosen]
+        chosen += 1
+    inside, heavy = np.empty(count[chosen]), np.empty(count[chosen])
+    found = 0
+    for k in range(len(values)):
+        if finite(values[k]) and min(int(values[k] / highest * bins), bins - 1) == chosen:
+            inside[found], heavy[found] = values[k], weights[k]
+            found += 1
+    order = np.argsort(inside)
+    last = 0
+    while last < found - 1 and below + heavy[order[last]] < q * total:
+        below += heavy[order[last]]
+        last += 1
+    value: float = inside[order[last]]
+    return value
+
+
+@compiled
 def add_errors(prediction: Field, truth: Field, block: int, n: Array, error: Array, square: Array) -> None:
     """Adds what each cell with both values says to the sums of its `block` x `block` block (the last row and column may be cut)."""
     height, width = prediction.shape
     for i in range(height):
         row = i // block
+        if block == 1:
+            for j in range(width):
+                e = np.float64(prediction[i, j]) - np.float64(truth[i, j])
+                known = finite(e)
+                n[i, j] += 1.0 if known else 0.0
+                error[i, j] += e if known else 0.0
+                square[i, j] += e * e if known else 0.0
+            continue
         for column in range(n.shape[1]):
+            count, once, twice = 0.0, 0.0, 0.0
             for j in range(column * block, min((column + 1) * block, width)):
                 e = np.float64(prediction[i, j]) - np.float64(truth[i, j])
                 known = finite(e)
-                n[row, column] += 1.0 if known else 0.0
-                error[row, column] += e if known else 0.0
-                square[row, column] += e * e if known else 0.0
+                count += 1.0 if known else 0.0
+                once += e if known else 0.0
+                twice += e * e if known else 0.0
+            n[row, column] += count
+            error[row, column] += once
+            square[row, column] += twice
 
 
 @compiled

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from orbit2.baselines.interpolation import block_mean
 from orbit2.errors import OrbitError
 from orbit2.grid import global_grid
 from orbit2.metrics import kernels
@@ -107,6 +108,49 @@ def test_maps_gather_blocks_of_cells_those_at_the_edge_cut(fields):
     for one in ("n", "error", "square"):
         cells = np.pad(getattr(whole, one), ((0, 2), (0, 4)))
         assert getattr(maps, one) == pytest.approx(cells.reshape(4, 5, 8, 5).sum((1, 3)), rel=1e-11)
+
+
+def test_areas_that_reach_a_limit(fields):
+    values, known = fields[0], np.isfinite(fields[0])
+    expected = [WEIGHTS[known & (values >= least)].sum() for least in (99_990.0, 100_010.0)] + [WEIGHTS[known].sum()]
+    assert kernels.area_at_least(values, WEIGHTS, np.array([99_990.0, 100_010.0])) == pytest.approx(expected, rel=1e-12)
+
+
+def test_means_along_lines_leave_out_what_is_missing(fields):
+    values, band = np.where(np.isfinite(fields[1]), fields[1], np.nan), np.array([6, 7, 8])  # row 7 is missing
+    by_column, by_row = kernels.line_means(values, band, GRID.lat_weights[band])
+    masked = np.ma.masked_invalid(values.astype(np.float64))
+    assert by_column == pytest.approx(np.ma.average(masked[band], axis=0, weights=GRID.lat_weights[band]).filled(np.nan), nan_ok=True)
+    assert by_row == pytest.approx(masked.mean(axis=1).filled(np.nan), nan_ok=True) and np.isnan(by_row[7])
+    assert np.isnan(kernels.line_means(values, np.array([7]), GRID.lat_weights[[7]])[0]).all()
+
+
+def test_details_are_the_fields_less_their_block_means(fields):
+    parts = []
+    for values in fields:
+        means = block_mean(np.where(np.isfinite(values), values, np.nan).astype(np.float64), GRID.lat_weights, 3)
+        parts.append(np.where(np.isfinite(values), values - np.repeat(np.repeat(means, 3, 0), 3, 1), np.nan))
+    found = kernels.detail_moments(*fields, GRID.lat_weights, WEIGHTS, 3)
+    assert found == pytest.approx(values_of_details(parts), rel=1e-9, abs=1e-9)
+
+
+def values_of_details(parts):
+    known = np.isfinite(parts[0]) & np.isfinite(parts[1])
+    return np.array(by_hand(*parts, WEIGHTS, known))[:, None]
+
+
+@pytest.mark.parametrize("q", [0.0, 0.3, 0.99, 1.0])
+@pytest.mark.parametrize("heavy", [False, True])
+def test_a_quantile_by_weight_is_exact(q, heavy):
+    generator = np.random.default_rng(2)
+    values, weights = np.exp((12 if heavy else 1) * generator.normal(size=500)), generator.uniform(0.1, 1, 500)
+    order = np.argsort(values)
+    share = np.cumsum(weights[order])
+    expected = values[order][min(np.searchsorted(share, q * share[-1]), 499)]
+    with_holes = np.insert(values, 7, np.nan)
+    assert kernels.quantile_by_weight(with_holes, np.insert(weights, 7, 5.0), q) == expected
+    assert kernels.quantile_by_weight(np.zeros(4), np.ones(4), q) == 0
+    assert np.isnan(kernels.quantile_by_weight(np.full(4, np.nan), np.ones(4), q))
 
 
 def test_bins_are_walked_along_stretches_of_cells():
