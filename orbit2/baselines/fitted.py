@@ -6,6 +6,10 @@ All start from area-conserving interpolation x of the coarse field. r = truth - 
 - regression: x + mean r + slope (x - mean x), the slope by least squares in each cell, drawn towards 0 (that is `delta`) as if
   `prior` further samples had none: with a few frames it would follow their noise. The prior is one number per variable and space, that
   of PRIORS which does best when each half of the training block, by time, is corrected by what the other half says.
+- delta_monthly (in place of `delta`, where the training block saw every calendar month in at least two years): x + mean r of the cell in
+  that month.
+- quantile_mapping: x mapped, in each cell, from its own distribution to the truth's (quantiles.py).
+- bcsd, bcsd_monthly: see bcsd.py.
 - lapse_rate: temperature; x + gamma (height - its area-conserving interpolation), gamma one number by least squares over all cells.
 - *_log1p: precipitation; the same of ln(1 + x), transformed back.
 
@@ -17,20 +21,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from orbit2 import times
+from orbit2.baselines.bcsd import disaggregated, packing_from
 from orbit2.baselines.interpolation import block_mean, interpolate
+from orbit2.baselines.quantiles import mapped
 from orbit2.baselines.training import open_fits
-from orbit2.baselines.truth import LOG
+from orbit2.baselines.truth import LOG, Monthly
 from orbit2.grid import Grid
 from orbit2.metrics.pooling import Pooled
 from orbit2.variables import is_precipitation, variable
 
 Array = npt.NDArray[np.float64]
-FITTED = ("delta", "lapse_rate", "regression", "delta_log1p", "regression_log1p")
+FITTED = (
+    "delta", "delta_monthly", "lapse_rate", "regression", "quantile_mapping", "bcsd", "bcsd_monthly",
+    "delta_log1p", "delta_monthly_log1p", "regression_log1p",
+)  # fmt: skip
 BASE = "conservative"
 PRIORS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, np.inf)  # samples without a slope; inf: no slope
 
@@ -114,11 +125,14 @@ class Lapse:
 class Fit:
     """Streams the training samples of one variable after the other; holds sums only, those of the two halves of the block apart."""
 
-    def __init__(self, names: Iterable[str], coarse: Grid, factor: int, weights: Array, orography: Array | None) -> None:
+    def __init__(
+        self, names: Iterable[str], coarse: Grid, factor: int, weights: Array, orography: Array | None, monthly: bool = False,
+    ) -> None:  # fmt: skip
         self.names, self.coarse, self.factor, self.weights = tuple(names), coarse, factor, weights
         shape = coarse.refine(factor).shape
         labels = [name + end for name in self.names for end in (("", LOG) if is_precipitation(name) else ("",))]
         self.sums = {label: (Sums(shape), Sums(shape)) for label in labels}
+        self.monthly = {label: Monthly(shape) for label in labels} if monthly else {}  # of truth minus x
         height = None if orography is None else height_anomaly(orography, coarse, factor)
         self.lapse = {} if height is None else {name: Lapse(height) for name in self.names if follows_height(name)}
 
@@ -127,14 +141,24 @@ class Fit:
         lower = 0.0 if is_precipitation(name) else None
         x = interpolate(coarse.astype(np.float64), self.coarse, self.factor, BASE, lower=lower)
         y = truth.astype(np.float64)
-        self.sums[name][half].update(x, y)
+        pairs = {name: (x, y)}
         if name + LOG in self.sums:
-            self.sums[name + LOG][half].update(np.log1p(x), np.log1p(np.maximum(y, 0.0)))
+            pairs[name + LOG] = np.log1p(x), np.log1p(np.maximum(y, 0.0))
+        for label, (one, other) in pairs.items():
+            self.sums[label][half].update(one, other)
+            if label in self.monthly:
+                self.monthly[label].update(other - one)
         if name in self.lapse:
             self.lapse[name].update(x, y, self.weights)
 
+    def close(self, month: int) -> None:
+        """What came since the last call was of `month` (1 to 12)."""
+        for monthly in self.monthly.values():
+            monthly.close(month)
+
     def dataset(self) -> xr.Dataset:
-        """`<label>_mean_residual`, `_mean_input`, `_slope`, `_samples` (lat, lon), `_prior`, `_prior_errors` (prior); `height_anomaly`.
+        """`<label>_mean_residual`, `_mean_input`, `_slope`, `_samples` (lat, lon), `_prior`, `_prior_errors` (prior); `height_anomaly`;
+        `<label>_monthly_residual` (month, lat, lon).
 
         Joins the halves in place: to be called once, at the end.
         """
@@ -153,6 +177,9 @@ class Fit:
                 "long_name": "Prior of the slope, in samples, by cross-validation between the halves of the training block"})  # fmt: skip
             data[f"{label}_prior_errors"] = xr.DataArray(errors, dims="prior", attrs={
                 "long_name": "Mean squared error less that of delta, each half of the block corrected by the other's fit"})  # fmt: skip
+        for label, monthly in self.monthly.items():
+            data[f"{label}_monthly_residual"] = xr.DataArray(monthly.means, dims=("month", "lat", "lon"), attrs={
+                "long_name": "Mean over a calendar month's training samples of truth minus area-conserving interpolation"})  # fmt: skip
         for name, lapse in self.lapse.items():
             data["height_anomaly"] = xr.DataArray(lapse.height.astype(np.float32), dims=("lat", "lon"), attrs={
                 "long_name": "Surface altitude minus the area-conserving interpolation of its block means", "units": "m"})  # fmt: skip
@@ -161,31 +188,54 @@ class Fit:
 
 
 class Fitted:
-    """What `Fit` found, for the window of a prediction. Raises OrbitError for a file that is missing or belongs to another grid."""
+    """What was fitted, for the window `rows`, `columns` of a prediction in the fine grid; `coarse` is the input's whole grid.
 
-    def __init__(self, path: Path, rows: slice, columns: slice, whole: Grid) -> None:
-        self.data = open_fits(path, whole).isel(lat=rows, lon=columns)
-        self._maps: dict[str, npt.NDArray[np.float32]] = {}  # what was asked for
+    Maps are read when asked for. Raises OrbitError for a file that is missing or belongs to another grid.
+    """
+
+    def __init__(self, path: Path, rows: slice, columns: slice, coarse: Grid, factor: int) -> None:
+        self.whole = open_fits(path, coarse.refine(factor))
+        self.data = self.whole.isel(lat=rows, lon=columns)
+        self.window, self.coarse, self.factor = (rows, columns), coarse, factor
+        self._maps: dict[str, tuple[int, Any]] = {}  # key -> (month, or -1; what was read): the newest month only
         self.samples, self.period = int(self.data.attrs["samples"]), str(self.data.attrs["period"])
 
     def methods(self, name: str, wanted: Iterable[str]) -> tuple[str, ...]:
-        """Which of the `wanted` baselines there are for a variable, with their ln(1 + x) kinds for precipitation."""
+        """Which of the `wanted` baselines there are for a variable, with their ln(1 + x) kinds for precipitation; `_monthly` where months
+        were told apart."""
         found: list[str] = []
         for method in wanted:
             if method == "lapse_rate":
                 found += [method] if f"{name}_lapse_rate" in self.data else []
-            elif method in FITTED and f"{name}_slope" in self.data:
-                found += [method, f"{method}{LOG}"] if f"{name}{LOG}_slope" in self.data else [method]
+            elif method == "quantile_mapping":
+                found += [method] if f"{name}_map_given" in self.data else []
+            elif method == "bcsd" and f"{name}_bcsd_mean" in self.data:
+                found += ["bcsd_monthly" if self.data.sizes["group"] == 12 else "bcsd"]
+            elif method in ("delta", "regression") and f"{name}_slope" in self.data:
+                kind = "delta_monthly" if method == "delta" and f"{name}_monthly_residual" in self.data else method
+                found += [kind, f"{kind}{LOG}"] if f"{name}{LOG}_slope" in self.data else [kind]
         return tuple(dict.fromkeys(found))
 
-    def apply(self, method: str, name: str, base: Array) -> Array:
-        """A baseline from the area-conserving interpolation `base` [h, w] of the variable in the window; NaN where that is missing."""
+    def apply(self, method: str, name: str, base: Array, field: Array, time: np.datetime64) -> Array:
+        """A baseline at `time` from the input's whole `field` [H, W] and its area-conserving interpolation `base` [h, w] in the window; NaN
+        where that is missing, `base` itself where the training block knows nothing of a cell."""
+        month = times.month(times.stamp(time)) if "_monthly" in method else 0
         if method == "lapse_rate":
             warmer: Array = base + float(self.data[f"{name}_lapse_rate"]) * self._map("height_anomaly")
             return warmer
+        if method == "quantile_mapping":
+            packing = packing_from(name, self.data[f"{name}_map_given"].attrs)
+            return mapped(base, self._read(f"{name}_map_given"), self._read(f"{name}_map_wanted"), packing)
+        if method.startswith("bcsd"):
+            return self._bcsd(name, base, field, month)
+        return self._residual(method, name, base, month)
+
+    def _residual(self, method: str, name: str, base: Array, month: int) -> Array:
+        """delta, delta_monthly, regression: the mean residual, and the slope."""
         log = method.endswith(LOG)
         label, x = (f"{name}{LOG}", np.log1p(base)) if log else (name, base)
-        result = x + self._map(f"{label}_mean_residual")
+        residual = self._map(f"{label}_monthly_residual", month) if month else self._map(f"{label}_mean_residual")
+        result = x + np.where(np.isfinite(residual), residual, 0.0)
         if method.startswith("regression"):
             result = result + self._map(f"{label}_slope") * (x - self._map(f"{label}_mean_input"))
         if is_precipitation(name):  # a steep slope of the logarithm must not pass what can fall, or overflow
@@ -193,7 +243,29 @@ class Fitted:
             result = np.clip(np.expm1(np.minimum(result, np.log1p(most))) if log else result, 0.0, most)
         return np.asarray(result, dtype=np.float64)
 
-    def _map(self, key: str) -> Array:
-        if key not in self._maps:
-            self._maps[key] = self.data[key].to_numpy()
-        return self._maps[key].astype(np.float64)
+    def _bcsd(self, name: str, base: Array, field: Array, month: int) -> Array:
+        given, wanted = (self._read(f"{name}_bcsd_{key}", max(month, 1), grouped=True) for key in ("given", "wanted"))
+        mean = self._read(f"{name}_bcsd_mean", max(month, 1), grouped=True).astype(np.float64)
+        if month:
+            climatology = self._map(f"{name}_climatology", month)
+        else:
+            seen = self._map(f"{name}_samples") > 0
+            climatology = np.where(seen, self._map(f"{name}_mean_input") + self._map(f"{name}_mean_residual"), np.nan)
+        packing = packing_from(name, self.data[f"{name}_bcsd_given"].attrs)
+        found = disaggregated(field, given, wanted, mean, climatology, packing, self.coarse, self.factor, self.window)
+        return np.where(np.isfinite(found), found, base)
+
+    def _map(self, key: str, month: int = 0) -> Array:
+        found: Array = self._read(key, month).astype(np.float64)
+        return found
+
+    def _read(self, key: str, month: int = 0, grouped: bool = False) -> npt.NDArray[Any]:
+        """A map of the window, or of the coarse grid; of a month (1 to 12; of `group` where `grouped`); nodes last. Read once."""
+        if self._maps.get(key, (-1, None))[0] != month:
+            chosen = self.data[key]
+            if month:
+                chosen = chosen.isel({"group" if grouped else "month": month - 1})
+            values = chosen.to_numpy()
+            self._maps[key] = month, np.ascontiguousarray(np.moveaxis(values, 0, -1)) if values.ndim == 3 else values
+        found: npt.NDArray[Any] = self._maps[key][1]
+        return found

@@ -337,7 +337,7 @@ diagnose = scoring(
 
 @evaluate.command("fit")
 def evaluate_fit(config: Config, store: Store, out: Out) -> None:
-    """Fit a dataset's delta, lapse-rate and regression baselines to its training block."""
+    """Fit a dataset's baselines to its training block: delta, lapse rate, regression, quantile mapping, BCSD; and describe its truth."""
     outputs.file(out)
     from orbit2.evaluate import fit
 

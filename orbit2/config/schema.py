@@ -44,7 +44,9 @@ class DataConfig(Strict):
     cache_gb: Machine[float] = Field(100.0, gt=0, description="What `cache` may hold of all stores (GB); the rest is read from them.")
 
 
-Baseline = Literal["nearest", "bilinear", "bicubic", "conservative", "delta", "lapse_rate", "regression", "parent"]
+Baseline = Literal[
+    "nearest", "bilinear", "bicubic", "conservative", "delta", "lapse_rate", "regression", "quantile_mapping", "bcsd", "parent",
+]  # fmt: skip
 Cells = Annotated[int, Field(ge=0)]
 
 
@@ -96,9 +98,9 @@ class DownscaleConfig(Strict):
 class EvaluateConfig(Strict):
     protocols: tuple[Literal["standard"], ...] = Field(("standard",), description="Definitions used for the metrics.")
     baselines: tuple[Baseline, ...] = Field(
-        ("nearest", "bilinear", "bicubic", "conservative", "delta", "lapse_rate", "regression", "parent"),
-        description="Scored beside the model: interpolations of the same inputs; `delta`, `lapse_rate`, `regression`: fitted to training "
-        "samples; `parent`: the model that a fine-tuned one started from.",
+        ("nearest", "bilinear", "bicubic", "conservative", "delta", "lapse_rate", "regression", "quantile_mapping", "bcsd", "parent"),
+        description="Scored beside the model: interpolations of the same inputs; `delta`, `lapse_rate`, `regression`, `quantile_mapping`, "
+        "`bcsd`: fitted to training samples; `parent`: the model that a fine-tuned one started from.",
     )
     spectra_bands: tuple[Band, ...] = Field(
         ((-60.0, -30.0), (-30.0, 30.0), (30.0, 60.0)), description="Latitude bands of zonal spectra (degrees)."

@@ -118,7 +118,7 @@ class Matched:
         self.times = self.store.times[self.indices]
         stamps = [times.stamp(time) for time in self.times]
         self.streamed = [i for i, sample in enumerate(stamps) if part is None or times.month_name(sample) == part]
-        self.fitted = self._fits(paired, baselines, fits, whole)
+        self.fitted = self._fits(paired, baselines, fits)
         told = fits is not None and paired and self.observations is None
         self.training = Training(fits, self._rows, self._columns, whole) if told and fits is not None else None  # of the truth
         self._baselines = {name: self._methods(name, baselines) for name in self.variables}
@@ -129,7 +129,7 @@ class Matched:
         self._frames = {time: i for i, time in enumerate(self.prediction["time"].values.astype("datetime64[s]"))}
         self._cache: dict[tuple[Path, Side], tuple[int, npt.NDArray[np.float32]]] = {}
 
-    def _fits(self, paired: bool, baselines: Sequence[str], fits: Path | None, whole: Grid) -> Fitted | None:
+    def _fits(self, paired: bool, baselines: Sequence[str], fits: Path | None) -> Fitted | None:
         """What was fitted to the training block; None for a task that has no training pairs on its grid, and where none is wanted."""
         wanted = [name for name in baselines if name in FITTED]
         if not paired or not wanted:
@@ -137,7 +137,7 @@ class Matched:
         if fits is None:
             raise OrbitError("baselines that are fitted need their fits", where=f"task {self.task}", got=", ".join(wanted),
                              hint="run `orbit2 evaluate fit` and give its file as --fits, or leave them out of evaluate.baselines")
-        return Fitted(fits, self._rows, self._columns, whole)
+        return Fitted(fits, self._rows, self._columns, self._input_grid, self.refinement)
 
     def _methods(self, name: str, baselines: Sequence[str]) -> tuple[str, ...]:
         if name not in self.store.variables(self._input):
@@ -257,7 +257,7 @@ class Matched:
 
     def _interpolated(self, index: int, name: str) -> dict[str, Array]:
         """Baselines from the input's whole field (so that a box has its surroundings), cropped to the prediction's window; the fitted ones
-        from the area-conserving interpolation."""
+        from that field and its area-conserving interpolation."""
         methods = self._baselines[name]
         if not methods:
             return {}
@@ -268,7 +268,7 @@ class Matched:
         found = {method: interpolate(field, self._input_grid, self.refinement, method, lower=lower)[self._rows, self._columns]
                  for method in plain}
         if self.fitted is not None:
-            found |= {method: self.fitted.apply(method, name, found[BASE]) for method in fitted}
+            found |= {method: self.fitted.apply(method, name, found[BASE], field, self.store.times[index]) for method in fitted}
         return {method: found[method] for method in methods}
 
     def _read(self, store: PairStore, side: Side, index: int) -> npt.NDArray[np.float32]:

@@ -84,7 +84,9 @@ def skill(scores: Scores, model: str, names: list[str], against: str = "bicubic"
     height = panels.height
     ax = panels.axes(0, (0.33, 0.52 / height, 0.645, 1 - (head + 0.52) / height))
     markers = {"nearest": "s", "bilinear": "^", "conservative": "v", "bicubic": "o", "bicubic_log1p": "P", "bilinear_log1p": "X",
-               "delta": "*", "delta_log1p": (6, 2, 0), "regression": "h", "regression_log1p": "H", "lapse_rate": "p"}  # fmt: skip
+               "delta": "*", "delta_log1p": (6, 2, 0), "regression": "h", "regression_log1p": "H", "lapse_rate": "p",
+               "delta_monthly": "*", "delta_monthly_log1p": (6, 2, 0), "quantile_mapping": "<", "bcsd": ">",
+               "bcsd_monthly": ">"}  # fmt: skip
     seen: set[str] = set()
     for y, (_, values) in enumerate(rows):
         ax.axhline(y, color="#e6eaee", linewidth=1, zorder=0)

@@ -72,7 +72,7 @@ def headline(inputs: Inputs, task: Task, scores: Scores) -> Section:
                 name,
                 names,
                 caption=f"Area-weighted RMSE over {verdict.basis(scores)}, in the units under each name. The best interpolation, "
-                "and of all baselines (with those fitted to the training samples: delta, lapse rate, regression per cell), is named under "
+                "and of all baselines (with those fitted to the training samples), is named under "
                 "its value; for precipitation both include those of ln(1 + x).",
             ),
         ),

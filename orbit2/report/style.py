@@ -33,9 +33,16 @@ COLOURS = {
     "regression": "#b8860b",
     "regression_log1p": "#b8860b",
     "lapse_rate": "#CC79A7",
+    "delta_monthly": "#E69F00",
+    "delta_monthly_log1p": "#E69F00",
+    "quantile_mapping": "#6b8e23",
+    "bcsd": "#4b5f8a",
+    "bcsd_monthly": "#4b5f8a",
 }
 METHOD_NAMES = {
     "bicubic_log1p": "bicubic of ln(1+x)", "bilinear_log1p": "bilinear of ln(1+x)", "delta_log1p": "delta of ln(1+x)",
+    "delta_monthly": "delta by month", "delta_monthly_log1p": "delta of ln(1+x) by month", "quantile_mapping": "quantile mapping",
+    "bcsd": "BCSD", "bcsd_monthly": "BCSD by month",
     "regression": "regression per cell", "regression_log1p": "regression of ln(1+x)", "lapse_rate": "lapse rate",
 }  # fmt: skip
 RAIN_LEVELS = (0.1, 0.5, 1, 2, 5, 10, 20, 40, 80)

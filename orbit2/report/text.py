@@ -85,10 +85,11 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "1 − RMSE of the model ÷ RMSE of the best baseline, interpolation or fitted. Positive is better than all of them, 1 is perfect.",
     ),
     (
-        "delta, regression per cell, lapse rate",
+        "delta, regression per cell, lapse rate, quantile mapping, BCSD",
         "Corrections of the conservative interpolation that are fitted to the training samples alone: the mean error of each cell (delta), "
-        "a straight line in each cell, drawn towards delta while samples are few (regression), and one number of K per metre of height "
-        "(lapse rate, temperature). They know what a place is like, as every weather service's station correction does.",
+        "a straight line in each cell, drawn towards delta while samples are few (regression), one number of K per metre of height "
+        "(lapse rate, temperature), the place of a value in a cell's distribution (quantile mapping), and the corrected input's departure "
+        "from the mean, put on the fine mean (BCSD). They know what a place is like, as every weather service's station correction does.",
     ),
     ("parent", "The model that a fine-tuned one started from, scored on the same cells and frames."),
     (
