@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orbit2.grid import named
 from orbit2.metrics.verdict import spaces
-from orbit2.report import figures, leaves, maps, scenes, spectra, tables, text, verdict
+from orbit2.report import figures, leaves, maps, members, scenes, spectra, tables, text, verdict, years
 from orbit2.report.blocks import Block, Section, paragraph, shown
 from orbit2.report.inputs import Inputs, Task, ordered
 from orbit2.report.tables import Cell, Scores, Table, number
@@ -78,11 +78,17 @@ def headline(inputs: Inputs, task: Task, scores: Scores) -> Section:
         ),
         Block("table", table=tables.baseline_table(scores, name, names, task.name)),
         *_tails(scores, name, names),
+        *further(scores, name, names, task.name),
         Block("heading", text="Other scores"),
         Block("table", table=tables.other_table(scores, name, names, against)),
         Block("table", table=tables.all_scores(scores, task.name)),
     ]
     return section
+
+
+def further(scores: Scores, name: str, names: list[str], task: str) -> list[Block]:
+    """Distributions, the climate of a long task, the members of an ensemble: what of it there is."""
+    return [*years.climate_blocks(scores, name, names, task), *members.ensemble_blocks(scores, name, names, task)]
 
 
 def _tails(scores: Scores, name: str, names: list[str]) -> list[Block]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orbit2.report import maps, scenes, tables, verdict
+from orbit2.report import maps, scenes, sections, tables, verdict
 from orbit2.report.blocks import Block, Section, paragraph, shown
 from orbit2.report.inputs import Inputs, Task
 from orbit2.report.tables import Cell, Scores, Table
@@ -43,6 +43,7 @@ def regional_section(inputs: Inputs, task: Task) -> Section:
             ),
         ),
         Block("table", table=tables.baseline_table(scores, name, task.variables, task.name)),
+        *sections.further(scores, name, list(task.variables), task.name),
     ]
     frame, box = task.frame(inputs.config.report.frame), _domain(task)
     for variable_name in task.variables:
@@ -92,6 +93,7 @@ def observed_section(inputs: Inputs, task: Task) -> Section:
                 scores, name, task.observed, f"observed_{task.name}", f"Area-weighted RMSE against {product} over all frames that it has."
             ),
         ),
+        *sections.further(scores, name, list(task.observed), task.name),
     ]
     for variable_name in task.observed:
         layers = scenes.observed_layers(task, variable_name, frame, name, product)
