@@ -204,5 +204,11 @@ def cell_methods(name: str, step_hours: float) -> str:
     return mean if own in ("time: point", "time: mean (interval: 1 hour)") else f"{own} {mean}"
 
 
+def never_negative(name: str) -> bool:
+    """Whether a value is an amount, with a zero that means none (kelvin, Pa, mm, kg/kg), up to what rounding or packing take below it."""
+    low, high = variable(name).valid
+    return low >= -0.1 * high
+
+
 def is_precipitation(name: str) -> bool:
     return variable(name).transform == "log1p"

@@ -96,7 +96,14 @@ class DownscaleConfig(Strict):
 
 
 class EvaluateConfig(Strict):
-    protocols: tuple[Literal["standard"], ...] = Field(("standard",), description="Definitions used for the metrics.")
+    protocols: tuple[Literal["standard", "orbit2_paper"], ...] = Field(
+        ("standard", "orbit2_paper"),
+        description="Definitions of the metrics, side by side and never mixed: the project's own, and those of ORBIT-2's Table IV, whose "
+        "names begin with `paper_`.",
+    )
+    every: int = Field(
+        1, ge=1, description="SSIM, fractions skill, SAL, spectra, quantiles over time and the paper's scores of every n-th sample only."
+    )
     baselines: tuple[Baseline, ...] = Field(
         ("nearest", "bilinear", "bicubic", "conservative", "delta", "lapse_rate", "regression", "quantile_mapping", "bcsd", "parent"),
         description="Scored beside the model: interpolations of the same inputs; `delta`, `lapse_rate`, `regression`, `quantile_mapping`, "

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2.evaluate.ranges import data_range, density_edges
+from orbit2.evaluate.turns import Turns
 from orbit2.grid import Grid
 from orbit2.metrics import spatial
 from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
@@ -134,19 +135,19 @@ class Density(Collector):
 
 
 class Similarity(Collector):
-    """SSIM of every sample."""
+    """SSIM of every sample whose turn it is."""
 
     name, stage = "ssim", "evaluate"
 
     def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
-        self.weights = area_weights(matched.grid)
+        self.weights, self.turns = area_weights(matched.grid), Turns(matched, settings)
         self.statistics: dict[tuple[str, ...], SeriesStatistic] = {
             (f.label, model): SeriesStatistic()
             for f in self.fields for model in matched.models(f.variable)}  # fmt: skip
 
     def update(self, scored: Scored) -> None:
-        for f in self.fields if self.matched.has_truth else ():
+        for f in self.fields if self.matched.has_truth and self.turns.has(scored) else ():
             if f.variable == scored.variable:
                 truth, models = scored.of(f)
                 span = data_range(f, self.training)
@@ -172,5 +173,5 @@ class Similarity(Collector):
     def _row(self, table: Table, f: Field, model: str) -> None:
         value, n = self.statistics[f.label, model].finalise()[0], int(self.statistics[f.label, model].stacked()[:, 1].sum())
         if np.isfinite(value):
-            method = spatial.SSIM_METHOD.format(data_range(f, self.training))
+            method = spatial.SSIM_METHOD.format(data_range(f, self.training)) + self.turns.method
             table.add(model, f.variable, f.space, self.matched.region, "ssim", method, value, n=n)

@@ -15,10 +15,12 @@ from orbit2.metrics import deterministic, spatial, spectra
 from orbit2.metrics.binning import Bins, band_bins, domain_bins
 from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
 from orbit2.metrics.fields import Field
+from orbit2.metrics.kge import KGE_METHOD, kge
 from orbit2.metrics.matched import Matched, Scored
 from orbit2.metrics.record import Record
 from orbit2.metrics.statistics import Moments, PairStatistic, State
 from orbit2.metrics.table import ANY, Table
+from orbit2.variables import never_negative
 
 Array = npt.NDArray[np.float64]
 DOMAIN, BANDS = "domain", "bands"
@@ -88,6 +90,7 @@ class Scores(Collector):
         statistic = self.statistics[f.label, model, which]
         pooled, daily = statistic.finalise(), deterministic.rmse_mean_of_daily(statistic)
         cells = np.bincount(statistic.bins.index[statistic.bins.index >= 0], minlength=len(statistic.bins.names)) * len(self.matched.times)
+        efficiency = kge(pooled)
         for b, region in enumerate(statistic.bins.names):
             n = int(pooled.n[b])
             if not n:
@@ -95,6 +98,8 @@ class Scores(Collector):
             method = "mean over samples of the area-weighted RMSE"
             table.add(model, f.variable, f.space, region, "rmse_mean_of_daily", method, daily[b], n=n)
             table.add(model, f.variable, f.space, region, "valid_fraction", "cells scored over all cells, by number", n / cells[b], n=n)
+            if never_negative(f.variable) and np.isfinite(efficiency[b]):
+                table.add(model, f.variable, f.space, region, "kge", KGE_METHOD, efficiency[b], n=n)
 
     def _psnr(self, table: Table, f: Field, model: str) -> None:
         span, statistic = data_range(f, self.training), self.statistics[f.label, model, DOMAIN]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2.evaluate.scores import bands_of
+from orbit2.evaluate.turns import Turns
 from orbit2.grid import Grid
-from orbit2.metrics import spectra
+from orbit2.metrics import coherence, resolution, spectra
 from orbit2.metrics.binning import band_name
 from orbit2.metrics.collector import Collector, Settings, Training, add_all, flat
 from orbit2.metrics.fields import Field
@@ -21,50 +23,73 @@ from orbit2.metrics.table import Table
 
 Array = npt.NDArray[np.float64]
 TRUTH = "truth"
-LEAST_BINS = 10  # a spectrum of fewer is too coarse to say where it leaves the truth's: no effective resolution
+ZONAL, RADIAL = "zonal", "radial"
+Waves = tuple[spectra.ZonalAxis | coherence.Rings, npt.NDArray[np.complex128]]
 
 
 class Spectra(Collector):
-    """Sums of zonal spectra, and radial spectra by sample (their median is wanted), by (field, model, band or box)."""
+    """Sums of zonal spectra, and radial spectra by sample (their median is wanted), by (field, model, band or box); beside them the sums
+    that coherence with the truth comes from. A field is transformed once."""
 
     name, stage = "spectra", "evaluate"
 
     def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
+        self.turns = Turns(matched, settings)
         self.bands = bands_of(matched.grid, settings.evaluate.spectra_bands)
         self.boxes = {name: box for name, box in settings.evaluate.spectra_boxes.items()
                       if _holds(matched.spectra_grid, box) and _holds(matched.grid, box)}  # fmt: skip
         self.zonal: dict[tuple[str, ...], MeanStatistic] = {}
         self.radial: dict[tuple[str, ...], SeriesStatistic] = {}
+        self.cross: dict[tuple[str, ...], MeanStatistic] = {}  # [4, K] of coherence.zonal_cross or Rings.cross
 
     def update(self, scored: Scored) -> None:
-        for f in self.fields:
+        for f in self.fields if self.turns.has(scored) else ():
             if f.variable == scored.variable:
                 truth, models = scored.of(f)
-                self._add(f, TRUTH, truth, self.matched.grid, scored.sample)
+                waves = self._waves(truth, self.matched.grid)
+                self._add(f, TRUTH, waves, scored.sample)
                 for model, native in scored.native.items():
-                    values = models[model] if self.matched.has_truth else f.of(native)
-                    self._add(f, model, values, self.matched.spectra_grid, scored.sample)
+                    own = self._waves(models[model] if self.matched.has_truth else f.of(native), self.matched.spectra_grid)
+                    self._add(f, model, own, scored.sample)
+                    for place in own if self.matched.has_truth else ():
+                        if place in waves:
+                            self.cross.setdefault((f.label, model, *place), MeanStatistic()).update(_cross(own[place], waves[place]))
 
-    def _add(self, f: Field, model: str, values: Array, grid: Grid, sample: str) -> None:
+    def _waves(self, values: Array, grid: Grid) -> dict[tuple[str, str], Waves]:
+        """By band and box: the axis or rings, and the waves; a box with a missing cell has none."""
+        found: dict[tuple[str, str], Waves] = {}
         for band in self.bands:
             axis = spectra.zonal_axis(grid, *band)
             if axis is not None:
-                power = spectra.zonal_spectrum(values, axis, grid.periodic)
-                self.zonal.setdefault((f.label, model, band_name(*band)), MeanStatistic()).update(power)
+                found[ZONAL, band_name(*band)] = axis, coherence.zonal_waves(values, axis, grid.periodic)
         for name, box in self.boxes.items():
             rows, columns = grid.window(box)
             inside = values[np.ix_(*grid.cells(rows, columns))]
             if np.isfinite(inside).all():
-                _, energy = spectra.radial_spectrum(inside, *spectra.box_spacing_km(grid.crop(rows, columns)))
-                self.radial.setdefault((f.label, model, name), SeriesStatistic()).update(sample, energy)
+                rings = _rings(inside.shape, *spectra.box_spacing_km(grid.crop(rows, columns)))
+                found[RADIAL, name] = rings, rings.waves(inside)
+        return found
+
+    def _add(self, f: Field, model: str, waves: dict[tuple[str, str], Waves], sample: str) -> None:
+        for (_, place), (kind, found) in waves.items():
+            if isinstance(kind, coherence.Rings):
+                energy = 2 * np.pi * kind.k * kind.mean(np.abs(found) ** 2)
+                self.radial.setdefault((f.label, model, place), SeriesStatistic()).update(sample, energy)
+            else:
+                known = np.isfinite(found[:, 0])
+                power = np.full(found.shape[1], np.nan)
+                if known.any():
+                    power = np.average(np.abs(found[known]) ** 2, axis=0, weights=kind.row_weights[known])
+                self.zonal.setdefault((f.label, model, place), MeanStatistic()).update(power)
 
     def state(self) -> State:
-        return {**flat(self.zonal, "zonal"), **flat(self.radial, "radial")}
+        return {**flat(self.zonal, "zonal"), **flat(self.radial, "radial"), **flat(self.cross, "cross")}
 
     def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         add_all(self.zonal, state, lambda _: MeanStatistic(), "zonal")
         add_all(self.radial, state, lambda _: SeriesStatistic(), "radial")
+        add_all(self.cross, state, lambda _: MeanStatistic(), "cross")
 
     def wavenumbers(self) -> dict[str, Array]:
         """k (cycles/km) of each box that has a spectrum, of the models' grid."""
@@ -81,16 +106,22 @@ class Spectra(Collector):
                 for model in self.matched.models(f.variable) if axis is not None and truth is not None else ():
                     found = self.zonal[f.label, model, name]
                     assert axis is not None and truth is not None
-                    _pair(table, f, model, name, "zonal", axis.wavelength_km, found.finalise(), truth.finalise(), found.samples)
+                    means = found.finalise(), truth.finalise(), self._sums(f.label, model, ZONAL, name)
+                    _pair(table, f, model, name, ZONAL, axis.wavelength_km, *means, found.samples, self.turns.method)
             for box, k in self.wavenumbers().items():
                 series = self.radial.get((f.label, TRUTH, box))
                 for model in self.matched.models(f.variable) if series is not None else ():
                     assert series is not None
-                    mean = self.radial[f.label, model, box].finalise()
-                    _pair(table, f, model, box, "radial", 1 / k, mean, series.finalise(), len(series.rows))
+                    means = self.radial[f.label, model, box].finalise(), series.finalise(), self._sums(f.label, model, RADIAL, box)
+                    _pair(table, f, model, box, RADIAL, 1 / k, *means, len(series.rows), self.turns.method)
+
+    def _sums(self, *key: str) -> Array | None:
+        """What coherence comes from; None where the two never had a complete row or box together."""
+        return self.cross[key].finalise() if key in self.cross else None
 
     def datasets(self) -> Mapping[str, xr.Dataset]:
-        """`zonal_power` (model, field, band, wavenumber), `radial_power` and `radial_power_median` (model, field, box, k_bin) with
+        """`zonal_power`, `zonal_coherence` (model, field, band, wavenumber), `radial_power`, `radial_power_median`, `radial_coherence`
+        (model, field, box, k_bin),
         `wavelength_km` (band, wavenumber) and `k` (box, k_bin); the model dimension begins with `truth` (the input where there is none)."""
         matched, found = self.matched, self.wavenumbers()
         models, labels = (TRUTH, *matched.all_models), [f.label for f in self.fields]
@@ -118,6 +149,11 @@ class Spectra(Collector):
             mean, median = series.finalise(), series.median()
             size_k = min(length, len(mean))
             radial[(0, *position)][:size_k], radial[(1, *position)][:size_k] = mean[:size_k], median[:size_k]
+        together = np.full_like(zonal, np.nan), np.full_like(radial[0], np.nan)
+        for (label, model, kind, place), statistic in self.cross.items():
+            values, which = coherence.coherence(statistic.finalise()), bands if kind == ZONAL else boxes
+            if place in which:
+                together[kind == RADIAL][models.index(model), labels.index(label), which.index(place), : len(values)] = values
         step = 360.0 / float(matched.spectra_grid.lon_edges[-1] - matched.spectra_grid.lon_edges[0])
         dims = ("model", "field", "box", "k_bin")
         made = xr.Dataset(
@@ -127,6 +163,9 @@ class Spectra(Collector):
                 "wavelength_km": (("band", "wavenumber"), wavelength, _about("Wavelength at the band's mean circumference", "km")),
                 "radial_power": (dims, radial[0], _about("Radial power spectral density, mean over samples", "field units squared km")),
                 "radial_power_median": (dims, radial[1], _about("Median over samples of the same", "field units squared km")),
+                "zonal_coherence": (("model", "field", "band", "wavenumber"), together[0], _about(
+                    "Squared coherence with the truth, over rows and samples", "1")),
+                "radial_coherence": (dims, together[1], _about("Squared coherence with the truth, over the ring and samples", "1")),
                 "k": (("box", "k_bin"), k, _about("Wavenumber (cycles per km)", "km-1")),
                 "units": (("field",), [f.units for f in self.fields], {"long_name": "Units of the field"}),
             },
@@ -137,16 +176,31 @@ class Spectra(Collector):
 
 
 def _pair(
-    table: Table, f: Field, model: str, region: str, kind: str, wavelength: Array, mean: Array, truth: Array, n: int,
+    table: Table, f: Field, model: str, region: str, kind: str, wavelength: Array, mean: Array, truth: Array, sums: Array | None, n: int,
+    turns: str,
 ) -> None:  # fmt: skip
     if not n or not (np.isfinite(mean) & np.isfinite(truth)).any():
         return  # no complete row in the band: no spectrum
-    if len(mean) >= LEAST_BINS:
-        table.add(model, f.variable, f.space, region, "effective_resolution_km",
-                  f"{kind} spectrum, mean over samples: longest wavelength at which P_p/P_o leaves [0.5, 2], else the shortest",
-                  spectra.effective_resolution(wavelength, mean, truth), n=n)
-    table.add(model, f.variable, f.space, region, "lsd_db", f"log-spectral distance of the {kind} spectrum, mean over samples",
-              spectra.log_spectral_distance(mean, truth), n=n)
+    about = f"{kind} spectrum, mean over samples{turns}"
+    entries = [("effective_resolution_km", f"{about}: {resolution.METHOD}", resolution.effective_resolution(wavelength, mean, truth)),
+               ("lsd_db", f"log-spectral distance of the {about}", spectra.log_spectral_distance(mean, truth))]
+    if sums is not None:
+        entries.append(("coherent_resolution_km", f"{about}: {resolution.COHERENCE_METHOD}", resolution.coherent_down_to(wavelength, sums)))
+    for name, method, value in entries:
+        if name == "lsd_db" or np.isfinite(value):  # the others are not resolvable in a small box or band: no row
+            table.add(model, f.variable, f.space, region, name, method, value, n=n)
+
+
+def _cross(own: Waves, truth: Waves) -> Array:
+    kind = own[0]
+    if isinstance(kind, coherence.Rings):
+        return kind.cross(own[1], truth[1])
+    return coherence.zonal_cross(own[1], truth[1], kind.row_weights)
+
+
+@lru_cache(maxsize=64)
+def _rings(shape: tuple[int, int], dx_km: float, dy_km: float) -> coherence.Rings:
+    return coherence.Rings.of(shape, dx_km, dy_km)
 
 
 def _about(long_name: str, units: str) -> dict[str, str]:
@@ -155,8 +209,7 @@ def _about(long_name: str, units: str) -> dict[str, str]:
 
 def _wavenumbers(grid: Grid, box: tuple[float, float, float, float]) -> Array:
     crop = grid.crop(*grid.window(box))
-    k, _ = spectra.radial_spectrum(np.zeros(crop.shape), *spectra.box_spacing_km(crop))
-    return k
+    return _rings(crop.shape, *spectra.box_spacing_km(crop)).k
 
 
 def _holds(grid: Grid, box: tuple[float, float, float, float]) -> bool:

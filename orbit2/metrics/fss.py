@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from orbit2.jit import compiled
+from orbit2.metrics.statistics import State
 
 Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.int32]
 THRESHOLDS = (1.0, 5.0, 10.0, 30.0)  # mm/day
 SHARES = (0.95, 0.99)  # quantiles of each field itself: the same area in both, so free of bias
 WINDOWS = (1, 3, 5, 9, 17, 33)  # cells
 
 
-def counts(events: BoolArray, most: int, periodic: bool) -> npt.NDArray[np.int32]:
+def counts(events: BoolArray, most: int, periodic: bool) -> Counts:
     """Summed-area table [H + 1, W' + 1] of `events` [H, W]; `periodic` continues the rows by half the widest window on either side."""
     if periodic:
         half = most // 2
@@ -27,8 +31,8 @@ def counts(events: BoolArray, most: int, periodic: bool) -> npt.NDArray[np.int32
     return table
 
 
-@njit(cache=True)
-def _sums(p, o, known, weights, half, shift):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+@compiled
+def _sums(p: Counts, o: Counts, known: Counts, weights: Array, half: int, shift: int) -> tuple[float, float]:
     """Weighted sums of (F - O)^2 and F^2 + O^2 over cells that are known; fractions of what is known in the window."""
     height, width = weights.shape
     difference, size = 0.0, 0.0
@@ -70,6 +74,7 @@ class FractionsSkill:
     shares: Sequence[float] = SHARES
     sums: Array = field(init=False)
     base: Array = field(init=False)
+    samples: int = 0
 
     def __post_init__(self) -> None:
         events = len(self.thresholds) + len(self.shares)
@@ -80,6 +85,7 @@ class FractionsSkill:
         known = np.isfinite(prediction) & np.isfinite(truth)
         if not known.any():
             return
+        self.samples += 1
         p, o = np.where(known, prediction, -np.inf), np.where(known, truth, -np.inf)
         events = [(p >= threshold, o >= threshold) for threshold in self.thresholds]
         for share in self.shares:
@@ -93,11 +99,12 @@ class FractionsSkill:
             if i < len(self.thresholds) or observed.any():
                 self.base[i] += weights[observed & known].sum(), total
 
-    def state(self) -> dict[str, Array]:
-        return {"sums": self.sums, "base": self.base}
+    def state(self) -> State:
+        return {"sums": self.sums, "base": self.base, "samples": np.array(self.samples)}
 
-    def merge(self, state: dict[str, Array]) -> None:
-        self.sums, self.base = self.sums + state["sums"], self.base + state["base"]
+    def add(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        self.sums, self.base = self.sums + np.asarray(state["sums"]), self.base + np.asarray(state["base"])
+        self.samples += int(np.asarray(state["samples"]))
 
     def values(self) -> Array:
         """FSS [E, N]; NaN where neither field ever had an event."""

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from orbit2.metrics.statistics import Moments
 
 Array = npt.NDArray[np.float64]
+KGE_METHOD = "of 2012, area-weighted, pooled over samples and valid cells"
 
 
 def kge(m: Moments) -> Array:

@@ -11,12 +11,16 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from orbit2.jit import compiled
+
 Array = npt.NDArray[np.float64]
+Values = npt.NDArray[np.floating]
 LEVELS = (0.6827, 0.9545, 0.9973, 0.9999)  # 1 to 4 standard deviations of a normal distribution
 WET = 0.25  # mm/day
 TIME_LEVELS = (0.01, 0.05, 0.5, 0.95, 0.99)
 LEAST_BEYOND = 5  # values beyond a quantile over time that it needs
 BINS = 4096
+TAILS = ("day", "day_wet", "climate", "climate_predicted", "climate_proper")  # of tail_sums
 
 
 def weighted_quantiles(values: Array, weights: Array, levels: Sequence[float]) -> Array:
@@ -43,49 +47,63 @@ def weighted_quantiles(values: Array, weights: Array, levels: Sequence[float]) -
     return result
 
 
-def tail_sums(of: Array, square: Array, weights: Array, thresholds: Array, dry: float | None = None) -> Array:
-    """[Q, 3] cells, weight and weighted squared error where `of` [N] is at or above each of the ascending `thresholds` [Q].
+def day_thresholds(truth: Array, weights: Array, wet: float | None = None) -> tuple[Array, Array]:
+    """(quantiles LEVELS of a day's truth by area, the same of its cells with at least `wet`), [Q] each; NaN where there is none."""
+    known = np.isfinite(truth)
+    of_all = weighted_quantiles(truth[known], weights[known], LEVELS)
+    if wet is None:
+        return of_all, np.full(len(LEVELS), np.nan)
+    rain = known & (truth >= wet)
+    return of_all, weighted_quantiles(truth[rain], weights[rain], LEVELS)
 
-    Cells of the value `dry` never count as above: of a threshold that is itself dry, only what is more. NaN thresholds have no cells.
+
+def tail_sums(
+    prediction: Array, truth: Array, weights: Array, day: tuple[Array, Array], fixed: Array | None = None, dry: float | None = None
+) -> Array:
+    """[5, Q, 3] cells, weight and weighted squared error of one day's fields [H, W] (NaN = missing) by threshold. TAILS names the rows.
+
+    `day` are the truth's day_thresholds, `fixed` [Q] those of the climate. A cell counts at or above a threshold; one of the value `dry`
+    never does, so that above a threshold which is itself dry lies only what is more.
     """
-    known = thresholds[np.isfinite(thresholds)]
-    sums = np.zeros((len(thresholds), 3))
-    if not len(known):
-        return sums
-    use = of >= known[0] if dry is None else (of >= known[0]) & (of > dry)
-    passed = np.searchsorted(known, of[use], side="right")  # thresholds at or below the value
-    parts = (None, weights[use], weights[use] * square[use])
-    for column, part in enumerate(parts):
-        per_class = np.bincount(passed, weights=part, minlength=len(known) + 1)
-        sums[: len(known), column] = per_class[::-1].cumsum()[::-1][1:]
+    none = np.full(len(LEVELS), np.nan)
+    thresholds = np.stack([*day, none if fixed is None else fixed])
+    sums: Array = _tails(prediction.ravel(), truth.ravel(), weights.ravel(), thresholds, -np.inf if dry is None else dry)
     return sums
 
 
-def above_day(prediction: Array, truth: Array, weights: Array, *, dry: float | None = None, wet: float | None = None) -> Array:
-    """[2, Q, 3] tail_sums of one day above the day's own quantiles LEVELS by area of the truth; all arrays [N], of valid cells.
-
-    Row 0: quantiles of all cells; row 1: of cells with at least `wet` (zeros where that is not given).
-    """
-    square = (prediction - truth) ** 2
-    sums = np.zeros((2, len(LEVELS), 3))
-    sums[0] = tail_sums(truth, square, weights, weighted_quantiles(truth, weights, LEVELS), dry)
-    if wet is not None:
-        rain = truth >= wet
-        sums[1] = tail_sums(truth[rain], square[rain], weights[rain], weighted_quantiles(truth[rain], weights[rain], LEVELS))
+@compiled
+def _tails(prediction: Array, truth: Array, weights: Array, thresholds: Array, dry: float) -> Array:
+    levels = thresholds.shape[1]
+    sums = np.zeros((5, levels, 3))
+    lowest = np.nanmin(thresholds)
+    cells, area = 0, 0.0
+    for i in range(truth.size):
+        p, o, w = prediction[i], truth[i], weights[i]
+        if np.isnan(p) or np.isnan(o):
+            continue
+        cells += 1
+        area += w
+        if p < lowest and o < lowest:
+            continue
+        square = w * (p - o) ** 2
+        for q in range(levels):
+            for row in range(3):
+                if o >= thresholds[row, q] and o > dry:
+                    sums[row, q, 0] += 1
+                    sums[row, q, 1] += w
+                    sums[row, q, 2] += square
+            limit = thresholds[2, q]
+            if p >= limit and p > dry:
+                sums[3, q, 0] += 1
+                sums[3, q, 1] += w
+                sums[3, q, 2] += square
+            if p >= limit or o >= limit:
+                a, b = max(p - limit, 0.0), max(o - limit, 0.0)
+                sums[4, q, 2] += w * (b * b - a * a - 2 * a * (o - p))
+    for q in range(levels):
+        if not np.isnan(thresholds[2, q]):
+            sums[4, q, 0], sums[4, q, 1] = cells, area
     return sums
-
-
-def above_fixed(prediction: Array, truth: Array, weights: Array, thresholds: Array, dry: float | None = None) -> Array:
-    """[3, Q, 3] sums of one day for thresholds of the climate [Q].
-
-    Row 0: where the truth is above; 1: where the prediction is; 2: tail_score everywhere.
-    """
-    square = (prediction - truth) ** 2
-    proper = np.zeros((len(thresholds), 3))
-    for i, threshold in enumerate(thresholds):
-        if np.isfinite(threshold):
-            proper[i] = len(truth), weights.sum(), (weights * tail_score(prediction, truth, threshold)).sum()
-    return np.stack([tail_sums(truth, square, weights, thresholds, dry), tail_sums(prediction, square, weights, thresholds, dry), proper])
 
 
 def tail_score(prediction: Array, truth: Array, threshold: float) -> Array:
@@ -105,19 +123,29 @@ def rmse_of(sums: Array) -> Array:
     return root
 
 
-def over_time(prediction: Array, truth: Array, weights: Array, levels: Sequence[float] = TIME_LEVELS) -> tuple[Array, Array]:
+def over_time(prediction: Values, truth: Values, weights: Array, levels: Sequence[float] = TIME_LEVELS) -> tuple[Array, Array]:
     """(quantile_rmse [Q], quantile_bias [Q]) over cells of each cell's quantiles over time; fields [T, C], NaN = missing, weights [C].
 
     A cell counts for a level when at least LEAST_BEYOND of its values lie beyond it on either side; NaN where none does.
     """
     both = np.isfinite(prediction) & np.isfinite(truth)
     number = both.sum(axis=0)
+    p, o = (np.sort(np.where(both, x, np.nan).astype(np.float64), axis=0) for x in (prediction, truth))  # missing values last
     rmse, bias = np.full(len(levels), np.nan), np.full(len(levels), np.nan)
     for i, level in enumerate(levels):
         use = number * min(level, 1 - level) >= LEAST_BEYOND - 1e-9
         if use.any():
-            known = both[:, use]
-            p, o = (np.nanquantile(np.where(known, x[:, use], np.nan), level, axis=0) for x in (prediction, truth))
+            difference = _at(p[:, use], level, number[use]) - _at(o[:, use], level, number[use])
             share = weights[use] / weights[use].sum()
-            rmse[i], bias[i] = np.sqrt((share * (p - o) ** 2).sum()), (share * (p - o)).sum()
+            rmse[i], bias[i] = np.sqrt((share * difference**2).sum()), (share * difference).sum()
     return rmse, bias
+
+
+def _at(ordered: Array, level: float, number: npt.NDArray[np.integer]) -> Array:
+    """The quantile [C], linear between values, of the first `number` [C] of ascending values [T, C]."""
+    place = level * (number - 1)
+    below = np.floor(place).astype(np.int64)
+    above = np.minimum(below + 1, number - 1)
+    columns = np.arange(ordered.shape[1])
+    value: Array = ordered[below, columns] + (place - below) * (ordered[above, columns] - ordered[below, columns])
+    return value

@@ -1,4 +1,4 @@
-"""Zonal and radial power spectra, effective resolution and log-spectral distance. Never fills a missing cell."""
+"""Zonal and radial power spectra and their log-spectral distance. Never fills a missing cell."""
 
 from __future__ import annotations
 
@@ -92,17 +92,6 @@ def box_spacing_km(grid: Grid) -> tuple[float, float]:
     middle = float(np.average(grid.lat, weights=grid.lat_weights))
     degree = np.pi / 180 * EARTH_RADIUS_KM
     return degree * dlon * float(np.cos(np.radians(middle))), degree * grid.resolution
-
-
-def effective_resolution(wavelength_km: Array, prediction: Array, truth: Array) -> float:
-    """The longest wavelength (km) at which P_p/P_o leaves [0.5, 2]; the shortest wavelength when it never does; NaN without power."""
-    use = np.isfinite(prediction) & np.isfinite(truth) & (truth > 0)
-    if not use.any():
-        return float("nan")
-    order = np.argsort(-wavelength_km[use])
-    lengths, ratio = wavelength_km[use][order], (prediction[use] / truth[use])[order]
-    outside = np.flatnonzero((ratio < 0.5) | (ratio > 2.0))
-    return float(lengths[outside[0]] if len(outside) else lengths[-1])
 
 
 def log_spectral_distance(prediction: Array, truth: Array) -> float:

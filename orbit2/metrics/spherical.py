@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from scipy import fft
 
 from orbit2.errors import OrbitError
 from orbit2.grid import EARTH_RADIUS_KM, Grid
+from orbit2.jit import compiled
 
 Array = npt.NDArray[np.float64]
 MOST_ROWS = 720  # finer fields are averaged to a quarter of a degree first
@@ -30,77 +32,69 @@ def wavelength_km(degrees: int) -> Array:
     return length
 
 
-def power(field: Array) -> Array:
-    """Variance per degree [H] of a field [H, W] of evenly spaced cell centres, degrees 0 to H - 1: they sum to the area mean of its square.
+def power(fields: Array) -> Array:
+    """Variance per degree [..., H] of fields [..., H, W] of evenly spaced cell centres, degrees 0 to H - 1: their sum is the mean square.
 
     Exact for a field of degree below H and order below W / 2: every order is brought from H to 2 H rows by a Fourier transform of the
-    whole meridian, where Fejer's first rule integrates products of two such functions. Raises OrbitError when a cell is missing.
+    whole meridian, where Fejer's first rule integrates products of two such functions. Several fields share the Legendre functions.
+    Raises OrbitError when a cell is missing.
     """
-    if not np.isfinite(field).all():
-        raise OrbitError("spherical harmonics of a field with missing cells", got=f"{(~np.isfinite(field)).sum()} missing")
-    rows, columns = field.shape
+    if not np.isfinite(fields).all():
+        raise OrbitError("spherical harmonics of a field with missing cells", got=f"{(~np.isfinite(fields)).sum()} missing")
+    rows, columns = fields.shape[-2:]
     orders = min(rows, (columns + 1) // 2)
-    waves = fft.rfft(field, axis=1)[:, :orders] / columns
-    fine = _twice_the_rows(waves) * _fejer(2 * rows)[:, None]
-    south = fine[::-1][:rows]
-    even, odd = np.ascontiguousarray((fine[:rows] + south).T), np.ascontiguousarray((fine[:rows] - south).T)
+    flat = fields.reshape(-1, rows, columns)
+    even, odd = (np.empty((orders, rows, len(flat)), dtype=np.complex128) for _ in range(2))
+    for i, field in enumerate(flat):
+        waves = fft.rfft(field, axis=1)[:, :orders] * (2 * np.pi / columns)
+        fine = _twice_the_rows(waves) * _fejer(2 * rows)[:, None]
+        north, south = fine[:rows].T, fine[: rows - 1 : -1].T
+        even[..., i], odd[..., i] = north + south, north - south
     cosine = np.cos((np.arange(rows) + 0.5) * np.pi / (2 * rows))
-    result: Array = _degrees(even, odd, cosine) / (4 * np.pi)
-    return result
+    sectoral = np.full(rows, np.sqrt(1 / (4 * np.pi)))
+    table, total = np.empty((rows, rows)), np.zeros((rows, 2 * len(flat)))
+    for m in range(orders):
+        if m:
+            sectoral *= np.sqrt((2 * m + 1) / (2 * m)) * np.sqrt(1 - cosine**2)
+        _legendre(m, sectoral, cosine, table)
+        twice = 2 if m else 1
+        total[m::2] += twice * (table[m::2] @ even[m].view(np.float64)) ** 2
+        total[m + 1 :: 2] += twice * (table[m + 1 :: 2] @ odd[m].view(np.float64)) ** 2
+    variance: Array = (total[:, 0::2] + total[:, 1::2]).T / (4 * np.pi)
+    return variance.reshape(*fields.shape[:-2], rows)
 
 
 def _twice_the_rows(waves: npt.NDArray[np.complex128]) -> npt.NDArray[np.complex128]:
     """[2 H, M] from [H, M]: the meridian goes on over the pole, with the sign of (-1)^m, and is periodic there."""
     rows, orders = waves.shape
     sign = np.where(np.arange(orders) % 2, -1.0, 1.0)
-    circle = fft.fft(np.concatenate([waves, waves[::-1] * sign]), axis=0)
     frequency = np.arange(-rows + 1, rows)
-    circle = circle[frequency] * np.exp(-1j * np.pi * frequency / (2 * rows) * 0.5)[:, None]  # the finer rows begin a quarter cell sooner
+    circle = fft.fft(np.concatenate([waves, waves[::-1] * sign]), axis=0)[frequency]
     wide = np.zeros((4 * rows, orders), dtype=np.complex128)
-    wide[frequency] = circle
+    wide[frequency] = circle * np.exp(-0.25j * np.pi * frequency / rows)[:, None]  # the finer rows begin a quarter of a cell sooner
     result: npt.NDArray[np.complex128] = fft.ifft(wide, axis=0)[: 2 * rows] * 2
     return result
 
 
+@cache
 def _fejer(number: int) -> Array:
-    """Weights of Fejer's first rule at the middles of `number` equal steps of the colatitude, for integrals over its cosine."""
+    """Weights of Fejer's first rule at the middles of `number` (even) equal steps of the colatitude, for integrals over its cosine."""
     angle = (np.arange(number) + 0.5) * np.pi / number
     k = np.arange(1, number // 2 + 1)
     factor = np.where(2 * k == number, 1.0, 2.0) / (4.0 * k**2 - 1)
-    spectrum = np.zeros(number + 1)
-    spectrum[2 * k] = factor
-    weights: Array = 2.0 / number * (1 - np.cos(np.outer(angle, np.arange(number + 1)[2::2])) @ spectrum[2::2])
+    weights: Array = 2.0 / number * (1 - np.cos(2 * np.outer(angle, k)) @ factor)
     return weights
 
 
-@njit(cache=True)
-def _degrees(even, odd, cosine):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """Sum over orders of |a_lm|^2; orthonormal Legendre functions by their recurrence in the degree, northern rows alone."""
-    orders, rows = even.shape
-    found = np.zeros(rows)
-    sine = np.sqrt(1 - cosine**2)
-    sectoral = np.full(rows, np.sqrt(1 / (4 * np.pi)))
-    before, now, after = np.empty(rows), np.empty(rows), np.empty(rows)
-    for m in range(orders):
-        if m > 0:
-            sectoral *= np.sqrt((2 * m + 1) / (2 * m)) * sine
-        before[:] = 0.0
-        now[:] = sectoral
-        b = 0.0
-        for n in range(m, rows):
-            real, imaginary = 0.0, 0.0
-            if (n + m) % 2 == 0:
-                for j in range(rows):
-                    real += now[j] * even[m, j].real
-                    imaginary += now[j] * even[m, j].imag
-            else:
-                for j in range(rows):
-                    real += now[j] * odd[m, j].real
-                    imaginary += now[j] * odd[m, j].imag
-            found[n] += (1 if m == 0 else 2) * (real**2 + imaginary**2) * (2 * np.pi) ** 2
-            a = np.sqrt((4.0 * (n + 1) ** 2 - 1) / ((n + 1.0) ** 2 - m * m))
-            for j in range(rows):
-                after[j] = a * (cosine[j] * now[j] - b * before[j])
-            before, now, after = now, after, before
-            b = 1 / a
-    return found
+@compiled
+def _legendre(m: int, sectoral: Array, cosine: Array, table: Array) -> None:
+    """Orthonormal Legendre functions of order m at northern rows into table[n] for n = m, m + 1, ...: the recurrence in the degree."""
+    rows = len(cosine)
+    table[m] = sectoral
+    b = 0.0
+    for n in range(m + 1, rows):
+        a = np.sqrt((4.0 * n * n - 1) / (1.0 * n * n - m * m))
+        for j in range(rows):
+            before = table[n - 2, j] if n > m + 1 else 0.0
+            table[n, j] = a * (cosine[j] * table[n - 1, j] - b * before)
+        b = 1 / a

@@ -31,6 +31,12 @@ ENTRIES = (
           "higher", "R0 = 1; mild about correlation: R = 0 still has 0.5."),
     Entry("taylor_s2", "4 (1 + R)⁴ / ((s + 1/s)² 16)", f"{TAYLOR}, eq. 5", "1", "higher",
           "R0 = 1; bias does not count, as in all of Taylor's diagram."),
+    Entry("kge", "1 − sqrt((r−1)² + (β−1)² + (γ−1)²), β = p̄/ō, γ = (σp/p̄) / (σo/ō), pooled", "Kling et al. 2012, J. Hydrol. 424:264",
+          "1", "higher", "Only for what cannot be negative. In kelvin β and γ are near 1 whatever the error: r decides."),
+    Entry("acc", "mean over samples of the area-weighted correlation of p−c and o−c less their means; c is the training block's fine "
+          "monthly climatology, linear in time", "WMO-No. 485, appendix II-9; ECMWF", "1", "higher",
+          "With a coarse climatology mountains would count as skill. ClimateLearn takes off unweighted means of a batch.",
+          spaces=ONLY_PHYSICAL),
     Entry("rmse_skill_vs_{baseline}", "1 − rmse / rmse of the baseline (or of the model it was fine-tuned from)", MURPHY, "1", "higher",
           "Above 0 only means better than this one."),
     Entry("mae_skill_vs_{baseline}", "1 − mae / mae of the baseline (or of the model it was fine-tuned from)", MURPHY, "1", "higher",

@@ -14,10 +14,14 @@ ENTRIES = (
           "Nothing but `rmse` on another scale once L is fixed."),
     Entry("psnr_daily_mean", "mean over samples of 10 log10(L² / MSE)", PSNR, "dB", "higher",
           "Mean of logarithms: never below `psnr_pooled`; a perfect sample makes it infinite."),
-    Entry("effective_resolution_km", "longest wavelength at which P_p/P_o leaves [0.5, 2], spectra averaged over samples; the shortest "
-          "wavelength where it never does", "Skamarock 2004, Mon. Wea. Rev. 132:3019; the limits are orbit2's", "km", "lower",
-          "A method with the wrong mean amplitude leaves the limits at long wavelengths already. Noise of the right power has a fine "
-          "\"resolution\": read it beside `rmse`."),
+    Entry("effective_resolution_km", "wavelength at which |log2 P_p/P_o|, of power summed over quarter octaves and made monotone in "
+          "wavenumber, passes 1; the shortest where it never does, the longest where it does from the start; zonal (bands), radial "
+          "(boxes), spherical (globe)", "Skamarock 2004, Mon. Wea. Rev. 132:3019; the limit and the smoothing are orbit2's", "km", "lower",
+          "Noise of the right power has a fine \"resolution\": read it beside `coherent_resolution_km`. Not resolvable, so no row, with "
+          "fewer than 10 bins or 2 octaves: in small boxes."),
+    Entry("coherent_resolution_km", "wavelength at which the squared coherence |Σ P̂ Ô*|² / (Σ|P̂|² Σ|Ô|²), over rows or ring and "
+          "samples, made monotone in wavenumber, falls below 0.5", "Bendat and Piersol 2010, Random Data, ch. 5; the limit is orbit2's",
+          "km", "lower", "Blind to amplitude: a blurred field is coherent. n pairs of noise have 1/n."),
     Entry("lsd_db", "sqrt(mean over k of (10 log10 P_o/P_p)²), power below 1e-6 of the maximum left out",
           "Harris et al. 2022, J. Adv. Model. Earth Syst. 14:e2022MS003120", "dB", "lower",
           "Twice the power is 3.0103 dB. CORDEX-ML-Bench leaves out the root, ORBIT-2 takes the natural logarithm of two means over all "

@@ -79,7 +79,7 @@ def test_numerators_are_added_before_they_are_divided():
     second.update(*days[2], plain((40, 60)))
     second.update(*days[0], plain((40, 60)))
     first.update(*days[1], plain((40, 60)))
-    second.merge(first.state())
+    second.add(first.state())
     assert second.values() == pytest.approx(whole.values(), abs=1e-12)
 
 

@@ -29,29 +29,34 @@ def test_weighted_quantiles_are_exact(sample):
 
 def test_above_the_days_quantile_a_dry_threshold_leaves_the_dry_out(sample):
     p, o, w = sample
-    assert q.weighted_quantiles(o, w, (0.5,))[0] == 0
-    sums = q.above_day(p, o, w, dry=0.0, wet=0.25)
+    day = q.day_thresholds(o, w, wet=0.25)
+    sums = q.tail_sums(p, o, w, day, dry=0.0)
+    assert sums.shape == (len(q.TAILS), len(q.LEVELS), 3) and not sums[2:].any()  # nothing is known of the climate
     for row, chosen in ((0, o >= 0), (1, o >= 0.25)):
         for i, level in enumerate(q.LEVELS):
             threshold = q.weighted_quantiles(o[chosen], w[chosen], (level,))[0]
             use = chosen & ((o >= threshold) if threshold > 0 else (o > 0))
             assert sums[row, i] == pytest.approx([use.sum(), w[use].sum(), (w * (p - o) ** 2)[use].sum()], rel=1e-12)
     nearly_dry = np.where(np.arange(5000) < 4000, 0.0, o)  # 68.27 % of it is 0: sigma 1 of the paper would be every cell
-    first = q.above_day(p, nearly_dry, w, dry=0.0)[0, 0]
+    first = q.tail_sums(p, nearly_dry, w, q.day_thresholds(nearly_dry, w), dry=0.0)[0, 0]
     assert first[0] == (nearly_dry > 0).sum()
     assert q.rmse_of(first) == pytest.approx(np.sqrt(np.average((p - nearly_dry)[nearly_dry > 0] ** 2, weights=w[nearly_dry > 0])))
 
 
 def test_fixed_thresholds_are_those_of_the_climate(sample):
     p, o, w = sample
-    thresholds = np.array([1.0, 5.0, np.nan])
-    sums = q.above_fixed(p, o, w, thresholds)
-    assert sums.shape == (3, 3, 3) and not sums[:, 2].any()
-    for i, threshold in enumerate(thresholds[:2]):
+    day, fixed = q.day_thresholds(o, w), np.array([1.0, 5.0, 9.0, np.nan])
+    sums = q.tail_sums(p, o, w, day, fixed)[2:]
+    assert not sums[:, 3].any()
+    for i, threshold in enumerate(fixed[:3]):
         for row, of in ((0, o), (1, p)):
             use = of >= threshold
             assert sums[row, i] == pytest.approx([use.sum(), w[use].sum(), (w * (p - o) ** 2)[use].sum()], rel=1e-12)
-    assert np.isnan(q.rmse_of(sums[:, 2])).all()
+        assert sums[2, i] == pytest.approx([5000, w.sum(), (w * q.tail_score(p, o, threshold)).sum()], rel=1e-12)
+    assert np.isnan(q.rmse_of(sums[:, 3])).all()
+    holed = np.where(np.arange(5000) % 7 == 0, np.nan, o)
+    known = np.isfinite(holed)
+    assert q.tail_sums(p, holed, w, day, fixed) == pytest.approx(q.tail_sums(p[known], o[known], w[known], day, fixed), rel=1e-12)
 
 
 def test_the_tails_proper_score_equals_the_scores_package(sample):
@@ -68,9 +73,10 @@ def test_too_much_everywhere_pleases_the_conditional_score_alone(sample):
     generator = np.random.default_rng(1)
     mean = generator.gamma(2, 2, 20000)
     truth, w = mean * generator.gamma(2, 0.5, 20000), np.ones(20000)
-    honest, too_much = (q.rmse_of(q.above_fixed(mean * factor, truth, w, np.array([8.0])))[:, 0] for factor in (1.0, 1.4))
-    assert too_much[0] < honest[0]
-    assert too_much[2] > honest[2]
+    day, fixed = q.day_thresholds(truth, w), np.array([8.0, 9.0, 10.0, 12.0])
+    honest, too_much = (q.rmse_of(q.tail_sums(mean * factor, truth, w, day, fixed)) for factor in (1.0, 1.4))
+    assert (too_much[2] < honest[2]).all()
+    assert (too_much[4] > honest[4]).all()
 
 
 def test_quantiles_over_time_are_each_cells_own():

@@ -82,12 +82,3 @@ def test_doubled_power_is_three_decibels():  # T8
     truth = np.exp(-np.arange(1, 20) / 3.0)
     assert s.log_spectral_distance(2 * truth, truth) == pytest.approx(3.0103, abs=1e-5)
     assert s.log_spectral_distance(truth, truth) == 0  # T1
-
-
-def test_effective_resolution_is_the_longest_wavelength_off_by_two():
-    wavelength = 1000.0 / np.arange(1, 11)
-    truth = np.ones(10)
-    damped = np.where(wavelength < 180, 0.3, 0.9)
-    assert s.effective_resolution(wavelength, damped, truth) == pytest.approx(1000 / 6)
-    assert s.effective_resolution(wavelength, truth, truth) == pytest.approx(100)  # never leaves: the shortest
-    assert s.effective_resolution(wavelength, np.where(wavelength < 180, 2.5, 1), truth) == pytest.approx(1000 / 6)

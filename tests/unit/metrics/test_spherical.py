@@ -28,6 +28,9 @@ def test_degrees_up_to_the_number_of_rows_are_exact():
     assert power[[0, 1, 59]] == pytest.approx([25, 9 / (4 * np.pi), 1 / (4 * np.pi)], rel=1e-9)
     assert spherical.power(np.roll(field, 13, axis=1)) == pytest.approx(power, abs=1e-12)  # T4
     assert spherical.power(field[::-1]) == pytest.approx(power, abs=1e-12)
+    several = spherical.power(np.stack([field, 2 * field, harmonic(grid, 7, 0)]))
+    assert several[:2] == pytest.approx(np.stack([power, 4 * power]), abs=1e-12)
+    assert several[2, 7] == pytest.approx(1 / (4 * np.pi), rel=1e-9)
 
 
 def test_power_is_that_of_pyshtools():

@@ -1,0 +1,64 @@
+"""Power by degree of spherical harmonics, of whole globes: no latitude is favoured. Never of fields with gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from orbit2.baselines.interpolation import block_mean
+from orbit2.evaluate.turns import Turns
+from orbit2.metrics import resolution, spectra, spherical
+from orbit2.metrics.collector import Collector, Settings, Training, add_all, flat
+from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.statistics import MeanStatistic, State
+from orbit2.metrics.table import Table
+
+TRUTH = "truth"
+
+
+class Harmonics(Collector):
+    """Mean power [degree 1, 2, ...] by field and model; nothing where the scored grid is no globe of evenly spaced rows."""
+
+    name, stage = "harmonics", "evaluate"
+
+    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+        super().__init__(matched, settings, training)
+        self.turns = Turns(matched, settings)
+        self.block = spherical.block(matched.grid) if matched.has_truth else None
+        self.statistics: dict[tuple[str, ...], MeanStatistic] = {}
+
+    def update(self, scored: Scored) -> None:
+        for f in self.fields if self.block is not None and self.turns.has(scored) else ():
+            if f.variable == scored.variable and np.isfinite(scored.truth).all():
+                truth, models = scored.of(f)
+                fields = np.stack([self._blocks(x) for x in (truth, *models.values())])
+                for model, row in zip((TRUTH, *models), spherical.power(fields), strict=True):
+                    self.statistics.setdefault((f.label, model), MeanStatistic()).update(row[1:])
+
+    def _blocks(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return values if self.block == 1 else block_mean(values, self.matched.grid.lat_weights, self.block or 1)
+
+    def state(self) -> State:
+        return flat(self.statistics)
+
+    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        add_all(self.statistics, state, lambda _: MeanStatistic())
+
+    def rows(self, table: Table, protocol: str) -> None:
+        for f in self.fields if protocol == "standard" else ():
+            for model in self.matched.models(f.variable):
+                if (f.label, TRUTH) in self.statistics and (f.label, model) in self.statistics:
+                    own, truth = self.statistics[f.label, model], self.statistics[f.label, TRUTH].finalise()
+                    of = f", of means over {self.block} x {self.block} cells" if self.block != 1 else ""
+                    about = f"power by degree of spherical harmonics{of}, mean over samples{self.turns.method}"
+                    power, wavelength = own.finalise(), spherical.wavelength_km(len(truth))
+                    for metric, method, value in (
+                        ("effective_resolution_km", f"{about}: {resolution.METHOD}",
+                         resolution.effective_resolution(wavelength, power, truth)),
+                        ("lsd_db", f"log-spectral distance of the {about}", spectra.log_spectral_distance(power, truth)),
+                    ):
+                        if not np.isnan(value):
+                            table.add(model, f.variable, f.space, self.matched.region, metric, method, value, n=own.samples)

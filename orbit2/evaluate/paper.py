@@ -1,0 +1,81 @@
+"""Protocol `orbit2_paper`: Table IV's columns, mean over samples. Never enters a verdict, and no other protocol has these names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from orbit2.evaluate.turns import Turns
+from orbit2.metrics import paper
+from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.fields import Field
+from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.statistics import SeriesStatistic, State
+from orbit2.metrics.table import Table
+from orbit2.variables import is_precipitation
+
+PROTOCOL = "orbit2_paper"
+METHODS = {
+    "paper_pearson_r": "unweighted Pearson r of each sample, mean over samples: Table IV's \"R2\"",
+    "paper_rmse": "square root of the mean of cos(latitude) (p-o)^2, the weights not divided by their mean, mean over samples",
+    "paper_rmse_above": "unweighted, cells with o >= the sample's {} quantile of all cells, mean over samples",
+    "paper_ssim": "scikit-image's default window of 7 on images scaled by each sample's own range{}, mean over samples",
+    "paper_psnr": "on images scaled by each sample's own range{}, mean of dB over samples",
+}
+STEPS = " in 256 steps"
+
+
+class PaperScores(Collector):
+    """paper.METRICS of every sample, field and model; nothing unless the protocol is asked for."""
+
+    name, stage = "paper", "evaluate"
+
+    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+        super().__init__(matched, settings, training)
+        self.turns = Turns(matched, settings)
+        self.active = matched.has_truth and PROTOCOL in settings.evaluate.protocols
+        self.cosine = np.cos(np.radians(matched.grid.lat))[:, None]
+        self.statistics: dict[tuple[str, ...], SeriesStatistic] = {
+            (f.label, model): SeriesStatistic() for f in self.fields for model in matched.models(f.variable)}
+
+    def update(self, scored: Scored) -> None:
+        for f in self.fields if self.active and self.turns.has(scored) else ():
+            if f.variable == scored.variable:
+                truth, models = scored.of(f)
+                for model, values in models.items():
+                    native = scored.native.get(model)
+                    if is_precipitation(f.variable) and native is not None and native.shape == truth.shape:
+                        values = f.of(native)  # where the truth has a gap, which counts as dry, the prediction keeps what it says
+                    row = paper.scores(values, truth, self.cosine, dry=drizzle(f), quantise=quantised(f))
+                    self.statistics[f.label, model].update(scored.sample, row)
+
+    def state(self) -> State:
+        return flat(self.statistics)
+
+    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        merge_into(self.statistics, state)
+
+    def rows(self, table: Table, protocol: str) -> None:
+        for f in self.fields if self.active and protocol == PROTOCOL else ():
+            dry = f"; below {paper.DRIZZLE:g} mm/day, and where missing, 0" if drizzle(f) is not None else ""
+            for model in self.matched.models(f.variable):
+                statistic = self.statistics[f.label, model]
+                for metric, value in zip(paper.METRICS, statistic.finalise(), strict=True) if statistic.rows else ():
+                    if not np.isnan(value):
+                        kind, _, level = metric.partition("above_")
+                        text = METHODS[kind + "above" if level else kind].format(level or (STEPS if quantised(f) else ""))
+                        table.add(model, f.variable, f.space, self.matched.region, metric, text + dry + self.turns.method, value,
+                                  n=len(statistic.rows))  # fmt: skip
+
+
+def drizzle(f: Field) -> float | None:
+    """What counts as no rain, in the field's space; None for what is no rain."""
+    return float(f.of(np.array(paper.DRIZZLE))) if is_precipitation(f.variable) else None
+
+
+def quantised(f: Field) -> bool:
+    """The reference scores its US fields as images of 256 steps, rain in mm (its comparison with IMERG) as numbers."""
+    return not (is_precipitation(f.variable) and f.space == "physical")

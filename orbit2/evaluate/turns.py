@@ -1,0 +1,33 @@
+"""Which times costly scores are computed of: every n-th of the task, whatever its part. Never chosen by what a field holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orbit2.metrics.collector import Settings
+from orbit2.metrics.matched import Matched, Scored
+
+
+@dataclass(frozen=True)
+class Turns:
+    """`evaluate.every` of a task."""
+
+    matched: Matched
+    settings: Settings
+
+    @property
+    def every(self) -> int:
+        return self.settings.evaluate.every
+
+    @property
+    def count(self) -> int:
+        """Times of the task whose turn it is."""
+        return -(-len(self.matched.times) // self.every)
+
+    def has(self, scored: Scored) -> bool:
+        return scored.position % self.every == 0
+
+    @property
+    def method(self) -> str:
+        """For the `method` of a row: nothing where all times are scored."""
+        return "" if self.every == 1 else f", every {self.every} samples one"
