@@ -14,7 +14,8 @@ from orbit2.grid import Grid
 from orbit2.metrics import deterministic, kernels
 from orbit2.metrics.binning import Bins, band_name
 from orbit2.metrics.collector import Collector, Settings, Training, flat, keyed, merge_into
-from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.compared import Compared
+from orbit2.metrics.matched import Scored
 from orbit2.metrics.netcdf import coordinates
 from orbit2.metrics.statistics import PairStatistic, State
 from orbit2.metrics.table import Table
@@ -36,7 +37,7 @@ class Hovmoller(Collector):
 
     name, stage = "hovmoller", "diagnose"
 
-    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+    def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         band = settings.diagnose.hovmoller_band
         rows = np.flatnonzero((matched.grid.lat >= band[0]) & (matched.grid.lat <= band[1]))

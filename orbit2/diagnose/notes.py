@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from orbit2.metrics.matched import Matched
+from orbit2.metrics.compared import Compared
 from orbit2.variables import is_precipitation
 
 NEEDS = (  # diagnostic, least record in days, needs daily values, needs precipitation, why
@@ -25,7 +25,7 @@ NEEDS = (  # diagnostic, least record in days, needs daily values, needs precipi
 MADE = {"ETCCDI extremes (Rx1day, CDD, CWD, R95p, TXx, TNn)", "return levels (GEV of annual maxima)"}  # evaluate's, of long records
 
 
-def notes(matched: Matched, band_missing: str | None) -> dict[str, Any]:
+def notes(matched: Compared, band_missing: str | None) -> dict[str, Any]:
     """`record` (samples, first, last, days, daily) and `notes`: diagnostics that this record or this version cannot give."""
     times = matched.times.astype("datetime64[s]")
     days = float((times[-1] - times[0]) / np.timedelta64(1, "D"))

@@ -13,8 +13,6 @@ import numpy.typing as npt
 import regionmask
 import shapely
 
-from orbit2.data.pairs import PairStore, Side
-from orbit2.errors import OrbitError
 from orbit2.grid import EARTH_RADIUS_KM, Grid
 from orbit2.metrics.binning import Bins
 
@@ -63,16 +61,6 @@ def _area_km2(polygon: shapely.Geometry) -> float:
     """Area on the sphere: the polygon in (longitude, sin latitude) is an equal-area map."""
     equal = shapely.transform(polygon, lambda c: EARTH_RADIUS_KM * np.stack([np.radians(c[:, 0]), np.sin(np.radians(c[:, 1]))], axis=1))
     return float(equal.area)
-
-
-def land_mask(store: PairStore, rows: slice, columns: slice, side: Side = "fine") -> npt.NDArray[np.bool_]:
-    """Cells of a window of the grid with a land fraction of at least one half. Raises OrbitError when the store has no such field."""
-    if "land_sea_mask" not in store.statics(side):
-        raise OrbitError("regions need a land mask", where=store.path, got=f"statics {', '.join(store.statics(side)) or 'none'}",
-                         hint="add land_sea_mask to the dataset's `statics`")
-    land = store.static_values(side)[store.statics(side).index("land_sea_mask")]
-    mask: npt.NDArray[np.bool_] = land[rows, columns] >= LAND_FRACTION
-    return mask
 
 
 def scored_bins(regions: Regions, ids: IntArray, land: npt.NDArray[np.bool_]) -> Bins:

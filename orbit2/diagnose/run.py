@@ -14,6 +14,7 @@ from orbit2.files import write_json
 from orbit2.metrics import table
 from orbit2.metrics.binning import band_name
 from orbit2.metrics.collector import Collector, Settings, gather
+from orbit2.metrics.compared import Compared
 from orbit2.metrics.matched import Matched
 from orbit2.metrics.netcdf import write_netcdf
 from orbit2.progress import counted
@@ -47,7 +48,7 @@ def run(
     write(matched, settings, collectors, Path(out))
 
 
-def write(matched: Matched, settings: Settings, collectors: list[Collector], out: Path) -> None:
+def write(matched: Compared, settings: Settings, collectors: list[Collector], out: Path) -> None:
     """The table and the files of what was gathered."""
     scores = matched.table("standard")
     for collector in collectors:

@@ -12,12 +12,13 @@ import xarray as xr
 
 from orbit2 import times
 from orbit2.diagnose import differences
-from orbit2.diagnose.regions import ATTRIBUTION, ar6, land_mask, scored_bins
+from orbit2.diagnose.regions import ATTRIBUTION, LAND_FRACTION, ar6, scored_bins
 from orbit2.metrics import deterministic
 from orbit2.metrics.binning import Bins
 from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.compared import Compared
 from orbit2.metrics.fields import Field
-from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.matched import Scored
 from orbit2.metrics.netcdf import coordinates
 from orbit2.metrics.statistics import Moments, PairStatistic, State
 from orbit2.metrics.table import ANY, Table
@@ -41,11 +42,11 @@ class RegionSkill(Collector):
 
     name, stage = "regions", "diagnose"
 
-    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+    def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.regions = ar6()
         self.ids = self.regions.on(matched.grid)
-        land = land_mask(matched.truth_store, *matched.truth_window, matched.truth_side)
+        land = matched.land_fraction >= LAND_FRACTION
         self.bins: Bins = scored_bins(self.regions, self.ids, land)
         self.paired = {"regions": self.bins}
         self.statistics: dict[tuple[str, ...], PairStatistic] = {

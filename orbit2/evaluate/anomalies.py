@@ -11,7 +11,8 @@ import numpy.typing as npt
 from orbit2.metrics import deterministic
 from orbit2.metrics.binning import domain_bins
 from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
-from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.compared import Compared
+from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import PairStatistic, State
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
@@ -25,7 +26,7 @@ class Anomalies(Collector):
 
     name, stage = "anomalies", "evaluate"
 
-    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+    def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.weights, self.bins = area_weights(matched.grid), domain_bins(matched.grid, matched.region)
         self.active = training is not None and matched.has_truth and matched.observations is None

@@ -12,9 +12,10 @@ from orbit2 import times
 from orbit2.evaluate.seams import TRUTH
 from orbit2.metrics import return_levels
 from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.compared import Compared
 from orbit2.metrics.extremes import MEANINGS, MOST_MISSING, RAIN, RETURNS, Climate, DailyStatistic, Day, role
 from orbit2.metrics.lattice import Lattice
-from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import State
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
@@ -32,11 +33,11 @@ class ClimateIndices(Collector):
 
     name, stage = "climate", "evaluate"
 
-    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+    def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.lattice = Lattice.of(matched.grid.shape)
         self.weights = self.lattice.take(area_weights(matched.grid))
-        daily = matched.has_truth and matched.store.step_hours == 24
+        daily = matched.has_truth and matched.step_hours == 24
         days = times.numbers([times.stamp(time) for time in (matched.times[0], matched.times[-1])]) if daily else np.zeros(2)
         self.active = bool(days[-1] - days[0] + 1 >= LEAST_DAYS)
         names = matched.variables if self.active else ()

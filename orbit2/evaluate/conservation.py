@@ -11,7 +11,8 @@ import numpy.typing as npt
 from orbit2.baselines.interpolation import block_mean
 from orbit2.metrics import kernels
 from orbit2.metrics.collector import Collector, Settings, Training, add_all, flat
-from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.compared import Compared
+from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import SeriesStatistic, State
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights, weighted_mean
@@ -25,7 +26,7 @@ class Conservation(Collector):
 
     name, stage = "conservation", "evaluate"
 
-    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+    def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.statistics: dict[tuple[str, ...], SeriesStatistic] = {}  # (variable, model)
         self._weights: Array | None = None

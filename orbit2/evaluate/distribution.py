@@ -11,8 +11,9 @@ import numpy.typing as npt
 from orbit2.evaluate.seams import TRUTH
 from orbit2.metrics import distances, kernels
 from orbit2.metrics.collector import Collector, Settings, Training
+from orbit2.metrics.compared import Compared
 from orbit2.metrics.fields import Field
-from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import State
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
@@ -29,7 +30,7 @@ class Distribution(Collector):
 
     name, stage = "distribution", "evaluate"
 
-    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+    def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.weights = area_weights(matched.grid)
         self.counts: dict[tuple[str, str], Array] = {}

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.compared import Compared
 from orbit2.metrics.ensemble import EnsembleStatistic
 from orbit2.metrics.fields import Field
-from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.matched import Scored
 from orbit2.metrics.registry import find
 from orbit2.metrics.statistics import State
 from orbit2.metrics.table import Table
@@ -27,7 +28,7 @@ class Ensembles(Collector):
 
     name, stage = "ensembles", "evaluate"
 
-    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+    def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.weights = area_weights(matched.grid)
         fields = self.fields if matched.members and matched.has_truth else ()

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from orbit2.evaluate.turns import Turns
 from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.compared import Compared
 from orbit2.metrics.fss import SHARES, THRESHOLDS, WINDOWS, FractionsSkill
-from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import State
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
@@ -27,7 +28,7 @@ class Fractions(Collector):
 
     name, stage = "fss", "evaluate"
 
-    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+    def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.weights, self.turns = area_weights(matched.grid), Turns(matched, settings)
         most = min(matched.grid.shape)

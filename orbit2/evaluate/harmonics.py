@@ -12,7 +12,8 @@ from orbit2.baselines.interpolation import block_mean
 from orbit2.evaluate.turns import Turns
 from orbit2.metrics import resolution, spectra, spherical
 from orbit2.metrics.collector import Collector, Settings, Training, add_all, flat
-from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.compared import Compared
+from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import MeanStatistic, State
 from orbit2.metrics.table import Table
 
@@ -24,7 +25,7 @@ class Harmonics(Collector):
 
     name, stage = "harmonics", "evaluate"
 
-    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+    def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.turns = Turns(matched, settings)
         self.block = spherical.block(matched.grid) if matched.has_truth else None

@@ -14,8 +14,9 @@ from orbit2.evaluate.turns import Turns
 from orbit2.grid import Grid
 from orbit2.metrics import spatial
 from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.compared import Compared
 from orbit2.metrics.fields import Field
-from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.matched import Scored
 from orbit2.metrics.netcdf import coordinates
 from orbit2.metrics.statistics import HistogramStatistic, MapStatistic, SeriesStatistic, State
 from orbit2.metrics.table import Table
@@ -31,7 +32,7 @@ class Maps(Collector):
 
     name, stage = "maps", "evaluate"
 
-    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+    def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.block = block_of(matched.grid.shape)
         self.statistics: dict[tuple[str, ...], MapStatistic] = {
@@ -87,7 +88,7 @@ class Density(Collector):
 
     name, stage = "density", "evaluate"
 
-    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+    def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         logs = {f.variable for f in self.fields if f.space == "log1p"}
         self.fields = [f for f in self.fields if f.space == "log1p" or f.variable not in logs]
@@ -139,7 +140,7 @@ class Similarity(Collector):
 
     name, stage = "ssim", "evaluate"
 
-    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+    def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.weights, self.turns = area_weights(matched.grid), Turns(matched, settings)
         self.statistics: dict[tuple[str, ...], SeriesStatistic] = {

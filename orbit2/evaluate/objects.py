@@ -11,7 +11,8 @@ import numpy.typing as npt
 from orbit2.evaluate.turns import Turns
 from orbit2.metrics import spectra
 from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
-from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.compared import Compared
+from orbit2.metrics.matched import Scored
 from orbit2.metrics.sal import sal
 from orbit2.metrics.statistics import MeanStatistic, State
 from orbit2.metrics.table import Table
@@ -28,7 +29,7 @@ class Objects(Collector):
 
     name, stage = "sal", "evaluate"
 
-    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+    def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.turns, self.weights, grid = Turns(matched, settings), area_weights(matched.grid), matched.grid
         self.places = {name: grid.window(box) for name, box in settings.evaluate.spectra_boxes.items() if grid.holds(box)}

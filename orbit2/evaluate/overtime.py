@@ -11,8 +11,9 @@ import numpy.typing as npt
 from orbit2.evaluate.turns import Turns
 from orbit2.metrics import quantiles
 from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.compared import Compared
 from orbit2.metrics.lattice import Lattice
-from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import State, texts
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
@@ -44,7 +45,7 @@ class OverTime(Collector):
 
     name, stage = "overtime", "evaluate"
 
-    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+    def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.turns = Turns(matched, settings)
         keys = [(name, model) for name in matched.variables for model in (TRUTH, *matched.models(name))]

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from orbit2.evaluate.turns import Turns
 from orbit2.metrics import paper
 from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.compared import Compared
 from orbit2.metrics.fields import Field
-from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import SeriesStatistic, State
 from orbit2.metrics.table import Table
 from orbit2.variables import is_precipitation
@@ -33,7 +34,7 @@ class PaperScores(Collector):
 
     name, stage = "paper", "evaluate"
 
-    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+    def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.turns = Turns(matched, settings)
         self.active = matched.has_truth and PROTOCOL in settings.evaluate.protocols

@@ -12,6 +12,7 @@ from orbit2.errors import OrbitError
 from orbit2.evaluate.collectors import COLLECTORS
 from orbit2.metrics import table
 from orbit2.metrics.collector import Collector, Settings, gather
+from orbit2.metrics.compared import Compared
 from orbit2.metrics.matched import Matched
 from orbit2.metrics.netcdf import write_netcdf
 from orbit2.progress import counted
@@ -40,7 +41,7 @@ def run(
     write(matched, settings, collectors, Path(out))
 
 
-def write(matched: Matched, settings: Settings, collectors: list[Collector], out: Path) -> None:
+def write(matched: Compared, settings: Settings, collectors: list[Collector], out: Path) -> None:
     """The table and the files of what was gathered."""
     frames = []
     for protocol in settings.evaluate.protocols:

@@ -14,9 +14,10 @@ from orbit2.grid import Grid
 from orbit2.metrics import deterministic, spatial, spectra
 from orbit2.metrics.binning import Bins, band_bins, domain_bins
 from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.compared import Compared
 from orbit2.metrics.fields import Field
 from orbit2.metrics.kge import KGE_METHOD, kge
-from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.matched import Scored
 from orbit2.metrics.record import Record
 from orbit2.metrics.statistics import Moments, PairStatistic, State
 from orbit2.metrics.table import ANY, Table
@@ -31,7 +32,7 @@ class Scores(Collector):
 
     name, stage = "scores", "evaluate"
 
-    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+    def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         bands = bands_of(matched.grid, settings.evaluate.spectra_bands) if matched.whole else []
         self.bins: dict[str, Bins] = {DOMAIN: domain_bins(matched.grid, matched.region)}

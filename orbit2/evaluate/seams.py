@@ -10,8 +10,9 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2.metrics.collector import Collector, Settings, Training, flat, keyed
+from orbit2.metrics.compared import Compared
 from orbit2.metrics.fields import Field
-from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.matched import Scored
 from orbit2.metrics.seams import REACH, STRETCH, SeamStatistic, borders
 from orbit2.metrics.statistics import State
 from orbit2.metrics.table import Table
@@ -29,7 +30,7 @@ class SeamScores(Collector):
 
     name, stage = "seams", "evaluate"
 
-    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+    def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.borders = [] if matched.tiling is None else borders(matched.tiling, matched.native_grid, matched.refinement)
         self.scores: dict[tuple[str, ...], SeamStatistic] = {}  # (label, series, direction)

@@ -16,8 +16,9 @@ from orbit2.grid import Grid
 from orbit2.metrics import coherence, resolution, spectra
 from orbit2.metrics.binning import band_name
 from orbit2.metrics.collector import Collector, Settings, Training, add_all, flat
+from orbit2.metrics.compared import Compared
 from orbit2.metrics.fields import Field
-from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import MeanStatistic, SeriesStatistic, State
 from orbit2.metrics.table import Table
 
@@ -33,7 +34,7 @@ class Spectra(Collector):
 
     name, stage = "spectra", "evaluate"
 
-    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+    def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.turns = Turns(matched, settings)
         self.bands = bands_of(matched.grid, settings.evaluate.spectra_bands)

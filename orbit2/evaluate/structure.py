@@ -11,8 +11,9 @@ import numpy.typing as npt
 from orbit2.metrics import deterministic, kernels
 from orbit2.metrics.binning import domain_bins
 from orbit2.metrics.collector import Collector, Settings, Training, add_all, flat
+from orbit2.metrics.compared import Compared
 from orbit2.metrics.fields import Field
-from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import Moments, PairStatistic, State
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
@@ -26,7 +27,7 @@ class FineStructure(Collector):
 
     name, stage = "structure", "evaluate"
 
-    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+    def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.weights = area_weights(matched.grid)
         whole = not any(size % matched.refinement for size in matched.grid.shape) and matched.aligned

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orbit2.metrics.collector import Settings
-from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.compared import Compared
+from orbit2.metrics.matched import Scored
 
 
 @dataclass(frozen=True)
 class Turns:
     """`evaluate.every` of a task."""
 
-    matched: Matched
+    matched: Compared
     settings: Settings
 
     @property

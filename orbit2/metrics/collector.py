@@ -19,8 +19,9 @@ import xarray as xr
 from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
 from orbit2.errors import OrbitError
 from orbit2.metrics.binning import Bins, Partition
+from orbit2.metrics.compared import Compared
 from orbit2.metrics.fields import Field, fields_of
-from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import Moments, State, Statistic, moments_of
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
@@ -68,7 +69,7 @@ class Collector(ABC):
     name: ClassVar[str]
     stage: ClassVar[str]  # evaluate or diagnose
 
-    def __init__(self, matched: Matched, settings: Settings, training: Training | None = None) -> None:
+    def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         self.matched, self.settings, self.training = matched, settings, training
         self.fields = fields_of(matched.variables)
         self.paired: Mapping[str, Bins] = {}
@@ -134,7 +135,7 @@ def add_all(
         statistics[key].add(each)
 
 
-def gather(matched: Matched, collectors: Sequence[Collector], streamed: Callable[[Iterator[Scored]], Iterator[Scored]] = iter) -> None:
+def gather(matched: Compared, collectors: Sequence[Collector], streamed: Callable[[Iterator[Scored]], Iterator[Scored]] = iter) -> None:
     """Stream every sample once through all collectors."""
     wanted = [(collector, which, bins) for collector in collectors for which, bins in collector.paired.items()]
     partition = Partition(tuple(bins for *_, bins in wanted)) if wanted else None

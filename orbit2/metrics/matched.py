@@ -179,6 +179,16 @@ class Matched:
         return self._truth_rows, self._truth_columns
 
     @property
+    def step_hours(self) -> float:
+        """Between samples of the store."""
+        return self.store.step_hours
+
+    @property
+    def land_fraction(self) -> Array:
+        """Of each scored cell [H, W]. Raises OrbitError when the truth's store has no such field."""
+        return land_fraction(self.truth_store, self.truth_side)[self.truth_window]
+
+    @property
     def aligned(self) -> bool:
         """Whether the prediction covers whole cells of its input."""
         return not any(s.start % self.refinement or s.stop % self.refinement for s in (self._rows, self._columns))
@@ -335,6 +345,16 @@ class Parent:
 
     def field(self, name: str, time: np.datetime64) -> Array:
         return frame(self._prediction, name, self._positions[time])[self._rows, self._columns]
+
+
+def land_fraction(store: PairStore, side: Side) -> Array:
+    """[H, W] of a store's grid. Raises OrbitError when it has no such field."""
+    statics = store.statics(side)
+    if "land_sea_mask" not in statics:
+        raise OrbitError("regions need a land mask", where=store.path, got=f"statics {', '.join(statics) or 'none'}",
+                         hint="add land_sea_mask to the dataset's `statics`")
+    land: Array = store.static_values(side)[statics.index("land_sea_mask")].astype(np.float64)
+    return land
 
 
 def frame(prediction: xr.Dataset, name: str, index: int) -> Array:

@@ -10,6 +10,7 @@ from orbit2.data.pairs import SideSpec, finalise, initialise
 from orbit2.diagnose import regions as r
 from orbit2.errors import OrbitError
 from orbit2.grid import global_grid, uniform
+from orbit2.metrics.matched import land_fraction
 from tests.data import scored as make
 
 
@@ -82,4 +83,4 @@ def test_a_store_without_land_mask_is_refused(tmp_path):
     initialise(tmp_path / "p.zarr", *specs, np.array(["2026-01-01"], dtype="datetime64[s]"))
     finalise(tmp_path / "p.zarr")
     with pytest.raises(OrbitError, match="land_sea_mask"):
-        r.land_mask(make.PairStore(tmp_path / "p.zarr"), slice(None), slice(None))
+        land_fraction(make.PairStore(tmp_path / "p.zarr"), "fine")
