@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.evaluate.seams import TRUTH
+from orbit2.metrics import kernels
 from orbit2.metrics.collector import Collector, Settings, Training
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.matched import Scored
@@ -18,10 +19,14 @@ from orbit2.metrics.weighting import area_weights
 from orbit2.variables import variable
 
 Array = npt.NDArray[np.float64]
+Fields = dict[str, npt.NDArray[np.float32]]
 
 
 class Order(Collector):
-    """[area where the minimum is above, area times excess, whole area] per pair of variables and model. Holds one time's fields."""
+    """[area where the minimum is above, area times excess, whole area] per pair of variables and model.
+
+    Holds one time's fields of one of the two, in single precision.
+    """
 
     name, stage = "order", "evaluate"
 
@@ -30,23 +35,25 @@ class Order(Collector):
         self.weights = area_weights(matched.grid)
         self.pairs = ends(matched.variables)
         self.sums: dict[tuple[str, str], Array] = {}  # (maximum, model)
-        self._last: dict[str, Scored] = {}
+        self._held: tuple[str, str, Fields] = ("", "", {})  # sample, variable, fields of the truth and models
 
     def update(self, scored: Scored) -> None:
         for low, high in self.pairs:
             if scored.variable in (low, high):
-                self._last = {name: held for name, held in self._last.items() if held.sample == scored.sample} | {scored.variable: scored}
-                if low in self._last and high in self._last:
-                    self._compare(self._last[low], self._last[high])
+                fields = {model: values.astype(np.float32) for model, values in self._fields(scored).items()}
+                sample, name, held = self._held
+                if sample == scored.sample and {name, scored.variable} == {low, high}:
+                    self._compare(high, *((held, fields) if name == low else (fields, held)))
+                self._held = scored.sample, scored.variable, fields
 
-    def _compare(self, low: Scored, high: Scored) -> None:
-        lows, highs = ({**({TRUTH: each.truth} if self.matched.has_truth else {}), **each.models} for each in (low, high))
+    def _fields(self, scored: Scored) -> Mapping[str, npt.NDArray[np.floating]]:
+        return {**({TRUTH: scored.truth} if self.matched.has_truth else {}), **scored.models}
+
+    def _compare(self, name: str, lows: Fields, highs: Fields) -> None:
         for model in highs:
             if model in lows:
-                excess = lows[model] - highs[model]
-                above, known = excess > 0, np.isfinite(excess)
-                found = np.array([self.weights[above].sum(), (self.weights[above] * excess[above]).sum(), self.weights[known].sum()])
-                self.sums[high.variable, model] = self.sums.get((high.variable, model), np.zeros(3)) + found
+                found = np.array(kernels.excess(lows[model], highs[model], self.weights))
+                self.sums[name, model] = self.sums.get((name, model), np.zeros(3)) + found
 
     def state(self) -> State:
         return {f"{name}/{model}": sums for (name, model), sums in self.sums.items()}

@@ -14,15 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.metrics.consecutive import State
+from orbit2.metrics.member_kernels import member_sums
 
 Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 BAND = 1 << 18  # cells that are worked on at a time
-PROBABILITY_BINS = 11
 TILE = 16  # rows and columns of a tile that is scored as one vector
 MOST_TILES = 64  # a sample's tiles, spread evenly: the variogram score compares every cell of a tile with every other
 VARIOGRAM_ORDER = 0.5
-SUMS = ("w", "crps", "crps_fair", "variance", "error2", "rain_w")
+GATHERED = ("sums", "ranks", "forecast", "happened", "vectors")
+
 
 
 @dataclass
@@ -34,12 +35,10 @@ class EnsembleStatistic:
     limits: Mapping[str, float] = field(default_factory=dict)
     rain: bool = False
     n: int = 0
-    sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SUMS, 0.0))
 
     def __post_init__(self) -> None:
-        self.ranks = np.zeros(self.members + 1)
         events = len(self.limits)
-        self.brier, self.brier_fair, self.base = (np.zeros(events) for _ in range(3))
+        self.sums, self.ranks = np.zeros(5), np.zeros(self.members + 1)  # as of member_sums
         self.forecast = np.zeros((events, self.members + 1))  # area by the number of members that foresee the event
         self.happened = np.zeros((events, self.members + 1))  # and the part of it where it came
         self.vectors = np.zeros(3)  # tiles, sum of fair energy scores, of variogram scores
@@ -54,33 +53,14 @@ class EnsembleStatistic:
         known = np.flatnonzero(np.isfinite(truth).ravel())
         flat, o, w = members.reshape(self.members, -1), truth.ravel(), weights.ravel()
         for start in range(0, len(known), BAND):
-            cells = known[start : start + BAND]
-            self._cells(of(flat[:, cells].astype(np.float64)), o[cells], w[cells])
+            band = slice(start, start + BAND)
+            cells = band if len(known) == len(o) else known[band]
+            x = np.ascontiguousarray(of(flat[:, cells].astype(np.float64)))
+            found = member_sums(x, o[cells], w[cells], np.array(list(self.limits.values()), dtype=np.float64), self.rain)
+            for total, part in zip((self.sums, self.ranks, self.forecast, self.happened), found, strict=True):
+                total += part
+        self.n += len(known)
         self._tiles(members, truth, of)
-
-    def _cells(self, x: Array, y: Array, w: Array) -> None:
-        """`x` [M, C]."""
-        m, sums = self.members, self.sums
-        fair = crps(x, y, fair=True) if m > 1 else np.full(y.shape, np.nan)
-        centre = x.mean(axis=0)
-        variance = x.var(axis=0, ddof=1) if m > 1 else np.full(y.shape, np.nan)
-        found = {"w": w, "crps": w * crps(x, y), "crps_fair": w * fair, "variance": w * variance, "error2": w * (centre - y) ** 2}
-        for name, value in found.items():
-            sums[name] += float(value.sum())
-        self.n += len(y)
-        some = ((x > 0).any(axis=0) | (y > 0)) if self.rain else np.ones(y.shape, dtype=bool)
-        sums["rain_w"] += float(w[some].sum())
-        self.ranks += rank_histogram(x[:, some], y[some], w[some])
-        for i, limit in enumerate(self.limits.values()):
-            count, event = (x >= limit).sum(axis=0), (y >= limit).astype(np.float64)
-            share = count / m
-            brier = (share - event) ** 2
-            self.brier[i] += float((w * brier).sum())
-            if m > 1:
-                self.brier_fair[i] += float((w * (brier - share * (1 - share) / (m - 1))).sum())
-            self.base[i] += float((w * event).sum())
-            self.forecast[i] += np.bincount(count, weights=w, minlength=m + 1)
-            self.happened[i] += np.bincount(count, weights=w * event, minlength=m + 1)
 
     def _tiles(self, members: npt.NDArray[np.floating], truth: Array, of: Callable[[Array], Array]) -> None:
         """Energy and variogram score of complete tiles, spread evenly over the field."""
@@ -95,29 +75,25 @@ class EnsembleStatistic:
         self.vectors += len(tiles), energy_score(x, y).sum(), variogram_score(x, y).sum()
 
     def state(self) -> State:
-        return {"n": np.array(self.n), "sums": np.array([self.sums[name] for name in SUMS]), "ranks": self.ranks, "brier": self.brier,
-                "brier_fair": self.brier_fair, "base": self.base, "forecast": self.forecast, "happened": self.happened,
-                "vectors": self.vectors}  # fmt: skip
+        return {"n": np.array(self.n), **{name: getattr(self, name) for name in GATHERED}}
 
     def add(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         self.n += int(state["n"])
-        for name, value in zip(SUMS, state["sums"], strict=True):
-            self.sums[name] += float(value)
-        for name in ("ranks", "brier", "brier_fair", "base", "forecast", "happened", "vectors"):
+        for name in GATHERED:
             setattr(self, name, getattr(self, name) + state[name])
 
     def scores(self) -> dict[str, float]:
         """Name -> value of all that is one number; empty where nothing was scored."""
-        w, m = self.sums["w"], self.members
-        if not w:
+        (w, ecdf, fair, variance, square), m = self.sums, self.members
+        if not w > 0:
             return {}
-        rmse = np.sqrt(self.sums["error2"] / w)
-        found = {"crps_ecdf": self.sums["crps"] / w, "ensemble_mean_rmse": float(rmse)}
+        rmse = float(np.sqrt(square / w))
+        found = {"crps_ecdf": float(ecdf / w), "ensemble_mean_rmse": rmse}
         if m > 1:
-            spread = np.sqrt(self.sums["variance"] / w)
-            found |= {"crps_fair": self.sums["crps_fair"] / w, "ensemble_spread": float(spread)}
+            spread = float(np.sqrt(variance / w))
+            found |= {"crps_fair": float(fair / w), "ensemble_spread": spread}
             if rmse > 0:
-                found["spread_skill"] = float(np.sqrt((m + 1) / m) * spread / rmse)
+                found["spread_skill"] = float(np.sqrt((m + 1) / m)) * spread / rmse
         shares = self.rank_shares()
         if shares is not None:
             found |= {"rank_deviation": float(np.abs(shares - 1 / (m + 1)).sum()),
@@ -125,57 +101,29 @@ class EnsembleStatistic:
         if self.vectors[0]:
             found |= {"energy_score": self.vectors[1] / self.vectors[0], "variogram_score": self.vectors[2] / self.vectors[0]}
         for i, name in enumerate(self.limits):
-            base = self.base[i] / w
-            found[f"brier_{name}"] = self.brier[i] / w
-            if m > 1:
-                found[f"brier_fair_{name}"] = self.brier_fair[i] / w
-            if 0 < base < 1:
-                found[f"brier_skill_{name}"] = 1 - self.brier[i] / w / (base * (1 - base))
-                found[f"reliability_{name}"] = self.reliability_term(i)
+            found |= {f"{score}_{name}": value for score, value in self.event(i).items()}
+        return found
+
+    def event(self, event: int) -> dict[str, float]:
+        """Scores of the share of members with an event as its probability, from the areas by that share."""
+        area, happened, m = self.forecast[event], self.happened[event], self.members
+        share, w = np.arange(m + 1) / m, area.sum()
+        base = float(happened.sum() / w)
+        brier = float((share**2 * area - 2 * share * happened + happened).sum() / w)
+        found = {"brier": brier}
+        if m > 1:
+            found["brier_fair"] = brier - float((share * (1 - share) * area).sum() / (m - 1) / w)
+        if 0 < base < 1:
+            some = area > 0
+            frequency = happened[some] / area[some]
+            found |= {"brier_skill": 1 - brier / (base * (1 - base)),
+                      "reliability": float((area[some] * (share[some] - frequency) ** 2).sum() / w)}  # fmt: skip
         return found
 
     def rank_shares(self) -> Array | None:
         """Share of the area by the truth's rank among the members, 0 (below all) to M, [M + 1]; None where nothing is ranked."""
         total = self.ranks.sum()
         return self.ranks / total if total > 0 else None
-
-    def reliability(self, event: int) -> tuple[Array, Array, Array]:
-        """(forecast probability, observed frequency, share of the area) per bin of probability; bins without area are left out."""
-        share = np.arange(self.members + 1) / self.members
-        position = np.minimum((share * PROBABILITY_BINS).astype(int), PROBABILITY_BINS - 1)
-        area, happened, foreseen = (np.bincount(position, weights=x, minlength=PROBABILITY_BINS)
-                                    for x in (self.forecast[event], self.happened[event], share * self.forecast[event]))
-        some = area > 0
-        return foreseen[some] / area[some], happened[some] / area[some], area[some] / area.sum()
-
-    def reliability_term(self, event: int) -> float:
-        """Mean over the area of (forecast probability - frequency of the event where it was forecast)^2 (Murphy 1973), exact bins."""
-        area = self.forecast[event]
-        some = area > 0
-        share = np.arange(self.members + 1)[some] / self.members
-        return float((area[some] * (share - self.happened[event][some] / area[some]) ** 2).sum() / area.sum())
-
-
-def crps(members: Array, truth: Array, fair: bool = False) -> Array:
-    """CRPS [C] of `members` [M, C]: mean |x - y| less half the mean difference of members, over M^2 pairs or (fair) over M (M - 1).
-
-    From ordered members (the sum of |x_i - x_j| is linear in them), so that it costs M log M.
-    """
-    ordered = np.sort(members, axis=0)
-    m = len(members)
-    factor = (2 * np.arange(m) - m + 1) / (m * (m - 1) if fair else m * m)
-    found: Array = np.abs(members - truth).mean(axis=0) - np.tensordot(factor, ordered, axes=(0, 0))
-    return found
-
-
-def rank_histogram(members: Array, truth: Array, weights: Array) -> Array:
-    """Area by the truth's rank among `members` [M, C], [M + 1]; a truth equal to k members is shared equally by k + 1 ranks."""
-    m = len(members)
-    below, ties = (members < truth).sum(axis=0), (members == truth).sum(axis=0)
-    part = weights / (ties + 1)
-    steps = np.bincount(below, weights=part, minlength=m + 2) - np.bincount(below + ties + 1, weights=part, minlength=m + 2)
-    found: Array = np.maximum(np.cumsum(steps)[: m + 1], 0.0)
-    return found
 
 
 def energy_score(members: Array, truth: Array) -> Array:

@@ -331,3 +331,18 @@ def ssim_cells(prediction: Field, truth: Field, window: Array, c1: float, c2: fl
                     result[i, first + j] = ((2 * a * b + c1) * (2 * (ab - a * b) + c2)
                                             / ((a * a + b * b + c1) * (aa - a * a + bb - b * b + c2)))  # fmt: skip
     return result
+
+
+@compiled
+def excess(low: Field, high: Field, weights: Array) -> tuple[float, float, float]:
+    """Area where `low` is above `high`, [H, W] each; area times excess there; area where both are known."""
+    above, size, whole = 0.0, 0.0, 0.0
+    for i in range(low.shape[0]):
+        for j in range(low.shape[1]):
+            difference = np.float64(low[i, j]) - np.float64(high[i, j])
+            if finite(difference):
+                whole += weights[i, j]
+                if difference > 0:
+                    above += weights[i, j]
+                    size += weights[i, j] * difference
+    return above, size, whole

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from orbit2.metrics import ensemble
-from orbit2.metrics.ensemble import EnsembleStatistic, crps, rank_histogram
+from orbit2.metrics.ensemble import EnsembleStatistic
 
 
 def scored(members, truth, weights=None, **options):
@@ -15,10 +15,10 @@ def scored(members, truth, weights=None, **options):
 
 
 def test_crps_of_the_oracle():
-    x, y = np.array([[1.0], [2], [3], [4]]), np.array([2.5])
-    assert crps(x, y)[0] == pytest.approx(0.375)
-    assert crps(x, y, fair=True)[0] == pytest.approx(1 / 6)
-    assert crps(x[:1], y)[0] == pytest.approx(1.5)  # of one member: the absolute error
+    x, y = np.array([[4.0], [2], [3], [1]]), np.array([2.5])
+    scores = scored(x, y).scores()
+    assert (scores["crps_ecdf"], scores["crps_fair"]) == (pytest.approx(0.375), pytest.approx(1 / 6))
+    assert scored(x[3:], y).scores()["crps_ecdf"] == pytest.approx(1.5)  # of one member: the absolute error
 
 
 @pytest.mark.slow  # its import
@@ -26,9 +26,9 @@ def test_scores_agree_with_scoringrules():
     scoringrules = pytest.importorskip("scoringrules")
     generator = np.random.default_rng(0)
     x, y = generator.gamma(0.5, 4, (7, 300)), generator.gamma(0.5, 4, 300)
-    for fair, estimator in ((False, "nrg"), (True, "fair")):
+    for name, estimator in (("crps_ecdf", "nrg"), ("crps_fair", "fair")):
         expected = scoringrules.crps_ensemble(y, x, m_axis=0, estimator=estimator, backend="numpy")
-        np.testing.assert_allclose(crps(x, y, fair=fair), expected, rtol=1e-10, atol=1e-12)
+        assert scored(x, y).scores()[name] == pytest.approx(expected.mean(), rel=1e-12)
     tiles, truth = generator.gamma(0.5, 4, (3, 6, 64)), generator.gamma(0.5, 4, (3, 64))
     expected = scoringrules.es_ensemble(truth, tiles, estimator="fair", backend="numpy")
     np.testing.assert_allclose(ensemble.energy_score(tiles, truth), expected, rtol=1e-10)
@@ -73,7 +73,8 @@ def test_ranks_of_a_biased_ensemble_are_not_flat():
     found = scored(generator.normal(size=(4, 5000)) + 5, generator.normal(size=5000))
     assert found.rank_shares()[0] > 0.95
     assert found.scores()["rank_deviation"] == pytest.approx(1.6, abs=0.1)
-    assert rank_histogram(np.array([[1.0], [2], [3]]), np.array([2.5]), np.array([7.0])).tolist() == [0, 0, 7, 0]
+    one = scored(np.array([[3.0], [1], [2]]), np.array([2.5]), np.array([[7.0]]))
+    assert one.ranks.tolist() == [0, 0, 7, 0]
 
 
 def test_brier_and_reliability():
@@ -85,8 +86,7 @@ def test_brier_and_reliability():
     assert scores["brier_fair_10"] == pytest.approx((0.25**2 - 0.25 * 0.75 / 3 + 0.5**2 - 0.5 * 0.5 / 3) / 3)
     assert scores["brier_skill_10"] == pytest.approx(1 - scores["brier_10"] / (2 / 3 * 1 / 3))
     assert scores["reliability_10"] == pytest.approx((0.25**2 + 0.5**2) / 3)
-    forecast, frequency, area = found.reliability(0)
-    np.testing.assert_allclose((forecast, frequency, area), [(0.25, 0.5, 1), (0, 1, 1), (1 / 3, 1 / 3, 1 / 3)])
+    np.testing.assert_array_equal(found.forecast[0], [0, 1, 1, 0, 1])  # cells by the number of members that foresee it
 
 
 def test_pieces_in_any_order_are_one_ensemble():

@@ -1,0 +1,60 @@
+"""Compiled loop of the ensemble scores: each cell's members are ordered once, and everything follows from that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from orbit2.jit import compiled
+
+Array = npt.NDArray[np.float64]
+
+
+@compiled
+def member_sums(members: npt.NDArray[Any], truth: Array, weights: Array, limits: Array, rain: bool) -> tuple[Array, Array, Array, Array]:
+    """Sums by area over cells of `members` [M, C] and `truth` [C], none missing:
+
+    [w, CRPS over M^2 pairs, over M (M - 1), unbiased variance, squared error of the mean]; area by the truth's rank [M + 1], where a truth
+    equal to k members is shared by k + 1 ranks and, with `rain`, cells where all are 0 count nowhere; per limit the area by the number of
+    members at or above it [E, M + 1], and the part of it where the truth is too.
+    """
+    count, cells = members.shape
+    sums, ranks = np.zeros(5), np.zeros(count + 1)
+    forecast, happened = np.zeros((limits.shape[0], count + 1)), np.zeros((limits.shape[0], count + 1))
+    x = np.empty(count)
+    for c in range(cells):
+        y, w = truth[c], weights[c]
+        total, absolute = 0.0, 0.0
+        for m in range(count):
+            value = np.float64(members[m, c])
+            total += value
+            absolute += abs(value - y)
+            i = m  # insertion: few members, and nearly free where they are equal
+            while i > 0 and x[i - 1] > value:
+                x[i] = x[i - 1]
+                i -= 1
+            x[i] = value
+        mean, apart, squares, below, ties = total / count, 0.0, 0.0, 0, 0
+        for m in range(count):
+            apart += (2 * m - count + 1) * x[m]
+            squares += (x[m] - mean) ** 2
+            below += 1 if x[m] < y else 0
+            ties += 1 if x[m] == y else 0
+        sums[0] += w
+        sums[1] += w * (absolute / count - apart / (count * count))
+        if count > 1:
+            sums[2] += w * (absolute / count - apart / (count * (count - 1)))
+            sums[3] += w * squares / (count - 1)
+        sums[4] += w * (mean - y) ** 2
+        if not rain or y > 0 or x[count - 1] > 0:
+            for rank in range(below, below + ties + 1):
+                ranks[rank] += w / (ties + 1)
+        for e in range(limits.shape[0]):
+            foresee = 0
+            for m in range(count):
+                foresee += 1 if x[m] >= limits[e] else 0
+            forecast[e, foresee] += w
+            happened[e, foresee] += w if y >= limits[e] else 0.0
+    return sums, ranks, forecast, happened
