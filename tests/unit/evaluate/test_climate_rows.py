@@ -31,7 +31,7 @@ class Matched(SimpleNamespace):
 def task(variables, count, hours=24):
     times = np.datetime64("2021-01-01T00:00:00", "s") + np.arange(count) * np.timedelta64(hours, "h")
     return Matched(grid=GRID, times=times, variables=variables, has_truth=True, members=0, region="global", observations=None,
-                   model="reslim", store=SimpleNamespace(step_hours=hours))
+                   model="reslim", step_hours=hours)
 
 
 def stream(matched, fields):
