@@ -17,6 +17,7 @@ from orbit2.config.load import from_mapping
 from orbit2.config.schema import RunConfig
 from orbit2.errors import OrbitError
 from orbit2.files import short_hash, write_json, write_text
+from orbit2.metrics.parts import plan_parts as task_months
 from orbit2.model.inspect import build, size
 from orbit2.nodehours import Job, Submitted, rows
 from orbit2.plan.estimate import training
@@ -34,7 +35,7 @@ NODES = 64  # of a training: a sample of a step on each of its 512 GCDs
 SHARDS = {"1b": 8, "10b": 64}  # ranks that share a model's parameters and optimiser; one where it is not named
 PROFILE = yaml.safe_load((ROOT / "profiles/frontier/config.yaml").read_text(encoding="utf-8"))
 DEVICE, CORES = PROFILE["set-resources"]["train_model"]["device"], PROFILE["cores"]
-TOGETHER = PROFILE["group-components"]["regrid_{data}"]
+TOGETHER, MONTHS = (PROFILE["group-components"][group] for group in ("regrid_{data}", "score_{task}"))
 
 
 def run(dataset: str, model: str) -> RunConfig:
@@ -59,9 +60,11 @@ def jobs(config: RunConfig, dataset: str, model: str) -> list[Submitted]:
     threads = PROFILE["set-threads"]
     parts = [Job("regrid_part", dataset, threads["regrid_part"]) for _ in plan_parts(config.datasets[dataset])]
     groups = [Submitted(tuple(parts[i : i + TOGETHER])) for i in range(0, len(parts), TOGETHER)]
-    score = (Job("evaluate_fit", dataset), Job("evaluate_task", "test"), Job("diagnose_task", "test"))
+    months = [Job("evaluate_part", "test") for _ in task_months(config, "test")]
+    scores = [Submitted(tuple(months[i : i + MONTHS])) for i in range(0, len(months), MONTHS)]
     return [*groups, Submitted((Job("statistics_dataset", dataset, threads["statistics_dataset"]),)),
-            Submitted((Job("train_model", model),), NODES), Submitted((Job("downscale_task", "test"),)), Submitted(score)]  # fmt: skip
+            Submitted((Job("train_model", model),), NODES), Submitted((Job("downscale_task", "test"),)),
+            Submitted((Job("evaluate_fit", dataset),)), *scores]  # fmt: skip
 
 
 def of(dataset: str, model: str) -> dict[str, Any]:
@@ -83,9 +86,10 @@ def table(record: dict[str, Any]) -> str:
         if row["advice"]:
             lines.append(f"| {dataset} | {model} | {size(row['memory'])}: {row['advice']} | | | | | | |")
             continue
-        regrid, statistics, train, predict, scores = (row["hours"][rule] for rule in (
-            "regrid_part", "statistics_dataset", "train_model", "downscale_task", "evaluate_fit"))  # fmt: skip
-        told = [hours for _, hours in (regrid, statistics, train, predict, scores)]
+        regrid, statistics, train, predict, fits, months = (row["hours"][rule] for rule in (
+            "regrid_part", "statistics_dataset", "train_model", "downscale_task", "evaluate_fit", "evaluate_part"))  # fmt: skip
+        scores = None if None in (fits[1], months[1]) else fits[1] + months[1]
+        told = [*(hours for _, hours in (regrid, statistics, train, predict)), scores]
         cells = (f"{_hours(regrid[1])} ({regrid[0]})", *(_hours(hours) for hours in told[1:]))
         whole = _hours(sum(hours or 0.0 for hours in told)) + (" and what is not told" if None in told else "")
         lines.append(f"| {dataset} | {model} | {size(row['memory'])} | {' | '.join(cells)} | {whole} |")

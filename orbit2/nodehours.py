@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 STAGES = {  # rule -> stage, as orbit2.plan names it
     "train_model": "train", "finetune_model": "train", "downscale_task": "downscale", "downscale_block": "downscale",
-    "regrid_part": "regrid", "statistics_dataset": "statistics", "evaluate_fit": "evaluate fit", "evaluate_task": "evaluate",
-    "diagnose_task": "diagnose",
+    "regrid_part": "regrid", "statistics_dataset": "statistics", "evaluate_fit": "evaluate fit", "evaluate_part": "evaluate",
 }  # fmt: skip
 ON_DEVICES = ("train", "downscale")  # their seconds are those of the clock, on all their nodes
 Seconds = Mapping[str, Mapping[str, float]]

@@ -15,7 +15,7 @@ HINT = "nothing of yours is overwritten: move it away, or write elsewhere"
 def file(path: Path | None, *keys: str) -> None:
     """For an output file. Raises OrbitError for a folder, or a file that is no output of the same kind.
 
-    A JSON file must hold `keys`, NetCDF and Parquet carry the version of the code. An empty file is no loss, a link is followed.
+    A JSON file must hold `keys`, NetCDF, HDF5 and Parquet carry the version of the code. An empty file is no loss, a link is followed.
     """
     if path is None:
         return
@@ -74,7 +74,7 @@ def _ours(path: Path, suffix: str, keys: Sequence[str]) -> bool:
         if suffix == ".json":
             found = json.loads(path.read_text(encoding="utf-8"))
             return isinstance(found, dict) and set(keys) <= set(found)
-        if suffix == ".nc":
+        if suffix in (".nc", ".h5"):
             import h5py
 
             with h5py.File(path) as opened:

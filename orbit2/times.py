@@ -43,6 +43,13 @@ def stamp(time: np.datetime64 | cftime.datetime) -> str:
     return f"{time.year:04d}-{time.month:02d}-{time.day:02d}T{time.hour:02d}:{time.minute:02d}:{time.second:02d}"
 
 
+def stamps(times: npt.NDArray[Any]) -> list[str]:
+    """Of many."""
+    if np.issubdtype(times.dtype, np.datetime64):
+        return [str(sample) for sample in np.datetime_as_string(times, unit="s")]
+    return [stamp(time) for time in times]
+
+
 def day(sample: str) -> str:
     """`2026-03-30`."""
     return sample[:10]

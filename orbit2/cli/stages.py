@@ -31,6 +31,8 @@ MaybeStore = Annotated[Path | None, typer.Option(help="Pair store (pairs.zarr) t
 Observations = Annotated[Path | None, typer.Option(help="Store of observations to score against, on their own grid.")]
 Fits = Annotated[Path | None, typer.Option(help="What `orbit2 evaluate fit` wrote for the task's dataset (baselines.nc).")]
 Parent = Annotated[Path | None, typer.Option(help="Prediction of the model that the task's model was fine-tuned from.")]
+Parts = Annotated[Path | None, typer.Option(
+    help="Folder of what `orbit2 evaluate part` wrote (HDF5): summed, nothing is read again.", show_default="all is streamed here")]
 Device = Annotated[str | None, typer.Option(
     help="Where it computes: cpu, cuda or cuda:N; default: a GPU where there is one.", show_default=False,
     callback=lambda name: known_device(name))]
@@ -291,7 +293,7 @@ def scoring(what: str, more: str, run: Callable[..., None], files: Mapping[str, 
     def task(
         context: typer.Context, config: MaybeConfig = None, prediction: MaybePrediction = None, store: MaybeStore = None,
         observations: Observations = None, fits: Fits = None, parent: Parent = None, out: MaybeOut = None,
-        outdates: Outdates = None, memory_mb: Memory = None, threads: Threads = None,
+        parts: Parts = None, outdates: Outdates = None, memory_mb: Memory = None, threads: Threads = None,
     ) -> None:  # fmt: skip
         if context.invoked_subcommand is None:
             options = need(config=config, prediction=prediction, store=store, out=out)
@@ -300,7 +302,7 @@ def scoring(what: str, more: str, run: Callable[..., None], files: Mapping[str, 
             allow(memory_mb, threads)
             if outdates is not None:
                 outdates.unlink(missing_ok=True)
-            run(**options, observations=observations, fits=fits, parent=parent)
+            run(**options, observations=observations, fits=fits, parent=parent, parts=parts)
 
     @verb.command("merge")
     def merge(tables: Tables, out: Out) -> None:
@@ -326,13 +328,34 @@ def _diagnose(**given: Any) -> None:
 
 
 evaluate = scoring(
-    "Score a prediction beside its baselines", "`fit` fits those that learn, `merge` joins tables of tasks.", _evaluate,
+    "Score a prediction beside its baselines", "`part` is one month of it, `fit` fits what learns, `merge` joins tables.", _evaluate,
     dict.fromkeys(("metrics.parquet", "maps.nc", "spectra.nc", "density.nc", "seams.nc"), ()),
 )
 diagnose = scoring(
     "Climate diagnostics of a prediction", "`merge` joins the tables of several tasks.", _diagnose,
     {**dict.fromkeys(("regions.parquet", "regions.nc", "hovmoller.nc"), ()), "notes.json": ("record", "notes")},
 )
+
+
+@evaluate.command("part")
+def evaluate_part(
+    config: Config, store: Store, out: Out,
+    prediction: Annotated[Path, typer.Option(help="Prediction of the task (Zarr).", show_default=False)],
+    part: Annotated[str, typer.Option(help="Calendar month, e.g. 202603; 202603on: and all later ones.", show_default=False)],
+    observations: Observations = None, fits: Fits = None, parent: Parent = None,
+    receipt: Annotated[Path | None, typer.Option(help="Written once the part is there (JSON); a whole part is kept.")] = None,
+    memory_mb: Memory = None, threads: Threads = None,
+) -> None:  # fmt: skip
+    """Stream one month of a prediction once, for evaluate and diagnose; their --parts sum the months."""
+    outputs.file(out)
+    outputs.file(receipt, "part", "samples")
+    allow(memory_mb, threads)
+    from orbit2.diagnose.collectors import COLLECTORS as DIAGNOSTICS
+    from orbit2.evaluate.collectors import COLLECTORS as SCORES
+    from orbit2.metrics.stream import run
+
+    run(config=config, prediction=prediction, store=store, part=part, out=out, kinds=(*SCORES, *DIAGNOSTICS), observations=observations,
+        fits=fits, parent=parent, receipt=receipt)  # fmt: skip
 
 
 @evaluate.command("fit")

@@ -38,7 +38,7 @@ def fitted_on(config: RunConfig, task: str) -> str | None:
     """The dataset whose training block a task's fitted baselines, thresholds and climatology come from; None where it has no pairs."""
     section = config.downscale[task]
     dataset = config.datasets[section.dataset]
-    return section.dataset if section.input == "coarse" and dataset.outputs and dataset.split.train is not None else None
+    return section.dataset if dataset.outputs and dataset.split.train is not None else None
 
 
 def _applies(config: RunConfig, parent: str, section: DownscaleConfig) -> bool:

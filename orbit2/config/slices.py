@@ -16,9 +16,12 @@ from orbit2.config.needs import STATIC, requests_hash, retrieve, sources_of
 from orbit2.config.schema import RunConfig
 
 __all__ = [
-    "dataset", "diagnose", "downscale", "evaluate", "fits", "machine_keys", "model", "parent", "predictions", "report", "retrieve",
+    "dataset", "diagnose", "downscale", "evaluate", "fits", "machine_keys", "model", "parent", "part", "predictions", "report", "retrieve",
     "sources_of", "whole",
 ]
+
+
+AFTERWARDS = ("bootstrap",)  # keys of `evaluate` that only matter once the parts are summed
 
 
 def receipt(config: RunConfig, source: str, name: str) -> str:
@@ -97,6 +100,12 @@ def evaluate(config: RunConfig, task: str) -> dict[str, Any]:
     return {**downscale(config, task), "parent": parent(config, task), "evaluate": science(config.evaluate)}
 
 
+def part(config: RunConfig, task: str) -> dict[str, Any]:
+    """For the parts of one task's scores and diagnostics: what is gathered, not what is made of it afterwards."""
+    gathered = {key: value for key, value in science(config.evaluate).items() if key not in AFTERWARDS}
+    return {**downscale(config, task), "parent": parent(config, task), "evaluate": gathered, "diagnose": science(config.diagnose)}
+
+
 def diagnose(config: RunConfig, task: str) -> dict[str, Any]:
     """For the climate diagnostics of one task."""
     return {
@@ -132,6 +141,7 @@ def machine_keys(config: RunConfig, stage: str, name: str = "", *_: str) -> dict
         "downscale": lambda: {"downscale": predictions(config)[name]},
         "evaluate": lambda: {"downscale": config.downscale[name], "evaluate": config.evaluate},
         "diagnose": lambda: {"downscale": config.downscale[name], "diagnose": config.diagnose},
+        "part": lambda: {"downscale": config.downscale[name], "evaluate": config.evaluate, "diagnose": config.diagnose},
         "report": lambda: {"run": config},
     }
     return machine(sections[stage]())

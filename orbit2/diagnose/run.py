@@ -17,6 +17,7 @@ from orbit2.metrics.collector import Collector, Settings, gather
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.matched import Matched
 from orbit2.metrics.netcdf import write_netcdf
+from orbit2.metrics.parts import merge
 from orbit2.progress import counted
 
 TITLES = {"regions.nc": f"Scores by AR6 region of {{}}. Regions: {ATTRIBUTION}", "hovmoller.nc": "Hovmöller diagrams of {}"}
@@ -24,14 +25,15 @@ TITLES = {"regions.nc": f"Scores by AR6 region of {{}}. Regions: {ATTRIBUTION}",
 
 def run(
     *, config: Path, prediction: Path, store: Path, out: Path, observations: Path | None = None, fits: Path | None = None,
-    parent: Path | None = None,
+    parent: Path | None = None, parts: Path | None = None,
 ) -> None:
     """Diagnose a downscale task's `prediction` against the pair store (or `observations`) and the baselines.
 
     `config` is the task's diagnose slice (JSON); `fits` and `parent` are as for evaluate.
     Writes into the folder `out`: `regions.nc` (AR6 region maps and skill),
     `hovmoller.nc`, `notes.json` (what needs a longer record) and, last, `regions.parquet` (long table). Without a truth the region
-    scores are conservation residuals against the input. Raises OrbitError for a prediction or store that does not fit.
+    scores are conservation residuals against the input. With `parts` nothing is streamed: what the jobs of `orbit2 evaluate part` left in
+    that folder is summed. Raises OrbitError for a prediction or store that does not fit.
     """
     slice_ = read_slice(config)
     for key in ("task", "downscale", "diagnose", "baselines"):
@@ -42,9 +44,12 @@ def run(
     baselines = validate(EvaluateConfig, told, config)
     settings = Settings(baselines, validate(DiagnoseConfig, slice_["diagnose"], config))
     matched = Matched(slice_, Path(prediction), Path(store), settings.evaluate.baselines, observations, fits, parent)
-    collectors = [kind(matched, settings) for kind in COLLECTORS]
-    total = len(matched.times) * len(matched.variables)
-    gather(matched, collectors, lambda samples: counted(samples, "diagnose", total, "field"))
+    collectors = [kind(matched, settings, matched.training) for kind in COLLECTORS]
+    if parts is None:
+        total = len(matched.times) * len(matched.variables)
+        gather(matched, collectors, lambda samples: counted(samples, "diagnose", total, "field"))
+    else:
+        merge(parts, matched, slice_, settings, collectors, "diagnose")
     write(matched, settings, collectors, Path(out))
 
 

@@ -24,11 +24,11 @@ from orbit2.metrics.weighting import area_weights
 from orbit2.variables import variable
 
 Array = npt.NDArray[np.float64]
-MOST_CELLS = 1 << 20  # of a map
+MOST_CELLS = 1 << 18  # of a map
 
 
 class Maps(Collector):
-    """Bias and RMSE over the samples, by cell; on larger grids by blocks of k x k cells, so that a map has at most 1,048,576."""
+    """Bias and RMSE over the samples, by cell; on larger grids by blocks of k x k cells, so that a map has at most 262,144."""
 
     name, stage = "maps", "evaluate"
 

@@ -15,6 +15,7 @@ from orbit2.metrics.collector import Collector, Settings, gather
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.matched import Matched
 from orbit2.metrics.netcdf import write_netcdf
+from orbit2.metrics.parts import merge
 from orbit2.progress import counted
 
 TITLES = {"maps.nc": "Error maps", "spectra.nc": "Power spectra", "density.nc": "Joint density", "seams.nc": "Differences at tile borders"}
@@ -22,7 +23,7 @@ TITLES = {"maps.nc": "Error maps", "spectra.nc": "Power spectra", "density.nc": 
 
 def run(
     *, config: Path, prediction: Path, store: Path, out: Path, observations: Path | None = None, fits: Path | None = None,
-    parent: Path | None = None,
+    parent: Path | None = None, parts: Path | None = None,
 ) -> None:
     """Score `prediction` (a downscale task's Zarr) and the configured baselines against the pair store, or against `observations`.
 
@@ -30,14 +31,17 @@ def run(
     task's model was fine-tuned from. Writes `metrics.parquet` (long table), `maps.nc`, `spectra.nc`, `density.nc` and
     `seams.nc` into the folder `out`; the table last, so that its presence means the others are there. A task without a truth gets
     conservation residuals instead of scores; a tiled one gets the seam test as well. Raises OrbitError for a prediction or store that
-    does not fit.
+    does not fit. With `parts` nothing is streamed: what the jobs of `orbit2 evaluate part` left in that folder is summed.
     """
-    settings_file = read_slice(config)
-    settings = Settings(evaluate_settings(settings_file, config), DiagnoseConfig())
-    matched = Matched(settings_file, Path(prediction), Path(store), settings.evaluate.baselines, observations, fits, parent)
-    collectors = [kind(matched, settings) for kind in COLLECTORS]
-    total = len(matched.times) * len(matched.variables)
-    gather(matched, collectors, lambda samples: counted(samples, "evaluate", total, "field"))
+    slice_ = read_slice(config)
+    settings = Settings(evaluate_settings(slice_, config), DiagnoseConfig())
+    matched = Matched(slice_, Path(prediction), Path(store), settings.evaluate.baselines, observations, fits, parent)
+    collectors = [kind(matched, settings, matched.training) for kind in COLLECTORS]
+    if parts is None:
+        total = len(matched.times) * len(matched.variables)
+        gather(matched, collectors, lambda samples: counted(samples, "evaluate", total, "field"))
+    else:
+        merge(parts, matched, slice_, settings, collectors, "evaluate")
     write(matched, settings, collectors, Path(out))
 
 

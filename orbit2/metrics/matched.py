@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as made
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +29,18 @@ from orbit2.grid import Grid, from_centres
 from orbit2.longitudes import follow
 from orbit2.metrics.fields import Field
 from orbit2.metrics.table import Table
-from orbit2.model.tiles import Tiling, tiles
 from orbit2.provenance import code_version
 from orbit2.remap import Regridder
 from orbit2.variables import is_precipitation, variable
 
+if TYPE_CHECKING:
+    from orbit2.model.tiles import Tiling
+
 Array = npt.NDArray[np.float64]
 PRODUCTS = {"sample": "ERA5", "era5": "ERA5", "prism": "PRISM", "daymet": "DAYMET", "imerg": "IMERG"}  # by the store's `source`
+
+
+ONWARDS = "on"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +76,8 @@ class Scored:
 class Matched:
     """Opens and checks a prediction and its pair store, then streams samples.
 
-    `times` are those of the whole task; with `part` (`202603`) only the samples of that calendar month are streamed.
+    `times` are those of the whole task; with `part` only the samples of a calendar month (`202603`) are streamed, or of
+    it and all later ones (`202603on`).
     Raises OrbitError when the prediction is missing, unfinalised, of another task, on a grid or at times that the store does not
     have, or holds a variable that the store does not; when baselines that are fitted are wanted without their `fits`, or `parent` (the
     prediction of the slice's `parent` model) does not hold what is scored.
@@ -116,11 +122,11 @@ class Matched:
         self.region = "global" if self.whole and whole.periodic else "domain"
         self.indices = self._indices()
         self.times = self.store.times[self.indices]
-        stamps = [times.stamp(time) for time in self.times]
-        self.streamed = [i for i, sample in enumerate(stamps) if part is None or times.month_name(sample) == part]
+        self.stamps = times.stamps(self.times)
+        self.streamed = [i for i, sample in enumerate(self.stamps) if part is None or _belongs(sample, part)]
         self.fitted = self._fits(paired, baselines, fits)
-        told = fits is not None and paired and self.observations is None
-        self.training = Training(fits, self._rows, self._columns, whole) if told and fits is not None else None  # of the truth
+        known = fits is not None and self.observations is None and self.truth_side == "fine"
+        self.training = Training(fits, *self.truth_window, self.store.grid("fine")) if known and fits is not None else None
         self._baselines = {name: self._methods(name, baselines) for name in self.variables}
         self.parent = Parent(self, dict(config.get("parent") or {}), parent) if parent is not None else None
         for name in (self.model, *([self.parent.model] if self.parent else [])):
@@ -199,6 +205,8 @@ class Matched:
         cells = (self._rows, self._columns)
         if self._tile in (0, (0, 0)) or not self.aligned:
             return None
+        from orbit2.model.tiles import tiles  # brings torch, which only tiled tasks need
+
         rows, columns = (slice(s.start // self.refinement, s.stop // self.refinement) for s in cells)
         return tiles(self._input_grid.shape, self._input_grid.periodic, self._tile, self._halo, domain=(rows, columns), blend=self._blend)
 
@@ -252,6 +260,11 @@ class Matched:
                 if not valid.all():  # else nothing is copied
                     truth, fields = np.where(valid, truth, np.nan), {key: np.where(valid, x, np.nan) for key, x in fields.items()}
                 yield Scored(int(index), time, name, truth, fields, native, position)
+
+    @property
+    def samples_streamed(self) -> list[str]:
+        """Keys of the samples that `samples` gives."""
+        return [self.stamps[i] for i in self.streamed]
 
     @property
     def members(self) -> int:
@@ -314,8 +327,8 @@ class Matched:
             raise OrbitError("prediction has times that the pair store has not", where=self.prediction_path, got=absent[0],
                              allowed=f"{self.store.times[0]} to {self.store.times[-1]}", hint=f"{len(absent)} of {len(found)} times")
         usable = self.truth_store.times[self.truth_store.usable]
-        observed = [time for time in found if np.isin(time, usable)]
-        if not observed:
+        observed = found[np.isin(found, usable)]
+        if not len(observed):
             raise OrbitError("the truth has none of the prediction's times", where=self.truth_store.path, got=f"{found[0]} to {found[-1]}",
                              allowed=f"{usable[0]} to {usable[-1]}" if len(usable) else "nothing: every sample is a gap")
         return np.array([lookup[time] for time in observed], dtype=np.int64)
@@ -355,6 +368,12 @@ def land_fraction(store: PairStore, side: Side) -> Array:
                          hint="add land_sea_mask to the dataset's `statics`")
     land: Array = store.static_values(side)[statics.index("land_sea_mask")].astype(np.float64)
     return land
+
+
+def _belongs(sample: str, part: str) -> bool:
+    """Whether a sample is of a part: a month, `202603`, or that and all later ones, `202603on`."""
+    month = times.month_name(sample)
+    return month == part or (part.endswith(ONWARDS) and month >= part.removesuffix(ONWARDS))
 
 
 def frame(prediction: xr.Dataset, name: str, index: int) -> Array:

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from orbit2.grid import Grid
 from orbit2.metrics.statistics import State
-from orbit2.model.tiles import Tiling
+
+if TYPE_CHECKING:
+    from orbit2.model.tiles import Tiling
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]

@@ -16,6 +16,7 @@ from orbit2.config.recipes import DAY, recipes
 from orbit2.config.schema import RunConfig
 from orbit2.config.sources import traits
 from orbit2.errors import OrbitError
+from orbit2.metrics.parts import plan_parts as task_months
 from orbit2.model.inspect import vocabulary
 from orbit2.plan.disk import output_grid, samples_bytes, task_samples, training_samples
 from orbit2.plan.machine import Machine
@@ -43,12 +44,12 @@ class Rates:
 STORED = 37.4e-9  # core seconds of a value that is packed, compressed and written: benchmarks/pairstore_read.py
 # Of sources' raw fields. era5_year.py knows the clock of both cores only: at most this.
 REGRID = {"era5": Rates(0.0585, 0.0, "benchmarks/era5_year.py")}
-# Of values: of both sides (statistics, evaluate fit); of a prediction, for each of MODELS beside the truth (evaluate, diagnose).
+# Of values: of both sides (statistics, evaluate fit); of a prediction, for each of MODELS beside the truth (evaluate: one
+# stream for that stage and for diagnose).
 STAGES = {
     "statistics": Rates(5.61e-08, 1.36, "benchmarks/stages.py"),
     "evaluate fit": Rates(3.18e-07, 4.84, "benchmarks/stages.py"),
     "evaluate": Rates(7.77e-06, 7.45, "benchmarks/stages.py"),
-    "diagnose": Rates(1.6e-06, 3.63, "benchmarks/stages.py"),
 }
 MODELS = 8  # the model and seven baselines, as shipped
 UNTOLD = "not measured"
@@ -126,11 +127,11 @@ def _raw(source: str) -> str:
     return "era5" if traits(source).packaged else source
 
 
-def _valued(stage: str, name: str, values: float, on: Machine, threads: int = 1) -> Work:
-    """One job that works through `values`."""
+def _valued(stage: str, name: str, values: float, on: Machine, threads: int = 1, jobs: int = 1) -> Work:
+    """Jobs that work through `values` together."""
     if (rates := STAGES.get(stage)) is None:
-        return Work(stage, name, 1, untold=UNTOLD)
-    return _spread(stage, name, 1, rates.start + rates.each * values, on, rates.basis, threads)
+        return Work(stage, name, jobs, untold=UNTOLD)
+    return _spread(stage, name, jobs, jobs * rates.start + rates.each * values, on, rates.basis, threads)
 
 
 def regridding(config: RunConfig, name: str, parts: int) -> float:
@@ -146,13 +147,12 @@ def regridding(config: RunConfig, name: str, parts: int) -> float:
 
 
 def _scored(config: RunConfig, on: Machine) -> Iterator[Work]:
-    """Scores and diagnostics of every task; the model that a fine-tuned one started from is one more beside the baselines."""
+    """Scores and diagnostics of every task, by month; the model that a fine-tuned one started from is one more beside the baselines."""
     beside = parents(config)
-    for stage in ("evaluate", "diagnose"):
-        for task, section in config.downscale.items():
-            models = 1 + sum(name != "parent" for name in config.evaluate.baselines) + (task in beside)
-            cells = math.prod(output_grid(config, task).shape) * len(vocabulary(config, section.model)[1])
-            yield _valued(stage, task, cells * task_samples(config, task) * models / MODELS, on)
+    for task, section in config.downscale.items():
+        models = 1 + sum(name != "parent" for name in config.evaluate.baselines) + (task in beside)
+        cells = math.prod(output_grid(config, task).shape) * len(vocabulary(config, section.model)[1])
+        yield _valued("evaluate", task, cells * task_samples(config, task) * models / MODELS, on, jobs=len(task_months(config, task)))
 
 
 def _values(config: RunConfig, name: str) -> int:

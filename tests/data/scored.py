@@ -117,7 +117,7 @@ def write_slice(
     path: Path, stage: str, *, task: str = "test", side: str = "coarse", settings: dict | None = None, baselines: list[str] = BASELINES,
     parent: dict | None = None,
 ) -> Path:
-    """The configuration slice of an evaluate or diagnose task, by default with interpolations only."""
+    """The configuration slice of an evaluate or diagnose task, or of its parts, by default with interpolations only."""
     section = {"model": "reslim", "dataset": "era5_week", "split": "test", "input": side, "max_samples": 0, "tile": 0, "halo": 8}
     slice_ = {
         "task": task, "downscale": section,
@@ -127,6 +127,8 @@ def write_slice(
     if stage == "diagnose":
         slice_["baselines"] = baselines
     else:
-        slice_[stage] = {"baselines": baselines, **slice_[stage]}
+        slice_["evaluate"] = {"baselines": baselines, **slice_.pop(stage)}
+    if stage == "part":
+        slice_["diagnose"] = {}
     path.write_text(json.dumps(slice_))
     return path

@@ -29,16 +29,16 @@ def test_nodes_are_whole_and_a_block_is_a_share_of_its_task() -> None:
 
 
 def test_what_is_not_told_is_said_and_rules_keep_the_order_of_the_workflow() -> None:
-    score = Submitted((Job("evaluate_task", "t"), Job("diagnose_task", "t"), Job("evaluate_fit", "a")))
+    score = Submitted((Job("evaluate_part", "t"), Job("diagnose_task", "t"), Job("evaluate_fit", "a")))
     finish = Submitted((Job("statistics_dataset", "a", 10), Job("regrid_finalise", "a")))
     two = [Submitted((Job("regrid_part", "a"),)), Submitted((Job("regrid_part", "c"),))]
     found = rows([score, Submitted((Job("report_page", ""),)), finish, *two], SECONDS, 10)
     assert [row.rules for row in found] == [("regrid_finalise", "statistics_dataset"), ("regrid_part",),
-                                            ("evaluate_fit", "evaluate_task", "diagnose_task"), ("report_page",)]  # fmt: skip
+                                            ("evaluate_fit", "evaluate_part", "diagnose_task"), ("report_page",)]  # fmt: skip
     assert [(row.jobs, row.submitted, row.untold) for row in found[1:3]] == [
-        (2, 2, ("regrid_part",)), (3, 1, ("evaluate_fit", "evaluate_task", "diagnose_task"))]
+        (2, 2, ("regrid_part",)), (3, 1, ("evaluate_fit", "evaluate_part"))]
     lines = [" ".join(line.split()) for line in render(found).splitlines()[1:]]
     assert lines == [
         "regrid_finalise, statistics_dataset 2 in 1 SLURM job 1.0", "regrid_part 2 in 2 SLURM jobs 0.2 and regrid_part: not told",
-        "evaluate_fit, evaluate_task, diagnose_task 3 in 1 SLURM job not told", "report_page 1 in 1 SLURM job minutes",
+        "evaluate_fit, evaluate_part, diagnose_task 3 in 1 SLURM job not told", "report_page 1 in 1 SLURM job minutes",
         "in all 8 in 5 SLURM jobs 1.2"]

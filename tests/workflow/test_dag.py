@@ -44,8 +44,8 @@ def test_every_stage_word_runs_what_it_needs(edges: set[tuple[str, str]]) -> Non
     assert needs["train"] == needs["statistics"] | {"train_model"}
     assert needs["finetune"] == needs["train"] | {"finetune_model"}
     assert needs["downscale"] == needs["finetune"] | {"downscale_task"}
-    assert needs["evaluate"] == needs["downscale"] | {"evaluate_fit", "evaluate_task", "evaluate_merge"}
-    assert needs["diagnose"] == needs["downscale"] | {"evaluate_fit", "diagnose_task", "diagnose_merge"}
+    assert needs["evaluate"] == needs["downscale"] | {"evaluate_fit", "evaluate_part", "evaluate_task", "evaluate_merge"}
+    assert needs["diagnose"] == needs["downscale"] | {"evaluate_fit", "evaluate_part", "diagnose_task", "diagnose_merge"}
     assert needs["report"] == needs["evaluate"] | needs["diagnose"] | {"report_page"}
     assert reached(edges, "all") == needs["report"]
 
@@ -55,7 +55,8 @@ def test_edges(edges: set[tuple[str, str]]) -> None:
             ("train_model", "finetune_model"), ("evaluate_merge", "report_page"), ("diagnose_merge", "report_page")} <= edges
     # statistics see the pairs only through the complete store, and no model ever sees a score
     assert ("regrid_part", "statistics_dataset") not in edges
-    assert ("regrid_part", "evaluate_fit") not in edges and {("evaluate_fit", "evaluate_task"), ("evaluate_fit", "diagnose_task")} <= edges
+    assert ("regrid_part", "evaluate_fit") not in edges and {("evaluate_fit", "evaluate_part"), ("evaluate_part", "evaluate_task"),
+                                                                      ("evaluate_part", "diagnose_task")} <= edges
     assert not any(a.startswith(("evaluate", "diagnose")) and b.startswith(("train", "finetune", "downscale")) for a, b in edges)
 
 
@@ -78,7 +79,8 @@ TABLE_1 = {  # run: (datasets, sources of each with static fields, models, tasks
 def test_the_published_runs_plan(run: str, shared_project: Any) -> None:
     datasets, sources, models, tasks = TABLE_1[run]
     planned = work(shared_project.planned("all", "--configfile", f"config/runs/{run}.yaml"))
-    parts = planned.pop("regrid_part")
+    parts, months = planned.pop("regrid_part"), planned.pop("evaluate_part")
+    assert months % 12 == 0 and tasks * 12 <= months  # of whole years
     assert parts > 300  # about a month each
     assert planned.pop("finetune_model", 0) == models - 1
     compared = int(run in ("us_finetune", "imerg_global", "orbit2"))  # the foundation model on the fine-tuned one's task
@@ -107,9 +109,9 @@ def test_a_task_in_blocks_is_init_then_blocks_then_finalise(project: Any) -> Non
     graph = project("--dag", "dot", *changed, "--", "all").stdout
     labels = dict(re.findall(r'(\d+)\[label = "([a-z_]+)', graph))
     links = {(labels[a], labels[b]) for a, b in re.findall(r"(\d+) -> (\d+)", graph)}
-    assert {("downscale_init", "downscale_block"), ("downscale_block", "downscale_finalise"), ("downscale_finalise", "evaluate_task"),
-            ("downscale_finalise", "diagnose_task")} <= links
-    assert ("downscale_block", "evaluate_task") not in links and ("downscale_init", "downscale_finalise") not in links
+    assert {("downscale_init", "downscale_block"), ("downscale_block", "downscale_finalise"), ("downscale_finalise", "evaluate_part"),
+            ("evaluate_part", "diagnose_task")} <= links
+    assert ("downscale_block", "evaluate_part") not in links and ("downscale_init", "downscale_finalise") not in links
 
 
 def test_shell_lines_are_plain_commands(shared_project: Any) -> None:
@@ -135,6 +137,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
         product = receipt.with_suffix(".zarr") if receipt.parent.name == "downscale" else receipt.with_name("pairs.zarr")
         product.mkdir()
         (product / "zarr.json").touch()
+    for receipt in project.folder.glob("results/*/evaluate/*/parts/*.json"):
+        receipt.with_suffix(".h5").touch()
     project("--touch", "all")
     return project
 
@@ -150,8 +154,8 @@ def test_only_what_depends_on_a_key_runs_again(finished: Project) -> None:
     assert after("evaluate.bootstrap=5") == EVALUATION
     assert after("report.title=other") == {"report_page": 1}
     assert after("models.conus.train.steps=61") == {
-        "finetune_model": 1, "downscale_task": 1, "evaluate_task": 1, "evaluate_merge": 1, "diagnose_task": 1, "diagnose_merge": 1,
-        "report_page": 1}
+        "finetune_model": 1, "downscale_task": 1, "evaluate_part": 1, "evaluate_task": 1, "evaluate_merge": 1,
+        "diagnose_task": 1, "diagnose_merge": 1, "report_page": 1}
     assert after("downscale.test.wall_minutes=9") == after("models.reslim.train.threads=1") == {}
     kept = {path: path.stat().st_mtime_ns for path in slices}
     assert kept == slices, "a dry run changed what queued jobs will read"

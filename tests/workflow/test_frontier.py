@@ -30,7 +30,7 @@ def chain(shared_project: Any) -> set[tuple[str, str]]:
     def name(number: str) -> str:
         rule = labels[number].partition("\\n")[0]
         kind = {"retrieve": "source", "regrid": "data", "statistics": "data", "train": "model", "finetune": "model"}.get(rule.split("_")[0])
-        kind = "task" if rule.endswith("_task") else "data" if rule == "evaluate_fit" else kind
+        kind = "task" if rule.endswith("_task") or rule == "evaluate_part" else "data" if rule == "evaluate_fit" else kind
         return f"{rule}[{wildcard(number, kind)}]" if kind else rule
 
     names = {number: name(number) for number in labels}
@@ -59,14 +59,17 @@ def test_frontier_runs_the_orbit2_chain_as_one_dag(chain: set[tuple[str, str]]) 
     expected |= {(models["foundation"], parent), ("regrid_finalise[us_28km]", parent)}
     for task, (model, dataset) in tasks.items():
         expected |= {(models[model], f"downscale_task[{task}]"), (f"regrid_finalise[{dataset}]", f"downscale_task[{task}]")}
-        for stage in ("evaluate", "diagnose"):
-            expected |= {(f"downscale_task[{task}]", f"{stage}_task[{task}]"), (f"{stage}_task[{task}]", f"{stage}_merge")}
+        expected |= {(f"evaluate_part[{task}]", f"{stage}_task[{task}]") for stage in ("evaluate", "diagnose")}
+        for scores in (f"{stage}_{step}[{task}]" for stage, step in (("evaluate", "part"), ("evaluate", "task"), ("diagnose", "task"))):
+            expected.add((f"downscale_task[{task}]", scores))
             if dataset in trained:
-                expected.add((f"evaluate_fit[{dataset}]", f"{stage}_task[{task}]"))
+                expected.add((f"evaluate_fit[{dataset}]", scores))
             if task == "us_7km":
-                expected.add((parent, f"{stage}_task[{task}]"))
+                expected.add((parent, scores))
             if task == "global_7km":
-                expected.add(("regrid_finalise[imerg_daily]", f"{stage}_task[{task}]"))
+                expected.add(("regrid_finalise[imerg_daily]", scores))
+            if scores.startswith(("evaluate_task", "diagnose_task")):
+                expected.add((scores, f"{scores.split('_')[0]}_merge"))
     assert chain == expected
 
 

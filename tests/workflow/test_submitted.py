@@ -27,8 +27,8 @@ BINS = {91: 120, 183: 360, 9472: 720}  # OLCF's: most nodes -> most minutes
 GPU = "--gpus-per-node=8 --network=disable_rdzv_get --signal=USR1@300"
 TRAINED = {"train_model", "finetune_model"}
 RANKS = TRAINED | {"downscale_task", "downscale_block"}
-ALONE = {"regrid_init", "regrid_part", "regrid_finalise", "statistics_dataset", "evaluate_fit", "evaluate_task", "evaluate_merge",
-         "diagnose_task", "diagnose_merge", "report_page", "downscale_init", "downscale_finalise"}  # fmt: skip
+ALONE = {"regrid_init", "regrid_part", "regrid_finalise", "statistics_dataset", "evaluate_fit", "evaluate_part", "evaluate_task",
+         "evaluate_merge", "diagnose_task", "diagnose_merge", "report_page", "downscale_init", "downscale_finalise"}  # fmt: skip
 
 
 def run() -> dict[str, Any]:
@@ -107,9 +107,9 @@ def test_every_rule_that_is_no_local_one_is_submitted(lines: Lines) -> None:
 
 def test_account_and_partition_and_no_memory(lines: Lines) -> None:
     """A node is the job's alone: with `--mem` it would be held to less than it has."""
-    for call in lines.sbatch.values():
+    for (rule, _), call in lines.sbatch.items():
         text = " ".join(call[: call.index(next(word for word in call if word.startswith("--wrap")))])
-        partition = "extended" if "evaluate_task" in call[-1] else "batch"
+        partition = "extended" if rule in ("evaluate_fit", "evaluate_part") else "batch"
         assert option(call, "-A", "--account") == "abc123" and option(call, "-p", "--partition") == partition, text
         assert "--mem" not in text and "--exclude" not in text
 
@@ -159,13 +159,14 @@ def test_jobs_of_one_process(lines: Lines) -> None:
 
 def test_small_jobs_share_nodes(lines: Lines) -> None:
     """24 parts, 14 at a time on a node: half an hour, twice. Threads of all that run at once, never more than the node's 56 cores."""
-    scores = {"evaluate_fit": 1, "evaluate_task": 2, "diagnose_task": 2}
-    expected = [{"regrid_part": 24}, {"regrid_finalise": 1, "statistics_dataset": 1}, scores,
-                {"evaluate_merge": 1, "diagnose_merge": 1, "report_page": 1}]  # fmt: skip
-    assert sorted(lines.together, key=min) == sorted(expected, key=min)
+    page = {"evaluate_task": 2, "diagnose_task": 2, "evaluate_merge": 1, "diagnose_merge": 1, "report_page": 1}
+    expected = [{"regrid_part": 24}, {"regrid_finalise": 1, "statistics_dataset": 1}, page,
+                {"evaluate_fit": 1}, {"evaluate_part": 1}, {"evaluate_part": 1}]  # fmt: skip
+    assert sorted(lines.together, key=sorted) == sorted(expected, key=sorted)
     asked = {rule: (option(call, "-t"), option(call, "--cpus-per-task")) for (rule, _), call in lines.sbatch.items()}
     assert asked["regrid_part"] == ("60", "56") and asked["statistics_dataset"] == ("120", "56")
-    assert asked["diagnose_task"] == ("1380", "4") and asked["report_page"] == ("80", "2")
+    assert asked["evaluate_fit"] == ("240", "1") and asked["evaluate_part"] == ("600", "1")  # a month of either task
+    assert asked["report_page"] == ("100", "4")
     parts = [line for line in lines.printed.splitlines() if "orbit2 regrid part" in line]
     assert len(parts) == 24 and all("--memory-mb 34000 --threads 4" in line for line in parts)  # 14 of them: 476 of a node's 512 GB
 

@@ -1,9 +1,10 @@
-# Climate diagnostics of every prediction, then one table.
+# Climate diagnostics of every prediction, then one table: of what the months of a task left for both stages (evaluate_part).
 
 
 rule diagnose_task:
     input:
         config=task_config("diagnose"),
+        parts=task_parts,
         prediction=f"{R}/downscale/{{task}}.json",
         truth=task_truth,
         beside=task_beside,
@@ -25,11 +26,12 @@ rule diagnose_task:
         prediction=f"{R}/downscale/{{task}}.zarr",
         stores=task_stores,
         merged=f"{R}/diagnose/metrics.parquet",
+        parts=f"{R}/evaluate/{{task}}/parts",
         folder=subpath(output.table, parent=True),
     message:
-        "diagnose: {wildcards.task}"
+        "diagnose: {wildcards.task}, all its months"
     shell:
-        "logged {log} orbit2 diagnose --config {input.config} --prediction {params.prediction} {params.stores} --out {params.folder} --outdates {params.merged} --memory-mb {params.memory} --threads {threads}"
+        "logged {log} orbit2 diagnose --config {input.config} --prediction {params.prediction} {params.stores} --parts {params.parts} --out {params.folder} --outdates {params.merged} --memory-mb {params.memory} --threads {threads}"
 
 
 rule diagnose_merge:

@@ -1,4 +1,15 @@
-# Scores of every prediction beside its baselines, then one table. The baselines that learn are fitted once per dataset.
+# Scores of every prediction beside its baselines, then one table. The baselines that learn are fitted once per dataset. A task's days
+# are read by month, once for this stage and for diagnose; what both make of a task are sums of the same parts. A part itself (HDF5) is
+# nobody's output, only its receipt: Snakemake deletes what a failed group declared, and parts must survive each other.
+from orbit2.metrics.parts import plan_parts
+
+with one_line():
+    MONTHS = {task: plan_parts(RUN, task) for task in TASKS}
+
+
+def task_parts(wildcards):
+    """What says that a task's months are there."""
+    return [f"{R}/evaluate/{wildcards.task}/parts/{part}.json" for part in MONTHS[wildcards.task]]
 
 
 rule evaluate_fit:
@@ -25,9 +36,44 @@ rule evaluate_fit:
         "logged {log} orbit2 evaluate fit --config {input.config} --store {params.store} --out {output}"
 
 
+rule evaluate_part:
+    input:
+        config=task_config("part"),
+        prediction=f"{R}/downscale/{{task}}.json",
+        truth=task_truth,
+        beside=task_beside,
+        gone=lambda wildcards: gone(
+            f"{R}/evaluate/{wildcards.task}/parts/{wildcards.part}.h5",
+            f"{R}/evaluate/{wildcards.task}/parts/{wildcards.part}.json",
+        ),
+    output:
+        f"{R}/evaluate/{{task}}/parts/{{part}}.json",
+    log:
+        f"{R}/logs/evaluate_{{task}}_{{part}}.log",
+    benchmark:
+        f"{R}/logs/evaluate_{{task}}_{{part}}.tsv"
+    wildcard_constraints:
+        task=either(TASKS),
+        part=r"\d{6}(on)?",
+    threads: 1
+    resources:
+        mem_mb=least("mem_mb", 4000),
+        runtime=minutes(120),
+    params:
+        memory=memory,
+        prediction=f"{R}/downscale/{{task}}.zarr",
+        stores=task_stores,
+        gathered=f"{R}/evaluate/{{task}}/parts/{{part}}.h5",
+    message:
+        "evaluate: {wildcards.part} of {wildcards.task}"
+    shell:
+        "logged {log} orbit2 evaluate part --config {input.config} --prediction {params.prediction} {params.stores} --part {wildcards.part} --out {params.gathered} --receipt {output} --memory-mb {params.memory} --threads {threads}"
+
+
 rule evaluate_task:
     input:
         config=task_config("evaluate"),
+        parts=task_parts,
         prediction=f"{R}/downscale/{{task}}.json",
         truth=task_truth,
         beside=task_beside,
@@ -49,11 +95,12 @@ rule evaluate_task:
         prediction=f"{R}/downscale/{{task}}.zarr",
         stores=task_stores,
         merged=f"{R}/evaluate/metrics.parquet",
+        parts=f"{R}/evaluate/{{task}}/parts",
         folder=subpath(output.table, parent=True),
     message:
-        "evaluate: {wildcards.task}"
+        "evaluate: {wildcards.task}, all its months"
     shell:
-        "logged {log} orbit2 evaluate --config {input.config} --prediction {params.prediction} {params.stores} --out {params.folder} --outdates {params.merged} --memory-mb {params.memory} --threads {threads}"
+        "logged {log} orbit2 evaluate --config {input.config} --prediction {params.prediction} {params.stores} --parts {params.parts} --out {params.folder} --outdates {params.merged} --memory-mb {params.memory} --threads {threads}"
 
 
 rule evaluate_merge:

@@ -67,9 +67,10 @@ def test_jobs_share_the_cores(config: RunConfig, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(stages, "STAGES", {"evaluate": stages.Rates(1e-3, 5.0, "here"), "statistics": stages.Rates(1e-3, 3.0, "here")})
     found = {(one.stage, one.name): one for one in stages.works(config, SERVER, (Stored("store", "tiny", 5, 0),))}
     cells = 48 * 96
-    assert found["regrid", "tiny"].wall == 0.0 and found["diagnose", "test"].untold and found["report", ""].untold
+    assert found["regrid", "tiny"].wall == 0.0 and found["report", ""].untold
     scored, told = found["evaluate", "test"], found["statistics", "tiny"]
-    assert scored.core_seconds == pytest.approx(5 + 1e-3 * cells * 2) and scored.wall == scored.core_seconds
+    models = 1 + sum(name != "parent" for name in config.evaluate.baselines)
+    assert scored.core_seconds == pytest.approx(5 + 1e-3 * cells * 2 * models / stages.MODELS) and scored.wall == scored.core_seconds
     assert told.core_seconds == pytest.approx(3 + 1e-3 * 8 * 2 * (cells + 12 * 24)) and told.wall == pytest.approx(told.core_seconds / 8)
     sums = stages.summed([Work("a", "x", 2, 30.0, 3.0), Work("a", "y", 1, 5.0, 5.0), Work("b", "", 1, untold="why")], 4)
     assert sums == {"a": (3, 35.0, 8.75)}

@@ -1,0 +1,147 @@
+"""Parts of a task's scores: which there are, what each has gathered as one HDF5 file, and their sum. Never opens a prediction.
+
+A part is a calendar month of a task, `202603`. Its file holds the states of the collectors of both stages, `<stage>/<collector>/...`, and
+says what it was made of; it appears whole or not at all. Sums are the same to rounding however the days are divided.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from orbit2 import times
+from orbit2.config.base import science
+from orbit2.config.load import validate
+from orbit2.config.schema import DownscaleConfig, RunConfig
+from orbit2.config.slices import AFTERWARDS
+from orbit2.errors import OrbitError
+from orbit2.files import atomic
+from orbit2.metrics.collector import Collector, Settings
+from orbit2.metrics.matched import ONWARDS, Matched
+from orbit2.provenance import code_version
+from orbit2.sources.times import plan_times
+
+VERSION = 1
+LARGE = 4096  # bytes from which an array is compressed
+
+
+def plan_parts(config: RunConfig, task: str) -> list[str]:
+    """The parts of a task, from the configuration alone. A task of the first `max_samples` samples may, where some are missing, go on
+    beyond the times planned: its last part is open, `202603on`."""
+    section = config.downscale[task]
+    dataset = config.datasets[section.dataset]
+    period = getattr(dataset.split, section.split)
+    found = plan_times(dataset)
+    found = found[(found >= period.first) & (found <= period.last)]
+    first = found[: section.max_samples] if section.max_samples else found
+    months = list(dict.fromkeys(map(times.month_name, times.stamps(first))))
+    return [*months[:-1], months[-1] + ONWARDS] if len(first) < len(found) else months
+
+
+def write(path: Path, matched: Matched, slice_: Mapping[str, Any], settings: Settings, collectors: Sequence[Collector]) -> None:
+    """What the collectors have gathered of the part that `matched` streams; `slice_`: the configuration that it was made with."""
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update({"orbit2_part": VERSION, "identity": identity(slice_), **told(settings), "code_version": code_version(),
+                           "samples": json.dumps(matched.samples_streamed)})  # fmt: skip
+        for collector in collectors:
+            group = file.create_group(f"{collector.stage}/{collector.name}")
+            for name, array in collector.state().items():
+                packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if array.nbytes >= LARGE and array.ndim else {}
+                group.create_dataset(name, data=array, **packed)
+
+
+def current(path: Path, made_of: Sequence[Path], matched: Matched, slice_: Mapping[str, Any], settings: Settings) -> bool:
+    """Whether the part at `path` is whole, newer than all files it was made of, and what `write` would write today."""
+    if not path.is_file() or any(path.stat().st_mtime_ns < source.stat().st_mtime_ns for source in made_of):
+        return False
+    expected = {"identity": identity(slice_), **told(settings), "code_version": code_version(),
+                "samples": json.dumps(matched.samples_streamed)}  # fmt: skip
+    try:
+        with _opened(path, expected):
+            return True
+    except OrbitError:
+        return False
+
+
+def merge(
+    folder: Path, matched: Matched, slice_: Mapping[str, Any], settings: Settings, collectors: Sequence[Collector], stage: str
+) -> None:  # fmt: skip
+    """Add every part in `folder` to the collectors.
+
+    Raises OrbitError for a part that is damaged, was made of other things than `slice_` says, or lacks a collector, for a time that two
+    parts have, and for times of the task that none has.
+    """
+    paths = sorted(Path(folder).glob("*.h5"))
+    seen: dict[str, Path] = {}
+    for path in paths:
+        with _opened(path, {"identity": identity(slice_), stage: told(settings)[stage]}) as file:
+            for sample in json.loads(file.attrs["samples"]):
+                if sample in seen:
+                    raise OrbitError("two parts have the same time", where=path, got=f"{sample}, also in {seen[sample].name}",
+                                     hint="delete the folder of parts and run them again")  # fmt: skip
+                seen[sample] = path
+            for collector in collectors:
+                where = f"{collector.stage}/{collector.name}"
+                if where not in file:
+                    raise OrbitError("part lacks what is to be scored", where=path, got=f"no {where}", hint="delete it and run it again")
+                collector.merge(Stored(file[where]))
+    wanted = matched.samples_streamed
+    absent = [sample for sample in wanted if sample not in seen]
+    if absent or len(seen) > len(wanted):
+        extra = next((sample for sample in seen if sample not in set(wanted)), "none more")
+        raise OrbitError("parts are not those of the task", where=folder, got=f"{len(seen)} times in {len(paths)} parts, {extra}",
+                         allowed=f"{len(wanted)} times of the prediction, {absent[0] if absent else 'no other'} among them",
+                         hint="run `orbit2 evaluate part` for the months that lack; delete parts of an earlier prediction")  # fmt: skip
+
+
+class Stored(Mapping[str, npt.NDArray[Any]]):
+    """The arrays of a group; each is read when it is asked for."""
+
+    def __init__(self, group: h5py.Group) -> None:
+        self.group = group
+        self.names: list[str] = []
+        group.visititems(lambda name, found: self.names.append(name) if isinstance(found, h5py.Dataset) else None)
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        return np.asarray(self.group[name][()])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def identity(slice_: Mapping[str, Any]) -> str:
+    """What a task is: what the slices of both stages and of parts have in common, without the machine's keys."""
+    common = {key: slice_.get(key) for key in ("task", "model_hash", "dataset_hash", "observations_hash", "period", "parent")}
+    section = science(validate(DownscaleConfig, slice_["downscale"], f"task {slice_['task']}"))
+    return json.dumps({**common, "downscale": section}, sort_keys=True)
+
+
+def told(settings: Settings) -> dict[str, str]:
+    """What collectors were told, by stage, without what matters only once parts are summed."""
+    scores = settings.evaluate.model_dump(mode="json", exclude=set(AFTERWARDS))
+    return {"evaluate": json.dumps(scores, sort_keys=True),
+            "diagnose": json.dumps([settings.diagnose.model_dump(mode="json"), scores["baselines"]], sort_keys=True)}  # fmt: skip
+
+
+def _opened(path: Path, expected: Mapping[str, str]) -> h5py.File:
+    """Raises OrbitError for a damaged file and one whose attributes are not those expected."""
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        reason = " ".join(str(error).split())[:80]
+        raise OrbitError(f"part cannot be read ({reason})", where=path, hint="delete it and run it again") from None
+    found = {key: file.attrs.get(key) for key in expected}
+    if file.attrs.get("orbit2_part") != VERSION or found != expected:
+        file.close()
+        raise OrbitError("part was made of something else", where=path, got="another task, model, data or settings",
+                         hint="delete it and run it again")  # fmt: skip
+    return file

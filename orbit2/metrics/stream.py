@@ -1,0 +1,53 @@
+"""The entry point of one part: a month of a prediction through the collectors of both stages. Never leaves half a file behind."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from orbit2.config.load import read_slice, validate
+from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
+from orbit2.errors import OrbitError
+from orbit2.files import write_json
+from orbit2.metrics import parts
+from orbit2.metrics.collector import Collector, Settings, gather
+from orbit2.metrics.matched import Matched
+from orbit2.progress import counted
+from orbit2.provenance import code_version
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    *, config: Path, prediction: Path, store: Path, part: str, out: Path, kinds: Sequence[type[Collector]],
+    observations: Path | None = None, fits: Path | None = None, parent: Path | None = None, receipt: Path | None = None,
+) -> None:  # fmt: skip
+    """Write what collectors of `kinds` gather of one `part` of a task (parts.plan_parts) to `out` (HDF5).
+
+    `config` is the task's slice for parts (JSON), the rest is as for evaluate. A month in which nothing is scored gives an empty part.
+    With a `receipt` (JSON), which is written last, a whole part that is newer than all it was made of is kept.
+    Raises OrbitError for a part that is no month, and as Matched.
+    """
+    if not re.fullmatch(r"\d{4}(0[1-9]|1[0-2])(on)?", part):
+        raise OrbitError("not a part of a task", where="--part", got=part, allowed="a calendar month, e.g. 202603, or 202603on")
+    slice_ = read_slice(config)
+    for key in ("task", "downscale", "evaluate", "diagnose"):
+        if key not in slice_:
+            raise OrbitError("not the configuration of a part", where=config, got=f"no key '{key}'",
+                             hint="use the slice that the workflow writes beside the results")
+    settings = Settings(validate(EvaluateConfig, slice_["evaluate"], config), validate(DiagnoseConfig, slice_["diagnose"], config))
+    matched = Matched(slice_, Path(prediction), Path(store), settings.evaluate.baselines, observations, fits, parent, part)
+    told = {"part": part, "samples": len(matched.streamed), "code_version": code_version()}
+    made_of = [Path(config), *(path / "zarr.json" for path in (prediction, store, observations, parent) if path), *([fits] if fits else [])]
+    if receipt is not None and parts.current(Path(out), made_of, matched, slice_, settings):
+        log.info("part %s was complete before its receipt was lost", part)
+        write_json(receipt, told)
+        return
+    collectors = [kind(matched, settings, matched.training) for kind in kinds]
+    total = len(matched.streamed) * len(matched.variables)
+    gather(matched, collectors, lambda samples: counted(samples, f"part {part}", total, "field"))
+    parts.write(Path(out), matched, slice_, settings, collectors)
+    if receipt is not None:
+        write_json(receipt, told)

@@ -1,0 +1,150 @@
+"""Parts of a task's scores: any order, any division of the days, several processes give the same tables; what does not fit is refused."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from orbit2 import diagnose, evaluate
+from orbit2.config import slices
+from orbit2.config.load import load, read_slice, validate
+from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
+from orbit2.diagnose.collectors import COLLECTORS as DIAGNOSTICS
+from orbit2.errors import OrbitError
+from orbit2.evaluate.collectors import COLLECTORS as SCORES
+from orbit2.metrics import parts, stream
+from orbit2.metrics import table as tables
+from orbit2.metrics.collector import Settings, gather
+from orbit2.metrics.matched import Matched
+from tests.data import scored as make
+
+KINDS = (*SCORES, *DIAGNOSTICS)
+SETTINGS = {"spectra_boxes": {"box": [0, 60, 200, 300]}, "spectra_bands": [[30, 60]]}
+BASELINES = ["bilinear"]
+
+
+class World:
+    """Five samples from 30 March to 1 April, one of them with a hole; the tables of one process that streams them all."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.store = make.make_store(folder / "pairs.zarr", degrees=18.0, samples=5, hole=(slice(15, 20), slice(30, 40)))
+        self.prediction = make.make_prediction(folder / "p.zarr", self.store)
+        config = {"side": "coarse", "settings": SETTINGS, "baselines": BASELINES}
+        self.slices = {stage: make.write_slice(folder / f"{stage}.json", stage, **config) for stage in ("evaluate", "part")}
+        self.slices["diagnose"] = make.write_slice(folder / "diagnose.json", "diagnose", baselines=BASELINES)
+        self.given = {"prediction": self.prediction, "store": self.store.path}
+        self.whole = self.tables(folder / "whole")
+
+    def tables(self, out, **more):
+        """The two stages' tables, without their key columns' order."""
+        for stage, run in (("evaluate", evaluate.run), ("diagnose", diagnose.run)):
+            run(config=self.slices[stage], out=out / stage, **self.given, **more)
+        return {"evaluate": tables.read(out / "evaluate/metrics.parquet"), "diagnose": tables.read(out / "diagnose/regions.parquet")}
+
+    def part(self, name, out):
+        stream.run(config=self.slices["part"], part=name, out=out, kinds=KINDS, **self.given)
+
+    def pieces(self, folder, division):
+        """Parts that hold the samples of `division` (lists of positions), whatever month these are in."""
+        slice_ = read_slice(self.slices["part"])
+        settings = Settings(validate(EvaluateConfig, slice_["evaluate"], "slice"), DiagnoseConfig())
+        for number, positions in enumerate(division):
+            matched = Matched(slice_, self.prediction, self.store.path, BASELINES)
+            matched.streamed = positions
+            collectors = [kind(matched, settings, matched.training) for kind in KINDS]
+            gather(matched, collectors)
+            parts.write(folder / f"{number}.h5", matched, slice_, settings, collectors)
+        return folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return World(tmp_path_factory.mktemp("parts"))
+
+
+def assert_same(found, expected):
+    key = [*tables.KEY]
+    found, expected = (frame.sort_values(key).reset_index(drop=True) for frame in (found, expected))
+    assert found[[*key, "n"]].equals(expected[[*key, "n"]])
+    for name in ("value", "ci_low", "ci_high"):
+        scale = np.maximum(np.abs(expected["value"]), 1.0)  # a mean of near nothing is known to the rounding of what was summed
+        same = (np.abs(found[name] - expected[name]) <= 1e-12 * scale) | (found[name] == expected[name]) | (
+            found[name].isna() & expected[name].isna())  # fmt: skip
+        assert same.all(), found[~same].assign(expected=expected[name][~same])[["model", "metric", "region", name, "expected"]]
+
+
+@pytest.mark.parametrize("division", [[[4], [0], [3], [1], [2]], [[1, 3], [4, 2, 0]]])
+def test_any_order_and_any_division_of_the_days_gives_the_same_tables(world, tmp_path, division):
+    found = world.tables(tmp_path / "out", parts=world.pieces(tmp_path / "parts", division))
+    for stage in found:
+        assert_same(found[stage], world.whole[stage])
+    for name in ("evaluate/maps.nc", "evaluate/spectra.nc", "evaluate/density.nc", "diagnose/regions.nc", "diagnose/hovmoller.nc"):
+        with xr.open_dataset(tmp_path / "out" / name) as one, xr.open_dataset(world.folder / "whole" / name) as other:
+            xr.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_months_in_two_processes(world, tmp_path):
+    """One of them the command that the workflow runs."""
+    command = [sys.executable, "-m", "orbit2", "evaluate", "part", "--config", world.slices["part"], "--prediction", world.prediction,
+               "--store", world.store.path, "--part", "202604", "--out", tmp_path / "parts/202604.h5"]  # fmt: skip
+    other = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    world.part("202603", tmp_path / "parts/202603.h5")
+    assert other.wait() == 0, other.communicate()
+    found = world.tables(tmp_path / "out", parts=tmp_path / "parts")
+    for stage in found:
+        assert_same(found[stage], world.whole[stage])
+
+
+def test_a_month_without_a_scored_time_is_an_empty_part(world, tmp_path):
+    for month in ("202602", "202603", "202604on"):
+        world.part(month, tmp_path / "parts" / f"{month}.h5")
+    assert_same(world.tables(tmp_path / "out", parts=tmp_path / "parts")["evaluate"], world.whole["evaluate"])
+
+
+def test_parts_that_do_not_make_the_task_are_refused(world, tmp_path):
+    folder = world.pieces(tmp_path / "parts", [[0, 1], [2, 3]])
+    with pytest.raises(OrbitError, match=r"parts are not those of the task; got '4 times in 2 parts.*2026-03-31T22:00:00"):
+        world.tables(tmp_path / "out", parts=folder)
+    world.pieces(tmp_path / "more", [[3, 4]])
+    shutil.copy(tmp_path / "more/0.h5", folder / "2.h5")
+    with pytest.raises(OrbitError, match="two parts have the same time"):
+        world.tables(tmp_path / "out", parts=folder)
+    (folder / "2.h5").write_bytes(b"half")
+    with pytest.raises(OrbitError, match="part cannot be read"):
+        world.tables(tmp_path / "out", parts=folder)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_part_of_other_settings_or_data_is_refused(world, tmp_path):
+    folder = world.pieces(tmp_path / "parts", [[0, 1, 2, 3, 4]])
+    for change in ({"dataset_hash": "2" * 8}, {"evaluate": {"baselines": BASELINES}}):
+        slice_ = {**json.loads(world.slices["evaluate"].read_text()), **change}
+        (tmp_path / "slice.json").write_text(json.dumps(slice_))
+        with pytest.raises(OrbitError, match="part was made of something else"):
+            evaluate.run(config=tmp_path / "slice.json", out=tmp_path / "out", parts=folder, **world.given)
+    more = {**json.loads(world.slices["evaluate"].read_text())}
+    more["evaluate"]["bootstrap"] = 0  # only matters afterwards
+    (tmp_path / "slice.json").write_text(json.dumps(more))
+    evaluate.run(config=tmp_path / "slice.json", out=tmp_path / "out", parts=folder, **world.given)
+
+
+@pytest.mark.parametrize("part", ["2026", "202613", "202603of", "march"])
+def test_what_is_no_month_is_refused(world, tmp_path, part):
+    with pytest.raises(OrbitError, match="not a part of a task"):
+        world.part(part, tmp_path / "p.h5")
+
+
+def test_parts_of_a_task_are_the_months_of_its_period():
+    config = load("config/runs/era5_pretrain.yaml")
+    task, section = next(iter(config.downscale.items()))
+    period = config.datasets[section.dataset].split.test
+    found = parts.plan_parts(config, task)
+    assert found[0] == f"{period.first.astype('datetime64[M]')}".replace("-", "") and found == sorted(set(found)) and len(found) == 12
+    fewer = config.model_copy(update={"downscale": {task: section.model_copy(update={"max_samples": 3})}})
+    assert parts.plan_parts(fewer, task) == [found[0] + "on"]
+    assert slices.part(config, task)["evaluate"].keys() == slices.evaluate(config, task)["evaluate"].keys() - {"bootstrap"}
