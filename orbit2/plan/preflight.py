@@ -105,7 +105,7 @@ def _queue(profile: Profile, jobs: list[queues.Asked]) -> Iterator[Finding]:
     if profile.said("time_limits") and profile.bins is None:
         yield Finding("Queue", "time limits", "note", f"the profile knows none of partition {name}: rules' own times are asked for")
     yield from _too_long(profile)
-    yield from _requeue()
+    yield from _requeue(profile)
 
 
 def _too_long(profile: Profile) -> Iterator[Finding]:
@@ -118,12 +118,18 @@ def _too_long(profile: Profile) -> Iterator[Finding]:
             yield Finding("Queue", rule, "missing", f"{minutes} min asked for, and this partition gives {count} node(s) {most}")
 
 
-def _requeue() -> Iterator[Finding]:
+def _requeue(profile: Profile) -> Iterator[Finding]:
+    """Whether jobs may go back to the queue: as they ask themselves (sbatch --requeue, --no-requeue), else as the site has it."""
     said = queues.ask("scontrol", "show", "config")
-    allowed = None if said is None or said.code else re.search(r"^JobRequeue\s*=\s*(\d+)", said.text, flags=re.MULTILINE)
-    if allowed:
-        text = "a job that stopped in time goes on under its own number" if allowed[1] == "1" else "not here: such a job is submitted again"
-        yield Finding("Queue", "requeueing", "ok" if allowed[1] == "1" else "note", text)
+    site = None if said is None or said.code else re.search(r"^JobRequeue\s*=\s*(\d+)", said.text, flags=re.MULTILINE)
+    asked, refused = (profile.text.get(f"slurm-{name}") is True for name in ("requeue", "no-requeue"))
+    if site is None and not (asked or refused):
+        return
+    if asked or (not refused and site is not None and site[1] == "1"):
+        yield Finding("Queue", "requeueing", "ok", "a job that stopped in time, or lost a node, goes on under its own number")
+    else:
+        why = "the profile says slurm-no-requeue" if refused else "JobRequeue is 0 here, and the profile does not say slurm-requeue: true"
+        yield Finding("Queue", "requeueing", "note", f"not allowed ({why}): such a job is submitted again")
 
 
 def _trainings(profile: Profile, config: RunConfig) -> Iterator[tuple[Finding, queues.Asked | None]]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 import yaml
 
+from orbit2.queues import working
 from tests.data.servers.slurm import Slurm
 from tests.workflow.conftest import ROOT
 from tests.workflow.interrupted import Interrupted
@@ -31,15 +32,21 @@ ABOUT: dict[str, Mapping[str, Any]] = {TWO: MANY, ONE: {}}
 
 
 class Site(Interrupted):
-    """profiles/slurm as a user edits it; training by `MANY` (a rank on each node) or by one process, in jobs of `minutes`."""
+    """profiles/slurm as a user edits it; training by `MANY` (a rank on each node) or by one process, in jobs of `minutes`.
 
-    def __init__(self, folder: Path, cluster: Slurm, training: Mapping[str, Any], minutes: int = 30, **rule: Any) -> None:
+    `requeue`: whether the profile lets SLURM queue a job again.
+    """
+
+    def __init__(self, folder: Path, cluster: Slurm, training: Mapping[str, Any], minutes: int = 30, requeue: bool = True,
+                 **rule: Any) -> None:  # fmt: skip
         super().__init__(folder, STEPS)
-        self.cluster = cluster
+        self.cluster, self.minutes = cluster, minutes
         path = folder / "profiles/slurm/config.yaml"
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
         settings["default-resources"] |= {"slurm_account": "tests", "slurm_partition": cluster.partition, "mem_mb": 3000}
         settings["latency-wait"] = 20
+        if not requeue:
+            settings["slurm-no-requeue"] = settings.pop("slurm-requeue")
         plain = {"mem_mb": 3000, "runtime": 10}
         settings["set-resources"] |= {
             "train_model": {"mem_mb": 3000, "runtime": minutes, **training, **rule}, "downscale_task": plain, "downscale_block": plain}
@@ -68,9 +75,13 @@ class Site(Interrupted):
         """Of the training, the first one first."""
         return [one for one in self.processes("orbit2", "train") if one.name() != "srun"]
 
-    def resumed(self) -> list[int]:
-        """The steps at which tries went on."""
-        return [int(step) for step in re.findall(r"resumes at step (\d+) of", self.log())]
+    def deadline(self) -> float:
+        """When the training of the job that runs (the last one) means to stop by itself: seconds as of time.time()."""
+        return datetime.fromisoformat(self.jobs()[-1]["StartTime"]).timestamp() + 60 * working(self.minutes)
+
+    def slices(self) -> int:
+        """How often a training stopped in time."""
+        return self.log().count("=== stopped at ")
 
 
 @dataclass

@@ -16,6 +16,7 @@ import pytest
 from tests.data.servers import slurm
 from tests.slurm.conftest import Undisturbed
 from tests.slurm.site import MODEL, TWO, Row, Site, begun, counted, struck
+from tests.workflow.interrupted import held
 
 pytestmark = [
     pytest.mark.slow,
@@ -96,16 +97,11 @@ def test_the_same_command_goes_on(cluster: slurm.Slurm, undisturbed: Undisturbed
     process = site.submit(MODEL)
     site.wait(lambda: site.step() > 14, "some steps are taken")
     number, ranks = site.job()["JobId"], site.ranks()
-    for rank in ranks:
-        rank.suspend()
-    os.killpg(process.pid, SNAKEMAKE_ENDS[what])
-    site.end(process)
-    again = site.submit(MODEL)
-    try:
+    with held(ranks):
+        os.killpg(process.pid, SNAKEMAKE_ENDS[what])
+        site.end(process)
+        again = site.submit(MODEL)
         site.wait(lambda: "a run that was killed has left at work" in site.said, "the second one finds the job")
-    finally:
-        for rank in ranks:
-            rank.resume()
     assert site.end(again) == 0, site.said
     same, (jobs, starts) = site.same_model(undisturbed[TWO]), counted(site)
     Row(what, TWO, "the job runs on; the same command finds it and waits for it", jobs, starts, None, 0, same).keep()

@@ -1,4 +1,4 @@
-"""More interruptions on a real SLURM: limits, stops, predictions. Rows that docs/interruptions.md does not show have not been seen to pass.
+"""More interruptions on a real SLURM: limits, stops, predictions.
 
 `make interruptions` writes what is found here into docs/interruptions.md.
 """
@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from orbit2.signals import STOPPED
 from tests.data.servers import slurm
 from tests.slurm.conftest import Undisturbed
 from tests.slurm.site import ABOUT, MODEL, TWO, WHOLE, Row, Site, begun, counted, struck
 from tests.slurm.test_interruptions import node_killed
 from tests.workflow.conftest import ROOT
+from tests.workflow.interrupted import held
 
 pytestmark = [
     pytest.mark.slow,
@@ -26,16 +28,28 @@ pytestmark = [
 ]
 
 
+SLICES = 2  # at least
+
+
 @pytest.mark.parametrize("job", ABOUT)
 def test_time_limit(cluster: slurm.Slurm, undisturbed: Undisturbed, tmp_path: Path, job: str) -> None:
-    """Minutes of one: as many slices as it needs, no retry spent, nothing done twice."""
-    site = begun(undisturbed[job], tmp_path, cluster, job, minutes=1)
-    assert site.run(MODEL, "--retries", "0") == 0, site.said
+    """As many slices of one job as it needs, no retry spent, nothing done twice. A machine that would need fewer than SLICES is slowed
+    down: after some steps the ranks stand still until they are to stop."""
+    site = begun(undisturbed[job], tmp_path, cluster, job, minutes=2)
+    process = site.submit(MODEL, "--retries", "0")
+    for number in range(SLICES):
+        before = site.step()
+        site.wait(lambda before=before: site.step() > before + 4, f"slice {number} comes further")
+        if site.slices() <= number:
+            with held(site.ranks()):
+                site.wait(lambda: time.time() > site.deadline() + 2, "its time is over")
+        site.wait(lambda number=number: site.slices() > number, f"slice {number} ends")
+    assert site.end(process) == 0, site.said
     jobs, starts = counted(site)
-    assert jobs == 1 and starts > 1 and len(site.resumed()) == starts - 1
+    assert jobs == 1 and starts > SLICES and len(site.resumed()) == site.slices() == starts - 1
     assert "Error in rule" not in site.said
     same = site.same_model(undisturbed[job])
-    Row("time limit (1 minute)", job, "stops by itself, saves, queued again as the same job", jobs, starts, None, 0, same).keep()
+    Row("time limit (2 minutes)", job, "stops by itself, saves, queued again as the same job", jobs, starts, None, 0, same).keep()
     assert same
 
 
@@ -44,9 +58,13 @@ def test_stopped_for_good(cluster: slurm.Slurm, undisturbed: Undisturbed, tmp_pa
     site = begun(undisturbed[TWO], tmp_path, cluster, TWO)
     process = site.submit(MODEL)
     site.wait(lambda: site.step() > 14, "some steps are taken")
-    done = subprocess.run([sys.executable, "-m", "orbit2", "stop", "."], cwd=site.folder, capture_output=True, text=True, check=False,
-                          env={**cluster.variables, "PYTHONPATH": str(ROOT)})  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    with held(site.ranks()):  # which look for its file every ten seconds: on a fast machine all steps would be taken by then
+        stop = subprocess.Popen([sys.executable, "-m", "orbit2", "stop", "."], cwd=site.folder, text=True, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, env={**cluster.variables, "PYTHONPATH": str(ROOT)})  # fmt: skip
+        site.wait((site.folder / STOPPED).exists, "the stop is asked for")
+        time.sleep(10)
+    said, _ = stop.communicate()
+    assert stop.returncode == 0, said
     assert site.end(process) != 0
     assert all(job["JobState"] in slurm.OVER for job in site.jobs())
     before = site.step()
@@ -57,17 +75,25 @@ def test_stopped_for_good(cluster: slurm.Slurm, undisturbed: Undisturbed, tmp_pa
     assert same and again == 0 and jobs == 2
 
 
-def test_node_killed_where_nothing_is_queued_again(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """JobRequeue=0: the job has failed, and Snakemake submits another."""
-    with slurm.Slurm(cpus=8, kill_wait=20, requeue=False) as strict:
-        site = begun(undisturbed[TWO], tmp_path, strict, TWO)
+QUEUED: dict[str, tuple[str, bool, list[str], int]] = {  # what -> what happens, of the profile's own, jobs' states, starts
+    "node killed whole, JobRequeue=0": ("SLURM queues it again: the profile's jobs ask for it", True, ["COMPLETED"], 2),
+    "node killed whole, slurm-no-requeue": ("Snakemake submits another job", False, ["NODE_FAIL", "COMPLETED"], 2),
+}
+
+
+@pytest.mark.parametrize("what", QUEUED)
+def test_node_killed_where_jobs_are_not_queued_again_unasked(undisturbed: Undisturbed, tmp_path: Path, what: str) -> None:
+    """JobRequeue=0 is what a site gives jobs that do not say; with `slurm-requeue` they do."""
+    happens, requeue, states, most = QUEUED[what]
+    with slurm.Slurm(cpus=8, kill_wait=20, min_job_age=900, requeue=False) as strict:
+        site = begun(undisturbed[TWO], tmp_path, strict, TWO, requeue=requeue)
         process = site.submit(MODEL)
         seconds, again = struck(site, lambda: node_killed(site))()
         assert site.end(process) == 0, site.said
         same, (jobs, starts) = site.same_model(undisturbed[TWO]), counted(site)
-        states = [job["JobState"] for job in site.jobs()]
-    Row("node killed whole, requeueing forbidden", TWO, "Snakemake submits another job", jobs, starts, seconds, again, same).keep()
-    assert same and (jobs, starts) == (2, 2) and states == ["NODE_FAIL", "COMPLETED"]
+        found = [job["JobState"] for job in site.jobs()]
+    Row(what, TWO, happens, jobs, starts, seconds, again, same).keep()
+    assert same and found == states and starts == most and again is not None and again <= 10
 
 
 @pytest.mark.parametrize("job", ABOUT)

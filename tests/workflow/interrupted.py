@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -35,6 +37,20 @@ def small_run(steps: int) -> dict[str, Any]:
                       "warmup_steps": 1, "precision": "fp32", "threads": 1, "precipitation_threshold": 0}}},
         "downscale": {"week": task, "blocks": {**task, "blocks": 2}},
     }  # fmt: skip
+
+
+@contextmanager
+def held(processes: Sequence[psutil.Process]) -> Iterator[None]:
+    """They stand still: what is to happen meanwhile happens before their next step, however fast or slow a machine is."""
+    try:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+        yield
+    finally:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 class Interrupted(Project):
@@ -104,6 +120,10 @@ class Interrupted(Project):
     def step(self) -> int:
         """The last step that was recorded."""
         return int(max((record["step"] for record in self.records()), default=0))
+
+    def resumed(self) -> list[int]:
+        """The steps at which tries went on."""
+        return [int(step) for step in re.findall(r"resumes at step (\d+) of", self.log())]
 
     def wait(self, happened: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
         """What `happened` returns once it is true."""

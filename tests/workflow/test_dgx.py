@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import yaml
 
 from tests.docs.blocks import blocks
 from tests.workflow.conftest import ROOT, Project
-from tests.workflow.interrupted import Interrupted
+from tests.workflow.interrupted import Interrupted, held
 
 LAUNCHER = "python -m orbit2.parallel.torchrun --standalone --nproc-per-node="
 TARGET = "results/two/downscale/week.json"
@@ -96,4 +98,38 @@ def test_whatever_is_interrupted_ends_in_the_same_bits(undisturbed: Machine, tmp
             launcher.kill()
     assert machine.end(process) == 0, machine.said
     assert not machine.processes("orbit2.parallel.torchrun")
+    assert machine.same_model(undisturbed) and machine.same_prediction(undisturbed)
+
+
+@pytest.mark.slow
+def test_a_killed_snakemake_leaves_its_ranks_and_the_same_command_waits_for_them(undisturbed: Machine, tmp_path: Path) -> None:
+    """kill -9: torchrun and the ranks live (and are held until they are found); no second ones are started beside them."""
+    machine = Machine(tmp_path)
+    machine.take(undisturbed, "data")
+    process = machine.start("dgx", "--", TARGET)
+    machine.wait(lambda: machine.step() > 9, "some steps are taken")
+    (launcher,) = machine.processes("orbit2.parallel.torchrun")
+    with held(launcher.children()):
+        process.kill()
+        machine.end(process)
+        again = machine.start("dgx", "--", TARGET)
+        machine.wait(lambda: "a run that was killed has left at work" in machine.said, "the second one finds the ranks")
+    assert machine.end(again) == 0, machine.said
+    assert machine.resumed() == [STEPS]  # to Snakemake the model is not complete; the command that it starts finds nothing left to train
+    assert machine.same_model(undisturbed) and machine.same_prediction(undisturbed)
+
+
+@pytest.mark.slow
+def test_after_a_dropped_connection_the_same_command_goes_on(undisturbed: Machine, tmp_path: Path) -> None:
+    """A terminal that is gone sends HUP to all: Snakemake dies, the ranks save."""
+    machine = Machine(tmp_path)
+    machine.take(undisturbed, "data")
+    process = machine.start("dgx", "--", TARGET)
+    machine.wait(lambda: machine.step() > 9, "some steps are taken")
+    before = machine.step()
+    os.killpg(process.pid, signal.SIGHUP)
+    assert machine.end(process) != 0
+    assert machine.end(machine.start("dgx", "--", TARGET)) == 0, machine.said
+    (resumed,) = machine.resumed()
+    assert before <= resumed < STEPS  # nothing is done again
     assert machine.same_model(undisturbed) and machine.same_prediction(undisturbed)

@@ -69,11 +69,11 @@ class Slurm:
     """A context manager. `nodes` in it are their names.
 
     `cpus`, `memory_mb` and `gpus` are claimed by each node. `max_time` is the partition's MaxTime (minutes or SLURM's text), `requeue`
-    whether jobs may be queued again (JobRequeue: after the loss of a node, and by `scontrol requeue`), `exclusive` whether a job has
-    its nodes alone. Seconds: `node_timeout` until a silent node counts as down (SlurmdTimeout), `requeue_delay` until a job that was
-    queued again may start (cred_expire; sites: 120), `kill_wait` from SIGTERM to SIGKILL, `min_job_age` for which finished jobs are
-    remembered. `more`: further lines of slurm.conf, e.g. another partition. `groups`: False
-    does without control groups also where they can be written.
+    whether jobs that do not say may be queued again (JobRequeue: after the loss of a node, and by `scontrol requeue`), `exclusive`
+    whether a job has its nodes alone. Seconds: `node_timeout` until a silent node counts as down (SlurmdTimeout), `requeue_delay` until
+    a job that was queued again may start (cred_expire; sites: 120), `kill_wait` from SIGTERM to SIGKILL, `min_job_age` for which
+    finished jobs are remembered. `more`: further lines of slurm.conf, e.g. another partition. `groups`: False does without control
+    groups also where they can be written.
     """
 
     def __init__(self, *, nodes: int = 2, cpus: int = 64, memory_mb: int = 1_000_000, gpus: int = 8, partition: str = "batch",
@@ -315,7 +315,7 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--gpus", type=int, default=8, help="claimed by each node")
     parser.add_argument("--partition", default="batch")
     parser.add_argument("--max-time", default="INFINITE", help="of a job in the partition, minutes")
-    parser.add_argument("--no-requeue", dest="requeue", action="store_false", help="jobs are never queued again")
+    parser.add_argument("--no-requeue", dest="requeue", action="store_false", help="jobs are not queued again unless they ask for it")
     parser.add_argument("--exclusive", action="store_true", help="a job has its nodes alone")
     parser.add_argument("command", nargs="+", help="after --")
     return parser.parse_args(words)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from orbit2 import queues
 from orbit2.config.load import load
 from orbit2.errors import OrbitError
 from orbit2.plan import preflight
@@ -62,6 +63,18 @@ def test_a_run_that_goes_through(look: Look) -> None:
     assert missing(found) == {}
     assert found["Queue account"].text == "abc123" and found["Queue partition"].text == "batch: 720 min, any number of nodes"
     assert found["Queue requeueing"].level == "ok" and "2 node(s) of mi250x-gcd" in found["Training reslim"].text
+
+
+@pytest.mark.parametrize(("site", "profile", "level", "why"), [
+    (1, {}, "ok", "own number"), (0, {}, "note", "JobRequeue is 0 here"), (0, {"slurm-requeue": True}, "ok", "own number"),
+    (1, {"slurm-no-requeue": True}, "note", "slurm-no-requeue"),
+])  # fmt: skip
+def test_jobs_are_queued_again_as_they_ask_else_as_the_site_has_it(
+    site: int, profile: dict[str, object], level: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "ask", lambda *_: queues.Said(f"JobRequeue              = {site}\n", 0))
+    (found,) = preflight._requeue(preflight.Profile(Path("config.yaml"), profile))
+    assert found.level == level and why in found.text
 
 
 @pytest.mark.parametrize(("defaults", "where", "why"), [
