@@ -98,7 +98,7 @@ class Row:
     equal: bool
 
     def keep(self) -> None:
-        """Into the table, where that is asked for."""
+        """Into the table, where that is asked for: at the end of a test, when all of it has been found so."""
         if not os.environ.get(WRITE):
             return
         rows = {(row["what"], row["job"]): row for row in (json.loads(TABLE.read_text()) if TABLE.exists() else [])}

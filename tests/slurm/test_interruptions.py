@@ -82,9 +82,9 @@ def test_goes_on_by_itself(
     seconds, again = measured()
     assert site.end(process) == 0, site.said
     same = site.same_model(undisturbed[job])
-    Row(what, job, happens, *counted(site), seconds, again, same).keep()
     assert same and counted(site) == (jobs, starts)
     assert again is not None and again <= 10  # no more than two checkpoints
+    Row(what, job, happens, *counted(site), seconds, again, same).keep()
 
 
 SNAKEMAKE_ENDS = {"kill -9 of Snakemake": signal.SIGKILL, "a dropped connection (HUP)": signal.SIGHUP}
@@ -104,5 +104,5 @@ def test_the_same_command_goes_on(cluster: slurm.Slurm, undisturbed: Undisturbed
         site.wait(lambda: "a run that was killed has left at work" in site.said, "the second one finds the job")
     assert site.end(again) == 0, site.said
     same, (jobs, starts) = site.same_model(undisturbed[TWO]), counted(site)
-    Row(what, TWO, "the job runs on; the same command finds it and waits for it", jobs, starts, None, 0, same).keep()
     assert same and (jobs, starts) == (1, 1) and site.jobs()[0]["JobId"] == number
+    Row(what, TWO, "the job runs on; the same command finds it and waits for it", jobs, starts, None, 0, same).keep()

@@ -49,8 +49,8 @@ def test_time_limit(cluster: slurm.Slurm, undisturbed: Undisturbed, tmp_path: Pa
     assert jobs == 1 and starts > SLICES and len(site.resumed()) == site.slices() == starts - 1
     assert "Error in rule" not in site.said
     same = site.same_model(undisturbed[job])
-    Row("time limit (2 minutes)", job, "stops by itself, saves, queued again as the same job", jobs, starts, None, 0, same).keep()
     assert same
+    Row("time limit (2 minutes)", job, "stops by itself, saves, queued again as the same job", jobs, starts, None, 0, same).keep()
 
 
 def test_stopped_for_good(cluster: slurm.Slurm, undisturbed: Undisturbed, tmp_path: Path) -> None:
@@ -71,8 +71,8 @@ def test_stopped_for_good(cluster: slurm.Slurm, undisturbed: Undisturbed, tmp_pa
     assert site.run(MODEL) == 0, site.said
     again = max(0, before - site.resumed()[-1])
     same, (jobs, starts) = site.same_model(undisturbed[TWO]), counted(site)
-    Row("`orbit2 stop`", TWO, "saves and ends, Snakemake too; the same command goes on", jobs, starts, None, again, same).keep()
     assert same and again == 0 and jobs == 2
+    Row("`orbit2 stop`", TWO, "saves and ends, Snakemake too; the same command goes on", jobs, starts, None, again, same).keep()
 
 
 QUEUED: dict[str, tuple[str, bool, list[str], int]] = {  # what -> what happens, of the profile's own, jobs' states, starts
@@ -92,8 +92,8 @@ def test_node_killed_where_jobs_are_not_queued_again_unasked(undisturbed: Undist
         assert site.end(process) == 0, site.said
         same, (jobs, starts) = site.same_model(undisturbed[TWO]), counted(site)
         found = [job["JobState"] for job in site.jobs()]
-    Row(what, TWO, happens, jobs, starts, seconds, again, same).keep()
     assert same and found == states and starts == most and again is not None and again <= 10
+    Row(what, TWO, happens, jobs, starts, seconds, again, same).keep()
 
 
 @pytest.mark.parametrize("job", ABOUT)
@@ -105,8 +105,8 @@ def test_signal_before_anybody_listens(cluster: slurm.Slurm, undisturbed: Undist
     cluster("scancel", "--signal=USR1", number)
     assert site.end(process) == 0, site.said
     same, (jobs, starts) = site.same_model(undisturbed[job]), counted(site)
-    Row("USR1 before anybody listens", job, "nothing is lost; it goes on, or begins again", jobs, starts, None, 0, same).keep()
     assert same
+    Row("USR1 before anybody listens", job, "nothing is lost; it goes on, or begins again", jobs, starts, None, 0, same).keep()
 
 
 def test_more_time_than_the_partition_gives(cluster: slurm.Slurm, undisturbed: Undisturbed, tmp_path: Path) -> None:
@@ -121,8 +121,8 @@ def test_more_time_than_the_partition_gives(cluster: slurm.Slurm, undisturbed: U
         cluster.limit("INFINITE")
     assert site.run(MODEL) == 0, site.said
     same, (jobs, starts) = site.same_model(undisturbed[TWO]), counted(site)
-    Row("more time than the partition gives", TWO, "refused in one line before anything is submitted", jobs, starts, None, 0, same).keep()
     assert same
+    Row("more time than the partition gives", TWO, "refused in one line before anything is submitted", jobs, starts, None, 0, same).keep()
 
 
 @pytest.mark.skipif(bool(slurm.unlimited()), reason=slurm.unlimited() or "never")
@@ -134,8 +134,8 @@ def test_more_memory_than_was_asked_for(cluster: slurm.Slurm, undisturbed: Undis
     profile.write_text(profile.read_text().replace("mem_mb: 700", "mem_mb: 3000"))
     assert site.run(MODEL, "--retries", "0") == 0, site.said
     same, (jobs, starts) = site.same_model(undisturbed[TWO]), counted(site)
-    Row("memory limit exceeded", TWO, "ends; the log says how much it had, and which resource to raise", jobs, starts, None, 0, same).keep()
     assert same
+    Row("memory limit exceeded", TWO, "ends; the log says how much it had, and which resource to raise", jobs, starts, None, 0, same).keep()
 
 
 PREDICTION = "prediction, one process"
@@ -170,6 +170,6 @@ def test_predictions_go_on(
     taken = site.jobs("downscale_task")
     same, found = site.same_prediction(whole), (len(taken), sum(1 + int(job["Restarts"]) for job in taken))
     happened = "SLURM queues it again" if jobs == 1 else "Snakemake submits it again"
-    Row(what, PREDICTION, happened, *found, seconds if jobs == 1 else None, None, same).keep()
     assert same and found == (jobs, starts)
+    Row(what, PREDICTION, happened, *found, seconds if jobs == 1 else None, None, same).keep()
 
