@@ -9,13 +9,14 @@ import pandas as pd
 
 from orbit2.errors import OrbitError
 from orbit2.metrics import table
-from orbit2.metrics.verdict import Judged, frames, judge, wins
+from orbit2.metrics.verdict import Judged, basis, beyond_chance, judge, wins
 
 
 def headline(run: Path) -> str:
     """Text: the report's path, and per task RMSE of the model beside the best interpolation, the best fitted baseline and its parent.
 
-    Precipitation is compared in mm/day and in ln(1 + mm/day); it is a win only in both. Losses are named like wins, with what they rest on.
+    Where the record is long enough, the difference to the best baseline has its 95 % interval. Precipitation is compared in mm/day and in
+    ln(1 + mm/day); it is a win only in both. Losses are named like wins, with what they rest on.
     """
     scores = table.read(run / "evaluate" / "metrics.parquet")
     lines = [f"Report: {page}" if (page := run / "report" / "index.html").is_file() else f"No report yet in {run}", ""]
@@ -23,7 +24,7 @@ def headline(run: Path) -> str:
         rows = scores[scores["task"] == task]
         region = next(str(r) for r in rows["region"] if r in ("global", "domain"))
         lines += [f"RMSE of task '{task}' (model '{judged[0].model}', region {region}, against {rows.iloc[0].reference})"]
-        lines += [*_table(judged), *_verdict(judged, frames(rows)), ""]
+        lines += [*_table(judged), *_verdict(judged, basis(rows)), ""]
     return "\n".join(lines).rstrip()
 
 
@@ -39,23 +40,33 @@ def tasks(scores: pd.DataFrame) -> dict[str, list[Judged]]:
 def _table(judged: Sequence[Judged]) -> list[str]:
     parent = next((one.parent[0] for one in judged if one.parent), None)
     heads = ["best interpolation", "best of all baselines", *([f"parent {parent}"] if parent else []), "ratio to best"]
-    lines = [f"  {'variable':<26}{'model':>9}" + "".join(f"{head:>29}" for head in heads[:2]) + "".join(f"{h:>15}" for h in heads[2:])]
+    sure = any(one.gap for one in judged)
+    lines = [f"  {'variable':<26}{'model':>9}" + "".join(f"{head:>29}" for head in heads[:2]) + "".join(f"{h:>15}" for h in heads[2:])
+             + (f"{'95 % of the difference':>27}" if sure else "")]  # fmt: skip
     for one in judged:
         cells = [f"{found[1]:.4g} ({found[0]})" if found else "-" for found in (one.interpolation, one.best)]
         beside = [f"{one.parent[1]:.4g}" if one.parent else "-"] if parent else []
         ratio = f"{one.value / one.best[1]:.3f}" if one.best[1] > 0 else "-"
         lines.append(f"  {one.variable:<26}{one.value:>9.4g}" + "".join(f"{cell:>29}" for cell in cells)
-                     + "".join(f"{cell:>15}" for cell in [*beside, ratio]) + f"  {one.units}")  # fmt: skip
+                     + "".join(f"{cell:>15}" for cell in [*beside, ratio]) + (f"{_ends(one.gap):>27}" if sure else "")
+                     + f"  {one.units}")  # fmt: skip
     return lines
+
+
+def _ends(gap: tuple[float, float] | None) -> str:
+    return f"{gap[0]:+.3g} to {gap[1]:+.3g}" if gap is not None else "-"
 
 
 def _verdict(judged: Sequence[Judged], basis: str) -> list[str]:
     """Wins and losses in words: a variable is won when it is won in every space."""
-    sure = "" if any(one.interval for one in judged) else ", no confidence interval"
     won, plain, parent = (wins(judged, against) for against in ("best", "interpolation", "parent"))
     counts = [f"{who} for {sum(found.values())} of {len(found)}"
               for who, found in (("every baseline", won), ("every interpolation", plain), ("its parent", parent)) if found]  # fmt: skip
-    lines = [f"  On {basis}{sure}: lower RMSE than {', than '.join(counts)} variables (rain: in mm and in ln(1+mm))."]
+    lines = [f"  On {basis}: lower RMSE than {', than '.join(counts)} variables (rain: in mm and in ln(1+mm))."]
+    told = beyond_chance(judged)
+    if told:
+        count = f"{sum(told.values())} of {len(told)}"
+        lines.append(f"  Beyond chance (95 % interval of the difference to the best baseline below 0): {count}.")
     lost = [f"{one.variable} ({one.value:.4g} against {one.best[1]:.4g} {one.units} with {one.best[0]})" for one in judged if not one.won]
     if lost:
         lines.append(f"  Worse than a baseline: {', '.join(lost)}.")

@@ -9,6 +9,8 @@ import numpy as np
 from orbit2.metrics.compared import Compared
 from orbit2.variables import is_precipitation
 
+LEAST_DAYS = 60  # as orbit2.metrics.bootstrap has it
+INTERVALS, SEASONS = "confidence intervals (block bootstrap of days)", "scores by season"
 NEEDS = (  # diagnostic, least record in days, needs daily values, needs precipitation, why
     ("monsoon onset and withdrawal (cumulative anomaly, fractional accumulation)", 2 * 365, True, True,
      "at least 2 complete years of daily precipitation, better 10: the season is found from the climatology and then year by year"),
@@ -19,10 +21,10 @@ NEEDS = (  # diagnostic, least record in days, needs daily values, needs precipi
     ("ETCCDI extremes (Rx1day, CDD, CWD, R95p, TXx, TNn)", 350, True, False,
      "at least 1 year of daily values with no more than 15 missing; for R95p training years as a base"),
     ("return levels (GEV of annual maxima)", 20 * 365, True, False, "at least 20 complete years of daily values"),
-    ("confidence intervals (block bootstrap, blocks of 30 days)", 300, True, False, "at least ten blocks of 30 days"),
-    ("skill by season", 365, True, False, "samples in every season, at least 1 complete year"),
+    (INTERVALS, LEAST_DAYS, False, False, f"at least {LEAST_DAYS} days: from fewer, intervals hold the true score too seldom"),
+    (SEASONS, 360, False, False, "samples in every season, at least 1 complete year"),
 )
-MADE = {"ETCCDI extremes (Rx1day, CDD, CWD, R95p, TXx, TNn)", "return levels (GEV of annual maxima)"}  # evaluate's, of long records
+MADE = {"ETCCDI extremes (Rx1day, CDD, CWD, R95p, TXx, TNn)", "return levels (GEV of annual maxima)", INTERVALS, SEASONS}  # of long records
 
 
 def notes(matched: Compared, band_missing: str | None) -> dict[str, Any]:

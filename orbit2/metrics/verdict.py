@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -12,11 +12,14 @@ from orbit2.baselines import BASELINES, METHODS
 from orbit2.variables import is_precipitation, variable
 
 DOMAINS = ("global", "domain")
+DIFFERENCE = "rmse_difference_vs_"
+LEAST_DAYS = 60  # as orbit2.metrics.bootstrap has it, which takes seconds to import
 
 
 @dataclass(frozen=True)
 class Judged:
-    """RMSE of a model and of what stands beside it for one variable in one space; `interval` is its 95 % interval where there is one."""
+    """RMSE of a model and of what stands beside it for one variable in one space; `interval` is its 95 % interval where there is one,
+    `differences` those of the model's RMSE less that of another, by the other's name."""
 
     variable: str
     space: str
@@ -25,6 +28,7 @@ class Judged:
     interval: tuple[float, float] | None
     baselines: dict[str, float]
     parent: tuple[str, float] | None
+    differences: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def best(self) -> tuple[str, float]:
@@ -42,6 +46,11 @@ class Judged:
         return self.value < self.best[1]
 
     @property
+    def gap(self) -> tuple[float, float] | None:
+        """95 % interval of the RMSE less that of the best baseline; None where the record is too short for one."""
+        return self.differences.get(self.best[0])
+
+    @property
     def units(self) -> str:
         """Of the RMSE, as people write them: rain's in both spaces."""
         if not is_precipitation(self.variable):
@@ -56,7 +65,9 @@ def spaces(name: str) -> tuple[str, ...]:
 
 def judge(scores: pd.DataFrame, names: Sequence[str] | None = None) -> list[Judged]:
     """Every variable and space of one task's rows that has a model beside a baseline, in the table's order (or that of `names`)."""
-    rmse = scores[(scores["metric"] == "rmse") & (scores["season"] == "all") & scores["region"].isin(DOMAINS)]
+    whole = scores[(scores["season"] == "all") & scores["region"].isin(DOMAINS) & (scores["protocol"] == "standard")]
+    rmse = whole[whole["metric"] == "rmse"]
+    beside = whole[whole["metric"].str.startswith(DIFFERENCE) & np.isfinite(whole["ci_low"])]
     found = []
     for name in dict.fromkeys(rmse["variable"]) if names is None else names:
         for space in spaces(str(name)):
@@ -69,7 +80,10 @@ def judge(scores: pd.DataFrame, names: Sequence[str] | None = None) -> list[Judg
             interval = (float(own["ci_low"]), float(own["ci_high"])) if np.isfinite(own["ci_low"]) else None
             parent = (str(others.iloc[0]["model"]), float(others.iloc[0]["value"])) if len(others) else None
             values = {str(m): float(v) for m, v in zip(baselines["model"], baselines["value"], strict=True)}
-            found.append(Judged(str(name), space, str(own["model"]), float(own["value"]), interval, values, parent))
+            rows = beside[(beside["variable"] == name) & (beside["space"] == space) & (beside["model"] == own["model"])]
+            differences = {str(metric).removeprefix(DIFFERENCE): (float(low), float(high))
+                           for metric, low, high in zip(rows["metric"], rows["ci_low"], rows["ci_high"], strict=True)}  # fmt: skip
+            found.append(Judged(str(name), space, str(own["model"]), float(own["value"]), interval, values, parent, differences))
     return found
 
 
@@ -83,16 +97,45 @@ def wins(judged: Sequence[Judged], against: str = "best") -> dict[str, bool]:
     return found
 
 
+def beyond_chance(judged: Sequence[Judged], against: str = "best") -> dict[str, bool]:
+    """Variable -> whether the 95 % interval of the model's RMSE less the other's lies below 0 in EVERY space; `against` as for `wins`.
+    Only variables whose record is long enough for an interval."""
+    found: dict[str, bool] = {}
+    for one in judged:
+        other = getattr(one, against)
+        ends = one.differences.get(other[0]) if other is not None else None
+        if ends is not None:
+            found[one.variable] = found.get(one.variable, True) and ends[1] < 0
+    return found
+
+
+def basis(scores: pd.DataFrame) -> str:
+    """What the scores of a task rest on, and whether that tells how sure they are: `4 frames within 22 hours, too short for a confidence
+    interval`, `365 frames within 364 days`."""
+    told = frames(scores)
+    rows = scores[(scores["metric"] == "rmse") & scores["region"].isin(DOMAINS)]
+    if rows["ci_low"].notna().any():
+        return told
+    hours = _hours(scores)
+    short = hours is not None and hours < 24 * (LEAST_DAYS - 1)
+    return f"{told}, too short for a confidence interval" if short else f"{told}, without a confidence interval"
+
+
+def _hours(scores: pd.DataFrame) -> float | None:
+    """From the first to the last frame; None where the table does not say."""
+    first, _, last = str(scores["date_range"].iloc[0]).partition("/")
+    try:
+        return float((np.datetime64(last, "m") - np.datetime64(first, "m")) / np.timedelta64(60, "m"))
+    except ValueError:
+        return None
+
+
 def frames(scores: pd.DataFrame) -> str:
     """What the scores of a task rest on: `4 frames within 22 hours`, `365 frames within 364 days`."""
     counted = scores.loc[scores["metric"] == "n_samples", "value"]
     number = int(counted.iloc[0]) if len(counted) else None
-    first, _, last = str(scores["date_range"].iloc[0]).partition("/")
     count = "the test frames" if number is None else f"{number:,} frame" + ("s" if number != 1 else "")
-    try:
-        hours = (np.datetime64(last, "m") - np.datetime64(first, "m")) / np.timedelta64(60, "m")
-    except ValueError:
-        return count
-    if number == 1:
+    hours = _hours(scores)
+    if hours is None or number == 1:
         return count
     return f"{count} within " + (f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:,.0f} days")

@@ -13,7 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from orbit2 import longitudes
-from orbit2.metrics.verdict import frames, spaces
+from orbit2.metrics.verdict import basis, frames, spaces
 from orbit2.report import maps, scenes, text
 from orbit2.report.blocks import Block, Section, paragraph, shown
 from orbit2.report.figures import open_netcdf, split_field
@@ -26,6 +26,7 @@ from orbit2.variables import VARIABLES
 
 Array = npt.NDArray[np.float64]
 SKILL = "rmse_skill_vs_best_baseline"
+MARKED = "rmse_marked_vs_best_baseline"
 DISCRIMINATES = 0.95  # a diagram on which nearest neighbour does better tells no method from another
 
 
@@ -199,16 +200,26 @@ def _region_table(task: Task, scores: Scores, data: xr.Dataset) -> Table:
             if skill is None:
                 row.append(Cell("n/a"))
             else:
-                row.append(Cell(f"{skill:+.2f}".replace("-", "−"), skill, note=number(rmse), good=skill > 0))
+                star = " *" if scores.value(model, variable_name, MARKED, space, region) else ""
+                row.append(Cell(f"{skill:+.2f}".replace("-", "−"), skill, note=number(rmse) + star, good=skill > 0))
         rows.append(tuple(row))
     heads = [f"{VARIABLES[v].short} ({units(v, space)})" for v, space in columns]
     return Table(
         "regions_table",
         f"RMSE skill of {model} by region against the best baseline there, and below it the model's RMSE; n/a: no cell of the "
-        f"region was scored, or its rain is zero throughout.",
+        f"region was scored, or its rain is zero throughout. {marks(scores)}",
         ("Region", "cells", *heads),
         tuple(rows),
     )
+
+
+def marks(scores: Scores) -> str:
+    """What the stars mean, or why there are none."""
+    marked = scores.rows.loc[scores.rows["metric"] == MARKED, "value"]
+    if not len(marked):
+        return f"No region is marked: {basis(scores.rows)}, so that any of these differences may be chance."
+    return (f"* ({int(marked.sum())} of {len(marked)}): the difference of RMSE stands when at most a tenth of all marks may be chance "
+            "(false discovery rate); without a star it may be chance.")
 
 
 def _hovmoller(task: Task, scores: Scores) -> Section:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orbit2.grid import named
 from orbit2.metrics.verdict import spaces
-from orbit2.report import figures, leaves, maps, members, scenes, spectra, tables, text, verdict, years
+from orbit2.report import figures, leaves, maps, members, scenes, seasons, spectra, tables, text, verdict, years
 from orbit2.report.blocks import Block, Section, paragraph, shown
 from orbit2.report.inputs import Inputs, Task, ordered
 from orbit2.report.tables import Cell, Scores, Table, number
@@ -73,10 +73,11 @@ def headline(inputs: Inputs, task: Task, scores: Scores) -> Section:
                 names,
                 caption=f"Area-weighted RMSE over {verdict.basis(scores)}, in the units under each name. The best interpolation, "
                 "and of all baselines (with those fitted to the training samples), is named under "
-                "its value; for precipitation both include those of ln(1 + x).",
+                "its value; for precipitation both include those of ln(1 + x)." + tables.grey(scores),
             ),
         ),
         Block("table", table=tables.baseline_table(scores, name, names, task.name)),
+        *seasons.blocks(scores, name, names, task.name),
         *_tails(scores, name, names),
         *further(scores, name, names, task.name),
         Block("heading", text="Other scores"),

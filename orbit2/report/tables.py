@@ -34,6 +34,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return text.replace("-", "−")
 
 
+def between(ends: tuple[float, float]) -> str:
+    """An interval: `−0.32 to −0.21`."""
+    return f"{number(ends[0])} to {number(ends[1])}"
+
+
 def csv_text(frame: pd.DataFrame) -> str:
     """A frame as the report writes it: six significant digits, Unix line ends, no index."""
     return str(frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
@@ -82,22 +87,36 @@ class Table:
 
 @dataclass
 class Scores:
-    """Look-up in a long table of scores for one task and one protocol."""
+    """Look-up in a long table of scores for one task, one protocol and one season (`all`: the whole record)."""
 
     frame: pd.DataFrame
     task: str
     protocol: str = "standard"
+    season: str = "all"
     rows: pd.DataFrame = field(init=False)
 
     def __post_init__(self) -> None:
         frame = self.frame
-        self.rows = frame[(frame["task"] == self.task) & (frame["protocol"] == self.protocol) & (frame["season"] == "all")]
+        self.rows = frame[(frame["task"] == self.task) & (frame["protocol"] == self.protocol) & (frame["season"] == self.season)]
         self._values: dict[tuple[str, ...], float] = dict(zip(_keys(self.rows), self.rows["value"], strict=True))
+        sure = self.rows[self.rows["ci_low"].notna() & self.rows["ci_high"].notna()]
+        self._intervals = dict(zip(_keys(sure), zip(sure["ci_low"].astype(float), sure["ci_high"].astype(float), strict=True), strict=True))
 
     def value(self, model: str, name: str, metric: str, space: str = "physical", region: str | None = None) -> float | None:
         """The score, or None where the table has none."""
         found = self._values.get((model, name, space, region or self.domain, metric))
         return None if found is None or math.isnan(found) else float(found)
+
+    def interval(
+        self, model: str, name: str, metric: str, space: str = "physical", region: str | None = None
+    ) -> tuple[float, float] | None:
+        """The score's 95 % interval, None where it has none."""
+        return self._intervals.get((model, name, space, region or self.domain, metric))
+
+    @property
+    def sure(self) -> bool:
+        """Whether RMSEs have intervals."""
+        return any(key[-1] == "rmse" for key in self._intervals)
 
     @property
     def domain(self) -> str:
@@ -149,7 +168,7 @@ def units(name: str, space: str = "physical") -> str:
     return pretty_units(variable(name).units)
 
 
-def _heading(name: str, space: str) -> Cell:
+def heading(name: str, space: str) -> Cell:
     return Cell(label(name), note=units(name, space))
 
 
@@ -160,12 +179,12 @@ def rmse_table(scores: Scores, model: str, names: Sequence[str], name: str = "he
         for space in spaces(key):
             own, best = scores.value(model, key, "rmse", space), scores.best(model, key, "rmse", space)
             plain = scores.best(model, key, "rmse", space, among=METHODS)
-            row = [_heading(key, space), Cell.of(own, strong=True)]
+            row = [heading(key, space), Cell.of(own, strong=True, note=sure(scores.interval(model, key, "rmse", space)))]
             row += [Cell.of(found[1], note=method_name(found[0])) if found else Cell("n/a") for found in (plain, best)]
-            row.append(_ratio(own, best[1] if best else None))
+            row.append(ratio(own, best[1] if best else None, gap(scores, model, key, space, best)))
             if parent is not None:
                 before = scores.value(parent, key, "rmse", space)
-                row += [Cell.of(before), _ratio(own, before)]
+                row += [Cell.of(before), ratio(own, before, gap(scores, model, key, space, (parent, before)))]
             rows.append(tuple(row))
     beside = (f"parent {parent}", "model / parent") if parent is not None else ()
     return Table(name, caption, ("Variable", model, "best interpolation", "best baseline", "model / best", *beside), tuple(rows))
@@ -177,16 +196,35 @@ def baseline_table(scores: Scores, model: str, names: Sequence[str], name: str) 
     parent = scores.parent(model)
     methods = [model, *([parent] if parent else []), *scores.baselines(model)]
     rows = [(Cell(method_name(m), note="fine-tuned from" if m == parent else "fitted to training samples" if m in FITTED else ""),
-             *(Cell.of(scores.value(m, key, "rmse", space), strong=m == model) for key, space in columns)) for m in methods]  # fmt: skip
+             *(Cell.of(scores.value(m, key, "rmse", space), strong=m == model, note=sure(scores.interval(m, key, "rmse", space)))
+               for key, space in columns)) for m in methods]  # fmt: skip
     heads = tuple(f"{variable(key).short} ({units(key, space)})" for key, space in columns)
     return Table(f"baselines_{name}", "RMSE of the model and of each baseline; n/a: there is none for this variable or space.",
                  ("Method", *heads), tuple(rows), collapsed=f"RMSE of all {len(methods)} methods")  # fmt: skip
 
 
-def _ratio(own: float | None, other: float | None) -> Cell:
+def ratio(own: float | None, other: float | None, note: str = "") -> Cell:
     if own is None or not other:
         return Cell("n/a")
-    return Cell(f"{own / other:.3f}", own / other, derived=True, strong=True, good=own < other)
+    return Cell(f"{own / other:.3f}", own / other, derived=True, strong=True, good=own < other, note=note)
+
+
+def grey(scores: Scores) -> str:
+    """What the small numbers are, where there are any."""
+    return " In grey 95 % intervals: of the model's RMSE, and of its difference to the other's on the same days." if scores.sure else ""
+
+
+def sure(ends: tuple[float, float] | None) -> str:
+    return between(ends) if ends is not None else ""
+
+
+def gap(scores: Scores, model: str, name: str, space: str, other: tuple[str, float | None] | None) -> str:
+    """The interval of the model's RMSE less the other's, and whether it leaves chance open."""
+    ends = scores.interval(model, name, f"rmse_difference_vs_{other[0]}", space) if other is not None else None
+    if ends is None:
+        return ""
+    return f"difference {between(ends)}" + ("" if ends[0] > 0 or ends[1] < 0 else ": may be chance")
+
 
 
 TAILS = (("quantile_0.001", "0.1 %"), ("quantile_0.5", "median"), ("quantile_0.99", "99 %"), ("quantile_0.999", "99.9 %"))
@@ -198,7 +236,7 @@ def distribution_table(scores: Scores, model: str, names: Sequence[str]) -> Tabl
     rows = []
     wet = any(is_precipitation(key) for key in names)
     for key in names:
-        row = [_heading(key, "physical")]
+        row = [heading(key, "physical")]
         for metric, _ in (*TAILS, *(SHARES if wet else ())):
             own, truth = (scores.value(who, key, metric) for who in (model, "(truth)"))
             digits = 4 if metric.startswith("quantile") and not is_precipitation(key) else 3
@@ -227,7 +265,7 @@ def other_table(scores: Scores, model: str, names: Sequence[str], against: str) 
     rows = []
     for key in names:
         for space in spaces(key):
-            row = [_heading(key, space)]
+            row = [heading(key, space)]
             for metric, _, digits in OTHER_METRICS:
                 row.append(
                     Cell.of(scores.value(model, key, metric, space), digits, note=number(scores.value(against, key, metric, space), digits))

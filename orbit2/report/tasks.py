@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orbit2.report import maps, scenes, sections, tables, verdict
+from orbit2.report import maps, scenes, seasons, sections, tables, verdict
 from orbit2.report.blocks import Block, Section, paragraph, shown
 from orbit2.report.inputs import Inputs, Task
 from orbit2.report.tables import Cell, Scores, Table
@@ -39,10 +39,12 @@ def regional_section(inputs: Inputs, task: Task) -> Section:
         Block(
             "table",
             table=tables.rmse_table(
-                scores, name, task.variables, f"regional_{task.name}", f"Area-weighted RMSE over the domain, {verdict.basis(scores)}."
+                scores, name, task.variables, f"regional_{task.name}",
+                f"Area-weighted RMSE over the domain, {verdict.basis(scores)}." + tables.grey(scores),
             ),
         ),
         Block("table", table=tables.baseline_table(scores, name, task.variables, task.name)),
+        *seasons.blocks(scores, name, task.variables, task.name),
         *sections.further(scores, name, list(task.variables), task.name),
     ]
     frame, box = task.frame(inputs.config.report.frame), _domain(task)

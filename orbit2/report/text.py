@@ -37,6 +37,11 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "RMSE of the model divided by the RMSE of the best baseline. Below 1 the model adds something; at 1 it does no better than a "
         "method without any network.",
     ),
+    (
+        "95 % interval",
+        "From draws of blocks of days, the same for all that is compared. Of a difference: where it lies below zero, the model's lead is "
+        "more than chance. Records of fewer than 60 days have none.",
+    ),
     ("MAE", "Mean absolute error, area-weighted. Less sensitive to a few large errors than RMSE."),
     ("bias", "Area-weighted mean of model − truth. Positive: the model is too warm, too windy, too wet."),
     ("r, r²", "Pearson correlation of model and truth over all cells and frames, and its square. Blind to bias and to a wrong amplitude."),
@@ -124,6 +129,12 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
             "carry no information about other seasons or years, and neighbouring frames are not independent"
             + ("." if facts["intervals"] else ", so no confidence interval is given: differences of a few per cent may be chance.")
         )
+    elif not facts["intervals"]:
+        found.append("No score has a confidence interval: the test frames lie within fewer than 60 days, or none were asked for. "
+                     "Differences of a few per cent may be chance.")
+    if facts["intervals"]:
+        found.append("The intervals say how far other days of the same weather would move a score. Other years, other regions and another "
+                     "seed of the training are not in them.")
     if facts.get("days") is not None and facts["days"] < 365:
         found.append(
             f"Training, validation and test all lie within {facts['days']} days. The test weather is a continuation of the training "

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orbit2.metrics.verdict import Judged, frames, judge, wins
+from orbit2.metrics.verdict import Judged, beyond_chance, judge, wins
+from orbit2.metrics.verdict import basis as _basis
 from orbit2.report.style import method_name
-from orbit2.report.tables import Scores, label, lower, number, units
-
-NO_INTERVAL = "no confidence interval"
+from orbit2.report.tables import Scores, between, label, lower, number, units
 
 
 def judged(scores: Scores, names: Sequence[str]) -> list[Judged]:
@@ -18,9 +17,8 @@ def judged(scores: Scores, names: Sequence[str]) -> list[Judged]:
 
 
 def basis(scores: Scores) -> str:
-    """`4 frames within 22 hours, no confidence interval`."""
-    sure = scores.rows.loc[scores.rows["metric"] == "rmse", "ci_low"].notna().any()
-    return frames(scores.rows) + ("" if sure else f", {NO_INTERVAL}")
+    """`4 frames within 22 hours, too short for a confidence interval`."""
+    return _basis(scores.rows)
 
 
 def reading(scores: Scores, names: Sequence[str]) -> str:
@@ -30,6 +28,10 @@ def reading(scores: Scores, names: Sequence[str]) -> str:
         return "No baseline was scored beside the model, so nothing can be said about its skill."
     model, won, plain = found[0].model, wins(found), wins(found, "interpolation")
     said = [f"On {basis(scores)}: {model} has a lower RMSE than every baseline for {_of(won)}."]
+    told = beyond_chance(found)
+    if told:
+        said.append("Beyond chance, the 95 % interval of the difference to the best baseline lying below 0 in every space, that is so for "
+                    f"{_of(told)}.")  # fmt: skip
     lost = [one for one in found if not one.won]
     if lost:
         said.append(f"It loses {_listed(_against(one, *one.best) for one in lost)}.")
@@ -101,7 +103,8 @@ def tiles(scores: Scores, names: Sequence[str]) -> list[Tile]:
             continue
         change = 100 * (one.value / value - 1)
         unit = units(one.variable, one.space)
-        sure = rests if one.interval is None else f"95 % interval of its RMSE {number(one.interval[0])} to {number(one.interval[1])}"
+        sure = rests if one.gap is None else f"95 % interval of the difference {between(one.gap)} {unit}"
+        sure += ": may be chance" if one.gap is not None and one.gap[0] <= 0 <= one.gap[1] else ""
         space = f", {unit}" if unit in ("mm/day", "ln(1 + mm/day)") else ""
         found.append(Tile(f"{label(one.variable)}{space}", f"{change:+.1f} %".replace("-", "−"),
                           f"RMSE {number(one.value)} against {number(value)} {unit} ({method_name(other)})", sure, change < 0))  # fmt: skip

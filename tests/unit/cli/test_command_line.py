@@ -214,7 +214,7 @@ def test_headline_judges_rain_in_both_spaces_and_names_losses(tmp_path: Path) ->
     assert "0.8 (bicubic)" in lines["2m_temperature", "K"] and "0.75 (delta)" in lines["2m_temperature", "K"]
     assert "0.800" in lines["2m_temperature", "K"] and "0.900" in lines["precipitation_rate", "ln(1+mm/day)"]
     assert "1.125" in lines["precipitation_rate", "mm/day"] and "8.5" in lines["precipitation_rate", "mm/day"]
-    assert "On 4 frames within 22 hours, no confidence interval: lower RMSE than every baseline for 1 of 2" in text
+    assert "On 4 frames within 22 hours, too short for a confidence interval: lower RMSE than every baseline for 1 of 2" in text
     assert "Worse than a baseline: precipitation_rate (9 against 8 mm/day with bicubic)." in text
     assert "Worse than its parent: precipitation_rate (9 against 8.5 mm/day)." in text
 

@@ -1,9 +1,12 @@
 """Regions beside their best baseline: intervals, p-values and marks that are given together; none for a short record."""
 
+import json
+
 import numpy as np
 import pytest
 
 from orbit2 import diagnose
+from orbit2.diagnose.notes import INTERVALS, SEASONS
 from orbit2.metrics import table as tables
 from orbit2.metrics.significance import discoveries
 from tests.data import scored as make
@@ -27,6 +30,8 @@ def found(tmp_path_factory):
     prediction = make.make_prediction(folder / "p.zarr", store, field=sharper, names=("2m_temperature",))
     config = make.write_slice(folder / "slice.json", "diagnose", baselines=["nearest", "bicubic"])
     diagnose.run(config=config, prediction=prediction, store=store.path, out=folder / "out")
+    noted = [note["diagnostic"] for note in json.loads((folder / "out" / "notes.json").read_text())["notes"]]
+    assert INTERVALS not in noted and SEASONS in noted
     return tables.read(folder / "out" / "regions.parquet").set_index(["metric", "model", "region"]).sort_index()
 
 
@@ -55,3 +60,4 @@ def test_a_short_record_has_differences_without_marks(tmp_path):
     frame = tables.read(tmp_path / "out" / "regions.parquet")
     assert frame[frame.metric == DIFFERENCE].ci_low.isna().all() and len(frame[frame.metric == DIFFERENCE])
     assert not frame.metric.isin([P, MARKED]).any()
+    assert INTERVALS in [note["diagnostic"] for note in json.loads((tmp_path / "out" / "notes.json").read_text())["notes"]]

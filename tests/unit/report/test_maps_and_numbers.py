@@ -123,7 +123,7 @@ def test_reading_says_so_when_the_model_loses() -> None:
     assert "lower RMSE than every baseline for none of its one variable. It loses 2 m temperature (1.50 against 1.00 K with bicubic)" in (
         verdict.reading(lost, ["2m_temperature"]))  # fmt: skip
     tile = verdict.tiles(lost, ["2m_temperature"])[0]
-    assert (tile.value, tile.good) == ("+50.0 %", False) and "no confidence interval" in tile.basis
+    assert (tile.value, tile.good) == ("+50.0 %", False) and "without a confidence interval" in tile.basis
     mixed = scores_of(
         [
             ("net", "2m_temperature", "physical", 0.8),
@@ -209,7 +209,10 @@ def test_limits_grow_with_what_is_missing() -> None:
     facts |= {"copies": ["precipitation"], "others": []}
     short = text.limits(facts)
     assert any("4 test frames" in line and "no confidence interval" in line for line in short) and any("7 days" in line for line in short)
-    assert len(text.limits({**facts, "frames": 3650, "days": 7300})) == len(short) - 2
+    long = text.limits({**facts, "frames": 3650, "days": 7300, "intervals": True})
+    assert len(long) == len(short) - 1 and any("other days of the same weather" in line for line in long)
+    unasked = text.limits({**facts, "frames": 3650, "days": 7300})
+    assert len(unasked) == len(long) and "No score has a confidence interval" in unasked[0]
     assert any(line.startswith("The coarse input is an area average of the truth itself (4 × 4 cells)") for line in short)
     mixed = text.limits({**facts, "others": ["2m_temperature"]})
     assert any(line.startswith("Among the inputs are area averages of the truth itself: precipitation (4") for line in mixed)

@@ -131,7 +131,7 @@ def test_reading_names_the_true_gain(made: SimpleNamespace) -> None:
     own, best = scores.value("reslim", "2m_temperature", "rmse"), scores.best("reslim", "2m_temperature", "rmse", "physical")
     assert own is not None and best is not None
     assert f"{100 * (own / best[1] - 1):+.1f} %".replace("-", "−") in made.html
-    assert "reslim has a lower RMSE than every baseline for" in made.html and "no confidence interval" in made.html
+    assert "reslim has a lower RMSE than every baseline for" in made.html and "too short for a confidence interval" in made.html
 
 
 def test_files_beside_the_page(made: SimpleNamespace) -> None:
@@ -161,7 +161,7 @@ def test_the_top_says_what_the_input_is_and_rests_on(made: SimpleNamespace) -> N
     top = made.html[: made.html.index('<section id="results">')]
     assert "The coarse input is an area average of the truth itself (4 × 4 cells)" in top
     tiles = re.findall(r'<div class="tile">(.*?)</div></div>', made.html)
-    assert len(tiles) == 5 and all("no confidence interval" in tile for tile in tiles)  # precipitation twice
+    assert len(tiles) == 5 and all("too short for a confidence interval" in tile for tile in tiles)  # precipitation twice
 
 
 def test_fine_tuning_is_judged_beside_the_parent(made: SimpleNamespace) -> None:
