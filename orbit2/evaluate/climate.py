@@ -13,8 +13,8 @@ from orbit2.evaluate.seams import TRUTH
 from orbit2.metrics import return_levels
 from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
 from orbit2.metrics.compared import Compared
-from orbit2.metrics.extremes import MEANINGS, MOST_MISSING, RAIN, RETURNS, Climate, DailyStatistic, Day, role
-from orbit2.metrics.lattice import Lattice
+from orbit2.metrics.extremes import MEANINGS, MOST_MISSING, OTHER, RAIN, RETURNS, Climate, DailyStatistic, Day, role
+from orbit2.metrics.lattice import MOST_CELLS, Lattice
 from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import State
 from orbit2.metrics.table import Table
@@ -22,6 +22,7 @@ from orbit2.metrics.weighting import area_weights
 
 Array = npt.NDArray[np.float64]
 HEAVY = {"r95p": 0.95, "r99p": 0.99}
+FEW_CELLS = 16_384  # of variables that have no indices: their state is a fourth then
 LEAST_DAYS = 365 - MOST_MISSING  # of a task, else no year can be whole
 
 
@@ -35,21 +36,23 @@ class ClimateIndices(Collector):
 
     def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
-        self.lattice = Lattice.of(matched.grid.shape)
-        self.weights = self.lattice.take(area_weights(matched.grid))
+        self.area = area_weights(matched.grid)
         daily = matched.has_truth and matched.step_hours == 24
         days = times.numbers([times.stamp(time) for time in (matched.times[0], matched.times[-1])]) if daily else np.zeros(2)
         self.active = bool(days[-1] - days[0] + 1 >= LEAST_DAYS)
         names = matched.variables if self.active else ()
+        shape = matched.grid.shape
+        self.lattices = {name: Lattice.of(shape, MOST_CELLS if role(name) != OTHER else FEW_CELLS) for name in names}
         self.statistics: dict[tuple[str, ...], DailyStatistic] = {
-            (name,): DailyStatistic(name, 1 + len(matched.models(name)), len(self.weights), self._heavy(name)) for name in names
+            (name,): DailyStatistic(name, 1 + len(matched.models(name)), lattice.size, self._heavy(name, lattice))
+            for name, lattice in self.lattices.items()
         }
 
-    def _heavy(self, name: str) -> dict[str, Array]:
+    def _heavy(self, name: str, lattice: Lattice) -> dict[str, Array]:
         """What counts as heavy rain in each cell, from the training years; nothing where they are not known."""
         if role(name) != RAIN or self.training is None or self.matched.observations is not None:  # thresholds are of the store's cells
             return {}
-        found = {index: self.training.wet_quantile(name, q, self.lattice.rows, self.lattice.columns) for index, q in HEAVY.items()}
+        found = {index: self.training.wet_quantile(name, q, lattice.rows, lattice.columns) for index, q in HEAVY.items()}
         return {index: limits.ravel() for index, limits in found.items() if limits is not None}
 
     def update(self, scored: Scored) -> None:
@@ -59,7 +62,7 @@ class ClimateIndices(Collector):
             if self.matched.members:
                 models[self.matched.model] = next(self.matched.member_fields(scored))
             fields = [scored.truth, *(models[model] for model in self.matched.models(scored.variable))]
-            statistic.update(day_of(scored.sample), np.stack([self.lattice.take(field) for field in fields]))
+            statistic.update(day_of(scored.sample), np.stack([self.lattices[scored.variable].take(field) for field in fields]))
 
     def state(self) -> State:
         return flat(self.statistics)
@@ -96,12 +99,13 @@ class ClimateIndices(Collector):
     def _add(self, table: Table, name: str, metric: str, values: Array, about: str, years: int) -> None:
         """The mean over the cells where every series has a value, and the RMSE over them."""
         known = np.isfinite(values).all(axis=0)
-        weights = self.weights[known]
+        lattice = self.lattices[name]
+        weights = lattice.take(self.area)[known]
         if not weights.size:
             return
         means = values[:, known] @ weights / weights.sum()
         errors = np.sqrt((values[:, known] - values[0, known]) ** 2 @ weights / weights.sum())
-        method = f"{about}; area-weighted over cells{self.lattice.method}"
+        method = f"{about}; area-weighted over cells{lattice.method}"
         region, n = self.matched.region, int(known.sum()) * years
         for i, model in enumerate((TRUTH, *self.matched.models(name))):
             own = f"{method}; of the first member" if self.matched.members and model == self.matched.model else method

@@ -54,11 +54,13 @@ MEANINGS = {
 
 
 def role(name: str) -> str:
-    """Which indices a variable's daily samples have: rain's, those of a daily maximum or minimum of air temperature at 2 m, or none."""
+    """Which indices a variable's daily samples have: rain's in mm, those of a daily maximum or minimum of air temperature near the ground
+    in K, or none."""
     about, methods = variable(name), cell_methods(name, 24)
     if is_precipitation(name):
-        return RAIN
-    if about.standard_name == "air_temperature" and about.kind == "surface" and "interval: 24 hours" in about.cell_methods:
+        return RAIN if about.units in ("mm", "mm day-1") else OTHER
+    near = about.standard_name == "air_temperature" and about.kind == "surface" and about.units == "K"
+    if near and "interval: 24 hours" in about.cell_methods:
         return WARMEST if "maximum" in methods else COLDEST if "minimum" in methods else OTHER
     return OTHER
 

@@ -40,6 +40,10 @@ class Lattice:
         """Rows and columns that are kept."""
         return len(self.rows), len(self.columns)
 
+    @property
+    def size(self) -> int:
+        return self.kept[0] * self.kept[1]
+
     def take(self, field: npt.NDArray[Value]) -> npt.NDArray[Value]:
         """The kept cells of `field` [..., H, W] in row order, [..., kept]: a copy, so that the field can go."""
         part = field[..., :: self.step, :: self.step]
