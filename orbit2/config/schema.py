@@ -102,7 +102,7 @@ class EvaluateConfig(Strict):
         "names begin with `paper_`.",
     )
     every: int = Field(
-        1, ge=1, description="SSIM, fractions skill, SAL, spectra, quantiles over time and the paper's scores of every n-th sample only."
+        1, ge=1, description="SSIM, fractions skill, SAL, spectra and the paper's scores of every n-th sample only."
     )
     baselines: tuple[Baseline, ...] = Field(
         ("nearest", "bilinear", "bicubic", "conservative", "delta", "lapse_rate", "regression", "quantile_mapping", "bcsd", "parent"),

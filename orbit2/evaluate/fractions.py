@@ -30,7 +30,7 @@ class Fractions(Collector):
 
     def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
-        self.weights, self.turns = area_weights(matched.grid), Turns(matched, settings)
+        self.weights, self.turns = area_weights(matched.grid), Turns.of(matched, settings)
         most = min(matched.grid.shape)
         self.windows = tuple(window for window in WINDOWS if window <= most)
         rain = [name for name in matched.variables if is_precipitation(name) and matched.has_truth]

@@ -27,7 +27,7 @@ class Harmonics(Collector):
 
     def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
-        self.turns = Turns(matched, settings)
+        self.turns = Turns.of(matched, settings)
         self.block = spherical.block(matched.grid) if matched.has_truth else None
         self.statistics: dict[tuple[str, ...], MeanStatistic] = {}
 

@@ -142,7 +142,7 @@ class Similarity(Collector):
 
     def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
-        self.weights, self.turns = area_weights(matched.grid), Turns(matched, settings)
+        self.weights, self.turns = area_weights(matched.grid), Turns.of(matched, settings)
         self.statistics: dict[tuple[str, ...], SeriesStatistic] = {
             (f.label, model): SeriesStatistic()
             for f in self.fields for model in matched.models(f.variable)}  # fmt: skip

@@ -31,7 +31,7 @@ class Objects(Collector):
 
     def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
-        self.turns, self.weights, grid = Turns(matched, settings), area_weights(matched.grid), matched.grid
+        self.turns, self.weights, grid = Turns.of(matched, settings), area_weights(matched.grid), matched.grid
         self.places = {name: grid.window(box) for name, box in settings.evaluate.spectra_boxes.items() if grid.holds(box)}
         if matched.region != "global":
             self.places[matched.region] = slice(0, grid.shape[0]), slice(0, grid.shape[1])

@@ -19,6 +19,7 @@ from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
 
 TRUTH = "truth"
+MOST_TIMES = 1000  # more values of a cell than this (to twice it) say little more of its 99 % quantile
 MOST_VALUES = 1 << 26  # float32 of all series of a task together: 256 MB
 METHOD = "{what} over cells, by area, of each cell's {q:g} quantile over time of the prediction less that of the truth{where}"
 
@@ -47,7 +48,7 @@ class OverTime(Collector):
 
     def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
-        self.turns = Turns(matched, settings)
+        self.turns = Turns(len(matched.times), max(1, len(matched.times) // MOST_TIMES))
         keys = [(name, model) for name in matched.variables for model in (TRUTH, *matched.models(name))]
         self.active = matched.has_truth and self.turns.count * 0.5 >= quantiles.LEAST_BEYOND
         self.lattice = Lattice.of(matched.grid.shape, max(1, MOST_VALUES // max(1, len(keys) * self.turns.count)))

@@ -36,7 +36,7 @@ class PaperScores(Collector):
 
     def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
-        self.turns = Turns(matched, settings)
+        self.turns = Turns.of(matched, settings)
         self.active = matched.has_truth and PROTOCOL in settings.evaluate.protocols
         self.cosine = np.cos(np.radians(matched.grid.lat))[:, None]
         self.statistics: dict[tuple[str, ...], SeriesStatistic] = {

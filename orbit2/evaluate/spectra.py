@@ -36,7 +36,7 @@ class Spectra(Collector):
 
     def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
-        self.turns = Turns(matched, settings)
+        self.turns = Turns.of(matched, settings)
         self.bands = bands_of(matched.grid, settings.evaluate.spectra_bands)
         self.boxes = {name: box for name, box in settings.evaluate.spectra_boxes.items()
                       if _holds(matched.spectra_grid, box) and _holds(matched.grid, box)}  # fmt: skip

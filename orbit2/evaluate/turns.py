@@ -11,19 +11,20 @@ from orbit2.metrics.matched import Scored
 
 @dataclass(frozen=True)
 class Turns:
-    """`evaluate.every` of a task."""
+    """Every `every`-th of a task's `times`, from the first on."""
 
-    matched: Compared
-    settings: Settings
+    times: int
+    every: int
 
-    @property
-    def every(self) -> int:
-        return self.settings.evaluate.every
+    @classmethod
+    def of(cls, matched: Compared, settings: Settings) -> Turns:
+        """`evaluate.every` of a task."""
+        return cls(len(matched.times), settings.evaluate.every)
 
     @property
     def count(self) -> int:
         """Times of the task whose turn it is."""
-        return -(-len(self.matched.times) // self.every)
+        return -(-self.times // self.every)
 
     def has(self, scored: Scored) -> bool:
         return scored.position % self.every == 0

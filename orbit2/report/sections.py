@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orbit2.grid import named
 from orbit2.metrics.verdict import spaces
-from orbit2.report import figures, leaves, maps, members, scenes, seasons, spectra, tables, text, verdict, years
+from orbit2.report import figures, leaves, maps, members, protocols, scenes, seasons, spectra, tables, text, verdict, years
 from orbit2.report.blocks import Block, Section, paragraph, shown
 from orbit2.report.inputs import Inputs, Task, ordered
 from orbit2.report.tables import Cell, Scores, Table, number
@@ -82,6 +82,7 @@ def headline(inputs: Inputs, task: Task, scores: Scores) -> Section:
         *further(scores, name, names, task.name),
         Block("heading", text="Other scores"),
         Block("table", table=tables.other_table(scores, name, names, against)),
+        *protocols.blocks(scores, name, names, task.name),
         Block("table", table=tables.all_scores(scores, task.name)),
     ]
     return section
@@ -223,10 +224,10 @@ def resolution_table(task: Task, scores: Scores) -> Table | None:
             body.append(tuple(row))
     return Table(
         "effective_resolution",
-        f"Effective resolution of {name} in km (smaller is finer), with {against or 'no interpolation'} in grey: the longest "
-        f"wavelength at which "
-        "the power leaves half to twice the truth's. A spectrum of fewer than 10 bins has none.",
-        ("Variable", *(spectra.band_title(r) for r in regions)),
+        f"Effective resolution of {name} in km (smaller is finer), with {against or 'no interpolation'} in grey: the wavelength from which "
+        "on the power, smoothed over quarter octaves, is less than half or more than twice the truth's. Empty: not resolvable here, "
+        "in fewer than 10 bins or 2 octaves.",
+        ("Variable", *("globe, by degree" if r == "global" else spectra.band_title(r) for r in regions)),
         tuple(body),
     )
 

@@ -38,6 +38,26 @@ def test_local_map_is_scikit_image_s(offset):  # also across the strips that the
     assert ssim_map(prediction.astype(np.float32), truth, 50.0, True)[5:-5, 5:-5] == pytest.approx(full[5:-5, 5:-5], abs=1e-4)
 
 
+def test_conventions_of_ssim_differ_by_window_and_border(images):
+    """The same images: 0.86607 in skimage's window, 0.83236 inside the Gaussian's, 0.83036 with a reflected border (torchmetrics)."""
+    a, b = images
+    span, kernel = np.ptp(a), np.exp(-np.arange(-5, 6) ** 2 / (2 * 1.5**2))
+    kernel /= kernel.sum()
+
+    def blurred(x):
+        for axis in (0, 1):
+            x = ndimage.correlate1d(x, kernel, axis, mode="mirror")
+        return x
+
+    mean_a, mean_b = blurred(a), blurred(b)
+    spread_a, spread_b, both = blurred(a * a) - mean_a**2, blurred(b * b) - mean_b**2, blurred(a * b) - mean_a * mean_b
+    c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
+    by_hand = (2 * mean_a * mean_b + c1) * (2 * both + c2) / ((mean_a**2 + mean_b**2 + c1) * (spread_a + spread_b + c2))
+    assert by_hand.mean() == pytest.approx(0.83036, abs=5e-6)
+    assert by_hand[5:-5, 5:-5].mean() == pytest.approx(0.83236, abs=5e-6)
+    assert ssim_map(b, a, span, False)[5:-5, 5:-5] == pytest.approx(by_hand[5:-5, 5:-5], abs=1e-9)
+
+
 def test_psnr_of_the_sample(images):  # oracle 3
     a, b = images
     m = moments(b, a, np.ones_like(a), Bins(("all",), np.zeros(a.shape, dtype=np.int64)))
