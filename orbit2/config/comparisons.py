@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orbit2.config.base import Box
 from orbit2.config.schema import DownscaleConfig, RunConfig
+from orbit2.grid import named
 
 SAME = ("dataset", "split", "input", "tile", "members", "precision")  # of two predictions that can be compared
 
@@ -39,6 +40,49 @@ def fitted_on(config: RunConfig, task: str) -> str | None:
     section = config.downscale[task]
     dataset = config.datasets[section.dataset]
     return section.dataset if dataset.outputs and dataset.split.train is not None else None
+
+
+PRODUCTS = {"sample": "ERA5", "era5": "ERA5", "prism": "PRISM", "daymet": "DAYMET", "imerg": "IMERG"}
+
+
+def experiment(config: RunConfig, task: str) -> str:
+    """What a task makes of what: `ERA5 to DAYMET`, or with the truth's own averages among the inputs `ERA5 + coarse DAYMET to DAYMET`.
+
+    Two experiments, whose scores are not to be compared (evaluation.md 0, fact 6). A task without a truth is `ERA5, finer than any truth`.
+    """
+    section = config.downscale[task]
+    dataset = config.datasets[section.dataset]
+    given = list(dict.fromkeys(PRODUCTS.get(dataset.source_of(name), dataset.source_of(name)) for name in dataset.inputs))
+    if section.observations is not None:
+        source = config.datasets[section.observations].source
+    elif section.input == "coarse" and dataset.outputs:
+        source = dataset.source
+    else:
+        return f"{' + '.join(given)}, finer than any truth"
+    truth = PRODUCTS.get(source, source)
+    others = [product for product in given if product != truth]
+    return " + ".join([*others, *([f"coarse {truth}"] if truth in given else [])]) + f" to {truth}"
+
+
+OBSERVED = ("prism", "daymet", "imerg")  # sources that are products of observations
+
+
+def others(config: RunConfig, task: str) -> tuple[str, ...]:
+    """Datasets of the run that hold another observational product of what a task is scored against: the finest of each, by product."""
+    section = config.downscale[task]
+    truth = config.datasets[section.observations or section.dataset]
+    if not config.evaluate.other_products or not truth.outputs or (section.observations is None and section.input != "coarse"):
+        return ()
+    if truth.source not in OBSERVED:
+        return ()
+    found: dict[str, str] = {}
+    for name, dataset in config.datasets.items():
+        if dataset.source in OBSERVED and dataset.source != truth.source and set(dataset.outputs) & set(truth.outputs):
+            best = found.get(dataset.source)
+            if dataset.step_hours == truth.step_hours and (
+                best is None or named(dataset.fine_grid).resolution < named(config.datasets[best].fine_grid).resolution):
+                found[dataset.source] = name
+    return tuple(found.values())
 
 
 def _applies(config: RunConfig, parent: str, section: DownscaleConfig) -> bool:

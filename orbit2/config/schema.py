@@ -109,6 +109,10 @@ class EvaluateConfig(Strict):
         description="Scored beside the model: interpolations of the same inputs; `delta`, `lapse_rate`, `regression`, `quantile_mapping`, "
         "`bcsd`: fitted to training samples; `parent`: the model that a fine-tuned one started from.",
     )
+    other_products: bool = Field(
+        True, description="Score another observational product of the run (PRISM, DAYMET, IMERG) beside the model, as `obs:<dataset>`: "
+        "how well products agree.",
+    )
     spectra_bands: tuple[Band, ...] = Field(
         ((-60.0, -30.0), (-30.0, 30.0), (30.0, 60.0)), description="Latitude bands of zonal spectra (degrees)."
     )

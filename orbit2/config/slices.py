@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
 
+from orbit2.config import comparisons
 from orbit2.config.base import machine, science
 from orbit2.config.comparisons import fitted_on, parents, predictions
 from orbit2.config.load import dataset_hash, dataset_sources, merge, model_hash, model_slice
@@ -95,15 +96,21 @@ def fits(config: RunConfig, task: str) -> str | None:
     return None if name is None else str(PurePosixPath(dataset_folder(config, name)) / "baselines.nc")
 
 
+def others(config: RunConfig, task: str) -> dict[str, str]:
+    """The stores of other products that a task's truth is compared with, by dataset."""
+    return {name: store(config, name) for name in comparisons.others(config, task)}
+
+
 def evaluate(config: RunConfig, task: str) -> dict[str, Any]:
     """For the scores of one task."""
-    return {**downscale(config, task), "parent": parent(config, task), "evaluate": science(config.evaluate)}
+    return {**downscale(config, task), "parent": parent(config, task), "others": others(config, task), "evaluate": science(config.evaluate)}
 
 
 def part(config: RunConfig, task: str) -> dict[str, Any]:
     """For the parts of one task's scores and diagnostics: what is gathered, not what is made of it afterwards."""
     gathered = {key: value for key, value in science(config.evaluate).items() if key not in AFTERWARDS}
-    return {**downscale(config, task), "parent": parent(config, task), "evaluate": gathered, "diagnose": science(config.diagnose)}
+    return {**downscale(config, task), "parent": parent(config, task), "others": others(config, task), "evaluate": gathered,
+            "diagnose": science(config.diagnose)}  # fmt: skip
 
 
 def diagnose(config: RunConfig, task: str) -> dict[str, Any]:

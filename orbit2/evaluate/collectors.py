@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orbit2.evaluate.anomalies import Anomalies
+from orbit2.evaluate.ceiling import Ceiling
 from orbit2.evaluate.climate import ClimateIndices
 from orbit2.evaluate.conservation import Conservation
 from orbit2.evaluate.distribution import Distribution
@@ -24,4 +25,5 @@ from orbit2.metrics.collector import Collector
 COLLECTORS: tuple[type[Collector], ...] = (
     Scores, Similarity, Maps, Density, Conservation, Spectra, SeamScores, FineStructure, Distribution,
     ClimateIndices, Order, Ensembles, Tails, Anomalies, OverTime, Fractions, Objects, Harmonics, PaperScores,
+    Ceiling,
 )  # fmt: skip

@@ -23,11 +23,13 @@ from orbit2.baselines import BASELINES, FITTED
 from orbit2.baselines.fitted import BASE, Fitted
 from orbit2.baselines.interpolation import block_mean, interpolate, methods_for
 from orbit2.baselines.training import Training
+from orbit2.config.comparisons import PRODUCTS
 from orbit2.data.pairs import PairStore, Side
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.grid import Grid, from_centres
 from orbit2.longitudes import follow
 from orbit2.metrics.fields import Field
+from orbit2.metrics.others import Product
 from orbit2.metrics.table import Table
 from orbit2.provenance import code_version
 from orbit2.remap import Regridder
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from orbit2.model.tiles import Tiling
 
 Array = npt.NDArray[np.float64]
-PRODUCTS = {"sample": "ERA5", "era5": "ERA5", "prism": "PRISM", "daymet": "DAYMET", "imerg": "IMERG"}  # by the store's `source`
 
 
 ONWARDS = "on"
@@ -132,6 +133,8 @@ class Matched:
         for name in (self.model, *([self.parent.model] if self.parent else [])):
             if name in BASELINES:
                 raise OrbitError("a model has the name of a baseline", where=f"task {self.task}", got=name, hint="rename the model")
+        self.others = {name: Product(Path(path), self.grid) for name, path in dict(config.get("others") or {}).items()
+                       } if self.has_truth else {}  # fmt: skip
         self._frames = {time: i for i, time in enumerate(self.prediction["time"].values.astype("datetime64[s]"))}
         self._cache: dict[tuple[Path, Side], tuple[int, npt.NDArray[np.float32]]] = {}
 

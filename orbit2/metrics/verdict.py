@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from orbit2.baselines import BASELINES, METHODS
+from orbit2.metrics.others import PREFIX
 from orbit2.variables import is_precipitation, variable
 
 DOMAINS = ("global", "domain")
@@ -72,6 +73,7 @@ def judge(scores: pd.DataFrame, names: Sequence[str] | None = None) -> list[Judg
     for name in dict.fromkeys(rmse["variable"]) if names is None else names:
         for space in spaces(str(name)):
             rows = rmse[(rmse["variable"] == name) & (rmse["space"] == space) & np.isfinite(rmse["value"])]
+            rows = rows[~rows["model"].astype(str).str.startswith(PREFIX)]  # another product is no opponent
             known = rows["model"].isin(BASELINES)
             baselines, models = rows[known], rows[~known]
             if baselines.empty or models.empty:

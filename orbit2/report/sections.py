@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orbit2.config.comparisons import experiment
 from orbit2.grid import named
 from orbit2.metrics.verdict import spaces
 from orbit2.report import figures, leaves, maps, members, protocols, scenes, seasons, spectra, tables, text, verdict, years
@@ -33,7 +34,7 @@ def lead(inputs: Inputs, task: Task) -> list[str]:
         f"{scenes.stamp(task.times[-1])}. Every score below is beside interpolations of the very same inputs, and beside corrections of "
         f"them that were fitted to the training samples."
     )
-    given = text.inputs(facts(task))
+    given = text.inputs({**facts(task), "experiment": experiment(inputs.config, task.name)})
     credits = dict.fromkeys(str(entry["attribution"]) for _, entry in inputs.resources if entry.get("attribution"))
     return [first, given, " ".join(credits) or credit]
 

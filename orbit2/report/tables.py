@@ -13,6 +13,7 @@ import pandas as pd
 
 from orbit2.baselines import BASELINES, FITTED, METHODS
 from orbit2.errors import OrbitError
+from orbit2.metrics.others import PREFIX
 from orbit2.metrics.verdict import spaces
 from orbit2.report.style import method_name, pretty_units
 from orbit2.variables import is_precipitation, variable
@@ -136,8 +137,13 @@ class Scores:
 
     def parent(self, model: str) -> str | None:
         """The model that `model` was fine-tuned from, where it was scored on the same cells."""
-        others = (str(name) for name in dict.fromkeys(self.rows["model"]) if name != model and name not in BASELINES)
+        others = (str(name) for name in dict.fromkeys(self.rows["model"])
+                  if name != model and name not in BASELINES and not str(name).startswith(PREFIX))
         return next((name for name in others if not name.startswith("(")), None)
+
+    def products(self) -> list[str]:
+        """Other observational products scored like a prediction (`obs:<dataset>`): how well products agree, no baselines."""
+        return [str(name) for name in dict.fromkeys(self.rows["model"]) if str(name).startswith(PREFIX)]
 
     def best(
         self, model: str, name: str, metric: str, space: str, region: str | None = None, among: Sequence[str] = BASELINES
@@ -191,11 +197,14 @@ def rmse_table(scores: Scores, model: str, names: Sequence[str], name: str = "he
 
 
 def baseline_table(scores: Scores, model: str, names: Sequence[str], name: str) -> Table:
-    """RMSE of everything that was scored: a row for the model, its parent and each baseline, a column for each variable and space."""
+    """RMSE of everything that was scored: a row for the model, its parent, each baseline and each other product of observations, a column
+    for each variable and space."""
     columns = [(key, space) for key in names for space in spaces(key)]
     parent = scores.parent(model)
-    methods = [model, *([parent] if parent else []), *scores.baselines(model)]
-    rows = [(Cell(method_name(m), note="fine-tuned from" if m == parent else "fitted to training samples" if m in FITTED else ""),
+    products = scores.products()
+    methods = [model, *([parent] if parent else []), *scores.baselines(model), *products]
+    notes = {**dict.fromkeys(FITTED, "fitted to training samples"), **dict.fromkeys(products, "other observations: how well they agree")}
+    rows = [(Cell(method_name(m), note="fine-tuned from" if m == parent else notes.get(m, "")),
              *(Cell.of(scores.value(m, key, "rmse", space), strong=m == model, note=sure(scores.interval(m, key, "rmse", space)))
                for key, space in columns)) for m in methods]  # fmt: skip
     heads = tuple(f"{variable(key).short} ({units(key, space)})" for key, space in columns)

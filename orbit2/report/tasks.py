@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from orbit2.config.comparisons import experiment
 from orbit2.report import maps, scenes, seasons, sections, tables, verdict
 from orbit2.report.blocks import Block, Section, paragraph, shown
 from orbit2.report.inputs import Inputs, Task
@@ -34,6 +35,7 @@ def regional_section(inputs: Inputs, task: Task) -> Section:
             f"{origin} {trained}. Scores of {', '.join(tables.lower(tables.label(v)) for v in task.variables)} are for "
             f"{scored if region else 'the domain of ' + task.config.dataset}, beside baselines from the same input"
             + (f" and beside {parent} on the same cells." if scores.parent(name) else f".{alone}")
+            + f" Experiment: {experiment(inputs.config, task.name)}."
         ),
         paragraph(verdict.reading(scores, task.variables), "reading"),
         Block(
@@ -86,7 +88,7 @@ def observed_section(inputs: Inputs, task: Task) -> Section:
             f"{name} refines the input to {scenes.spacing(task.grid)}; {product} is an independent product on cells of "
             f"{scenes.spacing(grid)}. Model and interpolations are averaged conservatively to those cells before they are scored; nothing "
             f"finer is observed. "
-            f"The days of the two products: {'; '.join(_days(task))}."
+            f"The days of the two products: {'; '.join(_days(task))}. Experiment: {experiment(inputs.config, task.name)}."
         ),
         paragraph(verdict.reading(scores, task.observed), "reading"),
         Block(

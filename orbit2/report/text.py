@@ -108,13 +108,15 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
 def inputs(facts: Mapping[str, Any]) -> str:
     """What the inputs are to the truth: its own average, or another product."""
     copies, others = facts["copies"], facts["others"]
+    name = f"Experiment: {facts['experiment']}. " if "experiment" in facts else ""
     if copies:
         subject = "The coarse input is an area average of the truth itself" if not others else (
             f"Among the inputs are area averages of the truth itself: {', '.join(copies)}")
-        return (f"{subject} ({facts['refinement']} × {facts['refinement']} cells). It tests super-resolution; inputs from another "
-                "model or product bring errors of their own that are not measured here.")
-    return ("The inputs come from another product than the truth: the scores hold the differences between the two products as well as the "
-            "errors of the method.")
+        cells = f"{facts['refinement']} × {facts['refinement']} cells"
+        return (f"{name}{subject} ({cells}). It tests super-resolution; inputs from another model or product bring errors of their own "
+                "that are not measured here.")
+    return (f"{name}The inputs come from another product than the truth: the scores hold the differences between the two products as well "
+            "as the errors of the method.")
 
 
 def limits(facts: Mapping[str, Any]) -> list[str]:

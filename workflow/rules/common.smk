@@ -130,9 +130,10 @@ def task_truth(wildcards):
 
 
 def task_beside(wildcards):
-    """What a task is scored beside: the fits of its dataset's baselines, the prediction of the model its own started from."""
+    """What a task is scored beside: the fits of its dataset's baselines, the prediction of the model its own started from, other products."""
     fits, parent = FITS[wildcards.task], PARENTS[wildcards.task]
-    return [path for path in (fits, parent and f"{R}/downscale/{parent['prediction']}.json") if path]
+    others = [f"{DATASETS[name]}/finalised.json" for name in OTHERS[wildcards.task]]
+    return [path for path in (fits, parent and f"{R}/downscale/{parent['prediction']}.json") if path] + others
 
 
 def task_stores(wildcards):
@@ -160,6 +161,7 @@ with one_line():  # all that functions of rules look up: what they are asked tho
     STORES = {name: slices.store(RUN, name) for name in RUN.datasets}
     FITS = {task: slices.fits(RUN, task) for task in TASKS}
     PARENTS = {task: slices.parent(RUN, task) for task in TASKS}
+    OTHERS = {task: slices.others(RUN, task) for task in TASKS}
     PREDICTIONS = slices.predictions(RUN)  # the tasks, and what fine-tuned models are compared with
     WANTED = {name: slices.receipts(RUN, name) for name in RUN.datasets}
     OLD = waiting(Path("results"), [*DATASETS.values(), *MODELS.values()]) if workflow.is_main_process else []

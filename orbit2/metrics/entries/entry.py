@@ -14,7 +14,7 @@ DIRECTIONS: dict[str, str] = {
 PLACES = {  # what may stand in a name between braces, as a pattern
     "baseline": r"[^ ]+", "direction": r"meridians|parallels|wrap", "diagram": r"longitude|latitude", "q": r"0\.\d+",
     "mm": r"\d+(?:\.\d+)?",
-    "scale": r"\d+(?:\.\d+)?(?:px|km)", "years": r"\d+", "rank": r"\d+", "lag": r"\d+",
+    "scale": r"\d+(?:\.\d+)?(?:px|km)", "years": r"\d+", "rank": r"\d+", "dataset": r"[A-Za-z0-9_\-]+", "lag": r"\d+",
     "metric": r"[a-z0-9_]+?",
 }  # fmt: skip
 BOTH = ("physical", "log1p")

@@ -48,6 +48,10 @@ ENTRIES = (
     Entry("rmse_difference_vs_{baseline}", "rmse − rmse of the baseline (or of the model it was fine-tuned from), on the same samples",
           BLOCKS, "field", "lower", "Below 0 the model is better. Its interval is narrower than those of the two numbers suggest: both err "
           "on the same days, and the same days are drawn for both."),
+    Entry("rmse_beside_{dataset}", "rmse of the model on the cells and times on which another observational product (the row of the model "
+          "`obs:{dataset}`) is scored against the truth", WILKS, "field", "lower",
+          "Below the product's own `rmse` the model is nearer to the truth than another observation is: it has learned this product. "
+          "Products that share gauges, or days that begin at other hours, agree better or worse than their errors say."),
     Entry("rmse_difference_vs_best_baseline", "rmse − rmse of the baseline with the lowest, named in `method`", BLOCKS, "field", "lower",
           "The model is better beyond chance where `ci_high` is below 0. The baseline was chosen for its RMSE on these very samples, which "
           "makes it look a little better than it is.", stages=STAGES),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from orbit2.config import slices
-from orbit2.config.comparisons import fitted_on, parents, predictions
+from orbit2.config.comparisons import experiment, fitted_on, others, parents, predictions
 from orbit2.config.load import load
 
 RUNS = Path(__file__).parents[3] / "config" / "runs"
@@ -45,6 +45,39 @@ def test_the_papers_run_predicts_its_us_task_with_the_foundation_model_too() -> 
     assert "global_7km" not in parents(config)  # inference on a grid without a truth: not twice
     assert parents(load(RUNS / "orbit2.yaml", ["evaluate.baselines=[delta]"])) == {}
     assert slices.fits(config, "us_7km") == f"{slices.dataset_folder(config, 'us_28km')}/baselines.nc"
+
+
+def test_every_task_names_its_experiment() -> None:
+    config = load(RUNS / "orbit2.yaml")
+    assert {task: experiment(config, task) for task in config.downscale} == {
+        "era5_622km": "coarse ERA5 to ERA5", "era5_112km": "coarse ERA5 to ERA5", "prism_16km": "coarse PRISM to PRISM",
+        "daymet_16km": "coarse DAYMET to DAYMET", "us_7km": "ERA5 + coarse DAYMET to DAYMET", "global_7km": "ERA5 to IMERG"}
+    assert experiment(demo(), "quarter_degree") == "ERA5, finer than any truth"
+
+
+def test_another_product_of_the_run_is_what_agreement_is_measured_with() -> None:
+    config = load(RUNS / "orbit2.yaml")
+    assert {task: others(config, task) for task in config.downscale} == {
+        "era5_622km": (), "era5_112km": (), "prism_16km": ("daymet_16km", "imerg_daily"), "daymet_16km": ("prism_16km", "imerg_daily"),
+        "us_7km": ("prism_16km", "imerg_daily"), "global_7km": ("prism_16km", "daymet_16km")}
+    assert slices.evaluate(config, "us_7km")["others"]["prism_16km"] == f"{slices.dataset_folder(config, 'prism_16km')}/pairs.zarr"
+    assert slices.evaluate(config, "us_7km")["others"]["imerg_daily"].endswith("observations.zarr")
+    assert others(load(RUNS / "orbit2.yaml", ["evaluate.other_products=false"]), "us_7km") == ()
+    assert others(demo(), "test") == ()
+
+
+def test_era5_alone_is_another_experiment_and_the_docs_show_both(tmp_path: Path) -> None:
+    page = (RUNS.parents[1] / "docs" / "sources.md").read_text(encoding="utf-8")
+    (text,) = (block.split("```")[0] for block in page.split("```yaml\n")[1:] if "us_two_experiments" in block)
+    for name in ("runs", "datasets", "models", "train"):
+        (tmp_path / name).symlink_to(RUNS.parent / name)
+    (tmp_path / "two.yaml").write_text(text, encoding="utf-8")
+    config = load(tmp_path / "two.yaml")
+    assert experiment(config, "us_7km_era5") == "ERA5 to DAYMET" and experiment(config, "us_7km") == "ERA5 + coarse DAYMET to DAYMET"
+    one, other = (config.datasets[name] for name in ("us_28km", "us_28km_era5"))
+    assert one.inputs == other.inputs and one.outputs == other.outputs and one.split == other.split
+    assert {other.source_of(name) for name in other.inputs} == {"era5"}
+    assert parents(config)["us_7km_era5"][0] == "foundation"
 
 
 def test_fits_come_from_the_training_block_of_a_tasks_dataset() -> None:
