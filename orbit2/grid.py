@@ -120,6 +120,10 @@ class Grid:
             raise OrbitError("grid does not divide into whole blocks", got=f"{height}x{width} by {factor}")
         return Grid(self.lat_edges[::factor], self.lon_edges[::factor])
 
+    def blocks(self, rows: int, columns: int) -> Grid:
+        """The grid of blocks of `rows` x `columns` cells; the last ones are smaller where the shape does not divide."""
+        return Grid(np.append(self.lat_edges[:-1:rows], self.lat_edges[-1]), np.append(self.lon_edges[:-1:columns], self.lon_edges[-1]))
+
     def nests_in(self, coarse: Grid) -> int:
         """The integer factor s by which this grid refines `coarse`. Raises OrbitError when it does not nest."""
         factor = self.shape[0] // coarse.shape[0] if coarse.shape[0] else 0

@@ -74,6 +74,11 @@ def season(sample: str) -> str:
     return SEASONS[month(sample) % 12 // 3]
 
 
+def calendar_of(times: npt.NDArray[Any]) -> str:
+    """CF name of the calendar that times count in."""
+    return "standard" if np.issubdtype(times.dtype, np.datetime64) or not len(times) else str(times[0].calendar)
+
+
 def numbers(samples: Sequence[str], calendar: str = "standard") -> npt.NDArray[np.float64]:
     """Days since 1850 in `calendar` (CF name), so that differences are days. Raises ValueError for a day that it does not have."""
     import cftime  # slow to import, and configurations are read often

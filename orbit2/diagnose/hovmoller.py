@@ -10,7 +10,6 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2 import times
-from orbit2.grid import Grid
 from orbit2.metrics import deterministic, kernels
 from orbit2.metrics.binning import Bins, band_name
 from orbit2.metrics.collector import Collector, Settings, Training, flat, keyed, merge_into
@@ -45,7 +44,7 @@ class Hovmoller(Collector):
         self.band_rows = rows if self.in_band else np.arange(matched.grid.shape[0])
         south, north = (float(matched.grid.lat_edges[i]) for i in (self.band_rows[0], self.band_rows[-1] + 1))
         self.band = band_name(*band) if self.in_band else band_name(south, north)
-        self.per, self.periods = periods([times.stamp(time) for time in matched.times])
+        self.per, self.periods = periods(times.stamps(matched.times), times.calendar_of(matched.times))
         self.begins = list(dict.fromkeys(self.periods))  # of the rows
         self.models = (TRUTH, *matched.all_models)
         height, width = matched.grid.shape
@@ -157,21 +156,20 @@ class Hovmoller(Collector):
                 self.diagram(name, "latitude"), dims=("model", "time", "lat"), attrs={
                     **attrs, "long_name": f"{variable(name).long_name}, mean over longitudes{rows}"})
         first = [self.periods.index(begin) for begin in self.begins]
-        stamps = self.matched.times[first].astype("datetime64[ns]")
-        grid = self.matched.grid
-        coarse = Grid(*(np.append(edges[:-1:step], edges[-1]) for edges, step in (
-            (grid.lat_edges, self.steps["latitude"]), (grid.lon_edges, self.steps["longitude"]))))  # fmt: skip
+        found = self.matched.times[first]
+        stamps = found.astype("datetime64[ns]") if np.issubdtype(found.dtype, np.datetime64) else found
+        coarse = self.matched.grid.blocks(self.steps["latitude"], self.steps["longitude"])
         return {"hovmoller.nc": xr.Dataset(data, coords={"model": list(self.models), "time": stamps, **coordinates(coarse)})}
 
 
-def periods(samples: list[str]) -> tuple[str, list[str]]:
+def periods(samples: list[str], calendar: str = "standard") -> tuple[str, list[str]]:
     """(`samples`, `days`, `pentads` or `months`, the period of each sample): the finest with at most MOST_ROWS of them, else months."""
     days = [times.day(sample) for sample in samples]
     if len(samples) <= MOST_ROWS:
         return "samples", samples
     if len(set(days)) <= MOST_ROWS:
         return "days", days
-    pentads = {day: f"{times.year(day):04d}-{times.pentad(day):02d}" for day in dict.fromkeys(days)}
+    pentads = {day: f"{times.year(day):04d}-{times.pentad(day, calendar):02d}" for day in dict.fromkeys(days)}
     if len(set(pentads.values())) <= MOST_ROWS:
         return "pentads", [pentads[day] for day in days]
     return "months", [times.month_name(sample) for sample in samples]

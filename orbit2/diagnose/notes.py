@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from orbit2 import times
 from orbit2.metrics.compared import Compared
 from orbit2.variables import is_precipitation
 
@@ -29,12 +30,12 @@ MADE = {"ETCCDI extremes (Rx1day, CDD, CWD, R95p, TXx, TNn)", "return levels (GE
 
 def notes(matched: Compared, band_missing: str | None) -> dict[str, Any]:
     """`record` (samples, first, last, days, daily) and `notes`: diagnostics that this record or this version cannot give."""
-    times = matched.times.astype("datetime64[s]")
-    days = float((times[-1] - times[0]) / np.timedelta64(1, "D"))
-    steps = np.diff(times) / np.timedelta64(1, "D")
+    stamps = times.stamps(matched.times)
+    since = times.numbers(stamps, times.calendar_of(matched.times))
+    days, steps = float(since[-1] - since[0]), np.diff(since)
     daily = bool(len(steps)) and bool(np.all(steps <= 1.0 + 1e-6))
-    record = {"samples": len(times), "first": str(times[0]), "last": str(times[-1]), "days": round(days, 3), "gaps_over_a_day": not daily}
-    has = f"{len(times)} samples over {days:.1f} days, {times[0]} to {times[-1]}"
+    record = {"samples": len(stamps), "first": stamps[0], "last": stamps[-1], "days": round(days, 3), "gaps_over_a_day": not daily}
+    has = f"{len(stamps)} samples over {days:.1f} days, {stamps[0]} to {stamps[-1]}"
     rain = any(is_precipitation(name) for name in matched.variables)
     entries = []
     for diagnostic, least, needs_daily, needs_rain, text in NEEDS:

@@ -11,7 +11,6 @@ import xarray as xr
 
 from orbit2.evaluate.ranges import data_range, density_edges
 from orbit2.evaluate.turns import Turns
-from orbit2.grid import Grid
 from orbit2.metrics import spatial
 from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
 from orbit2.metrics.compared import Compared
@@ -54,7 +53,7 @@ class Maps(Collector):
 
     def datasets(self) -> Mapping[str, xr.Dataset]:
         """`<field>_bias`, `<field>_rmse` (model, lat, lon): mean error and RMSE over samples; NaN for a model not scored."""
-        matched, grid = self.matched, blocks(self.matched.grid, self.block)
+        matched, grid = self.matched, self.matched.grid.blocks(self.block, self.block)
         data: dict[str, xr.DataArray] = {}
         about = {} if self.block == 1 else {"comment": f"pooled over blocks of {self.block} x {self.block} cells"}
         for f in self.fields:
@@ -75,12 +74,6 @@ def block_of(shape: tuple[int, int]) -> int:
     while -(-shape[0] // k) * -(-shape[1] // k) > MOST_CELLS:
         k += 1
     return k
-
-
-def blocks(grid: Grid, k: int) -> Grid:
-    """The grid of k x k blocks, smaller ones last."""
-    lat, lon = (np.append(edges[:-1:k], edges[-1]) for edges in (grid.lat_edges, grid.lon_edges))
-    return Grid(lat, lon)
 
 
 class Density(Collector):

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from orbit2.grid import Grid
 from orbit2.metrics.table import Table
-from orbit2.model.tiles import Tiling
 
 if TYPE_CHECKING:
     from orbit2.metrics.matched import Scored
+    from orbit2.model.tiles import Tiling
 
 Array = npt.NDArray[np.float64]
 

@@ -16,7 +16,7 @@ def area_weights(grid: Grid, valid: npt.NDArray[np.bool_] | None = None) -> Arra
 
     Invalid cells weigh 0, so the weighted mean of a constant is that constant whatever is missing (evaluation.md 1.0).
     """
-    weights = np.outer(grid.lat_weights, np.diff(grid.lon_edges))
+    weights = grid.area_km2
     if valid is not None:
         weights = np.where(valid, weights, 0.0)
     total = weights.sum()

@@ -148,3 +148,19 @@ def test_parts_of_a_task_are_the_months_of_its_period():
     fewer = config.model_copy(update={"downscale": {task: section.model_copy(update={"max_samples": 3})}})
     assert parts.plan_parts(fewer, task) == [found[0] + "on"]
     assert slices.part(config, task)["evaluate"].keys() == slices.evaluate(config, task)["evaluate"].keys() - {"bootstrap"}
+
+
+def test_nothing_grows_by_a_field_a_day(world):
+    """What is kept of a sample more: rows of numbers. Longer records have series of cells too, thinned to 256 MB a task."""
+    slice_ = read_slice(world.slices["part"])
+    settings = Settings(validate(EvaluateConfig, slice_["evaluate"], "slice"), DiagnoseConfig())
+    sizes = {}
+    for count in (2, 5):
+        matched = Matched(slice_, world.prediction, world.store.path, BASELINES)
+        matched.streamed = list(range(count))
+        collectors = [kind(matched, settings, matched.training) for kind in KINDS]
+        gather(matched, collectors)
+        sizes[count] = {each.name: sum(array.nbytes for array in each.state().values()) for each in collectors}
+    field = 8 * np.prod(world.store.grid("fine").shape)
+    growth = {name: (sizes[5][name] - sizes[2][name]) / 3 / field for name in sizes[5]}
+    assert max(growth.values()) < 0.5, growth
