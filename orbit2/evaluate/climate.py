@@ -58,9 +58,9 @@ class ClimateIndices(Collector):
     def update(self, scored: Scored) -> None:
         statistic = self.statistics.get((scored.variable,))
         if statistic is not None:
-            models = dict(scored.models)
+            models: dict[str, npt.NDArray[np.floating]] = dict(scored.models)
             if self.matched.members:
-                models[self.matched.model] = next(self.matched.member_fields(scored))
+                models[self.matched.model] = scored.members(self.matched)[0]
             fields = [scored.truth, *(models[model] for model in self.matched.models(scored.variable))]
             statistic.update(day_of(scored.sample), np.stack([self.lattices[scored.variable].take(field) for field in fields]))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from orbit2.metrics.weighting import area_weights
 from orbit2.variables import is_precipitation, variable
 
 Array = npt.NDArray[np.float64]
+Values = npt.NDArray[Any]
 QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)
 WET = (0.1, 0.25, 1.0)  # mm/day
 BINS = 1 << 16
@@ -41,14 +42,24 @@ class Distribution(Collector):
             return
         field = Field(scored.variable, "log1p" if is_precipitation(scored.variable) else "physical")
         low, high = (float(x) for x in field.of(np.array(variable(scored.variable).valid, dtype=np.float64)))
-        truth, models = scored.of(field)
-        for model, values in {TRUTH: truth, **models}.items():
+        for model, weights, values, plain in self._fields(scored, field):
             counts = self.counts.setdefault((scored.variable, model), np.zeros(BINS))
-            kernels.count_values(np.ascontiguousarray(values), self.weights, low, high, counts)
+            kernels.count_values(np.ascontiguousarray(values), weights, low, high, counts)
             if is_precipitation(scored.variable):
-                plain = np.ascontiguousarray(scored.truth if model == TRUTH else scored.models[model])
                 shares = self.wet.setdefault((scored.variable, model), np.zeros(len(WET) + 1))
-                shares += kernels.area_at_least(plain, self.weights, np.array(WET))
+                shares += kernels.area_at_least(np.ascontiguousarray(plain), weights, np.array(WET))
+
+    def _fields(self, scored: Scored, field: Field) -> Iterator[tuple[str, Array, Values, Values]]:
+        """(whose, weights, values in the space, in physical units); of an ensemble each member: a mean lacks tails and has drizzle."""
+        truth, models = scored.of(field)
+        yield TRUTH, self.weights, truth, scored.truth
+        for model, values in models.items():
+            if model == self.matched.model and self.matched.members:
+                weights = self.weights / self.matched.members
+                for member in scored.members(self.matched):
+                    yield model, weights, field.of(member), member
+            else:
+                yield model, self.weights, values, scored.models[model]
 
     def state(self) -> State:
         return {**{f"counts/{name}/{model}": counts for (name, model), counts in self.counts.items()},
@@ -70,15 +81,19 @@ class Distribution(Collector):
             total = np.cumsum(counts)
             for q in QUANTILES if total[-1] > 0 else ():
                 value = low + (int(np.searchsorted(total, q * total[-1])) + 0.5) / BINS * (high - low)
-                table.add(model, name, "physical", self.matched.region, f"quantile_{q:g}", "by area, over all scored cells and samples",
+                table.add(model, name, "physical", self.matched.region, f"quantile_{q:g}", f"by area, over all scored {self._pool(model)}",
                           float(np.expm1(value)) if rain else value, n=samples)  # fmt: skip
         for name in self.matched.variables:
             self._distances(table, name)
         for (name, model), shares in self.wet.items():
             for least, share in zip(WET, shares, strict=False):
                 if shares[-1] > 0:
-                    table.add(model, name, "physical", self.matched.region, f"wet_share_{least:g}",
-                              f"share of the area with at least {least:g} mm/day, mean over samples", share / shares[-1], n=samples)
+                    method = f"share of the area with at least {least:g} mm/day, over all scored {self._pool(model)}"
+                    table.add(model, name, "physical", self.matched.region, f"wet_share_{least:g}", method, share / shares[-1], n=samples)
+
+    def _pool(self, model: str) -> str:
+        """What a model's distribution is of."""
+        return "cells, samples and members" if self.matched.members and model == self.matched.model else "cells and samples"
 
     def _distances(self, table: Table, name: str) -> None:
         """How far a model's distribution lies from the truth's."""
@@ -97,5 +112,5 @@ class Distribution(Collector):
                 ("wasserstein", distances.wasserstein(counts, truth, edges), "integral of |F_p - F_o|"),
                 ("kolmogorov_smirnov", distances.kolmogorov_smirnov(counts, truth), "largest |F_p - F_o|"),
             ):
-                method = f"{about}; by area, over all scored cells and samples"
+                method = f"{about}; by area, over all scored {self._pool(model)}"
                 table.add(model, name, "physical", self.matched.region, metric, method, value, n=len(self.matched.times))

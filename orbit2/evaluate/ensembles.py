@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
@@ -47,7 +46,7 @@ class Ensembles(Collector):
     def update(self, scored: Scored) -> None:
         if not self.statistics:
             return
-        members = np.stack([field.astype(np.float32) for field in self.matched.member_fields(scored)])
+        members = scored.members(self.matched)
         for f in self.fields:
             if f.variable == scored.variable:
                 self.statistics[f.label,].update(members, scored.of(f)[0], self.weights, f.of)

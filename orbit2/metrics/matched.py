@@ -36,6 +36,7 @@ from orbit2.remap import Regridder
 from orbit2.variables import is_precipitation, variable
 
 if TYPE_CHECKING:
+    from orbit2.metrics.compared import Compared
     from orbit2.model.tiles import Tiling
 
 Array = npt.NDArray[np.float64]
@@ -59,6 +60,7 @@ class Scored:
     native: dict[str, Array]
     position: int = 0
     _spaces: dict[str, tuple[Array, dict[str, Array]]] = made(default_factory=dict, repr=False)
+    _members: list[npt.NDArray[np.float32]] = made(default_factory=list, repr=False)
 
     @property
     def sample(self) -> str:
@@ -72,6 +74,12 @@ class Scored:
         if f.space not in self._spaces:
             self._spaces[f.space] = f.of(self.truth), {model: f.of(values) for model, values in self.models.items()}
         return self._spaces[f.space]
+
+    def members(self, compared: Compared) -> npt.NDArray[np.float32]:
+        """The members [M, H, W] of the prediction, in single precision as they are stored; read once for all who ask."""
+        if not self._members:
+            self._members.append(np.stack([field.astype(np.float32) for field in compared.member_fields(self)]))
+        return self._members[0]
 
 
 class Matched:

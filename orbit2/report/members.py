@@ -32,11 +32,11 @@ def ensemble_blocks(scores: Scores, model: str, names: Sequence[str], task: str)
     count = members_of(scores, model, names)
     if not count:
         return []
-    words = (f"The prediction has {count} members. All other scores are of their mean, climate indices of the first. CRPS is the error of "
-             "the whole ensemble, in the units of the variable, to be read beside the mean absolute error of one field, which stands under "
-             f"it; fair: the same for any number of members. Spread over error, with the factor √((M + 1)/M) for {count} members, is 1 "
-             "when the spread tells the error; below 1 the ensemble is too sure of itself. Each member is as likely as the truth to be the "
-             "lowest or the highest: outliers 1, flat ranks.")  # fmt: skip
+    words = (f"The prediction has {count} members. All other scores are of their mean, distributions of all, climate indices of the first. "
+             "CRPS is the error of the whole ensemble, in the units of the variable, to be read beside the mean absolute error of one "
+             "field, which stands under it; fair: the same for any number of members. Spread over error, with the factor √((M + 1)/M) for "
+             f"{count} members, is 1 when the spread tells the error; below 1 the ensemble is too sure of itself. Each member is as likely "
+             "as the truth to be the lowest or the highest: outliers 1, flat ranks.")  # fmt: skip
     table = Block("table", table=scores_table(scores, model, names, task))
     found = [Block("heading", text="What the members say"), paragraph(words), table]
     rain = events_table(scores, model, names, task)
