@@ -10,6 +10,7 @@ import typer
 
 from orbit2 import outputs
 from orbit2.allowance import allow
+from orbit2.cli import judge
 from orbit2.errors import OrbitError
 from orbit2.progress import detect
 from orbit2.signals import StopRequest
@@ -328,7 +329,8 @@ def _diagnose(**given: Any) -> None:
 
 
 evaluate = scoring(
-    "Score a prediction beside its baselines", "`part` is one month of it, `fit` fits what learns, `merge` joins tables.", _evaluate,
+    "Score a prediction beside its baselines",
+    "`A B -o DIR` judges any two products, `part` is one month of it, `fit` fits what learns, `merge` joins tables.", _evaluate,
     dict.fromkeys(("metrics.parquet", "maps.nc", "spectra.nc", "density.nc", "seams.nc"), ()),
 )
 diagnose = scoring(
@@ -366,6 +368,8 @@ def evaluate_fit(config: Config, store: Store, out: Out) -> None:
 
     fit(config=config, store=store, out=out)
 
+
+judge.add(evaluate)
 
 report = typer.Typer(help="Write the self-contained HTML report; `headline` prints its main numbers.")
 

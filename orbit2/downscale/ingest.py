@@ -69,6 +69,7 @@ class Inputs:
     where: object = "input"
     attrs: dict[str, Any] = field(default_factory=dict)  # the file's own
     named: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)  # canonical name -> name and attributes in the file
+    gaps: bool = False  # whether a field may be missing everywhere
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -95,7 +96,7 @@ class Inputs:
             finite = values[np.isfinite(values)]
             if finite.size:
                 self._plausible(name, index, float(finite.min()), float(finite.max()))
-            elif not self._somewhere(name, index):
+            elif not self.gaps and not self._somewhere(name, index):
                 raise OrbitError("variable is missing (NaN) everywhere", where=f"{self.where}: {array.name} at {self.times[index]}",
                                  got="no valid value")  # fmt: skip
             values_of[:] = values

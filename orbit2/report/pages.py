@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -43,6 +44,16 @@ def run(*, config: Path, out: Path, root: Path = Path("."), foresee: costs.Fores
     doing("drawing")
     with look():
         chapters = build(inputs, Path(config), out, foresee)
+    html = page(inputs, chapters)
+    write(out, html, chapters)
+
+
+def write(out: Path, html: str, chapters: Sequence[Section]) -> None:
+    """The page, its pictures and tables into the folder `out`, which is replaced as a whole.
+
+    Raises OrbitError for one that holds other things.
+    """
+    _check_place(out)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}.part")
     try:
         for chapter in counted(chapters, "writing", len(chapters), "chapter"):
@@ -50,7 +61,7 @@ def run(*, config: Path, out: Path, root: Path = Path("."), foresee: costs.Fores
                 figure.write(temporary)
             for table in chapter.tables():
                 table.write(temporary)
-        write_text(temporary / "index.html", page(inputs, chapters))
+        write_text(temporary / "index.html", html)
         _replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -106,8 +117,13 @@ def build(inputs: Inputs, config: Path, out: Path, foresee: costs.Foresee | None
 
 
 def page(inputs: Inputs, chapters: list[Section]) -> str:
-    """The HTML page, below 10 MB: maps are compressed harder until it fits. Raises OrbitError when they cannot be."""
-    task = inputs.main_task()
+    """The HTML page of a run."""
+    lead = sections.lead(inputs, inputs.main_task())
+    return rendered(inputs.config.report.title, f"orbit2 report · run {inputs.label}", lead, chapters, "the run's own files")
+
+
+def rendered(title: str, kicker: str, lead: Sequence[str], chapters: list[Section], source: str) -> str:
+    """An HTML page below 10 MB: maps are compressed harder until it fits. Raises OrbitError when they cannot be."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("orbit2.report"),
         autoescape=True,
@@ -125,15 +141,14 @@ def page(inputs: Inputs, chapters: list[Section]) -> str:
             return cache.setdefault(id(picture), picture.data_uri(quality))
 
         html = template.render(
-            title=inputs.config.report.title,
-            kicker=f"orbit2 report · run {inputs.label}",
-            lead=sections.lead(inputs, task),
+            title=title,
+            kicker=kicker,
+            lead=lead,
             sections=chapters,
             css=css,
             code_version=code_version(),
             uri=uri,
-            footer=f"Made by orbit2 {code_version()} from the run's own files. Pictures and numbers lie beside this page in "
-            f"figures/ and tables/.",
+            footer=f"Made by orbit2 {code_version()} from {source}. Pictures and numbers lie beside this page in figures/ and tables/.",
         )
         if len(html.encode("utf-8")) < MAX_BYTES:
             return html
