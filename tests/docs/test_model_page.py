@@ -20,3 +20,17 @@ def test_the_effect_of_precision_shown_is_that_measured() -> None:
         for cell, value in zip(cells, measured, strict=True):
             half = 0.51 * 10.0 ** -len(cell.partition(".")[2])  # of the last place shown
             assert float(cell) == pytest.approx(value, abs=half), row["variable"]
+
+
+def test_the_ablation_of_constraint_layers_shown_is_that_measured() -> None:
+    record = json.loads((ROOT / "benchmarks/results/constraints.json").read_text(encoding="utf-8"))
+    section = (ROOT / "docs/model.md").read_text(encoding="utf-8").split("## Constraint layers")[1].split("\n## ")[0]
+    assert record["holds"] and f"{record['steps']} steps" in section
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.count("|") == 7]
+    rows = {cells[0]: cells[1:] for cells in lines}
+    wanted = {"temperature": ("ratio", "2m_temperature"), "rain, ln(1 + mm/day)": ("ratio", "precipitation_rate"),
+              "rain: RMSE over `conservative`'s, mm/day": ("rain", "rmse_mm_over_conservative"),
+              "rain above 20 mm/day, of the truth's": ("rain", "heavy_share")}  # fmt: skip
+    for label, (group, key) in wanted.items():
+        for shown, run in zip(rows[label], record["runs"], strict=True):
+            assert float(shown) == pytest.approx(run[group][key], abs=0.51 * 10.0 ** -len(shown.partition(".")[2])), label
