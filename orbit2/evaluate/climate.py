@@ -38,7 +38,9 @@ class ClimateIndices(Collector):
         super().__init__(matched, settings, training)
         self.area = area_weights(matched.grid)
         daily = matched.has_truth and matched.step_hours == 24
-        days = times.numbers([times.stamp(time) for time in (matched.times[0], matched.times[-1])]) if daily else np.zeros(2)
+        self.calendar = times.calendar_of(matched.times)
+        ends = [times.stamp(time) for time in (matched.times[0], matched.times[-1])]
+        days = times.numbers(ends, self.calendar) if daily else np.zeros(2)
         self.active = bool(days[-1] - days[0] + 1 >= LEAST_DAYS)
         names = matched.variables if self.active else ()
         shape = matched.grid.shape
@@ -62,7 +64,8 @@ class ClimateIndices(Collector):
             if self.matched.members:
                 models[self.matched.model] = scored.members(self.matched)[0]
             fields = [scored.truth, *(models[model] for model in self.matched.models(scored.variable))]
-            statistic.update(day_of(scored.sample), np.stack([self.lattices[scored.variable].take(field) for field in fields]))
+            lattice = self.lattices[scored.variable]
+            statistic.update(day_of(scored.sample, self.calendar), np.stack([lattice.take(field) for field in fields]))
 
     def state(self) -> State:
         return flat(self.statistics)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
 from orbit2.evaluate.climate import ClimateIndices, day_of, levels
@@ -28,8 +29,10 @@ class Matched(SimpleNamespace):
         return ("reslim", "bilinear")
 
 
-def task(variables, count, hours=24):
+def task(variables, count, hours=24, calendar=None):
     times = np.datetime64("2021-01-01T00:00:00", "s") + np.arange(count) * np.timedelta64(hours, "h")
+    if calendar is not None:
+        times = np.array(xr.date_range("2021-01-01", periods=count, freq="D", calendar=calendar, use_cftime=True))
     return Matched(grid=GRID, times=times, variables=variables, has_truth=True, members=0, region="global", observations=None,
                    model="reslim", step_hours=hours)
 
@@ -87,6 +90,14 @@ def test_rows_of_a_year_are_means_by_area_and_parts_come_in_any_order():
     assert ("(truth)", "rx1day_rmse") not in one and ("reslim", "r99p") not in one
     assert not [metric for _, metric in one if "return" in metric or "interannual" in metric]  # one year
     assert "thresholds from 9 samples" in one["reslim", "r95p"]["method"] and one["reslim", "cdd"]["n"] == GRID.lat.size * GRID.lon.size
+
+
+def test_a_year_of_360_days_is_a_year():
+    matched = task((RAIN,), 360, calendar="360_day")
+    collector = ClimateIndices(matched, SETTINGS)
+    for scored in stream(matched, {RAIN: np.full((360, 3, *GRID.shape), 2.0)}):
+        collector.update(scored)
+    assert rows(collector)["(truth)", "cwd"]["value"] == pytest.approx(360)
 
 
 @pytest.mark.parametrize(("count", "hours"), [(200, 24), (365 * 4, 6)])
