@@ -64,7 +64,7 @@ test-slow: install ## The tests that take minutes (a small pipeline from end to 
 test-slurm: slurm-here install ## The tests on a real SLURM of virtual nodes on this machine (as root: memory is limited, too)
 	@$(BIN)/python -m pytest -m slurm
 
-interruptions: slurm-here install ## Write the table of docs/interruptions.md anew: jobs of a real SLURM, interrupted (a quarter of an hour)
+interruptions: slurm-here install ## Write the table of docs/interruptions.md anew: jobs of a real SLURM, interrupted (half an hour of a quiet machine)
 	@ORBIT2_INTERRUPTIONS=1 $(BIN)/python -m pytest -m slurm tests/slurm
 	@$(BIN)/python docs/interruptions.py
 
