@@ -29,7 +29,7 @@ class Anomalies(Collector):
     def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.weights, self.bins = area_weights(matched.grid), domain_bins(matched.grid, matched.region)
-        self.active = training is not None and matched.has_truth and matched.observations is None
+        self.active = training is not None and matched.has_truth and matched.native_grid.same_as(matched.grid)
         self.statistics: dict[tuple[str, ...], PairStatistic] = {
             (name, model): PairStatistic(self.bins) for name in matched.variables for model in matched.models(name)}
 

@@ -38,6 +38,7 @@ class PaperScores(Collector):
         super().__init__(matched, settings, training)
         self.turns = Turns.of(matched, settings)
         self.active = matched.has_truth and PROTOCOL in settings.evaluate.protocols
+        self.own_grid = matched.native_grid.same_as(matched.grid)
         self.cosine = np.cos(np.radians(matched.grid.lat))[:, None]
         self.statistics: dict[tuple[str, ...], SeriesStatistic] = {
             (f.label, model): SeriesStatistic() for f in self.fields for model in matched.models(f.variable)}
@@ -47,9 +48,8 @@ class PaperScores(Collector):
             if f.variable == scored.variable:
                 truth, models = scored.of(f)
                 for model, values in models.items():
-                    native = scored.native.get(model)
-                    if is_precipitation(f.variable) and native is not None and native.shape == truth.shape:
-                        values = f.of(native)  # where the truth has a gap, which counts as dry, the prediction keeps what it says
+                    if is_precipitation(f.variable) and self.own_grid and model in scored.native:
+                        values = f.of(scored.native[model])  # where the truth has a gap, which is dry, a prediction keeps its own
                     row = paper.scores(values, truth, self.cosine, dry=drizzle(f), quantise=quantised(f))
                     self.statistics[f.label, model].update(scored.sample, row)
 

@@ -20,28 +20,37 @@ SHARES = (0.95, 0.99)  # quantiles of each field itself: the same area in both, 
 WINDOWS = (1, 3, 5, 9, 17, 33)  # cells
 
 
-def counts(events: BoolArray, most: int, periodic: bool) -> Counts:
-    """Summed-area table [H + 1, W' + 1] of `events` [H, W]; `periodic` continues the rows by half the widest window on either side."""
-    if periodic:
-        half = most // 2
-        events = events[:, np.arange(-half, events.shape[1] + half) % events.shape[1]]
-    table = np.zeros((events.shape[0] + 1, events.shape[1] + 1), dtype=np.int32)
-    np.cumsum(events, axis=0, dtype=np.int32, out=table[1:, 1:])
-    np.cumsum(table[1:, 1:], axis=1, out=table[1:, 1:])
+@compiled
+def counts(events: BoolArray, half: int) -> Counts:
+    """Summed-area table [H + 1, W + 2 half + 1] of `events` [H, W], whose rows go on round the globe by `half` cells on either side."""
+    height, width = events.shape
+    table = np.zeros((height + 1, width + 2 * half + 1), dtype=np.int32)
+    for i in range(height):
+        running = 0
+        for j in range(width + 2 * half):
+            running += events[i, (j - half) % width]
+            table[i + 1, j + 1] = table[i, j + 1] + running
     return table
 
 
 @compiled
-def _sums(p: Counts, o: Counts, known: Counts, weights: Array, half: int, shift: int) -> tuple[float, float]:
+def _sums(p: Counts, o: Counts, known: Counts, weights: Array, half: int, shift: int, whole: bool) -> tuple[float, float]:
     """Weighted sums of (F - O)^2 and F^2 + O^2 over cells that are known; fractions of what is known in the window."""
     height, width = weights.shape
     difference, size = 0.0, 0.0
     for i in range(height):
         top, bottom = max(i - half, 0), min(i + half + 1, height)
         for j in range(width):
+            left, right = max(j + shift - half, 0), min(j + shift + half + 1, known.shape[1] - 1)
+            if whole:
+                share = 1.0 / ((bottom - top) * (right - left))
+                f = share * (p[bottom, right] - p[top, right] - p[bottom, left] + p[top, left])
+                g = share * (o[bottom, right] - o[top, right] - o[bottom, left] + o[top, left])
+                difference += weights[i, j] * (f - g) ** 2
+                size += weights[i, j] * (f * f + g * g)
+                continue
             if known[i + 1, j + shift + 1] - known[i, j + shift + 1] - known[i + 1, j + shift] + known[i, j + shift] == 0:
                 continue
-            left, right = max(j + shift - half, 0), min(j + shift + half + 1, known.shape[1] - 1)
             cells = known[bottom, right] - known[top, right] - known[bottom, left] + known[top, left]
             f = (p[bottom, right] - p[top, right] - p[bottom, left] + p[top, left]) / cells
             g = (o[bottom, right] - o[top, right] - o[bottom, left] + o[top, left]) / cells
@@ -57,10 +66,11 @@ def window_sums(prediction: BoolArray, truth: BoolArray, known: BoolArray, weigh
     Missing cells are no part of a fraction; at the rim a window is what lies inside. Roberts & Lean 2008, MWR 136:78, eq. 5 to 7, with
     cell areas as weights.
     """
-    most = max(windows)
-    p, o, k = (counts(x & known, most, periodic) for x in (prediction, truth, known))
-    shift = most // 2 if periodic else 0
-    return np.array([_sums(p, o, k, weights, window // 2, shift) for window in windows])
+    half = max(windows) // 2 if periodic else 0
+    whole = bool(known.all())
+    p, o = (counts(x & known, half) for x in (prediction, truth))
+    k = p if whole else counts(known, half)  # unused where nothing is missing
+    return np.array([_sums(p, o, k, weights, window // 2, half, whole) for window in windows])
 
 
 @dataclass

@@ -5,8 +5,10 @@ import pytest
 
 from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
 from orbit2.data.pairs import PairStore, SideSpec, finalise, initialise, write_part
+from orbit2.evaluate.paper import PaperScores
 from orbit2.evaluate.spectra import Spectra
 from orbit2.grid import uniform
+from orbit2.metrics import paper
 from orbit2.metrics.collector import Settings, gather
 from orbit2.metrics.matched import Matched
 from tests.data import scored as make
@@ -50,7 +52,11 @@ def test_no_spectrum_goes_below_what_was_observed(tmp_path):
     chosen = EvaluateConfig(spectra_boxes=BOX, spectra_bands=((30.0, 40.0),), baselines=["bilinear"])
     matched = Matched(slice_, prediction, store.path, chosen.baselines, seen.path)
     spectra = Spectra(matched, Settings(chosen, DiagnoseConfig()))
-    gather(matched, [spectra])
+    published = PaperScores(matched, Settings(chosen, DiagnoseConfig()))
+    gather(matched, [spectra, published])
+    seen_here = [paper.scores(s.models["reslim"], s.truth, np.cos(np.radians(OBSERVED.lat))[:, None], dry=0.25, quantise=False)
+                 for s in matched.samples()]  # fmt: skip
+    assert published.statistics[NAME, "reslim"].finalise() == pytest.approx(np.mean(seen_here, axis=0))  # on the scored grid too
     assert matched.grid.shape == OBSERVED.shape
     curves = spectra.datasets()["spectra.nc"]
     band = curves.wavelength_km.sel(band="30N-40N").values
