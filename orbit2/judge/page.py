@@ -18,6 +18,7 @@ from orbit2.report.blocks import Block, Section, paragraph, shown
 from orbit2.report.panels import Figure
 from orbit2.report.style import display, look
 from orbit2.report.tables import Cell, Scores, Table, number
+from orbit2.report.verdict import basis
 
 OTHERS = (("bias", "bias"), ("mae", "MAE"), ("pearson_r", "correlation"), ("r2_cod", "R² (1 − SSE/SST)"), ("ssim", "SSIM"),
           ("effective_resolution_km", "effective resolution (km)"))  # fmt: skip
@@ -30,8 +31,8 @@ def write(matched: Judged, out: Path) -> None:
     regions = tables_of.read(out / "regions.parquet")
     with look():
         chapters = [_verdict(matched, scores), _maps(matched, out), _regions(matched, regions), _common_ground(matched), _words()]
-    lead = [f"{matched.model} against {matched.reference}: {_basis(matched)}.", " ".join(_said(matched, scores))]
-    html = pages.rendered(f"{matched.model} judged against {matched.products[1].name}", "orbit2 evaluate", [x for x in lead if x], chapters,
+    lead = [f"{matched.model} against {matched.reference}: {_basis(matched)}.", f"On {basis(scores)}: {_said(matched, scores)}"]
+    html = pages.rendered(f"{matched.model} judged against {matched.products[1].name}", "orbit2 evaluate", lead, chapters,
                           "the products named below")  # fmt: skip
     pages.write(out / "report", html, chapters)
 
@@ -42,10 +43,10 @@ def _basis(matched: Judged) -> str:
     return f"{count} {'fields' if count > 1 else 'field'} a variable, {span}, on {grid.describe()}"
 
 
-def _said(matched: Judged, scores: Scores) -> list[str]:
+def _said(matched: Judged, scores: Scores) -> str:
     """Who is nearer, where there is somebody to compare with. A variable is won when it is won in every space."""
     if not any(matched.baselines(name) for name in matched.variables):
-        return ["No baseline was given (--baseline), so these numbers do not say whether it is better than anything."]
+        return "no baseline was given (--baseline), so these numbers do not say whether it is better than anything."
     won, compared = [], 0
     for name in matched.variables:
         if not matched.baselines(name):
@@ -54,7 +55,7 @@ def _said(matched: Judged, scores: Scores) -> list[str]:
         if all(_beats(matched, scores, f) for f in fields_of([name])):
             won.append(tables.lower(tables.label(name)))
     what = f": {', '.join(won)}" if won else ""
-    return [f"It has a lower RMSE than every baseline for {len(won)} of {compared} variables{what}."]
+    return f"it has a lower RMSE than every baseline for {len(won)} of {compared} variables{what}."
 
 
 def _beats(matched: Judged, scores: Scores, f: Field) -> bool:
@@ -160,7 +161,7 @@ def _regions(matched: Judged, rows: pd.DataFrame) -> Section:
     section.blocks = [paragraph("The 58 IPCC AR6 regions, land and sea apart; those with the largest RMSE first.", "note")]
     for name in matched.variables:
         own = rows[(rows["variable"] == name) & (rows["space"] == "physical") & (rows["season"] == "all")]
-        own = own[own["model"].isin(matched.models(name))]
+        own = own[own["model"].isin(matched.models(name)) & own["metric"].isin(("rmse", "bias", "pearson_r"))]
         own = own.pivot_table(index="region", columns=["metric", "model"], values="value", sort=False)
         if not len(own) or ("rmse", matched.model) not in own:
             continue

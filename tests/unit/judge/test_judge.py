@@ -102,7 +102,8 @@ def test_another_s_product_is_scored_on_the_same_dates_and_cells(files, tmp_path
     regions = table.read(tmp_path / "out/regions.parquet")
     assert {"SAS", "NEN"} & set(regions.region) and set(regions.task) == {"judged"}
     page = (tmp_path / "out/report/index.html").read_text()
-    assert "model judged against truth" in page and "360_day" in page
+    assert "model judged against truth" in page and "360_day" in page and "too short for a confidence interval" in page
+    assert "it has a lower RMSE than every baseline for" in page
     assert json.loads((tmp_path / "out/judged.json").read_text())["matched_by"] == "date"
 
 
