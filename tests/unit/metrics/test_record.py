@@ -51,7 +51,9 @@ def test_seasons_are_parts_of_the_whole_and_need_a_year():
     square = sum(s.pooled()["model"].se for s in seasons.values())
     np.testing.assert_allclose(square, whole.pooled()["model"].se, rtol=1e-12)
     assert record(days=350).seasons() == {} and record(days=13, step=28, start="2020-01-15").seasons() == {}
-    assert record(days=360).seasons() != {}  # a year of the 360-day calendar
+    assert record(days=366).seasons() != {} and record(days=365, start="2021-03-15").seasons() != {}
+    months = [f"2020-{m:02d}-{d:02d}T12:00:00" for m in range(1, 13) for d in range(1, 31)]  # 30 February: a year of the 360-day calendar
+    assert len(Record(tuple(months), record(days=360).moments).seasons()["DJF"].samples) == 90
 
 
 def test_a_season_of_few_days_has_scores_without_intervals():
