@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from orbit2.metrics.verdict import spaces
 from orbit2.report.blocks import Block, paragraph, shown
@@ -92,6 +93,7 @@ def rank_figure(scores: Scores, model: str, names: Sequence[str], task: str) -> 
         ax.bar(range(count + 1), values, width=0.92, color=colour(model))
         ax.axhline(1, color=COLOURS.get("bicubic", MUTED), linewidth=1.2, linestyle="--")
         ax.set_title(label(name), fontsize=10.5)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_xlabel("Members below the truth")
         ax.set_ylabel("Area ÷ expected")
         ax.grid(False, axis="x")

@@ -60,7 +60,8 @@ def distance_table(scores: Scores, model: str, names: Sequence[str], task: str) 
 def index_table(scores: Scores, model: str, name: str, task: str) -> Table | None:
     """A row per index: truth, model, baseline with the lowest RMSE, and the RMSE of both."""
     known = dict.fromkeys(str(metric) for metric in scores.rows.loc[scores.rows["variable"] == name, "metric"])
-    wanted = [metric for metric in known if metric in NAMES or metric in OTHERS or ("_return_" in metric and not metric.endswith("_rmse"))]
+    levels = [metric for metric in known if "_return_" in metric and not metric.endswith("_rmse")]
+    wanted = [metric for metric in (*NAMES, *levels, *OTHERS) if metric in known]
     rows = []
     for metric in wanted:
         truth, own = (scores.value(who, name, metric) for who in ("(truth)", model))
