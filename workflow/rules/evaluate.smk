@@ -1,9 +1,11 @@
 # Scores of every prediction beside its baselines, then one table. The baselines that learn are fitted once per dataset. A task's days
 # are read by month, once for this stage and for diagnose; what both make of a task are sums of the same parts. A part itself (HDF5) is
 # nobody's output, only its receipt: Snakemake deletes what a failed group declared, and parts must survive each other.
+from orbit2.config.comparisons import fit_memory_mb
 from orbit2.metrics.parts import plan_parts
 
 with one_line():
+    FIT_MB = {folder: fit_memory_mb(RUN.datasets[name]) for folder, name in DATASET_OF.items()}
     MONTHS = {task: plan_parts(RUN, task) for task in TASKS}
 
 
@@ -26,7 +28,7 @@ rule evaluate_fit:
         data=either(DATASET_OF),
     threads: 1
     resources:
-        mem_mb=least("mem_mb", 12000),
+        mem_mb=lambda wildcards: least("mem_mb", max(12000, FIT_MB[wildcards.data])),
         runtime=minutes(240),
     params:
         store=store_of,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from orbit2.config import slices
-from orbit2.config.comparisons import experiment, fitted_on, others, parents, predictions
+from orbit2.config.comparisons import experiment, fit_memory_mb, fitted_on, others, parents, predictions
 from orbit2.config.load import load
 
 RUNS = Path(__file__).parents[3] / "config" / "runs"
@@ -78,6 +78,13 @@ def test_era5_alone_is_another_experiment_and_the_docs_show_both(tmp_path: Path)
     assert one.inputs == other.inputs and one.outputs == other.outputs and one.split == other.split
     assert {other.source_of(name) for name in other.inputs} == {"era5"}
     assert parents(config)["us_7km_era5"][0] == "foundation"
+
+
+def test_the_memory_of_a_fit_grows_with_the_grid_and_is_enough_where_it_was_measured() -> None:
+    coarse, fine = (load(RUNS / f"{run}.yaml").datasets[name] for run, name in (("orbit2", "us_28km"), ("daymet_1km", "daymet_4km")))
+    assert fit_memory_mb(coarse) < 4000 < 12_000 < fit_memory_mb(fine) < 32_000
+    two = coarse.model_copy(update={"fine_grid": "global_0.25", "outputs": ("2m_temperature", "total_precipitation_24hr")})
+    assert 1950 * 1.2 < fit_memory_mb(two) < 1950 * 2.5  # 1.95 GB were taken
 
 
 def test_fits_come_from_the_training_block_of_a_tasks_dataset() -> None:
