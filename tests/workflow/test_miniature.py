@@ -99,6 +99,7 @@ def test_a_day_that_the_provider_does_not_have_is_a_recorded_gap(finished: Any) 
 def test_scores_are_against_imerg_on_its_own_grid(finished: Any) -> None:
     scores = pd.read_parquet(finished[0] / "results/mini/evaluate/metrics.parquet")
     rows = scores[(scores["task"] == "global_7km") & (scores["metric"] == "rmse") & (scores["space"] == "physical")]
+    rows = rows[~rows["model"].str.startswith("obs:")]  # other products know fewer cells
     assert set(rows["reference"]) == {"IMERG 0.1 deg (own grid)"} and set(rows["variable"]) == {RAIN}
     by_model = dict(zip(rows["model"], rows["value"], strict=True))
     assert {"us", "nearest", "bilinear", "bicubic", "conservative"} <= set(by_model)
