@@ -156,40 +156,42 @@ def detail_moments(prediction: Field, truth: Field, lat_weights: Array, weights:
     """
     height, width = prediction.shape
     n, w, wp, wo, pp, oo, po, se, ae = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    summed, areas = np.empty((2, width)), np.empty((2, width))
     for first in range(0, height, factor):
-        means = np.zeros((2, width // factor))
-        areas = np.zeros((2, width // factor))
+        summed[:], areas[:] = 0.0, 0.0
         for i in range(first, first + factor):
-            for column in range(width // factor):
-                for j in range(column * factor, (column + 1) * factor):
-                    p, o = np.float64(prediction[i, j]), np.float64(truth[i, j])
-                    if finite(p):
-                        means[0, column] += lat_weights[i] * p
-                        areas[0, column] += lat_weights[i]
-                    if finite(o):
-                        means[1, column] += lat_weights[i] * o
-                        areas[1, column] += lat_weights[i]
-        for column in range(width // factor):
+            for j in range(width):
+                p, o = np.float64(prediction[i, j]), np.float64(truth[i, j])
+                summed[0, j] += lat_weights[i] * p if finite(p) else 0.0
+                areas[0, j] += lat_weights[i] if finite(p) else 0.0
+                summed[1, j] += lat_weights[i] * o if finite(o) else 0.0
+                areas[1, j] += lat_weights[i] if finite(o) else 0.0
+        for column in range(0, width, factor):
             for k in range(2):
-                means[k, column] = means[k, column] / areas[k, column] if areas[k, column] > 0 else np.nan
+                total, area = 0.0, 0.0
+                for j in range(column, column + factor):
+                    total += summed[k, j]
+                    area += areas[k, j]
+                mean = total / area if area > 0 else np.nan
+                for j in range(column, column + factor):
+                    summed[k, j] = mean
         for i in range(first, first + factor):
-            row = np.zeros(9)
-            for column in range(width // factor):
-                for j in range(column * factor, (column + 1) * factor):
-                    p, o = np.float64(prediction[i, j]) - means[0, column], np.float64(truth[i, j]) - means[1, column]
-                    error, weight = p - o, weights[i, j]
-                    if finite(error):
-                        row[0] += 1.0
-                        row[1] += weight
-                        row[2] += weight * p
-                        row[3] += weight * o
-                        row[4] += weight * p * p
-                        row[5] += weight * o * o
-                        row[6] += weight * p * o
-                        row[7] += weight * error * error
-                        row[8] += weight * abs(error)
-            n, w, wp, wo, pp = n + row[0], w + row[1], wp + row[2], wo + row[3], pp + row[4]
-            oo, po, se, ae = oo + row[5], po + row[6], se + row[7], ae + row[8]
+            a, b, c, d, e, f, g, h, q = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            for j in range(width):
+                p, o = np.float64(prediction[i, j]) - summed[0, j], np.float64(truth[i, j]) - summed[1, j]
+                error = p - o
+                known = finite(error)
+                weight = weights[i, j]
+                a += 1.0 if known else 0.0
+                b += weight if known else 0.0
+                c += weight * p if known else 0.0
+                d += weight * o if known else 0.0
+                e += weight * p * p if known else 0.0
+                f += weight * o * o if known else 0.0
+                g += weight * p * o if known else 0.0
+                h += weight * error * error if known else 0.0
+                q += weight * abs(error) if known else 0.0
+            n, w, wp, wo, pp, oo, po, se, ae = n + a, w + b, wp + c, wo + d, pp + e, oo + f, po + g, se + h, ae + q
     sums = np.zeros((9, 1))
     sums[0, 0] = n
     if w > 0:

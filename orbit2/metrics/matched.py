@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from orbit2.model.tiles import Tiling
 
 Array = npt.NDArray[np.float64]
-
-
+SINGLE = 1 << 22  # cells of a prediction beyond which fields are kept in single precision: a day at 7 km takes half the memory
 ONWARDS = "on"
 
 
@@ -226,12 +225,18 @@ class Matched:
         """The grid that spectra of the models are computed on: the scored one, or without a truth their own."""
         return self.grid if self.has_truth else self.native_grid
 
+    @property
+    def _precision(self) -> type[np.floating[Any]]:
+        """What fields are kept in: what files hold in any case where they are large, else what is interpolated is not rounded either. Sums
+        are in double precision always."""
+        return np.float32 if np.prod(self.native_grid.shape) > SINGLE else np.float64
+
     def truth(self, index: int, name: str) -> Array:
         """The truth (or, without one, the input) of sample `index` of the task's store on the scored grid."""
         store, side = self.truth_store, self.truth_side
         position = index if self.observations is None else int(np.searchsorted(store.times, self.store.times[index]))
-        field = self._read(store, side, position)[store.variable_index(side, name)].astype(np.float64)
-        cropped: Array = field[self._truth_rows, self._truth_columns]
+        field = self._read(store, side, position)[store.variable_index(side, name), self._truth_rows, self._truth_columns]
+        cropped: Array = field.astype(self._precision)
         return cropped
 
     def _scored(self, native: Array) -> Array:
@@ -255,7 +260,7 @@ class Matched:
         for position in self.streamed:
             index, time = self.indices[position], self.times[position]
             for name in self.variables:
-                native = {self.model: frame(self.prediction, name, self._frames[time])}
+                native = {self.model: frame(self.prediction, name, self._frames[time], self._precision)}
                 truth = self.truth(int(index), name)
                 for label, field in (("prediction", native[self.model]), ("truth", truth)):
                     if not np.isfinite(field).any():
@@ -263,7 +268,7 @@ class Matched:
                                          hint="re-run the stage that wrote it")
                 native.update(self._interpolated(int(index), name))
                 if self.parent is not None and name in self.parent.variables:
-                    native[self.parent.model] = self.parent.field(name, time)
+                    native[self.parent.model] = self.parent.field(name, time, self._precision)
                 fields = {key: self._scored(x) for key, x in native.items()}
                 valid = np.isfinite(truth)
                 for field in fields.values():
@@ -299,10 +304,13 @@ class Matched:
         lower = 0.0 if is_precipitation(name) else None
         fitted = [method for method in methods if method in FITTED]
         plain = dict.fromkeys([*(method for method in methods if method not in FITTED), *([BASE] if fitted else [])])
-        found = {method: interpolate(field, self._input_grid, self.refinement, method, lower=lower)[self._rows, self._columns]
-                 for method in plain}
-        if self.fitted is not None:
-            found |= {method: self.fitted.apply(method, name, found[BASE], field, self.store.times[index]) for method in fitted}
+        found: dict[str, Array] = {}
+        for method in plain:
+            fine = interpolate(field, self._input_grid, self.refinement, method, lower=lower)[self._rows, self._columns]
+            if method == BASE and self.fitted is not None:
+                for one in fitted:
+                    found[one] = self.fitted.apply(one, name, fine, field, self.store.times[index]).astype(self._precision, copy=False)
+            found[method] = fine.astype(self._precision, copy=False)
         return {method: found[method] for method in methods}
 
     def _read(self, store: PairStore, side: Side, index: int) -> npt.NDArray[np.float32]:
@@ -367,8 +375,8 @@ class Parent:
                              hint=f"{len(absent)} of {len(matched.times)} times")
         self.variables = tuple(name for name in matched.variables if name in self._prediction.data_vars)
 
-    def field(self, name: str, time: np.datetime64) -> Array:
-        return frame(self._prediction, name, self._positions[time])[self._rows, self._columns]
+    def field(self, name: str, time: np.datetime64, precision: type[np.floating[Any]] = np.float64) -> Array:
+        return frame(self._prediction, name, self._positions[time], precision)[self._rows, self._columns]
 
 
 def land_fraction(store: PairStore, side: Side) -> Array:
@@ -387,15 +395,17 @@ def _belongs(sample: str, part: str) -> bool:
     return month == part or (part.endswith(ONWARDS) and month >= part.removesuffix(ONWARDS))
 
 
-def frame(prediction: xr.Dataset, name: str, index: int) -> Array:
+def frame(prediction: xr.Dataset, name: str, index: int, precision: type[np.floating[Any]] = np.float64) -> Array:
     """One time's field [H, W] of a prediction; of an ensemble the mean of its members, which are read one by one."""
     field = prediction[name].isel(time=index)
     if "member" not in field.dims:
-        return np.asarray(field.to_numpy(), dtype=np.float64)
+        single: Array = np.asarray(field.to_numpy(), dtype=precision)
+        return single
     total = np.zeros([field.sizes[axis] for axis in ("lat", "lon")])
     for member in range(field.sizes["member"]):
         total += field.isel(member=member).to_numpy()
-    return total / field.sizes["member"]
+    mean: Array = (total / field.sizes["member"]).astype(precision, copy=False)
+    return mean
 
 
 def _open(path: Path, task: str) -> xr.Dataset:

@@ -6,7 +6,11 @@ import xarray as xr
 
 from orbit2.baselines import interpolate
 from orbit2.errors import OrbitError
+from orbit2.metrics import deterministic
+from orbit2.metrics.binning import domain_bins
 from orbit2.metrics.matched import Matched
+from orbit2.metrics.statistics import moments
+from orbit2.metrics.weighting import area_weights
 from tests.data import scored as make
 
 
@@ -95,3 +99,17 @@ def test_missing_files_and_fields_are_refused(store, tmp_path):
     good = make.make_prediction(tmp_path / "good.zarr", store, samples=1)
     with pytest.raises(OrbitError, match="name of a baseline"):
         matched(store, good, downscale={"model": "bicubic", "dataset": "era5_week", "input": "coarse"})
+
+
+def test_large_fields_are_kept_in_single_precision_and_score_the_same(store, tmp_path, monkeypatch):
+    m = matched(store, make.make_prediction(tmp_path / "p.zarr", store))
+    exact = next(m.samples())
+    monkeypatch.setattr("orbit2.metrics.matched.SINGLE", 100)
+    single = next(m.samples())
+    weights, bins = area_weights(m.grid), domain_bins(m.grid)
+    assert {x.dtype for x in (single.truth, *single.models.values())} == {np.dtype(np.float32)}
+    assert np.array_equal(single.truth, exact.truth, equal_nan=True)
+    assert np.array_equal(single.models["reslim"], exact.models["reslim"], equal_nan=True)  # files hold no more
+    for model in exact.models:
+        a, b = (deterministic.rmse(moments(x.models[model], x.truth, weights, bins))[0] for x in (exact, single))
+        assert b == pytest.approx(a, rel=1e-6)
