@@ -331,3 +331,14 @@ def test_rule_files_keep_the_house_rules() -> None:
                 assert ("benchmark" in fields) != ("launch=launch" in text), file.name
     assert len((ROOT / "workflow/Snakefile").read_text(encoding="utf-8").splitlines()) < 120
     assert len((ROOT / "workflow/rules/common.smk").read_text(encoding="utf-8").splitlines()) < 200
+
+
+@pytest.mark.slow
+def test_slices_that_a_run_adds_to_a_folder_that_is_there_are_seen(project: Any) -> None:
+    """Snakemake looks through a folder once; what is written into it afterwards (a stage or a task that is new) is to count all the same."""
+    tables = [f"results/demo/evaluate/{task}/metrics.parquet" for task in ("test", "conus")]
+    project("--until", "retrieve_source", "--", *tables)
+    for file in project.folder.glob("results/demo/config/part_*"):
+        file.unlink()
+    project("--until", "retrieve_source", "--", *tables)
+    assert len(list(project.folder.glob("results/demo/config/part_*.json"))) == 4  # two tasks, their machine keys beside them

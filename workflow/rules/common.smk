@@ -60,6 +60,7 @@ def told(path, stage, *names):
             sys.exit(2)  # said below: nothing that is there is silently built again
         else:
             write_if_changed(path, text)
+            workflow.iocache.exists_local[path] = True  # Snakemake may have looked through the folder before
             write_json(machine_file(Path(path)), slices.machine_keys(RUN, stage, *names))
     return path
 
