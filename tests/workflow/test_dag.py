@@ -335,7 +335,7 @@ def test_rule_files_keep_the_house_rules() -> None:
 
 @pytest.mark.slow
 def test_slices_that_a_run_adds_to_a_folder_that_is_there_are_seen(project: Any) -> None:
-    """Snakemake looks through a folder once; what is written into it afterwards (a stage or a task that is new) is to count all the same."""
+    """Snakemake looks through a folder once; what is written into it later (a new stage or task) is to count all the same."""
     tables = [f"results/demo/evaluate/{task}/metrics.parquet" for task in ("test", "conus")]
     project("--until", "retrieve_source", "--", *tables)
     for file in project.folder.glob("results/demo/config/part_*"):
