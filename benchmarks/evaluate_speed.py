@@ -1,0 +1,343 @@
+"""Core seconds of the scores of one day and variable at 0.25 degree and at 7 km, beside what xskillscore, scores and chunked xarray take.
+
+    .venv/bin/python benchmarks/evaluate_speed.py [--quick] [--only small|large]
+
+Fields are made on the fly (a red spectrum on the globe): temperature and rain, an input, a truth four times finer and a prediction, as the
+stages store them, with every baseline that ships, fitted to another day. One day is streamed through the collectors of both stages, as a
+part of a task is; the day before it compiles and opens. Every step's core time is taken apart. Reading is told apart too: it belongs to
+the files, not to the scores.
+
+Judged: RMSE, MAE, bias, r, quantiles and regions with all baselines at most 0.4 s a day and variable at 0.25 degree and 6 s at 7 km, in
+3 GB; the metrics that the libraries have too are the same to 1e-6 relative, and faster.
+"""
+
+from __future__ import annotations
+
+# ruff: noqa: E402  (the repository's tests are no package that is installed)
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from scipy import fft
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from orbit2.baselines import interpolate
+from orbit2.baselines.interpolation import block_mean
+from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
+from orbit2.data.pairs import PairStore, SideSpec, finalise, initialise, write_part
+from orbit2.diagnose.collectors import COLLECTORS as DIAGNOSE
+from orbit2.diagnose.regions import ar6
+from orbit2.evaluate import fit
+from orbit2.evaluate.collectors import COLLECTORS as EVALUATE
+from orbit2.files import write_json
+from orbit2.grid import Grid, global_grid
+from orbit2.metrics import deterministic
+from orbit2.metrics import matched as matching
+from orbit2.metrics.binning import Partition, domain_bins, region_bins
+from orbit2.metrics.collector import Collector, Settings, gather
+from orbit2.metrics.fields import Field
+from orbit2.metrics.matched import Matched
+from orbit2.metrics.statistics import moments_of
+from orbit2.metrics.weighting import area_weights
+from orbit2.provenance import code_version
+from orbit2.variables import is_precipitation
+from tests.data import scored
+
+RESULTS = ROOT / "benchmarks" / "results" / "evaluate_speed.json"
+FACTOR, SAMPLES = 4, 4  # two days are fitted to, two are scored
+FITTED = 2
+SIZES = {"small": 1.0, "large": 0.25}  # degrees of the input: the truth has 720 x 1440 and 2880 x 5760 cells
+STRUCTURE = ("ssim", "spectra", "fss", "sal", "harmonics", "paper", "overtime")  # every n-th day only: `evaluate.every`
+ASKED = ("moments", "distribution", "interpolations", "fitted baselines", "masks", "spaces", "scores", "regions")  # of the target
+MOST = {"small": 0.4, "large": 6.0}  # core seconds of a day and variable
+MOST_GB = 3.0
+Array = npt.NDArray[np.float64]
+
+
+def red(grid: Grid, seed: int) -> Array:
+    """A field of variance 1 whose power falls with the third power of the wavenumber, round in longitude."""
+    height, width = grid.shape
+    generator = np.random.default_rng(seed)
+    wave = fft.rfft2(generator.normal(size=grid.shape).astype(np.float32))
+    size = np.hypot(fft.fftfreq(height, 1 / height)[:, None], fft.rfftfreq(width, 1 / width)[None])
+    wave *= np.where(size > 0, np.maximum(size, 1.0), np.inf) ** -1.5
+    field: Array = fft.irfft2(wave, s=grid.shape).astype(np.float64)
+    return field / field.std()
+
+
+def weather(grid: Grid, seed: int) -> npt.NDArray[np.float32]:
+    """[2, H, W]: temperature (K), and rain (mm/day) on about a third of the globe."""
+    temperature = 250 + 40 * np.cos(np.radians(grid.lat))[:, None] + 8 * red(grid, 2 * seed)
+    return np.stack([temperature, 8 * np.maximum(red(grid, 2 * seed + 1) - 0.4, 0) ** 2]).astype(np.float32)
+
+
+def make(folder: Path, degrees: float) -> None:
+    """A store of four days, fits to the first two and a prediction of the others."""
+    coarse_grid = global_grid(degrees)
+    fine_grid = coarse_grid.refine(FACTOR)
+    times = np.datetime64("2026-01-30T00:00:00", "s") + np.arange(SAMPLES) * np.timedelta64(86400, "s")
+    land = (red(fine_grid, 99) > 0.5).astype(np.float32)
+    height = land * 800 * np.abs(red(fine_grid, 98))
+    statics = np.stack([land, height]).astype(np.float32)
+    low = block_mean(statics, fine_grid.lat_weights, FACTOR).astype(np.float32)
+    specs = [SideSpec(grid, scored.VARIABLES, scored.STATICS, values) for grid, values in ((coarse_grid, low), (fine_grid, statics))]
+    path = folder / "pairs.zarr"
+    initialise(path, specs[0], specs[1], times, shard=1, attributes={"source": "sample"})
+    frames: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in scored.VARIABLES}
+    for day in range(SAMPLES):
+        fine = weather(fine_grid, day)
+        coarse = block_mean(fine, fine_grid.lat_weights, FACTOR).astype(np.float32)
+        write_part(path, day, coarse[None], fine[None])
+        for position, name in enumerate(scored.VARIABLES if day >= FITTED else ()):
+            lower = 0.0 if is_precipitation(name) else None
+            made = interpolate(coarse[position], coarse_grid, FACTOR, "bicubic", lower=lower)
+            frames[name].append(made + (0.3 * (fine[position] - made)).astype(np.float32))
+    finalise(path)
+    store = PairStore(path)
+    bounds = {f"{axis}_bnds": ((axis, "bounds"), np.stack([edges[:-1], edges[1:]], -1))
+              for axis, edges in (("lat", fine_grid.lat_edges), ("lon", fine_grid.lon_edges))}  # fmt: skip
+    dims = ("time", "lat", "lon")
+    axes = {"time": times[FITTED:].astype("datetime64[ns]"), "lat": fine_grid.lat, "lon": fine_grid.lon}
+    data = xr.Dataset({**{name: (dims, np.stack(values)) for name, values in frames.items()}, **bounds}, coords=axes)
+    data.attrs = {"finalised": True, "task": "test", "dataset": "era5_week", "split": "test", "input": "coarse", "model": "reslim",
+                  "refinement": FACTOR}  # fmt: skip
+    chunks = (1, min(720, fine_grid.shape[0]), min(1440, fine_grid.shape[1]))
+    data.to_zarr(str(folder / "prediction.zarr"), zarr_format=3, consolidated=False,
+                 encoding={name: {"chunks": chunks} for name in scored.VARIABLES})  # fmt: skip
+    config = scored.write_dataset(folder / "dataset.json", store, slice(0, FITTED), slice(FITTED, SAMPLES))
+    fit(config=config, store=path, out=folder / "fits.nc")
+
+
+class Clock:
+    """Core seconds by step; `inside` takes a step's time out of the one that it is part of."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = defaultdict(float)
+        self.peaks: dict[str, float] = defaultdict(float)
+        self._open: list[str] = []
+        self._since = time.process_time()
+
+    def _turn(self) -> None:
+        now = time.process_time()
+        if self._open:
+            self.spent[self._open[-1]] += now - self._since
+            self.peaks[self._open[-1]] = max(self.peaks[self._open[-1]], highest_gb())
+        self._since = now
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self._turn()
+        self._open.append(name)
+        try:
+            yield
+        finally:
+            self._turn()
+            self._open.pop()
+
+    def wrapped(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*given: Any, **words: Any) -> Any:
+            with self.step(name):
+                return function(*given, **words)
+
+        return timed
+
+
+def highest_gb() -> float:
+    """Most memory held since the last call (Linux)."""
+    told = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    Path("/proc/self/clear_refs").write_text("5")
+    return int(told["VmHWM"].split()[0]) / 2**20
+
+
+class OneSample:
+    """A Matched that streams what is given: `gather` of it is the moments' share of a day."""
+
+    def __init__(self, matched: Matched, given: matching.Scored) -> None:
+        self.grid, self.variables, self._given = matched.grid, matched.variables, given
+
+    def samples(self) -> Iterator[matching.Scored]:
+        yield self._given
+
+
+class Moments(Collector):
+    """Takes what several collectors want of the moments, and nothing else of them."""
+
+    name, stage = "moments", "evaluate"
+
+    def __init__(self, others: list[Collector]) -> None:
+        self.others = dict(enumerate(others))
+        self.paired = {f"{i}/{which}": bins for i, each in self.others.items() for which, bins in each.paired.items()}
+
+    def put(self, scored: matching.Scored, f: Field, model: str, which: str, row: Any) -> None:
+        place, name = which.split("/", 1)
+        self.others[int(place)].put(scored, f, model, name, row)
+
+    def update(self, scored: matching.Scored) -> None:
+        return
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def merge(self, state: Any) -> None:
+        return
+
+
+def streamed(folder: Path) -> dict[str, Any]:
+    """The second scored day of both variables, step by step."""
+    paths = {"store": folder / "pairs.zarr", "prediction": folder / "prediction.zarr", "fits": folder / "fits.nc"}
+    settings = Settings(EvaluateConfig(), DiagnoseConfig())
+    config = {"task": "test", "downscale": {"model": "reslim", "dataset": "era5_week", "split": "test", "input": "coarse", "tile": 0}}
+    clock = Clock()
+    matching.frame = clock.wrapped("reading", matching.frame)  # type: ignore[attr-defined]
+    PairStore.read = clock.wrapped("reading", PairStore.read)  # type: ignore[method-assign]
+    matching.interpolate = clock.wrapped("interpolations", matching.interpolate)  # type: ignore[attr-defined]
+    matched = Matched(config, paths["prediction"], paths["store"], settings.evaluate.baselines, fits=paths["fits"])
+    if matched.fitted is not None:
+        matched.fitted.apply = clock.wrapped("fitted baselines", matched.fitted.apply)  # type: ignore[method-assign]
+    apart = STRUCTURE if np.prod(matched.grid.shape) > matching.SINGLE else ()  # minutes there: tabled at 0.25 degree
+    collectors = [kind(matched, settings) for kind in (*EVALUATE, *DIAGNOSE) if kind.name not in apart]
+    paired = [Moments(collectors)]
+    found: dict[str, dict[str, float]] = {}
+    samples, base = matched.samples(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(len(matched.times) * len(matched.variables)):
+        clock.spent.clear()
+        with clock.step("masks"):
+            given = next(samples)
+        with clock.step("spaces"):
+            for f in collectors[0].fields:
+                if f.variable == given.variable:
+                    given.of(f)
+        with clock.step("moments"):
+            gather(OneSample(matched, given), paired)  # type: ignore[arg-type]
+        for collector in collectors:
+            with clock.step(collector.name):
+                collector.update(given)
+        found[given.variable] = dict(clock.spent)  # the last day's stay
+    models = {name: len(matched.models(name)) for name in matched.variables}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"steps": found, "peaks": dict(clock.peaks), "models": models,
+            "cells": int(np.prod(matched.grid.shape)), "peak_gb": max(peak, *clock.peaks.values()), "peak_before_gb": base / 2**20}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a coarse grid: shows that it runs, judges and writes nothing")
+    parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=list(SIZES))
+    parser.add_argument("--keep", type=Path, help="a folder that the fields are kept in, and taken from where they are there")
+    given = parser.parse_args()
+    if given.step:
+        folder = Path(given.step[1])
+        if given.step[0] == "stream":
+            streamed(folder.parent / "warm")  # compiles
+            print("found", json.dumps(streamed(folder)))
+        else:
+            make(folder, float(given.step[0]))
+        return
+    record: dict[str, Any] = {"code_version": code_version()}
+    with tempfile.TemporaryDirectory() as temporary:
+        for size, degrees in ({"quick": 4.0} if given.quick else SIZES).items():
+            if given.only in (None, size):
+                record[size] = measured((given.keep or Path(temporary)) / size, degrees)
+                show(size, record[size])
+    record["libraries"] = libraries(4.0 if given.quick else 1.0)
+    for name, row in record["libraries"].items():
+        print(f"{name:16s} {row['seconds']:.4f} s  " + " ".join(f"{key} {value:.9g}" for key, value in row.items() if key != "seconds"))
+    if not given.quick:
+        write_json(RESULTS, record)
+
+
+def measured(folder: Path, degrees: float) -> dict[str, Any]:
+    """A process makes the fields, another streams them: its memory is that of scoring."""
+    for each, size in ((folder / "warm", 6.0), (folder / "whole", degrees)):
+        if not (each / "fits.nc").exists():
+            each.mkdir(parents=True)
+            process(str(size), str(each))
+    found: dict[str, Any] = json.loads(process("stream", str(folder / "whole")).split("found", 1)[1])
+    return found
+
+
+def process(*step: str) -> str:
+    done = subprocess.run([sys.executable, __file__, "--step", *step], capture_output=True, text=True,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    if done.returncode:
+        sys.exit(done.stdout + done.stderr)
+    return done.stdout
+
+
+def libraries(degrees: float) -> dict[str, dict[str, float]]:
+    """Core seconds and values of RMSE, MAE, bias and r, by area, of one pair of fields on one core: ours (with 58 regions too), those of
+    xskillscore and of scores, and of xarray in chunks of dask with one reduction a metric, as WeatherBench-X has them."""
+    import scores
+    import xskillscore
+
+    grid = global_grid(degrees).refine(FACTOR)
+    truth, weights = weather(grid, 0)[0].astype(np.float64), area_weights(grid)
+    prediction = truth + red(grid, 7)
+    dims = ("lat", "lon")
+    p, o, w = (xr.DataArray(x, dims=dims) for x in (prediction, truth, weights))
+    bins = (domain_bins(grid), region_bins(ar6().on(grid).astype(np.float64), ar6().names))
+    partition = Partition(bins)
+
+    def ours() -> list[float]:
+        m = moments_of(prediction, truth, weights, partition)[0]
+        return [float(f(m)[0]) for f in (deterministic.rmse, deterministic.mae, deterministic.bias, deterministic.pearson_r)]
+
+    def by_xskillscore() -> list[float]:
+        words = {"dim": list(dims), "weights": w}
+        return [float(xskillscore.rmse(p, o, **words)), float(xskillscore.mae(p, o, **words)), float(xskillscore.me(p, o, **words)),
+                float(xskillscore.pearson_r(p, o, **words))]  # fmt: skip
+
+    def by_scores() -> list[float]:
+        c = scores.continuous
+        return [float(f(p, o, weights=w)) for f in (c.rmse, c.mae, c.additive_bias)]
+
+    def in_chunks() -> list[float]:
+        a, b, c = (x.chunk({"lat": grid.shape[0] // 4}) for x in (p, o, w))
+        whole = c.sum()
+        e, da, db = a - b, a - (c * a).sum() / whole, b - (c * b).sum() / whole
+        made = [np.sqrt((c * e**2).sum() / whole), (c * abs(e)).sum() / whole, (c * e).sum() / whole,
+                (c * da * db).sum() / np.sqrt((c * da**2).sum() * (c * db**2).sum())]  # fmt: skip
+        return [float(x.compute(scheduler="synchronous")) for x in made]
+
+    found = {}
+    for name, function in (("orbit2", ours), ("xskillscore", by_xskillscore), ("scores", by_scores), ("xarray, chunked", in_chunks)):
+        values, taken = function(), []
+        for _ in range(3):
+            before = time.process_time()
+            function()
+            taken.append(time.process_time() - before)
+        found[name] = {"seconds": min(taken), **dict(zip(("rmse", "mae", "bias", "pearson_r"), values, strict=False))}
+    return found
+
+
+def show(size: str, found: dict[str, Any]) -> None:
+    print(size, found["models"], f"peak {found['peak_gb']:.2f} GB (before {found['peak_before_gb']:.2f})")
+    for name, steps in found["steps"].items():
+        for step, seconds in sorted(steps.items(), key=lambda item: -item[1]):
+            print(f"  {name:24s} {step:18s} {seconds:.3f}")
+        print({step: round(value, 2) for step, value in found["peaks"].items()})
+        asked, plain = (sum(s for step, s in steps.items() if chosen(step)) for chosen in (
+            lambda step: step in ASKED, lambda step: step not in (*STRUCTURE, "reading")))
+        most = MOST.get(size, float("inf"))
+        verdict = f"{'holds' if asked <= most else 'DOES NOT HOLD'}: at most {most:g}"
+        print(f"  {name:24s} RMSE, MAE, bias, r, quantiles, regions, baselines: {asked:.3f} s ({verdict})")
+        print(f"  {name:24s} all but structure and reading: {plain:.3f} s")
+
+
+if __name__ == "__main__":
+    main()
