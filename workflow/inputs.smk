@@ -40,6 +40,11 @@ def parent_of(wildcards):
     return f"{MODELS[RUN.models[MODEL_OF[wildcards.model]].finetune_from]}/model"
 
 
+def task_parts(wildcards):
+    """What says that a task's months are there."""
+    return [f"{R}/evaluate/{wildcards.task}/parts/{part}.json" for part in MONTHS[wildcards.task]]
+
+
 def prediction_gone(wildcards):
     place = f"{R}/downscale/{wildcards.task}"
     return gone(f"{place}.zarr/zarr.json", f"{place}.json", f"{place}.parts/*.json")

@@ -2,16 +2,11 @@
 # are read by month, once for this stage and for diagnose; what both make of a task are sums of the same parts. A part itself (HDF5) is
 # nobody's output, only its receipt: Snakemake deletes what a failed group declared, and parts must survive each other.
 from orbit2.config.comparisons import fit_memory_mb
-from orbit2.metrics.parts import plan_parts
+from orbit2.metrics.parts import plan_parts as plan_months
 
 with one_line():
     FIT_MB = {folder: fit_memory_mb(RUN.datasets[name]) for folder, name in DATASET_OF.items()}
-    MONTHS = {task: plan_parts(RUN, task) for task in TASKS}
-
-
-def task_parts(wildcards):
-    """What says that a task's months are there."""
-    return [f"{R}/evaluate/{wildcards.task}/parts/{part}.json" for part in MONTHS[wildcards.task]]
+    MONTHS = {task: plan_months(RUN, task) for task in TASKS}
 
 
 rule evaluate_fit:
