@@ -164,3 +164,19 @@ def test_nothing_grows_by_a_field_a_day(world):
     field = 8 * np.prod(world.store.grid("fine").shape)
     growth = {name: (sizes[5][name] - sizes[2][name]) / 3 / field for name in sizes[5]}
     assert max(growth.values()) < 0.5, growth
+
+
+def test_a_part_whose_receipt_was_lost_is_kept_until_something_is_newer(world, tmp_path):
+    """Snakemake deletes the receipts of a group in which one job failed."""
+    out, receipt = tmp_path / "202604.h5", tmp_path / "202604.json"
+
+    def made():
+        receipt.unlink(missing_ok=True)
+        stream.run(config=world.slices["part"], part="202604", out=out, receipt=receipt, kinds=KINDS, **world.given)
+        assert json.loads(receipt.read_text())["samples"] == 1
+        return out.stat().st_mtime_ns
+
+    first = made()
+    assert made() == first
+    (world.prediction / "zarr.json").touch()
+    assert made() > first
