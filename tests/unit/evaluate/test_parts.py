@@ -28,11 +28,11 @@ BASELINES = ["bilinear"]
 
 
 class World:
-    """Five samples from 30 March to 1 April, one of them with a hole; the tables of one process that streams them all."""
+    """Six samples from 30 March to 1 April, one of them with a hole; the tables of one process that streams them all."""
 
     def __init__(self, folder):
         self.folder = folder
-        self.store = make.make_store(folder / "pairs.zarr", degrees=18.0, samples=5, hole=(slice(15, 20), slice(30, 40)))
+        self.store = make.make_store(folder / "pairs.zarr", degrees=18.0, samples=6, hole=(slice(15, 20), slice(30, 40)))
         self.prediction = make.make_prediction(folder / "p.zarr", self.store)
         config = {"side": "coarse", "settings": SETTINGS, "baselines": BASELINES}
         self.slices = {stage: make.write_slice(folder / f"{stage}.json", stage, **config) for stage in ("evaluate", "part")}
@@ -78,7 +78,7 @@ def assert_same(found, expected):
         assert same.all(), found[~same].assign(expected=expected[name][~same])[["model", "metric", "region", name, "expected"]]
 
 
-@pytest.mark.parametrize("division", [[[4], [0], [3], [1], [2]], [[1, 3], [4, 2, 0]]])
+@pytest.mark.parametrize("division", [[[4], [0], [5], [3], [1], [2]], [[1, 3, 5], [4, 2, 0]]])
 def test_any_order_and_any_division_of_the_days_gives_the_same_tables(world, tmp_path, division):
     found = world.tables(tmp_path / "out", parts=world.pieces(tmp_path / "parts", division))
     for stage in found:
@@ -107,10 +107,10 @@ def test_a_month_without_a_scored_time_is_an_empty_part(world, tmp_path):
 
 
 def test_parts_that_do_not_make_the_task_are_refused(world, tmp_path):
-    folder = world.pieces(tmp_path / "parts", [[0, 1], [2, 3]])
-    with pytest.raises(OrbitError, match=r"parts are not those of the task; got '4 times in 2 parts.*2026-03-31T22:00:00"):
+    folder = world.pieces(tmp_path / "parts", [[0, 1, 2], [3, 4]])
+    with pytest.raises(OrbitError, match=r"parts are not those of the task; got '5 times in 2 parts.*2026-04-01T05:00:00"):
         world.tables(tmp_path / "out", parts=folder)
-    world.pieces(tmp_path / "more", [[3, 4]])
+    world.pieces(tmp_path / "more", [[4, 5]])
     shutil.copy(tmp_path / "more/0.h5", folder / "2.h5")
     with pytest.raises(OrbitError, match="two parts have the same time"):
         world.tables(tmp_path / "out", parts=folder)
@@ -121,7 +121,7 @@ def test_parts_that_do_not_make_the_task_are_refused(world, tmp_path):
 
 
 def test_a_part_of_other_settings_or_data_is_refused(world, tmp_path):
-    folder = world.pieces(tmp_path / "parts", [[0, 1, 2, 3, 4]])
+    folder = world.pieces(tmp_path / "parts", [[0, 1, 2, 3, 4, 5]])
     for change in ({"dataset_hash": "2" * 8}, {"evaluate": {"baselines": BASELINES}}):
         slice_ = {**json.loads(world.slices["evaluate"].read_text()), **change}
         (tmp_path / "slice.json").write_text(json.dumps(slice_))
