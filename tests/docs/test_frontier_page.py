@@ -102,7 +102,8 @@ def test_the_run_of_the_page_on_a_slurm_of_two_nodes(clone: Path) -> None:
     """The profile as it is, ranks, node set-up and all; instead of NVMe a folder, and no GPUs."""
     disk = clone / "bb"
     disk.mkdir()
-    with slurm.Slurm() as cluster, cluster.environment():
+    extended = "PartitionName=extended Nodes=ALL MaxTime=1440 State=UP"  # where the profile sends what takes long on one node
+    with slurm.Slurm(more=extended) as cluster, cluster.environment():
         for node in cluster("sinfo", "--noheader", "--Node", "--format=%N").split():
             cluster("scontrol", "update", f"NodeName={node}", "AvailableFeatures=nvme", "ActiveFeatures=nvme")
         (run,) = (line for line in typed() if line.startswith("snakemake") and " -n " not in line)
