@@ -25,6 +25,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,7 @@ class OneSample:
         self.grid, self.variables, self._given = matched.grid, matched.variables, given
 
     def samples(self) -> Iterator[matching.Scored]:
-        yield self._given
+        yield replace(self._given, models=dict(self._given.models), native={}, _spaces=dict(self._given._spaces))  # it will be cleared
 
 
 class Moments(Collector):
@@ -226,6 +227,7 @@ def streamed(folder: Path) -> dict[str, Any]:
         for collector in collectors:
             with clock.step(collector.name):
                 collector.update(given)
+        given.forget()
         found[given.variable] = dict(clock.spent)  # the last day's stay
     models = {name: len(matched.models(name)) for name in matched.variables}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -248,11 +250,11 @@ def main() -> None:
         else:
             make(folder, float(given.step[0]))
         return
-    record: dict[str, Any] = {"code_version": code_version()}
+    record: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if given.only else {}  # what was not asked for stays
     with tempfile.TemporaryDirectory() as temporary:
         for size, degrees in ({"quick": 4.0} if given.quick else SIZES).items():
             if given.only in (None, size):
-                record[size] = measured((given.keep or Path(temporary)) / size, degrees)
+                record[size] = {"code_version": code_version()} | measured((given.keep or Path(temporary)) / size, degrees)
                 show(size, record[size])
     record["libraries"] = libraries(4.0 if given.quick else 1.0)
     for name, row in record["libraries"].items():

@@ -97,11 +97,23 @@ def disaggregated(
 ) -> Array:  # fmt: skip
     """The input `field` [H, W] with distributions `given`, `wanted` [H, W, NODES] and the truth's `mean` [H, W], on the fine `climatology`
     [h, w] of the `window` of the fine grid; NaN where anything is missing."""
+    return on_climatology(climatology, anomalies(field, given, wanted, mean, packing, coarse, factor, window), packing)
+
+
+def anomalies(
+    field: Array, given: Codes, wanted: Codes, mean: Array, packing: Packing, coarse: Grid, factor: int, window: tuple[slice, slice]
+) -> Array:
+    """The mapped input's anomaly from `mean`, for precipitation the ratio to it, interpolated to the `window` of the fine grid [h, w]."""
     corrected = mapped(field, given, wanted, packing)
     if not is_precipitation(packing.name):
-        anomaly = interpolate(corrected - mean, coarse, factor, "conservative")[window]
-        return np.asarray(climatology + anomaly, dtype=np.float64)
+        return np.asarray(interpolate(corrected - mean, coarse, factor, "conservative")[window])
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(mean > DRY, corrected / mean, np.where(np.isfinite(mean), 0.0, np.nan))
-    scaled = climatology * interpolate(ratio, coarse, factor, "conservative", lower=0.0)[window]
-    return np.asarray(np.clip(scaled, 0.0, packing.high), dtype=np.float64)
+    return np.asarray(interpolate(ratio, coarse, factor, "conservative", lower=0.0)[window])
+
+
+def on_climatology(climatology: Array, anomaly: Array, packing: Packing) -> Array:
+    """The fine climatology with `anomalies`, cell by cell (whole fields or bands of them)."""
+    if not is_precipitation(packing.name):
+        return np.asarray(climatology + anomaly, dtype=np.float64)
+    return np.asarray(np.clip(climatology * anomaly, 0.0, packing.high), dtype=np.float64)

@@ -28,7 +28,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2 import times
-from orbit2.baselines.bcsd import disaggregated, packing_from
+from orbit2.baselines.bcsd import anomalies, on_climatology, packing_from
+from orbit2.baselines.corrections import along, corrected
 from orbit2.baselines.interpolation import block_mean, interpolate
 from orbit2.baselines.quantiles import mapped
 from orbit2.baselines.training import open_fits
@@ -43,6 +44,7 @@ FITTED = (
     "delta_log1p", "delta_monthly_log1p", "regression_log1p",
 )  # fmt: skip
 BASE = "conservative"
+BAND = 32  # rows
 PRIORS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, np.inf)  # samples without a slope; inf: no slope
 
 
@@ -216,48 +218,48 @@ class Fitted:
                 found += [kind, f"{kind}{LOG}"] if f"{name}{LOG}_slope" in self.data else [kind]
         return tuple(dict.fromkeys(found))
 
-    def apply(self, method: str, name: str, base: Array, field: Array, time: np.datetime64) -> Array:
-        """A baseline at `time` from the input's whole `field` [H, W] and its area-conserving interpolation `base` [h, w] in the window; NaN
-        where that is missing, `base` itself where the training block knows nothing of a cell."""
+    def apply(
+        self, method: str, name: str, base: Array, field: Array, time: np.datetime64, precision: type[np.floating[Any]] = np.float64,
+    ) -> Array:  # fmt: skip
+        """A baseline at `time` from the input's whole `field` [H, W] and its area-conserving interpolation `base` [h, w] in the window,
+        kept in `precision`; NaN where that is missing, `base` itself where the training block knows nothing of a cell."""
         month = times.month(times.stamp(time)) if "_monthly" in method else 0
+        result: Array = np.empty(base.shape, dtype=precision)
         if method == "lapse_rate":
-            warmer: Array = base + float(self.data[f"{name}_lapse_rate"]) * self._map("height_anomaly")
-            return warmer
-        if method == "quantile_mapping":
+            along(result, base, self._read("height_anomaly"), float(self.data[f"{name}_lapse_rate"]))
+        elif method == "quantile_mapping":
             packing = packing_from(name, self.data[f"{name}_map_given"].attrs)
-            return mapped(base, self._read(f"{name}_map_given"), self._read(f"{name}_map_wanted"), packing)
-        if method.startswith("bcsd"):
-            return self._bcsd(name, base, field, month)
-        return self._residual(method, name, base, month)
+            result[...] = mapped(base, self._read(f"{name}_map_given"), self._read(f"{name}_map_wanted"), packing)
+        elif method.startswith("bcsd"):
+            self._bcsd(result, name, base, field, month)
+        else:
+            self._residual(result, method, name, base, month)
+        return result
 
-    def _residual(self, method: str, name: str, base: Array, month: int) -> Array:
+    def _residual(self, result: Array, method: str, name: str, base: Array, month: int) -> None:
         """delta, delta_monthly, regression: the mean residual, and the slope."""
         log = method.endswith(LOG)
-        label, x = (f"{name}{LOG}", np.log1p(base)) if log else (name, base)
-        residual = self._map(f"{label}_monthly_residual", month) if month else self._map(f"{label}_mean_residual")
-        result = x + np.where(np.isfinite(residual), residual, 0.0)
-        if method.startswith("regression"):
-            result = result + self._map(f"{label}_slope") * (x - self._map(f"{label}_mean_input"))
-        if is_precipitation(name):  # a steep slope of the logarithm must not pass what can fall, or overflow
-            most = variable(name).valid[1]
-            result = np.clip(np.expm1(np.minimum(result, np.log1p(most))) if log else result, 0.0, most)
-        return np.asarray(result, dtype=np.float64)
+        label = f"{name}{LOG}" if log else name
+        residual = self._read(f"{label}_monthly_residual", month) if month else self._read(f"{label}_mean_residual")
+        slope, mean = (self._read(f"{label}_{key}") for key in ("slope", "mean_input")) if method.startswith("regression") else (
+            residual[:0], residual[:0])  # fmt: skip
+        # a steep slope of the logarithm must not pass what can fall, or overflow
+        low, most = (0.0, variable(name).valid[1]) if is_precipitation(name) else (-np.inf, np.inf)
+        corrected(result, base, residual, slope, mean, log, float(low), float(most))
 
-    def _bcsd(self, name: str, base: Array, field: Array, month: int) -> Array:
+    def _bcsd(self, result: Array, name: str, base: Array, field: Array, month: int) -> None:
         given, wanted = (self._read(f"{name}_bcsd_{key}", max(month, 1), grouped=True) for key in ("given", "wanted"))
         mean = self._read(f"{name}_bcsd_mean", max(month, 1), grouped=True).astype(np.float64)
-        if month:
-            climatology = self._map(f"{name}_climatology", month)
-        else:
-            seen = self._map(f"{name}_samples") > 0
-            climatology = np.where(seen, self._map(f"{name}_mean_input") + self._map(f"{name}_mean_residual"), np.nan)
         packing = packing_from(name, self.data[f"{name}_bcsd_given"].attrs)
-        found = disaggregated(field, given, wanted, mean, climatology, packing, self.coarse, self.factor, self.window)
-        return np.where(np.isfinite(found), found, base)
-
-    def _map(self, key: str, month: int = 0) -> Array:
-        found: Array = self._read(key, month).astype(np.float64)
-        return found
+        anomaly = anomalies(field, given, wanted, mean, packing, self.coarse, self.factor, self.window)
+        maps = [self._read(f"{name}_climatology", month)] if month else [
+            self._read(f"{name}_{key}") for key in ("mean_input", "mean_residual", "samples")]  # fmt: skip
+        for first in range(0, len(base), BAND):  # by bands of rows, which stay in the cache
+            rows = slice(first, first + BAND)
+            one, *others = (each[rows] for each in maps)
+            climatology = np.where(others[1], one.astype(np.float64) + others[0], np.nan) if others else one.astype(np.float64)
+            found = on_climatology(climatology, anomaly[rows], packing)
+            result[rows] = np.where(np.isfinite(found), found, base[rows])
 
     def _read(self, key: str, month: int = 0, grouped: bool = False) -> npt.NDArray[Any]:
         """A map of the window, or of the coarse grid; of a month (1 to 12; of `group` where `grouped`); nodes last. Read once."""
@@ -266,6 +268,7 @@ class Fitted:
             if month:
                 chosen = chosen.isel({"group" if grouped else "month": month - 1})
             values = chosen.to_numpy()
+            values = values > 0 if key.endswith("_samples") else values  # all that is asked of them
             self._maps[key] = month, np.ascontiguousarray(np.moveaxis(values, 0, -1)) if values.ndim == 3 else values
         found: npt.NDArray[Any] = self._maps[key][1]
         return found

@@ -21,7 +21,7 @@ ATTRIBUTION = "IPCC WGI reference regions v4, Iturbide et al. (2020), CC BY 4.0"
 LAND, OCEAN, BOTH = "Land", "Ocean", "Land-Ocean"
 LAND_FRACTION = 0.5
 Array = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+IntArray = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Regions:
     def on(self, grid: Grid) -> IntArray:
         """Region of each cell centre, [H, W]: a position in `abbreviations`, -1 for none."""
         ids = np.asarray(self.polygons.mask(grid.lon, grid.lat).values, dtype=np.float64)
-        return np.where(np.isfinite(ids), ids, -1).astype(np.int64)
+        return np.where(np.isfinite(ids), ids, -1).astype(np.int16)
 
 
 @cache
@@ -65,6 +65,6 @@ def _area_km2(polygon: shapely.Geometry) -> float:
 
 def scored_bins(regions: Regions, ids: IntArray, land: npt.NDArray[np.bool_]) -> Bins:
     """The cells that count for each region: land of land regions, sea of ocean regions, all of the three land-ocean ones."""
-    kinds = np.array([*regions.kinds, ""])[ids]  # position -1 picks the empty kind
-    keep = (kinds == BOTH) | ((kinds == LAND) & land) | ((kinds == OCEAN) & ~land)
-    return Bins(regions.abbreviations, np.where(keep, ids, -1))
+    kinds = np.array([*regions.kinds, ""])  # position -1 picks the empty kind
+    keep = np.where(land, np.isin(kinds, (LAND, BOTH))[ids], np.isin(kinds, (OCEAN, BOTH))[ids])
+    return Bins(regions.abbreviations, np.where(keep, ids, np.int16(-1)))

@@ -81,7 +81,7 @@ class Partition:
 
 def domain_bins(grid: Grid, name: str = "global") -> Bins:
     """One bin with every cell."""
-    return Bins((name,), np.zeros(grid.shape, dtype=np.int64))
+    return Bins((name,), np.zeros(grid.shape, dtype=np.int16))
 
 
 def band_name(south: float, north: float) -> str:
@@ -98,7 +98,7 @@ def band_bins(grid: Grid, bands: Sequence[tuple[float, float]]) -> Bins:
 
     Raises OrbitError when bands overlap.
     """
-    index = np.full(grid.shape, -1, dtype=np.int64)
+    index = np.full(grid.shape, -1, dtype=np.int16)
     for position, (south, north) in enumerate(bands):
         rows = (grid.lat >= south) & ((grid.lat < north) | ((north >= 90) & (grid.lat <= 90)))
         if (index[rows] >= 0).any():

@@ -136,7 +136,7 @@ def add_all(
 
 
 def gather(matched: Compared, collectors: Sequence[Collector], streamed: Callable[[Iterator[Scored]], Iterator[Scored]] = iter) -> None:
-    """Stream every sample once through all collectors."""
+    """Stream every sample once through all collectors. What a sample held is gone afterwards."""
     wanted = [(collector, which, bins) for collector in collectors for which, bins in collector.paired.items()]
     partition = Partition(tuple(bins for *_, bins in wanted)) if wanted else None
     weights, fields = area_weights(matched.grid), fields_of(matched.variables)
@@ -150,3 +150,4 @@ def gather(matched: Compared, collectors: Sequence[Collector], streamed: Callabl
                         collector.put(scored, f, model, which, row)
         for collector in collectors:
             collector.update(scored)
+        scored.forget()

@@ -30,7 +30,10 @@ class Field:
 
     def of(self, values: Array) -> Array:
         """`values` in this space; negative precipitation counts as none in ln(1 + x)."""
-        result: Array = values if self.space == "physical" else np.log1p(np.maximum(values, 0.0))
+        if self.space == "physical":
+            return values
+        positive = np.asarray(np.maximum(values, 0.0))
+        result: Array = np.log1p(positive, out=positive)
         return result
 
 

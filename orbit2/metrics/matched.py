@@ -80,6 +80,11 @@ class Scored:
             self._members.append(np.stack([field.astype(np.float32) for field in compared.member_fields(self)]))
         return self._members[0]
 
+    def forget(self) -> None:
+        """Let go of all fields but the truth: a loop's variable, or a progress bar, may hold this while the next one is made."""
+        for each in (self.models, self.native, self._spaces, self._members):
+            each.clear()
+
 
 class Matched:
     """Opens and checks a prediction and its pair store, then streams samples.
@@ -309,7 +314,7 @@ class Matched:
             fine = interpolate(field, self._input_grid, self.refinement, method, lower=lower)[self._rows, self._columns]
             if method == BASE and self.fitted is not None:
                 for one in fitted:
-                    found[one] = self.fitted.apply(one, name, fine, field, self.store.times[index]).astype(self._precision, copy=False)
+                    found[one] = self.fitted.apply(one, name, fine, field, self.store.times[index], self._precision)
             found[method] = fine.astype(self._precision, copy=False)
         return {method: found[method] for method in methods}
 

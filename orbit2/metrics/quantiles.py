@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from orbit2.jit import compiled
+from orbit2.jit import compiled, finite
 
 Array = npt.NDArray[np.float64]
 Values = npt.NDArray[np.floating]
@@ -23,38 +23,83 @@ BINS = 4096
 TAILS = ("day", "day_wet", "climate", "climate_predicted", "climate_proper")  # of tail_sums
 
 
-def weighted_quantiles(values: Array, weights: Array, levels: Sequence[float]) -> Array:
-    """The smallest of `values` [N] at or below which a share of at least each level [Q] of `weights` [N] lies; NaN without a value.
+def weighted_quantiles(values: Array, weights: Array, levels: Sequence[float], least: float = -np.inf) -> Array:
+    """The smallest of `values` [...] at or below which a share of at least each level [Q] of `weights` [...] lies; of the finite ones that
+    are at least `least`, NaN without such a value.
 
-    Exact: a histogram finds the bin, the values of that bin are sorted.
+    Exact: a histogram finds the bin, the values of that bin are sorted. Nothing else is copied.
     """
+    flat, areas = values.ravel(), weights.ravel()
     result = np.full(len(levels), np.nan)
-    if not values.size or not weights.sum() > 0:
+    low, high, total, lowest = _extent(flat, areas, least)
+    if not total > 0:
         return result
-    low, high = float(values.min()), float(values.max())
     if low == high:
         return np.full(len(levels), low)
-    place = np.minimum(((values - low) * (BINS / (high - low))).astype(np.int64), BINS - 1)
-    below = np.cumsum(np.bincount(place, weights=weights, minlength=BINS))
+    scale = BINS / (high - low)
+    below = np.cumsum(_histogram(flat, areas, least, low, scale))
     for i, level in enumerate(levels):
         wanted = level * below[-1]
         found = int(np.searchsorted(below, wanted))
-        inside = place == min(found, BINS - 1)
-        some, share = values[inside], weights[inside]
+        some, share = _inside(flat, areas, least, low, scale, min(found, BINS - 1))
+        if not found and (wanted * (1 - 1e-12) <= lowest or not len(some)):
+            result[i] = low
+            continue
         order = np.argsort(some, kind="stable")
-        running = np.cumsum(share[order]) + (below[found - 1] if found else 0.0)
+        running = np.cumsum(share[order]) + (below[found - 1] if found else lowest)
         result[i] = some[order][min(int(np.searchsorted(running, wanted * (1 - 1e-12))), len(some) - 1)]
     return result
 
 
 def day_thresholds(truth: Array, weights: Array, wet: float | None = None) -> tuple[Array, Array]:
     """(quantiles LEVELS of a day's truth by area, the same of its cells with at least `wet`), [Q] each; NaN where there is none."""
-    known = np.isfinite(truth)
-    of_all = weighted_quantiles(truth[known], weights[known], LEVELS)
-    if wet is None:
-        return of_all, np.full(len(LEVELS), np.nan)
-    rain = known & (truth >= wet)
-    return of_all, weighted_quantiles(truth[rain], weights[rain], LEVELS)
+    of_all = weighted_quantiles(truth, weights, LEVELS)
+    return of_all, np.full(len(LEVELS), np.nan) if wet is None else weighted_quantiles(truth, weights, LEVELS, wet)
+
+
+@compiled
+def _extent(values: Array, weights: Array, least: float) -> tuple[float, float, float, float]:
+    """(the smallest, the greatest, the weight, that of the smallest) of the finite `values` [N] that are at least `least`."""
+    low, high, total, lowest = np.inf, -np.inf, 0.0, 0.0
+    for k in range(len(values)):
+        value = np.float64(values[k])
+        if finite(value) and value >= least:
+            if value < low:
+                low, lowest = value, 0.0
+            if value == low:
+                lowest += weights[k]
+            high = max(high, value)
+            total += weights[k]
+    return low, high, total, lowest
+
+
+@compiled
+def _histogram(values: Array, weights: Array, least: float, low: float, scale: float) -> Array:
+    """[BINS] their weights, by value."""
+    found = np.zeros(BINS)
+    for k in range(len(values)):
+        value = np.float64(values[k])
+        if finite(value) and value >= least:
+            found[min(int((value - low) * scale), BINS - 1)] += weights[k]
+    return found
+
+
+@compiled
+def _inside(values: Array, weights: Array, least: float, low: float, scale: float, place: int) -> tuple[Array, Array]:
+    """Those of one bin, with their weights, in the order that they come in; not the smallest of all: most of the globe is dry."""
+    count = 0
+    for k in range(len(values)):
+        value = np.float64(values[k])
+        if finite(value) and value >= least and value > low and min(int((value - low) * scale), BINS - 1) == place:
+            count += 1
+    some, share = np.empty(count), np.empty(count)
+    count = 0
+    for k in range(len(values)):
+        value = np.float64(values[k])
+        if finite(value) and value >= least and value > low and min(int((value - low) * scale), BINS - 1) == place:
+            some[count], share[count] = value, weights[k]
+            count += 1
+    return some, share
 
 
 def tail_sums(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,19 +11,23 @@ from orbit2.grid import Grid
 from orbit2.metrics import kernels
 
 Array = npt.NDArray[np.float64]
+_SHARED: WeakKeyDictionary[Grid, Array] = WeakKeyDictionary()  # of whole grids: many scores want them, and at 7 km they are 130 MB
 
 
 def area_weights(grid: Grid, valid: npt.NDArray[np.bool_] | None = None) -> Array:
     """Exact relative cell areas [H, W], (sin north - sin south) x width, scaled to mean 1 over the `valid` cells.
 
-    Invalid cells weigh 0, so the weighted mean of a constant is that constant whatever is missing (evaluation.md 1.0).
+    Invalid cells weigh 0, so the weighted mean of a constant is that constant whatever is missing (evaluation.md 1.0). Without `valid` all
+    who ask share one array: nobody changes it.
     """
-    weights = grid.area_km2
-    if valid is not None:
-        weights = np.where(valid, weights, 0.0)
+    if valid is None:
+        if grid not in _SHARED:
+            areas = grid.area_km2
+            _SHARED[grid] = areas * (areas.size / areas.sum())
+        return _SHARED[grid]
+    weights = np.where(valid, grid.area_km2, 0.0)
     total = weights.sum()
-    count = weights.size if valid is None else int(valid.sum())
-    scaled: Array = weights * (count / total) if total > 0 else weights
+    scaled: Array = weights * (int(valid.sum()) / total) if total > 0 else weights
     return scaled
 
 

@@ -59,6 +59,9 @@ def test_delta_and_regression_equal_numpy_in_each_cell(store, fits):
         slope = np.polyfit(x[:, row, column], (y - x)[:, row, column], 1)[0] * 10 / (10 + float(fitted.data[f"{label}_prior"]))
         expected = back(forward(new) + (y - x).mean(0) + slope * (forward(new) - x.mean(0)))[row, column]
         assert fitted.apply(f"regression{end}", name, new, given, when)[row, column] == pytest.approx(expected, abs=2e-4)
+        for method in (f"delta{end}", f"regression{end}", "bcsd", "quantile_mapping"):
+            single, double = (fitted.apply(method, name, new, given, when, kept) for kept in (np.float32, np.float64))
+            assert single.dtype == np.float32 and np.array_equal(single, double.astype(np.float32)), method
 
 
 def test_lapse_rate_is_found_and_put_back():

@@ -8,6 +8,7 @@ from orbit2.baselines import interpolate
 from orbit2.errors import OrbitError
 from orbit2.metrics import deterministic
 from orbit2.metrics.binning import domain_bins
+from orbit2.metrics.collector import gather
 from orbit2.metrics.matched import Matched
 from orbit2.metrics.statistics import moments
 from orbit2.metrics.weighting import area_weights
@@ -31,6 +32,21 @@ def test_models_share_their_cells_and_missing_truth_is_never_zero(store, tmp_pat
     for sample in m.samples():
         masks = [np.isnan(x) for x in (sample.truth, *sample.models.values())]
         assert all(np.array_equal(mask, masks[0]) for mask in masks) and masks[0].sum() == 200
+
+
+def test_a_sample_that_was_gathered_holds_no_fields(store, tmp_path):
+    """At 7 km they are gigabytes; a progress bar has the sample while the next one is made."""
+    m = matched(store, make.make_prediction(tmp_path / "p.zarr", store))
+    held = []
+
+    def watched(samples):
+        for sample in samples:
+            held.append(sample)
+            yield sample
+
+    gather(m, [], watched)
+    assert len(held) == len(m.times) * len(m.variables)
+    assert not any([*sample.models, *sample.native, *sample._spaces] for sample in held)
 
 
 def test_a_box_is_interpolated_with_its_surroundings(store, tmp_path):

@@ -25,6 +25,10 @@ def test_weighted_quantiles_are_exact(sample):
     assert q.weighted_quantiles(truth, np.ones(5000), (0.5,))[0] == np.quantile(truth, 0.5, method="inverted_cdf")
     assert np.isnan(q.weighted_quantiles(truth[:0], weights[:0], levels)).all()
     assert q.weighted_quantiles(np.full(4, 2.0), np.ones(4), (0.1, 0.9)).tolist() == [2, 2]
+    single = np.where(np.arange(5000) % 7 == 0, np.nan, truth).astype(np.float32)  # as large fields are kept, some missing
+    rain = single >= np.float32(0.25)
+    found = q.weighted_quantiles(single.reshape(50, 100), weights.reshape(50, 100), levels, 0.25)
+    assert found.tolist() == q.weighted_quantiles(single[rain], weights[rain], levels).tolist()
 
 
 def test_above_the_days_quantile_a_dry_threshold_leaves_the_dry_out(sample):
