@@ -52,7 +52,9 @@ def test_rolled_and_flipped_globes_score_the_same(tmp_path, change):  # T4
     assert len(expected) > 100 and list(found.index) == list(expected.index)
     metric = expected.index.get_level_values("metric")
     conserving = metric.str.startswith("conservation") | (metric == "bias")
-    np.testing.assert_allclose(found[~conserving], expected[~conserving], rtol=2e-5, atol=1e-9)
+    at_edge = metric == "paper_ssim"  # the paper's windows stop where the array does, so its seam is part of the score
+    np.testing.assert_allclose(found[~conserving & ~at_edge], expected[~conserving & ~at_edge], rtol=2e-5, atol=1e-9)
+    np.testing.assert_allclose(found[at_edge], expected[at_edge], rtol=5e-3)
     np.testing.assert_allclose(found[conserving], expected[conserving], rtol=1e-3, atol=1e-5)  # differences of float32 fields
 
 

@@ -44,6 +44,9 @@ def test_frontier_runs_the_orbit2_chain_as_one_dag(chain: set[tuple[str, str]]) 
     datasets = {**trained, "era5_28km": ["era5"], "imerg_daily": ["imerg"]}
     tasks = {**{name: ("foundation", name) for name in pretraining}, "us_7km": ("us_finetune", "us_28km"),
              "global_7km": ("us_finetune", "era5_28km")}
+    # the truth on its own grid, and other products of observations
+    observed = {"prism_16km": ("daymet_16km", "imerg_daily"), "daymet_16km": ("prism_16km", "imerg_daily"),
+                "us_7km": ("prism_16km", "imerg_daily"), "global_7km": ("imerg_daily", "prism_16km", "daymet_16km")}
     models = {"foundation": "train_model[foundation]", "us_finetune": "finetune_model[us_finetune]"}
     expected = {("train_model[foundation]", "finetune_model[us_finetune]"), ("evaluate_merge", "report_page"),
                 ("diagnose_merge", "report_page"), ("report_page", "all")}
@@ -66,8 +69,7 @@ def test_frontier_runs_the_orbit2_chain_as_one_dag(chain: set[tuple[str, str]]) 
                 expected.add((f"evaluate_fit[{dataset}]", scores))
             if task == "us_7km":
                 expected.add((parent, scores))
-            if task == "global_7km":
-                expected.add(("regrid_finalise[imerg_daily]", scores))
+            expected |= {(f"regrid_finalise[{name}]", scores) for name in observed.get(task, ())}
             if scores.startswith(("evaluate_task", "diagnose_task")):
                 expected.add((scores, f"{scores.split('_')[0]}_merge"))
     assert chain == expected
