@@ -2,60 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from orbit2 import outputs
 from orbit2.allowance import allow
-from orbit2.cli import judge
+from orbit2.cli.options import Config, Device, MaybeConfig, MaybeOut, Memory, Named, Out, Resources, Store, Threads, need
+from orbit2.cli.scores import diagnose, evaluate
 from orbit2.errors import OrbitError
-from orbit2.progress import detect
 from orbit2.signals import StopRequest
-
-Config = Annotated[Path, typer.Option("--config", "-c", help="The stage's slice of the configuration (JSON).", show_default=False)]
-Store = Annotated[Path, typer.Option(help="Pair store (pairs.zarr).", show_default=False)]
-Resources = Annotated[Path, typer.Option(help="Folder of the provider files that retrieve wrote.", show_default=False)]
-Out = Annotated[Path, typer.Option("--out", "-o", help="What is written.", show_default=False)]
-Named = Annotated[list[str], typer.Option(help="dataset=path; once per dataset.", show_default=False)]
-Tables = Annotated[list[Path], typer.Argument(help="Tables of single tasks (Parquet).", show_default=False)]
-Memory = Annotated[int | None, typer.Option(
-    "--memory-mb", min=0, help="Keep within this much memory (MiB); 0: all there is.", show_default="what is free")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to use.", show_default="every core")]
-Outdates = Annotated[Path | None, typer.Option(help="Table of several tasks that this one makes out of date: removed first.")]
-# Options of verbs that also have a sub-command: required only when the verb itself runs.
-MaybeConfig = Annotated[Path | None, typer.Option("--config", "-c", help="The stage's slice of the configuration.", show_default=False)]
-MaybePrediction = Annotated[Path | None, typer.Option(help="Prediction of the task (Zarr).", show_default=False)]
-MaybeStore = Annotated[Path | None, typer.Option(help="Pair store (pairs.zarr) that holds the truth.", show_default=False)]
-Observations = Annotated[Path | None, typer.Option(help="Store of observations to score against, on their own grid.")]
-Fits = Annotated[Path | None, typer.Option(help="What `orbit2 evaluate fit` wrote for the task's dataset (baselines.nc).")]
-Parent = Annotated[Path | None, typer.Option(help="Prediction of the model that the task's model was fine-tuned from.")]
-Parts = Annotated[Path | None, typer.Option(
-    help="Folder of what `orbit2 evaluate part` wrote (HDF5): summed, nothing is read again.", show_default="all is streamed here")]
-Device = Annotated[str | None, typer.Option(
-    help="Where it computes: cpu, cuda or cuda:N; default: a GPU where there is one.", show_default=False,
-    callback=lambda name: known_device(name))]
-MaybeOut = Annotated[Path | None, typer.Option("--out", "-o", help="What is written.", show_default=False)]
-
-
-def known_device(name: str | None) -> str | None:
-    """`name`, checked before anything is read. Raises OrbitError for one that is not there; of several processes each finds out once the
-    others can hear of it (launch.ranks)."""
-    if name is not None and detect()[1] == 1:
-        from orbit2.parallel.launch import device_of
-
-        device_of(name)
-    return name
-
-
-def need(**given: Path | None) -> dict[str, Path]:
-    """The options, all present. Raises OrbitError naming the missing ones."""
-    missing = [f"--{name}" for name, value in given.items() if value is None]
-    if missing:
-        raise OrbitError(f"missing option {', '.join(missing)}", hint="see --help")
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def named(items: Sequence[str], option: str) -> dict[str, Path]:
@@ -285,91 +243,6 @@ def downscale(
             run(config=given["config"], store=given["store"], model=model, out=out, block=block, receipt=receipt, device=device,
                 wall_minutes=wall_minutes, rate=rate)
 
-
-def scoring(what: str, more: str, run: Callable[..., None], files: Mapping[str, tuple[str, ...]]) -> typer.Typer:
-    """The verb of a stage that reads predictions: `run` for a task, `merge` for the tables of several. `files`: see `outputs.files`."""
-    verb = typer.Typer(help=f"{what}; {more}")
-
-    @verb.callback(invoke_without_command=True, help=f"{what}; {more}")
-    def task(
-        context: typer.Context, config: MaybeConfig = None, prediction: MaybePrediction = None, store: MaybeStore = None,
-        observations: Observations = None, fits: Fits = None, parent: Parent = None, out: MaybeOut = None,
-        parts: Parts = None, outdates: Outdates = None, memory_mb: Memory = None, threads: Threads = None,
-    ) -> None:  # fmt: skip
-        if context.invoked_subcommand is None:
-            options = need(config=config, prediction=prediction, store=store, out=out)
-            outputs.files(options["out"], files)
-            outputs.file(outdates)
-            allow(memory_mb, threads)
-            if outdates is not None:
-                outdates.unlink(missing_ok=True)
-            run(**options, observations=observations, fits=fits, parent=parent, parts=parts)
-
-    @verb.command("merge")
-    def merge(tables: Tables, out: Out) -> None:
-        """One table from those of the tasks."""
-        outputs.file(out)
-        from orbit2.metrics.table import merge as merged
-
-        merged(tables, out)
-
-    return verb
-
-
-def _evaluate(**given: Any) -> None:
-    from orbit2.evaluate import run
-
-    run(**given)
-
-
-def _diagnose(**given: Any) -> None:
-    from orbit2.diagnose import run
-
-    run(**given)
-
-
-evaluate = scoring(
-    "Score a prediction beside its baselines",
-    "`A B -o DIR` judges any two products, `part` is one month of it, `fit` fits what learns, `merge` joins tables.", _evaluate,
-    dict.fromkeys(("metrics.parquet", "maps.nc", "spectra.nc", "density.nc", "seams.nc"), ()),
-)
-diagnose = scoring(
-    "Climate diagnostics of a prediction", "`merge` joins the tables of several tasks.", _diagnose,
-    {**dict.fromkeys(("regions.parquet", "regions.nc", "hovmoller.nc"), ()), "notes.json": ("record", "notes")},
-)
-
-
-@evaluate.command("part")
-def evaluate_part(
-    config: Config, store: Store, out: Out,
-    prediction: Annotated[Path, typer.Option(help="Prediction of the task (Zarr).", show_default=False)],
-    part: Annotated[str, typer.Option(help="Calendar month, e.g. 202603; 202603on: and all later ones.", show_default=False)],
-    observations: Observations = None, fits: Fits = None, parent: Parent = None,
-    receipt: Annotated[Path | None, typer.Option(help="Written once the part is there (JSON); a whole part is kept.")] = None,
-    memory_mb: Memory = None, threads: Threads = None,
-) -> None:  # fmt: skip
-    """Stream one month of a prediction once, for evaluate and diagnose; their --parts sum the months."""
-    outputs.file(out)
-    outputs.file(receipt, "part", "samples")
-    allow(memory_mb, threads)
-    from orbit2.diagnose.collectors import COLLECTORS as DIAGNOSTICS
-    from orbit2.evaluate.collectors import COLLECTORS as SCORES
-    from orbit2.metrics.stream import run
-
-    run(config=config, prediction=prediction, store=store, part=part, out=out, kinds=(*SCORES, *DIAGNOSTICS), observations=observations,
-        fits=fits, parent=parent, receipt=receipt)  # fmt: skip
-
-
-@evaluate.command("fit")
-def evaluate_fit(config: Config, store: Store, out: Out) -> None:
-    """Fit a dataset's baselines to its training block: delta, lapse rate, regression, quantile mapping, BCSD; and describe its truth."""
-    outputs.file(out)
-    from orbit2.evaluate import fit
-
-    fit(config=config, store=store, out=out)
-
-
-judge.add(evaluate)
 
 report = typer.Typer(help="Write the self-contained HTML report; `headline` prints its main numbers.")
 

@@ -13,12 +13,11 @@ from orbit2.errors import OrbitError
 from orbit2.files import write_json
 from orbit2.metrics import table
 from orbit2.metrics.binning import band_name
-from orbit2.metrics.collector import Collector, Settings, gather
+from orbit2.metrics.collector import Collector, Settings
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.matched import Matched
 from orbit2.metrics.netcdf import write_netcdf
-from orbit2.metrics.parts import merge
-from orbit2.progress import counted
+from orbit2.metrics.stream import filled
 
 TITLES = {"regions.nc": f"Scores by AR6 region of {{}}. Regions: {ATTRIBUTION}", "hovmoller.nc": "Hovmöller diagrams of {}"}
 
@@ -44,13 +43,7 @@ def run(
     baselines = validate(EvaluateConfig, told, config)
     settings = Settings(baselines, validate(DiagnoseConfig, slice_["diagnose"], config))
     matched = Matched(slice_, Path(prediction), Path(store), settings.evaluate.baselines, observations, fits, parent)
-    collectors = [kind(matched, settings, matched.training) for kind in COLLECTORS]
-    if parts is None:
-        total = len(matched.times) * len(matched.variables)
-        gather(matched, collectors, lambda samples: counted(samples, "diagnose", total, "field"))
-    else:
-        merge(parts, matched, slice_, settings, collectors, "diagnose")
-    write(matched, settings, collectors, Path(out))
+    write(matched, settings, filled(COLLECTORS, "diagnose", matched, slice_, settings, parts), Path(out))
 
 
 def write(matched: Compared, settings: Settings, collectors: list[Collector], out: Path) -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from orbit2.metrics import deterministic
 from orbit2.metrics.binning import domain_bins
-from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.collector import Keeping, Settings, Training
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.matched import Scored
-from orbit2.metrics.statistics import PairStatistic, State
+from orbit2.metrics.statistics import PairStatistic
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
 
@@ -21,7 +17,7 @@ METHOD = ("p and o minus the training block's fine climatology of the time of th
           "area in each sample, mean over samples")  # fmt: skip
 
 
-class Anomalies(Collector):
+class Anomalies(Keeping):
     """Moments of the anomalies of prediction and truth per sample, in physical units; nothing without a climatology on the scored grid."""
 
     name, stage = "anomalies", "evaluate"
@@ -42,12 +38,6 @@ class Anomalies(Collector):
         truth = scored.truth - normal
         for model, values in scored.models.items():
             self.statistics[scored.variable, model].update(scored.sample, values - normal, truth, self.weights)
-
-    def state(self) -> State:
-        return flat(self.statistics)
-
-    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        merge_into(self.statistics, state)
 
     def rows(self, table: Table, protocol: str) -> None:
         for (name, model), statistic in self.statistics.items() if protocol == "standard" else ():

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from orbit2.metrics import deterministic
 from orbit2.metrics.binning import domain_bins
-from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.collector import Keeping, Settings, Training
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.matched import Matched, Scored
 from orbit2.metrics.others import PREFIX
-from orbit2.metrics.statistics import PairStatistic, State
+from orbit2.metrics.statistics import PairStatistic
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
 
 SCORES = (("rmse", deterministic.rmse), ("mae", deterministic.mae), ("bias", deterministic.bias), ("pearson_r", deterministic.pearson_r))
 
 
-class Ceiling(Collector):
+class Ceiling(Keeping):
     """Moments of every other product, and of the model, against the truth on cells and times that all have."""
 
     name, stage = "ceiling", "evaluate"
@@ -46,12 +42,6 @@ class Ceiling(Collector):
                     for who, values in (("product", f.of(found)), ("model", models[self.matched.model])):
                         shared = np.where(known, values, np.nan)
                         self.statistics[f.label, product, who].update(scored.sample, shared, truth, self.weights)
-
-    def state(self) -> State:
-        return flat(self.statistics)
-
-    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        merge_into(self.statistics, state)
 
     def rows(self, table: Table, protocol: str) -> None:
         """`rmse`, `mae`, `bias`, `pearson_r` of `obs:<dataset>`; `rmse_beside_<dataset>` of the model, on the same cells and times."""

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from orbit2 import times
 from orbit2.evaluate.seams import TRUTH
 from orbit2.metrics import return_levels
-from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.collector import Keeping, Settings, Training
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.extremes import MEANINGS, MOST_MISSING, OTHER, RAIN, RETURNS, Climate, DailyStatistic, Day, role
 from orbit2.metrics.lattice import MOST_CELLS, Lattice
 from orbit2.metrics.matched import Scored
-from orbit2.metrics.statistics import State
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
 
@@ -26,7 +22,7 @@ FEW_CELLS = 16_384  # of variables that have no indices: their state is a fourth
 LEAST_DAYS = 365 - MOST_MISSING  # of a task, else no year can be whole
 
 
-class ClimateIndices(Collector):
+class ClimateIndices(Keeping):
     """One DailyStatistic per variable on a lattice of cells; nothing for samples that are no days, or of less than a year.
 
     Of an ensemble the first member counts as the model: the mean of members has no extremes.
@@ -66,12 +62,6 @@ class ClimateIndices(Collector):
             fields = [scored.truth, *(models[model] for model in self.matched.models(scored.variable))]
             lattice = self.lattices[scored.variable]
             statistic.update(day_of(scored.sample, self.calendar), np.stack([lattice.take(field) for field in fields]))
-
-    def state(self) -> State:
-        return flat(self.statistics)
-
-    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        merge_into(self.statistics, state)
 
     def rows(self, table: Table, protocol: str) -> None:
         if protocol != "standard":

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import numpy.typing as npt
-
-from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.collector import Keeping, Settings, Training
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.ensemble import EnsembleStatistic
 from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Scored
 from orbit2.metrics.registry import find
-from orbit2.metrics.statistics import State
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
 from orbit2.variables import is_precipitation
@@ -22,7 +16,7 @@ RAIN_EVENTS = (1, 5, 10, 20, 30, 50)  # mm/day: evaluation.md 1.5
 RARE = 0.99  # of the training years' values, for what is no rain
 
 
-class Ensembles(Collector):
+class Ensembles(Keeping):
     """One EnsembleStatistic per field; nothing without members or without a truth."""
 
     name, stage = "ensembles", "evaluate"
@@ -50,12 +44,6 @@ class Ensembles(Collector):
         for f in self.fields:
             if f.variable == scored.variable:
                 self.statistics[f.label,].update(members, scored.of(f)[0], self.weights, f.of)
-
-    def state(self) -> State:
-        return flat(self.statistics)
-
-    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        merge_into(self.statistics, state)
 
     def rows(self, table: Table, protocol: str) -> None:
         if protocol != "standard":

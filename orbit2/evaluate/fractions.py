@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from orbit2.evaluate.turns import Turns
-from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.collector import Keeping, Settings, Training
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.fss import SHARES, THRESHOLDS, WINDOWS, FractionsSkill
 from orbit2.metrics.matched import Scored
-from orbit2.metrics.statistics import State
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
 from orbit2.variables import is_precipitation
@@ -23,7 +18,7 @@ METHOD = ("sums over samples, then 1 - sum w(F-O)^2 / sum w(F^2+O^2); windows of
 USEFUL = "smallest of the windows {windows} cells whose FSS reaches 0.5 + f/2 = {target:.3f}, its side north to south; events {event}"
 
 
-class Fractions(Collector):
+class Fractions(Keeping):
     """FractionsSkill of every variable of rain and every model."""
 
     name, stage = "fss", "evaluate"
@@ -41,12 +36,6 @@ class Fractions(Collector):
         if is_precipitation(scored.variable) and self.matched.has_truth and self.turns.has(scored):
             for model, values in scored.models.items():
                 self.statistics[scored.variable, model].update(values, scored.truth, self.weights)
-
-    def state(self) -> State:
-        return flat(self.statistics)
-
-    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        merge_into(self.statistics, state)
 
     def rows(self, table: Table, protocol: str) -> None:
         for (name, model), skill in self.statistics.items() if protocol == "standard" else ():

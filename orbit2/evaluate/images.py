@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +11,12 @@ import xarray as xr
 from orbit2.evaluate.ranges import data_range, density_edges
 from orbit2.evaluate.turns import Turns
 from orbit2.metrics import spatial
-from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.collector import Keeping, Settings, Training
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Scored
 from orbit2.metrics.netcdf import coordinates
-from orbit2.metrics.statistics import HistogramStatistic, MapStatistic, SeriesStatistic, State
+from orbit2.metrics.statistics import HistogramStatistic, MapStatistic, SeriesStatistic
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
 from orbit2.variables import variable
@@ -26,7 +25,20 @@ Array = npt.NDArray[np.float64]
 MOST_CELLS = 1 << 18  # of a map
 
 
-class Maps(Collector):
+class Paired(Keeping):
+    """One statistic per field and model, of the truth and the model's field alone."""
+
+    statistics: dict[tuple[str, ...], MapStatistic] | dict[tuple[str, ...], HistogramStatistic]
+
+    def update(self, scored: Scored) -> None:
+        for f in self.fields:
+            if f.variable == scored.variable:
+                truth, models = scored.of(f)
+                for model, values in models.items():
+                    self.statistics[f.label, model].update(values, truth)
+
+
+class Maps(Paired):
     """Bias and RMSE over the samples, by cell; on larger grids by blocks of k x k cells, so that a map has at most 262,144."""
 
     name, stage = "maps", "evaluate"
@@ -37,19 +49,6 @@ class Maps(Collector):
         self.statistics: dict[tuple[str, ...], MapStatistic] = {
             (f.label, model): MapStatistic(matched.grid.shape, self.block)
             for f in self.fields for model in matched.models(f.variable)}  # fmt: skip
-
-    def update(self, scored: Scored) -> None:
-        for f in self.fields:
-            if f.variable == scored.variable:
-                truth, models = scored.of(f)
-                for model, values in models.items():
-                    self.statistics[f.label, model].update(values, truth)
-
-    def state(self) -> State:
-        return flat(self.statistics)
-
-    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        merge_into(self.statistics, state)
 
     def datasets(self) -> Mapping[str, xr.Dataset]:
         """`<field>_bias`, `<field>_rmse` (model, lat, lon): mean error and RMSE over samples; NaN for a model not scored."""
@@ -76,7 +75,7 @@ def block_of(shape: tuple[int, int]) -> int:
     return k
 
 
-class Density(Collector):
+class Density(Paired):
     """Truth against prediction, counted in common bins; precipitation in ln(1 + mm/day) only."""
 
     name, stage = "density", "evaluate"
@@ -88,19 +87,6 @@ class Density(Collector):
         self.statistics: dict[tuple[str, ...], HistogramStatistic] = {
             (f.label, model): HistogramStatistic(density_edges(f, training))
             for f in self.fields for model in matched.models(f.variable)}  # fmt: skip
-
-    def update(self, scored: Scored) -> None:
-        for f in self.fields:
-            if f.variable == scored.variable:
-                truth, models = scored.of(f)
-                for model, values in models.items():
-                    self.statistics[f.label, model].update(values, truth)
-
-    def state(self) -> State:
-        return flat(self.statistics)
-
-    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        merge_into(self.statistics, state)
 
     def datasets(self) -> Mapping[str, xr.Dataset]:
         """`<field>_count` and `<field>_log10_density` (model, truth_bin, prediction_bin), `<field>_edges` (edge): truth against prediction.
@@ -128,7 +114,7 @@ class Density(Collector):
         return {"density.nc": xr.Dataset(data, coords={"model": list(matched.all_models)})}
 
 
-class Similarity(Collector):
+class Similarity(Keeping):
     """SSIM of every sample whose turn it is."""
 
     name, stage = "ssim", "evaluate"
@@ -149,12 +135,6 @@ class Similarity(Collector):
                     found = spatial.ssim(values, truth, span, self.weights, self.matched.grid.periodic) if span > 0 else np.nan
                     cells = np.isfinite(values).sum()
                     self.statistics[f.label, model].update(scored.sample, np.array([found, cells]))
-
-    def state(self) -> State:
-        return flat(self.statistics)
-
-    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        merge_into(self.statistics, state)
 
     def rows(self, table: Table, protocol: str) -> None:
         if protocol != "standard":

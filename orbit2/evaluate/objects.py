@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from orbit2.evaluate.turns import Turns
 from orbit2.metrics import spectra
-from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.collector import Keeping, Settings, Training
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.matched import Scored
 from orbit2.metrics.sal import sal
-from orbit2.metrics.statistics import MeanStatistic, State
+from orbit2.metrics.statistics import MeanStatistic
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
 from orbit2.variables import is_precipitation
@@ -24,7 +20,7 @@ METHOD = "Wernli et al. 2008, objects above a 15th of the wet cells' 95 % quanti
 LEAST = 16  # cells to a side
 
 
-class Objects(Collector):
+class Objects(Keeping):
     """[S, A, L, |S|, |A|] of rain by model and box."""
 
     name, stage = "sal", "evaluate"
@@ -49,12 +45,6 @@ class Objects(Collector):
             for model, values in scored.models.items():
                 found = sal(np.maximum(values[cells], 0.0), scored.truth[cells], self.weights[cells], *spacing)
                 self.statistics[scored.variable, model, place].update(np.append(found, np.abs(found[:2])))
-
-    def state(self) -> State:
-        return flat(self.statistics)
-
-    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        merge_into(self.statistics, state)
 
     def rows(self, table: Table, protocol: str) -> None:
         for (name, model, place), statistic in self.statistics.items() if protocol == "standard" else ():

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from orbit2.evaluate.turns import Turns
 from orbit2.metrics import paper
-from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.collector import Keeping, Settings, Training
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Scored
-from orbit2.metrics.statistics import SeriesStatistic, State
+from orbit2.metrics.statistics import SeriesStatistic
 from orbit2.metrics.table import Table
 from orbit2.variables import is_precipitation
 
@@ -29,7 +25,7 @@ METHODS = {
 STEPS = " in 256 steps"
 
 
-class PaperScores(Collector):
+class PaperScores(Keeping):
     """paper.METRICS of every sample, field and model; nothing unless the protocol is asked for."""
 
     name, stage = "paper", "evaluate"
@@ -52,12 +48,6 @@ class PaperScores(Collector):
                         values = f.of(scored.native[model])  # where the truth has a gap, which is dry, a prediction keeps its own
                     row = paper.scores(values, truth, self.cosine, dry=drizzle(f), quantise=quantised(f))
                     self.statistics[f.label, model].update(scored.sample, row)
-
-    def state(self) -> State:
-        return flat(self.statistics)
-
-    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        merge_into(self.statistics, state)
 
     def rows(self, table: Table, protocol: str) -> None:
         for f in self.fields if self.active and protocol == PROTOCOL else ():

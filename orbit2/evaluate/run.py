@@ -11,12 +11,11 @@ from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
 from orbit2.errors import OrbitError
 from orbit2.evaluate.collectors import COLLECTORS
 from orbit2.metrics import table
-from orbit2.metrics.collector import Collector, Settings, gather
+from orbit2.metrics.collector import Collector, Settings
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.matched import Matched
 from orbit2.metrics.netcdf import write_netcdf
-from orbit2.metrics.parts import merge
-from orbit2.progress import counted
+from orbit2.metrics.stream import filled
 
 TITLES = {"maps.nc": "Error maps", "spectra.nc": "Power spectra", "density.nc": "Joint density", "seams.nc": "Differences at tile borders"}
 
@@ -36,13 +35,7 @@ def run(
     slice_ = read_slice(config)
     settings = Settings(evaluate_settings(slice_, config), DiagnoseConfig())
     matched = Matched(slice_, Path(prediction), Path(store), settings.evaluate.baselines, observations, fits, parent)
-    collectors = [kind(matched, settings, matched.training) for kind in COLLECTORS]
-    if parts is None:
-        total = len(matched.times) * len(matched.variables)
-        gather(matched, collectors, lambda samples: counted(samples, "evaluate", total, "field"))
-    else:
-        merge(parts, matched, slice_, settings, collectors, "evaluate")
-    write(matched, settings, collectors, Path(out))
+    write(matched, settings, filled(COLLECTORS, "evaluate", matched, slice_, settings, parts), Path(out))
 
 
 def write(matched: Compared, settings: Settings, collectors: list[Collector], out: Path) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -13,13 +10,13 @@ from orbit2.evaluate.ranges import data_range
 from orbit2.grid import Grid
 from orbit2.metrics import deterministic, spatial, spectra
 from orbit2.metrics.binning import Bins, band_bins, domain_bins
-from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
+from orbit2.metrics.collector import Keeping, Settings, Training
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.fields import Field
 from orbit2.metrics.kge import KGE_METHOD, kge
 from orbit2.metrics.matched import Scored
 from orbit2.metrics.record import Record
-from orbit2.metrics.statistics import Moments, PairStatistic, State
+from orbit2.metrics.statistics import Moments, PairStatistic
 from orbit2.metrics.table import ANY, Table
 from orbit2.variables import never_negative
 
@@ -27,7 +24,7 @@ Array = npt.NDArray[np.float64]
 DOMAIN, BANDS = "domain", "bands"
 
 
-class Scores(Collector):
+class Scores(Keeping):
     """One PairStatistic per field, model and set of bins, keyed by sample."""
 
     name, stage = "scores", "evaluate"
@@ -49,12 +46,6 @@ class Scores(Collector):
 
     def update(self, scored: Scored) -> None:
         """Nothing beside the moments."""
-
-    def state(self) -> State:
-        return flat(self.statistics)
-
-    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        merge_into(self.statistics, state)
 
     def rows(self, table: Table, protocol: str) -> None:
         if protocol != "standard" or not self.matched.has_truth:

@@ -99,6 +99,18 @@ class Collector(ABC):
         return {}
 
 
+class Keeping(Collector):
+    """A collector of `statistics` that are there from the start, by key: their states are its own."""
+
+    statistics: Mapping[tuple[str, ...], Statistic]
+
+    def state(self) -> State:
+        return flat(self.statistics)
+
+    def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        merge_into(self.statistics, state)
+
+
 def flat(statistics: Mapping[tuple[str, ...], Statistic], under: str = "") -> State:
     """The states of several statistics in one: their keys, joined by "/" (and `under` first), before the names of their arrays."""
     first = (under,) if under else ()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
@@ -45,9 +46,20 @@ def run(
         log.info("part %s was complete before its receipt was lost", part)
         write_json(receipt, told)
         return
-    collectors = [kind(matched, settings, matched.training) for kind in kinds]
-    total = len(matched.streamed) * len(matched.variables)
-    gather(matched, collectors, lambda samples: counted(samples, f"part {part}", total, "field"))
-    parts.write(Path(out), matched, slice_, settings, collectors)
+    parts.write(Path(out), matched, slice_, settings, filled(kinds, f"part {part}", matched, slice_, settings))
     if receipt is not None:
         write_json(receipt, told)
+
+
+def filled(
+    kinds: Sequence[type[Collector]], stage: str, matched: Matched, slice_: Mapping[str, Any], settings: Settings,
+    folder: Path | None = None,
+) -> list[Collector]:  # fmt: skip
+    """Collectors of what `matched` streams; of a whole task the sum of the parts in `folder` instead. Raises OrbitError as parts.merge."""
+    collectors = [kind(matched, settings, matched.training) for kind in kinds]
+    if folder is None:
+        total = len(matched.streamed) * len(matched.variables)
+        gather(matched, collectors, lambda samples: counted(samples, stage, total, "field"))
+    else:
+        parts.merge(folder, matched, slice_, settings, collectors, stage)
+    return collectors

@@ -23,7 +23,7 @@ from orbit2.data.pairs import PairStore, Side
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, read_lines
 from orbit2.grid import Grid, from_centres
-from orbit2.metrics import matched, table
+from orbit2.metrics import predictions, table
 from orbit2.variables import is_precipitation
 
 Array = npt.NDArray[np.float64]
@@ -126,7 +126,7 @@ class Task:
 
     def predicted(self, name: str, frame: int) -> Array:
         """The model's field [H, W] on `grid`."""
-        return matched.frame(self.prediction, name, frame)
+        return predictions.frame(self.prediction, name, frame)
 
     def input(self, name: str, frame: int) -> Array:
         """The input's whole field on `input_grid`. Raises OrbitError where the variable is no input."""

@@ -10,7 +10,7 @@ from orbit2.data.pairs import SideSpec, finalise, initialise
 from orbit2.diagnose import regions as r
 from orbit2.errors import OrbitError
 from orbit2.grid import global_grid, uniform
-from orbit2.metrics.matched import land_fraction
+from orbit2.metrics.predictions import land_fraction
 from tests.data import scored as make
 
 

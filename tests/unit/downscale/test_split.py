@@ -149,7 +149,7 @@ def test_a_regional_model_in_tiles(tiny: Tiny, tmp_path: Path) -> None:
 
 
 def test_members_are_drawn_by_dropout_and_do_not_depend_on_the_split(tiny: Tiny, model: Path, tmp_path: Path) -> None:
-    from orbit2.metrics.matched import frame
+    from orbit2.metrics.predictions import frame
 
     one, two = tmp_path / "a" / "p.zarr", tmp_path / "b" / "p.zarr"
     settings = {"members": 3, "seed": 5, "tile": 8, "halo": 2}
