@@ -13,12 +13,14 @@ from orbit2.grid import from_centres
 from orbit2.judge.judged import Judged
 from orbit2.metrics import table as tables_of
 from orbit2.metrics.fields import Field, fields_of
-from orbit2.report import pages, scenes, tables
-from orbit2.report.blocks import Block, Section, paragraph, shown
-from orbit2.report.panels import Figure
+from orbit2.report import tables
+from orbit2.report.figures import scenes
+from orbit2.report.figures.panels import Figure
+from orbit2.report.pages import assembly
+from orbit2.report.pages.blocks import Block, Section, paragraph, shown
+from orbit2.report.pages.verdict import basis
 from orbit2.report.style import display, look
 from orbit2.report.tables import Cell, Scores, Table, number
-from orbit2.report.verdict import basis
 
 OTHERS = (("bias", "bias"), ("mae", "MAE"), ("pearson_r", "correlation"), ("r2_cod", "R² (1 − SSE/SST)"), ("ssim", "SSIM"),
           ("effective_resolution_km", "effective resolution (km)"))  # fmt: skip
@@ -32,9 +34,9 @@ def write(matched: Judged, out: Path) -> None:
     with look():
         chapters = [_verdict(matched, scores), _maps(matched, out), _regions(matched, regions), _common_ground(matched), _words()]
     lead = [f"{matched.model} against {matched.reference}: {_basis(matched)}.", f"On {basis(scores)}: {_said(matched, scores)}"]
-    html = pages.rendered(f"{matched.model} judged against {matched.products[1].name}", "orbit2 evaluate", lead, chapters,
+    html = assembly.rendered(f"{matched.model} judged against {matched.products[1].name}", "orbit2 evaluate", lead, chapters,
                           "the products named below")  # fmt: skip
-    pages.write(out / "report", html, chapters)
+    assembly.write(out / "report", html, chapters)
 
 
 def _basis(matched: Judged) -> str:

@@ -7,7 +7,7 @@ import pytest
 from orbit2.cli.headline import headline
 from orbit2.metrics import table
 from orbit2.metrics.verdict import basis, beyond_chance, judge
-from orbit2.report import climate, seasons, verdict
+from orbit2.report.pages import climate, seasons, verdict
 from orbit2.report.tables import Scores, baseline_table, rmse_table
 
 NAMES = ["2m_temperature", "precipitation_rate"]

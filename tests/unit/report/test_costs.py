@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orbit2 import timing
-from orbit2.report import costs
+from orbit2.report.pages import costs
 from orbit2.report.style import look
 from orbit2.report.tables import Table
 from orbit2.timing import Foreseen

@@ -14,9 +14,9 @@ from orbit2.config.load import from_mapping
 from orbit2.data.transforms import Normaliser
 from orbit2.model import folder
 from orbit2.model.reslim import Reslim
-from orbit2.report import leaves
-from orbit2.report.blocks import Section
 from orbit2.report.inputs import Inputs, read
+from orbit2.report.pages import leaves
+from orbit2.report.pages.blocks import Section
 from orbit2.report.style import look
 from tests.unit.report.conftest import VARIABLES
 

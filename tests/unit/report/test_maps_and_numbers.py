@@ -10,7 +10,9 @@ import pytest
 
 from orbit2.grid import global_grid, uniform
 from orbit2.metrics import table
-from orbit2.report import climate, coast, maps, text, verdict
+from orbit2.report import text
+from orbit2.report.figures import coast, maps
+from orbit2.report.pages import climate, verdict
 from orbit2.report.style import display
 from orbit2.report.tables import Scores, baseline_table, number, rmse_table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from orbit2.metrics import table
-from orbit2.report import protocols
+from orbit2.report.pages import protocols
 from orbit2.report.tables import Scores
 
 RAIN = "total_precipitation_24hr"

@@ -17,9 +17,11 @@ from orbit2.errors import OrbitError
 from orbit2.files import read_json, write_json
 from orbit2.grid import global_grid, uniform
 from orbit2.metrics import table
-from orbit2.report import maps, seams
-from orbit2.report.blocks import Section
+from orbit2.report.figures import maps
+from orbit2.report.figures import seams as drawn
 from orbit2.report.inputs import Inputs, read
+from orbit2.report.pages import seams
+from orbit2.report.pages.blocks import Section
 from orbit2.report.style import look
 
 
@@ -107,9 +109,9 @@ def test_figures_and_csv(tiled: Inputs, section: Section, tmp_path: Path) -> Non
 
 def test_the_map_is_around_a_crossing_of_borders() -> None:
     globe, lats = global_grid(1.0), np.array([-45.0, 0.0, 45.0])
-    south, north, west, east = seams.around((30.0, 48.0, 355.0, 20.0), globe, lats, np.arange(8) * 45.0, 6.0)
+    south, north, west, east = drawn.around((30.0, 48.0, 355.0, 20.0), globe, lats, np.arange(8) * 45.0, 6.0)
     assert (south, north) == (39, 51) and west == pytest.approx(360 - 6 * np.sqrt(2)) and east == pytest.approx(6 * np.sqrt(2))
-    south, north, west, east = seams.around((-90.0, 90.0, 100.0, 120.0), globe, np.array([]), np.array([0.0, 180.0]), 6.0)
+    south, north, west, east = drawn.around((-90.0, 90.0, 100.0, 120.0), globe, np.array([]), np.array([0.0, 180.0]), 6.0)
     assert (south, north, west, east) == (-6, 6, 174, 186)
 
 
@@ -127,9 +129,9 @@ def test_the_crossing_shown_is_on_the_grid_wherever_the_zoom_is() -> None:
     region, europe, none = uniform(38, 40, 253, 256, 32, 48), (30.0, 48.0, 355.0, 20.0), np.array([])
     for lats, lons in ((np.array([39.5]), np.array([254.5])), (np.array([39.5]), none), (none, np.array([254.5])), (none, none)):
         for zoom in (europe, (38.5, 39.0, 253.5, 254.0), (0.0, 10.0, 100.0, 110.0)):
-            box = seams.around(zoom, region, lats, lons, 1.5)
+            box = drawn.around(zoom, region, lats, lons, 1.5)
             assert maps.overlaps(region, box)
             assert not len(lats) or box[:2] == (38.0, 41.0)
             assert not len(lons) or (box[2] + box[3]) / 2 == pytest.approx(254.5)
             assert maps.cut(np.zeros(region.shape), region, box)[0].size
-    assert seams.around(europe, global_grid(1.0), none, none, 2.0)[:2] == (37.0, 41.0)
+    assert drawn.around(europe, global_grid(1.0), none, none, 2.0)[:2] == (37.0, 41.0)

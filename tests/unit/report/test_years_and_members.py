@@ -6,7 +6,7 @@ import pytest
 
 from orbit2.metrics import table
 from orbit2.metrics.extremes import MEANINGS
-from orbit2.report import members, years
+from orbit2.report.pages import members, years
 from orbit2.report.tables import Scores
 
 RAIN = "total_precipitation_24hr"

@@ -16,11 +16,11 @@ from orbit2.errors import OrbitError
 from orbit2.files import write_text
 from orbit2.progress import counted, doing
 from orbit2.provenance import code_version
-from orbit2.report import climate, costs, records, seams, sections, tasks
-from orbit2.report.blocks import Section
-from orbit2.report.figures import open_netcdf
+from orbit2.report.figures.fields import open_netcdf
+from orbit2.report.figures.panels import Picture
 from orbit2.report.inputs import Inputs, read
-from orbit2.report.panels import Picture
+from orbit2.report.pages import climate, costs, records, seams, sections, tasks
+from orbit2.report.pages.blocks import Section
 from orbit2.report.style import look
 from orbit2.report.tables import Scores
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orbit2.metrics.verdict import spaces
-from orbit2.report.blocks import Block
+from orbit2.report.pages.blocks import Block
 from orbit2.report.tables import Cell, Scores, Table, gap, heading, ratio, sure
 from orbit2.times import SEASONS
 

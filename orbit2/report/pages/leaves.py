@@ -11,11 +11,11 @@ from orbit2.data.dataset import Pairs
 from orbit2.grid import Grid
 from orbit2.model import folder
 from orbit2.model.reslim import Reslim
-from orbit2.report import maps
-from orbit2.report.blocks import Block, paragraph, shown
+from orbit2.report.figures import maps
+from orbit2.report.figures.panels import Figure, Panels, Picture
+from orbit2.report.figures.scenes import stamp
 from orbit2.report.inputs import Inputs, Task
-from orbit2.report.panels import Figure, Panels, Picture
-from orbit2.report.scenes import stamp
+from orbit2.report.pages.blocks import Block, paragraph, shown
 from orbit2.report.style import INK, display
 from orbit2.report.tables import csv_text, label
 

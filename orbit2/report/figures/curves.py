@@ -2,63 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import matplotlib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import xarray as xr
 from matplotlib.colors import Normalize
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from orbit2.errors import OrbitError
 from orbit2.metrics.verdict import spaces
+from orbit2.report.figures.fields import field_title, open_netcdf, split_field
+from orbit2.report.figures.panels import Figure, Panels, one
 from orbit2.report.inputs import Model, Task
-from orbit2.report.panels import Figure, Panels, Picture
 from orbit2.report.style import COLOURS, INK, MUTED, colour, method_name, pretty_units
 from orbit2.report.tables import Scores, csv_text, label
 from orbit2.variables import VARIABLES
 
 Array = npt.NDArray[np.float64]
-
-
-def open_netcdf(path: Path, stage: str) -> xr.Dataset:
-    """Load a small NetCDF file of a stage. Raises OrbitError when it is missing or unreadable."""
-    if not path.is_file():
-        raise OrbitError("file not found", where=path, hint=f"run the {stage} stage first")
-    try:
-        with xr.open_dataset(path, engine="h5netcdf") as opened:
-            return opened.load()
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise OrbitError(f"not a readable NetCDF file ({reason})", where=path, hint=f"delete it and re-run the {stage} stage") from None
-
-
-def split_field(name: str) -> tuple[str, str]:
-    """`precipitation_rate_log1p` -> ("precipitation_rate", "log1p")."""
-    if name in VARIABLES:
-        return name, "physical"
-    base, _, space = name.rpartition("_")
-    return base, space
-
-
-def field_title(name: str) -> str:
-    """A field's name for people."""
-    variable_name, space = split_field(name)
-    return label(variable_name) + (", ln(1 + x)" if space == "log1p" else "")
-
-
-def leading(names: list[str]) -> list[str]:
-    """One field per variable: precipitation only in ln(1 + x)."""
-    return [name for name in names if not (split_field(name)[1] == "physical" and f"{name}_log1p" in names)]
-
-
-def one(panels: Panels, name: str, title: str, caption: str, alts: list[str], csv: str, columns: int = 2) -> Figure:
-    """A finished line-art figure."""
-    whole, *cuts = panels.render(len(alts))
-    pictures = tuple(Picture(pixels, alt, photographic=False) for pixels, alt in zip(cuts, alts, strict=True))
-    return Figure(name, title, caption, pictures, whole, columns=columns, csv=csv)
 
 
 EDGE = 1.6  # of the skill figure: what is worse stands there with its value

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orbit2.config.comparisons import experiment
-from orbit2.report import maps, scenes, seasons, sections, tables, verdict
-from orbit2.report.blocks import Block, Section, paragraph, shown
+from orbit2.report import tables
+from orbit2.report.figures import maps, scenes
 from orbit2.report.inputs import Inputs, Task
+from orbit2.report.pages import seasons, sections, verdict
+from orbit2.report.pages.blocks import Block, Section, paragraph, shown
 from orbit2.report.tables import Cell, Scores, Table
 
 

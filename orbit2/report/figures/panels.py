@@ -1,6 +1,6 @@
 """A figure as equal panels: one PNG for slides, and the same picture cut panel by panel so that a page can reflow them.
 
-Never draws data itself: maps.py and figures.py do.
+Never draws data itself: the other modules of this room do.
 """
 
 from __future__ import annotations
@@ -99,3 +99,10 @@ class Figure:
         if self.csv is not None:
             (folder / "tables").mkdir(parents=True, exist_ok=True)
             (folder / "tables" / f"{self.name}.csv").write_text(self.csv, encoding="utf-8")
+
+
+def one(panels: Panels, name: str, title: str, caption: str, alts: list[str], csv: str, columns: int = 2) -> Figure:
+    """A finished line-art figure."""
+    whole, *cuts = panels.render(len(alts))
+    pictures = tuple(Picture(pixels, alt, photographic=False) for pixels, alt in zip(cuts, alts, strict=True))
+    return Figure(name, title, caption, pictures, whole, columns=columns, csv=csv)

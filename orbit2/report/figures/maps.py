@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from orbit2 import longitudes
 from orbit2.grid import Grid
-from orbit2.report import coast
+from orbit2.report.figures import coast
 from orbit2.report.style import INK, MUTED
 
 Array = npt.NDArray[np.float64]

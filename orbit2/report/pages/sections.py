@@ -5,9 +5,11 @@ from __future__ import annotations
 from orbit2.config.comparisons import experiment
 from orbit2.grid import named
 from orbit2.metrics.verdict import spaces
-from orbit2.report import figures, leaves, maps, members, protocols, scenes, seasons, spectra, tables, text, verdict, years
-from orbit2.report.blocks import Block, Section, paragraph, shown
+from orbit2.report import tables, text
+from orbit2.report.figures import curves, maps, scenes, spectra
 from orbit2.report.inputs import Inputs, Task, ordered
+from orbit2.report.pages import leaves, members, protocols, seasons, verdict, years
+from orbit2.report.pages.blocks import Block, Section, paragraph, shown
 from orbit2.report.tables import Cell, Scores, Table, number
 
 
@@ -64,7 +66,7 @@ def headline(inputs: Inputs, task: Task, scores: Scores) -> Section:
             f"period: {when(scores.text('date_range').replace('/', ' to '))}.",
             "note",
         ),
-        *shown(figures.skill(scores, name, names, against)),
+        *shown(curves.skill(scores, name, names, against)),
         Block("heading", text="RMSE beside the baselines"),
         Block(
             "table",
@@ -236,7 +238,7 @@ def resolution_table(task: Task, scores: Scores) -> Table | None:
 def density_section(task: Task) -> Section:
     section = Section("scatter", "Truth against model", "Scatter")
     section.blocks = [paragraph("Rain is drawn in ln(1 + x), where a cloud of drizzle and a cloudburst fit on one axis.", "note")]
-    section.blocks += shown(figures.densities(task, task.config.model))
+    section.blocks += shown(curves.densities(task, task.config.model))
     return section
 
 
@@ -250,6 +252,6 @@ def training_section(inputs: Inputs) -> Section:
         )
     )
     for model in ordered(inputs):
-        figure = figures.training(model)
+        figure = curves.training(model)
         section.blocks += shown(figure) if figure else [paragraph(f"No training curve was kept for {model.name}.", "note")]
     return section

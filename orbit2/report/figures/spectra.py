@@ -11,9 +11,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from orbit2.report.figures import field_title, leading, one, open_netcdf, split_field
+from orbit2.report.figures.fields import field_title, leading, open_netcdf, split_field
+from orbit2.report.figures.panels import Figure, Panels, one
 from orbit2.report.inputs import Task
-from orbit2.report.panels import Figure, Panels
 from orbit2.report.style import COLOURS, MUTED, colour, method_name, pretty_units
 from orbit2.report.tables import Scores, csv_text
 

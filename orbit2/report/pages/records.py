@@ -13,9 +13,11 @@ from orbit2.config.dataset import duration
 from orbit2.config.load import dataset_hash
 from orbit2.files import short_hash
 from orbit2.provenance import code_version, versions
-from orbit2.report import scenes, sections, text, verdict
-from orbit2.report.blocks import Block, Section, paragraph
+from orbit2.report import text
+from orbit2.report.figures import scenes
 from orbit2.report.inputs import Inputs, Model, Task, ordered
+from orbit2.report.pages import sections, verdict
+from orbit2.report.pages.blocks import Block, Section, paragraph
 from orbit2.report.tables import Cell, Scores, Table
 
 MANY_FILES = 60

@@ -8,9 +8,8 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from orbit2.metrics.verdict import spaces
-from orbit2.report.blocks import Block, paragraph, shown
-from orbit2.report.figures import one
-from orbit2.report.panels import Figure, Panels
+from orbit2.report.figures.panels import Figure, Panels, one
+from orbit2.report.pages.blocks import Block, paragraph, shown
 from orbit2.report.style import COLOURS, MUTED, colour
 from orbit2.report.tables import Cell, Scores, Table, csv_text, label, units
 from orbit2.variables import is_precipitation

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 from orbit2.config.schema import RunConfig
-from orbit2.report import scenes
-from orbit2.report.blocks import Block, Section, paragraph, shown
-from orbit2.report.figures import one
+from orbit2.report.figures import scenes
+from orbit2.report.figures.panels import Figure, Panels, one
 from orbit2.report.inputs import Inputs, ordered
-from orbit2.report.panels import Figure, Panels
+from orbit2.report.pages.blocks import Block, Section, paragraph, shown
 from orbit2.report.style import MUTED
 from orbit2.report.tables import Cell, Table, csv_text, number
 from orbit2.timing import PARTS, STEP, Foreseen, quality

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from orbit2.report.panels import Figure
+from orbit2.report.figures.panels import Figure
+from orbit2.report.pages.verdict import Tile
 from orbit2.report.tables import Table
-from orbit2.report.verdict import Tile
 
 Kind = Literal["text", "heading", "points", "code", "facts", "words", "tiles", "table", "figure", "fold"]
 

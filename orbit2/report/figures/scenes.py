@@ -12,9 +12,10 @@ from matplotlib.colors import Colormap, Normalize
 
 from orbit2.baselines.interpolation import block_mean
 from orbit2.grid import Grid
-from orbit2.report import maps, text
+from orbit2.report import text
+from orbit2.report.figures import maps
+from orbit2.report.figures.panels import Figure, Panels, Picture
 from orbit2.report.inputs import Task
-from orbit2.report.panels import Figure, Panels, Picture
 from orbit2.report.style import Display, display
 from orbit2.report.tables import csv_text, label
 from orbit2.variables import variable

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import matplotlib
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
 import xarray as xr
-from matplotlib.colors import Normalize
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from orbit2 import longitudes
 from orbit2.metrics.verdict import basis, frames, spaces
-from orbit2.report import maps, scenes, text
-from orbit2.report.blocks import Block, Section, paragraph, shown
-from orbit2.report.figures import open_netcdf, split_field
+from orbit2.report import text
+from orbit2.report.figures import regions
+from orbit2.report.figures.fields import open_netcdf
+from orbit2.report.figures.hovmoller import hovmoller
+from orbit2.report.figures.spectra import band_title
 from orbit2.report.inputs import Inputs, Task
-from orbit2.report.panels import Figure, Panels, Picture
-from orbit2.report.spectra import band_title
-from orbit2.report.style import display, method_name
-from orbit2.report.tables import Cell, Scores, Table, csv_text, label, lower, number, units
+from orbit2.report.pages.blocks import Block, Section, paragraph, shown
+from orbit2.report.tables import Cell, Scores, Table, label, lower, number, units
 from orbit2.variables import VARIABLES
 
-Array = npt.NDArray[np.float64]
 SKILL = "rmse_skill_vs_best_baseline"
 MARKED = "rmse_marked_vs_best_baseline"
 DISCRIMINATES = 0.95  # a diagram on which nearest neighbour does better tells no method from another
@@ -64,9 +54,9 @@ def _regions(task: Task, scores: Scores) -> Section:
     counts = _counts(task, scores, [str(r) for r in data["region"].values])
     if counts:
         section.blocks.append(paragraph(counts, "reading"))
-    section.blocks += shown(_skill_maps(task, data))
+    section.blocks += shown(regions.skill_maps(task, data))
     section.blocks.append(Block("table", table=_region_table(task, scores, data)))
-    section.blocks.append(Block("fold", text="Which region is which", blocks=tuple(shown(_key_map(task, data)))))
+    section.blocks.append(Block("fold", text="Which region is which", blocks=tuple(shown(regions.key_map(task, data)))))
     return section
 
 
@@ -87,101 +77,6 @@ def _counts(task: Task, scores: Scores, regions: list[str]) -> str:
             won = sum(all(skill[r] > 0 for skill in found.values()) for r in both)
             parts.append(f"{won} of {len(both)} for {lower(label(variable_name))} ({', '.join(counts)})")
     return f"Regions in which {task.config.model} beats the best baseline: " + ", ".join(parts) + "." if parts else ""
-
-
-def _fields(data: xr.Dataset, task: Task) -> list[str]:
-    names = [str(x).removesuffix("_region_skill") for x in data.data_vars if str(x).endswith("_region_skill")]
-    order = {name: i for i, name in enumerate(task.variables)}
-    return sorted(names, key=lambda name: order.get(split_field(name)[0], 99))
-
-
-def _edges(ids: npt.NDArray[Any], task: Task) -> npt.NDArray[np.float64]:
-    """Region boundaries on the world map's pixels as an RGBA overlay."""
-    on_map = maps.on_world(ids.astype(np.float64), task.grid)
-    on_map = np.where(np.isfinite(on_map), on_map, -2)
-    edge = np.zeros(on_map.shape, dtype=bool)
-    edge[:, 1:] |= on_map[:, 1:] != on_map[:, :-1]
-    edge[1:] |= on_map[1:] != on_map[:-1]
-    edge[:, 1:] |= edge[:, :-1].copy()  # two pixels wide, so that scaling loses none of it
-    overlay = np.zeros((*edge.shape, 4))
-    overlay[edge & (on_map > -2)] = (0.11, 0.15, 0.2, 0.85)
-    return overlay
-
-
-def _draw(
-    panels: Panels, index: int, task: Task, values: Array, overlay: Array, norm: Normalize, box: tuple[float, float, float, float]
-) -> Any:
-    ax = panels.axes(index, box)
-    cmap = matplotlib.colormaps["RdBu"]
-    image = maps.world(ax, values, task.grid, cmap, norm)
-    ax.imshow(overlay, origin="lower", extent=image.get_extent(), interpolation="bilinear", zorder=3)
-    return ax, image
-
-
-def _skill_maps(task: Task, data: xr.Dataset) -> Figure | None:
-    fields = _fields(data, task)
-    if not fields or not task.grid.periodic:
-        return None
-    pooled = np.concatenate([data[f"{f}_region_skill"].to_numpy() for f in fields])
-    limit = max(0.1, float(np.nanquantile(np.abs(pooled), 0.97))) if np.isfinite(pooled).any() else 0.1
-    overlay = _edges(data["region_id"].to_numpy(), task)
-    panels, alts = Panels(-(-len(fields) // 2), 2, 4.65, 3.05), []
-    for i, field in enumerate(fields):
-        ax, image = _draw(panels, i, task, data[f"{field}_skill"].to_numpy(), overlay, Normalize(-limit, limit), (0.015, 0.17, 0.97, 0.725))
-        variable_name, space = split_field(field)
-        title = label(variable_name) + (f", {units(variable_name, space)}" if len(spaces(variable_name)) > 1 else "")
-        ax.set_title(title, pad=5)
-        maps.colourbar(panels.axes(i, (0.13, 0.145, 0.74, 0.032)), image, "skill against the region's best baseline")
-        alts.append(
-            f"Map of RMSE skill of {task.config.model} by AR6 region for {title}; blue where it beats interpolation, grey where "
-            f"nothing was scored."
-        )
-    whole, *cuts = panels.render(len(fields))
-    skills = {f"{f} skill": data[f"{f}_region_skill"].to_numpy() for f in fields}
-    csv = csv_text(pd.DataFrame({"region": data["region"].values, **skills}))
-    return Figure(
-        "regions",
-        f"Skill of {task.config.model} by region",
-        f"Blue: better than the best baseline; red: worse; grey: not scored. All test frames pooled. {text.COAST_CREDIT}",
-        tuple(Picture(p, a) for p, a in zip(cuts, alts, strict=True)),
-        whole,
-        csv=csv,
-    )
-
-
-def _key_map(task: Task, data: xr.Dataset) -> Figure | None:
-    """The regions' abbreviations on a map."""
-    if not task.grid.periodic:
-        return None
-    ids = data["region_id"].to_numpy()
-    names = [str(r) for r in data["region"].values]
-    panels = Panels(1, 1, 9.6, 5.0)
-    shades = np.where(np.isfinite(ids) & (ids >= 0), (np.nan_to_num(ids, nan=0) * 7) % 5, np.nan)
-    ax = panels.axes(0, (0.01, 0.01, 0.98, 0.98))
-    image = maps.world(ax, shades, task.grid, matplotlib.colormaps["Pastel1"], Normalize(-0.5, 8.5))
-    ax.imshow(_edges(ids, task), origin="lower", extent=image.get_extent(), interpolation="bilinear", zorder=3)
-    on_map = maps.on_world(np.where(np.isfinite(ids), ids, -1), task.grid)
-    left, right, bottom, top = image.get_extent()
-    for i, name in enumerate(names):
-        rows, columns = np.nonzero(on_map == i)
-        if not len(rows):
-            continue
-        middle = np.argmin((rows - rows.mean()) ** 2 + (columns - np.median(columns)) ** 2)
-        x = left + (columns[middle] + 0.5) / on_map.shape[1] * (right - left)
-        y = bottom + (rows[middle] + 0.5) / on_map.shape[0] * (top - bottom)
-        ax.text(x, y, name, ha="center", va="center", fontsize=6.5, fontweight="bold", zorder=4)
-    whole, cut = panels.render(1)
-    csv = csv_text(pd.DataFrame({"region": names, "name": data["region_name"].values, "kind": data["region_kind"].values}))
-    return Figure(
-        "regions_key",
-        "The AR6 reference regions",
-        text.REGIONS_CREDIT,
-        (Picture(cut, "Map of the AR6 reference regions with their abbreviations."),),
-        whole,
-        wide=True,
-        columns=1,
-        csv=csv,
-    )
 
 
 def _region_table(task: Task, scores: Scores, data: xr.Dataset) -> Table:
@@ -265,7 +160,7 @@ def _hovmoller(task: Task, scores: Scores) -> Section:
                 "fold",
                 text=label(variable_name),
                 open=i == 0 or i == len(names) - 1,
-                blocks=tuple(shown(_hovmoller_figure(task, data, variable_name, name))),
+                blocks=tuple(shown(hovmoller(task, data, variable_name, name))),
             )
         )
     return section
@@ -292,56 +187,3 @@ def _hovmoller_verdict(scores: Scores, model: str, names: list[str], band: str) 
     where = ", ".join(lower(label(n)) for n in told)
     return (f"Where nearest-neighbour interpolation correlates by less than {DISCRIMINATES:g} ({where}), {model} is nearer to the truth "
             f"than every baseline for {len(better)} of {len(told)}.{rest}")
-
-
-def _hovmoller_figure(task: Task, data: xr.Dataset, variable_name: str, model: str) -> Figure:
-    look = display(variable_name)
-    stack = data[f"{variable_name}_longitude"]
-    shown_fields = {
-        key: look.field(stack.sel(model=key).to_numpy().astype(np.float64))
-        for key in ("truth", "bicubic", model)
-        if key in stack["model"].values
-    }
-    truth = shown_fields["truth"]
-    times = [scenes.stamp(t)[5:16] for t in data["time"].to_numpy().astype("datetime64[s]")]
-    edges, rows = task.grid.lon_edges, np.arange(len(times) + 1) - 0.5
-    layers: list[tuple[str, Array, Any, Any, str]] = [("Truth", truth, look.cmap, look.norm(truth), look.units)]
-    layers.append((f"Model ({model})", shown_fields[model], look.cmap, look.norm(truth), look.units))
-    errors = {key: shown_fields[key] - truth for key in shown_fields if key != "truth"}
-    norm = look.difference_norm(*errors.values())
-    layers += [
-        (f"{method_name(key)} − truth", error, look.difference_cmap, norm, scenes.DIFFERENCE_UNITS.get(look.units, look.units))
-        for key, error in errors.items()
-    ]
-    height = float(np.clip(0.26 * len(times) + 1.5, 2.5, 4.5))
-    panels, alts = Panels(-(-len(layers) // 2), 2, 4.65, height), []
-    ticks = np.unique(np.linspace(0, len(times) - 1, min(6, len(times))).round().astype(int))
-    for i, (title, values, cmap, scale, shown_units) in enumerate(layers):
-        ax = panels.axes(i, (0.20, 0.88 / height, 0.765, 1 - 1.20 / height))
-        mesh = ax.pcolormesh(edges, rows, values, cmap=cmap, norm=scale, rasterized=True)
-        ax.set_title(title, pad=5)
-        ax.set_yticks(ticks, [times[t] for t in ticks])
-        ax.invert_yaxis()
-        ax.grid(False)
-        ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 3, 6]))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: maps.degrees(longitudes.signed(x), "E", "W")))
-        maps.colourbar(panels.axes(i, (0.24, 0.46 / height, 0.68, 0.10 / height)), mesh, shown_units)  # type: ignore[arg-type]
-        alts.append(f"Time-longitude diagram of {label(variable_name)}: {title}.")
-    whole, *cuts = panels.render(len(layers))
-    csv = csv_text(
-        pd.DataFrame(
-            {
-                "time": np.repeat(data["time"].to_numpy(), len(task.grid.lon)),
-                "lon": np.tile(task.grid.lon, len(times)),
-                **{str(key): stack.sel(model=key).to_numpy().ravel() for key in shown_fields},
-            }
-        )
-    )
-    return Figure(
-        f"hovmoller_{variable_name}",
-        f"{label(variable_name)}, time and longitude",
-        "Dates and times are UTC.",
-        tuple(Picture(p, a, photographic=False) for p, a in zip(cuts, alts, strict=True)),
-        whole,
-        csv=csv,
-    )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orbit2.metrics.verdict import spaces
 from orbit2.report import tables
-from orbit2.report.blocks import Block, paragraph
+from orbit2.report.pages.blocks import Block, paragraph
 from orbit2.report.style import method_name
 from orbit2.report.tables import Cell, Scores, Table, number
 from orbit2.variables import is_precipitation

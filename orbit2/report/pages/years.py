@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orbit2.metrics.extremes import MEANINGS
-from orbit2.report.blocks import Block, paragraph
+from orbit2.report.pages.blocks import Block, paragraph
 from orbit2.report.style import method_name
 from orbit2.report.tables import Cell, Scores, Table, label, lower, number, units
 from orbit2.variables import is_precipitation

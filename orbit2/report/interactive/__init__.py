@@ -1,0 +1,1 @@
+"""What makes the page answer: scripts, sorting, filters, sliders. Never changes a number."""

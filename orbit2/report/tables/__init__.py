@@ -1,0 +1,11 @@
+"""Tables of the report: every number is the value of one row of a metrics table, or the quotient of two. Never scores fields."""
+
+from orbit2.report.tables.cells import Cell, Table, between, csv_text, lower, number
+from orbit2.report.tables.errors import baseline_table, gap, grey, ratio, rmse_table, sure
+from orbit2.report.tables.others import all_scores, distribution_table, other_table
+from orbit2.report.tables.scores import Scores, heading, label, units
+
+__all__ = [
+    "Cell", "Scores", "Table", "all_scores", "baseline_table", "between", "csv_text", "distribution_table", "gap", "grey", "heading",
+    "label", "lower", "number", "other_table", "ratio", "rmse_table", "sure", "units",
+]  # fmt: skip

@@ -1,0 +1,82 @@
+"""Cells and tables of the report: a number, the words around it, CSV. Never looks a score up."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """`digits` significant digits (`6.3 × 10⁻⁶` below 0.0001), a real minus sign, `n/a` for what is missing or not finite."""
+    if value is None or not math.isfinite(value):
+        return "n/a"
+    if value == 0:
+        return "0"
+    if abs(value) < 1e-4:
+        mantissa, _, exponent = f"{value:.{max(0, min(digits, 2) - 1)}e}".partition("e")
+        return f"{mantissa} × 10".replace("-", "−") + str(int(exponent)).translate(_SUPERSCRIPT)
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    text = f"{value:,.{min(decimals, 6)}f}"
+    return text.replace("-", "−")
+
+
+def between(ends: tuple[float, float]) -> str:
+    """An interval: `−0.32 to −0.21`."""
+    return f"{number(ends[0])} to {number(ends[1])}"
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """A frame as the report writes it: six significant digits, Unix line ends, no index."""
+    return str(frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+
+
+def lower(text: str) -> str:
+    return text[0].lower() + text[1:]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: what is shown, the number behind it, whether it is a quotient of two, a second line, emphasis."""
+
+    text: str
+    value: float | None = None
+    derived: bool = False
+    note: str = ""
+    strong: bool = False
+    good: bool | None = None  # coloured: better or worse than interpolation
+
+    @staticmethod
+    def of(value: float | None, digits: int = 3, *, strong: bool = False, note: str = "") -> Cell:
+        known = value is not None and math.isfinite(value)
+        return Cell(number(value, digits), value if known else None, strong=strong, note=note)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A captioned table. `text_columns` of the leading columns hold words (left-aligned row headings)."""
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+    collapsed: str = ""
+
+    def csv(self) -> str:
+        """The table with unrounded numbers."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows([repr(cell.value) if cell.value is not None else cell.text for cell in row] for row in self.rows)
+        return buffer.getvalue()
+
+    def write(self, folder: Path) -> None:
+        (folder / "tables").mkdir(parents=True, exist_ok=True)
+        (folder / "tables" / f"{self.name}.csv").write_text(self.csv(), encoding="utf-8")

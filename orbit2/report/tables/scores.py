@@ -1,0 +1,108 @@
+"""Look-up of scores in a long table, and what variables and their units are called. Never scores fields."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from orbit2.baselines import BASELINES
+from orbit2.errors import OrbitError
+from orbit2.metrics.others import PREFIX
+from orbit2.report.style import pretty_units
+from orbit2.report.tables.cells import Cell
+from orbit2.variables import is_precipitation, variable
+
+
+@dataclass
+class Scores:
+    """Look-up in a long table of scores for one task, one protocol and one season (`all`: the whole record)."""
+
+    frame: pd.DataFrame
+    task: str
+    protocol: str = "standard"
+    season: str = "all"
+    rows: pd.DataFrame = field(init=False)
+
+    def __post_init__(self) -> None:
+        frame = self.frame
+        self.rows = frame[(frame["task"] == self.task) & (frame["protocol"] == self.protocol) & (frame["season"] == self.season)]
+        self._values: dict[tuple[str, ...], float] = dict(zip(_keys(self.rows), self.rows["value"], strict=True))
+        sure = self.rows[self.rows["ci_low"].notna() & self.rows["ci_high"].notna()]
+        self._intervals = dict(zip(_keys(sure), zip(sure["ci_low"].astype(float), sure["ci_high"].astype(float), strict=True), strict=True))
+
+    def value(self, model: str, name: str, metric: str, space: str = "physical", region: str | None = None) -> float | None:
+        """The score, or None where the table has none."""
+        found = self._values.get((model, name, space, region or self.domain, metric))
+        return None if found is None or math.isnan(found) else float(found)
+
+    def interval(
+        self, model: str, name: str, metric: str, space: str = "physical", region: str | None = None
+    ) -> tuple[float, float] | None:
+        """The score's 95 % interval, None where it has none."""
+        return self._intervals.get((model, name, space, region or self.domain, metric))
+
+    @property
+    def sure(self) -> bool:
+        """Whether RMSEs have intervals."""
+        return any(key[-1] == "rmse" for key in self._intervals)
+
+    @property
+    def domain(self) -> str:
+        """`global`, or `domain` for a task that covers a box."""
+        regions = set(self.rows["region"])
+        return "global" if "global" in regions or "domain" not in regions else "domain"
+
+    def text(self, column: str) -> str:
+        """The one value of a descriptive column (`reference`, `date_range`). Raises OrbitError for an empty task."""
+        if not len(self.rows):
+            raise OrbitError("no scores for this task", where="evaluate/metrics.parquet", got=self.task, hint="run the evaluate stage")
+        return str(self.rows[column].iloc[0])
+
+    def baselines(self, model: str) -> list[str]:
+        """Names of the interpolations and fitted baselines scored beside `model`, in the table's order."""
+        return [str(name) for name in dict.fromkeys(self.rows["model"]) if name != model and name in BASELINES]
+
+    def parent(self, model: str) -> str | None:
+        """The model that `model` was fine-tuned from, where it was scored on the same cells."""
+        others = (str(name) for name in dict.fromkeys(self.rows["model"])
+                  if name != model and name not in BASELINES and not str(name).startswith(PREFIX))
+        return next((name for name in others if not name.startswith("(")), None)
+
+    def products(self) -> list[str]:
+        """Other observational products scored like a prediction (`obs:<dataset>`): how well products agree, no baselines."""
+        return [str(name) for name in dict.fromkeys(self.rows["model"]) if str(name).startswith(PREFIX)]
+
+    def best(
+        self, model: str, name: str, metric: str, space: str, region: str | None = None, among: Sequence[str] = BASELINES
+    ) -> tuple[str, float] | None:
+        """The baseline with the lowest `metric` (an error) for a variable, and its value."""
+        beside = [other for other in self.baselines(model) if other in among]
+        found = [(value, other) for other in beside if (value := self.value(other, name, metric, space, region)) is not None]
+        if not found:
+            return None
+        value, other = min(found)
+        return other, value
+
+
+def _keys(rows: pd.DataFrame) -> Iterable[tuple[str, ...]]:
+    columns = [rows[name].astype(str) for name in ("model", "variable", "space", "region", "metric")]
+    return zip(*columns, strict=True)
+
+
+def label(name: str) -> str:
+    """A variable's name for people, without its bracketed definition."""
+    return variable(name).long_name.split(" (")[0]
+
+
+def units(name: str, space: str = "physical") -> str:
+    """Units of a score of a variable; RMSE of ln(1+x) has none."""
+    if is_precipitation(name):
+        return "ln(1 + mm/day)" if space == "log1p" else "mm/day"
+    return pretty_units(variable(name).units)
+
+
+def heading(name: str, space: str) -> Cell:
+    return Cell(label(name), note=units(name, space))
