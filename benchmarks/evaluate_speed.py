@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +44,13 @@ from orbit2.evaluate import fit
 from orbit2.evaluate.collectors import COLLECTORS as EVALUATE
 from orbit2.files import write_json
 from orbit2.grid import Grid, global_grid
+from orbit2.metrics import collector as collecting
 from orbit2.metrics import deterministic
 from orbit2.metrics import matched as matching
 from orbit2.metrics.binning import Partition, domain_bins, region_bins
-from orbit2.metrics.collector import Collector, Settings, gather
+from orbit2.metrics.collector import Settings, gather
 from orbit2.metrics.fields import Field
-from orbit2.metrics.matched import Matched
+from orbit2.metrics.matched import Matched, Scored
 from orbit2.metrics.statistics import moments_of
 from orbit2.metrics.weighting import area_weights
 from orbit2.provenance import code_version
@@ -123,6 +122,11 @@ def make(folder: Path, degrees: float) -> None:
     fit(config=config, store=path, out=folder / "fits.nc")
 
 
+def cells(folder: Path) -> int:
+    """Of the truth."""
+    return int(np.prod(PairStore(folder / "pairs.zarr").grid("fine").shape))
+
+
 class Clock:
     """Core seconds by step; `inside` takes a step's time out of the one that it is part of."""
 
@@ -164,75 +168,55 @@ def highest_gb() -> float:
     return int(told["VmHWM"].split()[0]) / 2**20
 
 
-class OneSample:
-    """A Matched that streams what is given: `gather` of it is the moments' share of a day."""
-
-    def __init__(self, matched: Matched, given: matching.Scored) -> None:
-        self.grid, self.variables, self._given = matched.grid, matched.variables, given
-
-    def samples(self) -> Iterator[matching.Scored]:
-        yield replace(self._given, models=dict(self._given.models), native={}, _spaces=dict(self._given._spaces))  # it will be cleared
-
-
-class Moments(Collector):
-    """Takes what several collectors want of the moments, and nothing else of them."""
-
-    name, stage = "moments", "evaluate"
-
-    def __init__(self, others: list[Collector]) -> None:
-        self.others = dict(enumerate(others))
-        self.paired = {f"{i}/{which}": bins for i, each in self.others.items() for which, bins in each.paired.items()}
-
-    def put(self, scored: matching.Scored, f: Field, model: str, which: str, row: Any) -> None:
-        place, name = which.split("/", 1)
-        self.others[int(place)].put(scored, f, model, name, row)
-
-    def update(self, scored: matching.Scored) -> None:
-        return
-
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    def merge(self, state: Any) -> None:
-        return
-
-
-def streamed(folder: Path) -> dict[str, Any]:
-    """The second scored day of both variables, step by step."""
+def streamed(folder: Path, structure: bool = False) -> dict[str, Any]:
+    """The second scored day of both variables, step by step; with `structure` the costly scores alone, which have turns of their own."""
     paths = {"store": folder / "pairs.zarr", "prediction": folder / "prediction.zarr", "fits": folder / "fits.nc"}
     settings = Settings(EvaluateConfig(), DiagnoseConfig())
     config = {"task": "test", "downscale": {"model": "reslim", "dataset": "era5_week", "split": "test", "input": "coarse", "tile": 0}}
     clock = Clock()
-    matching.frame = clock.wrapped("reading", matching.frame)  # type: ignore[attr-defined]
-    PairStore.read = clock.wrapped("reading", PairStore.read)  # type: ignore[method-assign]
-    matching.interpolate = clock.wrapped("interpolations", matching.interpolate)  # type: ignore[attr-defined]
-    matched = Matched(config, paths["prediction"], paths["store"], settings.evaluate.baselines, fits=paths["fits"])
-    if matched.fitted is not None:
-        matched.fitted.apply = clock.wrapped("fitted baselines", matched.fitted.apply)  # type: ignore[method-assign]
-    apart = STRUCTURE if np.prod(matched.grid.shape) > matching.SINGLE else ()  # minutes there: tabled at 0.25 degree
-    collectors = [kind(matched, settings) for kind in (*EVALUATE, *DIAGNOSE) if kind.name not in apart]
-    paired = [Moments(collectors)]
-    found: dict[str, dict[str, float]] = {}
-    samples, base = matched.samples(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(len(matched.times) * len(matched.variables)):
-        clock.spent.clear()
-        with clock.step("masks"):
-            given = next(samples)
-        with clock.step("spaces"):
-            for f in collectors[0].fields:
-                if f.variable == given.variable:
-                    given.of(f)
-        with clock.step("moments"):
-            gather(OneSample(matched, given), paired)  # type: ignore[arg-type]
+    with patched(clock):
+        matched = Matched(config, paths["prediction"], paths["store"], settings.evaluate.baselines, fits=paths["fits"])
+        if structure:
+            matched.streamed = matched.streamed[-1:]
+        if matched.fitted is not None:
+            matched.fitted.apply = clock.wrapped("fitted baselines", matched.fitted.apply)  # type: ignore[method-assign]
+        kinds = [kind for kind in (*EVALUATE, *DIAGNOSE) if (kind.name in STRUCTURE) == structure]
+        collectors = [kind(matched, settings, matched.training) for kind in kinds]
         for collector in collectors:
-            with clock.step(collector.name):
-                collector.update(given)
-        given.forget()
-        found[given.variable] = dict(clock.spent)  # the last day's stay
+            for verb in ("begin", "pair", "update"):
+                setattr(collector, verb, clock.wrapped(collector.name, getattr(collector, verb)))
+        found: dict[str, dict[str, float]] = {}
+
+        def watched(samples: Iterator[Scored]) -> Iterator[Scored]:
+            while True:
+                clock.spent.clear()
+                with clock.step("masks"):
+                    given = next(samples, None)
+                if given is None:
+                    return
+                yield given
+                found[given.variable] = dict(clock.spent)  # the last day's stay
+
+        base = highest_gb()
+        gather(matched, collectors, watched)
     models = {name: len(matched.models(name)) for name in matched.variables}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {"steps": found, "peaks": dict(clock.peaks), "models": models,
-            "cells": int(np.prod(matched.grid.shape)), "peak_gb": max(peak, *clock.peaks.values()), "peak_before_gb": base / 2**20}
+    return {"steps": found, "peaks": dict(clock.peaks), "models": models, "cells": int(np.prod(matched.grid.shape)),
+            "peak_gb": max(clock.peaks.values()), "peak_before_gb": base}
+
+
+@contextmanager
+def patched(clock: Clock) -> Iterator[None]:
+    """What collectors share is told apart: reading, interpolations, ln(1 + x), moments."""
+    places = ((matching, "frame", "reading"), (PairStore, "read", "reading"), (matching, "interpolate", "interpolations"),
+              (Field, "of", "spaces"), (collecting, "moments_of", "moments"))
+    kept = [getattr(place, name) for place, name, _ in places]
+    for (place, name, step), function in zip(places, kept, strict=True):
+        setattr(place, name, clock.wrapped(step, function))
+    try:
+        yield
+    finally:
+        for (place, name, _), function in zip(places, kept, strict=True):
+            setattr(place, name, function)
 
 
 def main() -> None:
@@ -244,9 +228,12 @@ def main() -> None:
     given = parser.parse_args()
     if given.step:
         folder = Path(given.step[1])
-        if given.step[0] == "stream":
-            streamed(folder.parent / "warm")  # compiles
-            print("found", json.dumps(streamed(folder)))
+        if given.step[0] in ("stream", "structure"):
+            apart, most = given.step[0] == "structure", matching.SINGLE
+            matching.SINGLE = 0 if cells(folder) > most else most
+            streamed(folder.parent / "warm", apart)  # compiles, for fields of the same precision
+            matching.SINGLE = most
+            print("found", json.dumps(streamed(folder, apart)))
         else:
             make(folder, float(given.step[0]))
         return
@@ -269,8 +256,10 @@ def measured(folder: Path, degrees: float) -> dict[str, Any]:
         if not (each / "fits.nc").exists():
             each.mkdir(parents=True)
             process(str(size), str(each))
-    found: dict[str, Any] = json.loads(process("stream", str(folder / "whole")).split("found", 1)[1])
-    return found
+    plain, structure = (json.loads(process(step, str(folder / "whole")).split("found", 1)[1]) for step in ("stream", "structure"))
+    for name, steps in plain["steps"].items():
+        steps.update({step: spent for step, spent in structure["steps"][name].items() if step in STRUCTURE})
+    return plain | {"structure_peak_gb": structure["peak_gb"]}
 
 
 def process(*step: str) -> str:

@@ -38,9 +38,9 @@ class Ceiling(Keeping):
             known = np.isfinite(found) & np.isfinite(scored.truth)
             for f in self.fields:
                 if f.variable == scored.variable and known.any():
-                    truth, models = scored.of(f)
-                    for who, values in (("product", f.of(found)), ("model", models[self.matched.model])):
-                        shared = np.where(known, values, np.nan)
+                    truth = f.of(scored.truth)
+                    for who, values in (("product", found), ("model", scored.models[self.matched.model])):
+                        shared = np.where(known, f.of(values), np.nan)
                         self.statistics[f.label, product, who].update(scored.sample, shared, truth, self.weights)
 
     def rows(self, table: Table, protocol: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,32 +34,31 @@ class Distribution(Collector):
     def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.weights = area_weights(matched.grid)
+        self.spaces = [Field(name, "log1p" if is_precipitation(name) else "physical") for name in matched.variables if matched.has_truth]
         self.counts: dict[tuple[str, str], Array] = {}
         self.wet: dict[tuple[str, str], Array] = {}  # area at or above each of WET, then the whole
 
-    def update(self, scored: Scored) -> None:
-        if not self.matched.has_truth:
-            return
-        field = Field(scored.variable, "log1p" if is_precipitation(scored.variable) else "physical")
-        low, high = (float(x) for x in field.of(np.array(variable(scored.variable).valid, dtype=np.float64)))
-        for model, weights, values, plain in self._fields(scored, field):
-            counts = self.counts.setdefault((scored.variable, model), np.zeros(BINS))
-            kernels.count_values(np.ascontiguousarray(values), weights, low, high, counts)
-            if is_precipitation(scored.variable):
-                shares = self.wet.setdefault((scored.variable, model), np.zeros(len(WET) + 1))
-                shares += kernels.area_at_least(np.ascontiguousarray(plain), weights, np.array(WET))
+    def begin(self, scored: Scored, f: Field, truth: Array) -> None:
+        self._add(f, TRUTH, truth, scored.truth)
 
-    def _fields(self, scored: Scored, field: Field) -> Iterator[tuple[str, Array, Values, Values]]:
-        """(whose, weights, values in the space, in physical units); of an ensemble each member: a mean lacks tails and has drizzle."""
-        truth, models = scored.of(field)
-        yield TRUTH, self.weights, truth, scored.truth
-        for model, values in models.items():
-            if model == self.matched.model and self.matched.members:
-                weights = self.weights / self.matched.members
-                for member in scored.members(self.matched):
-                    yield model, weights, field.of(member), member
-            else:
-                yield model, self.weights, values, scored.models[model]
+    def pair(self, scored: Scored, f: Field, model: str, prediction: Array, truth: Array) -> None:
+        """Of an ensemble each member: a mean lacks tails and has drizzle."""
+        if model == self.matched.model and self.matched.members:
+            for member in scored.members(self.matched) if f in self.spaces else ():
+                self._add(f, model, f.of(member), member, self.matched.members)
+        else:
+            self._add(f, model, prediction, scored.models[model])
+
+    def _add(self, f: Field, whose: str, values: Values, plain: Values, of: int = 1) -> None:
+        """`values` in the space of `f`, `plain` in physical units, one `of` so many fields of one time."""
+        if f not in self.spaces:
+            return
+        low, high = (float(x) for x in f.of(np.array(variable(f.variable).valid, dtype=np.float64)))
+        weights = self.weights / of if of > 1 else self.weights
+        kernels.count_values(np.ascontiguousarray(values), weights, low, high, self.counts.setdefault((f.variable, whose), np.zeros(BINS)))
+        if is_precipitation(f.variable):
+            shares = self.wet.setdefault((f.variable, whose), np.zeros(len(WET) + 1))
+            shares += kernels.area_at_least(np.ascontiguousarray(plain), weights, np.array(WET))
 
     def state(self) -> State:
         return {**{f"counts/{name}/{model}": counts for (name, model), counts in self.counts.items()},

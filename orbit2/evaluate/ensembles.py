@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 from orbit2.metrics.collector import Keeping, Settings, Training
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.ensemble import EnsembleStatistic
@@ -12,6 +15,7 @@ from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
 from orbit2.variables import is_precipitation
 
+Array = npt.NDArray[np.float64]
 RAIN_EVENTS = (1, 5, 10, 20, 30, 50)  # mm/day: evaluation.md 1.5
 RARE = 0.99  # of the training years' values, for what is no rain
 
@@ -37,13 +41,9 @@ class Ensembles(Keeping):
         limit = self.training.quantile(f.variable, RARE) if self.training is not None else None
         return {} if limit is None else {f"q{RARE:g}": limit}
 
-    def update(self, scored: Scored) -> None:
-        if not self.statistics:
-            return
-        members = scored.members(self.matched)
-        for f in self.fields:
-            if f.variable == scored.variable:
-                self.statistics[f.label,].update(members, scored.of(f)[0], self.weights, f.of)
+    def begin(self, scored: Scored, f: Field, truth: Array) -> None:
+        if self.statistics:
+            self.statistics[f.label,].update(scored.members(self.matched), truth, self.weights, f.of)
 
     def rows(self, table: Table, protocol: str) -> None:
         if protocol != "standard":

@@ -13,10 +13,12 @@ from orbit2.evaluate.turns import Turns
 from orbit2.metrics import resolution, spectra, spherical
 from orbit2.metrics.collector import Collector, Settings, Training, add_all, flat
 from orbit2.metrics.compared import Compared
+from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import MeanStatistic, State
 from orbit2.metrics.table import Table
 
+Array = npt.NDArray[np.float64]
 TRUTH = "truth"
 
 
@@ -30,17 +32,28 @@ class Harmonics(Collector):
         self.turns = Turns.of(matched, settings)
         self.block = spherical.block(matched.grid) if matched.has_truth else None
         self.statistics: dict[tuple[str, ...], MeanStatistic] = {}
+        self._held: dict[tuple[str, str], Array] = {}  # one field's, at most 720 rows each: transformed together
+
+    def begin(self, scored: Scored, f: Field, truth: Array) -> None:
+        self._transform()
+        if self.block is not None and self.turns.has(scored) and np.isfinite(truth).all():
+            self._held[f.label, TRUTH] = self._blocks(truth)
+
+    def pair(self, scored: Scored, f: Field, model: str, prediction: Array, truth: Array) -> None:
+        if (f.label, TRUTH) in self._held:
+            self._held[f.label, model] = self._blocks(prediction)
 
     def update(self, scored: Scored) -> None:
-        for f in self.fields if self.block is not None and self.turns.has(scored) else ():
-            if f.variable == scored.variable and np.isfinite(scored.truth).all():
-                truth, models = scored.of(f)
-                fields = np.stack([self._blocks(x) for x in (truth, *models.values())])
-                for model, row in zip((TRUTH, *models), spherical.power(fields), strict=True):
-                    self.statistics.setdefault((f.label, model), MeanStatistic()).update(row[1:])
+        self._transform()
 
-    def _blocks(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return values if self.block == 1 else block_mean(values, self.matched.grid.lat_weights, self.block or 1)
+    def _transform(self) -> None:
+        if self._held:
+            for key, row in zip(self._held, spherical.power(np.stack(list(self._held.values()))), strict=True):
+                self.statistics.setdefault(key, MeanStatistic()).update(row[1:])
+            self._held.clear()
+
+    def _blocks(self, values: Array) -> Array:
+        return values.copy() if self.block == 1 else block_mean(values, self.matched.grid.lat_weights, self.block or 1)
 
     def state(self) -> State:
         return flat(self.statistics)

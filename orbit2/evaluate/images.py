@@ -30,12 +30,9 @@ class Paired(Keeping):
 
     statistics: dict[tuple[str, ...], MapStatistic] | dict[tuple[str, ...], HistogramStatistic]
 
-    def update(self, scored: Scored) -> None:
-        for f in self.fields:
-            if f.variable == scored.variable:
-                truth, models = scored.of(f)
-                for model, values in models.items():
-                    self.statistics[f.label, model].update(values, truth)
+    def pair(self, scored: Scored, f: Field, model: str, prediction: Array, truth: Array) -> None:
+        if f in self.fields:
+            self.statistics[f.label, model].update(prediction, truth)
 
 
 class Maps(Paired):
@@ -126,15 +123,11 @@ class Similarity(Keeping):
             (f.label, model): SeriesStatistic()
             for f in self.fields for model in matched.models(f.variable)}  # fmt: skip
 
-    def update(self, scored: Scored) -> None:
-        for f in self.fields if self.matched.has_truth and self.turns.has(scored) else ():
-            if f.variable == scored.variable:
-                truth, models = scored.of(f)
-                span = data_range(f, self.training)
-                for model, values in models.items():
-                    found = spatial.ssim(values, truth, span, self.weights, self.matched.grid.periodic) if span > 0 else np.nan
-                    cells = np.isfinite(values).sum()
-                    self.statistics[f.label, model].update(scored.sample, np.array([found, cells]))
+    def pair(self, scored: Scored, f: Field, model: str, prediction: Array, truth: Array) -> None:
+        if self.matched.has_truth and self.turns.has(scored):
+            span = data_range(f, self.training)
+            found = spatial.ssim(prediction, truth, span, self.weights, self.matched.grid.periodic) if span > 0 else np.nan
+            self.statistics[f.label, model].update(scored.sample, np.array([found, np.isfinite(prediction).sum()]))
 
     def rows(self, table: Table, protocol: str) -> None:
         if protocol != "standard":

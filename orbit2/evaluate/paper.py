@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from orbit2.evaluate.turns import Turns
 from orbit2.metrics import paper
@@ -14,6 +15,7 @@ from orbit2.metrics.statistics import SeriesStatistic
 from orbit2.metrics.table import Table
 from orbit2.variables import is_precipitation
 
+Array = npt.NDArray[np.float64]
 PROTOCOL = "orbit2_paper"
 METHODS = {
     "paper_pearson_r": "unweighted Pearson r of each sample, mean over samples: Table IV's \"R2\"",
@@ -39,15 +41,13 @@ class PaperScores(Keeping):
         self.statistics: dict[tuple[str, ...], SeriesStatistic] = {
             (f.label, model): SeriesStatistic() for f in self.fields for model in matched.models(f.variable)}
 
-    def update(self, scored: Scored) -> None:
-        for f in self.fields if self.active and self.turns.has(scored) else ():
-            if f.variable == scored.variable:
-                truth, models = scored.of(f)
-                for model, values in models.items():
-                    if is_precipitation(f.variable) and self.own_grid and model in scored.native:
-                        values = f.of(scored.native[model])  # where the truth has a gap, which is dry, a prediction keeps its own
-                    row = paper.scores(values, truth, self.cosine, dry=drizzle(f), quantise=quantised(f))
-                    self.statistics[f.label, model].update(scored.sample, row)
+    def pair(self, scored: Scored, f: Field, model: str, prediction: Array, truth: Array) -> None:
+        if self.active and self.turns.has(scored):
+            native = scored.native.get(model)
+            if is_precipitation(f.variable) and self.own_grid and native is not None and native is not scored.models[model]:
+                prediction = f.of(native)  # where the truth has a gap, which is dry, a prediction keeps its own
+            row = paper.scores(prediction, truth, self.cosine, dry=drizzle(f), quantise=quantised(f))
+            self.statistics[f.label, model].update(scored.sample, row)
 
     def rows(self, table: Table, protocol: str) -> None:
         for f in self.fields if self.active and protocol == PROTOCOL else ():

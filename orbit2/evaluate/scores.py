@@ -44,9 +44,6 @@ class Scores(Keeping):
     def put(self, scored: Scored, f: Field, model: str, which: str, row: Moments) -> None:
         self.statistics[f.label, model, which].put(scored.sample, row)
 
-    def update(self, scored: Scored) -> None:
-        """Nothing beside the moments."""
-
     def rows(self, table: Table, protocol: str) -> None:
         if protocol != "standard" or not self.matched.has_truth:
             return

@@ -43,19 +43,21 @@ class Spectra(Collector):
         self.zonal: dict[tuple[str, ...], MeanStatistic] = {}
         self.radial: dict[tuple[str, ...], SeriesStatistic] = {}
         self.cross: dict[tuple[str, ...], MeanStatistic] = {}  # [4, K] of coherence.zonal_cross or Rings.cross
+        self._truth: dict[tuple[str, str], Waves] = {}  # of the field that `begin` was told of
 
-    def update(self, scored: Scored) -> None:
-        for f in self.fields if self.turns.has(scored) else ():
-            if f.variable == scored.variable:
-                truth, models = scored.of(f)
-                waves = self._waves(truth, self.matched.grid)
-                self._add(f, TRUTH, waves, scored.sample)
-                for model, native in scored.native.items():
-                    own = self._waves(models[model] if self.matched.has_truth else f.of(native), self.matched.spectra_grid)
-                    self._add(f, model, own, scored.sample)
-                    for place in own if self.matched.has_truth else ():
-                        if place in waves:
-                            self.cross.setdefault((f.label, model, *place), MeanStatistic()).update(_cross(own[place], waves[place]))
+    def begin(self, scored: Scored, f: Field, truth: Array) -> None:
+        if self.turns.has(scored):
+            self._truth = self._waves(truth, self.matched.grid)
+            self._add(f, TRUTH, self._truth, scored.sample)
+
+    def pair(self, scored: Scored, f: Field, model: str, prediction: Array, truth: Array) -> None:
+        if not self.turns.has(scored):
+            return
+        own = self._waves(prediction if self.matched.has_truth else f.of(scored.native[model]), self.matched.spectra_grid)
+        self._add(f, model, own, scored.sample)
+        for place in own if self.matched.has_truth else ():
+            if place in self._truth:
+                self.cross.setdefault((f.label, model, *place), MeanStatistic()).update(_cross(own[place], self._truth[place]))
 
     def _waves(self, values: Array, grid: Grid) -> dict[tuple[str, str], Waves]:
         """By band and box: the axis or rings, and the waves; a box with a missing cell has none."""

@@ -35,13 +35,10 @@ class FineStructure(Collector):
         self.bins = domain_bins(matched.grid, matched.region)
         self.statistics: dict[tuple[str, ...], PairStatistic] = {}
 
-    def update(self, scored: Scored) -> None:
-        for f in self.fields if self.active else ():
-            if f.variable == scored.variable:
-                truth, models = scored.of(f)
-                for model, values in models.items():
-                    statistic = self.statistics.setdefault((f.label, model), PairStatistic(self.bins))
-                    statistic.put(scored.sample, self._moments(values, truth))
+    def pair(self, scored: Scored, f: Field, model: str, prediction: Array, truth: Array) -> None:
+        if self.active:
+            statistic = self.statistics.setdefault((f.label, model), PairStatistic(self.bins))
+            statistic.put(scored.sample, self._moments(prediction, truth))
 
     def _moments(self, prediction: Array, truth: Array) -> Moments:
         """Of what lies inside the coarse cells: the fields less their area means over those of a cell's values that are not missing."""

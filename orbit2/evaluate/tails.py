@@ -39,22 +39,24 @@ class Tails(Collector):
             for model in matched.models(f.variable):
                 self.sums[f.label, model], self.daily[f.label, model] = MeanStatistic(), MeanStatistic()
         self.fixed = {f.label: self._fixed(f) for f in self.fields}
+        self._day: tuple[Array, Array] = (np.empty(0), np.empty(0))  # thresholds of the truth that `begin` was told of
 
     def _fixed(self, f: Field) -> Array:
         """The training block's quantiles [Q], NaN where they are not told."""
         known = [None if self.training is None else self.training.quantile(f.variable, q, f.space) for q in quantiles.LEVELS]
         return np.array([np.nan if value is None else value for value in known])
 
-    def update(self, scored: Scored) -> None:
-        for f in self.fields if self.matched.has_truth else ():
-            if f.variable == scored.variable:
-                truth, models = scored.of(f)
-                rain = is_precipitation(f.variable)
-                day = quantiles.day_thresholds(truth, self.weights, float(f.of(np.array(quantiles.WET))) if rain else None)
-                for model, values in models.items():
-                    sums = quantiles.tail_sums(values, truth, self.weights, day, self.fixed[f.label], 0.0 if rain else None)
-                    self.sums[f.label, model].update(sums)
-                    self.daily[f.label, model].update(quantiles.rmse_of(sums[:2]))
+    def begin(self, scored: Scored, f: Field, truth: Array) -> None:
+        if self.matched.has_truth:
+            wet = float(f.of(np.array(quantiles.WET))) if is_precipitation(f.variable) else None
+            self._day = quantiles.day_thresholds(truth, self.weights, wet)
+
+    def pair(self, scored: Scored, f: Field, model: str, prediction: Array, truth: Array) -> None:
+        if self.matched.has_truth:
+            dry = 0.0 if is_precipitation(f.variable) else None
+            sums = quantiles.tail_sums(prediction, truth, self.weights, self._day, self.fixed[f.label], dry)
+            self.sums[f.label, model].update(sums)
+            self.daily[f.label, model].update(quantiles.rmse_of(sums[:2]))
 
     def state(self) -> State:
         return {**flat(self.sums, "sums"), **flat(self.daily, "daily")}

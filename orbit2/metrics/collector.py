@@ -26,6 +26,7 @@ from orbit2.metrics.statistics import Moments, State, Statistic, moments_of
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
 
+Array = npt.NDArray[np.float64]
 Some = TypeVar("Some", bound=Statistic)
 
 
@@ -78,9 +79,18 @@ class Collector(ABC):
         """Add moments [B] of one field and model of one time, for a set of bins of `paired`."""
         return
 
-    @abstractmethod
+    def begin(self, scored: Scored, f: Field, truth: Array) -> None:
+        """Told of every field of one time, in its space, before its models are: for what `pair` wants to know of the truth."""
+        return
+
+    def pair(self, scored: Scored, f: Field, model: str, prediction: Array, truth: Array) -> None:
+        """Add one field [H, W] of one model in its space, and its truth: model by model, as ln(1 + x) of all would not fit. Nobody keeps
+        or changes the arrays."""
+        return
+
     def update(self, scored: Scored) -> None:
-        """Add one variable of one time."""
+        """Add one variable of one time, all models in physical units; called last."""
+        return
 
     @abstractmethod
     def state(self) -> State:
@@ -153,13 +163,18 @@ def gather(matched: Compared, collectors: Sequence[Collector], streamed: Callabl
     partition = Partition(tuple(bins for *_, bins in wanted)) if wanted else None
     weights, fields = area_weights(matched.grid), fields_of(matched.variables)
     for scored in streamed(matched.samples()):
-        for f in fields if partition is not None else ():
-            if f.variable == scored.variable and partition is not None:
-                truth, models = scored.of(f)
-                for model, values in models.items():
-                    rows = moments_of(values, truth, weights, partition)
+        for f in fields:
+            if f.variable == scored.variable:
+                truth = f.of(scored.truth)
+                for collector in collectors:
+                    collector.begin(scored, f, truth)
+                for model, values in scored.models.items():
+                    prediction = f.of(values)
+                    rows = moments_of(prediction, truth, weights, partition) if partition is not None else []
                     for (collector, which, _), row in zip(wanted, rows, strict=True):
                         collector.put(scored, f, model, which, row)
+                    for collector in collectors:
+                        collector.pair(scored, f, model, prediction, truth)
         for collector in collectors:
             collector.update(scored)
         scored.forget()

@@ -26,7 +26,6 @@ from orbit2.config.comparisons import PRODUCTS
 from orbit2.data.pairs import PairStore, Side
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.grid import Grid
-from orbit2.metrics.fields import Field
 from orbit2.metrics.others import Product
 from orbit2.metrics.predictions import Parent, frame, grid_of, inside, land_fraction, open_prediction, window
 from orbit2.metrics.table import Table
@@ -57,21 +56,12 @@ class Scored:
     models: dict[str, Array]
     native: dict[str, Array]
     position: int = 0
-    _spaces: dict[str, tuple[Array, dict[str, Array]]] = made(default_factory=dict, repr=False)
     _members: list[npt.NDArray[np.float32]] = made(default_factory=list, repr=False)
 
     @property
     def sample(self) -> str:
         """The key of its time in statistics."""
         return times.stamp(self.time)
-
-    def of(self, f: Field) -> tuple[Array, dict[str, Array]]:
-        """(truth, models) in the space of `f`, made once for all who ask."""
-        if f.space == "physical":
-            return self.truth, self.models
-        if f.space not in self._spaces:
-            self._spaces[f.space] = f.of(self.truth), {model: f.of(values) for model, values in self.models.items()}
-        return self._spaces[f.space]
 
     def members(self, compared: Compared) -> npt.NDArray[np.float32]:
         """The members [M, H, W] of the prediction, in single precision as they are stored; read once for all who ask."""
@@ -81,7 +71,7 @@ class Scored:
 
     def forget(self) -> None:
         """Let go of all fields but the truth: a loop's variable, or a progress bar, may hold this while the next one is made."""
-        for each in (self.models, self.native, self._spaces, self._members):
+        for each in (self.models, self.native, self._members):
             each.clear()
 
 
