@@ -1,0 +1,131 @@
+"""Daily series as years of equal length, in every calendar: [year, day]. Never fills a day that is missing.
+
+A day keeps its place in the year whatever the year: 29 February is averaged with the day before (Dunning et al. 2016), a year has 365 days,
+of the calendar of twelve months of 30 days 360.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from orbit2 import times
+from orbit2.errors import OrbitError
+
+Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+MONTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+MOST_MISSING = 15  # days of a year or season: ETCCDI's rule
+PENTAD = 5
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """Where the days of samples lie: `year` [T], `day` [T] from 0, `leap` [T] for 29 February; `length` of a year in days."""
+
+    year: Ints
+    day: Ints
+    leap: npt.NDArray[np.bool_]
+    months: tuple[int, ...]
+
+    @classmethod
+    def of(cls, samples: Sequence[str], name: str = "standard") -> Calendar:
+        """Of the stamps of orbit2.times, in the calendar of this CF name."""
+        months = (30,) * 12 if name == "360_day" else MONTHS
+        starts = np.concatenate([[0], np.cumsum(months)])
+        year, month, date = (np.array([int(s[part]) for s in samples], dtype=np.int64) for part in (slice(4), slice(5, 7), slice(8, 10)))
+        leap = date > np.asarray(months)[month - 1]
+        return cls(year, starts[month - 1] + date - 1 - leap, leap, months)
+
+    @property
+    def length(self) -> int:
+        return sum(self.months)
+
+
+def first_day(month: int, length: int) -> int:
+    """Day of the year, from 0, of the first of a month (1 to 12)."""
+    return sum(month_lengths(length)[: month - 1])
+
+
+def month_lengths(length: int) -> tuple[int, ...]:
+    """Days of the twelve months of a year of `length` days."""
+    return (30,) * 12 if length == 360 else MONTHS
+
+
+def by_year(series: xr.DataArray) -> xr.DataArray:
+    """(..., year, day) of a series with a dimension `time`, one sample a day; NaN where there is none. Lazy where `series` is.
+
+    Its coordinate `leap` (year) says whether the year has a 29 February, which is then averaged with the day before. Raises OrbitError
+    for two samples of one day.
+    """
+    stamps = times.stamps(series["time"].to_numpy())
+    calendar = Calendar.of(stamps, times.calendar_of(series["time"].to_numpy()))
+    years = np.arange(calendar.year.min(), calendar.year.max() + 1)
+    found = len(set(map(times.day, stamps)))
+    if found < len(stamps):
+        raise OrbitError("a daily series has two samples of one day", got=f"{len(stamps)} samples of {found} days")
+    made: xr.DataArray = xr.apply_ufunc(
+        _placed, series.chunk(time=-1) if series.chunks else series, kwargs={"calendar": calendar, "years": years},
+        input_core_dims=[["time"]], output_core_dims=[["year", "day"]], dask="parallelized", output_dtypes=[series.dtype],
+        dask_gufunc_kwargs={"output_sizes": {"year": len(years), "day": calendar.length}},
+    )  # fmt: skip
+    leap = np.isin(years, calendar.year[calendar.leap])
+    return made.assign_coords(year=years, day=np.arange(calendar.length), leap=("year", leap))
+
+
+def _placed(values: npt.NDArray[np.floating], calendar: Calendar, years: Ints) -> npt.NDArray[np.floating]:
+    """[..., T] -> [..., Y, L]."""
+    made = np.full((*values.shape[:-1], len(years), calendar.length), np.nan, dtype=values.dtype)
+    plain, leap = ~calendar.leap, calendar.leap
+    made[..., calendar.year[plain] - years[0], calendar.day[plain]] = values[..., plain]
+    if leap.any():
+        at = (..., calendar.year[leap] - years[0], calendar.day[leap])
+        before, on = made[at], values[..., leap]
+        both = np.isfinite(before) & np.isfinite(on)
+        made[at] = np.where(both, (before + on) / 2, np.where(np.isfinite(on), on, before))
+    return made
+
+
+def climatology(values: npt.NDArray[np.floating]) -> Array:
+    """[..., Y, L] -> [..., L]: mean of each day over the years, in double precision; NaN where a day was never known."""
+    known = np.isfinite(values)
+    count = known.sum(axis=-2)
+    total = np.where(known, values, 0).sum(axis=-2, dtype=np.float64)
+    made: Array = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return made
+
+
+def complete(values: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+    """[..., Y, L] -> [..., Y]: whether at most MOST_MISSING days of the year are missing."""
+    return np.asarray((~np.isfinite(values)).sum(axis=-1) <= MOST_MISSING)
+
+
+def rolled(values: npt.NDArray[np.floating], start: int) -> npt.NDArray[np.floating]:
+    """[..., Y, L] -> [..., Y - 1, L]: years that begin on day `start`, each named by the calendar year in which it begins; `start` 0:
+    as they are."""
+    if not start:
+        return values
+    *space, years, length = values.shape
+    flat = values.reshape(*space, years * length)
+    return flat[..., start : start + (years - 1) * length].reshape(*space, years - 1, length)
+
+
+def pentads(values: npt.NDArray[np.floating], leap: npt.NDArray[np.bool_], start: int = 0) -> Array:
+    """[..., Y, L] -> [..., Y', L / 5]: means of five days from day `start` on; the pentad of 29 February is of six days.
+
+    Y' is that of `rolled`. NaN where no day of a pentad is known; days beyond the last whole pentad belong to it.
+    """
+    *_, length = values.shape
+    weight = np.ones((values.shape[-2], length))
+    weight[leap, first_day(3, length) - 1] = 2.0
+    days = rolled(values, start)
+    known = np.isfinite(days)
+    w = np.where(known, rolled(weight, start), 0.0)
+    at = np.arange(0, length - PENTAD + 1, PENTAD)
+    total, count = (np.add.reduceat(x, at, axis=-1) for x in (np.where(known, days, 0) * w, w))
+    made: Array = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return made
