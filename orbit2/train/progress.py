@@ -35,6 +35,7 @@ class Progress:
         self._terminal = sys.stderr.isatty()
         self._last_line = time.monotonic()
         self._doing = ("setting up", time.monotonic())
+        self._stepped = ""  # what the step that ended last came to
         self._closed = threading.Event()
         self._bar: Any = None
 
@@ -99,6 +100,7 @@ class Progress:
             return
         self._bar.update(step - self._bar.n)
         self._bar.set_postfix_str(text)
+        self._stepped = text
         self.doing("training")
         if not self._terminal and (time.monotonic() - self._last_line > LINE_SECONDS or step == self.steps):
             self.say(f"step {step}/{self.steps}  {text}")
@@ -122,7 +124,9 @@ class Progress:
         while not self._closed.wait(LINE_SECONDS / 10):
             if time.monotonic() - self._last_line > LINE_SECONDS:
                 what, since = self._doing
-                self.say(f"step {self.step}/{self.steps}  {what}, {time.monotonic() - since:.0f} s so far")
+                seconds = time.monotonic() - since
+                steps_come = what == "training" and self._stepped and seconds < LINE_SECONDS  # this thread was first to look at the clock
+                self.say(f"step {self.step}/{self.steps}  {self._stepped if steps_come else f'{what}, {seconds:.0f} s so far'}")
 
 
 def _tries(path: Path) -> int:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.data.servers import slurm
-from tests.data.servers.slurm_config import groups_of
+from tests.data.servers.slurm_config import group_text, groups_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing() or "never")]
 BUSY = "sleep 611.75"
@@ -118,7 +118,7 @@ def test_where_requeueing_is_forbidden_a_lost_job_has_failed_and_nothing_stays(g
 
 def test_where_control_groups_fail_nothing_is_limited(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(slurm, "group_version", lambda: 1)
-    monkeypatch.setattr(slurm, "group_text", lambda version: "CgroupMountpoint=/nowhere\n" if version else "")
+    monkeypatch.setattr(slurm, "group_text", lambda version: "CgroupMountpoint=/nowhere\n" if version else group_text(version))
     with slurm.Slurm() as cluster:
         assert not cluster.limited and cluster.state(cluster.nodes[0]) == "idle"
     assert "no control groups" in capfd.readouterr().err

@@ -47,6 +47,7 @@ from tests.data.servers.slurm_config import (
     group_version,
     members,
     node_lines,
+    open_slice,
     remove_groups,
     unlimited,
 )
@@ -228,6 +229,7 @@ class Slurm:
         return self
 
     def _launch(self) -> None:
+        open_slice(self._groups)
         self._configure()
         self._start("munged", "munged", "--foreground", "--force", *(
             f"--{name}={self.folder / file}" for name, file in (

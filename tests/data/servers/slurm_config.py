@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 GROUPS = Path("/sys/fs/cgroup")
+SLICE = GROUPS / "system.slice"
 PORTS = range(10000, 20000)
 # cred_expire (seconds) is also how long a job that went back to the queue waits there: 120 by default.
 CONFIGURATION = """
@@ -78,12 +79,34 @@ def unlimited() -> str:
     return "" if group_version() else f"no control groups that can be written in {GROUPS} (needs root)"
 
 
+def alone() -> bool:
+    """Whether there is no systemd to make control groups, as in containers."""
+    return not Path("/run/systemd/system").is_dir()
+
+
 def group_text(version: int) -> str:
-    """cgroup.conf. Version 2 without systemd, as in containers, has to be told so."""
+    """cgroup.conf. Version 2 without systemd has to be told so. Where groups are not used, the plugin of version 1 does nothing; that of
+    version 2, which slurmd takes by itself, does not start where it cannot make any."""
     if not version:
-        return ""
-    alone = version == 2 and not Path("/run/systemd/system").is_dir()
-    return LIMITS.format(version=version) + ("IgnoreSystemd=yes\n" if alone else "")
+        return "CgroupPlugin=cgroup/v1\n"
+    return LIMITS.format(version=version) + ("IgnoreSystemd=yes\n" if version == 2 and alone() else "")
+
+
+def open_slice(version: int) -> None:
+    """What systemd does elsewhere: the group in which slurmd of version 2 makes its own, with the controllers handed down to it.
+
+    Raises RuntimeError where that cannot be, as in a container whose topmost group holds processes.
+    """
+    if version != 2 or not alone():
+        return
+    given = (GROUPS / "cgroup.controllers").read_text().split()
+    wanted = " ".join(f"+{name}" for name in ("cpuset", "cpu", "memory", "pids") if name in given)
+    try:
+        SLICE.mkdir(exist_ok=True)
+        for group in (GROUPS, SLICE):
+            (group / "cgroup.subtree_control").write_text(wanted)
+    except OSError as error:
+        raise RuntimeError(f"the controllers of {GROUPS} cannot be handed down: {error}") from None
 
 
 def free_ports(count: int) -> list[int]:
