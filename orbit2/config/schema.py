@@ -123,6 +123,10 @@ class EvaluateConfig(Strict):
 class DiagnoseConfig(Strict):
     regions: Literal["ar6"] = Field("ar6", description="Region set: the 58 IPCC AR6 reference regions.")
     hovmoller_band: Band = Field((-5.0, 5.0), description="Latitude band averaged in the time-longitude diagram (degrees).")
+    keep: int = Field(
+        16_384, ge=1, description="Blocks of cells, at most, on which days are kept for regions of your own, thresholds and seasons. "
+        "More blocks: finer regions, larger files.",
+    )
 
 
 class ReportConfig(Strict):

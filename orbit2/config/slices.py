@@ -22,7 +22,8 @@ __all__ = [
 ]
 
 
-AFTERWARDS = ("bootstrap",)  # keys of `evaluate` that only matter once the parts are summed
+# Keys of sections that only matter once the parts are summed: of what the parts hold, other rows are made, and none of them anew.
+AFTERWARDS: dict[str, tuple[str, ...]] = {"evaluate": ("bootstrap",), "diagnose": ()}
 
 
 def receipt(config: RunConfig, source: str, name: str) -> str:
@@ -108,9 +109,10 @@ def evaluate(config: RunConfig, task: str) -> dict[str, Any]:
 
 def part(config: RunConfig, task: str) -> dict[str, Any]:
     """For the parts of one task's scores and diagnostics: what is gathered, not what is made of it afterwards."""
-    gathered = {key: value for key, value in science(config.evaluate).items() if key not in AFTERWARDS}
-    return {**downscale(config, task), "parent": parent(config, task), "others": others(config, task), "evaluate": gathered,
-            "diagnose": science(config.diagnose)}  # fmt: skip
+    sections = {"evaluate": config.evaluate, "diagnose": config.diagnose}
+    gathered = {stage: {key: value for key, value in science(section).items() if key not in AFTERWARDS[stage]}
+                for stage, section in sections.items()}  # fmt: skip
+    return {**downscale(config, task), "parent": parent(config, task), "others": others(config, task), **gathered}
 
 
 def diagnose(config: RunConfig, task: str) -> dict[str, Any]:

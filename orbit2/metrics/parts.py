@@ -29,6 +29,7 @@ from orbit2.sources.times import plan_times
 
 VERSION = 1
 LARGE = 4096  # bytes from which an array is compressed
+PIECE = 2048  # cells of a map that lie together, with all their days
 
 
 def plan_parts(config: RunConfig, task: str) -> list[str]:
@@ -52,8 +53,18 @@ def write(path: Path, matched: Matched, slice_: Mapping[str, Any], settings: Set
         for collector in collectors:
             group = file.create_group(f"{collector.stage}/{collector.name}")
             for name, array in collector.state().items():
-                packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if array.nbytes >= LARGE and array.ndim else {}
-                group.create_dataset(name, data=array, **packed)
+                group.create_dataset(name, data=array, **_packed(array))
+
+
+def _packed(array: npt.NDArray[Any]) -> dict[str, Any]:
+    """How an array lies in the file: days of fields in pieces of some rows with all their days, which are read together."""
+    if array.nbytes < LARGE or not array.ndim:
+        return {}
+    found: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+    if array.ndim == 3:
+        days, rows, columns = array.shape
+        found["chunks"] = (days, min(rows, max(1, PIECE // columns)), columns)
+    return found
 
 
 def current(path: Path, made_of: Sequence[Path], matched: Matched, slice_: Mapping[str, Any], settings: Settings) -> bool:
@@ -127,9 +138,9 @@ def identity(slice_: Mapping[str, Any]) -> str:
 
 def told(settings: Settings) -> dict[str, str]:
     """What collectors were told, by stage, without what matters only once parts are summed."""
-    scores = settings.evaluate.model_dump(mode="json", exclude=set(AFTERWARDS))
-    return {"evaluate": json.dumps(scores, sort_keys=True),
-            "diagnose": json.dumps([settings.diagnose.model_dump(mode="json"), scores["baselines"]], sort_keys=True)}  # fmt: skip
+    scores, diagnostics = (section.model_dump(mode="json", exclude=set(AFTERWARDS[stage]))
+                           for stage, section in (("evaluate", settings.evaluate), ("diagnose", settings.diagnose)))  # fmt: skip
+    return {"evaluate": json.dumps(scores, sort_keys=True), "diagnose": json.dumps([diagnostics, scores["baselines"]], sort_keys=True)}
 
 
 def _opened(path: Path, expected: Mapping[str, str]) -> h5py.File:
