@@ -12,7 +12,7 @@ GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 # TORCH="torch==2.9.1" overrides, and pip's own PIP_* variables are respected.
 TORCH ?= $(if $(GPU),torch>=2.6,torch==2.13.0+cpu torch==2.13.0)
 
-.PHONY: help install demo interruptions test test-slow test-slurm test-faults slurm-demo slurm-here lint format docs costs picture bench snakemake-report constraints clean distclean
+.PHONY: help install demo demo-climate interruptions test test-slow test-slurm test-faults slurm-demo slurm-here lint format docs costs picture bench snakemake-report constraints clean distclean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -51,6 +51,11 @@ demo: install ## Run the whole pipeline on the real ERA5 that ships with orbit2;
 	@if compgen -G '.snakemake/locks/*' >/dev/null; then $(BIN)/orbit2 unlock; fi  # left by a killed run; a live one is left alone
 	@$(BIN)/snakemake --profile profiles/local all
 	@$(BIN)/orbit2 report headline results/demo
+
+demo-climate: install ## Ten years of a SYNTHETIC test world through every stage: a full climate report (results/demo_climate)
+	@if compgen -G '.snakemake/locks/*' >/dev/null; then $(BIN)/orbit2 unlock; fi
+	@$(BIN)/snakemake --profile profiles/local all --configfile config/runs/demo_climate.yaml
+	@$(BIN)/orbit2 report headline results/demo_climate
 
 slurm-demo: slurm-here install ## The demo through a SLURM of two virtual nodes that is started for it, training on both (results/slurm-demo)
 	@$(BIN)/python -m tests.workflow.slurm_demo

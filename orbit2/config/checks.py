@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from orbit2.config.dataset import Period, duration
 from orbit2.config.network import ArchitectureConfig
+from orbit2.config.sources import traits
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid, named
 
@@ -55,6 +56,14 @@ def finer(grid: Grid, spacing: float) -> str | None:
     if grid.resolution >= FINER * spacing:
         return None
     return f"{grid.resolution:.4g} degrees against {spacing:.4g}"
+
+
+def synthetic(run: RunConfig) -> None:
+    """A run is of the synthetic test world alone, or has nothing of it: no score of one is ever taken for one of the other."""
+    made = [name for name, dataset in run.datasets.items() if traits(dataset.source).synthetic]
+    real = [name for name in run.datasets if name not in made]
+    if made and real:
+        raise ValueError(f"datasets '{made[0]}' (the synthetic test world) and '{real[0]}' in one run: make two runs of them")
 
 
 def blocks(run: RunConfig) -> None:

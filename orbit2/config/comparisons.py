@@ -54,7 +54,8 @@ def fit_memory_mb(dataset: DatasetConfig) -> int:
     return 2560 + (rows * columns * each >> 20)
 
 
-PRODUCTS = {"sample": "ERA5", "era5": "ERA5", "prism": "PRISM", "daymet": "DAYMET", "imerg": "IMERG"}
+PRODUCTS = {"sample": "ERA5", "era5": "ERA5", "prism": "PRISM", "daymet": "DAYMET", "imerg": "IMERG",
+            "synthetic": "synthetic test world"}  # fmt: skip
 
 
 def experiment(config: RunConfig, task: str) -> str:

@@ -98,7 +98,8 @@ class DatasetConfig(Strict):
     """
 
     source: SourceName = Field(
-        description="Where outputs (and inputs not listed under input_sources) come from; `sample` is the ERA5 week that ships with orbit2."
+        description="Where outputs (and inputs not listed under input_sources) come from; `sample` is the ERA5 week that ships with "
+        "orbit2, `synthetic` its test world."
     )
     input_sources: dict[SourceName, tuple[str, ...]] = Field({}, description="Inputs that come from another source, by source.")
     inputs: tuple[str, ...] = Field(description="Dynamic input variables (canonical names) on the coarse grid.")
@@ -151,6 +152,8 @@ class DatasetConfig(Strict):
             raise ValueError(f"only era5 has hourly fields, not {', '.join(other)}")
         if any(traits(name).packaged for name in self.sources) and (len(self.sources) > 1 or self.frequency != "native"):
             raise ValueError("the packaged sample cannot be combined with other sources or averaged to days")
+        if any(traits(name).synthetic for name in self.sources) and len(self.sources) > 1:
+            raise ValueError("the synthetic test world is not mixed with what was observed")
         return self
 
     @property

@@ -196,6 +196,7 @@ class RunConfig(Strict):
         checks.regions(self)
         checks.positions(self)
         checks.spacings(self)
+        checks.synthetic(self)
         checks.blocks(self)
         return self
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from orbit2.config.base import Machine, Place, Strict
 from orbit2.errors import OrbitError, did_you_mean
 
-SourceName = Literal["sample", "era5", "prism", "daymet", "imerg"]
+SourceName = Literal["sample", "era5", "prism", "daymet", "imerg", "synthetic"]
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,14 @@ class Traits:
 
     `section`: the part of `sources` that it is built from. `step_hours`: between the stamps of its files (0: no time).
     `packaged`: it ships with orbit2, and its times are known. `shared`: one file may hold several variables and any box, so that
-    files of other requests can answer too.
+    files of other requests can answer too. `synthetic`: no observation and no weather; never mixed with what is.
     """
 
     section: str
     step_hours: int
     packaged: bool = False
     shared: bool = False
+    synthetic: bool = False
 
     @property
     def hourly(self) -> bool:
@@ -39,6 +40,7 @@ TRAITS = {
     "prism": Traits("prism", 24),
     "daymet": Traits("daymet", 24),
     "imerg": Traits("imerg", 24),
+    "synthetic": Traits("synthetic", 24, synthetic=True),
     "static": Traits("static", 0),
 }
 
@@ -50,6 +52,12 @@ def traits(source: str) -> Traits:
     return TRAITS[source]
 
 
+def synthetic(sources: Iterable[str]) -> bool:
+    """Whether any of these is no observation and no weather: what is made of it says so. Names that are no sources are not."""
+    return any(TRAITS[name].synthetic for name in sources if name in TRAITS)
+
+
+SYNTHETIC = "synthetic: made from a formula, not weather, and nothing that was ever observed"
 SAMPLE_SPACING = 1.0  # degrees
 
 
@@ -174,6 +182,19 @@ class ImergConfig(Provider):
         return 0.1
 
 
+class SyntheticConfig(Provider):
+    """The synthetic test world: daily rain and temperature from a formula, made here. No weather; never mixed with other sources."""
+
+    VALUES = ("degrees", "seed")
+
+    degrees: float = Field(2.0, gt=0, le=30, description="Spacing of its files (degrees); 180 divided by it must be whole.")
+    seed: int = Field(0, ge=0, description="Another seed is another weather, with other early and late seasons, of the same climate.")
+
+    @property
+    def spacing(self) -> float:
+        return self.degrees
+
+
 class StaticConfig(Provider):
     """Static fields: the packaged 0.25 degree ones, or ERA5's own from the Climate Data Store; optionally a finer relief."""
 
@@ -195,6 +216,7 @@ class SourcesConfig(Strict):
     earthdata: EarthdataConfig = Field(default_factory=lambda: EarthdataConfig(), description="NASA Earthdata hosts.")
     daymet: DaymetConfig = Field(default_factory=lambda: DaymetConfig(), description="Daymet (ORNL DAAC).")
     imerg: ImergConfig = Field(default_factory=lambda: ImergConfig(), description="IMERG (NASA GPM).")
+    synthetic: SyntheticConfig = Field(default_factory=lambda: SyntheticConfig(), description="The synthetic test world.")
     static: StaticConfig = Field(default_factory=lambda: StaticConfig(), description="Static fields.")
 
     def spacing(self, name: str) -> float:

@@ -17,6 +17,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from orbit2.config.checks import refuse_table
+from orbit2.config.sources import SYNTHETIC, synthetic
 from orbit2.data.augment import coarsen
 from orbit2.data.dataset import REGION_HALO, clock
 from orbit2.data.transforms import Normaliser
@@ -86,7 +87,14 @@ class Downscaler:
             "weights": self.about.get("sha256", {}).get("weights.safetensors", ""),
             "code_version": code_version(),
             **({"warnings": "\n".join(lines)} if lines else {}),
+            **({"synthetic": SYNTHETIC} if synthetic(self.sources) else {}),
         }
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where the fields that the model learned from came from."""
+        datasets = dict(self.about.get("datasets", {})).values()
+        return tuple(dict.fromkeys(name for data in datasets for name in (data.get("source", ""), *data.get("input_sources", {}))))
 
     @property
     def grain(self) -> int:

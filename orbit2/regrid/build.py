@@ -13,7 +13,7 @@ import numpy.typing as npt
 from dask.base import compute
 
 from orbit2 import allowance
-from orbit2.config.sources import traits
+from orbit2.config.sources import SYNTHETIC, synthetic, traits
 from orbit2.data import store_layout
 from orbit2.data.pairs import SIDES, Side
 from orbit2.data.store_layout import SideSpec
@@ -76,6 +76,7 @@ def initialise(*, config: Path, resources: Path, store: Path, out: Path | None =
         "coarse_copies_of_targets": own, "native_grids": native, "finer_than_source": finer,
         "cell_methods": {name: cell_methods(name, job.dataset.step_hours) for side in SIDES for name in job.names(side)},
         "static_source": {"source": job.settings.static.source, "relief": job.settings.static.relief},
+        **({"synthetic": SYNTHETIC} if synthetic(job.dataset.sources) else {}),
     })
     if out is not None:
         cut = {"samples_per_part": job.dataset.samples_per_part, "samples_per_shard": job.dataset.samples_per_shard}

@@ -20,6 +20,11 @@ SOURCES: dict[str, tuple[str, str]] = {
     ),
     "prism": ("PRISM daily climate data", "PRISM Group, Oregon State University, https://prism.oregonstate.edu."),
     "daymet": ("DAYMET Version 4 R1", "Thornton et al. 2022, ORNL DAAC, doi 10.3334/ORNLDAAC/2129."),
+    "synthetic": (
+        "daily rain and temperature of a SYNTHETIC test world",
+        "SYNTHETIC: made by orbit2 from a formula and a seed, as a test of its diagnostics; not weather, and nothing that was ever "
+        "observed. Land and altitude are real.",
+    ),
     "imerg": ("IMERG V07 Final", "Huffman et al. 2023, NASA GES DISC, doi 10.5067/GPM/IMERGDF/DAY/07."),
 }
 REGIONS_CREDIT = "IPCC WGI reference regions v4, Iturbide et al. (2020), CC BY 4.0."

@@ -19,7 +19,7 @@ from orbit2.sources.source import Box, Need, Shared, Source, Window
 
 # section of `sources` -> module and class; imported when asked for
 PROVIDERS = {"era5": ("era5", "Era5"), "prism": ("prism", "Prism"), "daymet": ("daymet", "Daymet"), "imerg": ("imerg", "Imerg"),
-             "static": ("static", "Static")}
+             "static": ("static", "Static"), "synthetic": ("synthetic.provider", "Synthetic")}
 _DAY = np.timedelta64(1, "D")
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import xarray as xr
 
-ClientName = Literal["packaged", "http", "cds", "arco", "earthdata"]
+ClientName = Literal["packaged", "synthetic", "http", "cds", "arco", "earthdata"]
 Box = tuple[float, float, float, float]  # south, north, west, east in degrees
 
 

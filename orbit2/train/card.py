@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orbit2.config.sources import SourcesConfig
+from orbit2.config.sources import SYNTHETIC, SourcesConfig, synthetic
 from orbit2.files import write_text
 from orbit2.model.build import TITLES, Downscaling
 from orbit2.provenance import code_version
@@ -65,6 +65,7 @@ def write_card(path: Path, model: Downscaling, about: Mapping[str, Any], curve: 
         "",
         "## Limits",
         "",
+        *([f"- **{SYNTHETIC}.** It has learned nothing about weather."] if synthetic(trained_on(about["datasets"])) else []),
         "- Scores above come from the validation block, which chose the weights; the report has the test block.",
         "- Trained for the resolutions, seasons and regions listed above; elsewhere it extrapolates.",
         "- Deterministic: it gives a conditional mean, too smooth for extremes.",
@@ -100,10 +101,14 @@ def sources_of(data: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((data["source"], *data.get("input_sources", {}))))
 
 
+def trained_on(datasets: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """Sources of these datasets, each once."""
+    return tuple(dict.fromkeys(name for data in datasets.values() for name in sources_of(data)))
+
+
 def credits(datasets: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """One sentence per source of these datasets, static fields included: licence and attribution."""
-    names = dict.fromkeys(name for data in datasets.values() for name in sources_of(data))
-    facts = [source(name, SourcesConfig()).facts for name in (*names, "static")]
+    facts = [source(name, SourcesConfig()).facts for name in (*trained_on(datasets), "static")]
     return list(dict.fromkeys(f"{fact.title} ({fact.licence}): {fact.attribution}" for fact in facts))
 
 

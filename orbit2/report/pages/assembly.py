@@ -12,6 +12,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from orbit2.config.sources import SYNTHETIC, synthetic
 from orbit2.errors import OrbitError
 from orbit2.files import write_text
 from orbit2.progress import counted, doing
@@ -119,11 +120,15 @@ def build(inputs: Inputs, config: Path, out: Path, foresee: costs.Foresee | None
 def page(inputs: Inputs, chapters: list[Section]) -> str:
     """The HTML page of a run."""
     lead = sections.lead(inputs, inputs.main_task())
-    return rendered(inputs.config.report.title, f"orbit2 report · run {inputs.label}", lead, chapters, "the run's own files")
+    made = SYNTHETIC if synthetic(source for dataset in inputs.config.datasets.values() for source in dataset.sources) else ""
+    return rendered(inputs.config.report.title, f"orbit2 report · run {inputs.label}", lead, chapters, "the run's own files", made)
 
 
-def rendered(title: str, kicker: str, lead: Sequence[str], chapters: list[Section], source: str) -> str:
-    """An HTML page below 10 MB: maps are compressed harder until it fits. Raises OrbitError when they cannot be."""
+def rendered(title: str, kicker: str, lead: Sequence[str], chapters: list[Section], source: str, banner: str = "") -> str:
+    """An HTML page below 10 MB: maps are compressed harder until it fits. `banner` stays in sight, and stands on every printed page.
+
+    Raises OrbitError for a page that cannot be made small enough.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("orbit2.report"),
         autoescape=True,
@@ -142,6 +147,7 @@ def rendered(title: str, kicker: str, lead: Sequence[str], chapters: list[Sectio
 
         html = template.render(
             title=title,
+            banner=banner,
             kicker=kicker,
             lead=lead,
             sections=chapters,

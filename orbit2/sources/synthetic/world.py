@@ -25,7 +25,7 @@ Field = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
 RAIN, WARMEST, COLDEST = "total_precipitation_24hr", "2m_temperature_max", "2m_temperature_min"
 NAMES = (RAIN, WARMEST, COLDEST)
-WET = 1.0  # mm: what falls on a wet day at least; a dry day has nothing
+WET = 1.1  # mm: what falls on a wet day at least; a dry day has nothing. Packing cannot take it below the 1 mm that others count from
 SHAPE = 0.85  # of the Weibull distribution
 LAPSE = 6.0e-3  # K per metre
 COOLING = 0.3  # correlation of rain and cold
@@ -67,7 +67,7 @@ class World:
     `land` and `altitude` (m), [H, W]: those of the packaged static fields where they are not given.
     """
 
-    def __init__(self, grid: Grid, seed: int = 0, land: Field | None = None, altitude: Field | None = None) -> None:
+    def __init__(self, grid: Grid, seed: int = 0, land: Field | Array | None = None, altitude: Field | Array | None = None) -> None:
         self.grid, self.seed = grid, seed
         if land is None or altitude is None:
             land, altitude = open_static(grid, ("land_sea_mask", "orography"))

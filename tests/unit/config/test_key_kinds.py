@@ -73,8 +73,12 @@ OTHER: dict[str, Any] = {
     "report.zoom": [30.0, 48.0, 0.0, 20.0],
 }
 FREE = {"models": {"base": {"datasets": ["others"]}, "child": {"datasets": ["others"]}}}  # nobody trains on `pairs`: its grids may differ
+# The test world is alone in a run.
+WORLD = {"datasets": {name: {"source": "synthetic", "frequency": "native", "finer_than_source": True} for name in RUN["datasets"]}}
 # What else must be said, before and after, for a key to be free; and what must change along with it.
 BESIDE: dict[str, dict[str, Any]] = {
+    "sources.synthetic.degrees": WORLD,
+    "sources.synthetic.seed": WORLD,
     "datasets.<name>.coarse_grid": FREE,
     "datasets.<name>.fine_grid": FREE,
     "models.<name>.finetune_from": {"models": {"base": {"architecture": None, "finetune_from": "first"},
