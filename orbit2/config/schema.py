@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from orbit2.config import checks
 from orbit2.config.base import Band, Box, Machine, Name, Place, Strict
@@ -129,11 +129,27 @@ class DiagnoseConfig(Strict):
     )
 
 
+TOLERANCE = {"K": 0.5, "mm day-1": 0.5, "m s-1": 0.5, "Pa": 50.0, "kg kg-1": 0.0005, "day": 7.0}
+
+
 class ReportConfig(Strict):
     title: str = Field("orbit2 downscaling report", description="Title of the report.")
     map_task: Name | None = Field(None, description="Downscale task shown in the maps; default the first with a truth.")
     frame: int = Field(0, ge=0, description="Index of the dated frame shown in the maps.")
     zoom: Box = Field((30.0, 48.0, 355.0, 20.0), description="Box of the zoomed maps (may cross the 0 meridian).")
+    uses: tuple[Name, ...] = Field(
+        ("mean", "timing", "heavy_rain", "heat", "frost", "drought"),
+        description="Uses of the decision page, in order: `mean` (from day to day), `timing` (of rainy seasons), and those of thresholds.",
+    )
+    tolerance: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+        TOLERANCE, description="Largest error with which a use may stand, by its units; `day`: of dates, and of days in a year. Units that "
+        "you leave out keep theirs; in units without one no use stands on its error.",
+    )
+
+    @field_validator("tolerance", mode="before")
+    @classmethod
+    def _rest(cls, given: object) -> object:
+        return {**TOLERANCE, **given} if isinstance(given, dict) else given
 
 
 class RunConfig(Strict):

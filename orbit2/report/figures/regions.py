@@ -28,7 +28,7 @@ def skill_maps(task: Task, data: xr.Dataset) -> Figure | None:
         return None
     pooled = np.concatenate([data[f"{f}_region_skill"].to_numpy() for f in fields])
     limit = max(0.1, float(np.nanquantile(np.abs(pooled), 0.97))) if np.isfinite(pooled).any() else 0.1
-    overlay = _edges(data["region_id"].to_numpy(), task)
+    overlay = edges(data["region_id"].to_numpy(), task)
     panels, alts = Panels(-(-len(fields) // 2), 2, 4.65, 3.05), []
     for i, field in enumerate(fields):
         ax, image = _draw(panels, i, task, data[f"{field}_skill"].to_numpy(), overlay, Normalize(-limit, limit), (0.015, 0.17, 0.97, 0.725))
@@ -63,7 +63,7 @@ def key_map(task: Task, data: xr.Dataset) -> Figure | None:
     shades = np.where(np.isfinite(ids) & (ids >= 0), (np.nan_to_num(ids, nan=0) * 7) % 5, np.nan)
     ax = panels.axes(0, (0.01, 0.01, 0.98, 0.98))
     image = maps.world(ax, shades, task.grid, matplotlib.colormaps["Pastel1"], Normalize(-0.5, 8.5))
-    ax.imshow(_edges(ids, task), origin="lower", extent=image.get_extent(), interpolation="bilinear", zorder=3)
+    ax.imshow(edges(ids, task), origin="lower", extent=image.get_extent(), interpolation="bilinear", zorder=3)
     on_map = maps.on_world(np.where(np.isfinite(ids), ids, -1), task.grid)
     left, right, bottom, top = image.get_extent()
     for i, name in enumerate(names):
@@ -94,7 +94,7 @@ def _fields(data: xr.Dataset, task: Task) -> list[str]:
     return sorted(names, key=lambda name: order.get(split_field(name)[0], 99))
 
 
-def _edges(ids: npt.NDArray[Any], task: Task) -> npt.NDArray[np.float64]:
+def edges(ids: npt.NDArray[Any], task: Task) -> npt.NDArray[np.float64]:
     """Region boundaries on the world map's pixels as an RGBA overlay."""
     on_map = maps.on_world(ids.astype(np.float64), task.grid)
     on_map = np.where(np.isfinite(on_map), on_map, -2)

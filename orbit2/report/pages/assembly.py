@@ -20,10 +20,11 @@ from orbit2.provenance import code_version
 from orbit2.report.figures.fields import open_netcdf
 from orbit2.report.figures.panels import Picture
 from orbit2.report.inputs import Inputs, read
-from orbit2.report.pages import climate, costs, records, seams, sections, tasks
+from orbit2.report.pages import climate, costs, decision, records, seams, sections, tasks
 from orbit2.report.pages.blocks import Section
 from orbit2.report.style import look
 from orbit2.report.tables import Scores
+from orbit2.report.tables.uses import WORDS
 
 MAX_BYTES = 10_000_000
 QUALITIES = (76, 65, 50, 35)
@@ -96,6 +97,7 @@ def build(inputs: Inputs, config: Path, out: Path, foresee: costs.Foresee | None
         open_netcdf(task.evaluate / name, "evaluate")  # found missing or damaged before any drawing
     scores = Scores(inputs.scores, task.name)
     chapters = [
+        decision.section(inputs, task),
         sections.headline(inputs, task, scores),
         sections.map_section(inputs, task),
         sections.spectra_section(task, scores),
@@ -151,6 +153,8 @@ def rendered(title: str, kicker: str, lead: Sequence[str], chapters: list[Sectio
             kicker=kicker,
             lead=lead,
             sections=chapters,
+            several=len({chapter.part for chapter in chapters}) > 1,
+            levels=WORDS,
             css=css,
             code_version=code_version(),
             uri=uri,

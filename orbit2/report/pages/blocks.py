@@ -37,6 +37,7 @@ class Section:
     title: str
     short: str
     blocks: list[Block] = field(default_factory=list)
+    part: str = "Science"  # of the page, as the contents group them
 
     def figures(self) -> list[Figure]:
         return [b.figure for b in _walk(self.blocks) if b.figure is not None]

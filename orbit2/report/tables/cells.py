@@ -51,6 +51,7 @@ class Cell:
     note: str = ""
     strong: bool = False
     good: bool | None = None  # coloured: better or worse than interpolation
+    level: str = ""  # of a judgement: yes, care or no
 
     @staticmethod
     def of(value: float | None, digits: int = 3, *, strong: bool = False, note: str = "") -> Cell:

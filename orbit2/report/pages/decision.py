@@ -1,0 +1,199 @@
+"""The page to decide from: where and for what a run's product can be used, in days, mm and degrees. No SSIM, no PSNR, no adjectives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from orbit2.report import text
+from orbit2.report.figures import lamps
+from orbit2.report.figures.fields import open_netcdf
+from orbit2.report.inputs import Inputs, Task
+from orbit2.report.pages import sections, verdict
+from orbit2.report.pages.blocks import Block, Section, paragraph, shown
+from orbit2.report.style import method_name, pretty_units
+from orbit2.report.tables import Cell, Scores, Table, csv_text, label, lower, number, uses
+from orbit2.report.tables.uses import Column, Judgement
+from orbit2.variables import variable
+
+TITLES = {"mean": "day to day", "timing": "season timing", "heavy_rain": "heavy rain", "heat": "heat", "frost": "frost",
+          "drought": "drought"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Place:
+    """A region as the rows name it, its name for people, and what kind it is."""
+
+    key: str
+    name: str
+    kind: str
+
+
+def section(inputs: Inputs, task: Task) -> Section:
+    """The whole page, for the main task."""
+    scores = everything(inputs, task)
+    places = regions(task, scores)
+    found = judged(inputs, task, scores, places)
+    model, rests = task.config.model, verdict.basis(Scores(inputs.scores, task.name))
+    page = Section("decision", "Where, and for what, can it be used?", "Decide", part="Decide")
+    given = text.inputs(sections.facts(task))
+    page.blocks = [paragraph(given, "reading")]
+    if not found:
+        page.blocks.append(paragraph("Nothing was judged by region: run the diagnose stage.", "note"))
+        return page
+    columns = uses.columns_of(found)
+    page.blocks += [
+        Block("points", points=tuple(_count(column, [one for one in found if one.column == column], places) for column in columns)),
+        *_missing(inputs, task, columns),
+        paragraph(_rule(rests), "note"),
+        *shown(lamps.lamp_maps(task, found, columns, places_csv(found, places), [_title(c) for c in columns])),
+        Block("table", table=_table(model, found, columns, [place for place in places if any(one.region == place.key for one in found)])),
+        Block("heading", text="What stands behind it"),
+        Block("facts", pairs=tuple(_facts(inputs, task, scores, rests))),
+    ]
+    return page
+
+
+def everything(inputs: Inputs, task: Task) -> Scores:
+    """Rows of both stages, for one look-up."""
+    frames = [inputs.scores] if inputs.regions is None else [inputs.scores, inputs.regions]
+    return Scores(pd.concat(frames, ignore_index=True), task.name)
+
+
+def regions(task: Task, scores: Scores) -> list[Place]:
+    """The domain, the user's regions, then those that diagnose knows by name, then what else has rows."""
+    whole = Place(scores.domain, "Whole domain", "domain")
+    names: dict[str, Place] = {}
+    if (task.diagnose / "regions.nc").is_file():
+        data = open_netcdf(task.diagnose / "regions.nc", "diagnose")
+        for key, name, kind in zip(*(data[which].values for which in ("region", "region_name", "region_kind")), strict=True):
+            names[str(key)] = Place(str(key), str(name), str(kind).lower().replace("-", " and "))
+    present = [str(region) for region in dict.fromkeys(scores.rows["region"])]
+    own = [Place(key, key.partition(":")[2], key.partition(":")[0]) for key in present if ":" in key]
+    return [whole, *own, *(place for key, place in names.items() if key in present)]
+
+
+def judged(inputs: Inputs, task: Task, scores: Scores, places: Sequence[Place]) -> list[Judgement]:
+    """Every use in every region that has the rows for it, in the order of `report.uses`."""
+    report, found = inputs.config.report, list[Judgement]()
+    for use in report.uses:
+        if use == uses.MEAN:
+            for name in task.variables:
+                made = (uses.mean(scores, task.config.model, name, place.key, variable(name).units, report.tolerance) for place in places)
+                found += [one for one in made if one is not None]
+    return found
+
+
+def _title(column: Column) -> str:
+    """`2 m temperature, day to day`, `heavy rain (20 mm/day)`."""
+    use = TITLES.get(column.use, column.use.replace("_", " "))
+    return f"{label(column.variable)}, {use}" if column.use == uses.MEAN else f"{use[:1].upper()}{use[1:]}" + (
+        f" ({column.name})" if column.name else "")  # fmt: skip
+
+
+def _units(column: Column) -> str:
+    return pretty_units(column.units)
+
+
+def _count(column: Column, found: Sequence[Judgement], places: Sequence[Place]) -> str:
+    """`2 m temperature, day to day: use it in 3 of 44 regions, with care in 40, not in 1 (Tibetan Plateau).`"""
+    whole = places[0].key
+    counted = uses.counted(one for one in found if one.region != whole)
+    total = sum(counted.values())
+    domain = next((one for one in found if one.region == whole), None)
+    words = f"Whole domain: {uses.WORDS[domain.level]} ({domain.why})." if domain is not None else ""
+    if total:
+        names = {place.key: place.name for place in places}
+        worst = [names[one.region] for one in found if one.level == "no" and one.region != whole]
+        named = f" ({', '.join(worst)})" if 0 < len(worst) <= 4 else ""
+        words = (f"Use it in {counted['yes']} of {total} regions, with care in {counted['care']}, not in {counted['no']}{named}. {words}")
+    return f"{_title(column)}: {words}".strip()
+
+
+def _rule(rests: str) -> str:
+    return ("Use: the error lies within the tolerance that the configuration states (report.tolerance), and the model is nearer to the "
+            "truth than all that people have today (the raw input, interpolations, and corrections fitted to the training years), beyond "
+            "chance. With care: one of the two, or a record too short to be sure. Not: neither. "
+            f"All of it rests on {rests}.")
+
+
+def _table(model: str, found: Sequence[Judgement], columns: Sequence[Column], places: Sequence[Place]) -> Table:
+    by = {(one.region, one.column): one for one in found}
+    rows = []
+    for place in places:
+        row = [Cell(place.name, note=place.key if place.kind != "domain" else "")]
+        for column in columns:
+            one = by.get((place.key, column))
+            row.append(Cell("n/a") if one is None else Cell(_signed(one.error), one.error, note=_beside(one), level=one.level))
+        rows.append(tuple(row))
+    heads = tuple(f"{_title(column)} ({_units(column)})" for column in columns)
+    return Table(
+        "decision",
+        f"Error of {model} by region and use (positive: too much), in the units of the heading. In grey its typical error (RMSE), "
+        "then the least of what people have today, and what that is; then how far another product of observations is from the truth, where "
+        "there is one.",
+        ("Region", *heads), tuple(rows),
+    )  # fmt: skip
+
+
+def _signed(value: float) -> str:
+    shown = number(value, 2)
+    return shown if shown.startswith("−") or shown in ("0", "n/a") else f"+{shown}"
+
+
+def _beside(one: Judgement) -> str:
+    """The model's score beside today's best, and the observations'."""
+    if one.own is None:
+        return ""
+    words = number(one.own)
+    if one.today is not None:
+        words += f", today {number(one.today[1])} ({method_name(one.today[0])})"
+    return words + (f"; observations {number(one.observed)}" if one.observed is not None else "")
+
+
+def places_csv(found: Sequence[Judgement], places: Sequence[Place]) -> str:
+    """Every judgement as a row: region, use, variable, level, error, tolerance, the scores and why."""
+    names = {place.key: place.name for place in places}
+    return csv_text(pd.DataFrame([{
+        "region": one.region, "name": names.get(one.region, one.region), "use": one.column.use, "variable": one.column.variable,
+        "of": one.column.name, "level": uses.WORDS[one.level], "error": one.error, "units": one.column.units, "tolerance": one.tolerance,
+        "model": one.own, "today": one.today[1] if one.today else None, "today is": one.today[0] if one.today else "",
+        "observations": one.observed, "why": one.why,
+    } for one in found]))  # fmt: skip
+
+
+def _missing(inputs: Inputs, task: Task, columns: Sequence[Column]) -> list[Block]:
+    """Uses that were asked for and have no rows, with what they would need."""
+    there = {column.use for column in columns}
+    absent = [use for use in inputs.config.report.uses if use not in there]
+    if not absent:
+        return []
+    names = " and ".join(filter(None, (", ".join(TITLES.get(use, use.replace("_", " ")) for use in absent[:-1]),
+                                       TITLES.get(absent[-1], absent[-1].replace("_", " ")))))  # fmt: skip
+    has = next((str(entry.get("has", "")) for entry in inputs.notes.get(task.name, {}).get("notes", []) if isinstance(entry, dict)), "")
+    return [paragraph(f"Not judged here: {names}. They need a record of daily values that is long enough, and the variables for them"
+                      + (f"; this run has {has}." if has else "."))]  # fmt: skip
+
+
+def _facts(inputs: Inputs, task: Task, scores: Scores, rests: str) -> list[tuple[str, str]]:
+    products = scores.products()
+    agree = [f"{lower(label(name))} {number(value)} {pretty_units(variable(name).units)} ({product.partition(':')[2]})"
+             for name in task.variables for product in products if (value := scores.value(product, name, "rmse")) is not None]  # fmt: skip
+    known = (f"RMSE of another product of observations against this truth: {', '.join(agree)}." if agree else
+             "Not known here: the run has no second product of observations of these variables.")  # fmt: skip
+    pairs = [("How well observations agree", known)]
+    misses = verdict.extremes(scores, task.config.model, task.variables)
+    if misses:
+        pairs.append(("What becomes of extremes", " ".join(misses)))
+    what, credit = text.SOURCES[task.dataset.source]
+    credits = dict.fromkeys(str(entry["attribution"]) for _, entry in inputs.resources if entry.get("attribution"))
+    model = inputs.models[task.config.model]
+    digests = [f"{name} {digest}" for name, digest in (model.about.get("sha256") or {}).items()]
+    pairs += [("Data", f"{what}; truth: {scores.text('reference')}"),
+              ("Period", f"{sections.when(scores.text('date_range').replace('/', ' to '))}, {rests}"),
+              ("Licence and credit", " ".join(credits) or credit),
+              ("Made again by", f"snakemake --profile profiles/local all, with run {inputs.label} in config/config.yaml"),
+              ("Model", f"{model.name}, hash {model.hash}" + (f"; SHA-256 of {', '.join(digests)}" if digests else ""))]  # fmt: skip
+    return pairs

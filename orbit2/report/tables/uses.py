@@ -1,0 +1,106 @@
+"""Can it be used here, for this? A model's rows beside what people have today, by region and use. Never scores, never guesses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from orbit2.metrics.verdict import spaces
+from orbit2.report.style import method_name
+from orbit2.report.tables.scores import Scores
+
+Level = Literal["yes", "care", "no"]
+WORDS: dict[str, str] = {"yes": "use", "care": "with care", "no": "not"}
+DIFFERENCE = "rmse_difference_vs_best_baseline"
+MARKED = "rmse_marked_vs_best_baseline"
+MEAN = "mean"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One use of one variable: `use` as configured, `name` of the threshold or method inside it, the units of its error."""
+
+    use: str
+    variable: str
+    name: str = ""
+    units: str = ""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Whether a use stands in a region: `error` (signed, in the column's units) beside its `tolerance`; `own` score of the model beside
+    the best of what is there today, `today` (name, score); `sure`: whether that lead is beyond chance, None without an interval;
+    `observed`: the same score of another product of observations."""
+
+    region: str
+    column: Column
+    error: float
+    tolerance: float | None
+    own: float | None
+    today: tuple[str, float] | None
+    better: bool
+    sure: bool | None
+    observed: float | None = None
+
+    @property
+    def within(self) -> bool:
+        return self.tolerance is not None and abs(self.error) <= self.tolerance
+
+    @property
+    def level(self) -> Level:
+        """`yes`: within tolerance, and better than all that is there today beyond chance. `care`: one of the two, or not sure. `no`:
+        neither."""
+        if self.within and self.better and self.sure:
+            return "yes"
+        return "care" if self.within or self.better else "no"
+
+    @property
+    def why(self) -> str:
+        """In words, for the level."""
+        size = "within tolerance" if self.within else "no tolerance given" if self.tolerance is None else "beyond tolerance"
+        if self.today is None:
+            return f"{size}; nothing was scored beside it"
+        if not self.better:
+            return f"{size}; {method_name(self.today[0])} does as well or better"
+        chance = {True: "beyond chance", False: "may be chance", None: "record too short to say whether by chance"}[self.sure]
+        return f"{size}; better than {method_name(self.today[0])}, {chance}"
+
+
+def mean(scores: Scores, model: str, variable: str, region: str, units: str, tolerance: Mapping[str, float]) -> Judgement | None:
+    """Of the mean and the day to day: bias within tolerance, RMSE below every baseline's in every space. None where it was not scored."""
+    error, own = (scores.value(model, variable, metric, region=region) for metric in ("bias", "rmse"))
+    if error is None or own is None:
+        return None
+    better, surely = [], []
+    for space in spaces(variable):
+        best, value = scores.best(model, variable, "rmse", space, region), scores.value(model, variable, "rmse", space, region)
+        better.append(best is not None and value is not None and value < best[1])
+        surely.append(_surely(scores, model, variable, space, region, best))
+    products = (scores.value(product, variable, "rmse", region=region) for product in scores.products())
+    return Judgement(
+        region, Column(MEAN, variable, units=units), error, tolerance.get(units), own,
+        scores.best(model, variable, "rmse", "physical", region), all(better), None if None in surely else all(surely),
+        next((value for value in products if value is not None), None),
+    )
+
+
+def _surely(scores: Scores, model: str, variable: str, space: str, region: str, best: tuple[str, float] | None) -> bool | None:
+    """Whether the model's lead stands: its mark where regions were marked together (false discovery rate), else its interval."""
+    marked = scores.value(model, variable, MARKED, space, region)
+    if marked is not None:
+        return bool(marked)
+    metrics = [DIFFERENCE, *([f"rmse_difference_vs_{best[0]}"] if best else [])]
+    ends = next((found for m in metrics if (found := scores.interval(model, variable, m, space, region)) is not None), None)
+    return None if ends is None else ends[1] < 0
+
+
+def counted(found: Iterable[Judgement]) -> dict[Level, int]:
+    """How many of each level."""
+    levels = [one.level for one in found]
+    return {"yes": levels.count("yes"), "care": levels.count("care"), "no": levels.count("no")}
+
+
+def columns_of(found: Sequence[Judgement]) -> list[Column]:
+    """Columns in the order of their first judgement."""
+    return list(dict.fromkeys(one.column for one in found))

@@ -1,0 +1,86 @@
+"""The decision page: levels follow from rows alone, chance and both spaces of rain count, and nothing is said without rows."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from orbit2.metrics.table import Table
+from orbit2.report.tables import Scores, uses
+
+TOLERANCE = {"K": 0.5, "mm day-1": 0.5}
+
+
+def scored(bias: float, own: float, other: float, gap: tuple[float, float] | None, name: str = "2m_temperature",
+           spaces: tuple[str, ...] = ("physical",), log1p: tuple[float, float] | None = None) -> Scores:  # fmt: skip
+    """A region's rows of one variable; `log1p` are own and other of rain's second space where they differ."""
+    rows = Table("t", "d", "standard", "r", "a/b", "v")
+    rows.add("net", name, "physical", "WCE", "bias", "m", bias)
+    for space in spaces:
+        mine, theirs = log1p if space == "log1p" and log1p else (own, other)
+        rows.add("net", name, space, "WCE", "rmse", "m", mine)
+        rows.add("delta", name, space, "WCE", "rmse", "m", theirs)
+        rows.add("nearest", name, space, "WCE", "rmse", "m", 2 * theirs)
+        if gap is not None:
+            rows.add("net", name, space, "WCE", uses.DIFFERENCE, "m", mine - theirs, ci=gap)
+    return Scores(rows.frame(), "t")
+
+
+def judge(scores: Scores, name: str = "2m_temperature", units: str = "K") -> uses.Judgement:
+    found = uses.mean(scores, "net", name, "WCE", units, TOLERANCE)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("bias", "own", "gap", "level", "why"),
+    [
+        (0.2, 1.0, (-0.6, -0.2), "yes", "within tolerance; better than delta, beyond chance"),
+        (-0.2, 1.0, (-0.6, 0.1), "care", "within tolerance; better than delta, may be chance"),
+        (0.2, 1.0, None, "care", "within tolerance; better than delta, record too short to say whether by chance"),
+        (-0.9, 1.0, (-0.6, -0.2), "care", "beyond tolerance; better than delta, beyond chance"),
+        (0.2, 2.0, (0.1, 0.4), "care", "within tolerance; delta does as well or better"),
+        (0.9, 2.0, (0.1, 0.4), "no", "beyond tolerance; delta does as well or better"),
+    ],
+)
+def test_levels(bias: float, own: float, gap: tuple[float, float] | None, level: str, why: str) -> None:
+    found = judge(scored(bias, own, 1.4, gap))
+    assert (found.level, found.why) == (level, why)
+    assert found.today == ("delta", 1.4) and found.error == bias
+
+
+def test_rain_is_better_only_where_it_is_in_both_spaces() -> None:
+    both = ("physical", "log1p")
+    assert judge(scored(0.1, 3.0, 3.5, (-0.6, -0.2), "precipitation_rate", both), "precipitation_rate", "mm day-1").level == "yes"
+    worse = scored(0.1, 3.0, 3.5, (-0.6, -0.2), "precipitation_rate", both, (0.5, 0.4))
+    assert judge(worse, "precipitation_rate", "mm day-1").level == "care"
+
+
+def test_a_mark_among_regions_goes_before_the_interval_of_one() -> None:
+    scores = scored(0.2, 1.0, 1.4, (-0.6, -0.2))
+    rows = Table("t", "d", "standard", "r", "a/b", "v")
+    rows.add("net", "2m_temperature", "physical", "WCE", uses.MARKED, "m", 0.0)
+    found = judge(Scores(pd.concat([scores.frame, rows.frame()]), "t"))
+    assert found.sure is False and found.level == "care"
+
+
+def test_nothing_is_judged_without_rows_nor_without_a_tolerance() -> None:
+    scores = scored(0.2, 1.0, 1.4, (-0.6, -0.2))
+    assert uses.mean(scores, "net", "2m_temperature", "SAS", "K", TOLERANCE) is None
+    assert judge(scores, units="Pa").level == "care"  # no tolerance: no green light on the error
+
+
+def test_the_page_decides_first_and_says_what_the_input_is(made: SimpleNamespace) -> None:
+    page = re.search(r'<section id="decision">(.*?)</section>', made.html, re.S)
+    assert page is not None and made.html.index('id="decision"') < made.html.index('id="results"')
+    words = page[1]
+    first = re.search(r"<p class=\"reading\">(.*?)</p>", words)
+    assert first is not None and first[1].startswith("The coarse input is an area average of the truth itself")
+    assert "SSIM" not in words and "PSNR" not in words
+    assert "record too short to say whether by chance" in words and 'class="lamp yes"' not in words  # four frames are no ground for a yes
+    assert "Not judged here: season timing, heavy rain, heat, frost and drought." in words
+    csv = (made.out / "tables" / "decision_maps.csv").read_text(encoding="utf-8").splitlines()
+    assert csv[0].startswith("region,name,use,variable,of,level,error") and len(csv) > 100
