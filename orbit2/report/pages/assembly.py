@@ -93,7 +93,7 @@ def _replace(new: Path, out: Path) -> None:
 def build(inputs: Inputs, config: Path, out: Path, foresee: costs.Foresee | None = None) -> list[Section]:
     """All sections in reading order."""
     task = inputs.main_task()
-    for name in ("spectra.nc", "density.nc"):
+    for name in ("spectra.nc", "density.nc", "maps.nc"):
         open_netcdf(task.evaluate / name, "evaluate")  # found missing or damaged before any drawing
     scores = Scores(inputs.scores, task.name)
     chapters = [
@@ -101,7 +101,8 @@ def build(inputs: Inputs, config: Path, out: Path, foresee: costs.Foresee | None
         sections.headline(inputs, task, scores),
         sections.map_section(inputs, task),
         sections.spectra_section(task, scores),
-        sections.density_section(task),
+        sections.density_section(task, scores),
+        sections.patterns_section(inputs, task, scores),
         sections.training_section(inputs),
         *climate.sections(inputs, task),
     ]

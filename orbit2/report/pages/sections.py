@@ -6,7 +6,7 @@ from orbit2.config.comparisons import experiment
 from orbit2.grid import named
 from orbit2.metrics.verdict import spaces
 from orbit2.report import tables, text
-from orbit2.report.figures import curves, maps, scenes, spectra
+from orbit2.report.figures import curves, errors, maps, paper, scenes, spectra
 from orbit2.report.inputs import Inputs, Task, ordered
 from orbit2.report.pages import leaves, members, protocols, seasons, verdict, years
 from orbit2.report.pages.blocks import Block, Section, paragraph, shown
@@ -235,10 +235,24 @@ def resolution_table(task: Task, scores: Scores) -> Table | None:
     )
 
 
-def density_section(task: Task) -> Section:
+def density_section(task: Task, scores: Scores) -> Section:
     section = Section("scatter", "Truth against model", "Scatter")
     section.blocks = [paragraph("Rain is drawn in ln(1 + x), where a cloud of drizzle and a cloudburst fit on one axis.", "note")]
     section.blocks += shown(curves.densities(task, task.config.model))
+    section.blocks += shown(errors.distributions(task, scores, task.config.model))
+    return section
+
+
+def patterns_section(inputs: Inputs, task: Task, scores: Scores) -> Section:
+    """Where errors are, how patterns agree, whether rain is in the right place, how rare events come out: what of it there are rows for."""
+    name, names = task.config.model, task.variables
+    section = Section("patterns", "Where are the errors?", "Patterns")
+    section.blocks = [
+        *shown(errors.error_maps(task, scores, name)),
+        *shown(paper.taylor(inputs.scores, task.name, name, names)),
+        *shown(paper.fractions(scores, name, names, task.name)),
+        *shown(paper.returns(scores, name, names, task.name)),
+    ]
     return section
 
 

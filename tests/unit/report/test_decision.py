@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from orbit2.metrics import table
 from orbit2.metrics.table import Table
 from orbit2.report.tables import Scores, uses
 
@@ -84,3 +85,23 @@ def test_the_page_decides_first_and_says_what_the_input_is(made: SimpleNamespace
     assert "Not judged here: season timing, heavy rain, heat, frost and drought." in words
     csv = (made.out / "tables" / "decision_maps.csv").read_text(encoding="utf-8").splitlines()
     assert csv[0].startswith("region,name,use,variable,of,level,error") and len(csv) > 100
+
+
+def test_figures_are_drawn_from_rows_alone(made: SimpleNamespace) -> None:
+    rows = table.read(made.root / "results/tiny/evaluate/metrics.parquet")
+    rows = rows[(rows["task"] == "test") & (rows["protocol"] == "standard")]
+    shown = pd.read_csv(made.out / "tables" / "taylor_test.csv")
+    assert set(shown["variable"]) == {"2m_temperature", "10m_u_component_of_wind", "mean_sea_level_pressure", "precipitation_rate"}
+    for column, metric in (("r", "pearson_r"), ("sigma_ratio", "sigma_ratio")):
+        known = rows[(rows["metric"] == metric) & (rows["region"] == "global")]["value"].to_numpy()
+        assert all(abs(known - value).min() < 1e-5 for value in shown[column])
+    skill = pd.read_csv(made.out / "tables" / "fractions_test.csv")
+    known = rows[rows["metric"].str.startswith("fss_") & (rows["region"] == "global")]["value"].to_numpy()
+    assert len(skill) >= 24 and all(abs(known - value).min() < 1e-5 for value in skill["fss"].dropna())
+
+
+def test_quantiles_of_the_figure_fall_where_the_density_has_them(made: SimpleNamespace) -> None:
+    shown = pd.read_csv(made.out / "tables" / "distributions_test.csv")
+    one = shown[(shown["field"] == "2m_temperature") & (shown["model"] == "truth")]
+    width = one["value"].diff().median()
+    assert (one["density"] * width).sum() == pytest.approx(1, abs=1e-3)

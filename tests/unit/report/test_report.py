@@ -90,10 +90,12 @@ def test_contents_lead_to_every_section(made: SimpleNamespace, page: Reader) -> 
     assert anchors == re.findall(r'<section id="([^"]+)">', made.html)
     assert len(page.ids) == len(set(page.ids))
     assert anchors == [
+        "decision",
         "results",
         "maps",
         "spectra",
         "scatter",
+        "patterns",
         "training",
         "regions",
         "hovmoller",
@@ -142,6 +144,11 @@ def test_files_beside_the_page(made: SimpleNamespace) -> None:
         "zoom_precipitation_rate",
         "spectra_radial",
         "density",
+        "decision_maps",
+        "errors_test",
+        "distributions_test",
+        "taylor_test",
+        "fractions_test",
         "training_reslim",
         "regions",
         "hovmoller_2m_temperature",
