@@ -105,12 +105,14 @@ def _default(field: FieldInfo) -> str | None:
     value = field.default
     if value is PydanticUndefined or value is None:
         return ""
-    if isinstance(value, tuple):
-        value = _plain(value)
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(_plain(value), ensure_ascii=False)
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_defaults=True)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
 
 

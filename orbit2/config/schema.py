@@ -11,6 +11,7 @@ from orbit2.config.base import Band, Box, Machine, Name, Place, Strict
 from orbit2.config.dataset import DatasetConfig
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.config.sources import SourcesConfig
+from orbit2.config.thresholds import DEFAULT, ThresholdConfig
 from orbit2.errors import OrbitError, did_you_mean
 
 
@@ -121,12 +122,21 @@ class EvaluateConfig(Strict):
 
 
 class DiagnoseConfig(Strict):
-    regions: Literal["ar6"] = Field("ar6", description="Region set: the 58 IPCC AR6 reference regions.")
+    regions: dict[Name, str] = Field(
+        {}, description="Regions of your own beside the 58 IPCC AR6 reference regions: name of the set -> GeoJSON, shapefile or zipped "
+        "shapefile; their rows are named `<set>:<region>`.",
+    )
     hovmoller_band: Band = Field((-5.0, 5.0), description="Latitude band averaged in the time-longitude diagram (degrees).")
     keep: int = Field(
         16_384, ge=1, description="Blocks of cells, at most, on which days are kept for regions of your own, thresholds and seasons. "
         "More blocks: finer regions, larger files.",
     )
+
+    @field_validator("regions", mode="before")
+    @classmethod
+    def _ar6_alone(cls, given: object) -> object:
+        """`ar6`, which was the only value that there was, means none of one's own."""
+        return {} if given == "ar6" else given
 
 
 TOLERANCE = {"K": 0.5, "mm day-1": 0.5, "m s-1": 0.5, "Pa": 50.0, "kg kg-1": 0.0005, "day": 7.0}
@@ -136,6 +146,10 @@ class ReportConfig(Strict):
     title: str = Field("orbit2 downscaling report", description="Title of the report.")
     map_task: Name | None = Field(None, description="Downscale task shown in the maps; default the first with a truth.")
     frame: int = Field(0, ge=0, description="Index of the dated frame shown in the maps.")
+    thresholds: dict[Name, ThresholdConfig] = Field(
+        DEFAULT, description="Days that decide what the product can be used for, by name; counted by region from kept days. One's own "
+        "stand in place of all of these.",
+    )
     zoom: Box = Field((30.0, 48.0, 355.0, 20.0), description="Box of the zoomed maps (may cross the 0 meridian).")
     uses: tuple[Name, ...] = Field(
         ("mean", "timing", "heavy_rain", "heat", "frost", "drought"),

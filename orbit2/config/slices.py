@@ -6,7 +6,7 @@ Machine keys reach a stage through a second file beside its slice (`machine_keys
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from orbit2.config import comparisons
@@ -15,15 +15,16 @@ from orbit2.config.comparisons import fitted_on, parents, predictions
 from orbit2.config.load import dataset_hash, dataset_sources, merge, model_hash, model_slice
 from orbit2.config.needs import STATIC, requests_hash, retrieve, sources_of
 from orbit2.config.schema import RunConfig
+from orbit2.errors import OrbitError
 
 __all__ = [
-    "dataset", "diagnose", "downscale", "evaluate", "fits", "machine_keys", "model", "parent", "part", "predictions", "report", "retrieve",
-    "sources_of", "whole",
+    "dataset", "diagnose", "downscale", "evaluate", "fits", "machine_keys", "model", "parent", "part", "predictions", "region_files",
+    "report", "retrieve", "sources_of", "whole",
 ]
 
 
 # Keys of sections that only matter once the parts are summed: of what the parts hold, other rows are made, and none of them anew.
-AFTERWARDS: dict[str, tuple[str, ...]] = {"evaluate": ("bootstrap",), "diagnose": ()}
+AFTERWARDS: dict[str, tuple[str, ...]] = {"evaluate": ("bootstrap",), "diagnose": ("regions",)}
 
 
 def receipt(config: RunConfig, source: str, name: str) -> str:
@@ -115,12 +116,22 @@ def part(config: RunConfig, task: str) -> dict[str, Any]:
     return {**downscale(config, task), "parent": parent(config, task), "others": others(config, task), **gathered}
 
 
+def region_files(config: RunConfig) -> list[str]:
+    """The files of the user's regions. Raises OrbitError for one that is not there."""
+    for name, path in config.diagnose.regions.items():
+        if not Path(path).is_file():
+            raise OrbitError("file of regions not found", where=f"diagnose.regions.{name}", got=path,
+                             hint="paths are those seen from the folder that the workflow runs in")  # fmt: skip
+    return list(config.diagnose.regions.values())
+
+
 def diagnose(config: RunConfig, task: str) -> dict[str, Any]:
     """For the climate diagnostics of one task."""
     return {
         **downscale(config, task),
         "parent": parent(config, task),
         "diagnose": science(config.diagnose),
+        "thresholds": science(config.report.thresholds),
         "baselines": list(config.evaluate.baselines),
         "bootstrap": config.evaluate.bootstrap,
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from orbit2.config.load import read_slice, validate
-from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
+from orbit2.config.schema import DiagnoseConfig, EvaluateConfig, ReportConfig
+from orbit2.diagnose import afterwards
 from orbit2.diagnose.collectors import COLLECTORS
 from orbit2.diagnose.notes import notes
 from orbit2.diagnose.regions import ATTRIBUTION
@@ -41,7 +42,8 @@ def run(
                              hint="use the slice that the workflow writes beside the results")
     told = {key: slice_[key] for key in ("baselines", "bootstrap") if key in slice_}
     baselines = validate(EvaluateConfig, told, config)
-    settings = Settings(baselines, validate(DiagnoseConfig, slice_["diagnose"], config))
+    thresholds = validate(ReportConfig, {"thresholds": slice_.get("thresholds", {})}, config).thresholds
+    settings = Settings(baselines, validate(DiagnoseConfig, slice_["diagnose"], config), thresholds)
     matched = Matched(slice_, Path(prediction), Path(store), settings.evaluate.baselines, observations, fits, parent)
     write(matched, settings, filled(COLLECTORS, "diagnose", matched, slice_, settings, parts), Path(out))
 
@@ -54,6 +56,9 @@ def write(matched: Compared, settings: Settings, collectors: list[Collector], ou
         for name, dataset in collector.datasets().items():
             write_netcdf(dataset, out / name, TITLES[name].format(f"{matched.model} and baselines, task {matched.task}"))
     band = settings.diagnose.hovmoller_band
+    days = afterwards.kept_days(collectors)
+    more = afterwards.rows(scores, days, matched, settings) if days is not None else []
     covered = ((matched.grid.lat >= band[0]) & (matched.grid.lat <= band[1])).any()
-    write_json(out / "notes.json", notes(matched, None if covered else band_name(*band)))
+    found = notes(matched, None if covered else band_name(*band))
+    write_json(out / "notes.json", {**found, "notes": [*found["notes"], *more]})
     table.write(scores.frame(), out / "regions.parquet")

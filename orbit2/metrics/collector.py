@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as made
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
+from orbit2.config.thresholds import ThresholdConfig
 from orbit2.errors import OrbitError
 from orbit2.metrics.binning import Bins, Partition
 from orbit2.metrics.compared import Compared
@@ -57,6 +59,7 @@ class Settings:
 
     evaluate: EvaluateConfig
     diagnose: DiagnoseConfig
+    thresholds: Mapping[str, ThresholdConfig] = made(default_factory=dict)  # asked of what was kept; nothing is gathered by them
 
 
 class Collector(ABC):

@@ -21,7 +21,8 @@ MEANING = {  # of every column, for docs/metrics.md
     "dataset": "the data set that the task's input comes from",
     "variable": "canonical name; `(any)` where the row is about none",
     "space": "`physical` (the variable's units) or `log1p` (ln(1 + mm/day))",
-    "region": "`global`, `domain` (the task's box), a latitude band, a box of the spectra, or the abbreviation of an AR6 region",
+    "region": "`global`, `domain` (the task's box), a latitude band, a box of the spectra, "
+              "the abbreviation of an AR6 region, or `<set>:<name>` of one's own",
     "season": "`all`, or `DJF`, `MAM`, `JJA`, `SON`",
     "metric": "a name of this page",
     "protocol": "`standard`, or `orbit2_paper`: other definitions, never mixed",

@@ -157,6 +157,11 @@ def test_only_what_depends_on_a_key_runs_again(finished: Project) -> None:
         "finetune_model": 1, "downscale_task": 1, "evaluate_part": 1, "evaluate_task": 1, "evaluate_merge": 1,
         "diagnose_task": 1, "diagnose_merge": 1, "report_page": 1}
     assert after("downscale.test.wall_minutes=9") == after("models.reslim.train.threads=1") == {}
+    again = {"diagnose_task": 3, "diagnose_merge": 1, "report_page": 1}  # of the days that parts keep: no part is made anew
+    (project.folder / "basins.geojson").touch()
+    ice = "report.thresholds={ice: {use: frost, variable: air_temperature, below: -5, units: degC}}"
+    assert after(f'{ice}","diagnose.regions={{basins: basins.geojson}}') == again
+    assert after("diagnose.keep=100") == {**EVALUATION, "evaluate_part": 3}
     kept = {path: path.stat().st_mtime_ns for path in slices}
     assert kept == slices, "a dry run changed what queued jobs will read"
 

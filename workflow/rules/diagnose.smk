@@ -1,4 +1,7 @@
-# Climate diagnostics of every prediction, then one table: of what the months of a task left for both stages (evaluate_part).
+# Climate diagnostics of every prediction, then one table: of what the months of a task left for both stages (evaluate_part). A new file
+# of regions, or another threshold, is asked of the days that those kept.
+with one_line():
+    REGIONS = slices.region_files(RUN)
 
 
 rule diagnose_task:
@@ -8,6 +11,7 @@ rule diagnose_task:
         prediction=f"{R}/downscale/{{task}}.json",
         truth=task_truth,
         beside=task_beside,
+        regions=REGIONS,
     output:
         table=f"{R}/diagnose/{{task}}/regions.parquet",
         fields=expand(f"{R}/diagnose/{{{{task}}}}/{{name}}", name=["regions.nc", "hovmoller.nc", "notes.json"]),

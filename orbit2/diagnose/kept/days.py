@@ -17,6 +17,7 @@ import numpy.typing as npt
 import xarray as xr
 from xarray.backends import CachingFileManager
 
+from orbit2 import times
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.grid import Grid
 from orbit2.metrics import parts
@@ -26,7 +27,7 @@ from orbit2.variables import cell_methods, variable
 TRUTH, INPUT = "truth", "input"
 STAND_IN = "nearest"  # this baseline is the input: each fine cell has its coarse cell's value
 PLACE = "diagnose/kept"
-CHUNK = 4096  # blocks that are read together through all days: 24 years of them are 143 MB
+CHUNK = 2048  # blocks that are read together through all days: 24 years of them are 72 MB
 Float32 = npt.NDArray[np.float32]
 
 
@@ -133,6 +134,19 @@ class KeptDays:
         return found
 
     @property
+    def _rows(self) -> int:
+        return max(1, CHUNK // self.grid.shape[1])
+
+    def stretches(self) -> list[slice]:
+        """Of rows of blocks, one after the other, that are read together through all days: chunks of every array."""
+        return [slice(start, min(start + self._rows, self.grid.shape[0])) for start in range(0, self.grid.shape[0], self._rows)]
+
+    @property
+    def stamps(self) -> list[str]:
+        """Of the days, `2026-03-30T00:00:00`: what `orbit2.times` makes years and seasons of."""
+        return times.stamps(self.times)
+
+    @property
     def models(self) -> tuple[str, ...]:
         """Of any variable."""
         return tuple(dict.fromkeys(model for models in self._models.values() for model in models))
@@ -200,9 +214,8 @@ class KeptDays:
 
     def _lazy(self, name: str, path: str, attrs: Mapping[str, str]) -> xr.DataArray:
         series = Series(path, self._places[name], self.numbers, self.grid.shape)
-        rows = max(1, CHUNK // self.grid.shape[1])
         array = da.from_array(  # type: ignore[no-untyped-call]
-            series, chunks=(-1, rows, -1), name=f"kept-{path}-{uuid4().hex}", asarray=False, fancy=False,
+            series, chunks=(-1, self._rows, -1), name=f"kept-{path}-{uuid4().hex}", asarray=False, fancy=False,
             meta=np.zeros((0, 0, 0), dtype=np.float32),
         )
         return xr.DataArray(array, dims=("time", "lat", "lon"), coords={"time": self.times, **coordinates(self.grid)}, attrs=dict(attrs))

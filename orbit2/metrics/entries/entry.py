@@ -15,7 +15,7 @@ PLACES = {  # what may stand in a name between braces, as a pattern
     "baseline": r"[^ ]+", "direction": r"meridians|parallels|wrap", "diagram": r"longitude|latitude", "q": r"0\.\d+",
     "mm": r"\d+(?:\.\d+)?",
     "scale": r"\d+(?:\.\d+)?(?:px|km)", "years": r"\d+", "rank": r"\d+", "dataset": r"[A-Za-z0-9_\-]+", "lag": r"\d+",
-    "metric": r"[a-z0-9_]+?",
+    "metric": r"[a-z0-9_]+?", "threshold": r"[a-z0-9][a-z0-9_]*",
 }  # fmt: skip
 BOTH = ("physical", "log1p")
 ONLY_PHYSICAL = ("physical",)

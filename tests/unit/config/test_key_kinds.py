@@ -38,7 +38,7 @@ RUN: dict[str, Any] = {
                "child": {"datasets": ["pairs"], "finetune_from": "base"}},
     "downscale": {"task": {"model": "base", "dataset": "pairs"}},
 }
-EXAMPLE = {"datasets": "pairs", "models": "base", "downscale": "task"}  # what `<name>` stands for
+EXAMPLE = {"datasets": "pairs", "models": "base", "downscale": "task", "report": "heavy_rain_20mm"}  # what `<name>` stands for
 
 # Another value for keys where the type alone does not give a valid one. A new key for which the test asks gets a line here.
 OTHER: dict[str, Any] = {
@@ -69,7 +69,11 @@ OTHER: dict[str, Any] = {
     "downscale.<name>.observations": "seen",
     "evaluate.spectra_bands": [[-30.0, 30.0]],
     "evaluate.spectra_boxes": {"europe": [35.0, 70.0, 0.0, 40.0]},
+    "diagnose.regions": {"basins": "basins.geojson"},
     "report.map_task": "task",
+    "report.thresholds.<name>.variable": "total_precipitation_24hr",
+    "report.thresholds.<name>.statistic": "sum",
+    "report.thresholds.<name>.units": "cm",
     "report.zoom": [30.0, 48.0, 0.0, 20.0],
 }
 FREE = {"models": {"base": {"datasets": ["others"]}, "child": {"datasets": ["others"]}}}  # nobody trains on `pairs`: its grids may differ
@@ -86,6 +90,8 @@ BESIDE: dict[str, dict[str, Any]] = {
     "models.<name>.architecture.width": {"models": {"base": {"architecture": {"kind": "unet", "dropout": 0.0}}}},
     "models.<name>.architecture.levels": {"models": {"base": {"architecture": {"kind": "unet", "dropout": 0.0}}}},
     "models.<name>.architecture.layers": {"models": {"base": {"architecture": {"kind": "conv", "dropout": 0.0}}}},
+    "report.thresholds.<name>.below": {"report": {"thresholds": {"heavy_rain_20mm": {
+        "use": "drought", "variable": "precipitation", "above": None, "below": 1.0}}}},
     "models.<name>.train.tiles_per_sample": {"models": {"base": {"train": {"tile": 16}}}},
 }
 ALONG: dict[str, dict[str, Any]] = {"models.<name>.architecture.refinement": {"datasets": {"pairs": {"fine_grid": "global_2"}}}}
@@ -262,6 +268,20 @@ def test_the_generated_table_says_the_kind() -> None:
     said = {key.path: key.kind for key in keys()}
     assert said["models.<name>.train.threads"] == "machine" and said["models.<name>.train.steps"] == "science"
     assert said["label"] == "place" and said["models.<name>.train"] == ""
+
+
+def test_what_is_asked_of_kept_days_concerns_no_part(tmp_path: Path) -> None:
+    file = tmp_path / "basins.geojson"
+    file.touch()
+    more = {"diagnose": {"regions": {"basins": str(file)}},
+            "report": {"thresholds": {"ice": {"use": "frost", "variable": "2m_temperature", "below": 270.0}}}}  # fmt: skip
+    run, other = RunConfig.model_validate(RUN), RunConfig.model_validate(merge(RUN, more))
+    assert slices.part(run, "task") == slices.part(other, "task")
+    assert slices.diagnose(run, "task") != slices.diagnose(other, "task")
+    assert slices.region_files(other) == [str(file)]
+    file.unlink()
+    with pytest.raises(OrbitError, match="file of regions not found"):
+        slices.region_files(other)
 
 
 def test_science_and_machine_together_are_the_whole() -> None:

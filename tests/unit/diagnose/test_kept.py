@@ -1,21 +1,27 @@
 """Days kept on blocks of cells: against the fields themselves, from parts in any order, of whole days only."""
 
+import json
 from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
+import shapely
 
+from orbit2 import diagnose
 from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
+from orbit2.diagnose.collectors import COLLECTORS as DIAGNOSTICS
 from orbit2.diagnose.kept import INPUT, TRUTH, Kept, read
 from orbit2.diagnose.kept.blocks import Blocks
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid, global_grid
 from orbit2.metrics import parts, stream
+from orbit2.metrics import table as tables
 from orbit2.metrics.collector import Settings, gather
 from orbit2.metrics.matched import Matched
 from tests.data import scored as make
+from tests.unit.diagnose.test_own_regions import geojson
 
 BASELINES = ["nearest", "bilinear"]
 DAYS = np.datetime64("2026-02-26T00:00:00", "s") + np.arange(5) * np.timedelta64(24 * 3600, "s")
@@ -158,6 +164,29 @@ def test_samples_of_less_than_a_day_are_averaged_and_days_that_lack_one_are_left
         np.testing.assert_allclose(days.means(RAIN, "reslim")[0, 6, 13], means, rtol=1e-5)
         errors = [block(grid, (fields[t, RAIN][1]["reslim"] - fields[t, RAIN][0]) ** 2, 6, 13)[0] for t in range(3, 7)]
         np.testing.assert_allclose(days.squared(RAIN, "reslim")[0, 6, 13], np.mean(errors), rtol=1e-5)
+
+
+def test_other_regions_and_thresholds_are_asked_of_the_parts_that_are_there(daily, tmp_path):
+    folder = tmp_path / "parts"
+    for month in ("202602", "202603"):
+        stream.run(config=daily.config, prediction=daily.prediction, store=daily.store.path, part=month, out=folder / f"{month}.h5",
+                   kinds=DIAGNOSTICS)  # fmt: skip
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    path = geojson(tmp_path / "b.geojson", Box=shapely.box(0, 0, 90, 45), Hole=shapely.box(137, -89, 150, -80))
+    config = make.write_slice(tmp_path / "d.json", "diagnose", settings={"regions": {"own": str(path)}}, baselines=BASELINES)
+    told = {**json.loads(config.read_text()), "thresholds": {"wet": {"use": "rain", "variable": "precipitation", "above": 1.0}}}
+    config.write_text(json.dumps(told))
+    given = {"config": config, "prediction": daily.prediction, "store": daily.store.path}
+    diagnose.run(**given, out=tmp_path / "summed", parts=folder)
+    diagnose.run(**given, out=tmp_path / "streamed")
+    found, other = (tables.read(tmp_path / how / "regions.parquet") for how in ("summed", "streamed"))
+    own = found[found.region.str.startswith("own:")]
+    assert set(own.region) == {"own:Box"}
+    assert {"rmse", "bias", "pearson_r", "daily_mean_r", "rmse_skill_vs_best_baseline"} <= set(own.metric)
+    np.testing.assert_allclose(own.value, other[other.region.str.startswith("own:")].value, rtol=1e-9)
+    notes = json.loads((tmp_path / "summed" / "notes.json").read_text())["notes"]
+    assert {"scores of the region own:Hole", "days of the threshold wet (rain)"} <= {note["diagnostic"] for note in notes}
+    assert before == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
 def test_of_an_ensemble_values_are_the_first_members(tmp_path):

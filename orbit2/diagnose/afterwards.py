@@ -1,0 +1,29 @@
+"""What is asked of a task's kept days once its parts are summed: regions of the user's own, thresholds. Never reads a prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orbit2.diagnose import areas, own_regions, thresholds
+from orbit2.diagnose.kept import Kept, KeptDays
+from orbit2.metrics.collector import Collector, Settings
+from orbit2.metrics.compared import Compared
+from orbit2.metrics.table import Table
+
+Note = dict[str, str]
+
+
+def kept_days(collectors: Sequence[Collector]) -> KeptDays | None:
+    """Of a task, with at least one whole day; None where nothing was kept."""
+    days = next((collector.days() for collector in collectors if isinstance(collector, Kept)), None)
+    return days if days is not None and len(days.numbers) else None
+
+
+def rows(table: Table, days: KeptDays, matched: Compared, settings: Settings) -> list[Note]:
+    """Add the rows; what cannot be told is given back, with the reason, for notes.json."""
+    draws = settings.evaluate.bootstrap
+    own = areas.own(days, settings.diagnose.regions)
+    scored = own_regions.rows(table, days, own.some(), matched, draws)
+    notes = [{"diagnostic": f"scores of the region {name}", "needs": "cells in its polygon that were scored", "has": days.grid.describe(),
+              "status": "not computed: nothing was scored there"} for name in own.names if name not in scored]  # fmt: skip
+    return notes + thresholds.rows(table, days, areas.given(days, matched.region) + own.some(), settings.thresholds, matched, draws)

@@ -1,0 +1,59 @@
+"""What kept days are summed over: the domain, the AR6 regions and regions of the user's own, as weights of blocks of cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from orbit2.diagnose import polygons
+from orbit2.diagnose.kept import KeptDays
+from orbit2.diagnose.regions import LAND_FRACTION, ar6, scored_bins
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Areas:
+    """`names` [R] and `weights` [R, H, W], km2 of each block that count."""
+
+    names: tuple[str, ...]
+    weights: npt.NDArray[np.float32]
+
+    def __add__(self, other: Areas) -> Areas:
+        return Areas(self.names + other.names, np.concatenate([self.weights, other.weights]))
+
+    def some(self) -> Areas:
+        """Those that have a block."""
+        use = np.flatnonzero(self.weights.any(axis=(1, 2)))
+        return Areas(tuple(self.names[r] for r in use), self.weights[use])
+
+    def rows(self, days: KeptDays) -> Iterator[tuple[slice, npt.NDArray[np.bool_], Array]]:
+        """Stretches of rows of blocks that fit into memory with all their days, the blocks of them [h, W] that any area has, and the
+        areas' weights there [R, those]."""
+        for stretch in days.stretches():
+            part = self.weights[:, stretch]
+            used = np.asarray(part.any(axis=0))
+            if used.any():
+                yield stretch, used, part[:, used].astype(np.float64)
+
+
+def own(days: KeptDays, files: Mapping[str, str]) -> Areas:
+    """Regions of the user's files, each block with the share of it that lies in the polygon. Raises OrbitError as `polygons.read`."""
+    sets = [polygons.read(Path(path), label) for label, path in files.items()]
+    names = tuple(name for one in sets for name in one.names)
+    area = days.grid.area_km2
+    weights = [polygons.fractions(shape, days.grid) * area for one in sets for shape in one.shapes]
+    return Areas(names, np.array(weights, dtype=np.float32).reshape(len(names), *days.grid.shape))
+
+
+def given(days: KeptDays, region: str) -> Areas:
+    """The whole domain (`region`: its name) and the AR6 regions: land of land regions, sea of ocean regions, by the cells whose days are
+    kept."""
+    regions, area = ar6(), days.grid.area_km2
+    bins = scored_bins(regions, regions.on(days.grid), days.land_fraction_of_cells.to_numpy() >= LAND_FRACTION)
+    weights = [area, *(np.where(bins.index == r, area, 0.0) for r in range(len(bins.names)))]
+    return Areas((region, *bins.names), np.array(weights, dtype=np.float32)).some()

@@ -1,0 +1,148 @@
+"""Scores of regions of the user's own, from kept days: of their blocks, and of their daily means. Never reads a prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from orbit2.diagnose.areas import Areas
+from orbit2.diagnose.kept import TRUTH, KeptDays
+from orbit2.metrics.bootstrap import Score
+from orbit2.metrics.compared import Compared
+from orbit2.metrics.record import BEST, METRICS, Key, Record, difference, own, skill
+from orbit2.metrics.statistics import Moments
+from orbit2.metrics.table import Table
+
+Array = npt.NDArray[np.float64]
+COARSE = 4  # blocks: a region of fewer is told that it is
+OF_MEANS = {"rmse": "daily_mean_rmse", "pearson_r": "daily_mean_r"}
+
+
+def rows(table: Table, days: KeptDays, areas: Areas, matched: Compared, draws: int) -> set[str]:
+    """For every region and variable: bias, RMSE, correlation of blocks and of daily means, skill beside the best baseline there, and the
+    difference of RMSE, with intervals where the record is long enough. Gives back the regions of which anything was scored."""
+    scored: set[str] = set()
+    if not areas.names:
+        return scored
+    for name in days.variables:
+        models = [model for model in matched.models(name) if model in days.models_of(name)]
+        moments = daily(days, name, models, areas)
+        known = np.flatnonzero(moments[matched.model].n.sum(axis=0) > 0)
+        if len(known):
+            scored |= {areas.names[r] for r in known}
+            _rows(table, name, _picked(moments, known), _named(days, areas, known), days, matched, draws)
+    return scored
+
+
+def daily(days: KeptDays, name: str, models: list[str], areas: Areas) -> dict[str, Moments]:
+    """Moments [T, R] of the blocks of each day in each area; absolute errors are not kept (0). Blocks count by the share of them that is
+    known. Memory: a stretch of rows with all its days."""
+    shape = len(days.numbers), len(areas.names)
+    sums = {model: np.zeros((6, *shape)) for model in models}  # p, o, pp, oo, po, se
+    n, w = np.zeros(shape), np.zeros(shape)
+    centre = 0.0
+    for stretch, used, weights in areas.rows(days):
+        share = cells_of(days.share(name), stretch, used)
+        truth = cells_of(days.means(name, TRUTH), stretch, used)
+        valid = np.isfinite(truth)
+        share = np.where(valid, share, 0.0)
+        if not centre and valid.any():
+            centre = float(truth[valid].mean())  # so that nothing cancels in squares of pascals
+        truth = np.where(valid, truth - centre, 0.0)
+        n += (share > 0) @ (weights > 0).T.astype(np.float64)
+        w += share @ weights.T
+        for model in models:
+            p = np.where(valid, cells_of(days.means(name, model), stretch, used) - centre, 0.0)
+            se = np.where(valid, cells_of(days.squared(name, model), stretch, used), 0.0)
+            for k, value in enumerate((p, truth, p * p, truth * truth, p * truth, se)):
+                sums[model][k] += (share * value) @ weights.T
+    one = np.divide(1.0, w, out=np.zeros_like(w), where=w > 0)
+    found = {}
+    for model, (p, o, pp, oo, po, se) in sums.items():
+        found[model] = Moments(n, w, (centre + p * one) * (w > 0), (centre + o * one) * (w > 0), np.maximum(pp - p * p * one, 0.0),
+                               np.maximum(oo - o * o * one, 0.0), po - p * o * one, se, np.zeros_like(se))  # fmt: skip
+    return found
+
+
+def of_means(moments: Moments) -> Moments:
+    """Each day's mean of the area as if it were one cell."""
+    known = (moments.w > 0).astype(np.float64)
+    zero = np.zeros_like(known)
+    error = known * (moments.mean_p - moments.mean_o)
+    return Moments(known, known, moments.mean_p, moments.mean_o, zero, zero, zero, error**2, np.abs(error))
+
+
+def _rows(
+    table: Table, name: str, moments: Mapping[str, Moments], regions: list[tuple[str, str]], days: KeptDays, matched: Compared, draws: int
+) -> None:  # fmt: skip
+    samples = tuple(days.stamps)
+    model, baselines = matched.model, [other for other in matched.baselines(name) if other in moments]
+    record = Record(samples, moments)
+    means = Record(samples, {key: of_means(each) for key, each in moments.items()})
+    best = record.best(baselines) if baselines else []
+    beside = record.only(model).beside_best(best, of=record) if best else record.only(model)
+    scores: dict[Key, Score] = {}
+    for each in ("rmse", "bias", "pearson_r"):
+        scores |= own(each, model)
+    if best:
+        scores |= difference(model, BEST) | skill("rmse", model, BEST)
+    intervals = beside.intervals(scores, draws)
+    of_daily = {metric: means.only(model).intervals(own(metric, model), draws) for metric in OF_MEANS}
+    blocks = "pooled over days and cells" if days.step == 1 else f"pooled over days and blocks of {days.step} x {days.step} cells"
+    for other in (model, *(key for key in moments if key != model)):
+        pooled, daily_pooled = record.moments[other].pooled(), means.moments[other].pooled()
+        for r, (region, rough) in enumerate(regions):
+            n = int(pooled.n[r])
+            common = (other, name, "physical", region)
+            for metric in ("rmse", "bias", "pearson_r"):
+                value = METRICS[metric](pooled)[r]
+                about = {"rmse": "of cells, pooled over days", "bias": "of cells, pooled over days", "pearson_r": blocks}[metric]
+                found = intervals.get((metric, model, "")) if other == model else None
+                if np.isfinite(value):
+                    table.add(*common, metric, f"area-weighted by the share in the polygon, {about}{rough}", value, n=n,
+                              ci=found.at(r) if found else None)  # fmt: skip
+            for metric, as_named in OF_MEANS.items():
+                value = METRICS[metric](daily_pooled)[r]
+                found = of_daily[metric].get((metric, model, "")) if other == model else None
+                if np.isfinite(value):
+                    table.add(*common, as_named, f"of the region's daily means{rough}", value, n=int(daily_pooled.n[r]),
+                              ci=found.at(r) if found else None)  # fmt: skip
+    if not best:
+        return
+    pooled_both = beside.pooled()
+    for key, metric, words in (
+        (("rmse_skill", model, BEST), "rmse_skill_vs_best_baseline", "1 - rmse/rmse of the region's best baseline"),
+        (("rmse_difference", model, BEST), "rmse_difference_vs_best_baseline", "rmse minus rmse of the region's best baseline"),
+    ):
+        values, found = scores[key](pooled_both), intervals.get(key)
+        for r, (region, rough) in enumerate(regions):
+            if np.isfinite(values[r]):
+                table.add(model, name, "physical", region, metric, f"{words} ({best[r]}){rough}", values[r],
+                          n=int(pooled_both[model].n[r]), ci=found.at(r) if found else None)  # fmt: skip
+
+
+def _named(days: KeptDays, areas: Areas, use: npt.NDArray[np.int64]) -> list[tuple[str, str]]:
+    """(region, what its `method` adds where the blocks are large beside it)."""
+    area = days.grid.area_km2
+    made = []
+    for r in use:
+        blocks = float((areas.weights[r] / area).sum())
+        rough = f"; the region is {blocks:.2g} blocks of {days.step} x {days.step} cells" if days.step > 1 and blocks < COARSE else ""
+        made.append((areas.names[r], rough))
+    return made
+
+
+def _picked(moments: Mapping[str, Moments], use: npt.NDArray[np.int64]) -> dict[str, Moments]:
+    return {model: Moments(*each.stacked()[..., use]) for model, each in moments.items()}
+
+
+def cells_of(array: xr.DataArray, stretch: slice, used: npt.NDArray[np.bool_]) -> Array:
+    """[T, those]: the blocks of a stretch of rows that are used."""
+    part = array.isel({array.dims[1]: stretch}).to_numpy()
+    found: Array = part[:, used].astype(np.float64)
+    return found
+
+
