@@ -74,9 +74,9 @@ class Grid:
         weights: Array = np.diff(np.sin(np.radians(self.lat_edges)))
         return weights
 
-    @cached_property
+    @property
     def area_km2(self) -> Array:
-        """Cell areas [H, W] on a sphere of radius 6371 km."""
+        """Cell areas [H, W] on a sphere of radius 6371 km; made when asked for: at 7 km they are 130 MB."""
         areas: Array = np.outer(self.lat_weights, np.radians(np.diff(self.lon_edges))) * EARTH_RADIUS_KM**2
         return areas
 

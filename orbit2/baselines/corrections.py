@@ -11,31 +11,37 @@ from orbit2.jit import compiled, finite
 
 Array = npt.NDArray[np.float64]
 Kept = npt.NDArray[Any]  # float32 or float64
+BAND = 16  # rows
 
 
 @compiled
+def _corrected(result: Kept, x: Array, residual: Kept, slope: Kept, mean: Kept, low: float, high: float) -> None:
+    sloped = len(slope) > 0
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            r = np.float64(residual[i, j])
+            value = x[i, j] + (r if finite(r) else 0.0)
+            if sloped:
+                value += np.float64(slope[i, j]) * (x[i, j] - np.float64(mean[i, j]))
+            if value < low:
+                value = low
+            elif value > high:
+                value = high
+            result[i, j] = value
+
+
 def corrected(result: Kept, base: Array, residual: Kept, slope: Kept, mean: Kept, log: bool, low: float, high: float) -> None:
     """`result` = x + residual (0 where it is missing) + slope (x - mean) within `low` and `high`, x the `base` or, with `log`,
     ln(1 + base), transformed back; without `slope` and `mean` where they have no rows. All are [h, w]; NaN where `base` is."""
-    sloped = len(slope) > 0
-    most = np.log1p(high) if log else high
-    least = np.log1p(low) if log else low
-    for i in range(base.shape[0]):
-        for j in range(base.shape[1]):
-            x = base[i, j]
-            if log and x != 0.0:  # most of the globe is dry
-                x = np.log1p(x)
-            r = np.float64(residual[i, j])
-            value = x + (r if finite(r) else 0.0)
-            if sloped:
-                value += np.float64(slope[i, j]) * (x - np.float64(mean[i, j]))
-            if value < least:
-                value = least
-            elif value > most:
-                value = most
-            if log:
-                value = low if value == least else (high if value == most else np.expm1(value))
-            result[i, j] = value
+    if not log:
+        _corrected(result, base, residual, slope, mean, low, high)
+        return
+    least, most = float(np.log1p(low)), float(np.log1p(high))
+    for first in range(0, len(base), BAND):  # logarithms by numpy, of rows that stay in the cache
+        rows = slice(first, first + BAND)
+        x = np.log1p(base[rows])
+        _corrected(x, x, residual[rows], slope[rows], mean[rows], least, most)
+        result[rows] = np.clip(np.expm1(x, out=x), low, high, out=x)
 
 
 @compiled

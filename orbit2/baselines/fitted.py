@@ -30,6 +30,7 @@ import xarray as xr
 from orbit2 import times
 from orbit2.baselines.bcsd import anomalies, on_climatology, packing_from
 from orbit2.baselines.corrections import along, corrected
+from orbit2.baselines.held import Held
 from orbit2.baselines.interpolation import block_mean, interpolate
 from orbit2.baselines.quantiles import mapped
 from orbit2.baselines.training import open_fits
@@ -199,7 +200,7 @@ class Fitted:
         self.whole = open_fits(path, coarse.refine(factor))
         self.data = self.whole.isel(lat=rows, lon=columns)
         self.window, self.coarse, self.factor = (rows, columns), coarse, factor
-        self._maps: dict[str, tuple[int, Any]] = {}  # key -> (month, or -1; what was read): the newest month only
+        self._maps = Held()
         self.samples, self.period = int(self.data.attrs["samples"]), str(self.data.attrs["period"])
 
     def methods(self, name: str, wanted: Iterable[str]) -> tuple[str, ...]:
@@ -263,12 +264,11 @@ class Fitted:
 
     def _read(self, key: str, month: int = 0, grouped: bool = False) -> npt.NDArray[Any]:
         """A map of the window, or of the coarse grid; of a month (1 to 12; of `group` where `grouped`); nodes last. Read once."""
-        if self._maps.get(key, (-1, None))[0] != month:
-            chosen = self.data[key]
-            if month:
-                chosen = chosen.isel({"group" if grouped else "month": month - 1})
-            values = chosen.to_numpy()
+
+        def read() -> npt.NDArray[Any]:
+            chosen = self.data[key].isel({"group" if grouped else "month": month - 1}) if month else self.data[key]
+            values: npt.NDArray[Any] = chosen.to_numpy()
             values = values > 0 if key.endswith("_samples") else values  # all that is asked of them
-            self._maps[key] = month, np.ascontiguousarray(np.moveaxis(values, 0, -1)) if values.ndim == 3 else values
-        found: npt.NDArray[Any] = self._maps[key][1]
-        return found
+            return np.moveaxis(values, 0, -1) if values.ndim == 3 else values
+
+        return self._maps.get(key, month, read)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from orbit2.baselines.held import Held
 from orbit2.baselines.truth import LOG
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid
@@ -33,7 +33,7 @@ def open_fits(path: Path, whole: Grid) -> xr.Dataset:
     """What `orbit2 evaluate fit` wrote, read when asked for. Raises OrbitError for a file that is missing or of another grid."""
     if not path.is_file():
         raise OrbitError("fits of the baselines not found", where=path, hint="run `orbit2 evaluate fit` (the evaluate stage) first")
-    opened = xr.open_dataset(path, engine="h5netcdf")
+    opened = xr.open_dataset(path, engine="h5netcdf", cache=False)  # else every map that was read is held twice
     if (opened.sizes.get("lat"), opened.sizes.get("lon")) != whole.shape:
         raise OrbitError("fits of the baselines are of another grid", where=path,
                          got=f"{opened.sizes.get('lat')} x {opened.sizes.get('lon')} cells", allowed=whole.describe())
@@ -60,7 +60,7 @@ class Training:
         self.samples, self.of_samples, self.period = int(attributes["samples"]), int(attributes["of_samples"]), str(attributes["period"])
         self.lattice = Lattice.of(whole.shape)
         self.years = int(attributes.get("years", 0))
-        self._month = lru_cache(maxsize=4)(self._read_month)
+        self._months = Held()
 
     @property
     def told(self) -> str:
@@ -121,7 +121,7 @@ class Training:
             at.append(np.minimum((place + lattice.step // 2) // lattice.step, size - 1))
         return np.asarray(field[np.ix_(*at)])
 
-    def _read_month(self, key: str, month: int) -> npt.NDArray[np.float32]:
+    def _month(self, key: str, month: int) -> npt.NDArray[np.float32]:
+        """Two months are held of each variable: those between which a time lies."""
         rows, columns = (slice(part.start, part.stop) for part in (self.rows, self.columns))
-        found: npt.NDArray[np.float32] = self.data[key].isel(month=month, lat=rows, lon=columns).to_numpy()
-        return found
+        return self._months.get(f"{key} {month % 2}", month, lambda: self.data[key].isel(month=month, lat=rows, lon=columns).to_numpy())

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from orbit2.metrics import deterministic
 from orbit2.metrics.binning import domain_bins
 from orbit2.metrics.collector import Keeping, Settings, Training
 from orbit2.metrics.compared import Compared
+from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import PairStatistic
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
 
+Array = npt.NDArray[np.float64]
 METHOD = ("p and o minus the training block's fine climatology of the time of the year, less their area-weighted means, correlated by "
           "area in each sample, mean over samples")  # fmt: skip
 
@@ -28,16 +31,23 @@ class Anomalies(Keeping):
         self.active = training is not None and matched.has_truth and matched.native_grid.same_as(matched.grid)
         self.statistics: dict[tuple[str, ...], PairStatistic] = {
             (name, model): PairStatistic(self.bins) for name in matched.variables for model in matched.models(name)}
+        self._normal: Array | None = None  # of the field that `begin` was told of
+        self._truth: Array | None = None  # less its normal
+
+    def begin(self, scored: Scored, f: Field, truth: Array) -> None:
+        self._normal, self._truth = None, None
+        if f.space == "physical" and self.active and self.training is not None:
+            normal = self.training.climatology(f.variable, scored.time)
+            if normal is not None and np.isfinite(normal).any():
+                self._normal = normal.astype(truth.dtype, copy=False)
+                self._truth = truth - self._normal
+
+    def pair(self, scored: Scored, f: Field, model: str, prediction: Array, truth: Array) -> None:
+        if self._normal is not None and self._truth is not None:
+            self.statistics[f.variable, model].update(scored.sample, prediction - self._normal, self._truth, self.weights)
 
     def update(self, scored: Scored) -> None:
-        if not self.active or self.training is None:
-            return
-        normal = self.training.climatology(scored.variable, scored.time)
-        if normal is None or not np.isfinite(normal).any():
-            return
-        truth = scored.truth - normal
-        for model, values in scored.models.items():
-            self.statistics[scored.variable, model].update(scored.sample, values - normal, truth, self.weights)
+        self._normal, self._truth = None, None
 
     def rows(self, table: Table, protocol: str) -> None:
         for (name, model), statistic in self.statistics.items() if protocol == "standard" else ():

@@ -88,7 +88,7 @@ class Collector(ABC):
 
     def pair(self, scored: Scored, f: Field, model: str, prediction: Array, truth: Array) -> None:
         """Add one field [H, W] of one model in its space, and its truth: model by model, as ln(1 + x) of all would not fit. Nobody keeps
-        or changes the arrays."""
+        or changes the arrays: the next model's come to the same place."""
         return
 
     def update(self, scored: Scored) -> None:
@@ -169,10 +169,11 @@ def gather(matched: Compared, collectors: Sequence[Collector], streamed: Callabl
         for f in fields:
             if f.variable == scored.variable:
                 truth = f.of(scored.truth)
+                room = None if f.space == "physical" else np.empty_like(truth)
                 for collector in collectors:
                     collector.begin(scored, f, truth)
                 for model, values in scored.models.items():
-                    prediction = f.of(values)
+                    prediction = f.of(values, room if room is not None and room.dtype == values.dtype else None)
                     rows = moments_of(prediction, truth, weights, partition) if partition is not None else []
                     for (collector, which, _), row in zip(wanted, rows, strict=True):
                         collector.put(scored, f, model, which, row)

@@ -28,11 +28,11 @@ class Field:
     def units(self) -> str:
         return variable(self.variable).units if self.space == "physical" else "1"
 
-    def of(self, values: Array) -> Array:
-        """`values` in this space; negative precipitation counts as none in ln(1 + x)."""
+    def of(self, values: Array, out: Array | None = None) -> Array:
+        """`values` in this space, into `out` where they change; negative precipitation counts as none in ln(1 + x)."""
         if self.space == "physical":
             return values
-        positive = np.asarray(np.maximum(values, 0.0))
+        positive = np.asarray(np.maximum(values, 0.0, out=out))
         result: Array = np.log1p(positive, out=positive)
         return result
 

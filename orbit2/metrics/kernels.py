@@ -31,37 +31,52 @@ def runs_of(index: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
 
 
 @compiled
+def typical(values: Field, row: int, start: int, stop: int) -> float:
+    """The middle one of a stretch's first, middle and last value; its first value where one of them is missing, 0 where all are."""
+    a, b, c = np.float64(values[row, start]), np.float64(values[row, (start + stop) // 2]), np.float64(values[row, stop - 1])
+    if finite(a + b + c):
+        return float(max(min(a, b), min(max(a, b), c)))
+    for j in range(start, stop):
+        if finite(np.float64(values[row, j])):
+            return float(values[row, j])
+    return 0.0
+
+
+@compiled
 def pair_moments(prediction: Field, truth: Field, weights: Array, runs: npt.NDArray[np.int32], bins: int) -> Array:
-    """[9, bins]: the fields of Moments, in its order. Each stretch is centred on its own means while it is in the cache, then joined
-    with the rest of its bin (Chan, Golub & LeVeque 1979): as exact as two passes over the whole field."""
+    """[9, bins]: the fields of Moments, in its order. One pass: each stretch is summed about a typical value of its own, near its mean,
+    then joined with the rest of its bin (Chan, Golub & LeVeque 1979): as exact as two passes over the whole field."""
     sums = np.zeros((9, bins))
     for r in range(runs.shape[0]):
         row, start, stop, b = runs[r, 0], runs[r, 1], runs[r, 2], runs[r, 3]
-        n, w, wp, wo = 0.0, 0.0, 0.0, 0.0
+        near_p, near_o = typical(prediction, row, start, stop), typical(truth, row, start, stop)
+        n, w, wp, wo, pp, oo, po, se, ae = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         for j in range(start, stop):
-            p, o, weight = np.float64(prediction[row, j]), np.float64(truth[row, j]), weights[row, j]
-            known = finite(p - o)
+            p, o = np.float64(prediction[row, j]), np.float64(truth[row, j])
+            error = p - o
+            known = finite(error)
+            weight = weights[row, j] if known else 0.0
+            error = error if known else np.float64(0.0)
+            dp, do = (p - near_p) if known else 0.0, (o - near_o) if known else 0.0
+            a, c = weight * dp, weight * do
             n += 1.0 if known else 0.0
-            w += weight if known else 0.0
-            wp += weight * p if known else 0.0
-            wo += weight * o if known else 0.0
+            w += weight
+            wp += a
+            wo += c
+            pp += a * dp
+            oo += c * do
+            po += a * do
+            se += weight * error * error
+            ae += weight * abs(error)
         sums[0, b] += n
         if not w > 0:
             continue
-        mean_p, mean_o = wp / w, wo / w
-        pp, oo, po, se, ae = 0.0, 0.0, 0.0, 0.0, 0.0
-        for j in range(start, stop):
-            p, o, weight = np.float64(prediction[row, j]), np.float64(truth[row, j]), weights[row, j]
-            error, dp, do = p - o, p - mean_p, o - mean_o
-            known = finite(error)
-            pp += weight * dp * dp if known else 0.0
-            oo += weight * do * do if known else 0.0
-            po += weight * dp * do if known else 0.0
-            se += weight * error * error if known else 0.0
-            ae += weight * abs(error) if known else 0.0
+        beyond_p, beyond_o = wp / w, wo / w
+        pp, oo, po = max(pp - wp * beyond_p, 0.0), max(oo - wo * beyond_o, 0.0), po - wp * beyond_o
         before = sums[1, b]
         share = w / (before + w)
-        step_p, step_o, between = mean_p - sums[2, b], mean_o - sums[3, b], before * share
+        step_p, step_o = near_p + beyond_p - sums[2, b], near_o + beyond_o - sums[3, b]
+        between = before * share
         sums[1, b] = before + w
         sums[2, b] += step_p * share
         sums[3, b] += step_o * share
@@ -71,6 +86,18 @@ def pair_moments(prediction: Field, truth: Field, weights: Array, runs: npt.NDAr
         sums[7, b] += se
         sums[8, b] += ae
     return sums
+
+
+@compiled
+def complete(values: Field) -> bool:
+    """Whether all values [H, W] are finite."""
+    for i in range(values.shape[0]):
+        missing = 0.0
+        for j in range(values.shape[1]):
+            missing += 0.0 if finite(np.float64(values[i, j])) else 1.0
+        if missing > 0.0:
+            return False
+    return True
 
 
 @compiled

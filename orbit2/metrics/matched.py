@@ -26,6 +26,7 @@ from orbit2.config.comparisons import PRODUCTS
 from orbit2.data.pairs import PairStore, Side
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.grid import Grid
+from orbit2.metrics import kernels
 from orbit2.metrics.others import Product
 from orbit2.metrics.predictions import Parent, frame, grid_of, inside, land_fraction, open_prediction, window
 from orbit2.metrics.table import Table
@@ -256,6 +257,8 @@ class Matched:
             for name in self.variables:
                 native = {self.model: frame(self.prediction, name, self._frames[time], self._precision)}
                 truth = self.truth(int(index), name)
+                if self.has_truth and name == self.variables[-1]:
+                    self._cache.pop((self.truth_store.path, self.truth_side), None)  # its fields of this time are all read
                 for label, field in (("prediction", native[self.model]), ("truth", truth)):
                     if not np.isfinite(field).any():
                         raise OrbitError(f"{label} is missing everywhere", where=f"{self.prediction_path}", got=f"{name} at {time}",
@@ -264,10 +267,10 @@ class Matched:
                 if self.parent is not None and name in self.parent.variables:
                     native[self.parent.model] = self.parent.field(name, time, self._precision)
                 fields = {key: self._scored(x) for key, x in native.items()}
-                valid = np.isfinite(truth)
-                for field in fields.values():
-                    valid &= np.isfinite(field)  # every model is scored on the same cells
-                if not valid.all():  # else nothing is copied
+                if not all(kernels.complete(np.ascontiguousarray(x)) for x in (truth, *fields.values())):  # else nothing is copied
+                    valid = np.isfinite(truth)
+                    for field in fields.values():
+                        valid &= np.isfinite(field)  # every model is scored on the same cells
                     truth, fields = np.where(valid, truth, np.nan), {key: np.where(valid, x, np.nan) for key, x in fields.items()}
                 yield Scored(int(index), time, name, truth, fields, native, position)
 
