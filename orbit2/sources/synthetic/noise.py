@@ -11,8 +11,8 @@ import scipy.fft
 from orbit2.grid import Grid
 
 Field = npt.NDArray[np.float32]
-DAYS = 6  # that a disturbance lasts
-DECAY = 0.6  # from one day to the next
+DAYS = 5  # that a disturbance lasts
+DECAY = 0.45  # from one day to the next
 SCALES = ((12.0, 0.7), (3.5, 0.3))  # degrees, and the share of the variance: depressions, and what is finer than a coarse cell
 _EPOCH = 719_163  # days from 0001-01-01 to 1970-01-01: seeds are not negative
 

@@ -105,7 +105,7 @@ class World:
     def _wetness(self, year: int) -> tuple[Array, Array, Array, Array]:
         """Share of wet days and scale (mm) in and out of season of a year, [H, W]: some years are wetter than others."""
         lat, lon = self.grid.lat[:, None], np.radians(self.grid.lon)[None, :]
-        middle, season = 0.33 + 0 * lon, 0.62 + 0.10 * np.sin(2 * lon + lat / 10)
+        middle, season = 0.33 + 0 * lon, 0.70 + 0.10 * np.sin(2 * lon + lat / 10)
         moist = 1 - self.desert
         wet = (self.contrast * season + (1 - self.contrast) * middle) * moist
         dry = (self.contrast * 0.06 + (1 - self.contrast) * middle) * moist
