@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from orbit2.metrics import deterministic
+from orbit2.metrics import deterministic, sampled
 from orbit2.metrics.binning import domain_bins
 from orbit2.metrics.collector import Keeping, Settings, Training
 from orbit2.metrics.compared import Compared
@@ -55,4 +55,6 @@ class Anomalies(Keeping):
                 daily = deterministic.pearson_r(statistic.daily())[:, 0]
                 known = daily[np.isfinite(daily)]
                 if len(known):
-                    table.add(model, name, "physical", self.matched.region, "acc", METHOD, float(known.mean()), n=len(known))
+                    found = sampled.of_means(statistic.samples(), daily, self.settings.evaluate.bootstrap)
+                    table.add(model, name, "physical", self.matched.region, "acc", METHOD, float(known.mean()), n=len(known),
+                              ci=sampled.ends(found))  # fmt: skip

@@ -58,5 +58,24 @@ class Ensembles(Keeping):
                 about = entry.formula if entry is not None else metric
                 method = f"{about}; {statistic.members} members, area-weighted, pooled over samples"
                 table.add(model, f.variable, f.space, region, metric, method, value, n=statistic.n)
+            self._curves(table, f, statistic)
             if f.space == "physical" and statistic.n:
                 table.add(model, f.variable, f.space, region, "members", "members of the ensemble", statistic.members, n=statistic.n)
+
+    def _curves(self, table: Table, f: Field, statistic: EnsembleStatistic) -> None:
+        """Reliability by the number of members with an event, and error by spread: the points of two diagrams."""
+        m, rows = statistic.members, []
+        for i, name in enumerate(statistic.limits):
+            for k, (share, area, frequency) in enumerate(statistic.reliability_curve(i).T):
+                if np.isfinite(frequency):
+                    about = f"where {k} of {m} members ({share:.3g}) are at or above {statistic.limits[name]:.4g}"
+                    rows += [(f"reliability_frequency_{name}_{k}", f"share of the area {about} in which the truth is too", frequency),
+                             (f"reliability_area_{name}_{k}", f"share of all area {about}", area)]  # fmt: skip
+        curve = statistic.spread_curve()
+        for k, (area, spread, error) in enumerate(curve.T):
+            about = f"of cells in order of their spread, group {k + 1} of {curve.shape[1]}, {area:.3g} of the area"
+            rows += [(f"binned_spread_{k}", f"square root of (M + 1) / M times the mean variance of members; {about}", spread),
+                     (f"binned_error_{k}", f"RMSE of the mean of members; {about}", error)]  # fmt: skip
+        for metric, method, value in rows:
+            table.add(self.matched.model, f.variable, f.space, self.matched.region, metric,
+                      f"{method}; {m} members, area-weighted, pooled over samples", float(value), n=statistic.n)  # fmt: skip

@@ -10,7 +10,7 @@ import xarray as xr
 
 from orbit2.evaluate.ranges import data_range, density_edges
 from orbit2.evaluate.turns import Turns
-from orbit2.metrics import spatial
+from orbit2.metrics import sampled, spatial
 from orbit2.metrics.collector import Keeping, Settings, Training
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.fields import Field
@@ -138,7 +138,10 @@ class Similarity(Keeping):
                     self._row(table, f, model)
 
     def _row(self, table: Table, f: Field, model: str) -> None:
-        value, n = self.statistics[f.label, model].finalise()[0], int(self.statistics[f.label, model].stacked()[:, 1].sum())
+        statistic = self.statistics[f.label, model]
+        value, series = statistic.finalise()[0], statistic.stacked()
         if np.isfinite(value):
             method = spatial.SSIM_METHOD.format(data_range(f, self.training)) + self.turns.method
-            table.add(model, f.variable, f.space, self.matched.region, "ssim", method, value, n=n)
+            found = sampled.of_means(sorted(statistic.rows), series[:, 0], self.settings.evaluate.bootstrap)
+            table.add(model, f.variable, f.space, self.matched.region, "ssim", method, value, n=int(series[:, 1].sum()),
+                      ci=sampled.ends(found))  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.evaluate.turns import Turns
-from orbit2.metrics import paper
+from orbit2.metrics import paper, sampled
 from orbit2.metrics.collector import Keeping, Settings, Training
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.fields import Field
@@ -54,12 +54,15 @@ class PaperScores(Keeping):
             dry = f"; below {paper.DRIZZLE:g} mm/day, and where missing, 0" if drizzle(f) is not None else ""
             for model in self.matched.models(f.variable):
                 statistic = self.statistics[f.label, model]
-                for metric, value in zip(paper.METRICS, statistic.finalise(), strict=True) if statistic.rows else ():
+                if not statistic.rows:
+                    continue
+                found = sampled.of_means(sorted(statistic.rows), statistic.stacked(), self.settings.evaluate.bootstrap)
+                for i, (metric, value) in enumerate(zip(paper.METRICS, statistic.finalise(), strict=True)):
                     if not np.isnan(value):
                         kind, _, level = metric.partition("above_")
                         text = METHODS[kind + "above" if level else kind].format(level or (STEPS if quantised(f) else ""))
                         table.add(model, f.variable, f.space, self.matched.region, metric, text + dry + self.turns.method, value,
-                                  n=len(statistic.rows))  # fmt: skip
+                                  n=len(statistic.rows), ci=sampled.ends(found, i))  # fmt: skip
 
 
 def drizzle(f: Field) -> float | None:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from orbit2.evaluate.beside import Beside
 from orbit2.evaluate.ranges import data_range
 from orbit2.grid import Grid
-from orbit2.metrics import deterministic, spatial, spectra
+from orbit2.metrics import deterministic, sampled, spatial, spectra
 from orbit2.metrics.binning import Bins, band_bins, domain_bins
 from orbit2.metrics.collector import Keeping, Settings, Training
 from orbit2.metrics.compared import Compared
@@ -80,12 +80,15 @@ class Scores(Keeping):
         pooled, daily = statistic.finalise(), deterministic.rmse_mean_of_daily(statistic)
         cells = np.bincount(statistic.bins.index[statistic.bins.index >= 0], minlength=len(statistic.bins.names)) * len(self.matched.times)
         efficiency = kge(pooled)
+        each, draws = statistic.daily(), self.settings.evaluate.bootstrap
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = sampled.of_means(statistic.samples(), np.sqrt(each.se / each.w), draws)
         for b, region in enumerate(statistic.bins.names):
             n = int(pooled.n[b])
             if not n:
                 continue  # a band in which nothing was scored has no row
             method = "mean over samples of the area-weighted RMSE"
-            table.add(model, f.variable, f.space, region, "rmse_mean_of_daily", method, daily[b], n=n)
+            table.add(model, f.variable, f.space, region, "rmse_mean_of_daily", method, daily[b], n=n, ci=sampled.ends(found, b))
             table.add(model, f.variable, f.space, region, "valid_fraction", "cells scored over all cells, by number", n / cells[b], n=n)
             if never_negative(f.variable) and np.isfinite(efficiency[b]):
                 table.add(model, f.variable, f.space, region, "kge", KGE_METHOD, efficiency[b], n=n)
@@ -94,13 +97,15 @@ class Scores(Keeping):
         span, statistic = data_range(f, self.training), self.statistics[f.label, model, DOMAIN]
         pooled = statistic.finalise()
         daily = spatial.psnr(statistic.daily(), span)[:, 0]
+        found = sampled.of_means(statistic.samples(), daily, self.settings.evaluate.bootstrap)
         daily = daily[~np.isnan(daily)]  # a sample without a scored cell has none
-        for name, method, value in (
-            ("psnr_pooled", spatial.PSNR_POOLED_METHOD, spatial.psnr(pooled, span)[0]),
-            ("psnr_daily_mean", spatial.PSNR_DAILY_METHOD, daily.mean() if len(daily) else float("nan")),
+        for name, method, value, ci in (
+            ("psnr_pooled", spatial.PSNR_POOLED_METHOD, spatial.psnr(pooled, span)[0], None),
+            ("psnr_daily_mean", spatial.PSNR_DAILY_METHOD, daily.mean() if len(daily) else float("nan"), sampled.ends(found)),
         ):
             if not np.isnan(value):
-                table.add(model, f.variable, f.space, self.matched.region, name, method.format(span), value, n=int(pooled.n[0]))
+                ci = ci if np.isfinite(value) else None
+                table.add(model, f.variable, f.space, self.matched.region, name, method.format(span), value, n=int(pooled.n[0]), ci=ci)
 
 
 def bands_of(grid: Grid, wanted: tuple[tuple[float, float], ...]) -> list[tuple[float, float]]:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.metrics.consecutive import State
-from orbit2.metrics.member_kernels import member_sums
+from orbit2.metrics.member_kernels import SPREADS, member_sums
 
 Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -22,7 +22,8 @@ BAND = 1 << 18  # cells that are worked on at a time
 TILE = 16  # rows and columns of a tile that is scored as one vector
 MOST_TILES = 64  # a sample's tiles, spread evenly: the variogram score compares every cell of a tile with every other
 VARIOGRAM_ORDER = 0.5
-GATHERED = ("sums", "ranks", "forecast", "happened", "vectors")
+GROUPS = 10  # of equal area by the members' spread: the binned spread-skill curve
+GATHERED = ("sums", "ranks", "forecast", "happened", "spreads", "vectors")
 
 
 
@@ -41,6 +42,7 @@ class EnsembleStatistic:
         self.sums, self.ranks = np.zeros(5), np.zeros(self.members + 1)  # as of member_sums
         self.forecast = np.zeros((events, self.members + 1))  # area by the number of members that foresee the event
         self.happened = np.zeros((events, self.members + 1))  # and the part of it where it came
+        self.spreads = np.zeros((3, SPREADS))
         self.vectors = np.zeros(3)  # tiles, sum of fair energy scores, of variogram scores
 
     def update(
@@ -57,7 +59,7 @@ class EnsembleStatistic:
             cells = band if len(known) == len(o) else known[band]
             x = np.ascontiguousarray(of(flat[:, cells].astype(np.float64)))
             found = member_sums(x, o[cells], w[cells], np.array(list(self.limits.values()), dtype=np.float64), self.rain)
-            for total, part in zip((self.sums, self.ranks, self.forecast, self.happened), found, strict=True):
+            for total, part in zip((self.sums, self.ranks, self.forecast, self.happened, self.spreads), found, strict=True):
                 total += part
         self.n += len(known)
         self._tiles(members, truth, of)
@@ -119,6 +121,26 @@ class EnsembleStatistic:
             found |= {"brier_skill": 1 - brier / (base * (1 - base)),
                       "reliability": float((area[some] * (share[some] - frequency) ** 2).sum() / w)}  # fmt: skip
         return found
+
+    def reliability_curve(self, event: int) -> Array:
+        """[3, M + 1] by the number of members with an event: the share of them, that of the area, and how often it came there (NaN: no
+        such area)."""
+        area, happened, m = self.forecast[event], self.happened[event], self.members
+        frequency = np.divide(happened, area, out=np.full(m + 1, np.nan), where=area > 0)
+        return np.stack([np.arange(m + 1) / m, area / area.sum() if area.sum() > 0 else area, frequency])
+
+    def spread_curve(self) -> Array:
+        """[3, G] of groups of about equal area, GROUPS at most, in order of the members' spread: share of the area, sqrt((M + 1) / M)
+        spread, RMSE of the mean of members. The last two are equal in a perfect ensemble (Fortin et al. 2014); no groups of one member."""
+        total = self.spreads[0].sum()
+        if self.members < 2 or not total > 0:
+            return np.empty((3, 0))
+        before = np.cumsum(self.spreads[0]) - self.spreads[0]
+        group = np.minimum((before + self.spreads[0] / 2) / total * GROUPS, GROUPS - 1).astype(np.int64)  # where the bin's middle lies
+        area, variance, square = (np.bincount(group, row, GROUPS) for row in self.spreads)
+        some = area > 0
+        area, variance, square = area[some], variance[some], square[some]
+        return np.stack([area / total, np.sqrt((self.members + 1) / self.members * variance / area), np.sqrt(square / area)])
 
     def rank_shares(self) -> Array | None:
         """Share of the area by the truth's rank among the members, 0 (below all) to M, [M + 1]; None where nothing is ranked."""

@@ -10,19 +10,23 @@ import numpy.typing as npt
 from orbit2.jit import compiled
 
 Array = npt.NDArray[np.float64]
+SPREADS = 160  # bins of the members' variance, two an octave, from 2^-40; the first is of no variance
+Sums = tuple[Array, Array, Array, Array, Array]
 
 
 @compiled
-def member_sums(members: npt.NDArray[Any], truth: Array, weights: Array, limits: Array, rain: bool) -> tuple[Array, Array, Array, Array]:
+def member_sums(members: npt.NDArray[Any], truth: Array, weights: Array, limits: Array, rain: bool) -> Sums:
     """Sums by area over cells of `members` [M, C] and `truth` [C], none missing:
 
     [w, CRPS over M^2 pairs, over M (M - 1), unbiased variance, squared error of the mean]; area by the truth's rank [M + 1], where a truth
     equal to k members is shared by k + 1 ranks and, with `rain`, cells where all are 0 count nowhere; per limit the area by the number of
-    members at or above it [E, M + 1], and the part of it where the truth is too.
+    members at or above it [E, M + 1], and the part of it where the truth is too; [3, SPREADS] area, variance and squared error of the mean
+    by the members' variance.
     """
     count, cells = members.shape
     sums, ranks = np.zeros(5), np.zeros(count + 1)
     forecast, happened = np.zeros((limits.shape[0], count + 1)), np.zeros((limits.shape[0], count + 1))
+    spreads = np.zeros((3, SPREADS))
     x = np.empty(count)
     for c in range(cells):
         y, w = truth[c], weights[c]
@@ -46,7 +50,12 @@ def member_sums(members: npt.NDArray[Any], truth: Array, weights: Array, limits:
         sums[1] += w * (absolute / count - apart / (count * count))
         if count > 1:
             sums[2] += w * (absolute / count - apart / (count * (count - 1)))
-            sums[3] += w * squares / (count - 1)
+            variance = squares / (count - 1)
+            sums[3] += w * variance
+            place = int(min(max(np.floor(2 * np.log2(variance)) + SPREADS // 2, 1.0), SPREADS - 1.0)) if variance > 0 else 0
+            spreads[0, place] += w
+            spreads[1, place] += w * variance
+            spreads[2, place] += w * (mean - y) ** 2
         sums[4] += w * (mean - y) ** 2
         if not rain or y > 0 or x[count - 1] > 0:
             for rank in range(below, below + ties + 1):
@@ -57,4 +66,4 @@ def member_sums(members: npt.NDArray[Any], truth: Array, weights: Array, limits:
                 foresee += 1 if x[m] >= limits[e] else 0
             forecast[e, foresee] += w
             happened[e, foresee] += w if y >= limits[e] else 0.0
-    return sums, ranks, forecast, happened
+    return sums, ranks, forecast, happened, spreads

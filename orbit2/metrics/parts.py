@@ -27,7 +27,7 @@ from orbit2.metrics.matched import ONWARDS, Matched
 from orbit2.provenance import code_version
 from orbit2.sources.times import plan_times
 
-VERSION = 1
+VERSION = 2
 LARGE = 4096  # bytes from which an array is compressed
 PIECE = 2048  # cells of a map that lie together, with all their days
 

@@ -39,4 +39,13 @@ ENTRIES = (
             "Against the scored period's own frequency: harder to beat than a past climate's.", spaces=ONLY_PHYSICAL) for place in PLACES),
     *(Entry(f"reliability_{place}", "mean (share of members with the event − frequency of the event at that share)²", MURPHY, "1",
             "lower", spaces=ONLY_PHYSICAL) for place in PLACES),
+    *(Entry(f"reliability_frequency_{place}_{{rank}}", "frequency of the event in the truth where so many members have it", MURPHY, "1",
+            "none", "Reliable where it is the share of members; few cells where `reliability_area` is small.", spaces=ONLY_PHYSICAL)
+      for place in PLACES),
+    *(Entry(f"reliability_area_{place}_{{rank}}", "share of the area where so many members have the event", MURPHY, "1", "none",
+            "High at both ends: sharp.", spaces=ONLY_PHYSICAL) for place in PLACES),
+    Entry("binned_spread_{rank}", "sqrt((M + 1) / M mean variance of members) of cells in groups by that variance, lowest first", FORTIN,
+          "field", "none", "Groups are about a tenth of the area each; fewer where many cells have no spread (dry in all members)."),
+    Entry("binned_error_{rank}", "RMSE of the mean of members in the same group", FORTIN, "field", "none",
+          "Equal to `binned_spread` in every group of a perfect ensemble."),
 )  # fmt: skip

@@ -73,3 +73,15 @@ def test_distributions_are_of_all_members_not_of_their_mean(done):
     quantile = x.ravel()[order][np.searchsorted(share, 0.999 * share[-1])]
     assert value(frame, "quantile_0.999", name) == pytest.approx(quantile, rel=2e-3)
     assert "members" in frame.loc[(frame["metric"] == "quantile_0.999") & (frame["model"] == "reslim"), "method"].iloc[0]
+
+
+def test_reliability_and_spread_curves_are_rows(done):
+    _, _, frame = done
+    rain = "precipitation_rate"
+    area = [value(frame, f"reliability_area_1_{k}", rain) for k in range(MEMBERS + 1)]
+    came = [value(frame, f"reliability_frequency_1_{k}", rain) for k in range(MEMBERS + 1)]
+    base = value(frame, "brier_1", rain) / (1 - value(frame, "brier_skill_1", rain))  # b (1 - b)
+    b = float(np.dot(area, came))
+    assert sum(area) == pytest.approx(1) and b * (1 - b) == pytest.approx(base)
+    spread = frame[frame["metric"].str.startswith("binned_") & (frame["variable"] == "2m_temperature")]
+    assert len(spread) >= 10 and not registry.unknown(spread["metric"])

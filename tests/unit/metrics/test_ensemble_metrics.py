@@ -109,3 +109,43 @@ def test_one_member_has_no_spread():
     scores = scored(np.ones((1, 30)), np.zeros(30), limits={"1": 1.0}).scores()
     assert scores["crps_ecdf"] == 1.0
     assert not {"crps_fair", "spread_skill", "energy_score", "brier_fair_1"} & set(scores)
+
+
+def test_error_follows_spread_in_a_perfect_ensemble_and_not_in_one_of_a_single_width():
+    """Days are sure or unsure; the same members in another order of cells have the right spread on average and say nothing."""
+    generator = np.random.default_rng(3)
+    width = np.exp(generator.normal(scale=0.8, size=(200, 300)))
+    members, truth = (width * generator.normal(size=(*extra, *width.shape)) for extra in ((12,), ()))
+    right, wrong = EnsembleStatistic(12), EnsembleStatistic(12)
+    right.update(members, truth, np.ones(width.shape))
+    wrong.update(members[..., ::-1, ::-1], truth, np.ones(width.shape))
+    area, spread, error = right.spread_curve()
+    assert len(area) == 10 and area.sum() == pytest.approx(1) and (np.diff(spread) > 0).all()
+    middle = slice(2, 8)  # the outer groups were chosen by a spread that chance made low or high
+    assert np.allclose(spread[middle] / error[middle], 1, atol=0.15) and error[-1] > 3 * error[0]
+    flat = wrong.spread_curve()
+    own = np.sqrt(flat[2] ** 2 - flat[1] ** 2 / 13)  # less the error of the mean of 12 members itself
+    assert np.sqrt(flat[0] @ flat[1] ** 2) == pytest.approx(np.sqrt(area @ spread**2)) and own.max() < 1.2 * own.min()
+
+
+def test_the_spread_curve_is_of_its_own_cells():
+    members = np.array([[0.0, 0.0, 0.0], [0.0, 2.0, 4.0]])[:, None]
+    truth, weights = np.array([[1.0, 3.0, 2.0]]), np.array([[5.0, 3.0, 2.0]])
+    statistic = EnsembleStatistic(2, {"1": 1.0})
+    statistic.update(members, truth, weights)
+    area, spread, error = statistic.spread_curve()
+    assert np.allclose(area, [0.5, 0.3, 0.2]) and np.allclose(spread, np.sqrt(1.5 * np.array([0, 2, 8]))) and np.allclose(error, [1, 2, 0])
+    share, whole, frequency = statistic.reliability_curve(0)
+    assert np.allclose(share, [0, 0.5, 1]) and np.allclose(whole, [0.5, 0.5, 0])
+    assert np.allclose(frequency[:2], 1) and np.isnan(frequency[2])
+
+
+def test_a_reliable_ensemble_lies_on_the_diagonal():
+    generator = np.random.default_rng(4)
+    chance = generator.uniform(size=(300, 300))
+    members, truth = (generator.uniform(size=(*extra, 300, 300)) < chance for extra in ((5,), ()))
+    statistic = EnsembleStatistic(5, {"1": 1.0})
+    statistic.update(members.astype(float), truth.astype(float), np.ones(truth.shape))
+    share, area, frequency = statistic.reliability_curve(0)
+    k = np.arange(6)  # of chances that are equally likely: k of 5 members leave (k + 1) / 7
+    assert np.allclose(area, 1 / 6, atol=0.01) and np.allclose(frequency, (k + 1) / 7, atol=0.02) and share[-1] == 1
