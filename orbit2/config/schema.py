@@ -151,6 +151,7 @@ class ReportConfig(Strict):
         "stand in place of all of these.",
     )
     zoom: Box = Field((30.0, 48.0, 355.0, 20.0), description="Box of the zoomed maps (may cross the 0 meridian).")
+    dates: int = Field(8, ge=0, le=60, description="Dates under the slider of the page's maps, evenly spread over the test; 0: no slider.")
     uses: tuple[Name, ...] = Field(
         ("mean", "timing", "heavy_rain", "heat", "frost", "drought"),
         description="Uses of the decision page, in order: `mean` (from day to day), `timing` (of rainy seasons), and those of thresholds.",

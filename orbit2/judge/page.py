@@ -34,9 +34,9 @@ def write(matched: Judged, out: Path) -> None:
     with look():
         chapters = [_verdict(matched, scores), _maps(matched, out), _regions(matched, regions), _common_ground(matched), _words()]
     lead = [f"{matched.model} against {matched.reference}: {_basis(matched)}.", f"On {basis(scores)}: {_said(matched, scores)}"]
-    html = assembly.rendered(f"{matched.model} judged against {matched.products[1].name}", "orbit2 evaluate", lead, chapters,
+    page = assembly.rendered(f"{matched.model} judged against {matched.products[1].name}", "orbit2 evaluate", lead, chapters,
                           "the products named below")  # fmt: skip
-    assembly.write(out / "report", html, chapters)
+    assembly.write(out / "report", page, chapters)
 
 
 def _basis(matched: Judged) -> str:

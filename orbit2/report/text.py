@@ -28,8 +28,8 @@ SOURCES: dict[str, tuple[str, str]] = {
     "imerg": ("IMERG V07 Final", "Huffman et al. 2023, NASA GES DISC, doi 10.5067/GPM/IMERGDF/DAY/07."),
 }
 REGIONS_CREDIT = "IPCC WGI reference regions v4, Iturbide et al. (2020), CC BY 4.0."
-COAST_CREDIT = "Coastlines: Natural Earth 1:110m (public domain)."
-COAST_ENLARGED = "The coastline is a 1:110m outline, coarser than the fields: near a coast read the cells, not the line."
+COAST_CREDIT = "Coastlines: Natural Earth, 1:110m on the globe, 1:50m in boxes (public domain)."
+COAST_ENLARGED = "The coastline is a 1:50m outline, right to a few kilometres: where cells are smaller, read them, not the line."
 
 GLOSSARY: tuple[tuple[str, str], ...] = (
     (

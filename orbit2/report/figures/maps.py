@@ -28,7 +28,7 @@ _WORLD = ccrs.EqualEarth()  # equal-area: a region's share of the map is its sha
 
 
 @lru_cache(maxsize=4)
-def _pixels(width: int) -> tuple[Array, Array, Box]:
+def pixels(width: int) -> tuple[Array, Array, Box]:
     """Longitude and latitude of every pixel of the Equal Earth map [h, width] (NaN outside the globe) and the map's extent."""
     x0, x1 = _WORLD.x_limits
     y0, y1 = _WORLD.y_limits
@@ -44,7 +44,8 @@ def _pixels(width: int) -> tuple[Array, Array, Box]:
 
 
 @lru_cache(maxsize=1)
-def _world_coast() -> tuple[list[Array], Array]:
+def world_coast() -> tuple[list[Array], Array]:
+    """Coastlines and the globe's outline on the Equal Earth map."""
     lines = [_WORLD.transform_points(_PLAIN, line[:, 0], line[:, 1])[:, :2] for line in coast.coastlines()]
     edge_lat = np.linspace(-90, 90, 181)
     lat = np.concatenate([edge_lat, edge_lat[::-1]])
@@ -55,7 +56,11 @@ def _world_coast() -> tuple[list[Array], Array]:
 
 def on_world(field: npt.NDArray[Any], grid: Grid, width: int = WIDTH) -> Array:
     """`field` [H, W] sampled by nearest cell on the Equal Earth pixels; NaN outside the grid's own area."""
-    lon, lat, _ = _pixels(width)
+    return at(field, grid, *pixels(width)[:2])
+
+
+def at(field: npt.NDArray[Any], grid: Grid, lon: Array, lat: Array) -> Array:
+    """`field` [H, W] in the cells that hold the points `lon`, `lat` [...] (degrees, any turn); NaN outside the grid and for NaN."""
     inside = np.isfinite(lon)
     west = float(grid.lon_edges[0])
     column = np.searchsorted(grid.lon_edges, longitudes.follow(np.where(inside, lon, 0.0), west), side="right") - 1
@@ -67,9 +72,9 @@ def on_world(field: npt.NDArray[Any], grid: Grid, width: int = WIDTH) -> Array:
 
 def world(ax: Axes, field: npt.NDArray[Any], grid: Grid, cmap: Colormap, norm: Normalize, frame: Box | None = None) -> AxesImage:
     """Draw a global map of `field` [H, W]; `frame` marks the zoomed box."""
-    x0, x1, y0, y1 = _pixels(WIDTH)[2]
+    x0, x1, y0, y1 = pixels(WIDTH)[2]
     image = ax.imshow(on_world(field, grid), origin="lower", extent=(x0, x1, y0, y1), cmap=cmap, norm=norm, interpolation="nearest")
-    lines, outline = _world_coast()
+    lines, outline = world_coast()
     ax.add_collection(LineCollection(lines, colors=INK, linewidths=0.45, alpha=0.75))
     ax.fill(outline[:, 0], outline[:, 1], color=MISSING, linewidth=0, zorder=-1)  # shows where a field is missing
     ax.plot(outline[:, 0], outline[:, 1], color=MUTED, linewidth=0.7, clip_on=False)

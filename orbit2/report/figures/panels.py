@@ -5,7 +5,6 @@ Never draws data itself: the other modules of this room do.
 
 from __future__ import annotations
 
-import base64
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,12 +70,12 @@ class Picture:
         """(width, height) in CSS pixels; the picture itself is drawn at twice that density or so."""
         return self.pixels.shape[1] // 2, self.pixels.shape[0] // 2
 
-    def data_uri(self, quality: int) -> str:
-        """As WebP, base64: lossless for line art, `quality` (1-100) for maps."""
+    def webp(self, quality: int) -> bytes:
+        """As WebP: lossless for line art, `quality` (1-100) for maps."""
         buffer = io.BytesIO()
         effort = quality if self.photographic else 40  # of a lossless picture, `quality` is only how hard to search
         Image.fromarray(self.pixels).save(buffer, "WEBP", quality=effort, lossless=not self.photographic, method=2)
-        return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+        return buffer.getvalue()
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import shutil
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from orbit2.config.sources import SYNTHETIC, synthetic
@@ -18,8 +20,9 @@ from orbit2.files import write_text
 from orbit2.progress import counted, doing
 from orbit2.provenance import code_version
 from orbit2.report.figures.fields import open_netcdf
-from orbit2.report.figures.panels import Picture
 from orbit2.report.inputs import Inputs, read
+from orbit2.report.interactive.shelf import Shelf
+from orbit2.report.interactive.widgets import Address, environment, script
 from orbit2.report.pages import climate, costs, decision, records, seams, sections, tasks
 from orbit2.report.pages.blocks import Section
 from orbit2.report.style import look
@@ -27,7 +30,7 @@ from orbit2.report.tables import Scores
 from orbit2.report.tables.uses import WORDS
 
 MAX_BYTES = 10_000_000
-QUALITIES = (76, 65, 50, 35)
+MARGIN = 50_000  # bytes
 PARTS = ("index.html", "figures", "tables")
 
 
@@ -36,8 +39,7 @@ def run(*, config: Path, out: Path, root: Path = Path("."), foresee: costs.Fores
 
     `config` is the run's report slice (JSON); its paths are relative to `root`. `foresee` tells what plan says
     of what was done. The folder is replaced as a whole at the end.
-    Raises OrbitError for a folder that holds something else, naming a missing file and the stage that writes it, or when the page cannot
-    be kept below 10 MB.
+    Raises OrbitError for a folder that holds something else, naming a missing file and the stage that writes it.
     """
     out, root = Path(out), Path(root)
     _check_place(out)
@@ -46,11 +48,10 @@ def run(*, config: Path, out: Path, root: Path = Path("."), foresee: costs.Fores
     doing("drawing")
     with look():
         chapters = build(inputs, Path(config), out, foresee)
-    html = page(inputs, chapters)
-    write(out, html, chapters)
+    write(out, page(inputs, chapters), chapters)
 
 
-def write(out: Path, html: str, chapters: Sequence[Section]) -> None:
+def write(out: Path, page: Page, chapters: Sequence[Section]) -> None:
     """The page, its pictures and tables into the folder `out`, which is replaced as a whole.
 
     Raises OrbitError for one that holds other things.
@@ -63,7 +64,8 @@ def write(out: Path, html: str, chapters: Sequence[Section]) -> None:
                 figure.write(temporary)
             for table in chapter.tables():
                 table.write(temporary)
-        write_text(temporary / "index.html", html)
+        page.shelf.write(temporary)
+        write_text(temporary / "index.html", page.html)
         _replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -120,52 +122,49 @@ def build(inputs: Inputs, config: Path, out: Path, foresee: costs.Foresee | None
     ]
 
 
-def page(inputs: Inputs, chapters: list[Section]) -> str:
+def page(inputs: Inputs, chapters: list[Section]) -> Page:
     """The HTML page of a run."""
     lead = sections.lead(inputs, inputs.main_task())
     made = SYNTHETIC if synthetic(source for dataset in inputs.config.datasets.values() for source in dataset.sources) else ""
     return rendered(inputs.config.report.title, f"orbit2 report · run {inputs.label}", lead, chapters, "the run's own files", made)
 
 
-def rendered(title: str, kicker: str, lead: Sequence[str], chapters: list[Section], source: str, banner: str = "") -> str:
-    """An HTML page below 10 MB: maps are compressed harder until it fits. `banner` stays in sight, and stands on every printed page.
+@dataclass(frozen=True)
+class Page:
+    """HTML, and the pictures for which it had no room."""
 
-    Raises OrbitError for a page that cannot be made small enough.
+    html: str
+    shelf: Shelf
+
+
+def rendered(title: str, kicker: str, lead: Sequence[str], chapters: list[Section], source: str, banner: str = "") -> Page:
+    """A page below 10 MB: it holds the pictures that are in view first; those for which there is no room lie beside it.
+
+    `banner` stays in sight, and stands on every printed page.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("orbit2.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("report.html.j2")
     css = Markup(files("orbit2.report").joinpath("templates/style.css").read_text(encoding="utf-8"))
-    html = ""
-    for quality in QUALITIES:
-        cache: dict[int, str] = {}
+    code = script()
+    digest = base64.b64encode(hashlib.sha256(code.encode("utf-8")).digest()).decode("ascii")
+    footer = f"Made by orbit2 {code_version()} from {source}. Pictures and numbers lie beside this page in figures/ and tables/."
 
-        def uri(picture: Picture, quality: int = quality, cache: dict[int, str] = cache) -> str:
-            return cache.setdefault(id(picture), picture.data_uri(quality))
+    def html(address: Address) -> str:
+        return environment().get_template("report.html.j2").render(
+            title=title, banner=banner, kicker=kicker, lead=lead, sections=chapters, levels=WORDS, css=css, uri=address, footer=footer,
+            several=len({chapter.part for chapter in chapters}) > 1, code_version=code_version(), script=code,
+            script_hash=f"sha256-{digest}",
+        )  # fmt: skip
 
-        html = template.render(
-            title=title,
-            banner=banner,
-            kicker=kicker,
-            lead=lead,
-            sections=chapters,
-            several=len({chapter.part for chapter in chapters}) > 1,
-            levels=WORDS,
-            css=css,
-            code_version=code_version(),
-            uri=uri,
-            footer=f"Made by orbit2 {code_version()} from {source}. Pictures and numbers lie beside this page in figures/ and tables/.",
-        )
-        if len(html.encode("utf-8")) < MAX_BYTES:
-            return html
-    raise OrbitError(
-        "the report is too large",
-        got=f"{len(html.encode('utf-8')) / 1e6:.1f} MB",
-        allowed="below 10 MB",
-        hint="show fewer variables or downscaling tasks in one run",
-    )
+    pictures = [one for chapter in chapters for one in chapter.pictures()]
+    shelf = Shelf(0)
+    shelf.place(pictures)  # the page's own size, every picture beside it
+    text = html(shelf.address)
+    room = MAX_BYTES - len(text.encode("utf-8"))
+    while room > 0:
+        shelf = Shelf(room, shelf.packed)
+        shelf.place(pictures)
+        text = html(shelf.address)
+        over = len(text.encode("utf-8")) - MAX_BYTES
+        if over < 0:
+            break
+        room -= over + MARGIN  # a picture may be shown twice
+    return Page(text, shelf)

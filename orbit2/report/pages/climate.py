@@ -11,6 +11,7 @@ from orbit2.report.figures.fields import open_netcdf
 from orbit2.report.figures.hovmoller import hovmoller
 from orbit2.report.figures.spectra import band_title
 from orbit2.report.inputs import Inputs, Task
+from orbit2.report.interactive import regionmap
 from orbit2.report.pages.blocks import Block, Section, paragraph, shown
 from orbit2.report.tables import Cell, Scores, Table, label, lower, number, units
 from orbit2.variables import VARIABLES
@@ -54,6 +55,9 @@ def _regions(task: Task, scores: Scores) -> Section:
     counts = _counts(task, scores, [str(r) for r in data["region"].values])
     if counts:
         section.blocks.append(paragraph(counts, "reading"))
+    names = {str(code): str(name) for code, name in zip(data["region"].values, data["region_name"].values, strict=True)}
+    if task.grid.periodic and (answering := regionmap.widget(scores, task.config.model, task.variables, names)) is not None:
+        section.blocks.append(Block("widget", widget=answering))
     section.blocks += shown(regions.skill_maps(task, data))
     section.blocks.append(Block("table", table=_region_table(task, scores, data)))
     section.blocks.append(Block("fold", text="Which region is which", blocks=tuple(shown(regions.key_map(task, data)))))
@@ -105,6 +109,7 @@ def _region_table(task: Task, scores: Scores, data: xr.Dataset) -> Table:
         f"region was scored, or its rain is zero throughout. {marks(scores)}",
         ("Region", "cells", *heads),
         tuple(rows),
+        regions=tuple(str(r) for r in data["region"].values),
     )
 
 

@@ -134,7 +134,7 @@ def _table(model: str, found: Sequence[Judgement], columns: Sequence[Column], pl
         f"Error of {model} by region and use (positive: too much), in the units of the heading. In grey its typical error (RMSE), "
         "then the least of what people have today, and what that is; then how far another product of observations is from the truth, where "
         "there is one.",
-        ("Region", *heads), tuple(rows),
+        ("Region", *heads), tuple(rows), regions=tuple(place.key for place in places),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from orbit2.metrics.verdict import spaces
 from orbit2.report import tables, text
 from orbit2.report.figures import curves, errors, maps, paper, scenes, spectra
 from orbit2.report.inputs import Inputs, Task, ordered
+from orbit2.report.interactive import dates
 from orbit2.report.pages import leaves, members, protocols, seasons, verdict, years
 from orbit2.report.pages.blocks import Block, Section, paragraph, shown
 from orbit2.report.tables import Cell, Scores, Table, number
@@ -118,6 +119,15 @@ def map_section(inputs: Inputs, task: Task) -> Section:
             + text.COAST_CREDIT
         )
     ]
+    slider = dates.widget(task, name, box, inputs.config.report.dates, frame)
+    if slider is not None:
+        section.blocks += [
+            Block("heading", text="Any date, one field over another"),
+            paragraph(f"{slider.about['shown']} Draw the line to see the left map over the right one; both share one colour scale, "
+                      "the same on every date.", "note"),
+            Block("widget", widget=slider),
+            Block("heading", text="Side by side, with differences"),
+        ]  # fmt: skip
     for i, variable_name in enumerate(task.variables):
         layers = scenes.frame_layers(task, variable_name, frame, name)
         title = tables.label(variable_name)

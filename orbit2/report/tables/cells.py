@@ -69,6 +69,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
     collapsed: str = ""
+    regions: tuple[str, ...] = ()  # of each row, where rows are regions: the map of regions filters by them
 
     def csv(self) -> str:
         """The table with unrounded numbers."""

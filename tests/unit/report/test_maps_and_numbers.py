@@ -45,7 +45,7 @@ def test_world_map_puts_cells_where_they_are() -> None:
     grid = global_grid(1.0)
     lon, lat = np.meshgrid(grid.lon, grid.lat)
     lon_map, lat_map = maps.on_world(lon, grid), maps.on_world(lat, grid)
-    pixel_lon, pixel_lat, _ = maps._pixels(maps.WIDTH)
+    pixel_lon, pixel_lat, _ = maps.pixels(maps.WIDTH)
     known = np.isfinite(lon_map)
     assert known.mean() > 0.6  # the globe fills most of its rectangle, corners stay empty
     assert np.abs(lat_map - pixel_lat)[known].max() <= 0.5 + 1e-6

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import json
 import re
@@ -20,7 +22,8 @@ from orbit2.errors import OrbitError
 from orbit2.files import read_json, write_json
 from orbit2.metrics import table
 from orbit2.report import run
-from orbit2.report.tables import Scores
+from orbit2.report.interactive.widgets import script
+from orbit2.report.tables import Scores, number
 
 DIGITS = str.maketrans("−⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "--0123456789")
 
@@ -48,7 +51,7 @@ class Reader(HTMLParser):
         if tag == "img":
             self.images.append(found)
         self.values += [(key, float(found[key])) for key in ("data-value", "data-quotient") if key in found]
-        if tag not in ("img", "meta", "br", "link"):
+        if tag not in ("img", "meta", "br", "link", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -64,14 +67,18 @@ def page(made: SimpleNamespace) -> Reader:
 
 
 def test_page_loads_nothing_and_is_small(made: SimpleNamespace, page: Reader) -> None:
-    assert all(load.startswith("data:image/webp;base64,") for load in page.loads)
+    beside = [load for load in page.loads if not load.startswith("data:image/webp;base64,")]
+    assert len(beside) < len(page.loads) / 2 and all(re.fullmatch(r"figures/page/\w+\.webp", load) for load in beside)
+    assert all((made.out / load).stat().st_size > 500 for load in beside)
     assert "@import" not in made.html and "url(" not in made.html
-    assert page.scripts == 0
     assert len(made.html.encode()) < 10_000_000
 
 
-def test_hostile_title_is_text(made: SimpleNamespace) -> None:
-    assert "<script" not in made.html.lower()
+def test_hostile_title_is_text(made: SimpleNamespace, page: Reader) -> None:
+    code = str(script())
+    assert made.html.count(f"<script>{code}</script>") == 1 and page.scripts == made.html.lower().count("<script") == 3  # and data of two
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in made.html and "default-src 'none'" in made.html  # a browser runs nothing else
     heading = re.search(r"<h1>(.*?)</h1>", made.html)
     assert heading is not None
     assert html.unescape(heading[1]) == '<script>alert("x")</script> & "quoted"'
@@ -81,7 +88,7 @@ def test_every_picture_is_described_and_has_a_size(page: Reader) -> None:
     assert len(page.images) > 40
     for image in page.images:
         assert len(image["alt"]) > 15
-        assert int(image["width"]) > 100 and int(image["height"]) > 100
+        assert int(image["width"]) > 100 and int(image["height"]) > (40 if image["alt"].startswith("Colour bar") else 100)
     assert len({image["alt"] for image in page.images}) > 0.95 * len(page.images)
 
 
@@ -120,6 +127,19 @@ def test_every_table_number_is_a_row_of_the_scores_or_of_a_json_file(made: Simpl
     ratios = np.divide.outer(sorted(rmse), sorted(rmse)).ravel()
     assert len(quotients) == 11  # four variables of the main task (precipitation twice), two of the regional one also beside its parent
     assert all(np.isclose(ratios, value, rtol=1e-12).any() for value in quotients)
+
+
+def test_every_number_on_the_map_of_regions_is_a_row(made: SimpleNamespace) -> None:
+    rows = table.read(made.root / "results/tiny/diagnose/metrics.parquet")
+    own = rows[(rows["model"] == "reslim") & (rows["task"] == "test")].set_index(["region", "metric"])["value"]
+    told = json.loads(re.findall(r'data-widget="regions".*?<script type="application/json">(.*?)</script>', made.html, re.DOTALL)[0])
+    assert len(told) == 3 * 5  # skill, RMSE and bias of four variables, rain in two spaces
+    metrics = ["rmse_skill_vs_best_baseline"] * 5 + ["rmse"] * 5 + ["bias"] * 5
+    for metric, score in zip(metrics, told.values(), strict=True):
+        assert len(score["regions"]) > 40
+        for code, shown in score["regions"].items():
+            assert shown["value"] in set(own.loc[[(code, metric)]]), (code, metric)
+            assert (f"{shown['value']:+.2f}".replace("-", "−") if "skill" in metric else number(shown["value"])) in shown["text"]
 
 
 def test_shown_text_is_the_rounded_value(made: SimpleNamespace) -> None:
@@ -188,14 +208,14 @@ def test_rain_is_shown_in_both_spaces_everywhere(made: SimpleNamespace) -> None:
 def test_print_shows_all_and_hides_the_endless(made: SimpleNamespace) -> None:
     style = made.html[made.html.index("@media print") : made.html.index("</style>")]
     assert "details::details-content" in style and "details.long,details.code{display:none}" in style
-    assert "prefers-color-scheme:dark" in made.html and 'body:has(#results:hover) nav.toc a[href="#results"]' in made.html
+    assert "light-dark(" in made.html and "tr[hidden]{display:table-row}" in style  # a filter never takes rows from the print
 
 
 def test_csv_holds_the_unrounded_scores(made: SimpleNamespace) -> None:
     frame = pd.read_csv(made.out / "tables" / "headline.csv")
     scores = Scores(table.read(made.root / "results/tiny/evaluate/metrics.parquet"), "test")
     assert frame["reslim"][0] == scores.value("reslim", "2m_temperature", "rmse")
-    assert "1:110m outline, coarser than the fields" in made.html
+    assert "1:50m outline, right to a few kilometres" in made.html
     zoomed = pd.read_csv(made.out / "tables" / "zoom_2m_temperature.csv")
     assert list(zoomed.columns) == ["lat", "lon", "truth (K)", "bicubic (K)", "reslim (K)"]
     assert zoomed["lat"].between(28, 50).all() and ((zoomed["lon"] > 350) | (zoomed["lon"] < 22)).all()

@@ -1,0 +1,142 @@
+"""Maps of every date: a slider of dates, a choice of variables, two fields under a line that is swiped. Never scores anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.image import AxesImage
+
+from orbit2.grid import Grid
+from orbit2.progress import counted
+from orbit2.report.figures import maps
+from orbit2.report.figures.panels import Panels, Picture
+from orbit2.report.figures.scenes import spacing, stamp
+from orbit2.report.inputs import Task
+from orbit2.report.interactive import rasters
+from orbit2.report.interactive.widgets import Address, Still, Widget
+from orbit2.report.style import Display, display
+from orbit2.report.tables import label
+
+Array = npt.NDArray[np.float64]
+AGAINST = "bicubic"
+SEEN = 100_000  # cells of a date that its colours are chosen from
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a map looks: the globe (no box) or a box."""
+
+    key: str
+    title: str
+    box: maps.Box | None
+
+    def draw(self, field: Array, grid: Grid, cmap: Colormap, norm: Normalize) -> rasters.Pixels:
+        return rasters.world(field, grid, cmap, norm) if self.box is None else rasters.box(field, grid, self.box, cmap, norm)
+
+    def inside(self, field: Array, grid: Grid) -> Array:
+        """What the colours are chosen from."""
+        return field if self.box is None else maps.cut(field, grid, self.box)[0]
+
+
+def widget(task: Task, model: str, zoom: maps.Box, dates: int, frame: int) -> Widget | None:
+    """At most `dates` dates of a task with a truth, `frame` among them; None where none was asked for or nothing is predicted."""
+    frames, views = chosen(len(task.times), dates, frame), _views(task, zoom)
+    if not frames or not views or not task.variables:
+        return None
+    stamps = [stamp(task.times[i]) for i in frames]
+    layers = _layers(task, model)
+    pictures: dict[str, Still] = {}
+    variables: dict[str, dict[str, Any]] = {}
+    for name in counted(task.variables, "maps of every date", len(task.variables), "variable"):
+        look = display(name)
+        norms = _norms(task, name, frames, views, look)
+        for i, at in enumerate(frames):
+            for key, (values, grid) in _fields(task, name, at, look).items():
+                for view in views:
+                    pixels = view.draw(values, grid, look.cmap, norms[view.key])
+                    pictures[f"{view.key}/{name}/{i}/{key}"] = Still.of(pixels, f"{label(name)}, {layers[key]}, {stamps[i]}")
+        variables[name] = {"label": label(name), "bars": {key: _bar(look, norm) for key, norm in norms.items()}}
+    now = frames.index(frame)
+    shown = [picture for key, picture in pictures.items() if key.split("/")[0] == views[0].key and int(key.split("/")[2]) == now]
+    every = [*(bar for one in variables.values() for bar in one["bars"].values()), *shown]
+    rest = [picture for picture in pictures.values() if not any(picture is one for one in every)]
+    about = {
+        "dates": stamps, "now": now, "views": [(view.key, view.title) for view in views], "layers": list(layers.items()),
+        "variables": [(name, one["label"]) for name, one in variables.items()],
+        "first": {key: pictures.get(f"{views[0].key}/{task.variables[0]}/{now}/{key}") for key in ("truth", "model")},
+        "bar": variables[task.variables[0]]["bars"][views[0].key],
+        "shown": f"{len(frames)} of {len(task.times)} test frames" + (", evenly spread." if len(frames) < len(task.times) else "."),
+    }  # fmt: skip
+
+    def told(address: Address) -> Mapping[str, Any]:
+        return {
+            "dates": stamps,
+            "views": {view.key: view.title for view in views},
+            "variables": {name: {"label": one["label"],
+                                 "bars": {key: {"src": address(bar), "alt": bar.alt} for key, bar in one["bars"].items()}}
+                          for name, one in variables.items()},
+            "pictures": {key: address(picture) for key, picture in pictures.items()},
+        }  # fmt: skip
+
+    return Widget("dates", about, told, (*every, *rest), frozenset(range(len(every))))
+
+
+def chosen(count: int, most: int, frame: int) -> list[int]:
+    """At most `most` of `count` frames, evenly spread, `frame` among them instead of the one next to it."""
+    if min(count, most) < 1:
+        return []
+    spread = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+    spread[np.abs(spread - frame).argmin()] = frame
+    return [int(i) for i in np.unique(spread)]
+
+
+def _views(task: Task, zoom: maps.Box) -> list[View]:
+    """The globe and the zoomed box of a global task, all of a region."""
+    grid = task.grid
+    if not grid.periodic:
+        whole = (float(grid.lat_edges[0]), float(grid.lat_edges[-1]), float(grid.lon_edges[0]), float(grid.lon_edges[-1]))
+        return [View("domain", f"all of it, {maps.describe_box(whole)}", whole)]
+    inside = [View("box", maps.describe_box(zoom), zoom)] if maps.overlaps(grid, zoom) else []
+    return [View("globe", "the globe", None), *inside]
+
+
+def _layers(task: Task, model: str) -> dict[str, str]:
+    """What can be laid over what, key -> name for people."""
+    return {"input": f"Input, {spacing(task.input_grid)}", "truth": f"Truth, {spacing(task.grid)}",
+            "interpolated": f"{AGAINST.capitalize()}, {spacing(task.grid)}", "model": f"Model ({model}), {spacing(task.grid)}"}  # fmt: skip
+
+
+def _norms(task: Task, name: str, frames: list[int], views: list[View], look: Display) -> dict[str, Normalize]:
+    """One colour scale for all dates of a view, from a part of the truth's cells."""
+    seen: dict[str, list[Array]] = {view.key: [] for view in views}
+    for at in frames:
+        truth = look.field(task.truth(name, at))
+        for view in views:
+            inside = view.inside(truth, task.grid)
+            step = max(1, int(np.sqrt(inside.size / SEEN)))
+            seen[view.key].append(inside[::step, ::step].copy())
+    return {key: look.norm(*fields) for key, fields in seen.items()}
+
+
+def _fields(task: Task, name: str, frame: int, look: Display) -> dict[str, tuple[Array, Grid]]:
+    found = {"truth": (look.field(task.truth(name, frame)), task.grid), "model": (look.field(task.predicted(name, frame)), task.grid)}
+    if task.is_input(name):
+        found["input"] = look.field(task.input(name, frame)), task.input_grid
+        found["interpolated"] = look.field(task.interpolated(name, frame, AGAINST)), task.grid
+    return found
+
+
+def _bar(look: Display, norm: Normalize) -> Picture:
+    """The colour bar, by itself."""
+    panels = Panels(1, 1, 4.6, 0.55)
+    ax = panels.axes(0, (0.04, 0.70, 0.92, 0.24))
+    image = AxesImage(ax, cmap=look.cmap, norm=norm)
+    image.set_data([[0.0]])
+    maps.colourbar(ax, image, look.units)
+    _, pixels = panels.render(1)
+    return Picture(pixels, f"Colour bar of the maps of every date, in {look.units}.", photographic=False)

@@ -1,0 +1,7 @@
+contents();
+theme();
+tables();
+regions();
+dates();
+enlarge();
+missing();
