@@ -8,8 +8,8 @@ from pathlib import Path
 
 from orbit2 import outputs
 from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
+from orbit2.config.thresholds import DEFAULT
 from orbit2.diagnose.collectors import COLLECTORS as DIAGNOSE
-from orbit2.diagnose.kept import Kept
 from orbit2.diagnose.run import write as write_diagnostics
 from orbit2.downscale.ingest import Reading
 from orbit2.errors import OrbitError
@@ -46,9 +46,8 @@ def run(judged: Path, truth: Path, baselines: Sequence[Path], out: Path, said: R
         products = [Product.open(name, path, said, stack) for name, path in zip(page.names_of(paths), paths, strict=True)]
         _all_used(said, products)
         matched = Judged(products)
-        settings = Settings(settings_of(matched), DiagnoseConfig())
-        gathered = EVALUATE, [kind for kind in DIAGNOSE if kind is not Kept]  # there are no parts to keep days in
-        scores, diagnostics = ([kind(matched, settings) for kind in kinds] for kinds in gathered)
+        settings = Settings(settings_of(matched), DiagnoseConfig(), DEFAULT)
+        scores, diagnostics = ([kind(matched, settings) for kind in kinds] for kinds in (EVALUATE, DIAGNOSE))
         total = len(matched.times) * len(matched.variables)
         gather(matched, [*scores, *diagnostics], lambda samples: counted(samples, "evaluate", total, "field"))
         if all(matched.empty.get(name, 0) == len(matched.times) for name in matched.variables):

@@ -53,10 +53,10 @@ def write(path: Path, matched: Matched, slice_: Mapping[str, Any], settings: Set
         for collector in collectors:
             group = file.create_group(f"{collector.stage}/{collector.name}")
             for name, array in collector.state().items():
-                group.create_dataset(name, data=array, **_packed(array))
+                group.create_dataset(name, data=array, **packing(array))
 
 
-def _packed(array: npt.NDArray[Any]) -> dict[str, Any]:
+def packing(array: npt.NDArray[Any]) -> dict[str, Any]:
     """How an array lies in the file: days of fields in pieces of some rows with all their days, which are read together."""
     if array.nbytes < LARGE or not array.ndim:
         return {}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
 from orbit2 import times
 from orbit2.diagnose.kept.blocks import Blocks
-from orbit2.diagnose.kept.days import INPUT, STAND_IN, TRUTH, KeptDays, Piece, Stored, at_hand
+from orbit2.diagnose.kept.days import INPUT, PLACE, STAND_IN, TRUTH, KeptDays, Piece, Stored, at_hand
 from orbit2.metrics import parts
 from orbit2.metrics.collector import Collector, Settings, Training
 from orbit2.metrics.compared import Compared
@@ -18,6 +21,7 @@ from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import State
 
 Array = npt.NDArray[np.float64]
+MOST_BYTES = 1 << 30  # of days in memory: a month of rain with all that is scored beside it takes 76 MB
 
 
 class Day:
@@ -65,7 +69,10 @@ class Kept(Collector):
         self.numbers: dict[str, list[int]] = {name: [] for name in matched.variables}
         self.samples: dict[str, list[int]] = {name: [] for name in matched.variables}
         self.arrays: dict[str, list[npt.NDArray[np.float32]]] = {}
-        self.pieces: list[Piece] = []
+        self.bytes = 0
+        self.pieces: list[Piece] = []  # of parts that were merged
+        self.earlier: list[Piece] = []  # of this process's own days, put aside
+        self.aside: tempfile.TemporaryDirectory[str] | None = None
 
     def update(self, scored: Scored) -> None:
         if not self.active:
@@ -120,6 +127,22 @@ class Kept(Collector):
         self.samples[name].append(day.samples)
         for path, array in day.means().items():
             self.arrays.setdefault(f"{name}/{path}", []).append(array)
+            self.bytes += array.nbytes
+        if self.bytes > MOST_BYTES:
+            self._put_aside()
+
+    def _put_aside(self) -> None:
+        """What is kept so far goes into a file that goes with this process: no part is that long, but a whole record is."""
+        self.aside = self.aside or tempfile.TemporaryDirectory(prefix="orbit2-kept-")
+        path = Path(self.aside.name) / f"{len(self.earlier)}.h5"
+        with h5py.File(path, "w") as file:
+            for name, array in self._closed().items():
+                file.create_dataset(f"{PLACE}/{name}", data=array, **parts.packing(array))
+        with h5py.File(path, "r") as file:
+            self.earlier.append(Stored.of(parts.Stored(file[PLACE])))
+        self.arrays, self.bytes = {}, 0
+        for numbers in (*self.numbers.values(), *self.samples.values()):
+            numbers.clear()
 
     def state(self) -> State:
         """`<variable>/<model>/<values, means, squared>` and `<variable>/share` [days, rows, columns], `<variable>/days` (days since 1850
@@ -128,6 +151,15 @@ class Kept(Collector):
             self._close(name)
         if not self.active:
             return {}
+        own = self._closed()
+        if not self.earlier:
+            return own
+        pieces = [*self.earlier, at_hand(own)]
+        names = {name for piece in pieces for name in piece.names}
+        return {name: own[name] if name.startswith("about/") else np.concatenate([one.get(name) for one in pieces if name in one.names])
+                for name in sorted(names)}  # fmt: skip
+
+    def _closed(self) -> State:
         land = self.matched.land_fraction
         made: State = {
             "about/calendar": np.array(self.calendar.encode()), "about/samples_a_day": np.array(self.a_day),
@@ -146,6 +178,8 @@ class Kept(Collector):
 
     def days(self) -> KeptDays | None:
         """All days that were streamed or merged; None where nothing is kept. Raises OrbitError as KeptDays."""
-        own = [at_hand(self.state())] if self.arrays or self.open else []
-        pieces = [*self.pieces, *own]
+        for name in list(self.open):
+            self._close(name)
+        own = [at_hand(self._closed())] if self.arrays else []
+        pieces = [*self.pieces, *self.earlier, *own]
         return KeptDays(pieces, order=(self.matched.variables, self.matched.all_models)) if pieces else None

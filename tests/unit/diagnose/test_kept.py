@@ -147,6 +147,21 @@ def test_parts_in_any_order_are_the_same_days_and_nothing_is_read_before_it_is_a
         days.values(RAIN, "reslam")
 
 
+def test_a_long_record_is_put_aside_and_is_the_same(daily, monkeypatch):
+    whole = daily.kept()
+    monkeypatch.setattr("orbit2.diagnose.kept.collector.MOST_BYTES", 60_000)
+    kept = daily.kept()
+    assert len(kept.earlier) >= 2
+    assert kept.bytes <= 60_000
+    one, other = kept.state(), whole.state()
+    assert set(one) == set(other)
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])
+    for name in kept.days().variables:
+        for what in ("values", "squared"):
+            np.testing.assert_array_equal(getattr(kept.days(), what)(name, "reslim"), getattr(whole.days(), what)(name, "reslim"))
+
+
 def test_a_part_of_one_month_is_what_the_stage_writes(daily, tmp_path):
     slice_ = read_slice(daily.config)
     out = tmp_path / "202602.h5"

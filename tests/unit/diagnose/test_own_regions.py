@@ -173,3 +173,6 @@ def test_ar6_regions_and_the_domain_are_given_by_land_and_sea():
     assert found.names[0] == "global"
     assert found.weights[0].sum() == pytest.approx(4 * np.pi * 6371.0**2, rel=1e-5)
     assert "SAS" in found.names and "EPO" not in found.names  # all is land here
+    blocks = areas.given(kept(grid, weather(grid, days=1), step=8), "global")  # by the share of each block in the polygon
+    r, whole = ar6().abbreviations.index("SAS"), dict(zip(blocks.names, blocks.weights.sum(axis=(1, 2)), strict=True))
+    assert whole["SAS"] == pytest.approx(ar6().area_km2[r], rel=1e-3)
