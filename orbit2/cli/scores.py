@@ -80,7 +80,7 @@ evaluate = scoring(
 )
 diagnose = scoring(
     "Climate diagnostics of a prediction", "`merge` joins the tables of several tasks.", _diagnose,
-    {**dict.fromkeys(("regions.parquet", "regions.nc", "hovmoller.nc"), ()), "notes.json": ("record", "notes")},
+    {**dict.fromkeys(("regions.parquet", "regions.nc", "hovmoller.nc", "climate.nc"), ()), "notes.json": ("record", "notes")},
 )
 
 

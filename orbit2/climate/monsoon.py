@@ -198,14 +198,14 @@ def _turns(values: npt.NDArray[np.floating], mean: Array) -> tuple[Array, ...]:
     *space, years, length = values.shape
     days = np.ascontiguousarray(values.reshape(-1, years * length))
     normal = climatology(values).reshape(-1, length)
-    given = mean.reshape(-1)
+    given = np.asarray(mean).reshape(-1)
     about = np.where(np.isfinite(given), given, normal.mean(axis=-1))
     first, last, twofold = cumulative.rainy_seasons(normal)
     around = cumulative.margins(first, last, length)
     onset, withdrawal = cumulative.dates_of_years(days, about, first, last, around, length)
 
     def shaped(x: npt.NDArray[Any]) -> Array:
-        return np.asarray(x, dtype=np.float64).reshape(*space, *x.shape[1:])
+        return np.asarray(x, dtype=np.float64).reshape((*space, *x.shape[1:]))
 
     clear = [np.where(x >= 0, x, np.nan) for x in (first, last)]
     return (*map(shaped, clear), shaped(twofold), shaped(onset), shaped(withdrawal), shaped(withdrawal - onset + 1))

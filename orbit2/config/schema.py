@@ -127,6 +127,10 @@ class DiagnoseConfig(Strict):
         "shapefile; their rows are named `<set>:<region>`.",
     )
     hovmoller_band: Band = Field((-5.0, 5.0), description="Latitude band averaged in the time-longitude diagram (degrees).")
+    domains: Literal["ar6", "sperber", "wang"] = Field(
+        "ar6", description="Monsoon domains: the nine of the published climate matrix as AR6 regions, or boxes of Sperber & Annamalai "
+        "(2014) or of Wang et al. (2011).",
+    )
     keep: int = Field(
         16_384, ge=1, description="Blocks of cells, at most, on which days are kept for regions of your own, thresholds and seasons. "
         "More blocks: finer regions, larger files.",

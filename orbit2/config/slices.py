@@ -24,7 +24,7 @@ __all__ = [
 
 
 # Keys of sections that only matter once the parts are summed: of what the parts hold, other rows are made, and none of them anew.
-AFTERWARDS: dict[str, tuple[str, ...]] = {"evaluate": ("bootstrap",), "diagnose": ("regions",)}
+AFTERWARDS: dict[str, tuple[str, ...]] = {"evaluate": ("bootstrap",), "diagnose": ("regions", "domains")}
 
 
 def receipt(config: RunConfig, source: str, name: str) -> str:

@@ -13,12 +13,6 @@ from orbit2.variables import is_precipitation
 LEAST_DAYS = 60  # as orbit2.metrics.bootstrap has it
 INTERVALS, SEASONS = "confidence intervals (block bootstrap of days)", "scores by season"
 NEEDS = (  # diagnostic, least record in days, needs daily values, needs precipitation, why
-    ("monsoon onset and withdrawal (cumulative anomaly, fractional accumulation)", 2 * 365, True, True,
-     "at least 2 complete years of daily precipitation, better 10: the season is found from the climatology and then year by year"),
-    ("precipitation seasonality and relative entropy (Feng et al. 2013, Walsh and Lawler 1981)", 365, True, True,
-     "at least 1 complete year of precipitation, better 20: twelve monthly totals"),
-    ("Hovmöller diagram of the climatological annual cycle (73 pentads)", 365, True, False,
-     "at least 1 complete year of daily values; the diagrams here show the samples themselves"),
     ("ETCCDI extremes (Rx1day, CDD, CWD, R95p, TXx, TNn)", 350, True, False,
      "at least 1 year of daily values with no more than 15 missing; for R95p training years as a base"),
     ("return levels (GEV of annual maxima)", 20 * 365, True, False, "at least 20 complete years of daily values"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import DiagnoseConfig, EvaluateConfig, ReportConfig
 from orbit2.diagnose import afterwards
+from orbit2.diagnose.climate import analyse
 from orbit2.diagnose.collectors import COLLECTORS
 from orbit2.diagnose.notes import notes
 from orbit2.diagnose.regions import ATTRIBUTION
@@ -20,7 +21,9 @@ from orbit2.metrics.matched import Matched
 from orbit2.metrics.netcdf import write_netcdf
 from orbit2.metrics.stream import filled
 
-TITLES = {"regions.nc": f"Scores by AR6 region of {{}}. Regions: {ATTRIBUTION}", "hovmoller.nc": "Hovmöller diagrams of {}"}
+CLIMATE = "climate.nc"
+TITLES = {"regions.nc": f"Scores by AR6 region of {{}}. Regions: {ATTRIBUTION}", "hovmoller.nc": "Hovmöller diagrams of {}",
+          CLIMATE: "Seasons of rain, seasonality and sections of the mean year of {}"}  # fmt: skip
 
 
 def run(
@@ -30,9 +33,9 @@ def run(
     """Diagnose a downscale task's `prediction` against the pair store (or `observations`) and the baselines.
 
     `config` is the task's diagnose slice (JSON); `fits` and `parent` are as for evaluate.
-    Writes into the folder `out`: `regions.nc` (AR6 region maps and skill),
-    `hovmoller.nc`, `notes.json` (what needs a longer record) and, last, `regions.parquet` (long table). Without a truth the region
-    scores are conservation residuals against the input. With `parts` nothing is streamed: what the jobs of `orbit2 evaluate part` left in
+    Writes into the folder `out`: `regions.nc` (AR6 region maps and skill), `hovmoller.nc`, `climate.nc` (empty without years of rain),
+    `notes.json` (what needs a longer record) and, last, `regions.parquet` (long table). Without a truth the region scores are conservation
+    residuals against the input. With `parts` nothing is streamed: what the jobs of `orbit2 evaluate part` left in
     that folder is summed. Raises OrbitError for a prediction or store that does not fit.
     """
     slice_ = read_slice(config)
@@ -50,15 +53,17 @@ def run(
 
 def write(matched: Compared, settings: Settings, collectors: list[Collector], out: Path) -> None:
     """The table and the files of what was gathered."""
-    scores = matched.table("standard")
+    scores, about = matched.table("standard"), f"{matched.model} and baselines, task {matched.task}"
     for collector in collectors:
         collector.rows(scores, "standard")
         for name, dataset in collector.datasets().items():
-            write_netcdf(dataset, out / name, TITLES[name].format(f"{matched.model} and baselines, task {matched.task}"))
-    band = settings.diagnose.hovmoller_band
+            write_netcdf(dataset, out / name, TITLES[name].format(about))
     days = afterwards.kept_days(collectors)
+    climate = analyse(days, matched, settings, scores)
+    write_netcdf(climate.file, out / CLIMATE, TITLES[CLIMATE].format(about))
+    band = settings.diagnose.hovmoller_band
     more = afterwards.rows(scores, days, matched, settings) if days is not None else []
     covered = ((matched.grid.lat >= band[0]) & (matched.grid.lat <= band[1])).any()
     found = notes(matched, None if covered else band_name(*band))
-    write_json(out / "notes.json", {**found, "notes": [*found["notes"], *more]})
+    write_json(out / "notes.json", {**found, "notes": [*found["notes"], *climate.missing, *more]})
     table.write(scores.frame(), out / "regions.parquet")

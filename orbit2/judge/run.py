@@ -26,7 +26,7 @@ from orbit2.provenance import code_version
 DRAWS = 1000
 FILES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("metrics.parquet", "maps.nc", "spectra.nc", "density.nc", "seams.nc"), ()),
-    **dict.fromkeys(("regions.parquet", "regions.nc", "hovmoller.nc"), ()),
+    **dict.fromkeys(("regions.parquet", "regions.nc", "hovmoller.nc", "climate.nc"), ()),
     "notes.json": ("record", "notes"), "judged.json": ("products", "left_out"),
 }  # fmt: skip
 

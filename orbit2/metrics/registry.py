@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-from orbit2.metrics.entries import climate, consistency, distribution, ensembles, fields, images, indices, paper, tails, thresholds
+from orbit2.metrics.entries import climate, consistency, distribution, ensembles, fields, images, indices, paper, seasons, tails, thresholds
 from orbit2.metrics.entries.entry import PLACES, Entry
 
-TOPICS = (fields, tails, images, distribution, consistency, indices, ensembles, climate, thresholds, paper)
+TOPICS = (fields, tails, images, distribution, consistency, indices, ensembles, climate, seasons, thresholds, paper)
 GROUPS: dict[str, tuple[Entry, ...]] = {topic.TITLE: topic.ENTRIES for topic in TOPICS}
 
 

@@ -14,7 +14,7 @@ rule diagnose_task:
         regions=REGIONS,
     output:
         table=f"{R}/diagnose/{{task}}/regions.parquet",
-        fields=expand(f"{R}/diagnose/{{{{task}}}}/{{name}}", name=["regions.nc", "hovmoller.nc", "notes.json"]),
+        fields=expand(f"{R}/diagnose/{{{{task}}}}/{{name}}", name=["regions.nc", "hovmoller.nc", "climate.nc", "notes.json"]),
     log:
         f"{R}/logs/diagnose_{{task}}.log",
     benchmark:

@@ -12,7 +12,8 @@ from orbit2.metrics.entries.entry import PLACES, Entry
 from tests.data import scored as make
 
 EXAMPLES = {"baseline": "bicubic_log1p", "direction": "wrap", "diagram": "longitude", "q": "0.999", "mm": "0.1", "scale": "9px",
-            "years": "20", "rank": "3", "dataset": "prism_4km", "lag": "1", "metric": "rmse", "threshold": "frost_day"}  # fmt: skip
+            "years": "20", "rank": "3", "dataset": "prism_4km", "lag": "1", "metric": "rmse", "threshold": "frost_day",
+            "which": "mean_", "event": "onset", "index": "dsi", "days": "5", "column": "entropy"}  # fmt: skip
 
 
 def test_every_place_has_an_example_that_it_takes():

@@ -1,0 +1,80 @@
+"""From kept days to rows, climate.nc, and what could not be computed and why. Never a number of a record that is too short."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import xarray as xr
+
+from orbit2 import times
+from orbit2.climate.domains import SETS
+from orbit2.climate.years import MOST_MISSING
+from orbit2.diagnose.climate.draws import Draws
+from orbit2.diagnose.climate.files import dataset
+from orbit2.diagnose.climate.gathered import gather, truth_of
+from orbit2.diagnose.climate.places import places
+from orbit2.diagnose.climate.rows import Climate
+from orbit2.diagnose.kept import INPUT, TRUTH, KeptDays
+from orbit2.diagnose.kept.days import STAND_IN
+from orbit2.metrics.collector import Settings
+from orbit2.metrics.compared import Compared
+from orbit2.metrics.extremes import RAIN, role
+from orbit2.metrics.table import Table
+
+LEAST_YEARS = 2  # whole ones: of a single year the season is its own climatology
+SEASONS, YEARS = "monsoon onset and withdrawal", "precipitation seasonality and entropy, sections of the mean year (73 pentads)"
+NEEDS = {
+    SEASONS: f"at least {LEAST_YEARS} complete years of daily precipitation, better 10: seasons are found from the mean year, then year "
+        "by year",
+    YEARS: "at least 1 complete year of daily precipitation, better 20",
+}  # fmt: skip
+
+
+@dataclass
+class Analysis:
+    """`file`: the contents of climate.nc; `missing`: entries of notes.json (diagnostic, needs, has, status)."""
+
+    file: xr.Dataset
+    missing: list[dict[str, str]] = field(default_factory=list)
+
+
+def analyse(days: KeptDays | None, matched: Compared, settings: Settings, table: Table) -> Analysis:
+    """Add the rows of every variable that is rain in mm to `table`; what cannot be scored is named in `missing`, with the reason."""
+    rain = [name for name in days.variables if role(name) == RAIN] if days is not None else []
+    if days is None or not rain:
+        has = f"{len(matched.times)} samples, no day of precipitation with a truth among them"
+        return Analysis(xr.Dataset(), [_missing(what, has) for what in NEEDS])
+    whole = whole_years(times.stamps(days.times), days.calendar)
+    short = [_missing(what, f"{len(days.times)} days of precipitation, {whole} complete years", SHORT) for what in NEEDS]
+    if not whole:
+        return Analysis(xr.Dataset(), short)
+    chosen, left_out = places(SETS[settings.diagnose.domains], matched.grid, days.step, np.asarray(matched.land_fraction))
+    missing = [*(short[:1] if whole < LEAST_YEARS else []), *(_missing(f"monsoon domain {name}", why) for name, why in left_out.items())]
+    blocks = "" if days.step == 1 else f" of blocks of {days.step} x {days.step} cells"
+    found = {}
+    for name in rain:
+        truth = truth_of(days, name, chosen)
+        models = {model: gather(days, name, model, chosen, truth) for model in days.models_of(name) if model not in (TRUTH, INPUT)}
+        if INPUT in days.models_of(name):
+            models[INPUT] = models[STAND_IN] if STAND_IN in models else gather(days, name, INPUT, chosen, truth)
+        draws = Draws.of(whole, settings.evaluate.bootstrap, len(truth.years))
+        climate = Climate(name, truth, models, chosen, blocks, whole >= LEAST_YEARS, draws)
+        missing += [_missing(f"monsoon dates in {domain}, {name}", why) for domain, why in climate.rows(table).items()]
+        found[name] = truth, models
+    return Analysis(dataset(days, found, chosen), missing)
+
+
+def whole_years(samples: list[str], calendar: str) -> int:
+    """Calendar years of which at most MOST_MISSING days lack."""
+    years = [times.year(sample) for sample in samples]
+    length = 360 if calendar == "360_day" else 365
+    return int((np.bincount(np.asarray(years) - min(years)) >= length - MOST_MISSING).sum()) if years else 0
+
+
+SHORT = "the record is too short"
+
+
+def _missing(what: str, has: str, why: str = "the record cannot give it") -> dict[str, str]:
+    return {"diagnostic": what, "needs": NEEDS.get(what, "a domain on the grid with a monsoon climate in the reference"), "has": has,
+            "status": f"not computed: {why}"}  # fmt: skip
