@@ -12,7 +12,7 @@ GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 # TORCH="torch==2.9.1" overrides, and pip's own PIP_* variables are respected.
 TORCH ?= $(if $(GPU),torch>=2.6,torch==2.13.0+cpu torch==2.13.0)
 
-.PHONY: help install demo demo-climate interruptions test test-slow test-slurm test-faults slurm-demo slurm-here lint format docs costs picture bench snakemake-report constraints clean distclean
+.PHONY: help install demo demo-climate interruptions test test-slow test-slurm test-faults test-browser slurm-demo slurm-here lint format docs costs picture bench snakemake-report constraints clean distclean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -76,6 +76,9 @@ interruptions: slurm-here install ## Write the table of docs/interruptions.md an
 slurm-here:
 	@PATH="$$PATH:/usr/sbin"; { command -v slurmctld && command -v slurmd && command -v munged; } >/dev/null || \
 	  { echo "error: this needs a SLURM to start (not one that runs); on Debian or Ubuntu: apt-get install slurm-wlm munge" >&2; exit 2; }
+
+test-browser: install ## The report in headless Chromium: clicks, keys, colours, print (needs Chromium; ORBIT2_CHROMIUM says where)
+	@$(BIN)/python -m pytest -m browser tests/unit/report
 
 test-faults: install ## Every stage under signals, a dead reader and a full disk, the slow rows too
 	@$(BIN)/python -m pytest -m "slow or not slow" tests/faults

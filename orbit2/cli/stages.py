@@ -251,9 +251,19 @@ report = typer.Typer(help="Write the self-contained HTML report; `headline` prin
 def report_page(
     context: typer.Context, config: MaybeConfig = None, out: MaybeOut = None,
     root: Annotated[Path, typer.Option(help="Folder that the paths in the configuration are relative to.")] = Path("."),
+    compare: Annotated[tuple[Path, Path] | None, typer.Option(
+        help="Two run folders (results/demo): a scorecard of both, differences with their significance.", show_default=False)] = None,
 ) -> None:
-    """Write the self-contained HTML report; `headline` prints its main numbers."""
-    if context.invoked_subcommand is None:
+    """Write the self-contained HTML report; `headline` prints its main numbers, `--compare` sets two runs beside each other."""
+    if context.invoked_subcommand is None and compare is not None:
+        if config is not None:
+            raise OrbitError("--compare reads the runs' own configurations", hint="leave --config out")
+        where = need(out=out)["out"]
+        outputs.page(where)
+        from orbit2.report.compare import run as compare_runs
+
+        compare_runs(*compare, where)
+    elif context.invoked_subcommand is None:
         options = need(config=config, out=out)
         outputs.page(options["out"])
         from orbit2.plan.after import foresee

@@ -1,0 +1,231 @@
+"""The page in a real browser (headless Chromium, no network): clicks, keys, sorting, filters, sliders, colours, print."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+api = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
+CHROMIUM = os.environ.get("ORBIT2_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium (Debian: apt-get install chromium; or ORBIT2_CHROMIUM=/path/to/it)")
+    with api.sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def opened(chromium: Any, made: SimpleNamespace) -> Iterator[Any]:
+    """Opens the report: opened(viewport, scheme). No page may write to its console, fail, or ask anything of a network."""
+    contexts, said, asked = [], [], []
+
+    def look(viewport: dict[str, int] = WIDE, scheme: str = "light", page: Path | None = None) -> Any:
+        context = chromium.new_context(viewport=viewport, color_scheme=scheme, offline=True)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto((page or made.out / "index.html").as_uri())
+        return tab
+
+    yield look
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def overflow(tab: Any) -> int:
+    return int(tab.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["1440", "390"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_fits_its_window_with_every_fold_open(opened: Any, viewport: dict[str, int], scheme: str) -> None:
+    tab = opened(viewport, scheme)
+    assert overflow(tab) <= 0
+    tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert overflow(tab) <= 0
+    broken = "[...document.querySelectorAll('main img')].filter((one) => one.complete && !one.naturalWidth && !one.hidden).length"
+    assert tab.evaluate(broken) == 0
+
+
+def test_columns_are_sorted_up_down_and_back(opened: Any) -> None:
+    tab = opened()
+    table = tab.locator("table:has(tr[data-region=SAM]):has(th:text('Region'))").last
+    before = table.locator("tbody th").all_inner_texts()
+    head = table.locator("thead th").nth(2)
+    values = "(table) => [...table.tBodies[0].rows].map((row) => row.cells[2].dataset.value ?? null)"
+    head.locator("button").click()
+    up = table.evaluate(values)
+    known = [float(v) for v in up if v is not None]
+    assert head.get_attribute("aria-sort") == "ascending" and known == sorted(known) and len(known) > 30
+    assert up[: len(known)] == [v for v in up if v is not None]  # n/a last
+    head.locator("button").press("Enter")
+    down = table.evaluate(values)
+    assert [float(v) for v in down[: len(known)]] == known[::-1] and down[len(known) :] == [None] * (len(up) - len(known))
+    head.locator("button").press("Enter")
+    assert head.get_attribute("aria-sort") is None and table.locator("tbody th").all_inner_texts() == before
+
+
+def test_rows_are_filtered_by_words(opened: Any) -> None:
+    tab = opened()
+    scroll = tab.locator(".scroll:has(tr[data-region=SAM])").last
+    bar = scroll.locator("xpath=preceding-sibling::div[contains(@class,'filter')][1]")
+    bar.locator("input").fill("south america")
+    shown = scroll.locator("tbody tr:visible")
+    assert 2 <= shown.count() < 12 and bar.locator("output").inner_text().startswith(f"{shown.count()} of 5")
+    assert all("america" in text.lower() for text in shown.all_inner_texts())
+    bar.locator("input").fill("nowhere at all")
+    assert shown.count() == 0
+    bar.locator("input").fill("")
+    assert shown.count() >= 58
+
+
+def test_a_click_on_the_map_filters_the_tables(opened: Any) -> None:
+    tab = opened()
+    widget = tab.locator("[data-widget=regions]")
+    region = widget.locator("path[data-region=SAS]")
+    region.hover()
+    assert widget.locator(".told").inner_text().startswith("S. Asia (SAS): ")
+    region.click()
+    rows = tab.locator("tr[data-region]:visible")
+    assert rows.count() >= 1 and {row.get_attribute("data-region") for row in rows.all()} == {"SAS"}
+    assert region.get_attribute("aria-pressed") == "true" and widget.locator("select.which").input_value() == "SAS"
+    fill = region.get_attribute("fill")
+    widget.locator("select.what").select_option("6")  # another score: other colours, other words
+    assert re.search(r"RMSE [\d.]", widget.locator(".told").inner_text())
+    assert region.get_attribute("fill") != fill
+    widget.locator(".clear").click()
+    assert rows.count() >= 58 and widget.locator(".clear").is_hidden()
+
+
+def test_the_map_is_used_with_keys_alone(opened: Any) -> None:
+    tab = opened()
+    widget = tab.locator("[data-widget=regions]")
+    widget.locator("select.which").focus()
+    tab.keyboard.press("Tab")
+    first = tab.evaluate("document.activeElement.dataset.region")
+    tab.keyboard.press("ArrowRight")
+    second = tab.evaluate("document.activeElement.dataset.region")
+    assert first and second and first != second
+    assert f"({second}): " in tab.evaluate("document.activeElement.getAttribute('aria-label')")
+    tab.keyboard.press("Enter")
+    assert {row.get_attribute("data-region") for row in tab.locator("tr[data-region]:visible").all()} == {second}
+    tab.keyboard.press("Escape")
+    assert tab.locator("tr[data-region]:visible").count() >= 58
+    assert widget.locator("path[tabindex='0']").count() == 1  # one stop of the tab key
+
+
+def test_dates_variables_and_the_swipe(opened: Any) -> None:
+    tab = opened()
+    widget = tab.locator("[data-widget=dates]")
+    over, stamp = widget.locator("img.over"), widget.locator(".stamp")
+    first, when = over.get_attribute("src"), stamp.inner_text()
+    date = widget.locator("input.date")
+    date.focus()
+    tab.keyboard.press("Home")
+    tab.keyboard.press("End")
+    assert stamp.inner_text() != when and date.get_attribute("aria-valuetext") == stamp.inner_text()
+    assert over.get_attribute("src") != first and stamp.inner_text() in over.get_attribute("alt")
+    widget.locator("select.variable").select_option("precipitation_rate")
+    widget.locator("select.left").select_option("input")
+    assert over.get_attribute("alt").startswith("Precipitation, Input")
+    tab.wait_for_function("[...document.querySelectorAll('.pane img')].every((one) => one.complete && one.naturalWidth > 100)")
+    swipe = widget.locator("input.swipe")
+    swipe.focus()
+    tab.keyboard.press("Home")
+    assert over.evaluate("(one) => getComputedStyle(one).clipPath").replace("px", "%").startswith("inset(0")
+    assert widget.locator(".line").evaluate("(one) => one.offsetLeft") <= 0
+    box = swipe.bounding_box()
+    tab.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + box["height"] / 2)
+    assert abs(int(swipe.input_value()) - 75) <= 2
+    assert swipe.get_attribute("aria-valuetext").startswith(f"{swipe.input_value()} % Input")
+    widget.locator("select.view").select_option("box")
+    tab.wait_for_function("document.querySelector('.pane img.over').complete")
+    assert not widget.locator(".absence").is_visible()
+
+
+def test_a_page_without_its_folder_says_so(chromium: Any, made: SimpleNamespace, tmp_path: Path) -> None:
+    alone = re.sub(r"data:image/webp;base64,[A-Za-z0-9+/=]+", "figures/page/gone.webp", made.html)  # as if there were room for none
+    (tmp_path / "index.html").write_text(alone, encoding="utf-8")
+    tab = chromium.new_page(viewport=WIDE)
+    tab.goto((tmp_path / "index.html").as_uri())
+    tab.wait_for_function("document.querySelectorAll('main img.absent').length > 10")
+    assert "not beside this page" in tab.locator(".absence").inner_text()
+    assert overflow(tab) <= 0
+    tab.close()
+
+
+def test_figures_are_enlarged_and_closed_with_escape(opened: Any) -> None:
+    tab = opened()
+    figure = tab.locator("figure:has(.panels img:nth-child(3)):visible").first
+    figure.locator(".panels img").nth(1).click()
+    dialog = tab.locator("#enlarged")
+    assert dialog.is_visible() and dialog.locator(".place").inner_text().startswith("2 of")
+    assert dialog.locator("img").get_attribute("alt") == figure.locator(".panels img").nth(1).get_attribute("alt")
+    tab.keyboard.press("ArrowRight")
+    assert dialog.locator(".place").inner_text().startswith("3 of")
+    tab.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    button = figure.get_by_role("button", name=re.compile("^Enlarge: "))
+    button.focus()
+    tab.keyboard.press("Enter")
+    assert dialog.is_visible()
+
+
+def test_colours_follow_the_system_and_the_reader(opened: Any) -> None:
+    tab = opened(scheme="dark")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    dark = tab.evaluate(ground)
+    button = tab.locator("#theme")
+    button.click()
+    assert button.inner_text() == "Colours: light" and tab.evaluate(ground) == "rgb(255, 255, 255)" != dark
+    button.click()
+    assert button.inner_text() == "Colours: dark" and tab.evaluate(ground) == dark
+    button.click()
+    assert button.inner_text() == "Colours: as the system"
+    assert opened().evaluate(ground) == "rgb(255, 255, 255)"
+
+
+def test_contents_mark_what_is_read(opened: Any, made: SimpleNamespace) -> None:
+    tab = opened()
+    for name in re.findall(r'<section id="([^"]+)">', made.html)[1:6:2]:
+        tab.evaluate(f"document.getElementById('{name}').scrollIntoView({{behavior: 'instant'}})")
+        tab.wait_for_function(f"document.querySelector('nav.toc a[aria-current]')?.hash === '#{name}'")
+    assert tab.locator("nav.toc a[aria-current]").count() == 1
+
+
+def test_print_has_every_map_every_column_and_no_controls(opened: Any, tmp_path: Path) -> None:
+    tab = opened()
+    tab.locator(".filter input").first.fill("nowhere at all")  # what is filtered away is printed
+    tab.emulate_media(media="print")
+    tab.set_viewport_size({"width": 703, "height": 1000})  # A4 less its margins, in CSS pixels
+    assert overflow(tab) <= 0
+    cut = tab.evaluate("""[...document.querySelectorAll('.scroll')]
+        .filter((one) => one.offsetParent && one.scrollWidth > one.clientWidth + 1).map((one) => one.getAttribute('aria-label').slice(0, 60))""")
+    assert cut == []
+    figures = tab.evaluate("""[...document.querySelectorAll('figure .panels img')].filter((one) => {
+        const box = one.getBoundingClientRect(); return box.width < 20 || box.height < 10 || !one.naturalWidth; }).length""")
+    assert figures == 0
+    shown = "[...document.querySelectorAll('.controls, .filter, button.plain, .widget')].filter((one) => one.offsetParent).length"
+    assert tab.evaluate(shown) == 0
+    assert tab.evaluate("[...document.querySelectorAll('table:not(details.long table) tbody tr')].every((row) => row.offsetParent)")
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    pages = tab.pdf(path=tmp_path / "report.pdf", prefer_css_page_size=True, print_background=True)
+    assert 6 <= len(re.findall(rb"/Type\s*/Page\b(?!s)", pages)) <= 24
