@@ -17,7 +17,7 @@ from orbit2.config.load import from_mapping
 from orbit2.config.schema import RunConfig
 from orbit2.errors import OrbitError
 from orbit2.files import short_hash, write_json, write_text
-from orbit2.metrics.parts import plan_parts as task_months
+from orbit2.metrics.months import plan_parts as task_months
 from orbit2.model.inspect import build, size
 from orbit2.nodehours import Job, Submitted, rows
 from orbit2.plan.estimate import training

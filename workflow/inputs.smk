@@ -2,7 +2,7 @@
 
 from orbit2.config.needs import STATIC
 from orbit2.queues import working
-from orbit2.regrid import unbuilt
+from orbit2.regrid.parts import unbuilt
 from orbit2.sources.receipts import lost
 
 

@@ -27,6 +27,7 @@ from orbit2.data.pairs import PairStore, Side
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.grid import Grid
 from orbit2.metrics import kernels
+from orbit2.metrics.months import ONWARDS
 from orbit2.metrics.others import Product
 from orbit2.metrics.predictions import Parent, frame, grid_of, inside, land_fraction, open_prediction, window
 from orbit2.metrics.table import Table
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 SINGLE = 1 << 22  # cells of a prediction beyond which fields are kept in single precision: a day at 7 km takes half the memory
-ONWARDS = "on"
 
 
 @dataclass(frozen=True, eq=False)

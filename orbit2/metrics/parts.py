@@ -15,34 +15,19 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from orbit2 import times
 from orbit2.config.base import science
 from orbit2.config.load import validate
-from orbit2.config.schema import DownscaleConfig, RunConfig
+from orbit2.config.schema import DownscaleConfig
 from orbit2.config.slices import AFTERWARDS
 from orbit2.errors import OrbitError
 from orbit2.files import atomic
 from orbit2.metrics.collector import Collector, Settings
-from orbit2.metrics.matched import ONWARDS, Matched
+from orbit2.metrics.matched import Matched
 from orbit2.provenance import code_version
-from orbit2.sources.times import plan_times
 
 VERSION = 2
 LARGE = 4096  # bytes from which an array is compressed
 PIECE = 2048  # cells of a map that lie together, with all their days
-
-
-def plan_parts(config: RunConfig, task: str) -> list[str]:
-    """The parts of a task, from the configuration alone. A task of the first `max_samples` samples may, where some are missing, go on
-    beyond the times planned: its last part is open, `202603on`."""
-    section = config.downscale[task]
-    dataset = config.datasets[section.dataset]
-    period = getattr(dataset.split, section.split)
-    found = plan_times(dataset)
-    found = found[(found >= period.first) & (found <= period.last)]
-    first = found[: section.max_samples] if section.max_samples else found
-    months = list(dict.fromkeys(map(times.month_name, times.stamps(first))))
-    return [*months[:-1], months[-1] + ONWARDS] if len(first) < len(found) else months
 
 
 def write(path: Path, matched: Matched, slice_: Mapping[str, Any], settings: Settings, collectors: Sequence[Collector]) -> None:

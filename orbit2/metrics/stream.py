@@ -25,7 +25,7 @@ def run(
     *, config: Path, prediction: Path, store: Path, part: str, out: Path, kinds: Sequence[type[Collector]],
     observations: Path | None = None, fits: Path | None = None, parent: Path | None = None, receipt: Path | None = None,
 ) -> None:  # fmt: skip
-    """Write what collectors of `kinds` gather of one `part` of a task (parts.plan_parts) to `out` (HDF5).
+    """Write what collectors of `kinds` gather of one `part` of a task (months.plan_parts) to `out` (HDF5).
 
     `config` is the task's slice for parts (JSON), the rest is as for evaluate. A month in which nothing is scored gives an empty part.
     With a `receipt` (JSON), which is written last, a whole part that is newer than all it was made of is kept.

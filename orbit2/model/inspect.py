@@ -70,13 +70,18 @@ def forward_flops(model: Downscaling, grid: Grid) -> int:
     `model` is on the meta device; interpolations and pointwise functions are not counted.
     """
 
-    def count() -> int:
-        coarse, statics, geometry = _inputs(model, grid, 1)
-        with torch.device("meta"), Count() as counter, torch.no_grad():
-            model(coarse, statics, geometry)
-        return int(counter.flops)
+    return _pass(model, grid)[0]
 
-    return NOTEBOOK.ask(("flops", cache_key(model, grid)), count, int, int)
+
+def _pass(model: Downscaling, grid: Grid) -> tuple[int, int]:
+    """(FLOPs, peak bytes of activations) of one forward pass of one sample: counted together, for it is the pass that takes long."""
+
+    def count() -> tuple[int, int]:
+        with Count() as counter:
+            peak = _peak(model, grid, False, 1)
+        return int(counter.flops), peak
+
+    return NOTEBOOK.ask(("pass", cache_key(model, grid)), count, list, lambda told: (int(told[0]), int(told[1])))
 
 
 @lru_cache(256)
@@ -95,18 +100,21 @@ def activation_bytes(model: Downscaling, grid: Grid, training: bool, batch: int 
     `model` is on the meta device. Weights, inputs, optimiser state and what a library keeps for itself come on top.
     """
 
-    def count() -> int:
-        coarse, statics, geometry = _inputs(model, grid, batch)
-        was = model.training
-        model.train(training)
-        known = [*model.parameters(), *model.buffers(), coarse, statics, geometry.lat, geometry.lon]
-        peak = peak_bytes(lambda: model(coarse, statics, geometry), known, training)
-        model.train(was)
-        for parameter in model.parameters():
-            parameter.grad = None
-        return peak
+    if batch == 1 and not training:
+        return _pass(model, grid)[1]
+    return NOTEBOOK.ask(("activations", cache_key(model, grid), training, batch), lambda: _peak(model, grid, training, batch), int, int)
 
-    return NOTEBOOK.ask(("activations", cache_key(model, grid), training, batch), count, int, int)
+
+def _peak(model: Downscaling, grid: Grid, training: bool, batch: int) -> int:
+    coarse, statics, geometry = _inputs(model, grid, batch)
+    was = model.training
+    model.train(training)
+    known = [*model.parameters(), *model.buffers(), coarse, statics, geometry.lat, geometry.lon]
+    peak = peak_bytes(lambda: model(coarse, statics, geometry), known, training)
+    model.train(was)
+    for parameter in model.parameters():
+        parameter.grad = None
+    return peak
 
 
 def _inputs(model: Downscaling, grid: Grid, batch: int) -> tuple[Tensor, Tensor, Geometry]:

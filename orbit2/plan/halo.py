@@ -9,13 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from orbit2.baselines import interpolate
 from orbit2.config.network import ArchitectureConfig
 from orbit2.data.pairs import PairStore
 from orbit2.data.training import evenly, samples_within
 from orbit2.grid import Grid
-from orbit2.metrics.correlation import lengths
-from orbit2.metrics.fields import fields_of
 from orbit2.plan.reach import INTERPOLATION, attends, reach, token_side
 from orbit2.variables import is_precipitation
 
@@ -46,6 +43,8 @@ def measure(
     `method` is the model's interpolation. Precipitation as ln(1 + mm), which is what the network predicts. Raises OrbitError for a
     period without samples.
     """
+    from orbit2.metrics.correlation import lengths  # plans without a store need none of it
+
     known = set(store.variables("coarse")) & set(store.variables("fine"))
     names = [name for name in outputs if name in known]
     chosen = evenly(samples_within(store, *period), SAMPLES)
@@ -60,6 +59,9 @@ def _residuals(
     store: PairStore, indices: npt.NDArray[np.int64], names: Sequence[str], method: str, box: tuple[slice, slice]
 ) -> Iterator[Array]:
     """Truth - interpolation [C, sH, sW] of each sample, in the space that the network predicts."""
+    from orbit2.baselines import interpolate
+    from orbit2.metrics.fields import fields_of
+
     factor = store.refinement
     rows, columns = (slice(part.start * factor, part.stop * factor) for part in box)
     spaces = [fields_of([name])[-1] for name in names]  # precipitation: ln(1 + x) comes last

@@ -16,7 +16,7 @@ from orbit2.config.recipes import DAY, recipes
 from orbit2.config.schema import RunConfig
 from orbit2.config.sources import traits
 from orbit2.errors import OrbitError
-from orbit2.metrics.parts import plan_parts as task_months
+from orbit2.metrics.months import plan_parts as task_months
 from orbit2.model.inspect import vocabulary
 from orbit2.plan.disk import output_grid, samples_bytes, task_samples, training_samples
 from orbit2.plan.machine import Machine

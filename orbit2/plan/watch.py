@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.distributed import ProcessGroup, distributed_c10d
 from torch.distributed.tensor import DTensor
 from torch.utils._pytree import tree_leaves
@@ -19,6 +19,7 @@ from orbit2.model.memory import BACKWARD, FORWARD, Ledger
 from orbit2.parallel.mesh import AXES, Sizes
 from orbit2.plan import operators
 
+DEVICE = torch.ops.prim.device.default
 KINDS = {  # as torch's operators are called, of its process groups and of DTensor
     "all-gather": ("allgather", "all_gather"),
     "reduce-scatter": ("reduce_scatter",),
@@ -89,6 +90,8 @@ class Watch(Ledger):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         if any(issubclass(kind, DTensor) for kind in types):
             return NotImplemented
+        if func is DEVICE and isinstance(args[0], FakeTensor):  # two calls in three
+            return args[0].fake_device
         kwargs = kwargs or {}
         if self._fake.trying:
             return func(*args, **kwargs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -101,11 +100,10 @@ def requests(source: Source, items: Sequence[Need]) -> list[Request]:
     found: dict[str, Request] = {}
     for need in merged(items):
         for request in source.plan(need):
-            path = PurePosixPath(request.file)
-            if path.is_absolute() or ".." in path.parts or request.file.endswith(".part"):
+            if request.file.startswith("/") or ".." in request.file.split("/") or request.file.endswith(".part"):
                 raise ValueError(f"{source.name}: not a file below its folder: {request.file}")
             other = found.setdefault(request.file, request)
-            if dict(other.body) != dict(request.body) or set(other.variables) != set(request.variables):
+            if other is not request and (dict(other.body) != dict(request.body) or set(other.variables) != set(request.variables)):
                 raise ValueError(f"{source.name}: two different requests for {request.file}")
     return sorted(_without_parts_of_others(list(found.values())), key=lambda r: (r.first, r.last, r.file))
 
@@ -115,7 +113,8 @@ def _without_parts_of_others(items: Sequence[Request]) -> list[Request]:
     spans: dict[tuple[Any, ...], list[frozenset[str]]] = {}
     for r in items:
         spans.setdefault((r.client, r.first, r.last, r.box), []).append(frozenset(r.variables))
-    return [r for r in items if not any(set(r.variables) < other for other in spans[r.client, r.first, r.last, r.box])]
+    shared = {key: sets for key, sets in spans.items() if len(sets) > 1}
+    return [r for r in items if not any(set(r.variables) < other for other in shared.get((r.client, r.first, r.last, r.box), ()))]
 
 
 def touching(items: Sequence[Request], wanted: Sequence[Request]) -> list[Request]:

@@ -236,6 +236,8 @@ class Elsewhere:
         return self._in(box, request) or (self._in(self._larger[box], request) if box in self._larger else [])
 
     def _in(self, box: tuple[float, ...] | None, request: Request) -> list[manifest.Record]:
+        if not self._by_box.get(box):
+            return []
         first, last = manifest.stamp(request.first), manifest.stamp(request.last)
         firsts, earliest = self._firsts.get(box, []), manifest.stamp(request.first - LONGEST)
         around = self._by_box.get(box, [])[bisect_left(firsts, earliest) : bisect_right(firsts, last)]

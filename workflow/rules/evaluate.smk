@@ -2,7 +2,7 @@
 # are read by month, once for this stage and for diagnose; what both make of a task are sums of the same parts. A part itself (HDF5) is
 # nobody's output, only its receipt: Snakemake deletes what a failed group declared, and parts must survive each other.
 from orbit2.config.comparisons import fit_memory_mb
-from orbit2.metrics.parts import plan_parts as plan_months
+from orbit2.metrics.months import plan_parts as plan_months
 
 with one_line():
     FIT_MB = {folder: fit_memory_mb(RUN.datasets[name]) for folder, name in DATASET_OF.items()}

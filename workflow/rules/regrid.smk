@@ -1,6 +1,6 @@
 # Coarse/fine pairs on disk: init makes the empty store, parts fill it side by side, finalise declares it complete.
 # The store itself is nobody's output: Snakemake deletes what a failed job declared, and parts must survive each other.
-from orbit2.regrid import plan_parts
+from orbit2.regrid.parts import plan_parts
 
 with one_line():
     PARTS = {

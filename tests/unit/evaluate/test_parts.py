@@ -16,7 +16,7 @@ from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
 from orbit2.diagnose.collectors import COLLECTORS as DIAGNOSTICS
 from orbit2.errors import OrbitError
 from orbit2.evaluate.collectors import COLLECTORS as SCORES
-from orbit2.metrics import parts, stream
+from orbit2.metrics import months, parts, stream
 from orbit2.metrics import table as tables
 from orbit2.metrics.collector import Settings, gather
 from orbit2.metrics.matched import Matched
@@ -143,10 +143,10 @@ def test_parts_of_a_task_are_the_months_of_its_period():
     config = load("config/runs/era5_pretrain.yaml")
     task, section = next(iter(config.downscale.items()))
     period = config.datasets[section.dataset].split.test
-    found = parts.plan_parts(config, task)
+    found = months.plan_parts(config, task)
     assert found[0] == f"{period.first.astype('datetime64[M]')}".replace("-", "") and found == sorted(set(found)) and len(found) == 12
     fewer = config.model_copy(update={"downscale": {task: section.model_copy(update={"max_samples": 3})}})
-    assert parts.plan_parts(fewer, task) == [found[0] + "on"]
+    assert months.plan_parts(fewer, task) == [found[0] + "on"]
     assert slices.part(config, task)["evaluate"].keys() == slices.evaluate(config, task)["evaluate"].keys() - {"bootstrap"}
 
 

@@ -1,0 +1,22 @@
+"""The parts that a task's scores are made in: its calendar months, from the configuration alone. Loads nothing that computes."""
+
+from __future__ import annotations
+
+from orbit2 import times
+from orbit2.config.schema import RunConfig
+from orbit2.sources.times import plan_times
+
+ONWARDS = "on"  # of a part that goes on to the task's end
+
+
+def plan_parts(config: RunConfig, task: str) -> list[str]:
+    """The parts of a task, from the configuration alone. A task of the first `max_samples` samples may, where some are missing, go on
+    beyond the times planned: its last part is open, `202603on`."""
+    section = config.downscale[task]
+    dataset = config.datasets[section.dataset]
+    period = getattr(dataset.split, section.split)
+    found = plan_times(dataset)
+    found = found[(found >= period.first) & (found <= period.last)]
+    first = found[: section.max_samples] if section.max_samples else found
+    months = list(dict.fromkeys(map(times.month_name, times.stamps(first))))
+    return [*months[:-1], months[-1] + ONWARDS] if len(first) < len(found) else months
