@@ -75,6 +75,9 @@ class DownscaleConfig(Strict):
     time_block: Machine[int] = Field(1, ge=1, description="Times in one work item and one shard of the prediction.")
     batch: Machine[int] = Field(1, ge=1, description="Times of an item that go through the network together.")
     blocks: Machine[int] = Field(1, ge=1, description="Jobs that the work items are divided over (contiguous blocks).")
+    parts: Machine[Literal["month", "year"]] = Field(
+        "month", description="What one job of its scores reads: a calendar month, or a year (of small grids, where starting costs more)."
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the network, as in training: auto = bf16 autocast where the device multiplies bf16 fast."
     )

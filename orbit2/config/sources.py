@@ -187,7 +187,7 @@ class SyntheticConfig(Provider):
 
     VALUES = ("degrees", "seed")
 
-    degrees: float = Field(2.0, gt=0, le=30, description="Spacing of its files (degrees); 180 divided by it must be whole.")
+    degrees: float = Field(2.5, gt=0, le=30, description="Spacing of its files (degrees); 180 divided by it must be whole.")
     seed: int = Field(0, ge=0, description="Another seed is another weather, with other early and late seasons, of the same climate.")
 
     @property

@@ -79,7 +79,7 @@ class Scored:
 class Matched:
     """Opens and checks a prediction and its pair store, then streams samples.
 
-    `times` are those of the whole task; with `part` only the samples of a calendar month (`202603`) are streamed, or of
+    `times` are those of the whole task; with `part` only the samples of a calendar month (`202603`) or year (`2026`) are streamed, or of
     it and all later ones (`202603on`).
     Raises OrbitError when the prediction is missing, unfinalised, of another task, on a grid or at times that the store does not
     have, or holds a variable that the store does not; when baselines that are fitted are wanted without their `fits`, or `parent` (the
@@ -357,6 +357,7 @@ class Matched:
 
 
 def _belongs(sample: str, part: str) -> bool:
-    """Whether a sample is of a part: a month, `202603`, or that and all later ones, `202603on`."""
-    month = times.month_name(sample)
-    return month == part or (part.endswith(ONWARDS) and month >= part.removesuffix(ONWARDS))
+    """Whether a sample is of a part: a month, `202603`, a year, `2026`, or that and all later ones, `202603on`."""
+    known = part.removesuffix(ONWARDS)
+    name = times.month_name(sample)[: len(known)]
+    return name == known or (part.endswith(ONWARDS) and name > known)

@@ -18,5 +18,6 @@ def plan_parts(config: RunConfig, task: str) -> list[str]:
     found = plan_times(dataset)
     found = found[(found >= period.first) & (found <= period.last)]
     first = found[: section.max_samples] if section.max_samples else found
-    months = list(dict.fromkeys(map(times.month_name, times.stamps(first))))
-    return [*months[:-1], months[-1] + ONWARDS] if len(first) < len(found) else months
+    length = len("2026") if section.parts == "year" else len("202603")
+    names = list(dict.fromkeys(times.month_name(sample)[:length] for sample in times.stamps(first)))
+    return [*names[:-1], names[-1] + ONWARDS] if len(first) < len(found) else names

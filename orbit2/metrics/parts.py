@@ -1,6 +1,6 @@
 """Parts of a task's scores: which there are, what each has gathered as one HDF5 file, and their sum. Never opens a prediction.
 
-A part is a calendar month of a task, `202603`. Its file holds the states of the collectors of both stages, `<stage>/<collector>/...`, and
+A part is a calendar month of a task, `202603`, or a year, `2026`. Its file holds the states of the collectors of both stages, `<stage>/<collector>/...`, and
 says what it was made of; it appears whole or not at all. Sums are the same to rounding however the days are divided.
 """
 
@@ -23,6 +23,7 @@ from orbit2.errors import OrbitError
 from orbit2.files import atomic
 from orbit2.metrics.collector import Collector, Settings
 from orbit2.metrics.matched import Matched
+from orbit2.metrics.months import ONWARDS
 from orbit2.provenance import code_version
 
 VERSION = 2
@@ -39,6 +40,16 @@ def write(path: Path, matched: Matched, slice_: Mapping[str, Any], settings: Set
             group = file.create_group(f"{collector.stage}/{collector.name}")
             for name, array in collector.state().items():
                 group.create_dataset(name, data=array, **packing(array))
+
+
+def forget_others(path: Path) -> None:
+    """Delete parts beside `path` that hold the same days cut otherwise (months of its year, the year of its month), with their receipts."""
+    name = path.stem.removesuffix(ONWARDS)
+    for other in path.parent.glob("*.h5"):
+        known = other.stem.removesuffix(ONWARDS)
+        if known != name and (known.startswith(name) or name.startswith(known)):
+            other.with_suffix(".json").unlink(missing_ok=True)
+            other.unlink(missing_ok=True)
 
 
 def packing(array: npt.NDArray[Any]) -> dict[str, Any]:

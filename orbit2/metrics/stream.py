@@ -29,10 +29,11 @@ def run(
 
     `config` is the task's slice for parts (JSON), the rest is as for evaluate. A month in which nothing is scored gives an empty part.
     With a `receipt` (JSON), which is written last, a whole part that is newer than all it was made of is kept.
-    Raises OrbitError for a part that is no month, and as Matched.
+    Raises OrbitError for a part that is no month and no year, and as Matched.
     """
-    if not re.fullmatch(r"\d{4}(0[1-9]|1[0-2])(on)?", part):
-        raise OrbitError("not a part of a task", where="--part", got=part, allowed="a calendar month, e.g. 202603, or 202603on")
+    if not re.fullmatch(r"\d{4}(0[1-9]|1[0-2])?(on)?", part):
+        raise OrbitError("not a part of a task", where="--part", got=part,
+                         allowed="a calendar month or year, e.g. 202603 or 2026, or 202603on")  # fmt: skip
     slice_ = read_slice(config)
     for key in ("task", "downscale", "evaluate", "diagnose"):
         if key not in slice_:
@@ -47,6 +48,7 @@ def run(
         write_json(receipt, told)
         return
     parts.write(Path(out), matched, slice_, settings, filled(kinds, f"part {part}", matched, slice_, settings))
+    parts.forget_others(Path(out))
     if receipt is not None:
         write_json(receipt, told)
 

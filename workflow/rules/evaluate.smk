@@ -51,7 +51,7 @@ rule evaluate_part:
         f"{R}/logs/evaluate_{{task}}_{{part}}.tsv"
     wildcard_constraints:
         task=either(TASKS),
-        part=r"\d{6}(on)?",
+        part=r"\d{4}(\d{2})?(on)?",
     threads: 1
     resources:
         mem_mb=least("mem_mb", 4000),
