@@ -88,7 +88,7 @@ diagnose = scoring(
 def evaluate_part(
     config: Config, store: Store, out: Out,
     prediction: Annotated[Path, typer.Option(help="Prediction of the task (Zarr).", show_default=False)],
-    part: Annotated[str, typer.Option(help="Calendar month or year, e.g. 202603 or 2026; 202603on: and all later ones.", show_default=False)],
+    part: Annotated[str, typer.Option(help="Calendar month or year: 202603, 2026; 202603on: and later ones.", show_default=False)],
     observations: Observations = None, fits: Fits = None, parent: Parent = None,
     receipt: Annotated[Path | None, typer.Option(help="Written once the part is there (JSON); a whole part is kept.")] = None,
     memory_mb: Memory = None, threads: Threads = None,

@@ -1,7 +1,8 @@
 """Parts of a task's scores: which there are, what each has gathered as one HDF5 file, and their sum. Never opens a prediction.
 
-A part is a calendar month of a task, `202603`, or a year, `2026`. Its file holds the states of the collectors of both stages, `<stage>/<collector>/...`, and
-says what it was made of; it appears whole or not at all. Sums are the same to rounding however the days are divided.
+A part is a calendar month of a task, `202603`, or a year, `2026`. Its file holds the states of the collectors of both stages,
+`<stage>/<collector>/...`, and says what it was made of; it appears whole or not at all. Sums are the same to rounding however the days
+are divided.
 """
 
 from __future__ import annotations

@@ -100,6 +100,18 @@ def test_months_in_two_processes(world, tmp_path):
         assert_same(found[stage], world.whole[stage])
 
 
+def test_a_year_takes_the_place_of_its_months(world, tmp_path):
+    """The same tables; parts of the other cut are gone, so that no day is counted twice. And back again."""
+    folder = tmp_path / "parts"
+    for cut in (["202603", "202604"], ["2026"], ["202604", "202603"]):
+        for part in cut:
+            world.part(part, folder / f"{part}.h5")
+        assert sorted(path.stem for path in folder.glob("*.h5")) == sorted(cut)
+        found = world.tables(tmp_path / "out" / cut[0], parts=folder)
+        for stage in found:
+            assert_same(found[stage], world.whole[stage])
+
+
 def test_a_month_without_a_scored_time_is_an_empty_part(world, tmp_path):
     for month in ("202602", "202603", "202604on"):
         world.part(month, tmp_path / "parts" / f"{month}.h5")
@@ -133,7 +145,7 @@ def test_a_part_of_other_settings_or_data_is_refused(world, tmp_path):
     evaluate.run(config=tmp_path / "slice.json", out=tmp_path / "out", parts=folder, **world.given)
 
 
-@pytest.mark.parametrize("part", ["2026", "202613", "202603of", "march"])
+@pytest.mark.parametrize("part", ["026", "20261", "202613", "202603of", "march"])
 def test_what_is_no_month_is_refused(world, tmp_path, part):
     with pytest.raises(OrbitError, match="not a part of a task"):
         world.part(part, tmp_path / "p.h5")
@@ -145,6 +157,8 @@ def test_parts_of_a_task_are_the_months_of_its_period():
     period = config.datasets[section.dataset].split.test
     found = months.plan_parts(config, task)
     assert found[0] == f"{period.first.astype('datetime64[M]')}".replace("-", "") and found == sorted(set(found)) and len(found) == 12
+    yearly = config.model_copy(update={"downscale": {task: section.model_copy(update={"parts": "year"})}})
+    assert parts.plan_parts(yearly, task) == [found[0][:4]] and slices.part(yearly, task) == slices.part(config, task)
     fewer = config.model_copy(update={"downscale": {task: section.model_copy(update={"max_samples": 3})}})
     assert months.plan_parts(fewer, task) == [found[0] + "on"]
     assert slices.part(config, task)["evaluate"].keys() == slices.evaluate(config, task)["evaluate"].keys() - {"bootstrap"}
