@@ -1,4 +1,4 @@
-"""The parts that a task's scores are made in: its calendar months, from the configuration alone. Loads nothing that computes."""
+"""The parts that a task's scores are made in: its calendar months or years, from the configuration alone. Loads nothing that computes."""
 
 from __future__ import annotations
 
