@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-CONDA_NAME = {"arch": "arch-py", "torch": "pytorch", "eccodes": "python-eccodes"}
+CONDA_NAME = {"arch": "arch-py", "playwright": "playwright-python", "torch": "pytorch", "eccodes": "python-eccodes"}
 # Packages that no module imports by name, and what they are there for.
 NOT_IMPORTED = {
     "cfgrib": "xarray's engine for GRIB",
