@@ -34,15 +34,20 @@ class Shown:
 
 
 def widget(scores: Scores, model: str, variables: Sequence[str], regions: Mapping[str, str]) -> Widget | None:
-    """The map of the `regions` (abbreviation -> name) of a task; None where none of them was scored or has an outline."""
+    """The map of the `regions` (abbreviation -> name) of a task; None where none of them was scored or has an outline.
+
+    Regions of the user's own (`basins:Danube`) can be chosen by their names; they have no outline here.
+    """
     paths = {code: outline for code, outline in outlines.ar6().items() if code in regions}
-    shown = [one for one in _all(scores, model, variables, list(paths)) if one.values]
+    own = [code for code in dict.fromkeys(scores.rows["region"].astype(str)) if ":" in code]
+    shown = [one for one in _all(scores, model, variables, [*paths, *own]) if one.values]
     if not paths or not shown:
         return None
     told = [coloured(one) for one in shown]
     about = {
         "view_box": outlines.view_box(), "globe": outlines.globe(), "coasts": outlines.coasts(), "missing": MISSING,
         "regions": [(code, regions[code], path, told[0]["regions"].get(code)) for code, path in paths.items()],
+        "own": own,
         "scores": [one.title for one in shown],
         "legend": told[0]["legend"],
     }  # fmt: skip

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 from matplotlib.colors import Normalize
 
 from orbit2.grid import global_grid
+from orbit2.metrics import table
 from orbit2.report.figures import coast
 from orbit2.report.figures.panels import Picture
-from orbit2.report.interactive import outlines, rasters
+from orbit2.report.interactive import outlines, rasters, regionmap
 from orbit2.report.interactive.dates import chosen
 from orbit2.report.interactive.regionmap import MISSING, Shown, coloured
 from orbit2.report.interactive.shelf import Shelf
 from orbit2.report.interactive.widgets import quoted
 from orbit2.report.style import look
+from orbit2.report.tables import Scores
 
 
 def area(path: str) -> float:
@@ -99,3 +103,18 @@ def test_what_scripts_read_cannot_end_their_element() -> None:
 def test_rows_of_regions_carry_their_code(made: SimpleNamespace) -> None:
     rows = re.findall(r'<tr data-region="(\w+)"><th scope="row">[^<]+<small>(\w+),', made.html)
     assert len(rows) == 58 and all(code == told for code, told in rows)
+
+
+def test_regions_of_ones_own_can_be_chosen_by_name() -> None:
+    def row(region: str, metric: str, value: float) -> dict[str, object]:
+        told = {"task": "t", "model": "m", "variable": "2m_temperature", "space": "physical", "season": "all", "protocol": "standard"}
+        return {**dict.fromkeys(table.COLUMNS, ""), **told, "region": region, "metric": metric, "value": value, "ci_low": 0.5,
+                "ci_high": 0.9, "n": 1}  # fmt: skip
+
+    scores = Scores(pd.DataFrame([row("SAM", "rmse", 0.7), row("basins:Danube", "rmse", 0.8)]), "t")
+    made = regionmap.widget(scores, "m", ["2m_temperature"], {"SAM": "South-American monsoon"})
+    assert made is not None
+    html = made.html(lambda picture: "")
+    assert '<option value="basins:Danube">' in html and html.count("<path data-region=") == 1
+    told = json.loads(re.findall(r'<script type="application/json">(.*)</script>', html)[0])
+    assert told["0"]["regions"]["basins:Danube"]["text"] == "RMSE 0.800 K (95 % interval 0.500 to 0.900)"
