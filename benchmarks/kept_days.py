@@ -1,12 +1,13 @@
 """24 years of daily rain at 0.25 degree on the globe: what its kept days cost to gather, to hold and to ask, measured on latitude bands.
 
-    .venv/bin/python benchmarks/kept_days.py [--quick]   # 6 minutes of one core
+    .venv/bin/python benchmarks/kept_days.py [--quick]   # 3 minutes of one core
 
 Gathering: one day of 720 x 1440 cells with all models through the collector that keeps days. Then, for each of three bands of ten degrees
 (5 x 180 blocks of 8 x 8 cells), parts of 288 months with days made on the fly (rain of known seasons on a third of all days), written as
-the stage writes them, and asked as `orbit2 diagnose` asks them: thresholds in the domain and the AR6 regions, and eight regions of one's
-own, first without, then with 1,000 draws for intervals. What goes with blocks and models is extrapolated to the globe's 90 x 180 blocks and
-thirteen series; intervals go with regions and days. Memory is measured: it goes with a stretch of rows, not with the globe.
+the stage writes them, and asked as `orbit2 diagnose` asks them: two thresholds in the domain and the AR6 regions, eight regions of one's
+own, and seasons (monsoon dates, seasonality, sections), first without, then with 1,000 draws for intervals. What goes with blocks and
+models is extrapolated to the globe's 90 x 180 blocks and thirteen series; intervals go with regions and days. Memory is measured: it goes
+with a stretch of rows, not with the globe.
 
 Exits 1 unless asking takes less than 3 GB. Writes benchmarks/results/kept_days.json (not with --quick).
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -29,6 +31,7 @@ import shapely
 from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
 from orbit2.config.thresholds import DEFAULT
 from orbit2.diagnose import areas, own_regions, thresholds
+from orbit2.diagnose.climate import analyse
 from orbit2.diagnose.kept import TRUTH, Kept, read
 from orbit2.files import write_json
 from orbit2.grid import Grid, global_grid
@@ -105,13 +108,13 @@ def write_parts(folder: Path, grid: Grid, years: int) -> float:
     return time.process_time() - began
 
 
-def asked(folder: Path, basins: Path, draws: int) -> dict[str, float]:
-    """Core seconds of opening, thresholds and regions of one's own; rows."""
+def asked(folder: Path, grid: Grid, basins: Path, draws: int) -> dict[str, float]:
+    """Core seconds of opening, thresholds, regions of one's own and seasons (monsoon dates, seasonality, sections); rows."""
     table, found = Table("test", "data", "standard", "truth", f"{FIRST}/{LAST}", code_version()), {}
     began = time.process_time()
     days = read(folder)
     found["open"] = time.process_time() - began
-    task = matched(days.grid, HELD)
+    task = matched(grid, HELD)
     own = areas.own(days, {"basins": str(basins)}).some()
     given = areas.given(days, "domain") + own
     began = time.process_time()
@@ -119,12 +122,16 @@ def asked(folder: Path, basins: Path, draws: int) -> dict[str, float]:
     found["thresholds"] = time.process_time() - began
     began = time.process_time()
     own_regions.rows(table, days, own, task, draws)
-    return {**found, "own_regions": time.process_time() - began, "regions": len(given.names), "rows": len(table.rows)}
+    found["own_regions"] = time.process_time() - began
+    began = time.process_time()
+    analyse(days, task, Settings(EvaluateConfig(bootstrap=draws), DiagnoseConfig()), table)
+    return {**found, "seasons": time.process_time() - began, "regions": len(given.names), "rows": len(table.rows)}
 
 
 def band(south: float, north: float, years: int) -> dict[str, Any]:
     rows, columns = GRID.window((south, north, 0.0, 360.0))
-    grid = GRID.crop(rows, columns).blocks(STEP, STEP)
+    cells = GRID.crop(rows, columns)
+    grid = cells.blocks(STEP, STEP)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         boxes = [shapely.box(west, south + 1, west + 17, north - 1) for west in np.arange(5, 360, 45)]
@@ -134,24 +141,35 @@ def band(south: float, north: float, years: int) -> dict[str, Any]:
         made = write_parts(folder, grid, years)
         size = sum(path.stat().st_size for path in folder.glob("*.h5"))
         highest_gb()
-        plain = asked(folder, folder / "basins.geojson", 0)
+        plain = asked(folder, cells, folder / "basins.geojson", 0)
         peak = highest_gb()
-        sure = asked(folder, folder / "basins.geojson", 1000)
+        sure = asked(folder, cells, folder / "basins.geojson", 1000)
         return {"band": [south, north], "blocks": int(np.prod(grid.shape)), "days": len(read(folder).numbers), "made_core_s": made,
                 "gb_of_parts": size / 1e9, "plain": plain, "with_intervals": sure, "peak_gb": peak,
                 "peak_gb_with_intervals": highest_gb()}  # fmt: skip
 
 
+def alone(i: int) -> dict[str, Any]:
+    """A band in a process of its own, so that its memory is its own."""
+    done = subprocess.run([sys.executable, __file__, "--band", str(i)], check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one band of two years")
-    quick = parser.parse_args().quick
-    years = 2 if quick else 24
+    parser.add_argument("--band", type=int, help="only this one of 24 years, as JSON")
+    given = parser.parse_args()
+    quick, years = given.quick, 2 if given.quick else 24
+    if given.band is not None:
+        print(json.dumps(band(*BANDS[given.band], years)))
+        return 0
     kept = gathering()
-    found = [band(*edges, years) for edges in (BANDS[:1] if quick else BANDS)]
+    found = [band(*BANDS[0], years)] if quick else [alone(i) for i in range(len(BANDS))]
     series, blocks = len(HELD) + 1, sum(one["blocks"] for one in found)
     scale = kept["blocks"] / blocks * ALL / series
-    plain = {key: sum(one["plain"][key] for one in found) for key in ("thresholds", "own_regions")}
+    plain = {key: sum(one["plain"][key] for one in found) for key in ("thresholds", "own_regions", "seasons")}
     more = {key: sum(one["with_intervals"][key] for one in found) - plain[key] for key in plain}
     regions = sum(one["with_intervals"]["regions"] for one in found)
     whole = {
@@ -159,6 +177,7 @@ def main() -> int:
         "gb_of_parts": sum(one["gb_of_parts"] for one in found) * scale,
         "thresholds_core_s": plain["thresholds"] * scale + more["thresholds"] * 59 / regions,
         "own_regions_core_s": plain["own_regions"] * scale + more["own_regions"] / len(found),
+        "seasons_core_s": plain["seasons"] * scale + more["seasons"],
     }
     peak = max(max(one["peak_gb"], one["peak_gb_with_intervals"]) for one in found)
     print(f"one day, {ALL} series of {GRID.shape[0]} x {GRID.shape[1]} cells: {kept['core_s_a_day']:.3f} core s, "

@@ -96,7 +96,7 @@ class Collector(ABC):
         return
 
     @abstractmethod
-    def state(self) -> State:
+    def state(self) -> Mapping[str, npt.NDArray[Any]]:
         """All that was gathered, as arrays; names may be paths ("2m_temperature/reslim/n")."""
 
     @abstractmethod

@@ -29,7 +29,7 @@ from orbit2.provenance import code_version
 
 VERSION = 2
 LARGE = 4096  # bytes from which an array is compressed
-PIECE = 2048  # cells of a map that lie together, with all their days
+PIECE = 1024  # cells of a map that lie together, with all their days
 
 
 def write(path: Path, matched: Matched, slice_: Mapping[str, Any], settings: Settings, collectors: Sequence[Collector]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import State
 
 Array = npt.NDArray[np.float64]
-MOST_BYTES = 1 << 30  # of days in memory: a month of rain with all that is scored beside it takes 76 MB
+MOST_BYTES = 1 << 28  # of days in memory: a month of rain with all that is scored beside it takes 76 MB, a year that much in files
 
 
 class Day:
@@ -44,6 +44,23 @@ class Day:
         empty = np.full(next(iter(self.sums.values())).shape, np.nan)
         return {path: np.divide(total, self.known[path], out=empty.copy(), where=self.known[path] > 0).astype(np.float32)
                 for path, total in self.sums.items()}  # fmt: skip
+
+
+class Joined(Mapping[str, npt.NDArray[Any]]):
+    """Days that lie in several pieces, one after the other; each array is made when it is asked for."""
+
+    def __init__(self, pieces: list[Piece]) -> None:
+        self.pieces = pieces
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        found = [piece.get(name) for piece in self.pieces if name in piece.names]
+        return found[0] if name.startswith("about/") else np.concatenate(found)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted({name for piece in self.pieces for name in piece.names}))
+
+    def __len__(self) -> int:
+        return len({name for piece in self.pieces for name in piece.names})
 
 
 class Kept(Collector):
@@ -132,7 +149,7 @@ class Kept(Collector):
             self._put_aside()
 
     def _put_aside(self) -> None:
-        """What is kept so far goes into a file that goes with this process: no part is that long, but a whole record is."""
+        """What is kept so far goes into a file that goes with this process: a month is not that long, a year or a whole record is."""
         self.aside = self.aside or tempfile.TemporaryDirectory(prefix="orbit2-kept-")
         path = Path(self.aside.name) / f"{len(self.earlier)}.h5"
         with h5py.File(path, "w") as file:
@@ -144,7 +161,7 @@ class Kept(Collector):
         for numbers in (*self.numbers.values(), *self.samples.values()):
             numbers.clear()
 
-    def state(self) -> State:
+    def state(self) -> Mapping[str, npt.NDArray[Any]]:
         """`<variable>/<model>/<values, means, squared>` and `<variable>/share` [days, rows, columns], `<variable>/days` (days since 1850
         in the calendar) and `samples`, and what the blocks are."""
         for name in list(self.open):
@@ -154,10 +171,7 @@ class Kept(Collector):
         own = self._closed()
         if not self.earlier:
             return own
-        pieces = [*self.earlier, at_hand(own)]
-        names = {name for piece in pieces for name in piece.names}
-        return {name: own[name] if name.startswith("about/") else np.concatenate([one.get(name) for one in pieces if name in one.names])
-                for name in sorted(names)}  # fmt: skip
+        return Joined([*self.earlier, at_hand(own)])
 
     def _closed(self) -> State:
         land = self.matched.land_fraction

@@ -27,7 +27,7 @@ from orbit2.variables import cell_methods, variable
 TRUTH, INPUT = "truth", "input"
 STAND_IN = "nearest"  # this baseline is the input: each fine cell has its coarse cell's value
 PLACE = "diagnose/kept"
-CHUNK = 2048  # blocks that are read together through all days: 24 years of them are 72 MB
+CHUNK = parts.PIECE  # blocks that are read together through all days: 24 years of them are 36 MB
 Float32 = npt.NDArray[np.float32]
 
 
