@@ -42,16 +42,26 @@ class Rates:
 
 
 STORED = 37.4e-9  # core seconds of a value that is packed, compressed and written: benchmarks/pairstore_read.py
-# Of sources' raw fields. era5_year.py knows the clock of both cores only: at most this.
-REGRID = {"era5": Rates(0.0585, 0.0, "benchmarks/era5_year.py")}
-# Of values: of both sides (statistics, evaluate fit); of a prediction, for each of MODELS beside the truth (evaluate: one
-# stream for that stage and for diagnose).
-STAGES = {
-    "statistics": Rates(5.61e-08, 1.36, "benchmarks/stages.py"),
-    "evaluate fit": Rates(3.18e-07, 4.84, "benchmarks/stages.py"),
-    "evaluate": Rates(7.77e-06, 7.45, "benchmarks/stages.py"),
+SOURCES = "benchmarks/regrid_sources.py"
+# Of sources' raw fields, whole, as the provider's files have them. era5_year.py knows the clock of both cores only: at most this.
+REGRID = {
+    "era5": Rates(0.0585, 0.0, "benchmarks/era5_year.py"),
+    "prism": Rates(0.0474, 1.92, SOURCES),
+    "imerg": Rates(0.202, 2.86, SOURCES),
 }
-MODELS = 8  # the model and seven baselines, as shipped
+# Of values: of both sides (statistics, evaluate fit); of a prediction, for each of MODELS beside the truth: of a part (evaluate: one stream
+# for that stage and for diagnose), of the structure of its samples (SSIM, FSS, SAL, spectra: of every `evaluate.every`-th), of what the
+# merges of both stages take of a part, whatever its samples. Beyond LARGE cells a part holds no more.
+MEASURED = "benchmarks/stages.py"
+STAGES = {
+    "statistics": Rates(2.47e-08, 1.10, MEASURED),
+    "evaluate fit": Rates(1.02e-07, 10.9, MEASURED),
+    "evaluate": Rates(4.37e-07, 11.2, MEASURED),
+    "structure": Rates(5.62e-06, 0.0, MEASURED),
+    "merge": Rates(7.05e-07, 10.9, MEASURED),
+}
+LARGE = 720 * 1440  # what was measured
+MODELS = 10  # the model and nine baselines, as shipped
 UNTOLD = "not measured"
 
 
@@ -151,8 +161,12 @@ def _scored(config: RunConfig, on: Machine) -> Iterator[Work]:
     beside = parents(config)
     for task, section in config.downscale.items():
         models = 1 + sum(name != "parent" for name in config.evaluate.baselines) + (task in beside)
-        cells = math.prod(output_grid(config, task).shape) * len(vocabulary(config, section.model)[1])
-        yield _valued("evaluate", task, cells * task_samples(config, task) * models / MODELS, on, jobs=len(task_months(config, task)))
+        cells, outputs = math.prod(output_grid(config, task).shape), len(vocabulary(config, section.model)[1])
+        months, samples, share = len(task_months(config, task)), task_samples(config, task), outputs * models / MODELS
+        plain, structure = STAGES["evaluate"], STAGES["structure"]
+        values = cells * share * (samples + structure.each / plain.each * math.ceil(samples / config.evaluate.every))
+        yield _valued("evaluate", task, values, on, jobs=months)
+        yield _valued("merge", task, min(cells, LARGE) * share * months, on)
 
 
 def _values(config: RunConfig, name: str) -> int:

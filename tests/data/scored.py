@@ -70,13 +70,14 @@ def perfect(store: PairStore, side: str, index: int, name: str) -> np.ndarray:
 def make_prediction(
     path: Path, store: PairStore, *, task: str = "test", side: str = "coarse", box: tuple[float, float, float, float] | None = None,
     names: tuple[str, ...] = VARIABLES, field: Callable[[PairStore, str, int, str], np.ndarray] = bicubic, finalised: bool = True,
-    samples: int | None = None, members: int = 0,
+    samples: int | None = None, members: int = 0, at: slice | None = None,
 ) -> Path:
-    """A prediction as the downscale stage writes it, from `field(store, side, index, name)`; members differ by `noise`."""
+    """A prediction as the downscale stage writes it, of the first `samples` or of those `at`, from `field(store, side, index, name)`;
+    members differ by `noise`."""
     grid = store.grid("fine") if side == "coarse" else store.grid("fine").refine(store.refinement)
     rows, columns = grid.window(box) if box else (slice(None), slice(None))
     part = grid.crop(rows, columns)
-    indices = range(len(store.times) if samples is None else samples)
+    indices = range(len(store.times) if samples is None else samples) if at is None else range(len(store.times))[at]
     data = {}
     for name in names:
         values = np.stack([field(store, side, i, name)[rows, columns] for i in indices]).astype(np.float32)

@@ -17,6 +17,7 @@ from orbit2.plan import disk, remedy, stages
 from orbit2.plan.machine import Machine
 from orbit2.plan.records import Stored, Work
 from orbit2.sources import manifest
+from tests.data import scored
 from tests.unit.plan.test_estimate import TINY
 
 SERVER = Machine("epyc-7763")  # 64 cores
@@ -39,12 +40,21 @@ def test_rates_are_the_benchmarks_own(root: Path) -> None:
     stored = year["days"] * (4 * math.prod(named("global_1.0").shape) + 3 * math.prod(named("global_0.25").shape))
     field = (year["cores"] * year["ours"]["seconds"] - stages.STORED * stored) / (2 * 24 * year["days"])
     assert stages.REGRID["era5"].each == pytest.approx(field, rel=0.01) and MOST_SAMPLES == stages.FIT_SAMPLES
+    told = {(source, rates.each, rates.start) for source, rates in stages.REGRID.items() if rates.basis == stages.SOURCES}
+    sources = results("regrid_sources")
+    assert {source for source, *_ in told} == set(sources)
+    for source, each, start in told:
+        assert (each, start) == (pytest.approx(sources[source]["a_field"], rel=0.01), pytest.approx(sources[source]["a_job"], rel=0.01))
     scores = results("stages")["scores"]
-    for stage, rates in stages.STAGES.items():
-        one = scores[stage.split()[-1]]
-        assert rates.each == pytest.approx(one["a_sample"] / one["values"], rel=0.01), stage
-        assert rates.start == pytest.approx(one["a_job"], rel=0.01, abs=0.01), stage
-    assert scores["models"] == stages.MODELS
+    for stage, (one, each, start) in {
+        "statistics": ("statistics", "a_sample", "a_job"), "evaluate fit": ("fit", "a_sample", "a_job"),
+        "evaluate": ("part", "a_sample", "a_job"), "structure": ("part", "structure", ""), "merge": ("merge", "a_part", "a_task"),
+    }.items():  # fmt: skip
+        rates, found = stages.STAGES[stage], scores[one]
+        assert rates.each == pytest.approx(found[each] / found["values"], rel=0.01), stage
+        assert rates.start == pytest.approx(found[start] if start else 0.0, rel=0.01), stage
+    assert set(stages.STAGES) == {"statistics", "evaluate fit", "evaluate", "structure", "merge"}
+    assert scores["models"] == stages.MODELS and scores["part"]["values"] == len(scored.VARIABLES) * stages.LARGE
 
 
 def test_a_store_by_hand(root: Path) -> None:
@@ -64,16 +74,32 @@ def test_a_store_by_hand(root: Path) -> None:
 def test_jobs_share_the_cores(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """130 jobs of a core second on 64 cores go in three rounds; statistics take eight cores; what is there takes nothing."""
     assert stages._spread("x", "y", 130, 130.0, SERVER, "").wall == 3.0
-    monkeypatch.setattr(stages, "STAGES", {"evaluate": stages.Rates(1e-3, 5.0, "here"), "statistics": stages.Rates(1e-3, 3.0, "here")})
+    rates = {"evaluate": (1e-3, 5.0), "structure": (2e-3, 0.0), "statistics": (1e-3, 3.0), "merge": (4e-3, 7.0)}
+    monkeypatch.setattr(stages, "STAGES", {stage: stages.Rates(*each, "here") for stage, each in rates.items()})
     found = {(one.stage, one.name): one for one in stages.works(config, SERVER, (Stored("store", "tiny", 5, 0),))}
     cells = 48 * 96
     assert found["regrid", "tiny"].wall == 0.0 and found["report", ""].untold
-    scored, told = found["evaluate", "test"], found["statistics", "tiny"]
+    scores, told = found["evaluate", "test"], found["statistics", "tiny"]
     models = 1 + sum(name != "parent" for name in config.evaluate.baselines)
-    assert scored.core_seconds == pytest.approx(5 + 1e-3 * cells * 2 * models / stages.MODELS) and scored.wall == scored.core_seconds
+    share = cells * 2 * models / stages.MODELS
+    assert scores.core_seconds == pytest.approx(5 + (1e-3 + 2e-3) * share) and scores.wall == scores.core_seconds
+    assert found["merge", "test"].core_seconds == pytest.approx(7 + 4e-3 * share)
     assert told.core_seconds == pytest.approx(3 + 1e-3 * 8 * 2 * (cells + 12 * 24)) and told.wall == pytest.approx(told.core_seconds / 8)
     sums = stages.summed([Work("a", "x", 2, 30.0, 3.0), Work("a", "y", 1, 5.0, 5.0), Work("b", "", 1, untold="why")], 4)
     assert sums == {"a": (3, 35.0, 8.75)}
+
+
+def test_structure_of_every_nth_sample_alone(root: Path) -> None:
+    """An hourly year of which every 13th sample has structure; a task beyond the measured cells merges no more of a part."""
+    def told(*given: str) -> dict[tuple[str, str], float]:
+        config = load(root / "config/runs/era5_pretrain.yaml", list(given))
+        return {(one.stage, one.name): one.core_seconds or 0.0 for one in stages._scored(config, SERVER)}
+
+    every, rare = told("evaluate.every=1"), told("evaluate.every=13")
+    values = 720 * 1440 * 3
+    key = ("evaluate", "era5_112km")
+    assert every[key] - rare[key] == pytest.approx(stages.STAGES["structure"].each * values * (8784 - 676), rel=1e-6)
+    assert rare["merge", "era5_112km"] == pytest.approx(stages.STAGES["merge"].start + 12 * values * stages.STAGES["merge"].each)
 
 
 def listed(folder: Path, seconds: list[int]) -> None:
