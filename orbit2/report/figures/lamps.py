@@ -8,9 +8,11 @@ import numpy as np
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.patches import Patch
 
+from orbit2.climate.domains import AR6
 from orbit2.report import text
 from orbit2.report.figures import maps
 from orbit2.report.figures.fields import open_netcdf
+from orbit2.report.figures.monsoon import PREFIX
 from orbit2.report.figures.panels import Figure, Panels, Picture
 from orbit2.report.figures.regions import edges
 from orbit2.report.inputs import Task
@@ -28,7 +30,7 @@ def lamp_maps(task: Task, found: Sequence[Judgement], columns: Sequence[Column],
     data = open_netcdf(path, "diagnose")
     where, names = data["scored_region_id"].to_numpy(), [str(x) for x in data["region"].values]
     where = np.where(np.isfinite(where), where, -1).astype(int)
-    shown = [column for column in columns if any(one.column == column and one.region in names for one in found)]
+    shown = [column for column in columns if any(one.column == column and set(_regions(one.region)) & set(names) for one in found)]
     if not shown:
         return None
     overlay = edges(data["region_id"].to_numpy(), task)
@@ -37,14 +39,14 @@ def lamp_maps(task: Task, found: Sequence[Judgement], columns: Sequence[Column],
     levels = list(COLOURS)
     cmap, norm = ListedColormap(list(COLOURS.values())), BoundaryNorm(np.arange(-0.5, len(levels)), len(levels))
     for i, column in enumerate(shown):
-        by = {one.region: levels.index(one.level) for one in found if one.column == column}
+        by = {name: levels.index(one.level) for one in found if one.column == column for name in _regions(one.region)}
         values = np.array([by.get(name, np.nan) for name in names] + [np.nan])
         ax = panels.axes(i, (0.015, 0.1, 0.97, 0.74))
         image = maps.world(ax, values[where], task.grid, cmap, norm)
         ax.imshow(overlay, origin="lower", extent=image.get_extent(), interpolation="bilinear", zorder=3)
         title = titles[list(columns).index(column)]
         ax.set_title(title, pad=3, fontsize=9)
-        counts = [sum(level == k for level in by.values()) for k in range(len(levels))]
+        counts = [sum(level == k for name, level in by.items() if name in names) for k in range(len(levels))]
         handles = [Patch(facecolor=colour, label=f"{WORDS[level]} {count}")
                    for (level, colour), count in zip(COLOURS.items(), counts, strict=True)]  # fmt: skip
         ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.03), ncols=3, fontsize=7.5, handlelength=1, handleheight=0.9,
@@ -56,3 +58,8 @@ def lamp_maps(task: Task, found: Sequence[Judgement], columns: Sequence[Column],
         "decision_maps", "By region", f"Grey: not judged. {text.REGIONS_CREDIT} {text.COAST_CREDIT}",
         tuple(Picture(pixels, alt) for pixels, alt in zip(cuts, alts, strict=True)), whole, columns=3, csv=csv,
     )  # fmt: skip
+
+
+def _regions(region: str) -> tuple[str, ...]:
+    """The AR6 regions on the map that a row's region covers: itself, or those of a monsoon domain."""
+    return AR6.get(region.removeprefix(PREFIX), ()) if region.startswith(PREFIX) else (region,)

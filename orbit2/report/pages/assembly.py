@@ -23,7 +23,7 @@ from orbit2.report.figures.fields import open_netcdf
 from orbit2.report.inputs import Inputs, read
 from orbit2.report.interactive.shelf import Shelf
 from orbit2.report.interactive.widgets import Address, environment, script
-from orbit2.report.pages import climate, costs, decision, records, seams, sections, tasks
+from orbit2.report.pages import climate, costs, decision, monsoon, records, seams, sections, tasks
 from orbit2.report.pages.blocks import Section
 from orbit2.report.style import look
 from orbit2.report.tables import Scores
@@ -107,6 +107,7 @@ def build(inputs: Inputs, config: Path, out: Path, foresee: costs.Foresee | None
         sections.patterns_section(inputs, task, scores),
         sections.training_section(inputs),
         *climate.sections(inputs, task),
+        *monsoon.sections(inputs, task),
     ]
     others = [other for other in inputs.tasks.values() if other.name != task.name]
     chapters += [tasks.regional_section(inputs, other) for other in others if other.has_truth]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from orbit2.climate.domains import TITLES as TITLES_OF
 from orbit2.report import text
-from orbit2.report.figures import lamps
+from orbit2.report.figures import lamps, monsoon
 from orbit2.report.figures.fields import open_netcdf
 from orbit2.report.inputs import Inputs, Task
 from orbit2.report.pages import sections, verdict
@@ -71,7 +72,8 @@ def regions(task: Task, scores: Scores) -> list[Place]:
         for key, name, kind in zip(*(data[which].values for which in ("region", "region_name", "region_kind")), strict=True):
             names[str(key)] = Place(str(key), str(name), str(kind).lower().replace("-", " and "))
     present = [str(region) for region in dict.fromkeys(scores.rows["region"])]
-    own = [Place(key, key.partition(":")[2], key.partition(":")[0]) for key in present if ":" in key]
+    own = [Place(key, TITLES_OF.get(key.partition(":")[2], key.partition(":")[2]) if key.startswith(monsoon.PREFIX) else
+                 key.partition(":")[2], key.partition(":")[0]) for key in present if ":" in key]  # fmt: skip
     return [whole, *own, *(place for key, place in names.items() if key in present)]
 
 
@@ -83,18 +85,26 @@ def judged(inputs: Inputs, task: Task, scores: Scores, places: Sequence[Place]) 
             for name in task.variables:
                 made = (uses.mean(scores, task.config.model, name, place.key, variable(name).units, report.tolerance) for place in places)
                 found += [one for one in made if one is not None]
+        elif use == uses.TIMING:
+            for name in task.variables:
+                for event in ("onset", "withdrawal"):
+                    dated = (uses.dates(scores, task.config.model, name, place.key, event, report.tolerance) for place in places)
+                    found += [one for one in dated if one is not None]
+        for counted in uses.thresholds(scores):
+            if counted.use == use:
+                days = (uses.days(scores, task.config.model, counted, place.key, report.tolerance) for place in places)
+                found += [one for one in days if one is not None]
     return found
 
 
 def _title(column: Column) -> str:
-    """`2 m temperature, day to day`, `heavy rain (20 mm/day)`."""
+    """`2 m temperature, day to day`, `Heavy rain: at least 20 mm`."""
     use = TITLES.get(column.use, column.use.replace("_", " "))
-    return f"{label(column.variable)}, {use}" if column.use == uses.MEAN else f"{use[:1].upper()}{use[1:]}" + (
-        f" ({column.name})" if column.name else "")  # fmt: skip
+    return f"{label(column.variable)}, {use}" if column.use == uses.MEAN else f"{use[:1].upper()}{use[1:]}: {column.name}"
 
 
 def _units(column: Column) -> str:
-    return pretty_units(column.units)
+    return {uses.MEAN: pretty_units(column.units), uses.TIMING: "days"}.get(column.use, "days a year")
 
 
 def _count(column: Column, found: Sequence[Judgement], places: Sequence[Place]) -> str:
@@ -131,9 +141,10 @@ def _table(model: str, found: Sequence[Judgement], columns: Sequence[Column], pl
     heads = tuple(f"{_title(column)} ({_units(column)})" for column in columns)
     return Table(
         "decision",
-        f"Error of {model} by region and use (positive: too much), in the units of the heading. In grey its typical error (RMSE), "
-        "then the least of what people have today, and what that is; then how far another product of observations is from the truth, where "
-        "there is one.",
+        f"Error of {model} by region and use (positive: too much, too late, too many), in the units of the heading. In grey its score, "
+        "the best of what people have today, and what that is; then another product of observations, where there is one. The score is, "
+        "from day to day, RMSE, of dates the mean absolute error in days (less is better), of days beyond a threshold the critical success "
+        "index (days that both have over days that either has: more is better).",
         ("Region", *heads), tuple(rows), regions=tuple(place.key for place in places),
     )  # fmt: skip
 

@@ -14,12 +14,14 @@ Level = Literal["yes", "care", "no"]
 WORDS: dict[str, str] = {"yes": "use", "care": "with care", "no": "not"}
 DIFFERENCE = "rmse_difference_vs_best_baseline"
 MARKED = "rmse_marked_vs_best_baseline"
-MEAN = "mean"
+MEAN, TIMING, DAY = "mean", "timing", "day"
+BIAS = "threshold_days_bias_"  # and the label of a threshold
+TRUTH = "(truth)"
 
 
 @dataclass(frozen=True)
 class Column:
-    """One use of one variable: `use` as configured, `name` of the threshold or method inside it, the units of its error."""
+    """One use of one variable: `use` as configured, `name` of the event or threshold inside it, the units of its error."""
 
     use: str
     variable: str
@@ -83,6 +85,67 @@ def mean(scores: Scores, model: str, variable: str, region: str, units: str, tol
         scores.best(model, variable, "rmse", "physical", region), all(better), None if None in surely else all(surely),
         next((value for value in products if value is not None), None),
     )
+
+
+def dates(scores: Scores, model: str, variable: str, region: str, event: str, tolerance: Mapping[str, float]) -> Judgement | None:
+    """Of the onset or withdrawal of rainy seasons: mean error of the dates within tolerance, mean absolute error below every baseline's;
+    surely where the intervals of both do not meet. Of two seasons a year the wetter one. None where there are no dates."""
+    for which in ("", "first_"):
+        name = f"monsoon_{which}{event}"
+        error, own = (scores.value(model, variable, f"{name}_{what}", region=region) for what in ("bias", "mae"))
+        if error is None or own is None:
+            continue
+        best = scores.best(model, variable, f"{name}_mae", "physical", region)
+        mine, theirs = (scores.interval(who, variable, f"{name}_mae", region=region) if who else None for who in (model, best and best[0]))
+        products = (scores.value(product, variable, f"{name}_mae", region=region) for product in scores.products())
+        return Judgement(
+            region, Column(TIMING, variable, event, DAY), error, tolerance.get(DAY), own, best, best is not None and own < best[1],
+            None if mine is None or theirs is None else mine[1] < theirs[0], next((x for x in products if x is not None), None),
+        )  # fmt: skip
+    return None
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A threshold that rows tell of: its label, use, variable and meaning (`at least 20 mm`)."""
+
+    label: str
+    use: str
+    variable: str
+    told: str
+
+
+def thresholds(scores: Scores) -> list[Counted]:
+    """Those that diagnose counted, from the rows' own words (`method`: what is counted; the threshold; its use; ...)."""
+    rows = scores.rows[scores.rows["metric"].str.startswith(BIAS)]
+    found = []
+    for metric, variable, method in dict.fromkeys(zip(rows["metric"], rows["variable"], rows["method"], strict=True)):
+        words = str(method).split("; ")
+        if len(words) > 2:
+            found.append(Counted(str(metric).removeprefix(BIAS), words[2], str(variable), words[1]))
+    return list(dict.fromkeys(found))
+
+
+def days(scores: Scores, model: str, counted: Counted, region: str, tolerance: Mapping[str, float]) -> Judgement | None:
+    """Of days beyond a threshold: days a year too many within tolerance, and at most half of the truth's; critical success index above
+    every baseline's, surely by the interval of the difference. None where neither has such a day."""
+    name = counted.variable
+    error, truth = (scores.value(who, name, f"threshold_{what}_{counted.label}", region=region)
+                    for who, what in ((model, "days_bias"), (TRUTH, "days")))  # fmt: skip
+    metric = f"threshold_csi_{counted.label}"
+    own = scores.value(model, name, metric, region=region)
+    if error is None or truth is None or own is None:
+        return None
+    others = [(value, other) for other in scores.baselines(model)
+              if (value := scores.value(other, name, metric, region=region)) is not None]  # fmt: skip
+    ends = scores.interval(model, name, f"threshold_csi_difference_vs_best_baseline_{counted.label}", region=region)
+    products = (scores.value(product, name, metric, region=region) for product in scores.products())
+    limit = tolerance.get(DAY)
+    return Judgement(
+        region, Column(counted.use, name, counted.told, DAY), error, None if limit is None else min(limit, truth / 2), own,
+        (max(others)[1], max(others)[0]) if others else None, bool(others) and own > max(others)[0],
+        None if ends is None else ends[0] > 0, next((x for x in products if x is not None), None),
+    )  # fmt: skip
 
 
 def _surely(scores: Scores, model: str, variable: str, space: str, region: str, best: tuple[str, float] | None) -> bool | None:
