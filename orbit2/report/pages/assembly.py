@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+import pandas as pd
 from markupsafe import Markup
 
 from orbit2.config.sources import SYNTHETIC, synthetic
@@ -23,15 +24,16 @@ from orbit2.report.figures.fields import open_netcdf
 from orbit2.report.inputs import Inputs, read
 from orbit2.report.interactive.shelf import Shelf
 from orbit2.report.interactive.widgets import Address, environment, script
-from orbit2.report.pages import climate, costs, decision, monsoon, records, seams, sections, tasks
+from orbit2.report.pages import climate, costs, decision, jobs, monsoon, records, seams, sections, tasks
 from orbit2.report.pages.blocks import Section
 from orbit2.report.style import look
-from orbit2.report.tables import Scores
+from orbit2.report.tables import Scores, csv_text
 from orbit2.report.tables.uses import WORDS
 
 MAX_BYTES = 10_000_000
 MARGIN = 50_000  # bytes
 PARTS = ("index.html", "figures", "tables")
+CONTENTS = "contents.csv"
 
 
 def run(*, config: Path, out: Path, root: Path = Path("."), foresee: costs.Foresee | None = None) -> None:
@@ -65,10 +67,20 @@ def write(out: Path, page: Page, chapters: Sequence[Section]) -> None:
             for table in chapter.tables():
                 table.write(temporary)
         page.shelf.write(temporary)
+        write_text(temporary / "tables" / CONTENTS, contents(chapters))
         write_text(temporary / "index.html", page.html)
         _replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def contents(chapters: Sequence[Section]) -> str:
+    """Every figure and table of the page as CSV: kind, name (of its files), part and section of the page, title, caption."""
+    rows = [("figure", one.name, chapter, one.title, one.caption) for chapter in chapters for one in chapter.figures()]
+    rows += [("table", one.name, chapter, one.name.replace("_", " "), one.caption) for chapter in chapters for one in chapter.tables()]
+    return csv_text(pd.DataFrame(
+        [(kind, name, chapter.part, chapter.title, title, caption) for kind, name, chapter, title, caption in rows],
+        columns=["kind", "name", "part", "section", "title", "caption"]))  # fmt: skip
 
 
 def _check_place(out: Path) -> None:
@@ -105,7 +117,6 @@ def build(inputs: Inputs, config: Path, out: Path, foresee: costs.Foresee | None
         sections.spectra_section(task, scores),
         sections.density_section(task, scores),
         sections.patterns_section(inputs, task, scores),
-        sections.training_section(inputs),
         *climate.sections(inputs, task),
         *monsoon.sections(inputs, task),
     ]
@@ -116,7 +127,10 @@ def build(inputs: Inputs, config: Path, out: Path, foresee: costs.Foresee | None
     chapters += [section for one in inputs.tasks.values() for section in seams.sections(inputs, one)]
     return [
         *chapters,
+        sections.training_section(inputs),
+        *jobs.sections(inputs),
         costs.cost_section(inputs, foresee),
+        jobs.checks_section(inputs),
         records.provenance_section(inputs, config, out),
         records.limits_section(inputs, task),
         records.glossary_section(),

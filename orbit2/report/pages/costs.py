@@ -54,7 +54,7 @@ class Done:
 
 
 def cost_section(inputs: Inputs, foresee: Foresee | None = None) -> Section:
-    section = Section("cost", "What it cost", "Cost")
+    section = Section("cost", "What it cost", "Cost", part="Run")
     done = _done(inputs, foresee)
     section.blocks = [*_training(inputs), *_reached(inputs), *_downscaling(inputs)]
     if done:
@@ -97,7 +97,7 @@ def _training(inputs: Inputs) -> list[Block]:
         )
     caption = "Training, as measured by the train stage (samples per second: median of the logged steps)."
     columns = ("Model", "parameters", "steps", "batch", "seconds", "samples/s", "precision")
-    return [Block("table", table=Table("cost_training", caption, columns, tuple(rows)))]
+    return [Block("table", table=Table("cost_training", caption, columns, tuple(rows), source="records"))]
 
 
 def _downscaling(inputs: Inputs) -> list[Block]:
@@ -114,7 +114,7 @@ def _downscaling(inputs: Inputs) -> list[Block]:
         )
     caption = "Downscaling, as measured by the downscale stage (all output variables of one time)."
     columns = ("Task", "grids", "cells", "samples", "seconds per sample")
-    return [Block("table", table=Table("cost_downscaling", caption, columns, tuple(rows)))]
+    return [Block("table", table=Table("cost_downscaling", caption, columns, tuple(rows), source="records"))]
 
 
 def _reached(inputs: Inputs) -> list[Block]:
@@ -136,7 +136,7 @@ def _reached(inputs: Inputs) -> list[Block]:
         "loss (RMSE over that of interpolation) first reached the target that the configuration states (train.target), and its best."
     )
     columns = ("Model", "target", "seconds to the target", "best loss", "seconds to the best")
-    return [Block("table", table=Table("cost_quality", caption, columns, tuple(rows)))]
+    return [Block("table", table=Table("cost_quality", caption, columns, tuple(rows), source="records"))]
 
 
 def _parts(done: list[Done]) -> Table:
@@ -157,6 +157,7 @@ def _parts(done: list[Done]) -> Table:
         + (" communication: inside the parts of a step, what nothing hid, by a profile of one step." if several else ""),
         ("", "elapsed", *shown_parts, *(["communication"] if several else [])),
         tuple(rows),
+        source="records",
     )
 
 
@@ -189,6 +190,7 @@ def _beside(done: list[Done]) -> Table:
         "process had it. n/a: nothing tells it here.",
         ("", "seconds each", "samples/s", "TFLOP/s", "% of rate", "device, GB", "host, GB", "kWh"),
         tuple(rows),
+        source="records",
     )
 
 

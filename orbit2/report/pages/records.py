@@ -16,7 +16,7 @@ from orbit2.provenance import code_version, versions
 from orbit2.report import text
 from orbit2.report.figures import scenes
 from orbit2.report.inputs import Inputs, Model, Task, ordered
-from orbit2.report.pages import sections, verdict
+from orbit2.report.pages import jobs, sections, verdict
 from orbit2.report.pages.blocks import Block, Section, paragraph
 from orbit2.report.tables import Cell, Scores, Table
 
@@ -24,7 +24,7 @@ MANY_FILES = 60
 
 
 def provenance_section(inputs: Inputs, config: Path, out: Path) -> Section:
-    section = Section("provenance", "Provenance", "Provenance")
+    section = Section("provenance", "Provenance", "Provenance", part="Run")
     run = inputs.config.model_dump(mode="json")
     pairs: list[tuple[str, str]] = [
         ("orbit2", f"{code_version()} (this report); scores by {', '.join(sorted(set(inputs.scores['code_version'].astype(str))))}"),
@@ -60,6 +60,7 @@ def provenance_section(inputs: Inputs, config: Path, out: Path) -> Section:
     if inputs.label != "demo":
         intro += f" (config/config.yaml must include {named_run.removeprefix('config/')} or the configuration below)"
     section.blocks += [
+        *jobs.card(inputs),
         paragraph(intro + ":"),
         Block("code", text=command),
         paragraph("This report alone, from the files of the run:"),
@@ -130,7 +131,7 @@ def limits_section(inputs: Inputs, task: Task) -> Section:
         "finer": dict(task.store.attributes.get("finer_than_source", {})),
         "gap": None if task.dataset.split.gap_days is None else duration(task.dataset.gap),
     }
-    section = Section("limits", "What this run cannot say", "Limits")
+    section = Section("limits", "What this run cannot say", "Limits", part="Run")
     section.blocks = [Block("points", points=tuple(text.limits(facts)))]
     table = notes_table(inputs.notes.get(task.name, {}))
     if table is not None:
@@ -164,4 +165,4 @@ def _sentence(words: str) -> str:
 
 
 def glossary_section() -> Section:
-    return Section("glossary", "Glossary", "Glossary", [Block("words", pairs=text.GLOSSARY)])
+    return Section("glossary", "Glossary", "Glossary", [Block("words", pairs=text.GLOSSARY)], part="Run")

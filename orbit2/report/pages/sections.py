@@ -267,7 +267,7 @@ def patterns_section(inputs: Inputs, task: Task, scores: Scores) -> Section:
 
 
 def training_section(inputs: Inputs) -> Section:
-    section = Section("training", "Training", "Training")
+    section = Section("training", "Training", "Training", part="Run")
     section.blocks.append(
         paragraph(
             "The weights kept are those with the lowest validation error in the space that the network is trained in: normalised fields, "

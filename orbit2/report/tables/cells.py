@@ -70,6 +70,7 @@ class Table:
     notes: tuple[str, ...] = ()
     collapsed: str = ""
     regions: tuple[str, ...] = ()  # of each row, where rows are regions: the map of regions filters by them
+    source: str = "scores"  # `records`: numbers of what the stages measured of themselves, not of the tables of scores
 
     def csv(self) -> str:
         """The table with unrounded numbers."""

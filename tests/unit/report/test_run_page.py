@@ -1,0 +1,104 @@
+"""The run page: hours by stage are sums of the workflow's own records, checks are rows, and every number of the page is traced."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from orbit2.metrics import table
+from orbit2.report.inputs import Inputs, read
+from orbit2.report.pages import jobs
+
+HEAD = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+TABLE = re.compile(r'<table data-source="(\w+)">(.*?)</table>', re.S)
+
+
+@pytest.fixture(scope="module")
+def inputs(made: SimpleNamespace) -> Inputs:
+    return read(made.slice, made.root)
+
+
+def test_hours_are_sums_of_the_records(inputs: Inputs, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    told = (("evaluate_test", 3600, 5400, 900), ("evaluate_merge", 1800, 1800, 100), ("downscale_test", 7200, "NA", "-"))
+    for name, seconds, cpu, rss in told:
+        (logs / f"{name}.tsv").write_text(HEAD + f"{seconds}\t0\t{rss}\t1\t1\t1\t0\t0\t0\t{cpu}\n", encoding="utf-8")
+    moved = replace(inputs, folder=tmp_path, models={}, root=tmp_path)
+    found = jobs.stages(moved)
+    assert list(found) == ["downscale", "evaluate"]
+    assert (found["evaluate"].jobs, found["evaluate"].seconds, found["evaluate"].cores, found["evaluate"].memory) == (2, 5400, 7200, 900)
+    assert (found["downscale"].cores, found["downscale"].memory) == (0, 0)  # not measured counts as nothing, never as NaN
+    (section,) = jobs.sections(moved)
+    assert "2.00 core hours, no GPU" in section.blocks[0].text and "0.010 to 0.030 kWh" in section.blocks[0].text
+    assert jobs.sections(replace(moved, folder=tmp_path / "elsewhere")) == []
+
+
+def test_a_failed_check_is_said(inputs: Inputs, made: SimpleNamespace) -> None:
+    section = jobs.checks_section(inputs)
+    assert section.blocks[0].text.endswith("for information.") and "failed" not in section.blocks[0].text
+    scores = inputs.scores.copy()
+    wet = (scores["metric"] == "quantile_0.001") & (scores["variable"] == "precipitation_rate") & (scores["model"] == "reslim")
+    scores.loc[wet, "value"] = -0.5
+    bad = jobs.checks_section(replace(inputs, scores=scores))
+    assert ", 1 failed" in bad.blocks[0].text
+    assert bad.blocks[1].table is not None
+    (row,) = [row for row in bad.blocks[1].table.rows if row[2].text == "failed"]
+    assert row[1].text == "no negative precipitation" and row[3].value == -0.5
+    assert "Checks" in made.html
+
+
+def test_every_number_of_a_table_is_a_row_or_a_quotient_of_two(made: SimpleNamespace) -> None:
+    """Of the page and of the CSV beside it, without any list of exceptions; tables of cost say themselves that they are records."""
+    folder = made.root / "results" / "tiny"
+    rows = pd.concat([table.read(folder / stage / "metrics.parquet") for stage in ("evaluate", "diagnose")])
+    known = set(rows["value"]) | set(rows["n"].astype(float)) | set(rows["ci_low"]) | set(rows["ci_high"])
+    tables = TABLE.findall(made.html)
+    assert {kind for kind, _ in tables} == {"scores", "records"} and sum(kind == "scores" for kind, _ in tables) > 12
+    values = [float(x) for kind, body in tables if kind == "scores" for x in re.findall(r'data-value="([^"]+)"', body)]
+    assert len(values) > 500 and [value for value in values if value not in known] == []
+    rmse = rows[rows["metric"] == "rmse"]
+    ratios = np.concatenate([np.divide.outer(group["value"].to_numpy(), group["value"].to_numpy()).ravel()
+                             for _, group in rmse.groupby(["task", "variable", "space", "region"])])  # fmt: skip
+    quotients = [float(x) for kind, body in tables if kind == "scores" for x in re.findall(r'data-quotient="([^"]+)"', body)]
+    assert quotients and all(np.isclose(ratios, value, rtol=1e-12).any() for value in quotients)
+    for kind, body in tables:
+        assert kind == "scores" or "data-quotient" not in body
+
+
+def test_numbers_in_the_sentences_of_the_verdict_are_rows_too(made: SimpleNamespace) -> None:
+    """Decimals of the large numbers and of the readings above the tables: a row's value or interval, or a percentage of two rows."""
+    folder = made.root / "results" / "tiny"
+    rows = pd.concat([table.read(folder / stage / "metrics.parquet") for stage in ("evaluate", "diagnose")])
+    values = pd.concat([rows[name] for name in ("value", "ci_low", "ci_high")]).dropna().to_numpy()
+    rmse = rows[rows["metric"] == "rmse"]
+    ratios = np.concatenate([np.divide.outer(group["value"].to_numpy(), group["value"].to_numpy()).ravel()
+                             for _, group in rmse.groupby(["task", "variable", "space", "region"])])  # fmt: skip
+    tiles = re.findall(r'<b class="(?:good|bad)">([+−][\d.]+) %</b>', made.html)
+    assert len(tiles) == 5
+    for text in tiles:
+        assert np.isclose(100 * (ratios - 1), float(text.replace("−", "-")), atol=0.05 + 1e-9).any(), text
+    notes = re.findall(r"RMSE ([\d.,]+) against ([\d.,]+)", made.html)
+    assert len(notes) >= 5
+    for text in (part for pair in notes for part in pair):
+        number = text.replace(",", "").rstrip(".")
+        digits = len(number.partition(".")[2])
+        assert (np.abs(values - float(number)) <= 0.5 * 10**-digits + 1e-12).any(), text
+
+
+def test_the_list_of_contents_has_every_figure_and_table(made: SimpleNamespace) -> None:
+    listed = list(csv.DictReader(io.StringIO((made.out / "tables" / "contents.csv").read_text(encoding="utf-8"))))
+    figures = {row["name"] for row in listed if row["kind"] == "figure"}
+    assert figures == {path.stem for path in (made.out / "figures").glob("*.png")}
+    parts = {row["part"] for row in listed}
+    assert parts == {"Decide", "Science", "Run"} and all(row["caption"] and row["section"] for row in listed if row["kind"] == "figure")
+    csvs = {path.stem for path in (made.out / "tables").glob("*.csv")} - {"contents"}
+    assert csvs <= {row["name"] for row in listed}
