@@ -1,0 +1,32 @@
+"""`make demo-climate` in small: two years of the test world through every stage, and its marks wherever the numbers go. Marked slow."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+import pytest
+import xarray as xr
+
+from orbit2.config.sources import SYNTHETIC
+
+FEW = ["models.reslim.train.steps=4", "models.reslim.train.validate_every=2", "datasets.world.split.test.end=2001-12-31",
+       "sources.synthetic.degrees=7.5", "datasets.world.coarse_grid=global_22.5", "datasets.world.fine_grid=global_7.5",
+       "evaluate.bootstrap=50"]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_two_years_of_the_test_world_become_a_report_that_says_what_they_are(project: Any) -> None:
+    overrides = "set=[" + ",".join(f'"{item}"' for item in FEW) + "]"
+    project("all", "--configfile", "config/runs/demo_climate.yaml", "--config", overrides, timeout=1800)
+    run = project.folder / "results/demo_climate"
+    page = (run / "report/index.html").read_text(encoding="utf-8")
+    assert f'<p class="banner" role="note">{SYNTHETIC}</p>' in page and "SYNTHETIC" in page.split("</h1>")[0]
+    for stage in ("evaluate", "diagnose"):
+        scores = pd.read_parquet(run / stage / "metrics.parquet")
+        assert scores["reference"].str.contains("synthetic test world").all() and len(scores) > 100
+    assert sorted(path.stem for path in (run / "evaluate/test/parts").glob("*.h5")) == ["2000", "2001"]
+    assert xr.open_zarr(run / "downscale/test.zarr", consolidated=False).attrs["synthetic"] == SYNTHETIC
+    (model,) = (project.folder / "results/models").glob("reslim-*/model")
+    assert SYNTHETIC in (model / "card.md").read_text() and json.loads((model / "config.json").read_text())["datasets"]["world"]
