@@ -158,7 +158,7 @@ def test_parts_of_a_task_are_the_months_of_its_period():
     found = months.plan_parts(config, task)
     assert found[0] == f"{period.first.astype('datetime64[M]')}".replace("-", "") and found == sorted(set(found)) and len(found) == 12
     yearly = config.model_copy(update={"downscale": {task: section.model_copy(update={"parts": "year"})}})
-    assert parts.plan_parts(yearly, task) == [found[0][:4]] and slices.part(yearly, task) == slices.part(config, task)
+    assert months.plan_parts(yearly, task) == [found[0][:4]] and slices.part(yearly, task) == slices.part(config, task)
     fewer = config.model_copy(update={"downscale": {task: section.model_copy(update={"max_samples": 3})}})
     assert months.plan_parts(fewer, task) == [found[0] + "on"]
     assert slices.part(config, task)["evaluate"].keys() == slices.evaluate(config, task)["evaluate"].keys() - {"bootstrap"}
