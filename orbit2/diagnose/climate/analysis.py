@@ -10,6 +10,7 @@ import xarray as xr
 from orbit2 import times
 from orbit2.climate.domains import SETS
 from orbit2.climate.years import MOST_MISSING
+from orbit2.diagnose import areas
 from orbit2.diagnose.climate.draws import Draws
 from orbit2.diagnose.climate.files import dataset
 from orbit2.diagnose.climate.gathered import gather, truth_of
@@ -61,6 +62,8 @@ def analyse(days: KeptDays | None, matched: Compared, settings: Settings, table:
         draws = Draws.of(whole, settings.evaluate.bootstrap, len(truth.years))
         climate = Climate(name, truth, models, chosen, blocks, whole >= LEAST_YEARS, draws)
         missing += [_missing(f"monsoon dates in {domain}, {name}", why) for domain, why in climate.rows(table).items()]
+        regions = (areas.given(days, matched.region) + areas.own(days, settings.diagnose.regions)).some()
+        climate.region_rows(table, regions.names, regions.weights.reshape(len(regions.names), -1))
         found[name] = truth, models
     return Analysis(dataset(days, found, chosen), missing)
 

@@ -11,7 +11,7 @@ import xarray as xr
 from orbit2.climate import monsoon, sections
 from orbit2.climate.seasonality import INDICES, MEANING, UNITS
 from orbit2.climate.years import PENTAD
-from orbit2.diagnose.climate.gathered import Gathered, beside
+from orbit2.diagnose.climate.gathered import Gathered
 from orbit2.diagnose.climate.places import Place
 from orbit2.diagnose.kept import TRUTH, KeptDays
 from orbit2.variables import variable
@@ -56,11 +56,10 @@ class _Maker:
 
     def maps(self) -> dict[str, xr.DataArray]:
         made: dict[str, xr.DataArray] = {}
-        ordered = {model: beside(one, self.truth, one.dates) for model, one in self.every.items()}
         season = {"comment": "season 1: the only one, or the wetter of two; 2: the other; of models, those of the truth's"}
         for event in ("onset", "withdrawal", "duration"):
             lasts = event == "duration"
-            maps = [_mean(x[event]) if lasts else self.truth.maps(x[event]) + 1 for x in ordered.values()]
+            maps = [_mean(x[event]) if lasts else self.truth.maps(x[event]) + 1 for x in (one.dates for one in self.every.values())]
             attrs = {**({"units": "day"} if lasts else DAY), "method": monsoon.ANOMALY, "long_name": f"Mean {event} of rainy seasons, "
                 f"{self.long_name}"}
             attrs["comment"] = "; ".join(x["comment"] for x in (attrs, season) if "comment" in x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,8 @@ MOST_MISSING_YEARS = 1 / 3  # Bombardi et al. 2019: cells with more have no mean
 class Gathered:
     """Of one model's rain. Cells are in row order; dates are days of the year from 0, of years counted from the calendar's first.
 
-    `dates`, `of_truth`: (cell, season, year), by the cumulative anomaly from its own mean and from the truth's; `start` (cell, season) of
+    `dates`, `of_truth`: (cell, season, year), by the cumulative anomaly from its own mean and from the truth's, of a model in the order of
+    the truth's seasons and years (`beside`); `start` (cell, season) of
     the climatology; `wang` (cell); `cells`: `bimodal`, `annual_range`, `semiannual_range`, `mean` mm/day, `amount`, `first_month` and the
     seasonality indices (cell), with `yearly_<index>` (cell, year); `series` (domain, year, day); `sections` by domain: (row, year, pentad).
     """
@@ -55,7 +57,7 @@ def gather(days: KeptDays, name: str, model: str, places: Sequence[Place], truth
     """Of a model; `truth`: what was gathered of TRUTH (None: this is it), whose hydrological years it is given."""
     area = days.area.to_numpy().ravel()
     found = Gathered(np.empty(0), np.empty(0, dtype=np.bool_), 0)
-    parts: list[dict[str, Array]] = []
+    parts: list[dict[str, npt.NDArray[Any]]] = []
     sums: list[Array] = []
     lines = {p.domain.name: [np.empty(0), np.empty(0)] for p in places if p.sector is not None}
     weights = np.stack([p.weights for p in places]) if places else np.zeros((0, len(area)))
@@ -79,6 +81,8 @@ def gather(days: KeptDays, name: str, model: str, places: Sequence[Place], truth
     found.wang = {event: joined.pop(f"{event}_wang") for event in EVENTS}
     found.start = joined.pop("start")
     found.cells = joined
+    if truth is not None:
+        found.dates, found.of_truth = (beside(found, truth, dates) for dates in (found.dates, found.of_truth))
     found.series = _ratio(*sums)
     found.sections = {domain: _ratio(*both) for domain, both in lines.items() if both[0].ndim == 3}
     return found
@@ -99,7 +103,7 @@ def _chunks(days: KeptDays, name: str, model: str) -> Iterator[tuple[slice, xr.D
             yield where, by_year(piece), xr.DataArray(latitude.ravel()[where] < 0, dims="cell")
 
 
-def _of_cells(years: xr.DataArray, southern: xr.DataArray, truth: Gathered | None, cells: slice) -> dict[str, Array]:
+def _of_cells(years: xr.DataArray, southern: xr.DataArray, truth: Gathered | None, cells: slice) -> dict[str, npt.NDArray[Any]]:
     """Arrays whose first dimension is `cell`."""
     own = monsoon.cumulative_anomaly(years)
     mean = monsoon.mean_year(years).mean("day")
@@ -107,15 +111,16 @@ def _of_cells(years: xr.DataArray, southern: xr.DataArray, truth: Gathered | Non
     wang = monsoon.wang_linho(years, southern)
     month = driest_month(years) if truth is None else xr.DataArray(truth.cells["first_month"][cells].astype(np.int64), dims="cell")
     index = seasonality(years, month)
-    made = {event: own[event].transpose("cell", "season", "year").to_numpy() for event in (*EVENTS, "duration")}
-    made |= {f"{event}_of_truth": given[event].transpose("cell", "season", "year").to_numpy() for event in (*EVENTS, "duration")}
+    each = "cell", "season", "year"  # in single precision: days are exact in it
+    made = {event: own[event].transpose(*each).to_numpy().astype(np.float32) for event in (*EVENTS, "duration")}
+    made |= {f"{event}_of_truth": given[event].transpose(*each).to_numpy().astype(np.float32) for event in (*EVENTS, "duration")}
     made |= {f"{event}_wang": wang[event].to_numpy() for event in EVENTS}
     made |= {"start": own["start"].transpose("cell", "season").to_numpy(), "bimodal": own["bimodal"].to_numpy(), "mean": mean.to_numpy(),
              "annual_range": monsoon.annual_range(years, southern).to_numpy(), "first_month": month.to_numpy().astype(np.float64),
              "semiannual_range": monsoon.semiannual_range(years).to_numpy(), "amount": index["amount"].to_numpy()}  # fmt: skip
     for name in INDICES:
         made |= {name: index[name].to_numpy(), f"{name}_climatological": index[f"{name}_climatological"].to_numpy(),
-                 f"yearly_{name}": index[f"yearly_{name}"].transpose("cell", "year").to_numpy()}  # fmt: skip
+                 f"yearly_{name}": index[f"yearly_{name}"].transpose("cell", "year").to_numpy().astype(np.float32)}  # fmt: skip
     return made
 
 

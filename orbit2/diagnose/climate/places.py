@@ -23,16 +23,14 @@ LEAST_COVER = 0.5  # of a domain's area that must lie on the grid
 
 @dataclass(frozen=True)
 class Place:
-    """A domain on the blocks: `weights` [cells] km2 of its scored part, and its section's rows (None: outside the grid)."""
+    """A domain on the blocks: `region` in the table, `told` in the `method` of rows, `weights` [cells] km2 of its scored part, and its
+    section's rows (None: outside the grid, or not asked for)."""
 
     domain: Domain
+    region: str
+    told: str
     weights: Array
-    sector: Sector | None
-
-    @property
-    def region(self) -> str:
-        """In the table's column `region`."""
-        return f"monsoon:{self.domain.name}"
+    sector: Sector | None = None
 
 
 def places(domains: Sequence[Domain], grid: Grid, step: int, land: Array) -> tuple[list[Place], dict[str, str]]:
@@ -55,7 +53,8 @@ def places(domains: Sequence[Domain], grid: Grid, step: int, land: Array) -> tup
             left_out[domain.name] = f"{int((weights > 0).sum())} cells on the grid, at least {LEAST_CELLS} are needed"
         else:
             rows = sector(lat, lon, domain.sector, spacing) if domain.sector is not None and _holds(grid, domain.sector) else None
-            found.append(Place(domain, weights, rows if rows is not None and len(rows.latitude) >= LEAST_ROWS else None))
+            rows = rows if rows is not None and len(rows.latitude) >= LEAST_ROWS else None
+            found.append(Place(domain, f"monsoon:{domain.name}", domain.told, weights, rows))
     return found, left_out
 
 

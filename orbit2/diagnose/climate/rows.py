@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,16 +10,18 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2.climate import circular, monsoon, scores, sections
+from orbit2.climate.domains import Domain
 from orbit2.climate.matrix import COLUMNS, metric
 from orbit2.climate.seasonality import INDICES, MEANING
 from orbit2.diagnose.climate.draws import Draws, Pair
-from orbit2.diagnose.climate.gathered import EVENTS, Gathered, beside
-from orbit2.diagnose.climate.places import Place
+from orbit2.diagnose.climate.gathered import EVENTS, Gathered
+from orbit2.diagnose.climate.places import LEAST_CELLS, Place
 from orbit2.metrics.table import ANY, Table
 
 Array = npt.NDArray[np.float64]
 TRUTH = "(truth)"
 NEAREST = "nearest"  # interpolation that moves nothing and adds nothing: a control
+IN_REGIONS = ("relative_entropy", "dsi")
 WAYS = {"": "mean of hydrological years", "_climatological": "of the mean year"}
 Score = tuple[float, Pair | None, int]
 
@@ -37,8 +39,20 @@ class Climate:
     seasons: bool
     draws: Draws | None
 
+    def region_rows(self, table: Table, names: Sequence[str], weights: npt.NDArray[np.floating]) -> None:
+        """Of regions that are no monsoon domains (AR6, the user's own; `weights` [R, cells] km2): errors of dates of their monsoon cells,
+        and of relative entropy and the dimensionless index."""
+        for name, one in zip(names, weights, strict=True):
+            place = Place(Domain(name, name, southern=False), name, "by area", one.astype(np.float64))
+            cells = Cells.of(self, place)
+            for model, gathered in self.models.items():
+                if self.seasons and cells.any:
+                    for event in EVENTS:
+                        cells.date_rows(table, model, gathered, event)
+                self._index_rows(table, place, model, gathered, IN_REGIONS)
+
     def rows(self, table: Table) -> dict[str, str]:
-        """Add all; returns domain -> why it has no scores of seasons."""
+        """Add all of the domains; returns domain -> why it has no scores of seasons."""
         without = {}
         for place in self.places:
             cells = Cells.of(self, place)
@@ -57,7 +71,7 @@ class Climate:
                 if model in judged:
                     points["hovmoller"] = judged[model]
                 for column, (value, ci, n) in points.items():
-                    told = f"100 max(0, r), r centred and area-weighted, of the {COLUMNS[column]}{self.blocks}; {place.domain.told}"
+                    told = f"100 max(0, r), r centred and area-weighted, of the {COLUMNS[column]}{self.blocks}; {place.told}"
                     self._add(table, model, place, metric(column), told, value, n, ci)
         return without
 
@@ -74,7 +88,7 @@ class Climate:
         if bool(monsoon.cumulative_anomaly(series[TRUTH])["bimodal"]):
             return
         told = (f"{monsoon.ACCUMULATION}, mean rain of the domain; "
-                f"{monsoon.MEANING[monsoon.ACCUMULATION].format(end=place.domain.withdrawal)}; {place.domain.told}")  # fmt: skip
+                f"{monsoon.MEANING[monsoon.ACCUMULATION].format(end=place.domain.withdrawal)}; {place.told}")  # fmt: skip
         found = {model: monsoon.fractional_accumulation(years, southern, place.domain.withdrawal) for model, years in series.items()}
         for model, dates in found.items():
             for event in EVENTS:
@@ -117,25 +131,28 @@ class Climate:
         for score, (value, ci) in entries.items():
             self._add(table, model, place, f"{name}_{score}", told, value, n if score == "missed" else found.n, ci)
 
-    def _index_rows(self, table: Table, place: Place, model: str, gathered: Gathered) -> dict[str, Score]:
+    def _index_rows(
+        self, table: Table, place: Place, model: str, gathered: Gathered, only: Sequence[str] = ()
+    ) -> dict[str, Score]:  # fmt: skip
+        """`only` some indices: of years alone, their bias and pattern, without intervals."""
         points: dict[str, Score] = {}
-        for index in INDICES:
-            for ending, way in WAYS.items():
+        for index in only or INDICES:
+            for ending, way in WAYS.items() if not only else (("", WAYS[""]),):
                 p, o = gathered.cells[f"{index}{ending}"], self.truth.cells[f"{index}{ending}"]
                 circle = index == "centroid"
                 found = scores.date_pattern(p, o, place.weights, 12) if circle else scores.pattern(p, o, place.weights)
                 ci: tuple[Pair | None, Pair | None] = (None, None)
-                if self.draws is not None and not ending and found.n:
+                if self.draws is not None and not ending and not only and found.n:
                     w = np.where(np.isfinite(p) & np.isfinite(o), place.weights, 0.0)
                     chosen = w > 0
                     yearly, truth = (x.cells[f"yearly_{index}"][chosen] for x in (gathered, self.truth))
                     draws, w = self.draws, w[chosen]
                     ci = draws.date_maps(yearly, truth, w, 12) if circle else draws.mean_maps(yearly, truth, w)
-                told = f"{MEANING[index]}, {way}{self.blocks}; {place.domain.told}"
+                told = f"{MEANING[index]}, {way}{self.blocks}; {place.told}"
                 name = f"seasonality_{index}{ending}"
                 for score, value, pair in (("bias", found.bias, ci[1]), ("pattern_r", found.r, ci[0]), ("nrmse", found.nrmse, None),
                                            ("taylor", found.taylor, None)):  # fmt: skip
-                    if not ending or score in ("bias", "pattern_r"):
+                    if (not ending and not only) or score == "bias" or (score == "pattern_r" and found.n >= LEAST_CELLS):
                         self._add(table, model, place, f"{name}_{score}", told, value, found.n, pair)
                 column = {"dsi": "seasonality", "relative_entropy": "entropy"}.get(index)
                 if column is not None and not ending and np.isfinite(found.points):
@@ -194,7 +211,7 @@ class Cells:
     @property
     def told(self) -> str:
         return (f"cells whose summer is wetter than their winter by more than {monsoon.RANGE:g} mm/day{self.climate.blocks}; "
-                f"{self.place.domain.told}")  # fmt: skip
+                f"{self.place.told}")  # fmt: skip
 
     def _of(self, number: int) -> dict[str, str]:
         """Prefix of a metric -> in words, of the seasons of cells with `number` of them."""
@@ -202,27 +219,35 @@ class Cells:
             return {"": self.told}
         two = f"cells with two rainy seasons (second harmonic above the first, its range above {monsoon.RANGE:g} mm/day)"
         return {f"{which}_": f"the {'wetter' if which == 'first' else 'other'} season of {two}{self.climate.blocks}; "
-            f"{self.place.domain.told}"
+            f"{self.place.told}"
                 for which in ("first", "second")}  # fmt: skip
+
+    def date_rows(self, table: Table, model: str, gathered: Gathered, event: str) -> None:
+        """Errors of one event's dates."""
+        for number, weights in self.weights.items():
+            chosen = weights > 0
+            for season, (which, told) in enumerate(self._of(number).items() if chosen.any() else ()):
+                o, p = self.climate.truth.dates[event][chosen, season], gathered.dates[event][chosen, season]
+                method = f"{monsoon.ANOMALY}, {told}; {monsoon.MEANING[monsoon.ANOMALY]}"
+                self.climate._date_rows(table, model, self.place, f"monsoon_{which}{event}", method, p.T, o.T, weights[chosen])
 
     def rows(self, table: Table, model: str, gathered: Gathered, event: str) -> Score | None:
         """Scores of one event; returns the matrix's: of the cells of the commoner kind, the mean of both seasons where that is two."""
         truth, c = self.climate.truth, self.climate
-        points: dict[int, list[tuple[float, Pair | None, int]]] = {1: [], 2: []}
-        own, given = beside(gathered, truth, gathered.dates), beside(gathered, truth, gathered.of_truth)
+        points: dict[int, list[Score]] = {1: [], 2: []}
+        self.date_rows(table, model, gathered, event)
         for number, weights in self.weights.items():
             chosen = weights > 0
             if not chosen.any():
                 continue
             for season, (which, told) in enumerate(self._of(number).items()):
                 o, w = truth.dates[event][chosen, season], weights[chosen]
-                p = own[event][chosen, season]
+                p = gathered.dates[event][chosen, season]
                 method = f"{monsoon.ANOMALY}, {told}; {monsoon.MEANING[monsoon.ANOMALY]}"
                 name = f"monsoon_{which}{event}"
-                c._date_rows(table, model, self.place, name, method, p.T, o.T, w)
                 points[number].append(self._map_rows(table, model, name, method, p, o, w))
                 other = f"{monsoon.ANOMALY} from the truth's mean, {told}"
-                p = given[event][chosen, season]
+                p = gathered.of_truth[event][chosen, season]
                 found = scores.dates(p.T, o.T, w, truth.length)
                 c._add(table, model, self.place, f"monsoon_truths_mean_{which}{event}_bias", other, found.bias, found.n)
         if event == EVENTS[0]:
@@ -256,7 +281,7 @@ class Cells:
         chosen = w > 0
         if not chosen.any():
             return
-        p = beside(gathered, self.climate.truth, gathered.dates)["duration"][chosen, 0]
+        p = gathered.dates["duration"][chosen, 0]
         error = p - self.climate.truth.dates["duration"][chosen, 0]
         known = np.isfinite(error)
         weight = np.where(known, w[chosen, None], 0.0)
@@ -278,18 +303,18 @@ class Cells:
             c._add(table, model, self.place, "monsoon_seasons_agreement", f"share of the area of the domain's monsoon cells with as "
                 "many rainy "
                    f"seasons, one or two, as the truth; "
-                   f"{self.place.domain.told}", float((w * same).sum() / w.sum()), int((w > 0).sum()))  # fmt: skip
+                   f"{self.place.told}", float((w * same).sum() / w.sum()), int((w > 0).sum()))  # fmt: skip
         wet, truly = (x.cells["annual_range"] > monsoon.RANGE for x in (gathered, c.truth))
         told = f"hits / (hits + misses + false alarms) of the area where summer less winter is above {monsoon.RANGE:g} mm/day{c.blocks}"
         c._add(table, model, self.place, "monsoon_area_threat", f"{told}; "
-            f"{self.place.domain.told}", scores.threat(wet, truly, self.place.weights),
+            f"{self.place.told}", scores.threat(wet, truly, self.place.weights),
                int((self.place.weights > 0).sum()))  # fmt: skip
 
     def _wang_rows(self, table: Table, model: str, gathered: Gathered, event: str) -> None:
         c, w = self.climate, self.place.weights
         p, o = gathered.wang[event], c.truth.wang[event]
         found, maps = scores.dates(p, o, w, c.truth.length), scores.date_pattern(p, o, w, c.truth.length)
-        told = f"{monsoon.WANG_LINHO}, cells{c.blocks}; {monsoon.MEANING[monsoon.WANG_LINHO]}; {self.place.domain.told}"
+        told = f"{monsoon.WANG_LINHO}, cells{c.blocks}; {monsoon.MEANING[monsoon.WANG_LINHO]}; {self.place.told}"
         for score, value, n in (("bias", found.bias, found.n), ("mae", found.mae, found.n), ("pattern_r", maps.r, maps.n),
                                 ("missed", found.missed, int((np.isfinite(o) & (w > 0)).sum()))):  # fmt: skip
             c._add(table, model, self.place, f"monsoon_wang_{event}_{score}", told, value, n)

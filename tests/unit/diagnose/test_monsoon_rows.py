@@ -51,7 +51,7 @@ def _kept(years: int, first: str = "2001-01-01", variable: str = RAIN) -> KeptDa
 
 def _analysed(kept: KeptDays | None, domains: str = "ar6"):
     table = Table("task", "dataset", "standard", "truth", "2001/2011", "0")
-    matched = SimpleNamespace(grid=GRID, times=np.arange(3), land_fraction=np.ones(GRID.shape))
+    matched = SimpleNamespace(grid=GRID, times=np.arange(3), region="domain", land_fraction=np.ones(GRID.shape))
     return analyse(kept, matched, Settings(EvaluateConfig(bootstrap=200), DiagnoseConfig(domains=domains)), table), table.frame()
 
 
@@ -93,7 +93,19 @@ def test_every_metric_is_registered_and_every_row_says_how(found):
     frame = found[1]
     assert registry.unknown(frame["metric"]) == []
     assert frame["method"].str.len().min() > 40
-    assert set(frame["region"]) == {f"monsoon:{name}" for name in ("south_asia", "australia", "east_asia", "southeast_asia")}
+    domains = {f"monsoon:{name}" for name in ("south_asia", "australia", "east_asia", "southeast_asia")}
+    assert {name for name in frame["region"] if ":" in name} == domains
+
+
+def test_every_region_has_dates_and_seasonality(found):
+    frame = found[1]
+    regions = {name for name in frame["region"] if ":" not in name}
+    assert {"domain", "SAS", "NAU", "EAS", "SEA"} < regions
+    of_south_asia = [_value(frame, "reslim", "monsoon_onset_mae", region) for region in ("SAS", "monsoon:south_asia")]
+    assert of_south_asia[0] == pytest.approx(of_south_asia[1])  # land everywhere here
+    assert _value(frame, "reslim", "monsoon_onset_bias", "domain", "ci_low") < LATE < _value(
+        frame, "reslim", "monsoon_onset_bias", "domain", "ci_high")  # fmt: skip
+    assert _value(frame, "reslim", "seasonality_dsi_bias", "NAU") < 0
 
 
 def test_the_input_is_the_nearest_neighbours_and_domains_off_the_grid_are_named(found):
@@ -118,7 +130,7 @@ def test_the_file_holds_dates_by_cell_and_by_domain(found, tmp_path):
 
 def test_boxes_in_place_of_regions():
     _, frame = _analysed(_kept(3), "sperber")
-    assert set(frame["region"]) == {"monsoon:south_asia", "monsoon:australia"}
+    assert {name for name in frame["region"] if ":" in name} == {"monsoon:south_asia", "monsoon:australia"}
     assert frame["method"].str.contains("box 7 to 25 N, 65 to 85 E").any()
     assert frame["ci_low"].isna().all()  # three years have no interval
 
