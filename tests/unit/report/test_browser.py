@@ -108,6 +108,7 @@ def test_a_click_on_the_map_filters_the_tables(opened: Any) -> None:
     rows = tab.locator("tr[data-region]:visible")
     assert rows.count() >= 1 and {row.get_attribute("data-region") for row in rows.all()} == {"SAS"}
     assert region.get_attribute("aria-pressed") == "true" and widget.locator("select.which").input_value() == "SAS"
+    assert widget.locator("path.chosen").get_attribute("d") == region.get_attribute("d")  # outlined above its neighbours
     fill = region.get_attribute("fill")
     widget.locator("select.what").select_option("6")  # another score: other colours, other words
     assert re.search(r"RMSE [\d.]", widget.locator(".told").inner_text())

@@ -7,6 +7,13 @@ function regions() {
     const paths = all("path[data-region]", widget);
     const names = new Map([...which.options].map((option) => [option.value, option.textContent]));
     let at = 0;
+    const ring = (name) => { // an outline above all regions: its neighbours would hide half of a region's own
+      const drawn = document.createElementNS("http://www.w3.org/2000/svg", "path");
+      drawn.setAttribute("class", name);
+      widget.querySelector("svg").append(drawn);
+      return (path) => drawn.setAttribute("d", path ? path.getAttribute("d") : "");
+    };
+    const [choice, focused] = [ring("chosen"), ring("focused")];
 
     const score = () => told[what.value];
     const sentence = (code) => `${names.get(code) ?? code}: ${score().regions[code]?.text ?? "not scored"}`;
@@ -17,8 +24,8 @@ function regions() {
         path.setAttribute("fill", score().regions[code]?.fill ?? widget.dataset.missing);
         path.setAttribute("aria-label", sentence(code));
         path.setAttribute("aria-pressed", String(which.value === code));
-        path.classList.toggle("chosen", which.value === code);
       }
+      choice(paths.find((path) => path.dataset.region === which.value));
       legend.replaceChildren(...score().legend.map(([fill, text]) => {
         const patch = made("i");
         patch.style.background = fill;
@@ -44,7 +51,12 @@ function regions() {
       path.setAttribute("role", "button");
       path.addEventListener("pointerenter", () => say(path.dataset.region));
       path.addEventListener("pointerleave", () => say(which.value));
-      path.addEventListener("focus", () => { at = i; say(path.dataset.region); });
+      path.addEventListener("focus", () => {
+        at = i;
+        say(path.dataset.region);
+        focused(path.matches(":focus-visible") ? path : null);
+      });
+      path.addEventListener("blur", () => focused(null));
       path.addEventListener("click", () => choose(path.dataset.region));
       path.addEventListener("keydown", (event) => {
         const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
