@@ -244,20 +244,29 @@ def downscale(
                 wall_minutes=wall_minutes, rate=rate)
 
 
-report = typer.Typer(help="Write the self-contained HTML report; `headline` prints its main numbers.")
+Root = Annotated[Path, typer.Option(help="Folder that the paths in the configuration are relative to.")]
+Region = Annotated[str | None, typer.Option(help="Box, e.g. 20N-40N,70E-100E.", show_default="all cells")]
+OfTask = Annotated[str | None, typer.Option(help="Task that is drawn.", show_default="the mapped one")]
+report = typer.Typer(help="Write the self-contained HTML report; `headline` prints its main numbers, `animate` a month.")
 
 
 @report.callback(invoke_without_command=True)
 def report_page(
-    context: typer.Context, config: MaybeConfig = None, out: MaybeOut = None,
-    root: Annotated[Path, typer.Option(help="Folder that the paths in the configuration are relative to.")] = Path("."),
+    context: typer.Context, config: MaybeConfig = None, out: MaybeOut = None, root: Root = Path("."),
     compare: Annotated[tuple[Path, Path] | None, typer.Option(
         help="Two run folders (results/demo): a scorecard of both, differences with their significance.", show_default=False)] = None,
-) -> None:
-    """Write the self-contained HTML report; `headline` prints its main numbers, `--compare` sets two runs beside each other."""
+    time: Annotated[str | None, typer.Option(
+        help="Maps of this sample alone (2020-07-14, 2020-07-14T18:00) as PNG, into the folder --out.", show_default=False)] = None,
+    region: Region = None, task: OfTask = None,
+    variable: Annotated[list[str] | None, typer.Option(help="With --time: these alone.", show_default="all")] = None,
+) -> None:  # fmt: skip
+    """Write the self-contained HTML report; `headline` prints its main numbers, `--compare` sets two runs beside each other, `--time` draws
+    any sample, `animate` a month."""
+    if context.invoked_subcommand is None and time is None and (region or task or variable):
+        raise OrbitError("--region, --task and --variable go with --time", hint="or with `orbit2 report animate`")
     if context.invoked_subcommand is None and compare is not None:
-        if config is not None:
-            raise OrbitError("--compare reads the runs' own configurations", hint="leave --config out")
+        if config is not None or time is not None:
+            raise OrbitError("--compare reads the runs' own configurations", hint="leave --config and --time out")
         where = need(out=out)["out"]
         outputs.page(where)
         from orbit2.report.compare import run as compare_runs
@@ -265,11 +274,34 @@ def report_page(
         compare_runs(*compare, where)
     elif context.invoked_subcommand is None:
         options = need(config=config, out=out)
+        if time is not None:
+            outputs.files(options["out"], {})
+            from orbit2.report.samples import draw
+
+            for path in draw(**options, root=root, time=time, region=region, task=task, variables=variable or ()):
+                typer.echo(path)
+            return
         outputs.page(options["out"])
         from orbit2.plan.after import foresee
         from orbit2.report import run
 
         run(**options, root=root, foresee=foresee)
+
+
+@report.command("animate")
+def report_animate(
+    config: Config, out: Out,
+    month: Annotated[str, typer.Option(help="Calendar month, YYYY-MM.", show_default=False)],
+    region: Region = None, task: OfTask = None,
+    variable: Annotated[str | None, typer.Option(help="What is drawn.", show_default="the task's first")] = None,
+    rate: Annotated[float, typer.Option(min=0.1, max=60, help="Frames a second.")] = 4.0, root: Root = Path("."),
+) -> None:  # fmt: skip
+    """Input, truth and model of every sample of a month, as moving pictures: --out july.mp4 or july.gif."""
+    from orbit2.report.figures.moving import MOST
+    from orbit2.report.samples import animate
+
+    drawn, held = animate(config=config, out=out, root=root, month=month, region=region, task=task, name=variable, rate=rate)
+    typer.echo(f"{out}: {drawn} frames" + (f", every {-(-held // MOST)}th of {held} samples" if drawn < held else ""))
 
 
 @report.command("headline")
