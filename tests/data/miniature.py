@@ -28,6 +28,17 @@ RAIN, LEAST, MOST = "total_precipitation_24hr", "2m_temperature_min", "2m_temper
 SPLIT = {"train": {"start": "2020-02-26", "end": "2020-03-01"}, "validation": {"start": "2020-03-03", "end": "2020-03-03"},
          "test": {"start": "2020-03-05", "end": "2020-03-06"}, "gap_days": 0}
 TEST = {"test": SPLIT["test"], "gap_days": 0}
+SMALL = {  # shipped dataset -> its grids, the box of them, and machine keys that fit so few days
+    "era5_622km": ("global_5.625", "global_1.40625", "33.75,45,247.5,264.375", {"samples_per_part": 72}),
+    "era5_112km": ("global_1.0", "global_0.25", WIDE, {"samples_per_part": 72}),
+    "prism_16km": ("prism_10", "prism_2.5", BOX, {"samples_per_part": 6, "samples_per_shard": 2}),
+    "daymet_16km": ("us_10", "us_2.5", BOX, {"samples_per_part": 6, "samples_per_shard": 2}),
+    "us_28km": ("us_15", "us_3.75", BOX, {"samples_per_part": 6, "samples_per_shard": 2}),
+    "era5_28km": ("global_0.25", "global_0.0625", BOX, {"samples_per_shard": 2}),
+    "imerg_daily": ("global_0.1", "global_0.1", BOX, {"samples_per_shard": 2}),
+}  # fmt: skip
+SCORED_ONLY = ("era5_28km", "imerg_daily")
+STEPS = {"batch_size": 2, "workers": 0, "threads": 1, "warmup_steps": 2, "precision": "fp32", "validate_every": 10}
 NO_PRISM = "20200227"  # a day that PRISM's service does not have
 SECRETS = {"CDSAPI_KEY": "c0ffee00-never-show-me", "EARTHDATA_TOKEN": "tok3n-that-must-never-be-seen"}
 
@@ -60,7 +71,15 @@ def _hour(name: str, time: np.datetime64, lat: Array, lon: Array) -> Array:
     if name == "total_precipitation":  # metres of the hour that ends at the stamp: at 00:00 it is the day before's
         return rain((time - np.timedelta64(1, "h")).astype("datetime64[D]"), lat, lon) / 24 / 1000
     warmth = base(time.astype("datetime64[D]"), lat, lon) + SWING * np.cos(2 * np.pi * (hour - 15) / 24)
-    return {"2m_temperature": warmth, "temperature_500": warmth - 30}[name]
+    profile = {"2m_temperature": warmth, "temperature_850": warmth - 10, "temperature_500": warmth - 30, "temperature_200": warmth - 65}
+    if name in profile:
+        return profile[name]
+    wave = np.sin(2 * np.pi * (lon % 360 - 253) / 9 + np.radians(15 * hour)) * np.cos(np.radians(lat * 3))
+    if "component_of_wind" in name:
+        return (8 if "_u_" in name or name.startswith("u_") else 3) + 5 * wave
+    if name.startswith("specific_humidity"):
+        return 1e-3 * (1 + 4 * (name.endswith("850"))) * (1 + 0.3 * wave)
+    return {"volumetric_soil_water_layer_1": 0.3 + 0.05 * wave}[name]
 
 
 def daily(name: str, day: np.datetime64, lat: Array, lon: Array) -> Array:
@@ -97,18 +116,37 @@ class Providers:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    @property
+    def services(self) -> dict[str, Any]:
+        """`sources` of a run that fetches from here. Static fields are ERA5's: there is no relief to be had."""
+        return {"transfer": {"backoff_seconds": 0.05, "timeout_seconds": 60, "max_gaps": 0.1}, "era5": {"url": self.cds.api},
+                "prism": {"url": self.prism.url}, "earthdata": {"cmr": self.earthdata.url}, "static": {"source": "era5", "relief": None}}
+
+    def shipped(self, name: str, label: str) -> dict[str, Any]:
+        """config/runs/<name>.yaml itself, in small. What is laid over it, and nothing else: services, boxes and days of datasets (SMALL,
+        ten days), the model's size, the length of trainings, tiles of one task, and the boxes that are drawn."""
+        run: dict[str, Any] = {
+            "include": f"runs/{name}.yaml", "label": label, "sources": self.services,
+            "datasets": {key: {"coarse_grid": f"{coarse}@{box}", "fine_grid": f"{fine}@{box}",
+                               "split": TEST if key in SCORED_ONLY else SPLIT, **cut}
+                         for key, (coarse, fine, box, cut) in SMALL.items() if key not in SCORED_ONLY or name == "imerg_global"},
+            "models": {
+                "foundation": {"architecture": {"embed_dim": 32, "depth": 1, "heads": 2, "decoder_depth": 1, "residual_width": 16,
+                                                "residual_blocks": 1}, "train": STEPS | {"steps": 20}},
+                "us_finetune": {"train": STEPS | {"steps": 10}}},
+            "evaluate": {"spectra_bands": [], "spectra_boxes": {}},
+            "report": {"zoom": [38.0, 40.0, 253.0, 256.0], "map_task": "us_7km"},
+        }  # fmt: skip
+        return run if name != "imerg_global" else {**run, "downscale": {"global_7km": {"tile": 6, "halo": 2}}}
+
     def run(self) -> dict[str, Any]:
         """The run: foundation of ERA5 and PRISM, fine-tuned on ERA5 + DAYMET, then ERA5 to 0.0625 degrees scored on IMERG."""
         three = [RAIN, LEAST, MOST]
         inputs = [*three, "2m_temperature", "temperature_500"]
         common = {"statics": ["land_sea_mask", "orography", "latitude", "landcover"], "split": SPLIT, "samples_per_shard": 2}
-        steps = {"batch_size": 2, "workers": 0, "threads": 1, "warmup_steps": 2, "precision": "fp32", "validate_every": 10}
         return {
             "label": "mini",
-            "sources": {
-                "transfer": {"backoff_seconds": 0.05, "timeout_seconds": 60, "max_gaps": 0.1},
-                "era5": {"url": self.cds.api}, "prism": {"url": self.prism.url},
-                "earthdata": {"cmr": self.earthdata.url}, "static": {"source": "era5"}},
+            "sources": self.services,
             "datasets": {
                 "era5_pairs": {**common, "source": "era5", "inputs": inputs, "outputs": three, "frequency": "hourly",
                                "coarse_grid": f"global_1.0@{WIDE}", "fine_grid": f"global_0.25@{WIDE}", "samples_per_part": 72,
@@ -125,9 +163,9 @@ class Providers:
                           "split": TEST, "coarse_grid": f"global_0.1@{BOX}", "fine_grid": f"global_0.1@{BOX}",
                           "samples_per_part": 2}},
             "models": {
-                "foundation": {"datasets": ["era5_pairs", "prism_pairs"], "train": {**steps, "steps": 20}, "architecture": {
+                "foundation": {"datasets": ["era5_pairs", "prism_pairs"], "train": {**STEPS, "steps": 20}, "architecture": {
                     "embed_dim": 32, "depth": 1, "heads": 2, "decoder_depth": 1, "residual_width": 16, "residual_blocks": 1}},
-                "us": {"datasets": ["us_pairs"], "finetune_from": "foundation", "train": {**steps, "steps": 10}}},
+                "us": {"datasets": ["us_pairs"], "finetune_from": "foundation", "train": {**STEPS, "steps": 10}}},
             "downscale": {"us_7km": {"model": "us", "dataset": "us_pairs"},
                           "global_7km": {"model": "us", "dataset": "era5_28km", "observations": "imerg", "tile": 6, "halo": 2}},
             "evaluate": {"spectra_bands": [], "spectra_boxes": {}},
