@@ -33,9 +33,9 @@ def test_predictions_say_what_their_model_learned_from(run: str, made: bool) -> 
 def test_a_page_with_a_banner_shows_it_on_screen_and_on_every_printed_page() -> None:
     page = rendered("t", "k", ["lead"], [], "files", SYNTHETIC).html
     assert f'<p class="banner" role="note">{SYNTHETIC}</p>' in page
-    printed = "".join(page.split("@media print{")[1:])
-    assert ".banner{position:fixed" in printed.split("</style>")[0]
-    assert 'class="banner"' not in rendered("t", "k", ["lead"], [], "files").html
+    assert f'@page{{@top-center{{content:"{SYNTHETIC}"' in page.split("</style>")[0]
+    plain = rendered("t", "k", ["lead"], [], "files").html
+    assert 'class="banner"' not in plain and "@top-center" not in plain
 
 
 def test_names_that_are_no_sources_are_not_synthetic() -> None:
