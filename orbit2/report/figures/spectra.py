@@ -55,12 +55,14 @@ def zonal_spectra(task: Task, model: str, scores: Scores) -> list[Figure]:
     return figures
 
 
-def radial_spectra(task: Task, model: str, scores: Scores) -> Figure | None:
-    """Per field: radial power spectral density in the first box; None where no box was scored."""
+def radial_spectra(task: Task, model: str, scores: Scores) -> list[Figure]:
+    """Per field: radial power spectral density, a figure for each box that was scored."""
     data = open_netcdf(task.evaluate / "spectra.nc", "evaluate")
-    if not data.sizes.get("box"):
-        return None
-    box = str(data["box"].values[0])
+    boxes = [str(box) for box in data["box"].values] if data.sizes.get("box") else []
+    return [_radial(data, task, model, scores, box, "spectra_radial" + (f"_{box}" if i else "")) for i, box in enumerate(boxes)]
+
+
+def _radial(data: xr.Dataset, task: Task, model: str, scores: Scores, box: str, figure: str) -> Figure:
     k = data["k"].sel(box=box).to_numpy()
     with np.errstate(divide="ignore"):
         wavelength = 1 / k
@@ -78,7 +80,7 @@ def radial_spectra(task: Task, model: str, scores: Scores) -> Figure | None:
             )
         )
     return _spectrum_figure(
-        series, "spectra_radial", f"Radial power spectra in the box “{box}”", "Power spectral density (units² km)", box, model
+        series, figure, f"Radial power spectra in the box “{box}”", "Power spectral density (units² km)", box, model
     )
 
 

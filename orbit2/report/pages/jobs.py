@@ -118,7 +118,8 @@ def checks_section(inputs: Inputs) -> Section:
 
 def _checks(inputs: Inputs, task: Task) -> list[tuple[Cell, ...]]:
     scores, model = Scores(inputs.scores, task.name), task.config.model
-    found = [_row(task, "prediction finished", True, None, "every sample of the task was written and marked as final")]
+    whole = bool(task.prediction.attrs.get("finalised"))
+    found = [_row(task, "prediction finished", whole, None, "every sample of the task was written and marked as final")]
     versions = set(inputs.scores.loc[inputs.scores["task"] == task.name, "code_version"].astype(str))
     found.append(_row(task, "one version of the code", len(versions) <= 1, None, f"scores by {', '.join(sorted(versions)) or 'none'}"))
     valid = scores.value(model, task.variables[0], "valid_fraction") if task.variables else None

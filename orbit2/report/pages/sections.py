@@ -6,7 +6,7 @@ from orbit2.config.comparisons import experiment
 from orbit2.grid import named
 from orbit2.metrics.verdict import spaces
 from orbit2.report import tables, text
-from orbit2.report.figures import curves, errors, maps, paper, scenes, spectra
+from orbit2.report.figures import coherence, curves, errors, maps, paper, scenes, spectra
 from orbit2.report.inputs import Inputs, Task, ordered
 from orbit2.report.interactive import dates
 from orbit2.report.pages import leaves, members, protocols, seasons, verdict, years
@@ -166,10 +166,12 @@ def spectra_section(task: Task, scores: Scores) -> Section:
     table = resolution_table(task, scores)
     if table is not None:
         section.blocks.append(Block("table", table=table))
-    radial, zonal = shown(spectra.radial_spectra(task, name, scores)), spectra.zonal_spectra(task, name, scores)
+    radial = [block for figure in spectra.radial_spectra(task, name, scores) for block in shown(figure)]
+    zonal = spectra.zonal_spectra(task, name, scores)
     if not radial and not zonal:
         section.blocks.append(paragraph("This domain holds none of the configured latitude bands and boxes, so there is no spectrum."))
     section.blocks += radial
+    section.blocks += [block for figure in coherence.coherences(task, name, scores) for block in shown(figure)]
     for i, figure in enumerate(zonal):
         section.blocks.append(Block("fold", text=figure.title, blocks=tuple(shown(figure)), open=i == 0))
     return section

@@ -166,6 +166,7 @@ def test_files_beside_the_page(made: SimpleNamespace) -> None:
         "spectra_radial",
         "density",
         "decision_maps",
+        "coherence_america",
         "errors_test",
         "distributions_test",
         "taylor_test",
