@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import xarray as xr
 
 from orbit2.metrics.verdict import basis, frames, spaces
@@ -40,6 +42,32 @@ def sections(inputs: Inputs, task: Task) -> list[Section]:
         ]
     scores = Scores(inputs.regions, task.name)
     return [_regions(task, scores), _hovmoller(task, scores)]
+
+
+def of_another(inputs: Inputs, task: Task) -> list[Block]:
+    """Regions and diagrams of a task beside the main one, folded: of the regions only those that have scored cells."""
+    if inputs.regions is None or not (task.diagnose / "regions.nc").is_file():
+        return []
+    scores, data = Scores(inputs.regions, task.name), open_netcdf(task.diagnose / "regions.nc", "diagnose")
+    whole = _region_table(task, scores, data)
+    kept = [i for i, row in enumerate(whole.rows) if any(cell.value is not None for cell in row[1:])]
+    if not kept:
+        return []
+    table = replace(whole, name=f"regions_{task.name}_table", rows=tuple(whole.rows[i] for i in kept),
+                    regions=tuple(whole.regions[i] for i in kept) if whole.regions else ())  # fmt: skip
+    counts = _counts(task, scores, [str(r) for r in data["region"].values])
+    blocks = [*([paragraph(counts)] if counts else []), Block("table", table=table)]
+    found = [Block("fold", text=f"Regions of task {task.name}", blocks=tuple(blocks))]
+    diagrams = open_netcdf(task.diagnose / "hovmoller.nc", "diagnose")
+    names = [v for v in task.variables if f"{v}_longitude" in diagrams]
+    if names:
+        band = str(diagrams[f"{names[0]}_longitude"].attrs.get("band", ""))
+        drawn = [hovmoller(task, diagrams, name, task.config.model) for name in names]
+        pictures = [block for name, figure in zip(names, drawn, strict=True)
+                    for block in shown(replace(figure, name=f"hovmoller_{task.name}_{name}"))]  # fmt: skip
+        said = paragraph(_hovmoller_verdict(scores, task.config.model, names, band))
+        found.append(Block("fold", text=f"Time and longitude of task {task.name}, {band_title(band)}", blocks=(said, *pictures)))
+    return found
 
 
 def _regions(task: Task, scores: Scores) -> Section:

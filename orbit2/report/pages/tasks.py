@@ -8,7 +8,7 @@ from orbit2.config.comparisons import experiment
 from orbit2.report import tables
 from orbit2.report.figures import maps, scenes
 from orbit2.report.inputs import Inputs, Task
-from orbit2.report.pages import seasons, sections, verdict
+from orbit2.report.pages import climate, seasons, sections, verdict
 from orbit2.report.pages.blocks import Block, Section, paragraph, shown
 from orbit2.report.tables import Cell, Scores, Table
 
@@ -73,6 +73,7 @@ def regional_section(inputs: Inputs, task: Task) -> Section:
                 ),
             )
         )
+    section.blocks += climate.of_another(inputs, task)
     section.blocks.append(Block("table", table=tables.all_scores(scores, task.name)))
     return section
 
