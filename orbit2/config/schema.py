@@ -146,7 +146,7 @@ class DiagnoseConfig(Strict):
         return {} if given == "ar6" else given
 
 
-TOLERANCE = {"K": 0.5, "mm day-1": 0.5, "m s-1": 0.5, "Pa": 50.0, "kg kg-1": 0.0005, "day": 7.0}
+TOLERANCE = {"K": 0.5, "mm day-1": 0.5, "mm": 0.5, "m s-1": 0.5, "Pa": 50.0, "kg kg-1": 0.0005, "day": 7.0}
 
 
 class ReportConfig(Strict):
