@@ -21,3 +21,15 @@ def plan_parts(config: RunConfig, task: str) -> list[str]:
     length = len("2026") if section.parts == "year" else len("202603")
     names = list(dict.fromkeys(times.month_name(sample)[:length] for sample in times.stamps(first)))
     return [*names[:-1], names[-1] + ONWARDS] if len(first) < len(found) else names
+
+
+def merge_memory_mb(config: RunConfig, task: str) -> int:
+    """What merging a task's parts holds at most (MiB), from above: sums of days by region and model stay apart until intervals are drawn.
+
+    `benchmarks/merge.py` measured 0.08 GB for each year and variable with every baseline, and 0.6 GB beside them.
+    """
+    section = config.downscale[task]
+    truth = config.datasets[section.observations or section.dataset].outputs
+    variables = [name for name in truth if name in (config.models[section.model].outputs or truth)]
+    years = {name[:4] for name in plan_parts(config, task)}
+    return max(4000, 1500 + 100 * len(years) * len(variables))

@@ -14,7 +14,9 @@ rule diagnose_task:
         regions=REGIONS,
     output:
         table=f"{R}/diagnose/{{task}}/regions.parquet",
-        fields=expand(f"{R}/diagnose/{{{{task}}}}/{{name}}", name=["regions.nc", "hovmoller.nc", "climate.nc", "notes.json"]),
+        fields=expand(
+            f"{R}/diagnose/{{{{task}}}}/{{name}}", name=["regions.nc", "hovmoller.nc", "climate.nc", "notes.json"]
+        ),
     log:
         f"{R}/logs/diagnose_{{task}}.log",
     benchmark:
@@ -23,7 +25,7 @@ rule diagnose_task:
         task=either(TASKS),
     threads: 1
     resources:
-        mem_mb=least("mem_mb", 4000),
+        mem_mb=lambda wildcards: least("mem_mb", MERGE_MB[wildcards.task]),
         runtime=minutes(120),
     params:
         memory=memory,

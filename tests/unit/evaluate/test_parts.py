@@ -164,6 +164,16 @@ def test_parts_of_a_task_are_the_months_of_its_period():
     assert slices.part(config, task)["evaluate"].keys() == slices.evaluate(config, task)["evaluate"].keys() - {"bootstrap"}
 
 
+def test_merging_asks_for_memory_by_years_and_variables():
+    config = load("config/runs/era5_pretrain.yaml")
+    task, section = next(iter(config.downscale.items()))
+    longer = config.model_copy(update={"downscale": {task: section.model_copy(update={"split": "train"})}})
+    years = len({name[:4] for name in months.plan_parts(longer, task)})
+    assert years > 20 and months.merge_memory_mb(config, task) == 4000  # one year
+    outputs = len(config.models[section.model].outputs or config.datasets[section.dataset].outputs)
+    assert months.merge_memory_mb(longer, task) == 1500 + 100 * years * outputs > 4000
+
+
 def test_nothing_grows_by_a_field_a_day(world):
     """What is kept of a sample more: rows of numbers. Longer records have series of cells too, thinned to 256 MB a task."""
     slice_ = read_slice(world.slices["part"])
