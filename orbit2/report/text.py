@@ -127,7 +127,7 @@ def inputs(facts: Mapping[str, Any]) -> str:
 def limits(facts: Mapping[str, Any]) -> list[str]:
     """What this run cannot say, from its facts: `frames`, `first`, `last`, `training_frames`, `days`, `source`, `intervals`,
     `refinement`, `copies` and `others` (inputs that are averages of the truth, and outputs that have none), `finer` (side: by how much
-    it is finer than the source), `gap` (least time between blocks where it was set by hand)."""
+    it is finer than the source), `gap` (least time between blocks where it was set by hand), `untold` (needs years, has no rows)."""
     found = []
     if facts["frames"] < 30:
         found.append(
@@ -158,6 +158,6 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
         + "".join(f" {words}" for words in facts.get("extremes", ())),
         "The truth is a gridded analysis, not station observations. Agreement with it includes its errors.",
         "One training run with one seed is shown; another seed gives somewhat different numbers.",
-        "Monsoon onset, seasonality, return levels and trends need years of data and are left out on purpose.",
+        f"Too short a record, or nothing to judge them by: the run says nothing of {' nor of '.join([*facts.get('untold', ()), 'trends'])}.",
     ]
     return found

@@ -15,6 +15,7 @@ from orbit2.files import short_hash
 from orbit2.provenance import code_version, versions
 from orbit2.report import text
 from orbit2.report.figures import scenes
+from orbit2.report.figures.monsoon import seasons_present
 from orbit2.report.inputs import Inputs, Model, Task, ordered
 from orbit2.report.pages import jobs, sections, verdict
 from orbit2.report.pages.blocks import Block, Section, paragraph
@@ -115,6 +116,16 @@ def _files(resources: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, str]]
     return found
 
 
+def _untold(inputs: Inputs, scores: Scores, task: Task) -> list[str]:
+    """What a longer record could tell and these tables do not."""
+    found = []
+    if inputs.regions is None or not seasons_present(Scores(inputs.regions, task.name), task.variables):
+        found.append("rainy seasons (their onset, withdrawal and seasonality)")
+    if not scores.rows["metric"].str.startswith("return_level").any():
+        found.append("return levels")
+    return found
+
+
 def limits_section(inputs: Inputs, task: Task) -> Section:
     periods = task.dataset.split.blocks.values()
     scores = Scores(inputs.scores, task.name)
@@ -130,6 +141,7 @@ def limits_section(inputs: Inputs, task: Task) -> Section:
         "extremes": verdict.extremes(scores, task.config.model, task.variables),
         "finer": dict(task.store.attributes.get("finer_than_source", {})),
         "gap": None if task.dataset.split.gap_days is None else duration(task.dataset.gap),
+        "untold": _untold(inputs, scores, task),
     }
     section = Section("limits", "What this run cannot say", "Limits", part="Run")
     section.blocks = [Block("points", points=tuple(text.limits(facts)))]

@@ -102,7 +102,7 @@ def test_what_scripts_read_cannot_end_their_element() -> None:
 
 def test_rows_of_regions_carry_their_code(made: SimpleNamespace) -> None:
     rows = re.findall(r'<tr data-region="(\w+)"><th scope="row">[^<]+<small>(\w+),', made.html)
-    assert len(rows) == 58 and all(code == told for code, told in rows)
+    assert len({code for code, _ in rows}) == 58 and all(code == told for code, told in rows)  # some are on the decision page too
 
 
 def test_regions_of_ones_own_can_be_chosen_by_name() -> None:

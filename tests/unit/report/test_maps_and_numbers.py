@@ -218,6 +218,8 @@ def test_limits_grow_with_what_is_missing() -> None:
     assert any(line.startswith("The coarse input is an area average of the truth itself (4 × 4 cells)") for line in short)
     mixed = text.limits({**facts, "others": ["2m_temperature"]})
     assert any(line.startswith("Among the inputs are area averages of the truth itself: precipitation (4") for line in mixed)
+    assert any(line.endswith("nothing of trends.") for line in short)
+    assert any(line.endswith("nothing of rainy seasons nor of trends.") for line in text.limits({**facts, "untold": ["rainy seasons"]}))
     named = text.limits({**facts, "finer": {"fine: era5": "0.1 degrees against 0.25"}, "gap": "36 hours"})
     assert any("fine: era5: 0.1 degrees against 0.25" in line for line in named) and any("as close as 36 hours" in line for line in named)
     assert any("from another product than the truth" in line for line in text.limits({**facts, "copies": []}))
