@@ -158,6 +158,6 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
         + "".join(f" {words}" for words in facts.get("extremes", ())),
         "The truth is a gridded analysis, not station observations. Agreement with it includes its errors.",
         "One training run with one seed is shown; another seed gives somewhat different numbers.",
-        f"Too short a record, or nothing to judge them by: the run says nothing of {' nor of '.join([*facts.get('untold', ()), 'trends'])}.",
+        f"Too short a record, or nothing to judge them by: it tells nothing of {' nor of '.join([*facts.get('untold', ()), 'trends'])}.",
     ]
     return found
