@@ -21,6 +21,8 @@ from orbit2.report.tables.uses import WORDS, Column, Judgement
 # Okabe & Ito (2008), lightened: told apart with every colour vision deficiency, and in print by their brightness.
 COLOURS = {"yes": "#009E73", "care": "#F0C75E", "no": "#C4511B"}
 
+LETTERS = 42  # of a title in full size across a panel
+
 
 def lamp_maps(task: Task, found: Sequence[Judgement], columns: Sequence[Column], csv: str, titles: Sequence[str]) -> Figure | None:
     """One panel per column; None off the globe, or without diagnose's map of the regions."""
@@ -45,7 +47,7 @@ def lamp_maps(task: Task, found: Sequence[Judgement], columns: Sequence[Column],
         image = maps.world(ax, values[where], task.grid, cmap, norm)
         ax.imshow(overlay, origin="lower", extent=image.get_extent(), interpolation="bilinear", zorder=3)
         title = titles[list(columns).index(column)]
-        ax.set_title(title, pad=3, fontsize=9)
+        ax.set_title(title, pad=3, fontsize=min(9, 9 * LETTERS / len(title)))  # it stays above its own panel
         counts = [sum(level == k for name, level in by.items() if name in names) for k in range(len(levels))]
         handles = [Patch(facecolor=colour, label=f"{WORDS[level]} {count}")
                    for (level, colour), count in zip(COLOURS.items(), counts, strict=True)]  # fmt: skip

@@ -12,7 +12,7 @@ from orbit2.report import text
 from orbit2.report.figures import lamps, monsoon
 from orbit2.report.figures.fields import open_netcdf
 from orbit2.report.inputs import Inputs, Task
-from orbit2.report.pages import sections, verdict
+from orbit2.report.pages import records, sections, verdict
 from orbit2.report.pages.blocks import Block, Section, paragraph, shown
 from orbit2.report.style import method_name, pretty_units
 from orbit2.report.tables import Cell, Scores, Table, csv_text, label, lower, number, uses
@@ -21,6 +21,8 @@ from orbit2.variables import variable
 
 TITLES = {"mean": "day to day", "timing": "season timing", "heavy_rain": "heavy rain", "heat": "heat", "frost": "frost",
           "drought": "drought"}  # fmt: skip
+
+DOMAIN = "monsoon domain"
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def everything(inputs: Inputs, task: Task) -> Scores:
 
 
 def regions(task: Task, scores: Scores) -> list[Place]:
-    """The domain, the user's regions, then those that diagnose knows by name, then what else has rows."""
+    """The domain, the user's regions, those that diagnose knows by name, then monsoon domains."""
     whole = Place(scores.domain, "Whole domain", "domain")
     names: dict[str, Place] = {}
     if (task.diagnose / "regions.nc").is_file():
@@ -73,8 +75,11 @@ def regions(task: Task, scores: Scores) -> list[Place]:
             names[str(key)] = Place(str(key), str(name), str(kind).lower().replace("-", " and "))
     present = [str(region) for region in dict.fromkeys(scores.rows["region"])]
     own = [Place(key, TITLES_OF.get(key.partition(":")[2], key.partition(":")[2]) if key.startswith(monsoon.PREFIX) else
-                 key.partition(":")[2], key.partition(":")[0]) for key in present if ":" in key]  # fmt: skip
-    return [whole, *own, *(place for key, place in names.items() if key in present)]
+                 key.partition(":")[2], DOMAIN if key.startswith(monsoon.PREFIX) else key.partition(":")[0])
+           for key in present if ":" in key]  # fmt: skip
+    named = [place for key, place in names.items() if key in present]
+    domains = [place for place in own if place.kind == DOMAIN]
+    return [whole, *(place for place in own if place.kind != DOMAIN), *named, *domains]
 
 
 def judged(inputs: Inputs, task: Task, scores: Scores, places: Sequence[Place]) -> list[Judgement]:
@@ -133,10 +138,10 @@ def _table(model: str, found: Sequence[Judgement], columns: Sequence[Column], pl
     by = {(one.region, one.column): one for one in found}
     rows = []
     for place in places:
-        row = [Cell(place.name, note=place.key if place.kind != "domain" else "")]
+        row = [Cell(place.name, note={"domain": "", DOMAIN: DOMAIN}.get(place.kind, place.key))]
         for column in columns:
             one = by.get((place.key, column))
-            row.append(Cell("n/a") if one is None else Cell(_signed(one.error), one.error, note=_beside(one), level=one.level))
+            row.append(Cell("n/a") if one is None else Cell(_signed(one), one.error, note=_beside(one), level=one.level))
         rows.append(tuple(row))
     heads = tuple(f"{_title(column)} ({_units(column)})" for column in columns)
     return Table(
@@ -149,8 +154,11 @@ def _table(model: str, found: Sequence[Judgement], columns: Sequence[Column], pl
     )  # fmt: skip
 
 
-def _signed(value: float) -> str:
-    shown = number(value, 2)
+def _signed(one: Judgement) -> str:
+    """The error with its sign; what is less than a hundredth of the tolerance is none that anybody decides by."""
+    if one.tolerance and abs(one.error) < one.tolerance / 100:
+        return "≈ 0"
+    shown = number(one.error, 2)
     return shown if shown.startswith("−") or shown in ("0", "n/a") else f"+{shown}"
 
 
@@ -205,6 +213,6 @@ def _facts(inputs: Inputs, task: Task, scores: Scores, rests: str) -> list[tuple
     pairs += [("Data", f"{what}; truth: {scores.text('reference')}"),
               ("Period", f"{sections.when(scores.text('date_range').replace('/', ' to '))}, {rests}"),
               ("Licence and credit", " ".join(credits) or credit),
-              ("Made again by", f"snakemake --profile profiles/local all, with run {inputs.label} in config/config.yaml"),
+              ("Made again by", records.command(inputs)),
               ("Model", f"{model.name}, hash {model.hash}" + (f"; SHA-256 of {', '.join(digests)}" if digests else ""))]  # fmt: skip
     return pairs

@@ -55,20 +55,28 @@ def provenance_section(inputs: Inputs, config: Path, out: Path) -> Section:
                 ),
             )
         )
-    command = "snakemake --profile profiles/local all"
-    named_run = f"config/runs/{inputs.label}.yaml"
     intro = "The command that makes all of this, from the repository's root"
-    if inputs.label != "demo":
-        intro += f" (config/config.yaml must include {named_run.removeprefix('config/')} or the configuration below)"
+    if not (inputs.root / named_run(inputs)).is_file():
+        intro += " (with the configuration below in that file)"
     section.blocks += [
         *jobs.card(inputs),
         paragraph(intro + ":"),
-        Block("code", text=command),
+        Block("code", text=command(inputs)),
         paragraph("This report alone, from the files of the run:"),
         Block("code", text=f"orbit2 report --config {_relative(config, inputs.root)} --out {_relative(out, inputs.root)}"),
         Block("fold", text="The complete configuration", blocks=(Block("code", text=json.dumps(run, indent=1, ensure_ascii=False)),)),
     ]
     return section
+
+
+def named_run(inputs: Inputs) -> str:
+    """Where the configuration of a run that ships lies."""
+    return f"config/runs/{inputs.label}.yaml"
+
+
+def command(inputs: Inputs) -> str:
+    """That makes all of the run again; the demo is what is run without being named."""
+    return "snakemake --profile profiles/local all" + ("" if inputs.label == "demo" else f" --configfile {named_run(inputs)}")
 
 
 def _relative(path: Path, root: Path) -> str:
