@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 
 from orbit2.metrics import table
 from orbit2.metrics.table import Table
+from orbit2.report.pages import decision
 from orbit2.report.tables import Scores, uses
 
 TOLERANCE = {"K": 0.5, "mm day-1": 0.5}
@@ -72,6 +74,13 @@ def test_nothing_is_judged_without_rows_nor_without_a_tolerance() -> None:
     scores = scored(0.2, 1.0, 1.4, (-0.6, -0.2))
     assert uses.mean(scores, "net", "2m_temperature", "SAS", "K", TOLERANCE) is None
     assert judge(scores, units="Pa").level == "care"  # no tolerance: no green light on the error
+
+
+def test_an_error_far_below_its_tolerance_is_shown_as_none() -> None:
+    one = judge(scored(0.2, 1.0, 1.4, (-0.6, -0.2)))
+    assert one.tolerance is not None and decision._signed(one) == "+0.20"
+    shown = [decision._signed(dataclasses.replace(one, error=share * one.tolerance)) for share in (0.0099, -0.0099, 0.02)]
+    assert shown[:2] == ["≈ 0", "≈ 0"] and shown[2] != "≈ 0"
 
 
 def test_the_page_decides_first_and_says_what_the_input_is(made: SimpleNamespace) -> None:
