@@ -26,7 +26,7 @@ def plan_parts(config: RunConfig, task: str) -> list[str]:
 def merge_memory_mb(config: RunConfig, task: str) -> int:
     """What merging a task's parts holds at most (MiB), from above: sums of days by region and model stay apart until intervals are drawn.
 
-    `benchmarks/merge.py` measured 0.08 GB for each year and variable with every baseline, and 0.6 GB beside them.
+    `benchmarks/merge.py` measured 6.4 GB for forty years of two variables with every baseline, both stages in one process.
     """
     section = config.downscale[task]
     truth = config.datasets[section.observations or section.dataset].outputs
