@@ -21,12 +21,12 @@ from orbit2.metrics.bootstrap import Interval, Score
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.record import BEST, Key, Record
 from orbit2.metrics.statistics import Moments
+from orbit2.metrics.table import TRUTH as OF_TRUTH
 from orbit2.metrics.table import Table
 
 Array = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 LEAST_DAYS = 350  # of a record: days a year are not told from a season
-OF_TRUTH = "(truth)"
 YEARS = {"360_day": 360.0, "noleap": 365.0, "365_day": 365.0, "all_leap": 366.0, "366_day": 366.0}  # days of a year; else 365.25
 
 

@@ -6,14 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2 import times
-from orbit2.evaluate.seams import TRUTH
 from orbit2.metrics import return_levels
 from orbit2.metrics.collector import Keeping, Settings, Training
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.extremes import MEANINGS, MOST_MISSING, OTHER, RAIN, RETURNS, Climate, DailyStatistic, Day, role
 from orbit2.metrics.lattice import MOST_CELLS, Lattice
 from orbit2.metrics.matched import Scored
-from orbit2.metrics.table import Table
+from orbit2.metrics.table import TRUTH, Table
 from orbit2.metrics.weighting import area_weights
 
 Array = npt.NDArray[np.float64]

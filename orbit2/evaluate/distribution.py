@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from orbit2.evaluate.seams import TRUTH
 from orbit2.metrics import distances, kernels
 from orbit2.metrics.collector import Collector, Settings, Training
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import State
-from orbit2.metrics.table import Table
+from orbit2.metrics.table import TRUTH, Table
 from orbit2.metrics.weighting import area_weights
 from orbit2.variables import is_precipitation, variable
 

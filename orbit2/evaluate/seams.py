@@ -15,9 +15,8 @@ from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Scored
 from orbit2.metrics.seams import REACH, STRETCH, SeamStatistic, borders
 from orbit2.metrics.statistics import State
-from orbit2.metrics.table import Table
+from orbit2.metrics.table import TRUTH, Table
 
-TRUTH = "(truth)"  # in brackets: it is no baseline
 CONTROL = "bicubic"
 
 

@@ -38,6 +38,7 @@ MEANING = {  # of every column, for docs/metrics.md
 KEY = (*TEXT, "reference", "date_range")
 SPACES = ("physical", "log1p")
 ANY = "(any)"  # a row that does not depend on the variable or the model, e.g. the area of a region
+TRUTH = "(truth)"  # the model of a row that says what the truth is; in brackets: it is no baseline
 
 
 @dataclass

@@ -16,10 +16,9 @@ from orbit2.climate.seasonality import INDICES, MEANING
 from orbit2.diagnose.climate.draws import Draws, Pair
 from orbit2.diagnose.climate.gathered import EVENTS, Gathered
 from orbit2.diagnose.climate.places import LEAST_CELLS, Place
-from orbit2.metrics.table import ANY, Table
+from orbit2.metrics.table import ANY, TRUTH, Table
 
 Array = npt.NDArray[np.float64]
-TRUTH = "(truth)"
 NEAREST = "nearest"  # interpolation that moves nothing and adds nothing: a control
 IN_REGIONS = ("relative_entropy", "dsi")
 WAYS = {"": "mean of hydrological years", "_climatological": "of the mean year"}

@@ -11,6 +11,7 @@ from orbit2.errors import OrbitError
 from orbit2.metrics import registry
 from orbit2.metrics.fields import Field, fields_of
 from orbit2.metrics.significance import chance, discoveries
+from orbit2.metrics.table import TRUTH
 from orbit2.report.compare import sides
 from orbit2.report.compare.sides import Paired, Side
 from orbit2.report.pages import assembly
@@ -145,7 +146,7 @@ def _card(task: str, fields: Sequence[Field], scores: Sequence[Scores], models: 
             values = [s.value(m, f.variable, metric, f.space) for s, m in zip(scores, models, strict=True)]
             if values[0] is None or values[1] is None:
                 continue
-            truth = scores[0].value("(truth)", f.variable, metric, f.space)
+            truth = scores[0].value(TRUTH, f.variable, metric, f.space)
             better, gap = nearer(metric, values[0], values[1], truth), values[1] - values[0]
             rows.append((Cell(label(f.variable), note=units(f.variable, f.space)), Cell(metric.replace("_", " ")),
                          *(Cell.of(value, 4) for value in values), Cell(_signed(gap), gap, derived=True, good=better),

@@ -13,6 +13,7 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
+from orbit2.metrics.table import TRUTH
 from orbit2.report import text
 from orbit2.report.figures import maps, scenes
 from orbit2.report.figures.fields import field_title, leading, open_netcdf, split_field
@@ -21,7 +22,6 @@ from orbit2.report.inputs import Task
 from orbit2.report.style import COLOURS, MUTED, colour, display, method_name, pretty_units
 from orbit2.report.tables import Scores, csv_text, label, units
 
-TRUTH = "(truth)"
 TAILS = ("0.001", "0.01", "0.5", "0.99", "0.999")
 MOST = 0.9999
 

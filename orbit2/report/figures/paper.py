@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from orbit2.metrics.table import TRUTH
 from orbit2.metrics.verdict import spaces
 from orbit2.report.figures.panels import Figure, Panels, one
 from orbit2.report.style import COLOURS, INK, MUTED, colour, method_name
@@ -19,7 +20,6 @@ from orbit2.times import SEASONS
 FSS = re.compile(r"fss_(.+)_(\d+)px")
 RETURN = re.compile(r"(.+)_return_(\d+)")
 MARKERS = {"all": "D", **dict(zip(SEASONS, "o^sv", strict=True))}
-TRUTH = "(truth)"
 FULL = 1.65  # of the truth's standard deviation: the diagram's edge
 
 

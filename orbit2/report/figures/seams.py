@@ -13,6 +13,7 @@ from matplotlib.colors import Normalize
 
 from orbit2 import longitudes
 from orbit2.grid import Grid
+from orbit2.metrics.table import TRUTH
 from orbit2.report import text
 from orbit2.report.figures import maps, scenes
 from orbit2.report.figures.fields import field_title, leading, split_field
@@ -154,7 +155,7 @@ def ratios(task: Task, scores: Scores, names: list[str], data: xr.Dataset) -> It
 
 
 def control_name(name: str) -> str:
-    return "the truth" if name == "(truth)" else f"{method_name(name)} interpolation"
+    return "the truth" if name == TRUTH else f"{method_name(name)} interpolation"
 
 
 def direction_title(name: str, data: xr.Dataset) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orbit2.metrics.table import TRUTH
 from orbit2.metrics.verdict import Judged, beyond_chance, judge, wins
 from orbit2.metrics.verdict import basis as _basis
 from orbit2.report.style import method_name
@@ -115,10 +116,10 @@ def extremes(scores: Scores, model: str, names: Sequence[str]) -> list[str]:
     """What became of the tails and of rain's extent, in numbers: model beside truth."""
     found = []
     for name in names:
-        own, truth = (scores.value(m, name, "quantile_0.999") for m in (model, "(truth)"))
+        own, truth = (scores.value(m, name, "quantile_0.999") for m in (model, TRUTH))
         if own is None or not truth:
             continue
-        wet = [(scores.value(model, name, f"wet_share_{least}"), scores.value("(truth)", name, f"wet_share_{least}"), least)
+        wet = [(scores.value(model, name, f"wet_share_{least}"), scores.value(TRUTH, name, f"wet_share_{least}"), least)
                for least in ("0.1", "1")]  # fmt: skip
         if wet[0][0] is None:  # the tail of a variable that is no rain: how far the range reaches
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orbit2.metrics.extremes import MEANINGS
+from orbit2.metrics.table import TRUTH
 from orbit2.report.pages.blocks import Block, paragraph
 from orbit2.report.style import method_name
 from orbit2.report.tables import Cell, Scores, Table, label, lower, number, units
@@ -64,7 +65,7 @@ def index_table(scores: Scores, model: str, name: str, task: str) -> Table | Non
     wanted = [metric for metric in (*NAMES, *levels, *OTHERS) if metric in known]
     rows = []
     for metric in wanted:
-        truth, own = (scores.value(who, name, metric) for who in ("(truth)", model))
+        truth, own = (scores.value(who, name, metric) for who in (TRUTH, model))
         error, best = scores.value(model, name, f"{metric}_rmse"), scores.best(model, name, f"{metric}_rmse", "physical")
         if own is None or truth is None:
             continue

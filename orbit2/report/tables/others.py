@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orbit2.metrics.table import TRUTH
 from orbit2.metrics.verdict import spaces
 from orbit2.report.style import method_name
 from orbit2.report.tables.cells import Cell, Table, number
@@ -30,7 +31,7 @@ def distribution_table(scores: Scores, model: str, names: Sequence[str]) -> Tabl
     for key in names:
         row = [heading(key, "physical")]
         for metric, _ in (*TAILS, *(SHARES if wet else ())):
-            own, truth = (scores.value(who, key, metric) for who in (model, "(truth)"))
+            own, truth = (scores.value(who, key, metric) for who in (model, TRUTH))
             digits = 4 if metric.startswith("quantile") and not is_precipitation(key) else 3
             row.append(Cell.of(own, digits, strong=True, note=number(truth, digits)) if own is not None else Cell(""))
         rows.append(tuple(row))

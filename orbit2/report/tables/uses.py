@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from orbit2.metrics.table import TRUTH
 from orbit2.metrics.verdict import spaces
 from orbit2.report.style import method_name
 from orbit2.report.tables.scores import Scores
@@ -16,7 +17,6 @@ DIFFERENCE = "rmse_difference_vs_best_baseline"
 MARKED = "rmse_marked_vs_best_baseline"
 MEAN, TIMING, DAY = "mean", "timing", "day"
 BIAS = "threshold_days_bias_"  # and the label of a threshold
-TRUTH = "(truth)"
 
 
 @dataclass(frozen=True)
