@@ -6,14 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orbit2.downscale.ingest import Reading
+    from orbit2.door.ingest import Reading
     from orbit2.downscale.job import Settings
     from orbit2.downscale.predictor import Downscaler, load_model
     from orbit2.downscale.stage import downscale_file, run
 
 __all__ = ["Downscaler", "Reading", "Settings", "downscale_file", "load_model", "run"]
 _LAZY = {
-    "Reading": "orbit2.downscale.ingest",
+    "Reading": "orbit2.door.ingest",
     "Settings": "orbit2.downscale.job",
     "Downscaler": "orbit2.downscale.predictor", "load_model": "orbit2.downscale.predictor",
     "downscale_file": "orbit2.downscale.stage", "run": "orbit2.downscale.stage",

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from orbit2.data.transforms import Normaliser
-from orbit2.downscale.ingest import Inputs
+from orbit2.door.ingest import Inputs
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid, named
 from orbit2.variables import is_precipitation, variable

@@ -21,10 +21,10 @@ from orbit2.config.sources import SYNTHETIC, synthetic
 from orbit2.data.augment import coarsen
 from orbit2.data.dataset import REGION_HALO, clock
 from orbit2.data.transforms import Normaliser
+from orbit2.door.ingest import Reading, read_inputs
+from orbit2.door.opening import opened
 from orbit2.downscale.cf import as_dataset, described_by
-from orbit2.downscale.ingest import Reading, read_inputs
 from orbit2.downscale.plausible import compare
-from orbit2.downscale.userfile import opened
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid
 from orbit2.model import folder

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.data.pairs import PairStore, Side
-from orbit2.downscale.ingest import Inputs
+from orbit2.door.ingest import Inputs
 from orbit2.grid import Grid
 from orbit2.model.tiles import Window
 from orbit2.sources.static import open_static, open_window

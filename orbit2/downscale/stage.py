@@ -18,9 +18,10 @@ from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import DownscaleConfig
 from orbit2.data.fingerprint import fingerprint
 from orbit2.data.pairs import SIDES, PairStore
+from orbit2.door.ingest import Reading, read_inputs
+from orbit2.door.opening import local, opened
 from orbit2.downscale import timing
 from orbit2.downscale.claim import claimed
-from orbit2.downscale.ingest import Reading, read_inputs
 from orbit2.downscale.items import parse_block
 from orbit2.downscale.job import Job, Settings, compute_block, finish, layout_of
 from orbit2.downscale.places import ELSEWHERE, REPLACE, attributes, check_out, check_receipt, described, is_ours, state_of
@@ -28,7 +29,6 @@ from orbit2.downscale.plausible import compare
 from orbit2.downscale.predictor import Downscaler, load_model
 from orbit2.downscale.samples import FileSamples, Statics, StoreSamples, statics_of_grid
 from orbit2.downscale.store import PredictionStore, begin, discard, unwritten
-from orbit2.downscale.userfile import local, opened
 from orbit2.downscale.work import Spent
 from orbit2.errors import OrbitError
 from orbit2.files import atomic, write_json

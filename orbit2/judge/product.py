@@ -15,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from orbit2.downscale.ingest import Inputs, Reading, read_inputs
-from orbit2.downscale.naming import find, renaming
-from orbit2.downscale.userfile import opened
+from orbit2.door.axes import time_name
+from orbit2.door.ingest import Inputs, Reading, read_inputs
+from orbit2.door.naming import find, renaming
+from orbit2.door.opening import opened
+from orbit2.door.stamps import CALENDARS
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid
 from orbit2.judge.grids import under
 from orbit2.remap import Regridder
-from orbit2.sources.axes import time_name
-from orbit2.sources.stamps import CALENDARS
 from orbit2.variables import VARIABLES
 
 log = logging.getLogger(__name__)

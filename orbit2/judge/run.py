@@ -11,7 +11,7 @@ from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
 from orbit2.config.thresholds import DEFAULT
 from orbit2.diagnose.collectors import COLLECTORS as DIAGNOSE
 from orbit2.diagnose.run import write as write_diagnostics
-from orbit2.downscale.ingest import Reading
+from orbit2.door.ingest import Reading
 from orbit2.errors import OrbitError
 from orbit2.evaluate.collectors import COLLECTORS as EVALUATE
 from orbit2.evaluate.run import write as write_scores

@@ -11,10 +11,10 @@ import numpy as np
 import xarray as xr
 
 from orbit2.config.sources import SourcesConfig, traits
+from orbit2.door.plausible import checked
 from orbit2.sources import manifest
 from orbit2.sources.holdings import choose, every
 from orbit2.sources.manifest import VERSION
-from orbit2.sources.plausible import checked
 from orbit2.sources.source import Box, Need, Shared, Source, Window
 
 # section of `sources` -> module and class; imported when asked for

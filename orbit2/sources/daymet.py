@@ -17,10 +17,10 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2.config.sources import DaymetConfig
+from orbit2.door.damage import Guarded, reading, refuse_broken_hdf5
+from orbit2.door.stamps import CALENDARS, decoded
 from orbit2.errors import OrbitError, did_you_mean
-from orbit2.sources.damage import Guarded, reading, refuse_broken_hdf5
 from orbit2.sources.source import Facts, Need, Request
-from orbit2.sources.stamps import CALENDARS, decoded
 from orbit2.units import conversion, linear
 from orbit2.variables import variable
 

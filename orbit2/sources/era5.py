@@ -16,12 +16,12 @@ import numpy as np
 import xarray as xr
 
 from orbit2.config.sources import Era5Config
+from orbit2.door.ecmwf import LEXICON, PRESSURE, SINGLE, by_levels, field
 from orbit2.errors import OrbitError
 from orbit2.files import short_hash
 from orbit2.sources import slabs
 from orbit2.sources.era5_files import pieces
 from orbit2.sources.era5_join import HOUR, Joined, is_hourly, join, preliminary, refuse_gaps, refuse_long_periods, same_grid
-from orbit2.sources.era5_names import LEXICON, PRESSURE, SINGLE, by_levels, field
 from orbit2.sources.source import Box, Facts, Need, Request, Window
 from orbit2.variables import variable
 

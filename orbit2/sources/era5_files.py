@@ -16,16 +16,16 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from orbit2.door.archive import unpack
+from orbit2.door.axes import horizontal, time_name
+from orbit2.door.damage import reading, refuse_broken_hdf5
+from orbit2.door.ecmwf import LEXICON, Field
+from orbit2.door.grib import open_grib
+from orbit2.door.stamps import CALENDARS, dates
+from orbit2.door.stored import Member, stored_members
 from orbit2.errors import OrbitError
 from orbit2.longitudes import eastward
 from orbit2.sources import slabs
-from orbit2.sources.archive import unpack
-from orbit2.sources.axes import horizontal, time_name
-from orbit2.sources.damage import reading, refuse_broken_hdf5
-from orbit2.sources.era5_names import LEXICON, Field
-from orbit2.sources.grib import open_grib
-from orbit2.sources.stamps import CALENDARS, dates
-from orbit2.sources.stored import Member, stored_members
 from orbit2.units import Scale, convert, linear
 
 SUFFIXES = (".nc", ".nc4", ".grib", ".grib2", ".grb")

@@ -10,9 +10,9 @@ import dask.array as da
 import numpy as np
 import numpy.typing as npt
 
+from orbit2.door.ecmwf import LEXICON
 from orbit2.errors import OrbitError
 from orbit2.sources.era5_files import FINAL, PRELIMINARY, Array, Piece, Times
-from orbit2.sources.era5_names import LEXICON
 
 HOUR = np.timedelta64(3600, "s")
 FIRST_ACCUMULATED = np.datetime64("1940-01-01T07", "s")  # the first forecast starts at 06 UTC

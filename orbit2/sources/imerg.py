@@ -21,11 +21,11 @@ import xarray as xr
 from dask.delayed import delayed
 
 from orbit2.config.sources import ImergConfig
+from orbit2.door.damage import reading
+from orbit2.door.stamps import decoded
 from orbit2.errors import OrbitError
 from orbit2.longitudes import eastward
-from orbit2.sources.damage import reading
 from orbit2.sources.source import Facts, Need, Request
-from orbit2.sources.stamps import decoded
 from orbit2.units import linear
 from orbit2.variables import variable
 

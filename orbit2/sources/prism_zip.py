@@ -17,8 +17,8 @@ import rioxarray
 import xarray as xr
 from rasterio.errors import RasterioError
 
+from orbit2.door.archive import members
 from orbit2.errors import OrbitError
-from orbit2.sources.archive import members
 from orbit2.variables import variable
 
 CELLS_PER_DEGREE = {"4km": 24, "800m": 120}  # centres lie on k/24 and k/120 degrees

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from orbit2.door.axes import horizontal
+from orbit2.door.damage import reading
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid, from_centres
 from orbit2.longitudes import eastward, follow
 from orbit2.remap.rectilinear import column_weights, row_weights
-from orbit2.sources.axes import horizontal
-from orbit2.sources.damage import reading
 from orbit2.units import linear
 
 Array = npt.NDArray[np.float64]

@@ -16,15 +16,15 @@ import xarray as xr
 
 from orbit2.config.needs import MADE
 from orbit2.config.sources import StaticConfig
+from orbit2.door.axes import horizontal
+from orbit2.door.damage import reading
+from orbit2.door.ecmwf import INVARIANT, SINGLE
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.files import short_hash
 from orbit2.grid import EARTH_RADIUS_KM, Grid, from_centres
 from orbit2.longitudes import eastward, follow
 from orbit2.remap import Regridder
 from orbit2.sources import manifest, relief
-from orbit2.sources.axes import horizontal
-from orbit2.sources.damage import reading
-from orbit2.sources.era5_names import INVARIANT, SINGLE
 from orbit2.sources.sample import STATIC
 from orbit2.sources.source import Facts, Need, Request
 from orbit2.units import conversion

@@ -21,11 +21,11 @@ import tenacity
 import xarray as xr
 
 from orbit2.config.sources import SourcesConfig
+from orbit2.door.ecmwf import LEXICON
 from orbit2.errors import OrbitError
 from orbit2.longitudes import follow
 from orbit2.retrieve.clients.client import Client, Report, Transient
 from orbit2.retrieve.clients.http import shown
-from orbit2.sources.era5_names import LEXICON
 from orbit2.sources.source import Request
 
 HOURS_AT_ONCE = 6  # of a surface variable; pressure levels hour by hour: one chunk is 154 MB

@@ -10,10 +10,10 @@ import numpy as np
 import xarray as xr
 
 from orbit2.config.sources import SYNTHETIC, SyntheticConfig
+from orbit2.door.damage import reading
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.files import atomic
 from orbit2.grid import global_grid
-from orbit2.sources.damage import reading
 from orbit2.sources.source import Facts, Need, Request
 from orbit2.sources.synthetic.world import NAMES, RAIN, World
 from orbit2.variables import variable

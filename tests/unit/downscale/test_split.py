@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 
 from orbit2.data.pairs import PairStore
+from orbit2.door.ingest import Inputs
 from orbit2.downscale import Settings, downscale_file, load_model, run, samples, timing
-from orbit2.downscale.ingest import Inputs
 from orbit2.downscale.places import attributes
 from orbit2.errors import OrbitError
 from tests.data.small_downscaling import arguments, computed, exit_code, forked, random_model, shards, task
@@ -96,7 +96,7 @@ def test_reading_by_window_gives_the_same_bits(tiny: Tiny, model: Path, tmp_path
     settings = Settings(tile=5, halo=3, time_block=2, batch=2)
     downscale_file(input=tmp_path / "in.nc", model=model, out=tmp_path / "a.zarr", settings=settings)
     monkeypatch.setattr(samples, "KEPT_BYTES", 0)  # statics by window too
-    monkeypatch.setattr("orbit2.downscale.ingest.Inputs.frame", lambda *_: pytest.fail("a whole field was read"))
+    monkeypatch.setattr("orbit2.door.ingest.Inputs.frame", lambda *_: pytest.fail("a whole field was read"))
     downscale_file(input=tmp_path / "in.nc", model=model, out=tmp_path / "b.zarr", settings=settings)
     first, second = (xr.open_zarr(tmp_path / name, consolidated=False).load() for name in ("a.zarr", "b.zarr"))
     for name in ("2m_temperature", "precipitation_rate"):

@@ -194,7 +194,7 @@ def test_a_gap_is_delivered_as_a_gap_whole_cells_and_no_rim(model: Downscaler, f
 def test_amounts_of_rain_need_their_period(
     model: Downscaler, fields: xr.Dataset, attributes: dict[str, str], value: float, said: dict[str, str], expected: float | str
 ) -> None:
-    from orbit2.downscale.ingest import Reading, read_inputs
+    from orbit2.door.ingest import Reading, read_inputs
 
     rain = xr.full_like(fields["precipitation_rate"], value).drop_attrs().assign_attrs(attributes)
     data = fields.drop_vars("precipitation_rate").assign(tp=rain).assign_coords(number=0)
@@ -299,7 +299,7 @@ def test_two_variables_that_could_be_one_are_named(model: Downscaler, fields: xr
 
 
 def test_an_hours_maximum_is_not_a_days(fields: xr.Dataset) -> None:
-    from orbit2.downscale.naming import find
+    from orbit2.door.naming import find
 
     hourly = fields.rename({"2m_temperature": "mx2t"})
     assert find(hourly, "2m_temperature_max_1hr", {}, "x").name == "mx2t"

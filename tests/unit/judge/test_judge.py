@@ -11,7 +11,7 @@ import xarray as xr
 from orbit2.baselines.interpolation import block_mean
 from orbit2.cli.command import run as command
 from orbit2.cli.judge import names_products
-from orbit2.downscale.ingest import Reading
+from orbit2.door.ingest import Reading
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid, global_grid, uniform
 from orbit2.judge import run

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from orbit2.config.sources import Era5Config
+from orbit2.door.ecmwf import LEXICON, PRESSURE, SINGLE
 from orbit2.errors import OrbitError
 from orbit2.sources import era5 as module
 from orbit2.sources.era5 import Era5, outward
-from orbit2.sources.era5_names import LEXICON, PRESSURE, SINGLE
 from orbit2.sources.source import Need, Request
 from orbit2.variables import VARIABLES
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import xarray as xr
 
-from orbit2.downscale.naming import accepted
+from orbit2.door import archive
+from orbit2.door.damage import refuse_broken_hdf5
+from orbit2.door.grib import open_grib
+from orbit2.door.naming import accepted
+from orbit2.door.stored import stored_members
 from orbit2.errors import OrbitError
-from orbit2.sources import archive
-from orbit2.sources.damage import refuse_broken_hdf5
-from orbit2.sources.grib import open_grib
-from orbit2.sources.stored import stored_members
 
 SUFFIXES = (".nc", ".nc4", ".grib", ".grib2", ".grb")
 READABLE = "NetCDF, GRIB, Zarr, or a zip of NetCDF or GRIB"

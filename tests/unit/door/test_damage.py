@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from orbit2.config.sources import DaymetConfig, ImergConfig
+from orbit2.door.archive import unpack
+from orbit2.door.damage import reading
 from orbit2.errors import OrbitError
 from orbit2.sources import static
-from orbit2.sources.archive import unpack
-from orbit2.sources.damage import reading
 from orbit2.sources.daymet import Daymet
 from orbit2.sources.era5 import open_era5
 from orbit2.sources.imerg import Imerg

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from orbit2.door.axes import time_name
+from orbit2.door.stamps import dates
 from orbit2.errors import OrbitError
-from orbit2.sources.axes import time_name
-from orbit2.sources.stamps import dates
 
 Times = npt.NDArray[np.datetime64]
 _SAY = "say it with --time 2020-01-31T12:00 (several fields: --time 2020-01-01T00:00,6h; in Python time=...)"

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
+from orbit2.door.ecmwf import LEXICON
 from orbit2.errors import OrbitError, did_you_mean
-from orbit2.sources.era5_names import LEXICON
 from orbit2.units import linear
 from orbit2.variables import VARIABLES, variable
 

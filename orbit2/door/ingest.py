@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from orbit2.downscale.naming import find, renaming, rivals
-from orbit2.downscale.stamps import hours, times_of
+from orbit2.door.axes import horizontal
+from orbit2.door.damage import reading
+from orbit2.door.given import hours, times_of
+from orbit2.door.naming import find, renaming, rivals
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid, from_centres
 from orbit2.longitudes import eastward
-from orbit2.sources.axes import horizontal
-from orbit2.sources.damage import reading
 from orbit2.units import Scale, conversion, linear
 from orbit2.variables import is_precipitation, variable
 

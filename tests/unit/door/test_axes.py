@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from orbit2.door.axes import horizontal, time_name
+from orbit2.door.stamps import dates
 from orbit2.errors import OrbitError
-from orbit2.sources.axes import horizontal, time_name
-from orbit2.sources.stamps import dates
 
 LAT, LON = np.linspace(40, 50, 5), np.linspace(-10, 10, 6)
 

@@ -11,10 +11,10 @@ import pytest
 import xarray as xr
 
 from orbit2.config.sources import SourcesConfig
+from orbit2.door.plausible import checked
 from orbit2.errors import OrbitError
 from orbit2.sources import manifest
 from orbit2.sources.catalogue import open_source
-from orbit2.sources.plausible import checked
 from tests.data.era5_files import cds2024
 
 WINDOW = (np.datetime64("2020-01-01T00", "s"), np.datetime64("2020-01-01T02", "s"))

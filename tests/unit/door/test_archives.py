@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from orbit2.door.archive import unpack
 from orbit2.errors import OrbitError
-from orbit2.sources.archive import unpack
 
 
 def make(path: Path, members: dict[str, bytes]) -> Path:

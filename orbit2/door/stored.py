@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from orbit2.sources.archive import MAX_MEMBERS
+from orbit2.door.archive import MAX_MEMBERS
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 
