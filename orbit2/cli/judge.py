@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from orbit2.allowance import allow
-from orbit2.errors import OrbitError
+from orbit2.door.places import address, places
 
 VERB = "judge"
 OWN = ("--baseline", "-b", "--rename", "--accumulated")  # options that only products have
@@ -50,8 +50,8 @@ def judge(
 ) -> None:
     """Judge one product against another, made by orbit2 or not: `orbit2 evaluate A B -o DIR` is the same."""
     for path in (judged, truth, *(baseline or ())):
-        if not path.exists() and "://" not in str(path):
-            raise OrbitError("product not found", where=path)  # before what takes seconds to load
+        if address(path) is None:
+            places(path)  # before what takes seconds to load
     allow(memory_mb, threads)
     from orbit2.cli.stages import renamed
     from orbit2.downscale import Reading

@@ -183,7 +183,8 @@ def tile_size(text: str) -> int | tuple[int, int]:
 def downscale(
     model: Annotated[Path, typer.Option(help="Model folder (config.json, weights.safetensors, ...).", show_default=False)],
     out: Out,
-    file: Annotated[str | None, typer.Argument(help="Your own NetCDF, Zarr or GRIB, or a zip of them.", show_default=False)] = None,
+    file: Annotated[list[str] | None, typer.Argument(
+        help="Your own NetCDF, Zarr or GRIB, or zips of them: files, patterns, folders, addresses.", show_default=False)] = None,
     config: MaybeConfig = None,
     store: Annotated[Path | None, typer.Option(help="Pair store (pairs.zarr) to take the samples from.", show_default=False)] = None,
     static: Annotated[Path | None, typer.Option(
@@ -217,7 +218,7 @@ def downscale(
 ) -> None:
     """Downscale a FILE of your own, or a task of a run (--config and --store); started again, it resumes."""
     allow(memory_mb, threads)
-    if file is not None:
+    if file:
         if config is not None or store is not None:
             raise OrbitError("give either a FILE or --config with --store, not both")
         with StopRequest():

@@ -28,6 +28,7 @@ Index = npt.NDArray[np.int64]
 BAND_CELLS = 1 << 22  # read at once when only asking whether a field has any value
 DRIZZLE = 0.05  # mm: what packing leaves below zero
 FILLS = (-99.9, -99.99, -99.0, -999.0, -999.9, -9999.0, -32768.0, -32767.0, 9999.0, 99999.0, 1e20, 9.96921e36)
+NOTES = "orbit2_notes"  # in a Dataset's encoding: what is to be said about how it was put together
 _INTERVAL = re.compile(r"time: sum \(interval: (\d+(?:\.\d+)? ?\w+)")
 LAND_DEGREES = 0.1  # ERA5-Land's spacing
 ACCUMULATED = "say it with --accumulated 1h or 24h (in Python accumulated='1h')"
@@ -194,7 +195,8 @@ def read_inputs(dataset: xr.Dataset, names: Sequence[str], where: object = "inpu
     except OrbitError as error:
         raise OrbitError(f"unusable grid: {error}", where=where) from None
     _uniform(grid, where)
-    warnings = [f"names: {name} is taken from '{array.name}', but {', '.join(others)} could be it too; --rename says which"
+    warnings = [*dataset.encoding.get(NOTES, ())]
+    warnings += [f"names: {name} is taken from '{array.name}', but {', '.join(others)} could be it too; --rename says which"
                 for name, array in found.items() if (others := rivals(dataset, name, str(array.name), chosen))]  # fmt: skip
     arrays: dict[str, xr.DataArray] = {}
     scales: dict[str, Scale] = {}

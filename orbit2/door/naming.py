@@ -41,6 +41,18 @@ def accepted(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((name, variable(name).short, *ALIASES.get(name, ()), *own)))
 
 
+def candidates(dataset: xr.Dataset, name: str) -> list[str]:
+    """Names of fields that may be the variable: by name, else by a standard name that no other variable has."""
+    named = [n for n in accepted(name) if n in dataset.data_vars]
+    return named or _by_standard_name(dataset, name)
+
+
+def _by_standard_name(dataset: xr.Dataset, name: str) -> list[str]:
+    facts = variable(name)
+    unique = sum(v.standard_name == facts.standard_name for v in VARIABLES.values()) == 1
+    return [str(v) for v in dataset.data_vars if unique and dataset[v].attrs.get("standard_name") == facts.standard_name]
+
+
 def renaming(dataset: xr.Dataset, rename: Mapping[str, str], where: object) -> dict[str, str]:
     """{canonical name: name in the file} of a user's `rename` {name in the file: canonical name}. Raises OrbitError for unknown names."""
     chosen: dict[str, str] = {}
@@ -58,19 +70,16 @@ def renaming(dataset: xr.Dataset, rename: Mapping[str, str], where: object) -> d
 
 def find(dataset: xr.Dataset, name: str, chosen: Mapping[str, str], where: object) -> xr.DataArray:
     """The field of `dataset` that is the variable `name`, at its level. Raises OrbitError naming what the file has instead."""
-    candidates = [chosen[name]] if name in chosen else [n for n in accepted(name) if n in dataset.data_vars and n not in chosen.values()]
+    likely = [chosen[name]] if name in chosen else [n for n in accepted(name) if n in dataset.data_vars and n not in chosen.values()]
     found: list[xr.DataArray] = []
-    for candidate in candidates:
+    for candidate in likely:
         field = _at_level(dataset[candidate], name, where)
         if field is not None:
             return field
         found.append(dataset[candidate])
     facts = variable(name)
-    if not candidates:
-        unique = sum(v.standard_name == facts.standard_name for v in VARIABLES.values()) == 1
-        matches = [v for v in dataset.data_vars if unique and dataset[v].attrs.get("standard_name") == facts.standard_name]
-        if len(matches) == 1:
-            return dataset[matches[0]]
+    if not likely and len(matches := _by_standard_name(dataset, name)) == 1:
+        return dataset[matches[0]]
     held = ", ".join(map(str, dataset.data_vars)) or "no variables"
     if found:
         held += f" ({_levels_of(found[0])})"

@@ -1,13 +1,13 @@
-"""Opens what a user gives: NetCDF, Zarr, GRIB, or a zip of them. Lazy; never writes beside the file, never follows an address."""
+"""Opens what a user names: NetCDF, Zarr, GRIB, zips of them; one or many, here or behind an address. Lazy; never writes beside a file."""
 
 from __future__ import annotations
 
-import re
+import logging
 import shutil
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,87 +17,117 @@ import xarray as xr
 from orbit2.door import archive
 from orbit2.door.damage import refuse_broken_hdf5
 from orbit2.door.grib import open_grib
-from orbit2.door.naming import accepted
+from orbit2.door.ingest import NOTES
+from orbit2.door.joining import joined
+from orbit2.door.naming import accepted, candidates
+from orbit2.door.places import Place, Remote, places
 from orbit2.door.stored import stored_members
 from orbit2.errors import OrbitError
 
-SUFFIXES = (".nc", ".nc4", ".grib", ".grib2", ".grb")
+log = logging.getLogger(__name__)
+MEMBERS = (".nc", ".nc4", ".grib", ".grib2", ".grb", ".grb2")
 READABLE = "NetCDF, GRIB, Zarr, or a zip of NetCDF or GRIB"
-_ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]+:/{1,2}", re.IGNORECASE)
-
-
-def local(source: str | Path) -> Path:
-    """The path of a local file or folder. Raises OrbitError for an address and for what is not there."""
-    text = str(source)
-    if _ADDRESS.match(text):
-        tool = "aws s3 cp --recursive" if text.startswith("s3:") else "gsutil cp -r" if text.startswith("gs:") else "wget"
-        hint = f"copy it first, e.g. with `{tool}`; or open it with xarray and give the Dataset to model.downscale"
-        raise OrbitError("an address (URL): only local files and folders are read", where=text, allowed="a path on this machine", hint=hint)
-    path = Path(source)
-    if not path.exists():
-        raise OrbitError("input not found", where=path)
-    return path
+_KINDS = {b"\x89HDF": "hdf5", b"CDF\x01": "netcdf", b"CDF\x02": "netcdf", b"CDF\x05": "netcdf", b"GRIB": "grib", b"PK\x03\x04": "zip"}
 
 
 @contextmanager
-def opened(source: str | Path, names: Sequence[str]) -> Iterator[xr.Dataset]:
-    """A lazy Dataset (without dask: what is asked for is what is read) that is closed at the end. `names`: variables that are wanted,
-    which tells which messages of a GRIB file are looked at. Raises OrbitError for what cannot be read."""
-    path = local(source)
+def opened(
+    source: str | Path | Sequence[str | Path], names: Sequence[str], also: Collection[str] = ()
+) -> Iterator[xr.Dataset]:
+    """A lazy Dataset (without dask: what is asked for is what is read) that is closed at the end.
+
+    `source`: files, patterns, folders, addresses (see `places`), which are put together (see `joined`). `names`: variables that are
+    wanted, `also`: names in the files that the user says are some of them; files with none of these are left out, and only such messages
+    of a GRIB file are looked at. Raises OrbitError for what cannot be read.
+    """
+    found = places(source)
     with ExitStack() as stack:
-        try:
-            dataset = stack.enter_context(_open(path, names, stack))
-        except (OrbitError, MemoryError):
-            raise
-        except Exception as error:  # the libraries' errors have no common base class
-            text = " ".join(str(error).split())[:160]
-            raise OrbitError(f"cannot be read as {READABLE} ({type(error).__name__}: {text})", where=path,
-                             hint="is it whole? Download or copy it again") from None  # fmt: skip
+        notes: list[str] = []
+        parts = [part for place in found for part in _parts(place, names, also, stack)]
+        parts = _wanted(parts, names, also, notes)
+        dataset = joined(parts, notes)
+        if notes:
+            dataset = dataset.copy(deep=False)
+            dataset.encoding = {**dataset.encoding, NOTES: notes}
         yield dataset
 
 
-def _open(path: Path, names: Sequence[str], stack: ExitStack) -> xr.Dataset:
-    if path.is_dir():
-        return xr.open_dataset(path, engine="zarr", chunks=None, cache=False, consolidated=False)
-    kind = _kind(path)
-    if kind == "zip":
-        return _joined([stack.enter_context(_single(member, names, path)) for member in _members(path, stack)], path)
-    return _single(path, names, path)
+def _parts(place: Place, names: Sequence[str], also: Collection[str], stack: ExitStack) -> list[tuple[object, xr.Dataset]]:
+    """The Datasets of a file, each with where it is from: several of a zip or a GRIB file."""
+    try:
+        return _open(place, names, also, stack)
+    except (OrbitError, MemoryError):
+        raise
+    except Exception as error:  # the libraries' errors have no common base class
+        text = " ".join(str(error).split())[:160]
+        raise OrbitError(f"cannot be read as {READABLE} ({type(error).__name__}: {text})", where=place,
+                         hint="is it whole? Download or copy it again") from None  # fmt: skip
 
 
-def _single(file: Any, names: Sequence[str], where: Path) -> xr.Dataset:
-    kind = _kind(file)
+def _open(place: Place, names: Sequence[str], also: Collection[str], stack: ExitStack) -> list[tuple[object, xr.Dataset]]:
+    if isinstance(place, Remote):
+        if place.is_store:
+            data = xr.open_dataset(place.url, engine="zarr", chunks=None, cache=False, storage_options=place.options)
+            return [(place, stack.enter_context(data))]
+        if kind_of(place) == "hdf5":
+            filesystem, path = place.there
+            file = stack.enter_context(filesystem.open(path, "rb"))
+            return [(place, stack.enter_context(xr.open_dataset(file, engine="h5netcdf", chunks=None, cache=False)))]
+        return [(place, data) for _, data in _open(_copied(place, stack), names, also, stack)]
+    if place.is_dir():
+        data = xr.open_dataset(place, engine="zarr", chunks=None, cache=False, consolidated=False)
+        return [(place, stack.enter_context(data))]
+    if kind_of(place) == "zip":
+        return [(place, data) for member in _members(place, stack) for data in _single(member, names, also, place, stack)]
+    return [(place, data) for data in _single(place, names, also, place, stack)]
+
+
+def _copied(place: Remote, stack: ExitStack) -> Path:
+    """A copy in a temporary folder that goes with the reading, of what cannot be read piece by piece from afar."""
+    filesystem, path = place.there
+    size = int(filesystem.info(path).get("size") or 0)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orbit2-")))
+    if size > shutil.disk_usage(folder).free:
+        raise OrbitError("no room for a copy of it", where=place, got=f"{size / 1e9:.1f} GB", hint="set TMPDIR to a larger disk")
+    log.info("%s is copied (%.1f MB): only HDF5 and Zarr are read from afar", place, size / 1e6)
+    target = folder / (place.name or "input")
+    filesystem.get_file(path, str(target))
+    return target
+
+
+def _single(file: Any, names: Sequence[str], also: Collection[str], where: Path, stack: ExitStack) -> list[xr.Dataset]:
+    kind = kind_of(file)
     if kind == "grib":
-        return _grib(file, names, where)
+        return _grib(file, names, also, where)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of calendars: `stamps` says what is to be said
         if kind == "hdf5":
             refuse_broken_hdf5(file)
-            return xr.open_dataset(file, engine="h5netcdf", chunks=None, cache=False)
-        return xr.open_dataset(file, engine="netcdf4", chunks=None, cache=False)
+        engine = "h5netcdf" if kind == "hdf5" else "netcdf4"
+        return [stack.enter_context(xr.open_dataset(file, engine=engine, chunks=None, cache=False))]
 
 
-def _kind(file: Any) -> str:
-    """By content, not by name."""
+def kind_of(file: Any) -> str:
+    """By content, not by name: "hdf5" (NetCDF 4), "netcdf" (3), "grib", "zip" or "unknown"."""
     if isinstance(file, Path):
         with open(file, "rb") as handle:
             head = handle.read(4)
     else:
         head = file.head(4)
-    return {b"\x89HDF": "hdf5", b"GRIB": "grib", b"PK\x03\x04": "zip"}.get(head, "other")
+    return _KINDS.get(head, "unknown")
 
 
 def _members(path: Path, stack: ExitStack) -> list[Any]:
     """The data files of a zip: in place where they are stored, else unpacked into a temporary folder that goes with the reading."""
     try:
-        members = stored_members(path, SUFFIXES)
+        members = stored_members(path, MEMBERS)
     except zipfile.BadZipFile as error:
         raise OrbitError(f"damaged zip archive ({error})", where=path, hint="download it again") from None
-    if members and all(_kind(member) == "hdf5" for member in members):
+    if members and all(kind_of(member) == "hdf5" for member in members):
         return list(members)
-    infos = [m for m in archive.members(path) if m.filename.lower().endswith(SUFFIXES)]
+    infos = [m for m in archive.members(path) if m.filename.lower().endswith(MEMBERS)]
     if not infos:
-        raise OrbitError("zip archive without a data file", where=path, allowed=", ".join(SUFFIXES))
+        raise OrbitError("zip archive without a data file", where=path, allowed=", ".join(MEMBERS))
     folder, files = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orbit2-"))), []
     with zipfile.ZipFile(path) as zipped:
         for i, info in enumerate(infos):
@@ -107,28 +137,45 @@ def _members(path: Path, stack: ExitStack) -> list[Any]:
     return files
 
 
-def _grib(file: Path, names: Sequence[str], where: Path) -> xr.Dataset:
-    wanted = {short for name in names for short in accepted(name)}
+def _grib(file: Path, names: Sequence[str], also: Collection[str], where: Path) -> list[xr.Dataset]:
+    wanted = {short for name in names for short in accepted(name)} | set(also)
+    others: set[str] = set()
     try:
-        cubes = open_grib(file, wanted)
+        cubes = open_grib(file, wanted, others)
     except ValueError as error:
         raise OrbitError(f"GRIB file cannot be used ({error})", where=where, allowed="regular latitude-longitude fields") from None
     if not cubes:
-        raise OrbitError("GRIB file holds none of the needed variables", where=where, allowed=", ".join(sorted(wanted)))
-    return _joined([cube.drop_vars("expver", errors="ignore") for cube in cubes], where)
+        raise OrbitError("GRIB file holds none of the needed variables", where=where, got=", ".join(sorted(others)) or "nothing",
+                         allowed=", ".join(sorted(wanted)))  # fmt: skip
+    return [cube.drop_vars("expver", errors="ignore") for cube in cubes]
 
 
-def _joined(parts: list[xr.Dataset], where: Path) -> xr.Dataset:
-    """Fields of several files or cubes as one; coordinates that lie along the same dimension must be the same."""
+def _wanted(
+    parts: list[tuple[object, xr.Dataset]], names: Sequence[str], also: Collection[str], notes: list[str]
+) -> list[tuple[object, xr.Dataset]]:
+    """Of several files those that hold something wanted; all of them where none does (then the error says what they hold)."""
     if len(parts) == 1:
-        return parts[0]
-    try:
-        joined = xr.merge([p.drop_vars(["number", "expver"], errors="ignore") for p in parts], join="exact", compat="override",
-                          combine_attrs="drop_conflicts")  # fmt: skip
-    except ValueError as error:
-        text = " ".join(str(error).split())[:160]
-        raise OrbitError(f"the fields lie on different times or grids ({text})", where=where,
-                         hint="give one file whose fields share times and grid") from None  # fmt: skip
-    for key, values in joined.data_vars.items():
-        values.encoding = next(p[key].encoding for p in parts if key in p)
-    return joined
+        return parts
+    held = [(where, data, {str(n) for name in names for n in candidates(data, name)} | (set(also) & set(map(str, data.data_vars))))
+            for where, data in parts]  # fmt: skip
+    used = [(where, data, fields) for where, data, fields in held if fields]
+    if not used:
+        return parts
+    left = {str(where): where for where, _, fields in held if not fields} if len(used) < len(held) else {}
+    left = {key: where for key, where in left.items() if key not in {str(w) for w, _, _ in used}}
+    if left:
+        notes.append(f"files: {len(left)} hold none of the needed variables and are left out (the first: {next(iter(left))})")
+    return [(where, _only(data, fields)) for where, data, fields in used]
+
+
+def _only(data: xr.Dataset, fields: Collection[str]) -> xr.Dataset:
+    """Without the fields that nobody asked for: they may lie on other grids. What describes the grid stays."""
+    spare = [n for n, v in data.data_vars.items() if str(n) not in fields and v.ndim >= 2 and not _describes(data, str(n))]
+    return data.drop_vars(spare)
+
+
+def _describes(data: xr.Dataset, name: str) -> bool:
+    """Whether a variable says where cells are: bounds, or 2-D latitudes and longitudes."""
+    bounds = {str(v.attrs.get("bounds") or v.encoding.get("bounds") or "") for v in data.variables.values()}
+    units = str(data[name].attrs.get("units", "")).lower().replace(" ", "_")
+    return name in bounds or units.startswith("degree")

@@ -100,13 +100,6 @@ def described(found: Mapping[str, Any]) -> str:
                      "(finished)" if found.get("finalised") in (True, "true", 1) else "(unfinished)"])  # fmt: skip
 
 
-def state_of(path: Path) -> tuple[str, int, int]:
-    """(name, bytes, latest change) of a file, or of all files below a folder: what tells one input from another."""
-    files = [path] if path.is_file() else [Path(root, name) for root, _, names in os.walk(path) for name in names]
-    states = [file.stat() for file in files]
-    return path.name, sum(s.st_size for s in states), max((s.st_mtime_ns for s in states), default=0)
-
-
 def check_receipt(path: Path | None) -> None:
     """Raises OrbitError when anything but a receipt of this stage is at `path`."""
     if path is None or not os.path.lexists(path):

@@ -23,6 +23,7 @@ from orbit2.data.dataset import REGION_HALO, clock
 from orbit2.data.transforms import Normaliser
 from orbit2.door.ingest import Reading, read_inputs
 from orbit2.door.opening import opened
+from orbit2.door.places import label, places
 from orbit2.downscale.cf import as_dataset, described_by
 from orbit2.downscale.plausible import compare
 from orbit2.errors import OrbitError
@@ -235,7 +236,7 @@ class Downscaler:
 
     def downscale(
         self,
-        data: xr.Dataset | xr.DataArray | str | Path,
+        data: xr.Dataset | xr.DataArray | str | Path | Sequence[str | Path],
         static: str | Path | None = None,
         tile: TileSize = 0,
         halo: int = 8,
@@ -247,14 +248,14 @@ class Downscaler:
         trust_units: bool = False,
         trim: int = 0,
     ) -> xr.Dataset:
-        """Downscale the model's input variables (any usual names, units, latitude order) in a Dataset, or in a file -> Dataset on the
-        finer grid, canonical names and units, in memory. A DataArray does for a model of one variable. The other options: see `Reading`
-        and `Settings`. What differs from the training is logged, and said in the attribute `warnings`. Raises OrbitError when an input
-        is missing or unusable."""
+        """Downscale the model's input variables (any usual names, units, latitude order) in a Dataset, or in files (paths, patterns,
+        folders, addresses) -> Dataset on the finer grid, canonical names and units, in memory. A DataArray does for a model of one
+        variable. The other options: see `Reading` and `Settings`. What differs from the training is logged, and said in the attribute
+        `warnings`. Raises OrbitError when an input is missing or unusable."""
         said = Reading(dict(rename or {}), accumulated, time, trust_units)
-        if isinstance(data, (str, Path)):
-            with opened(data, self.inputs) as dataset:
-                return self._downscale(dataset, Path(data).name, static, tile, halo, blend, said, trim)
+        if isinstance(data, (str, Path, list, tuple)):
+            with opened(data, self.inputs, said.rename) as dataset:
+                return self._downscale(dataset, label(places(data)), static, tile, halo, blend, said, trim)
         return self._downscale(self._dataset(data), "input", static, tile, halo, blend, said, trim)
 
     def _dataset(self, data: object) -> xr.Dataset:
@@ -264,7 +265,8 @@ class Downscaler:
             raise OrbitError("one DataArray, but the model reads several variables", got=str(data.name), allowed=", ".join(self.inputs),
                              hint="give a Dataset")  # fmt: skip
         if not isinstance(data, xr.Dataset):
-            raise OrbitError("not data that can be downscaled", got=type(data).__name__, allowed="an xarray Dataset or the path of a file")
+            raise OrbitError("not data that can be downscaled", got=type(data).__name__,
+                             allowed="an xarray Dataset, or the paths, patterns, folders or addresses of files")  # fmt: skip
         return data
 
     def _downscale(

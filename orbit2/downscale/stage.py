@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -19,12 +20,13 @@ from orbit2.config.schema import DownscaleConfig
 from orbit2.data.fingerprint import fingerprint
 from orbit2.data.pairs import SIDES, PairStore
 from orbit2.door.ingest import Reading, read_inputs
-from orbit2.door.opening import local, opened
+from orbit2.door.opening import opened
+from orbit2.door.places import Place, label, places, state_of
 from orbit2.downscale import timing
 from orbit2.downscale.claim import claimed
 from orbit2.downscale.items import parse_block
 from orbit2.downscale.job import Job, Settings, compute_block, finish, layout_of
-from orbit2.downscale.places import ELSEWHERE, REPLACE, attributes, check_out, check_receipt, described, is_ours, state_of
+from orbit2.downscale.places import ELSEWHERE, REPLACE, attributes, check_out, check_receipt, described, is_ours
 from orbit2.downscale.plausible import compare
 from orbit2.downscale.predictor import Downscaler, load_model
 from orbit2.downscale.samples import FileSamples, Statics, StoreSamples, statics_of_grid
@@ -163,7 +165,7 @@ def _statics(downscaler: Downscaler, pairs: PairStore, side: str) -> Statics:
 
 def downscale_file(
     *,
-    input: str | Path,
+    input: str | Path | Sequence[str | Path],
     model: Path,
     out: Path,
     static: Path | None = None,
@@ -177,7 +179,7 @@ def downscale_file(
     receipt: Path | None = None,
     rate: Rate | None = None,
 ) -> Spent:
-    """Downscale a user's NetCDF or Zarr to `out` (.zarr or .nc); memory goes with the tile, not with the file.
+    """Downscale a user's files (see `orbit2.door`) to `out` (.zarr or .nc); memory goes with the tile, not with the file.
 
     `block` i/n computes a share of the items, several processes at once; the last one declares the store complete. Returns where
     the time went; `receipt` (JSON) gets the record of it when all is done. The same work started again goes on; anything else at `out` is
@@ -192,13 +194,15 @@ def downscale_file(
     outputs.file(receipt, "format", "total", "tries")
     number, blocks = (0, 1) if block is None else parse_block(block)
     with launch.ranks(PATIENCE, device) as ranks, ExitStack() as held:
-        input = local(input)
+        found = places(input)
         own = None if str(static) == "packaged" else static
-        place = check_out(out, {"the input": input, "the model folder": _folder(model), "the file of statics": own}, overwrite=overwrite)
+        kept = {**_inputs(input, found), "the model folder": _folder(model), "the file of statics": own}
+        place = check_out(out, kept, overwrite=overwrite)
         downscaler = load_model(model, ranks.device, precision)
         held.enter_context(claimed(_store_of(place), block, ranks.first))
-        with opened(input, downscaler.inputs) as dataset:
-            job = dataset_job(downscaler, dataset, Path(input), place, static, settings or Settings(), said or Reading())
+        said = said or Reading()
+        with opened(input, downscaler.inputs, said.rename) as dataset:
+            job = dataset_job(downscaler, dataset, found, place, static, settings or Settings(), said)
             job = replace(job, rate=rate)
             agree("the task", job.layout.signature, "give all ranks the same input, model and options")
             if place.suffix == ".nc" and _finished(out, place, job, overwrite):
@@ -225,24 +229,24 @@ def downscale_file(
 
 
 def dataset_job(
-    downscaler: Downscaler, dataset: xr.Dataset, file: Path, out: Path, static: Path | None, settings: Settings, said: Reading
+    downscaler: Downscaler, dataset: xr.Dataset, files: Sequence[Place], out: Path, static: Path | None, settings: Settings, said: Reading
 ) -> Job:
-    """What downscaling a lazy Dataset (of `file`) to `out` means; see `compute_block`."""
-    inputs = read_inputs(dataset, downscaler.inputs, file, said)
+    """What downscaling a lazy Dataset (of `files`) to `out` means; see `compute_block`."""
+    name = label(files)
+    inputs = read_inputs(dataset, downscaler.inputs, files[0] if len(files) == 1 else name, said)
     inputs.warnings += compare(inputs, downscaler.about, downscaler.normaliser, trust=said.trust_units, trim=settings.trim)
     own, about_statics = downscaler.statics_file(inputs.grid, static)
     inputs.warnings += [about_statics] if about_statics else []
     for line in inputs.warnings:
-        log.warning("%s: %s", file.name, line)
+        log.warning("%s: %s", name, line)
     about = {
         **downscaler.described(inputs.attrs, inputs.warnings),
-        "input_file": file.name,
-        "provenance": json.dumps(record("downscale", inputs={"input": file} if file.is_file() else None)),
+        "input_file": name,
+        "provenance": json.dumps(record("downscale", inputs=_checked(files))),
     }
-    identity = tuple(state_of(path) for path in (file, own) if path is not None and path.exists())
-    identity = (*identity, *said.identity)
+    identity = (*map(state_of, files), *([state_of(own)] if own is not None and own.exists() else []), *said.identity)
     return Job(
-        label=file.name,
+        label=name,
         path=_store_of(out),
         downscaler=downscaler,
         settings=settings,
@@ -254,6 +258,18 @@ def dataset_job(
         original=inputs.named,
         methods=downscaler.methods,
     )
+
+
+def _inputs(named: str | Path | Sequence[str | Path], found: Sequence[Place]) -> dict[str, Path | None]:
+    """What a prediction must not overwrite: the files that it is made of, and the folders that were named."""
+    local = [place for place in found if isinstance(place, Path)]
+    local += [path for source in ([named] if isinstance(named, (str, Path)) else named) if (path := Path(source)).is_dir()]
+    return {"the input" if len(local) == 1 else f"the input {path}": path for path in local}
+
+
+def _checked(files: Sequence[Place]) -> dict[str, Path] | None:
+    """The files whose checksums are kept with a prediction: of many, their names, sizes and times tell them apart (see the signature)."""
+    return {"input": file} if len(files) == 1 and isinstance(file := files[0], Path) and file.is_file() else None
 
 
 def _store_of(out: Path) -> Path:

@@ -46,7 +46,7 @@ class Product:
     @classmethod
     def open(cls, name: str, path: Path, said: Reading, stack: ExitStack) -> Product:
         """Raises OrbitError for what cannot be read, and for a prediction of orbit2 that is not finished."""
-        dataset = stack.enter_context(opened(path, FIELDS))
+        dataset = stack.enter_context(opened(path, FIELDS, said.rename))
         if "finalised" in dataset.attrs and not dataset.attrs["finalised"]:
             raise OrbitError("the product is not finished: its writing was interrupted", where=path, hint="start what wrote it again")
         held = {theirs: ours for theirs, ours in said.rename.items() if theirs in dataset.data_vars}

@@ -43,6 +43,10 @@ def test_the_page_on_a_file_of_your_own(
     data.isel(time=0, drop=True).to_netcdf(tmp_path / "no_time.nc")
     data.assign(rr=data["rr"].assign_attrs(units="mm")).to_netcdf(tmp_path / "amounts.nc")
     data.isel(lat=slice(2, 9), lon=slice(2, 9)).to_netcdf(tmp_path / "box.nc")
+    (tmp_path / "archive").mkdir()
+    for file, name in (("tas_2020.nc", "t2m"), ("pr_2020.nc", "rr")):
+        data[[name]].to_netcdf(tmp_path / file)
+        data[[name]].to_netcdf(tmp_path / "archive" / file)
     before = (tmp_path / "box.nc").read_bytes()
     monkeypatch.chdir(tmp_path)
     for language, text in blocks(ROOT / "docs/own_file.md"):

@@ -314,7 +314,7 @@ def test_python_takes_paths_and_says_what_it_takes(model: Downscaler, fields: xr
         model.downscale(fields["2m_temperature"])
     with pytest.raises(OrbitError, match=r"not data that can be downscaled.*ndarray"):
         model.downscale(np.zeros(3))  # type: ignore[arg-type]
-    with pytest.raises(OrbitError, match=r"s3://bucket/x\.zarr: an address"):
+    with pytest.raises(OrbitError, match=r"s3://bucket/x\.zarr"):
         model.downscale("s3://bucket/x.zarr")
     assert len(repr(model)) < 250 and "random-00000000" in repr(model)
 
