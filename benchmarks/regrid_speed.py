@@ -150,11 +150,11 @@ def own_times(count: int, repeats: int) -> dict[str, float]:
 def daymet(quick: bool) -> dict[str, float]:
     """Weights for a part of the United States, extrapolated by cells to the whole window; then one field of that part."""
     whole = projected(np.arange(-3_089_500.0, 4_984_500, 1000), np.arange(-4_559_750.0, 3_254_000, 1000), DAYMET_CRS)
-    needed = [part.stop - part.start for part in whole.window(named("us_2.5"))]
+    needed = [part.stop - part.start for part in whole.around(named("us_2.5"))]
     result: dict[str, float] = {"rows of the US window": needed[0], "columns of the US window": needed[1]}
     for name in ("us_2.5", "us_0.625"):
         target = named(f"{name}@{'36,38,255,258' if quick else '33,43,250,265'}")
-        source = whole.crop(*whole.window(target))
+        source = whole.crop(*whole.around(target))
         start = time.perf_counter()
         regridder = Regridder(source, target)
         spent = time.perf_counter() - start

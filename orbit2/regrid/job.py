@@ -108,7 +108,7 @@ def _cropped(data: xr.Dataset, target: Grid) -> tuple[xr.Dataset, Grid | Project
     """The source cells that `target` touches, and their grid: a regional dataset never reads the rest of the continent."""
     if "crs" in data.attrs:
         whole = projected(data["y"].values, data["x"].values, str(data.attrs["crs"]))
-        rows, columns = whole.window(target)
+        rows, columns = whole.around(target)
         return data.isel(y=rows, x=columns), whole.crop(rows, columns)
     native = from_centres(data["lat"].values, data["lon"].values)
     touched = np.flatnonzero((native.lat_edges[1:] > target.lat_edges[0]) & (native.lat_edges[:-1] < target.lat_edges[-1]))

@@ -1,4 +1,4 @@
-"""Conservative weights from a map projection's cells (Daymet's Lambert conformal kilometres) to latitude-longitude cells.
+"""Conservative weights from cells of any shape (Daymet's Lambert conformal kilometres) to latitude-longitude cells.
 
 In the plane (longitude, sin latitude) target cells are rectangles and area is true area on the sphere. Source cells become
 polygons there; each is clipped by the cells it meets with vectorised line integrals (about 100 times faster than GEOS
@@ -11,26 +11,20 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from orbit2.errors import OrbitError
-from orbit2.grid import Grid, ProjectedGrid
+from orbit2.grid import AnyGrid, Grid
+from orbit2.grid.sphere import Array, Index, flat
 
-Array = npt.NDArray[np.float64]
-Index = npt.NDArray[np.int64]
 _SLIVER = 1e-12  # share of a target cell below which an overlap is rounding
 _BLOCK = 1 << 18  # source cells whose outlines are in memory at once
 _PAIRS = 1 << 13  # pairs clipped at once: their work space stays in cache
-_STRAIGHT = 300.0  # metres: a side this long is its own chord to 1e-6 of itself; longer ones get points (1 km: its middle)
 
 
-def overlap_weights(source: ProjectedGrid, target: Grid) -> sparse.csr_matrix:
-    """[H'W', HW]: share of each target cell's area that each source cell covers.
-
-    Raises OrbitError when a source cell contains or touches a pole (no longitude-latitude polygon has that shape).
-    """
+def overlap_weights(source: AnyGrid, target: Grid) -> sparse.csr_matrix:
+    """[H'W', HW]: share of each target cell's area that each source cell covers."""
     height, width = source.shape
-    points = _points_a_side(source)
-    rows_each = max(1, _BLOCK // (width * points * points))
-    pieces = [_block(source, target, slice(start, min(start + rows_each, height)), points) for start in range(0, height, rows_each)]
+    corners = source.outlines(slice(0, 1))[0].shape[0]
+    rows_each = max(1, _BLOCK * 16 // (width * corners * corners))
+    pieces = [_block(source, target, slice(start, min(start + rows_each, height))) for start in range(0, height, rows_each)]
     to, fro, share = (np.concatenate([piece[k] for piece in pieces]) for k in range(3))
     del pieces
     matrix = sparse.csr_matrix((share, (to, fro)), shape=(target.shape[0] * target.shape[1], height * width))
@@ -38,31 +32,22 @@ def overlap_weights(source: ProjectedGrid, target: Grid) -> sparse.csr_matrix:
     return matrix
 
 
-def _points_a_side(source: ProjectedGrid) -> int:
-    """A side of length L, straight in the projection, strays from its chord by about L^2/8R: n points cut that by n^2."""
-    size = max(float(np.diff(source.x_edges).max()), float(np.diff(source.y_edges).max()))
-    return int(np.ceil(np.sqrt(size / _STRAIGHT)))
-
-
-def _block(source: ProjectedGrid, target: Grid, rows: slice, points: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], Array]:
+def _block(source: AnyGrid, target: Grid, rows: slice) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], Array]:
     """(target cell, source cell, share) of every pair that meets, for a block of source rows."""
-    lon, sine = _outlines(source, rows, points)
-    cells = np.arange(rows.start * source.shape[1], rows.stop * source.shape[1])
-    finite = np.isfinite(lon).all(0) & np.isfinite(sine).all(0)
-    if not finite.all():
-        lon, sine, cells = lon[:, finite], sine[:, finite], cells[finite]
-    lon = _unwrapped(lon, sine)
+    first = rows.start * source.shape[1]
     lat_edges = np.sin(np.radians(target.lat_edges))
     result = []
     low, high = float(target.lon_edges[0]), float(target.lon_edges[-1])
-    for turn in range(int(np.floor((low - lon.max()) / 360)), int(np.ceil((high - lon.min()) / 360)) + 1) if lon.size else ():
-        moved = lon + 360.0 * turn if turn else lon
-        west, east, south, north = moved.min(0), moved.max(0), sine.min(0), sine.max(0)
-        near = np.flatnonzero((west < high) & (east > low) & (south < lat_edges[-1]) & (north > lat_edges[0]))
-        if len(near):
-            columns = _touched(target.lon_edges, west[near], east[near])
-            lines = _touched(lat_edges, south[near], north[near])
-            result.append(_clipped(moved[:, near], sine[:, near], cells[near], columns, lines, target.lon_edges, lat_edges))
+    for index, lon, sine in flat(*source.outlines(rows)):
+        cells = index + first
+        for turn in range(int(np.floor((low - lon.max()) / 360)), int(np.ceil((high - lon.min()) / 360)) + 1):
+            moved = lon + 360.0 * turn if turn else lon
+            west, east, south, north = moved.min(0), moved.max(0), sine.min(0), sine.max(0)
+            near = np.flatnonzero((west < high) & (east > low) & (south < lat_edges[-1]) & (north > lat_edges[0]))
+            if len(near):
+                columns = _touched(target.lon_edges, west[near], east[near])
+                lines = _touched(lat_edges, south[near], north[near])
+                result.append(_clipped(moved[:, near], sine[:, near], cells[near], columns, lines, target.lon_edges, lat_edges))
     if not result:
         return np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0)
     return tuple(np.concatenate([part[k] for part in result]) for k in range(3))  # type: ignore[return-value]
@@ -85,8 +70,9 @@ def _clipped(
     line, column = lines[0][one] + order // columns[1][one], columns[0][one] + order % columns[1][one]
     width, height = np.diff(lon_edges), np.diff(lat_edges)
     share = np.empty(len(one))
-    for start in range(0, len(one), _PAIRS):
-        part = slice(start, start + _PAIRS)
+    pairs = max(64, min(_PAIRS, 16 * _PAIRS // len(lon)))
+    for start in range(0, len(one), pairs):
+        part = slice(start, start + pairs)
         i, j, k = line[part], column[part], one[part]
         share[part] = _share_of_unit_square((lon[:, k] - lon_edges[j]) / width[j], (sine[:, k] - lat_edges[i]) / height[i])
     keep = share > _SLIVER
@@ -111,36 +97,3 @@ def _crossings(start: Array, change: Array) -> tuple[Array, Array]:
     slope = np.divide(1.0, change, out=np.zeros_like(change), where=~still)
     zero, one = -start * slope, (1 - start) * slope
     return np.clip(np.minimum(zero, one), 0, 1), np.clip(np.maximum(zero, one), 0, 1)
-
-
-def _outlines(source: ProjectedGrid, rows: slice, points: int) -> tuple[Array, Array]:
-    """Longitude (degrees) and sin(latitude) [4 * points, cells] round each cell of `rows`, counter-clockwise from the south-west."""
-    y, x = source.y_edges[rows.start : rows.stop + 1], source.x_edges
-    height, width = len(y) - 1, len(x) - 1
-    between = np.delete(_refined(y, points), np.arange(height + 1) * points)  # on the sides that run north; corners are in `level`
-    along = source.lon_lat(*np.broadcast_arrays(_refined(x, points)[None], y[:, None]))
-    upward = source.lon_lat(*np.broadcast_arrays(x[None], between[:, None])) if points > 1 else (np.empty(0), np.empty(0))
-    result = []
-    for level, inner in zip(along, (side.reshape(height, points - 1, width + 1) for side in upward), strict=True):
-        vertices = [level[:-1, k : k + width * points : points] for k in range(points)]  # south side, eastward
-        vertices += [level[:-1, points::points], *(inner[:, k, 1:] for k in range(points - 1))]  # east side, northward
-        vertices += [level[1:, k : k + width * points : points] for k in range(points, 0, -1)]  # north side, westward
-        vertices += [level[1:, :-1:points], *(inner[:, k, :-1] for k in range(points - 2, -1, -1))]  # west side, southward
-        result.append(np.stack([vertex.ravel() for vertex in vertices]))
-    return result[0], np.sin(np.radians(result[1]))
-
-
-def _refined(edges: Array, points: int) -> Array:
-    return np.interp(np.arange((len(edges) - 1) * points + 1) / points, np.arange(len(edges)), edges)
-
-
-def _unwrapped(lon: Array, sine: Array) -> Array:
-    """Each cell's longitudes without a jump of 360 degrees; cells may start anywhere."""
-    if not lon.size:
-        return lon
-    if np.ptp(lon) >= 180:
-        first = lon[:1]
-        lon = first + (lon - first + 180) % 360 - 180
-    if np.abs(sine).max() > 1 - 1e-15 or (np.ptp(lon) >= 180 and np.abs(np.roll(lon, -1, axis=0) - lon).max() > 180):
-        raise OrbitError("a cell of the projected grid contains or touches a pole", hint="crop the grid to the region of interest first")
-    return lon

@@ -63,7 +63,7 @@ def test_daymet_lambert_conformal(target: str, tolerance: float, tmp_path: Path)
     """
     grid = named(target)
     source = projected(np.arange(-600_000.0, -250_000, 1000), np.arange(-100_000.0, 200_000, 1000), DAYMET_CRS)
-    source = source.crop(*source.window(grid))
+    source = source.crop(*source.around(grid))
     field = rain(source.shape, 4)
     result = Regridder(source, grid, cache=tmp_path)(field)
     assert np.isfinite(result).all()

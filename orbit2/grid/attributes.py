@@ -1,0 +1,29 @@
+"""A grid out of what `to_attributes` wrote: how stores and model folders carry their geometry. Never opens a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from orbit2.errors import OrbitError
+from orbit2.grid.latlon import Grid
+from orbit2.grid.projected import ProjectedGrid
+from orbit2.grid.protocol import AnyGrid
+
+_KINDS = ("latlon", "projected")
+
+
+def from_attributes(attributes: Mapping[str, Any]) -> AnyGrid:
+    """The grid with the same digest. Raises OrbitError for a kind or keys that are not known."""
+    kind = attributes.get("kind")
+    try:
+        if kind == "latlon":
+            return Grid(*(np.array(attributes[key], dtype=np.float64) for key in ("lat_edges", "lon_edges")))
+        if kind == "projected":
+            y, x = (np.array(attributes[key], dtype=np.float64) for key in ("y_edges", "x_edges"))
+            return ProjectedGrid(y, x, str(attributes["crs"]))
+    except KeyError as error:
+        raise OrbitError("a grid's attributes are not whole", got=f"{kind} without {error}") from None
+    raise OrbitError("unknown kind of grid", got=kind, allowed=", ".join(_KINDS))

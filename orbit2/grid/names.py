@@ -1,0 +1,75 @@
+"""Grids that have a name, every edge the nearest double to its exact value. Never looks at a file."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+import numpy as np
+
+from orbit2 import longitudes
+from orbit2.edges import exact_edges
+from orbit2.errors import OrbitError
+from orbit2.grid.latlon import SNAP, Grid, global_grid
+
+# The paper's continental US box: 24-50 N, 235-295 E (sources.md gives its south-west corner).
+US_BOX = (24.0, 50.0, 235.0, 295.0)
+# PRISM's cell centres lie on k/24 degree (4 km) and k/120 degree (800 m), so its edges lie half a 4 km cell beside the
+# paper's: the same box moved south and west by 1/48 degree. 800 m cells nest five by five in 4 km cells: one shift serves both.
+PRISM_SHIFT = Fraction(-1, 48)
+_NAMES = "global_<degrees>, us_<arc minutes> or prism_<arc minutes>, each with @south,north,west,east for a part of it"
+
+
+def named(name: str) -> Grid:
+    """The grid of a name, with every edge the nearest double to its exact value.
+
+    - `global_<degrees>`: cell centred, edges at 90 S and 0 E: `global_5.625`, `global_1.40625`, `global_0.25`, `global_0.0625`;
+    - `us_<arc minutes>`: the paper's box, edges at 24 N and 235 E, to 50 N and 295 E: `us_15`, `us_3.75`, `us_0.625`;
+    - `prism_<arc minutes>`: that box moved by half a PRISM cell (1/48 degree south and west), so that `prism_2.5` is PRISM's
+      own 4 km grid, `prism_0.5` its 800 m grid and `prism_10` nests `prism_2.5` four by four;
+    - `NAME@south,north,west,east`: the cells of NAME inside a box, e.g. `us_15@36,40,255,262`; west may be negative, the box
+      may cross 0 E. For PRISM the box is given before the move, so that one suffix serves the US grids of either kind.
+
+    Raises OrbitError for any other name, a size that does not divide the box, or a box whose sides are no cell edges.
+    """
+    whole, _, box = name.partition("@")
+    match = re.fullmatch(r"(global|us|prism)_([0-9]+(?:\.[0-9]+)?)", whole)
+    if not match or float(match[2]) == 0:
+        raise OrbitError("unknown grid name", got=name, allowed=_NAMES, hint="e.g. global_1.0, us_15, prism_2.5, us_15@36,40,255,262")
+    shift = PRISM_SHIFT if match[1] == "prism" else Fraction(0)
+    if match[1] == "global":
+        grid = global_grid(float(match[2]))
+    else:
+        size = Fraction(match[2]) / 60
+        south, north, west, east = (Fraction(side) for side in US_BOX)
+        rows, columns = (north - south) / size, (east - west) / size
+        if rows.denominator != 1 or columns.denominator != 1:
+            raise OrbitError("the US box does not divide into cells of this size", got=f"{match[2]} arc minutes")
+        grid = Grid(exact_edges(south + shift, north + shift, int(rows)), exact_edges(west + shift, east + shift, int(columns)))
+    return _part(grid, box, float(shift), name) if "@" in name else grid
+
+
+def _part(grid: Grid, box: str, shift: float, name: str) -> Grid:
+    """The cells of `grid` inside `box` = "south,north,west,east", whose sides (moved by `shift`) must be cell edges."""
+    try:
+        south, north, west, east = (float(side) + shift for side in box.split(","))
+    except ValueError:
+        raise OrbitError("a part of a grid needs four numbers", got=name, allowed="NAME@south,north,west,east") from None
+    first, lon = float(grid.lon_edges[0]), grid.lon_edges
+    if grid.periodic:  # once more round, so that a box may cross the seam
+        lon = np.concatenate([lon, lon[1:] + 360])
+    west_ = longitudes.follow(west + SNAP, first) - SNAP
+    east_ = west_ + longitudes.width(west, east - SNAP) + SNAP
+    index = []
+    for side, edges, value, moved in (("south", grid.lat_edges, south, 0.0), ("north", grid.lat_edges, north, 0.0),
+                                      ("west", lon, west_, west - west_), ("east", lon, east_, east - east_)):
+        nearest = int(np.abs(edges - value).argmin())
+        if not abs(edges[nearest] - value) <= SNAP:  # also not a number
+            around = sorted({float(edges[k]) + moved - shift for k in (nearest - 1, nearest, nearest + 1) if 0 <= k < len(edges)})
+            raise OrbitError(f"the box's {side} side is not on a cell edge", where=name, got=f"{value + moved - shift:.6g}",
+                             allowed=", ".join(f"{edge:.7g}" for edge in around))
+        index.append(nearest)
+    if index[0] >= index[1] or index[2] >= index[3]:
+        raise OrbitError("a part of a grid needs south < north and west < east", got=name)
+    return Grid(grid.lat_edges[index[0] : index[1] + 1], lon[index[2] : index[3] + 1])
+
