@@ -12,6 +12,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,7 +133,12 @@ GPU = {"training": 13.0, "prediction": 1.4}  # GiB, of an earlier session on one
 
 
 def gpu() -> list[dict[str, Any]]:
-    """Beside what one GPU took: other kernels than the CPU's that are rehearsed, and an allocator that rounds up."""
+    """Beside what one GPU took: other kernels than the CPU's that are rehearsed. What gpu.py held beside what it measured counts: a second
+    network whose FLOPs it had counted on one sample, with its moments and gradients, that sample and its target. It kept no average.
+
+    Not in the estimate: what cuDNN's plans of convolutions and attention ask of the allocator while they run, and blocks that the
+    allocator does not split (by its rule at most 1 MiB of each: 0.4 % here).
+    """
     statics = ("orography", "land_sea_mask", "slope")
     names = tuple(name for name in VARIABLES if name not in statics)[:20]
     architecture = ArchitectureConfig.model_validate(read_yaml(ROOT / "config" / "models" / "reslim_9m.yaml"))
@@ -141,16 +147,22 @@ def gpu() -> list[dict[str, Any]]:
         with torch.device("meta"):
             return build_model(architecture, (*names, *statics), names[:3], statics)
 
+    def trained(together: int) -> Rehearsal:
+        found = rehearse(network(), TrainConfig(), Sizes(), global_grid(1.0), together, dtype=torch.bfloat16, gpu=True)
+        return replace(found, average=0)
+
+    one, single = trained(1), rehearse_prediction(network(), global_grid(1.0), 1, torch.bfloat16, gpu=True)
     found = {
-        "training": rehearse(network(), TrainConfig(), Sizes(), global_grid(1.0), 8, dtype=torch.bfloat16, gpu=True),
-        "prediction": rehearse_prediction(network(), global_grid(1.0), 8, torch.bfloat16, gpu=True),
+        "training": (trained(8), one.state + one.weights + one.inputs),
+        "prediction": (rehearse_prediction(network(), global_grid(1.0), 8, torch.bfloat16, gpu=True), single.weights + single.inputs),
     }
     rows = []
-    for kind, rehearsal in found.items():
-        estimated = rehearsal.peak / 2**30
-        print(f"{kind} on an H200: {estimated:.2f} GiB estimated, {GPU[kind]} measured", flush=True)
+    for kind, (rehearsal, beside) in found.items():
+        estimated, held = rehearsal.peak / 2**30, beside / 2**30
+        off = (estimated + held) / GPU[kind] - 1
+        print(f"{kind} on an H200: {estimated:.2f} + {held:.2f} GiB estimated, {GPU[kind]} measured, {off:.1%}", flush=True)
         rows.append({"kind": kind, "device": "NVIDIA H200", "origin": "an earlier session", "estimated_gib": round(estimated, 3),
-                     "measured_gib": GPU[kind], "off": round(estimated / GPU[kind] - 1, 4)})  # fmt: skip
+                     "beside_gib": round(held, 3), "measured_gib": GPU[kind], "off": round(off, 4)})  # fmt: skip
     return rows
 
 
@@ -168,9 +180,10 @@ def main() -> int:
     for case in PREDICTIONS:
         found = rehearse_prediction(build(config(case), "foundation"), case.grid(), case.together, DTYPES[case.precision])
         rows.append(row("prediction", case, found, predicted(case)))
-    holds = all(abs(each["off"]) <= ALLOWED for each in rows)
+    beside = gpu()
+    holds = all(abs(each["off"]) <= ALLOWED for each in (*rows, *beside))
     about = {"code_version": code_version(), "holds": holds, "torch": torch.__version__}
-    result = {**about, "grid_degrees": GRID, "architecture": SMALL, "rows": rows, "gpu": gpu()}
+    result = {**about, "grid_degrees": GRID, "architecture": SMALL, "rows": rows, "gpu": beside}
     (ROOT / "benchmarks" / "results" / "plan_memory.json").write_text(json.dumps(result, indent=1) + "\n")
     return int(not holds)
 
