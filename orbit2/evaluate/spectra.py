@@ -13,7 +13,7 @@ import xarray as xr
 from orbit2.evaluate.scores import bands_of
 from orbit2.evaluate.turns import Turns
 from orbit2.grid import Grid
-from orbit2.metrics import coherence, resolution, spectra
+from orbit2.metrics import coherence, curves, resolution, spectra
 from orbit2.metrics.binning import band_name
 from orbit2.metrics.collector import Collector, Settings, Training, add_all, flat
 from orbit2.metrics.compared import Compared
@@ -42,7 +42,9 @@ class Spectra(Collector):
                       if _holds(matched.spectra_grid, box) and _holds(matched.grid, box)}  # fmt: skip
         self.zonal: dict[tuple[str, ...], MeanStatistic] = {}
         self.radial: dict[tuple[str, ...], SeriesStatistic] = {}
+        self.each: dict[tuple[str, ...], SeriesStatistic] = {}  # zonal power by sample, in curves.Groups: intervals want it
         self.cross: dict[tuple[str, ...], MeanStatistic] = {}  # [4, K] of coherence.zonal_cross or Rings.cross
+        self._grouped: dict[str, curves.Groups] = {}
         self._truth: dict[tuple[str, str], Waves] = {}  # of the field that `begin` was told of
 
     def begin(self, scored: Scored, f: Field, truth: Array) -> None:
@@ -85,13 +87,21 @@ class Spectra(Collector):
                 if known.any():
                     power = np.average(np.abs(found[known]) ** 2, axis=0, weights=kind.row_weights[known])
                 self.zonal.setdefault((f.label, model, place), MeanStatistic()).update(power)
+                if self.matched.has_truth:
+                    self.each.setdefault((f.label, model, place), SeriesStatistic()).update(sample, self._groups(place, kind).sums(power))
+
+    def _groups(self, band: str, axis: spectra.ZonalAxis) -> curves.Groups:
+        if band not in self._grouped:
+            self._grouped[band] = curves.Groups.of(axis.wavelength_km)
+        return self._grouped[band]
 
     def state(self) -> State:
-        return {**flat(self.zonal, "zonal"), **flat(self.radial, "radial"), **flat(self.cross, "cross")}
+        return {**flat(self.zonal, "zonal"), **flat(self.radial, "radial"), **flat(self.each, "each"), **flat(self.cross, "cross")}
 
     def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         add_all(self.zonal, state, lambda _: MeanStatistic(), "zonal")
         add_all(self.radial, state, lambda _: SeriesStatistic(), "radial")
+        add_all(self.each, state, lambda _: SeriesStatistic(), "each")
         add_all(self.cross, state, lambda _: MeanStatistic(), "cross")
 
     def wavenumbers(self) -> dict[str, Array]:
@@ -110,13 +120,17 @@ class Spectra(Collector):
                     found = self.zonal[f.label, model, name]
                     assert axis is not None and truth is not None
                     means = found.finalise(), truth.finalise(), self._sums(f.label, model, ZONAL, name)
-                    _pair(table, f, model, name, ZONAL, axis.wavelength_km, *means, found.samples, self.turns.method)
+                    own, beside = (self.each.get((f.label, one, name)) for one in (model, TRUTH))
+                    ends = curves.intervals(own, beside, self._groups(name, axis), self.settings.evaluate.bootstrap)
+                    _pair(table, f, model, name, ZONAL, axis.wavelength_km, *means, found.samples, self.turns.method, ends)
             for box, k in self.wavenumbers().items():
                 series = self.radial.get((f.label, TRUTH, box))
                 for model in self.matched.models(f.variable) if series is not None else ():
                     assert series is not None
-                    means = self.radial[f.label, model, box].finalise(), series.finalise(), self._sums(f.label, model, RADIAL, box)
-                    _pair(table, f, model, box, RADIAL, 1 / k, *means, len(series.rows), self.turns.method)
+                    own, groups = self.radial[f.label, model, box], curves.Groups.of(1 / k)
+                    means = own.finalise(), series.finalise(), self._sums(f.label, model, RADIAL, box)
+                    ends = curves.intervals(own, series, groups, self.settings.evaluate.bootstrap, whole=True)
+                    _pair(table, f, model, box, RADIAL, 1 / k, *means, len(series.rows), self.turns.method, ends)
 
     def _sums(self, *key: str) -> Array | None:
         """What coherence comes from; None where the two never had a complete row or box together."""
@@ -180,7 +194,7 @@ class Spectra(Collector):
 
 def _pair(
     table: Table, f: Field, model: str, region: str, kind: str, wavelength: Array, mean: Array, truth: Array, sums: Array | None, n: int,
-    turns: str,
+    turns: str, ends: Mapping[str, tuple[float, float]],
 ) -> None:  # fmt: skip
     if not n or not (np.isfinite(mean) & np.isfinite(truth)).any():
         return  # no complete row in the band: no spectrum
@@ -191,7 +205,7 @@ def _pair(
         entries.append(("coherent_resolution_km", f"{about}: {resolution.COHERENCE_METHOD}", resolution.coherent_down_to(wavelength, sums)))
     for name, method, value in entries:
         if name == "lsd_db" or np.isfinite(value):  # the others are not resolvable in a small box or band: no row
-            table.add(model, f.variable, f.space, region, name, method, value, n=n)
+            table.add(model, f.variable, f.space, region, name, method, value, n=n, ci=curves.ends(ends, name, value))
 
 
 def _cross(own: Waves, truth: Waves) -> Array:

@@ -100,11 +100,15 @@ def log_spectral_distance(prediction: Array, truth: Array) -> float:
     if not known.any():
         return float("nan")
     use = known & (truth >= FLOOR * truth[known].max()) & (truth > 0)
-    if not use.any():
-        return float("nan")
-    if (prediction[use] <= 0).any():
-        return float("inf")
-    return float(np.sqrt(np.mean((10 * np.log10(truth[use] / prediction[use])) ** 2)))
+    return float(distance_db(prediction[use], truth[use], np.ones(int(use.sum())))) if use.any() else float("nan")
+
+
+def distance_db(prediction: Array, truth: Array, bins: Array) -> Array:
+    """The same [...] of many spectra [..., K], of which every bin counts, as many times as `bins` [K] says; infinite without power."""
+    with np.errstate(divide="ignore"):
+        off = 10 * np.log10(truth / np.maximum(prediction, 0.0))
+    result: Array = np.sqrt((off**2 * bins).sum(axis=-1) / bins.sum())
+    return result
 
 
 def _deplane(field: Array) -> Array:
