@@ -50,9 +50,13 @@ class Kind(StrEnum):
     PLACE = "place"
 
 
+WHERE_GIVEN = "where given"  # a science key that is no part of anything while it is None: who does not use it keeps hashes from before
+
+
 T = TypeVar("T")
 Machine = Annotated[T, Kind.MACHINE]  # `workers: Machine[int] = Field(...)`
 Place = Annotated[T, Kind.PLACE]
+Given = Annotated[T | None, WHERE_GIVEN]  # `files: Given[FilesConfig] = Field(None, ...)`
 
 
 def kind_of(field: FieldInfo) -> Kind:
@@ -76,7 +80,8 @@ def science(value: Any) -> Any:
     """`value` as plain JSON, its sections without their machine and place keys."""
     if isinstance(value, BaseModel):
         dumped = value.model_dump(mode="json")
-        inner = {name: getattr(value, name) for name, field in type(value).model_fields.items() if kind_of(field) == Kind.SCIENCE}
+        inner = {name: getattr(value, name) for name, field in type(value).model_fields.items() if kind_of(field) == Kind.SCIENCE
+                 and not (WHERE_GIVEN in field.metadata and getattr(value, name) is None)}  # fmt: skip
         return {name: science(item) if _holds_section(item) else dumped[name] for name, item in inner.items()}
     return {str(key): science(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import date
 from itertools import pairwise
 from typing import Annotated, Any, Literal
@@ -11,7 +12,8 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from orbit2 import times
-from orbit2.config.base import Machine, Strict
+from orbit2.config.base import Given, Machine, Strict
+from orbit2.config.files import FilesConfig, resolved
 from orbit2.config.sources import SourceName, traits
 from orbit2.grid import named
 from orbit2.variables import variable
@@ -99,9 +101,10 @@ class DatasetConfig(Strict):
 
     source: SourceName = Field(
         description="Where outputs (and inputs not listed under input_sources) come from; `sample` is the ERA5 week that ships with "
-        "orbit2, `synthetic` its test world."
+        "orbit2, `synthetic` its test world, `files` your own (key `files`)."
     )
     input_sources: dict[SourceName, tuple[str, ...]] = Field({}, description="Inputs that come from another source, by source.")
+    files: Given[FilesConfig] = Field(None, description="Your own files, for `source: files`.")
     inputs: tuple[str, ...] = Field(description="Dynamic input variables (canonical names) on the coarse grid.")
     outputs: tuple[str, ...] = Field(description="Output variables (canonical names) on the fine grid.")
     statics: tuple[str, ...] = Field(("land_sea_mask", "orography", "slope"), description="Static fields on both grids.")
@@ -109,9 +112,10 @@ class DatasetConfig(Strict):
         "native", description="Samples: every hour, every day, or what the source holds (sample: 24 frames; ERA5: hours; others: days)."
     )
     coarse_grid: str = Field(
-        description="Named coarse grid: `global_<degrees>`, `us_<arc minutes>`, `prism_<arc minutes>`; `@south,north,west,east` cuts one."
+        description="Named coarse grid: `global_<degrees>`, `us_<arc minutes>`, `prism_<arc minutes>`; `@south,north,west,east` cuts one. "
+        "Of `files`: `from_files`, or `coarsen_<n>`, blocks of n fine cells."
     )
-    fine_grid: str = Field(description="Named fine grid; its cells must nest in the coarse ones.")
+    fine_grid: str = Field(description="Named fine grid, or of `files` `from_files`; its cells must nest in the coarse ones.")
     split: Split = Field(description="Time blocks for training, validation and test.")
     samples_per_part: Machine[Annotated[int, Field(ge=1)] | Literal["month"]] = Field(
         "month",
@@ -125,6 +129,26 @@ class DatasetConfig(Strict):
     finer_than_source: bool = Field(
         False, description="Accept grids finer than the source's own: neighbouring cells then repeat, and card and report say so."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_files(cls, given: Any) -> Any:
+        """Grids and times that follow from files are found once, when the run's configuration is read; slices carry them."""
+        section = given.get("files") if isinstance(given, Mapping) else None
+        if not isinstance(section, Mapping) or section.get("found") is not None:
+            return given
+        try:
+            split = Split.model_validate(given["split"])
+            listed = given.get("input_sources") or {}
+            inputs, outputs = (tuple(given.get(key) or ()) for key in ("inputs", "outputs"))
+            elsewhere = {name for source, names in listed.items() if source != "coarse_files" for name in names}
+            coarse = [name for name in inputs if name not in elsewhere and (given["source"] == "files" or name in listed["coarse_files"])]
+            section = FilesConfig.model_validate(section)
+        except (KeyError, TypeError, ValueError):
+            return given  # said below, with its place
+        spans = [(name, period.first, period.last) for name, period in split.blocks.items()]
+        fine = tuple(dict.fromkeys((*(outputs if given["source"] == "files" else ()), *(() if section.coarse else coarse))))
+        return resolved(given, coarse if section.coarse else (), fine, spans)
 
     @field_validator("inputs", "outputs", "statics")
     @classmethod
@@ -147,7 +171,16 @@ class DatasetConfig(Strict):
                 raise ValueError(f"input_sources lists '{name}', which is not among the inputs")
         if len(set(listed)) != len(listed):
             raise ValueError("input_sources lists a variable twice")
-        other = sorted(name for name in self.sources if not traits(name).hourly or traits(name).packaged)
+        adopted = [name for name in self.sources if traits(name).adopted]
+        if bool(adopted) != (self.files is not None):
+            raise ValueError("`files` goes with source: files (or input_sources: coarse_files), and these with it")
+        if adopted and self.files is not None and self.files.found is not None:
+            rest = {traits(name).step_hours for name in self.sources if not traits(name).adopted and not traits(name).hourly}
+            if rest - {self.files.found.step_hours} or (self.sources != tuple(adopted) and self.files.found.step_hours not in (1, 24)):
+                raise ValueError(f"the files have a step of {self.files.found.step_hours} hours, the other sources another")
+            if self.frequency != "native" and {"hourly": 1, "daily": 24}[self.frequency] != self.files.found.step_hours:
+                raise ValueError(f"the files have a step of {self.files.found.step_hours} hours: frequency cannot be {self.frequency}")
+        other = sorted(name for name in self.sources if (not traits(name).hourly or traits(name).packaged) and not traits(name).adopted)
         if self.frequency == "hourly" and other:
             raise ValueError(f"only era5 has hourly fields, not {', '.join(other)}")
         if any(traits(name).packaged for name in self.sources) and (len(self.sources) > 1 or self.frequency != "native"):
@@ -191,15 +224,20 @@ class DatasetConfig(Strict):
     @property
     def sources(self) -> tuple[SourceName, ...]:
         """Every source of dynamic fields, the outputs' first."""
-        return tuple(dict.fromkeys((self.source, *self.input_sources)))
+        own = tuple(source for source in (self.source_of(name) for name in self.inputs) if source == "coarse_files")
+        fine = (self.source,) if self.outputs or not own or self.source != "files" else ()
+        return tuple(dict.fromkeys((*fine, *own, *self.input_sources)))
 
     def source_of(self, name: str) -> SourceName:
         """Where input `name` comes from."""
-        return next((source for source, names in self.input_sources.items() if name in names), self.source)
+        own: SourceName = "coarse_files" if self.source == "files" and self.files is not None and self.files.coarse else self.source
+        return next((source for source, names in self.input_sources.items() if name in names), own)
 
     @property
     def step_hours(self) -> int:
-        """Hours between samples (1 or 24)."""
+        """Hours between samples (1 or 24; of files what they have)."""
+        if self.files is not None and self.files.found is not None:
+            return self.files.found.step_hours
         if self.frequency == "native":
             return 1 if all(traits(name).hourly for name in self.sources) else 24
         return 1 if self.frequency == "hourly" else 24

@@ -88,7 +88,7 @@ def asked(source: str, datasets: Iterable[DatasetConfig], settings: SourcesConfi
     """The same of any datasets."""
     wanted = [n for dataset in datasets if source in (*dataset.sources, STATIC) for n in needs(dataset, source, settings)]
     section = traits(source).section
-    own = {} if traits(source).packaged else {section: science(getattr(settings, section))}
+    own = {} if traits(source).packaged or traits(source).adopted else {section: science(getattr(settings, section))}
     return {"source": source, "needs": merged(wanted), "settings": own}
 
 
@@ -96,6 +96,10 @@ def needs(dataset: DatasetConfig, source: str, settings: SourcesConfig) -> list[
     """What one dataset needs of one source: for each stretch of time and variable its days."""
     if source == STATIC:
         return [{"variables": sorted(set(dataset.statics) - set(MADE)), "first": None, "last": None, "box": None}]
+    if traits(source).adopted and dataset.files is not None:
+        own = {"patterns": list(dataset.files.patterns(source)), "rename": dataset.files.rename}
+        days = [(str(first)[:10], str(last)[:10]) for first, last in stretches(dataset)]
+        return [{"variables": list(names_from(dataset, source)), "first": days[0][0], "last": days[-1][1], "box": None, "files": own}]
     region = box(dataset)
     return [{"variables": [raw], "first": str(first), "last": str(last), "box": None if region is None else list(region)}
             for raw, (first, last) in spans(dataset, source, settings)]
@@ -105,7 +109,7 @@ def merged(needs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Needs that differ in their variables only are one need."""
     result: dict[str, dict[str, Any]] = {}
     for item in needs:
-        key = short_hash([item["first"], item["last"], item["box"]])
+        key = short_hash([item["first"], item["last"], item["box"], *([item["files"]] if "files" in item else [])])
         known = result.get(key, {"variables": []})
         result[key] = {**item, "variables": sorted({*known["variables"], *item["variables"]})}
     return list(result.values())
@@ -115,6 +119,8 @@ def requests_hash(slice_: dict[str, Any]) -> str:
     """8 hex digits of what is asked for, whatever the addresses and the pace of the download."""
     source = slice_["source"]
     settings = SourcesConfig.model_validate(slice_["settings"])
+    if traits(source).adopted:
+        return short_hash({"needs": slice_["needs"]})
     section = getattr(settings, traits(source).section)
     routes = {"backend": None} | {key: getattr(section, key) for key in section.ROUTES if not traits(source).packaged}
     return short_hash({"needs": slice_["needs"], "values": settings.values([source]), **routes})

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from orbit2.config.base import Machine, Place, Strict
 from orbit2.errors import OrbitError, did_you_mean
 
-SourceName = Literal["sample", "era5", "prism", "daymet", "imerg", "synthetic"]
+SourceName = Literal["sample", "era5", "prism", "daymet", "imerg", "synthetic", "files", "coarse_files"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Traits:
     `section`: the part of `sources` that it is built from. `step_hours`: between the stamps of its files (0: no time).
     `packaged`: it ships with orbit2, and its times are known. `shared`: one file may hold several variables and any box, so that
     files of other requests can answer too. `synthetic`: no observation and no weather; never mixed with what is.
+    `adopted`: the user's own files, which a dataset names itself (`files`).
     """
 
     section: str
@@ -28,6 +29,7 @@ class Traits:
     packaged: bool = False
     shared: bool = False
     synthetic: bool = False
+    adopted: bool = False
 
     @property
     def hourly(self) -> bool:
@@ -42,6 +44,8 @@ TRAITS = {
     "imerg": Traits("imerg", 24),
     "synthetic": Traits("synthetic", 24, synthetic=True),
     "static": Traits("static", 0),
+    "files": Traits("files", 24, adopted=True),
+    "coarse_files": Traits("files", 24, adopted=True),
 }
 
 
@@ -221,11 +225,14 @@ class SourcesConfig(Strict):
 
     def spacing(self, name: str) -> float:
         """Degrees of latitude between neighbouring values of a source's files: a finer grid has nothing new to hold."""
+        if traits(name).adopted:
+            return 0.0  # their files say it when they are opened
         return SAMPLE_SPACING if name == "sample" else float(getattr(self, name).spacing)
 
     def values(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
         """For each of these sources, the keys that change its values."""
-        return {name: getattr(self, name).values() for name in sorted(set(names)) if not traits(name).packaged}
+        return {name: getattr(self, name).values() for name in sorted(set(names))
+                if not traits(name).packaged and not traits(name).adopted}  # fmt: skip
 
     def packaged(self, source: str) -> bool:
         """Whether all of this source ships with orbit2, with these settings."""

@@ -92,7 +92,7 @@ class Inputs:
                     with reading(self.where, f"'{array.name}'", hint="is the file whole? Download or copy it again"):
                         piece = _at(array, index).isel(lat=lat.cells, lon=lon.cells).compute().transpose("lat", "lon")
                     values[lat.there, lon.there] = piece.to_numpy()[:: lat.step, :: lon.step]
-            self._no_fill(array, index, values)
+            self.refuse_fill(name, index, values)
             values = values * factor + offset
             finite = values[np.isfinite(values)]
             if finite.size:
@@ -103,8 +103,9 @@ class Inputs:
             values_of[:] = values
         return fields
 
-    def _no_fill(self, array: xr.DataArray, index: int, values: npt.NDArray[Any]) -> None:
-        """Raises OrbitError for a fill value that the file does not declare."""
+    def refuse_fill(self, name: str, index: int, values: npt.NDArray[Any]) -> None:
+        """Raises OrbitError for a fill value that the file does not declare, in what it holds of one time."""
+        array = self.arrays[name]
         if not values.size or np.isnan(values).all():
             return
         least, greatest = np.nanmin(values), np.nanmax(values)

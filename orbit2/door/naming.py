@@ -24,6 +24,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "mean_sea_level_pressure": ("msl", "psl", "slp", "prmsl"),
     "precipitation_rate": ("pr", "precipitation", "prcp", "ppt", "rr", "precip"),
     "total_precipitation_24hr": ("tp24", "pr24"),
+    "orography": ("orog", "HGT", "HGT_M", "topo", "topography", "elevation", "elev", "altitude", "z"),
+    "land_sea_mask": ("lsm", "sftlf", "LANDMASK", "landmask", "land_mask", "land_fraction"),
 }
 HEIGHTS = {"2m_temperature": 2.0, "2m_temperature_max": 2.0, "2m_temperature_min": 2.0,
            "10m_u_component_of_wind": 10.0, "10m_v_component_of_wind": 10.0}  # fmt: skip

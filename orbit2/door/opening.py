@@ -43,7 +43,7 @@ def opened(
     found = places(source)
     with ExitStack() as stack:
         notes: list[str] = []
-        parts = [part for place in found for part in _parts(place, names, also, stack)]
+        parts = [part for place in found for part in parts_of(place, names, also, stack)]
         parts = _wanted(parts, names, also, notes)
         dataset = joined(parts, notes)
         if notes:
@@ -52,7 +52,7 @@ def opened(
         yield dataset
 
 
-def _parts(place: Place, names: Sequence[str], also: Collection[str], stack: ExitStack) -> list[tuple[object, xr.Dataset]]:
+def parts_of(place: Place, names: Sequence[str], also: Collection[str], stack: ExitStack) -> list[tuple[object, xr.Dataset]]:
     """The Datasets of a file, each with where it is from: several of a zip or a GRIB file."""
     try:
         return _open(place, names, also, stack)

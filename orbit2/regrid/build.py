@@ -28,6 +28,8 @@ from orbit2.regrid.job import Job, Opened, read_job
 from orbit2.regrid.parts import Part, plan_parts
 from orbit2.sources import manifest
 from orbit2.sources.catalogue import source
+from orbit2.sources.files import facts, said_of, static_files
+from orbit2.sources.source import Facts
 from orbit2.sources.static import open_static
 from orbit2.sources.times import Times, plan_times
 from orbit2.variables import cell_methods, variable
@@ -62,12 +64,13 @@ def initialise(*, config: Path, resources: Path, store: Path, out: Path | None =
                 beyond |= {(side, name): share for side, share in one.outside.items() if share > 0.001}
     for (side, name), share in beyond.items():
         log.warning("%.1f %% of the %s grid lies outside %s's files and stays missing", 100 * share, side, name)
+    own_statics = static_files(job.dataset.files)
     sides = {}
     for side in SIDES:
-        static = open_static(job.grid(side), job.dataset.statics, resources / "static" / manifest.VERSION, job.settings.static)
+        folder = resources / "static" / manifest.VERSION
+        static = open_static(job.grid(side), job.dataset.statics, folder, job.settings.static, own=own_statics)
         sides[side] = SideSpec(job.grid(side), job.names(side), job.dataset.statics, static)
-    days = {name: DAY_OF_HOURLY[job.dataset.step_hours] if traits(name).hourly else source(name, job.settings).facts.day
-            for name in job.dataset.sources}
+    days = {name: DAY_OF_HOURLY[job.dataset.step_hours] if traits(name).hourly else _facts(job, name).day for name in job.dataset.sources}
     own = [name for name in job.dataset.inputs if name in job.dataset.outputs and job.dataset.source_of(name) == job.dataset.source]
     store_layout.initialise(store, sides["coarse"], sides["fine"], times, shard=job.dataset.samples_per_shard, attributes={
         "dataset": job.name, "config_hash": job.hash, "source": job.dataset.source, "code_version": code_version(),
@@ -75,7 +78,7 @@ def initialise(*, config: Path, resources: Path, store: Path, out: Path | None =
         "input_sources": {name: job.dataset.source_of(name) for name in job.dataset.inputs}, "day": days,
         "coarse_copies_of_targets": own, "native_grids": native, "finer_than_source": finer,
         "cell_methods": {name: cell_methods(name, job.dataset.step_hours) for side in SIDES for name in job.names(side)},
-        "static_source": {"source": job.settings.static.source, "relief": job.settings.static.relief},
+        "static_source": {"source": said_of(own_statics) or job.settings.static.source, "relief": job.settings.static.relief},
         **({"synthetic": SYNTHETIC} if synthetic(job.dataset.sources) else {}),
     })
     if out is not None:
@@ -210,6 +213,12 @@ def _refuse_too_little(job: Job, opened: Sequence[Opened], before: int) -> None:
         raise OrbitError("this part needs more memory than it is given", where=f"datasets.{job.name}", got=f"{limit >> 20} MB",
                          allowed=f"at least {(least >> 20) + 8} MB",  # a process is now and then some MB larger before it begins
                          hint="--memory-mb, or mem_mb of regrid_part in the profile; fewer samples_per_shard and --threads need less")
+
+
+def _facts(job: Job, name: str) -> Facts:
+    if traits(name).adopted and job.dataset.files is not None:
+        return facts(name, job.dataset.files)
+    return source(name, job.settings).facts
 
 
 def _part(job: Job, part: str) -> Part:

@@ -60,7 +60,7 @@ class Opened:
         hourly = traits(source).hourly
         wanted = windows(made, times[0], times[-1], job.dataset.step_hours) if hourly else {
             r.raw: (times[0], times[-1]) for r in made.values()}
-        data = open_source(source, resources, job.settings, wanted, box(job.dataset))
+        data = open_source(source, resources, job.settings, wanted, box(job.dataset), job.dataset.files)
         self.slab, self.work = data.attrs.pop("decoding_bytes", (0, 0))
         grids = {side: job.grid(side) for side in SIDES if any(job.source_of(side, name) == source for name in job.names(side))}
         self.data, self.native = _cropped(data, max(grids.values(), key=lambda grid: grid.shape[0]))

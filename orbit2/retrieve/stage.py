@@ -19,10 +19,10 @@ import numpy as np
 from orbit2.config import needs, slices
 from orbit2.config.load import load, read_slice, validate
 from orbit2.config.schema import RunConfig
-from orbit2.config.sources import SourcesConfig, traits
+from orbit2.config.sources import TRAITS, SourcesConfig, traits
 from orbit2.errors import Interrupted, OrbitError, did_you_mean
 from orbit2.files import short_hash, write_json
-from orbit2.retrieve import clients, plan, transfer
+from orbit2.retrieve import adopt, clients, plan, transfer
 from orbit2.retrieve.clients.cds_key import licences
 from orbit2.retrieve.packaged import ITEMS, Packaged
 from orbit2.retrieve.progress import human
@@ -54,6 +54,9 @@ def run(
     written when all is there. Raises OrbitError for what cannot be retrieved; Interrupted on SIGTERM (run again to resume).
     """
     given = None if config is None else read_slice(config)
+    if source in TRAITS and traits(source).adopted:
+        adopt.run(source, _needs_of(given, source, config), out, receipt, dry_run=dry_run)
+        return
     _run(_job(source, given, config), out, receipt, dry_run, verify)
 
 
@@ -71,7 +74,11 @@ def run_config(
         raise OrbitError("the run does not use this source", where=config, got=source, allowed=", ".join(known))
     if source is None and len(known) > 1 and (out is not None or receipt is not None):
         raise OrbitError("the run has several sources: name one of them to use --out or --receipt", where=config, allowed=", ".join(known))
-    jobs = [_job(name, slices.whole(run_configuration, "retrieve", name), config) for name in ([source] if source else known)]
+    asked = [source] if source else known
+    for name in (name for name in asked if traits(name).adopted):
+        place = out or Path(run_configuration.sources.resources) / name / manifest.VERSION
+        adopt.run(name, needs.retrieve(run_configuration, name)["needs"], place, receipt, dry_run=dry_run)
+    jobs = [_job(name, slices.whole(run_configuration, "retrieve", name), config) for name in asked if not traits(name).adopted]
     for job in jobs:
         _run(job, out or Path(job.settings.resources) / job.source.name / manifest.VERSION, receipt, dry_run, verify)
     if dry_run and len(jobs) > 1:
@@ -95,6 +102,9 @@ class Outstanding:
 
 def outstanding(run_configuration: RunConfig, source: str) -> Outstanding:
     """What of a `source` of a run is still to be fetched. Talks to no provider; raises OrbitError for what cannot be retrieved."""
+    if traits(source).adopted:
+        held = adopt.listed(source, needs.retrieve(run_configuration, source)["needs"])
+        return Outstanding(len(held), sum(int(r["bytes"]) for r in held), 0, ("the files stay where they are",))
     job = _job(source, slices.whole(run_configuration, "retrieve", source), source)
     there, _ = _there(job, Path(job.settings.resources) / job.source.name / manifest.VERSION)
     missing = [request for request in job.requests if request.file not in there]
@@ -103,6 +113,12 @@ def outstanding(run_configuration: RunConfig, source: str) -> Outstanding:
     pages = (licences(job.settings.era5.url, request.body["dataset"]) for request in missing if request.client == "cds")
     return Outstanding(len(job.requests), sum(r.bytes for r in job.requests), sum(r.bytes for r in missing), notes, fetching,
                        tuple(dict.fromkeys(pages)))  # fmt: skip
+
+
+def _needs_of(given: Any, name: str, where: object) -> list[Any]:
+    if not isinstance(given, dict) or given.get("source") != name or not isinstance(given.get("needs"), list):
+        raise OrbitError("not a retrieve configuration of this source", where=where, got=name, allowed='{"source", "needs", "settings"}')
+    return list(given["needs"])
 
 
 def _job(name: str, given: Any, where: object) -> _Job:

@@ -10,9 +10,11 @@ from typing import cast
 import numpy as np
 import xarray as xr
 
+from orbit2.config.files import FilesConfig
 from orbit2.config.sources import SourcesConfig, traits
 from orbit2.door.plausible import checked
 from orbit2.sources import manifest
+from orbit2.sources.files import open_files
 from orbit2.sources.holdings import choose, every
 from orbit2.sources.manifest import VERSION
 from orbit2.sources.source import Box, Need, Shared, Source, Window
@@ -31,15 +33,20 @@ def source(name: str, settings: SourcesConfig) -> Source:
 
 
 def open_source(
-    name: str, resources: Path, settings: SourcesConfig, wanted: Mapping[str, Window], box: Box | None = None
+    name: str, resources: Path, settings: SourcesConfig, wanted: Mapping[str, Window], box: Box | None = None,
+    own: FilesConfig | None = None,
 ) -> xr.Dataset:
     """The variables of a retrieved source, each between its two stamps (inclusive), lazily, as `Source.open` promises.
 
     Values that cannot be (a fill value that a file does not declare) raise OrbitError when they are read.
-    `box`: what the dataset asked for when it was retrieved. Recorded gaps are NaN. Raises OrbitError when files are not there.
+    `own`: the dataset's own files, where these are the source. `box`: what the dataset asked for when it was retrieved. Recorded gaps are
+    NaN. Raises OrbitError when files are not there.
     """
-    provider = source(name, settings)
     folder = resources / name / VERSION
+    if traits(name).adopted:
+        assert own is not None
+        return checked(open_files(name, own, folder, wanted), name)
+    provider = source(name, settings)
     known = manifest.read(folder)
     names = tuple(wanted)
     first, last = min(begin for begin, _ in wanted.values()), max(end for _, end in wanted.values())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from orbit2.config.sources import StaticConfig
 from orbit2.door.axes import horizontal
 from orbit2.door.damage import reading
 from orbit2.door.ecmwf import INVARIANT, SINGLE
+from orbit2.door.joining import joined
+from orbit2.door.naming import candidates
+from orbit2.door.opening import parts_of
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.files import short_hash
 from orbit2.grid import EARTH_RADIUS_KM, Grid, from_centres
@@ -28,12 +32,13 @@ from orbit2.sources import manifest, relief
 from orbit2.sources.sample import STATIC
 from orbit2.sources.source import Facts, Need, Request
 from orbit2.units import conversion
-from orbit2.variables import variable
+from orbit2.variables import VARIABLES, variable
 
 FloatArray = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
 COVERS = ("high_vegetation_cover", "low_vegetation_cover")  # ERA5's landcover is their sum
 PACKAGED = ("land_sea_mask", "orography")
+TIMES = ("time", "Time", "valid_time", "t", "month")  # fields that have a time have any
 LARGE = 2**25  # cells (256 MB in memory): a user's field with more is read around the target only
 RELIEF = ("orography", "subgrid_orography_deviation")
 ERA5_FILE, PACKAGED_FILE, RELIEF_PREFIX = "era5_static.nc", "static_0.25deg.nc", "relief_"
@@ -101,18 +106,20 @@ class Static:
 
 
 def open_static(
-    grid: Grid, names: Sequence[str], path: Path | None = None, config: StaticConfig | None = None, cache: str | None = None
+    grid: Grid, names: Sequence[str], path: Path | None = None, config: StaticConfig | None = None, cache: str | None = None,
+    own: Sequence[Path] = (),
 ) -> FloatArray:
     """Static fields [S, H, W] on `grid`, canonical units, in the order of `names`.
 
-    `path`: one NetCDF file with fields by their canonical names, or the folder that `retrieve` filled, or None for the packaged 0.25
-    degree fields. With `config`, only the files that it asks for count in a folder; without, a relief comes before ERA5's fields and
-    these before the packaged ones. Fields are averaged conservatively, and interpolated linearly where `grid` is finer than the file;
-    fractions stay within 0 and 1. `slope` is the gradient of the orography AT the target grid (metres per metre), `latitude` the
-    cell centres'; `landcover` is ERA5's tall and low vegetation together; `subgrid_orography_deviation` comes from the relief inside
-    each cell where there is one, else from ERA5. `cache`: see Regridder. Raises OrbitError for a field that the files do not have.
+    `own`: files that come first, for what they hold. `path`: one file with fields by any usual names, or the folder that `retrieve`
+    filled, or None for the packaged 0.25 degree fields. With `config`, only the files that it asks for count in a folder; without, a
+    relief comes before ERA5's fields and these before the packaged ones. Fields are averaged conservatively, and interpolated linearly
+    where `grid` is finer than the file; fractions stay within 0 and 1. `slope` is the gradient of the orography AT the target grid (metres
+    per metre), `latitude` the cell centres'; `landcover` is ERA5's tall and low vegetation together; `subgrid_orography_deviation` comes
+    from the relief inside each cell where there is one, else from ERA5. `cache`: see Regridder. Raises OrbitError for a field that the
+    files do not have.
     """
-    files = _sources(path, config)
+    files = [*own, *_sources(path, config)]
     result = np.empty((len(names), *grid.shape), dtype=np.float32)
     known: dict[str, Array] = {}
     for i, name in enumerate(names):
@@ -222,8 +229,10 @@ def _is_share(name: str) -> bool:
 @lru_cache(maxsize=32)
 def _held(path: Path) -> tuple[str, ...]:
     with reading(path), _opened(path) as opened:
-        held = [str(name) for name in opened.data_vars]
+        held = [name for name, about in VARIABLES.items() if about.kind == "static" and candidates(opened, name)]
     if path.name == ERA5_FILE:
+        with reading(path), _opened(path) as opened:
+            held = [str(name) for name in opened.data_vars]
         held = [name for name, field in INVARIANT.items() if set(field.names) & set(held)] + ["landcover"]
     return tuple(held)
 
@@ -232,7 +241,8 @@ def _held(path: Path) -> tuple[str, ...]:
 def _axes(path: Path, name: str) -> tuple[Array, Array] | None:
     """Latitudes and longitudes of a field as the file orders them; None where it is best read whole."""
     with reading(path, "NetCDF with static fields"), _opened(path) as opened:
-        if name not in opened or set(opened[name].dims) != {"lat", "lon"} or opened[name].size <= LARGE:
+        likely = candidates(opened, name)
+        if not likely or set(opened[likely[0]].dims) != {"lat", "lon"} or opened[likely[0]].size <= LARGE:
             return None
         return opened["lat"].to_numpy().astype(np.float64), opened["lon"].to_numpy().astype(np.float64)
 
@@ -257,7 +267,7 @@ def _near(grid: Grid, path: Path, name: str) -> tuple[Grid, Array]:
         return _read(path, name)
     rows = rows[np.argsort(lat[rows], kind="stable")]
     with reading(path, "NetCDF with static fields"), _opened(path) as opened:
-        band = opened[[name]].isel(lat=slice(int(rows.min()), int(rows.max()) + 1))
+        band = opened[candidates(opened, name)[:1]].isel(lat=slice(int(rows.min()), int(rows.max()) + 1))
         pieces = [_own_field(band.isel(lon=slice(int(run[0]), int(run[-1]) + 1)), name, path).transpose("lat", "lon").to_numpy()
                   for run in runs]  # fmt: skip
     return from_centres(lat[rows], east[columns]), _in_range(np.concatenate(pieces, 1)[rows - rows.min()], path, name)
@@ -297,9 +307,12 @@ def _in_range(values: Array, path: Path, name: str) -> Array:
 
 
 def _own_field(opened: xr.Dataset, name: str, path: Path) -> xr.DataArray:
-    if name not in opened:
+    likely = candidates(opened, name)
+    if not likely:
         raise OrbitError("static field not in the file", where=path, got=name, allowed=", ".join([*map(str, opened.data_vars), *MADE]))
-    field = opened[name].astype(np.float64).load()
+    field = opened[likely[0]]
+    field = field.isel({axis: 0 for axis in field.dims if axis not in ("lat", "lon") and (field.sizes[axis] == 1 or axis in TIMES)})
+    field = field.drop_vars([c for c in field.coords if c not in ("lat", "lon")]).astype(np.float64).load()
     scale = conversion(field.attrs.get("units"), name, f"{path}: {name}")
     return field if scale.nothing else field * scale.factor + scale.offset
 
@@ -320,7 +333,10 @@ def _era5_field(opened: xr.Dataset, name: str, path: Path) -> xr.DataArray:
 
 def _opened(path: Path) -> xr.Dataset:
     """The file with its latitudes and longitudes as `lat` and `lon`."""
-    opened = xr.open_dataset(path, engine="netcdf4")
+    stack = ExitStack()
+    parts = parts_of(path, [name for name, about in VARIABLES.items() if about.kind == "static"], (), stack)
+    opened = joined(parts, [])
+    opened.set_close(stack.close)
     try:
         found = horizontal(opened, path)
     except OrbitError:

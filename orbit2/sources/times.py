@@ -27,8 +27,12 @@ def plan_times(dataset: DatasetConfig) -> Times:
     else:
         step = np.timedelta64(3600 * dataset.step_hours, "s")
         unit = "datetime64[h]" if dataset.step_hours == 1 else "datetime64[D]"
-        available = np.concatenate([np.arange(first.astype(unit).astype("datetime64[s]"), last + np.timedelta64(1, "s"), step)
+        found = None if dataset.files is None else dataset.files.found
+        late = np.timedelta64(0 if found is None else round(3600 * found.first_hour), "s")
+        available = np.concatenate([np.arange(first.astype(unit).astype("datetime64[s]") + late, last + np.timedelta64(1, "s"), step)
                                     for first, last in spans])
+        for begin, end in () if found is None else found.lacking:
+            available = available[(available < np.datetime64(begin, "s")) | (available > np.datetime64(end, "s"))]
     times: Times = np.concatenate([available[(available >= first) & (available <= last)] for first, last in spans])
     for name, period in dataset.split.blocks.items():
         if not ((times >= period.first) & (times <= period.last)).any():

@@ -9,8 +9,8 @@ import pytest
 from orbit2.config.dataset import GAP_DAYS
 from orbit2.config.load import CONFIG_ROOT, load
 from orbit2.errors import OrbitError
+from tests.data.shipped import RUNS
 
-RUNS = sorted((CONFIG_ROOT / "runs").glob("*.yaml"))
 ERA5, US = CONFIG_ROOT / "runs" / "era5_pretrain.yaml", CONFIG_ROOT / "runs" / "us_finetune.yaml"
 SPLIT = "datasets.era5_622km.split"
 

@@ -13,9 +13,10 @@ from orbit2.config.load import load, read_yaml, validate
 from orbit2.config.network import ArchitectureConfig
 from orbit2.config.schema import RunConfig
 from orbit2.errors import OrbitError
+from tests.data.shipped import RUNS as SHIPPED
 
 ROOT = Path(__file__).resolve().parents[3]
-RUNS = sorted([*(ROOT / "config").glob("*.yaml"), *(ROOT / "config/runs").glob("*.yaml")])
+RUNS = sorted([*(ROOT / "config").glob("*.yaml"), *SHIPPED])
 MODELS = sorted((ROOT / "config/models").glob("*.yaml"))
 
 

@@ -58,6 +58,13 @@ OTHER: dict[str, Any] = {
     "datasets.<name>.split.test.start": "2011-02-01",
     "datasets.<name>.split.test.end": "2011-11-30",
     "datasets.<name>.samples_per_part": 16,
+    "datasets.<name>.files.coarse": ["others/*.nc"],
+    "datasets.<name>.files.fine": ["others/*.nc"],
+    "datasets.<name>.files.statics": ["relief.nc"],
+    "datasets.<name>.files.rename": {"tg": "2m_temperature"},
+    "datasets.<name>.files.accumulated": "24h",
+    "datasets.<name>.files.found.step_hours": 6,
+    "datasets.<name>.files.found.lacking": [["2001-01-01T00:00:00", "2001-01-03T00:00:00"]],
     "models.<name>.finetune_from": "second",
     "models.<name>.architecture.refinement": 2,
     "models.<name>.datasets": ["pairs", "others"],
@@ -79,6 +86,9 @@ OTHER: dict[str, Any] = {
 FREE = {"models": {"base": {"datasets": ["others"]}, "child": {"datasets": ["others"]}}}  # nobody trains on `pairs`: its grids may differ
 # The test world is alone in a run.
 WORLD = {"datasets": {name: {"source": "synthetic", "frequency": "native", "finer_than_source": True} for name in RUN["datasets"]}}
+# A user's own files, which nobody looks for: what they say is said.
+FILES = {"datasets": {"pairs": {"source": "files", "frequency": "native", "files": {
+    "coarse": ["c.nc"], "fine": ["f.nc"], "found": {"step_hours": 24}}}}}  # fmt: skip
 # What else must be said, before and after, for a key to be free; and what must change along with it.
 BESIDE: dict[str, dict[str, Any]] = {
     "sources.synthetic.degrees": WORLD,
@@ -94,6 +104,9 @@ BESIDE: dict[str, dict[str, Any]] = {
         "use": "drought", "variable": "precipitation", "above": None, "below": 1.0}}}},
     "models.<name>.train.tiles_per_sample": {"models": {"base": {"train": {"tile": 16}}}},
 }
+BESIDE |= {f"datasets.<name>.files.{key}": FILES for key in (
+    "coarse", "fine", "statics", "rename", "accumulated", "day_starts.coarse", "day_starts.fine", "day_starts.apart", "credit",
+    "found.step_hours", "found.first_hour", "found.lacking")}  # fmt: skip
 ALONG: dict[str, dict[str, Any]] = {"models.<name>.architecture.refinement": {"datasets": {"pairs": {"fine_grid": "global_2"}}}}
 
 

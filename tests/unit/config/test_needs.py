@@ -18,9 +18,9 @@ from orbit2.retrieve.plan import requests
 from orbit2.sources.catalogue import source
 from orbit2.sources.source import Request
 from orbit2.sources.times import plan_times
+from tests.data.shipped import RUNS
 
 ROOT = Path(__file__).resolve().parents[3]
-RUNS = sorted((ROOT / "config/runs").glob("*.yaml"))
 
 
 def shipped(name: str, *overrides: str) -> RunConfig:

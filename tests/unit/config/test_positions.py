@@ -12,9 +12,9 @@ from orbit2.config.load import CONFIG_ROOT, load, read_yaml
 from orbit2.downscale import load_model
 from orbit2.errors import OrbitError
 from orbit2.grid import global_grid, uniform
+from tests.data.shipped import RUNS
 from tests.data.small_downscaling import random_model
 
-RUNS = sorted((CONFIG_ROOT / "runs").glob("*.yaml"))
 TABLE = "architecture.position=table"
 
 

@@ -21,8 +21,8 @@ from orbit2.model.geometry import Geometry
 from orbit2.model.inspect import forward_flops, vocabulary
 from orbit2.model.tiles import Tiling, Window, tiles
 from orbit2.model.transfer import transfer
+from tests.data.shipped import RUNS
 
-RUNS = sorted((CONFIG_ROOT / "runs").glob("*.yaml"))
 MODELS = sorted((CONFIG_ROOT / "models").glob("*.yaml"))
 SMALL, HALO = (6, 10), 2  # coarse cells of the pieces that untiled grids, and tiles of more than MANY cells, are looked at in
 MANY = 10_000

@@ -1,0 +1,184 @@
+"""What files say of themselves, read once: variables, times, grid. Kept by path, size and time of change, so that an archive of thousands
+of files is looked through once. Reads no field."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from orbit2.door.axes import horizontal, time_name
+from orbit2.door.opening import parts_of
+from orbit2.door.places import MARKS, Remote, places
+from orbit2.door.stamps import dates
+from orbit2.errors import OrbitError
+from orbit2.files import read_json, short_hash, write_json
+from orbit2.grid import Grid, from_centres
+from orbit2.longitudes import eastward
+from orbit2.progress import doing
+
+log = logging.getLogger(__name__)
+VERSION = 1  # of what is kept
+DESCRIBED = ("standard_name", "units", "long_name", "cell_methods")
+Times = npt.NDArray[np.datetime64]
+
+
+@dataclass(frozen=True)
+class Header:
+    """Fields of one file that share a grid and times. `fields`: name -> what it says of itself. `runs`: [first second of the epoch, step in
+    seconds, count], in order; none for what has no time. `begins`: hour of the day at which its time bounds begin."""
+
+    file: str
+    bytes: int
+    modified_ns: int
+    fields: Mapping[str, Mapping[str, str]]
+    runs: Sequence[Sequence[int]]
+    calendar: str
+    lat: Sequence[float]  # edges
+    lon: Sequence[float]
+    begins: float | None = None
+
+    @property
+    def stamps(self) -> Times:
+        """datetime64[s], [T]."""
+        pieces = [first + step * np.arange(count, dtype=np.int64) for first, step, count in self.runs]
+        return np.concatenate([np.empty(0, np.int64), *pieces]).astype("datetime64[s]")
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(np.array(self.lat), np.array(self.lon))
+
+
+def headers(patterns: Sequence[str], names: Sequence[str], also: Collection[str] = ()) -> list[Header]:
+    """The headers of all files of `patterns`; several of a file whose fields differ in grid or times, none of one without a grid.
+
+    `names`, `also`: see `opened`. Raises OrbitError for an address (files are adopted where they lie, on this machine), for what is not
+    there and what cannot be read.
+    """
+    found = places(list(patterns))
+    remote = next((place for place in found if isinstance(place, Remote)), None)
+    if remote is not None:
+        raise OrbitError("files behind an address are not adopted", where=remote, allowed="files on this machine",
+                         hint="copy them first; `orbit2 downscale` reads addresses")  # fmt: skip
+    local = [place for place in found if isinstance(place, Path)]
+    kept = _Kept(short_hash([VERSION, sorted(names), sorted(also)], 16))
+    result: list[Header] = []
+    for i, path in enumerate(local):
+        doing(f"looking through files: {i + 1} of {len(local)}")
+        result += kept.of(path, names, also)
+    kept.close()
+    return result
+
+
+class _Kept:
+    """Headers on disk ($ORBIT2_CACHE, else ~/.cache/orbit2), a file for each folder of data; what cannot be kept is read again."""
+
+    def __init__(self, asked: str) -> None:
+        self.asked, self.read = asked, 0
+        self.folder = Path(os.environ.get("ORBIT2_CACHE") or Path.home() / ".cache" / "orbit2") / "headers"
+        self._known: dict[Path, dict[str, Any]] = {}
+        self._changed: set[Path] = set()
+
+    def of(self, path: Path, names: Sequence[str], also: Collection[str]) -> list[Header]:
+        status, key = _stat(path), str(path.absolute())
+        shelf = self.folder / f"{short_hash([self.asked, str(path.absolute().parent)], 16)}.json"
+        if shelf not in self._known:
+            try:
+                content = read_json(shelf)
+                self._known[shelf] = content if isinstance(content, dict) else {}
+            except (OrbitError, OSError):
+                self._known[shelf] = {}
+        known = self._known[shelf].get(key)
+        if isinstance(known, dict) and (known.get("bytes"), known.get("modified_ns")) == (status.st_size, status.st_mtime_ns):
+            try:
+                return [Header(key, status.st_size, status.st_mtime_ns, **each) for each in known["headers"]]
+            except (KeyError, TypeError):
+                pass
+        found = _read(path, key, status, names, also)
+        self.read += 1
+        own = [{k: v for k, v in asdict(each).items() if k not in ("file", "bytes", "modified_ns")} for each in found]
+        self._known[shelf][key] = {"bytes": status.st_size, "modified_ns": status.st_mtime_ns, "headers": own}
+        self._changed.add(shelf)
+        return found
+
+    def close(self) -> None:
+        for shelf in self._changed:
+            try:
+                write_json(shelf, self._known[shelf])
+            except OSError:
+                return  # a read-only home is no reason to stop
+        if self.read:
+            log.info("%d files were looked through", self.read)
+
+
+def record_of(path: Path) -> Path:
+    """The file whose size and time stand for a file, or for a Zarr store."""
+    return next((path / mark for mark in MARKS if (path / mark).is_file()), path) if path.is_dir() else path
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return record_of(path).stat()
+    except OSError as error:
+        raise OrbitError(f"cannot be read ({error.strerror})", where=path) from None
+
+
+def _read(path: Path, key: str, status: os.stat_result, names: Sequence[str], also: Collection[str]) -> list[Header]:
+    found: list[Header] = []
+    with ExitStack() as stack:
+        for _, data in parts_of(path, names, also, stack):
+            header = _of(data, path, key, status)
+            if header is not None:
+                found.append(header)
+    return found
+
+
+def _of(data: xr.Dataset, path: Path, key: str, status: os.stat_result) -> Header | None:
+    fields = {str(n): v for n, v in data.data_vars.items() if v.ndim >= 2 and v.dtype.kind in "iuf"}
+    if not fields:
+        return None
+    axes = horizontal(data, path)
+    order, lon = eastward(data[axes.lon].to_numpy())
+    grid = from_centres(np.sort(data[axes.lat].to_numpy().astype(np.float64)), lon)
+    name = time_name(data)
+    stamps = dates(data[name], path) if name is not None else np.empty(0, "datetime64[s]")
+    calendar = str(data[name].encoding.get("calendar") or "standard") if name is not None else "standard"
+    about = {n: {k: str(v.attrs[k]) for k in DESCRIBED if k in v.attrs} for n, v in fields.items() if {*axes} <= set(v.coords)}
+    return Header(key, status.st_size, status.st_mtime_ns, about, _runs(stamps), calendar,
+                  grid.lat_edges.tolist(), grid.lon_edges.tolist(), _begins(data, name))  # fmt: skip
+
+
+def _runs(stamps: Times) -> list[list[int]]:
+    """Times as runs of equal steps."""
+    values = np.sort(stamps.astype(np.int64))
+    if not len(values):
+        return []
+    steps = np.diff(values)
+    ends = [*(np.flatnonzero(np.diff(steps)) + 1).tolist(), len(values) - 1] if len(values) > 1 else [0]
+    runs, start = [], 0
+    for end in ends:
+        if end < start:
+            continue
+        runs.append([int(values[start]), int(steps[start]) if end > start else 0, end - start + 1])
+        start = end + 1
+    return runs
+
+
+def _begins(data: xr.Dataset, name: str | None) -> float | None:
+    """Hour of the day at which the first interval of time begins, where the file says its bounds."""
+    bounds = None if name is None else data[name].attrs.get("bounds") or data[name].encoding.get("bounds")
+    if bounds is None or bounds not in data.variables or data[bounds].ndim != 2 or not data[bounds].size:
+        return None
+    first = data[bounds][0, 0]
+    if first.dtype.kind != "M":
+        return None
+    moment = first.values.astype("datetime64[s]")
+    return float((moment - moment.astype("datetime64[D]")) / np.timedelta64(3600, "s"))

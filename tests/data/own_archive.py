@@ -1,0 +1,54 @@
+"""A user's archive in small: two daily products on grids of their own, values known from a formula, under names and units of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+FIRST, LAST = "2001-01-01", "2001-05-31"
+FINE_LAT, FINE_LON = np.arange(39.875, 46.2, 0.25), np.arange(4.875, 13.2, 0.25)  # a cell more than whole degrees on each side
+COARSE_LAT, COARSE_LON = np.arange(37.5, 49.0), np.arange(2.5, 16.0)
+
+
+def warmth(day: npt.ArrayLike, lat: npt.ArrayLike, lon: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Kelvin; linear in latitude and longitude, so that a cell's mean is the value at its centre."""
+    day, lat, lon = (np.asarray(value, dtype=np.float64) for value in (day, lat, lon))
+    return 283 + 8 * np.sin(day / 30) - 0.6 * (lat - 43) + 0.3 * (lon - 9) * np.cos(day / 5)
+
+
+def rain(day: npt.ArrayLike, lat: npt.ArrayLike, lon: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """mm a day, never zero."""
+    day, lat, lon = (np.asarray(value, dtype=np.float64) for value in (day, lat, lon))
+    return 6 + 2 * np.sin(day / 3) + 0.5 * (lat - 43) + 0.2 * (lon - 9)
+
+
+def product(lat: npt.NDArray[np.float64], lon: npt.NDArray[np.float64], first: str, last: str) -> xr.Dataset:
+    days = np.arange(np.datetime64(first), np.datetime64(last) + 1)
+    at = (days - np.datetime64("2001-01-01")).astype(int)[:, None, None], lat[None, :, None], lon[None, None, :]
+    dims = ("time", "lat", "lon")
+    warm, wet = (warmth(*at) - 273.15).astype("float32"), rain(*at).astype("float32")
+    return xr.Dataset(
+        {"tas": (dims, warm, {"units": "degC"}), "rr": (dims, wet, {"units": "mm"})},
+        {"time": days.astype("datetime64[ns]"), "lat": ("lat", lat, {"units": "degrees_north"}),
+         "lon": ("lon", lon, {"units": "degrees_east"})},
+    )  # fmt: skip
+
+
+def write(folder: Path, first: str = FIRST, last: str = LAST) -> None:
+    """`coarse/` by variable, latitude from north to south; `fine/` by month, days stamped at noon; `orography.nc`."""
+    for side in ("coarse", "fine"):
+        (folder / side).mkdir(parents=True, exist_ok=True)
+    coarse = product(COARSE_LAT, COARSE_LON, first, last).isel(lat=slice(None, None, -1))
+    for name in ("tas", "rr"):
+        coarse[[name]].to_netcdf(folder / f"coarse/{name}.nc", engine="h5netcdf")
+    fine = product(FINE_LAT, FINE_LON, first, last)
+    fine = fine.assign_coords(time=fine["time"] + np.timedelta64(12, "h"))
+    for month, part in fine.groupby(fine["time"].dt.strftime("%Y%m").rename("month")):
+        part.to_netcdf(folder / f"fine/daily_{month}.nc", engine="h5netcdf")
+    height = 200 * (FINE_LAT[:, None] - 39) + 10 * FINE_LON[None, :]
+    xr.Dataset({"orog": (("lat", "lon"), height.astype("float32"), {"units": "m"})},
+               {"lat": ("lat", FINE_LAT, {"units": "degrees_north"}), "lon": ("lon", FINE_LON, {"units": "degrees_east"})}
+               ).to_netcdf(folder / "orography.nc")  # fmt: skip
