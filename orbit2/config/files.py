@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from orbit2.config.base import Strict
 from orbit2.errors import OrbitError
-from orbit2.grid import Grid, named
+from orbit2.grid import Grid, named, spelled
 from orbit2.variables import VARIABLES, variable
 
 if TYPE_CHECKING:
@@ -143,8 +143,6 @@ def _grid(held: Mapping[str, Sequence[Header]]) -> Grid:
 
 def _grids(raw: Mapping[str, Any], own: Mapping[str, Grid]) -> tuple[str, str]:
     """Coarse and fine grid, spelled out where they are the files' own; cut to whole blocks, which is said."""
-    from orbit2.door.spelled import spelled
-
     asked = {side: str(raw.get(f"{side}_grid", FROM_FILES)) for side in ("coarse", "fine")}
     for side in ("coarse", "fine"):
         if asked[side] == FROM_FILES and side not in own:

@@ -2,10 +2,10 @@
 
 from orbit2.grid.attributes import from_attributes
 from orbit2.grid.latlon import Grid, from_centres, global_grid, uniform
-from orbit2.grid.names import PRISM_SHIFT, US_BOX, named
+from orbit2.grid.names import PRISM_SHIFT, US_BOX, named, spelled
 from orbit2.grid.projected import ProjectedGrid, projected
 from orbit2.grid.protocol import AnyGrid
 from orbit2.grid.sphere import EARTH_RADIUS_KM, KM_PER_DEGREE
 
 __all__ = ["EARTH_RADIUS_KM", "KM_PER_DEGREE", "PRISM_SHIFT", "US_BOX", "AnyGrid", "Grid", "ProjectedGrid", "from_attributes",
-           "from_centres", "global_grid", "named", "projected", "uniform"]  # fmt: skip
+           "from_centres", "global_grid", "named", "projected", "spelled", "uniform"]  # fmt: skip

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
 from fractions import Fraction
+from typing import cast
 
 import numpy as np
 
 from orbit2 import longitudes
 from orbit2.edges import exact_edges
 from orbit2.errors import OrbitError
+from orbit2.grid.attributes import from_attributes
 from orbit2.grid.latlon import SNAP, Grid, global_grid
+from orbit2.grid.protocol import AnyGrid
 
 # The paper's continental US box: 24-50 N, 235-295 E (sources.md gives its south-west corner).
 US_BOX = (24.0, 50.0, 235.0, 295.0)
 # PRISM's cell centres lie on k/24 degree (4 km) and k/120 degree (800 m), so its edges lie half a 4 km cell beside the
 # paper's: the same box moved south and west by 1/48 degree. 800 m cells nest five by five in 4 km cells: one shift serves both.
 PRISM_SHIFT = Fraction(-1, 48)
+CELLS = "cells_"
+_DECIMALS, _EVEN = 6, 2e-5  # of degrees: float32 coordinates are no better
 _NAMES = "global_<degrees>, us_<arc minutes> or prism_<arc minutes>, each with @south,north,west,east for a part of it"
 
 
@@ -28,10 +34,13 @@ def named(name: str) -> Grid:
     - `prism_<arc minutes>`: that box moved by half a PRISM cell (1/48 degree south and west), so that `prism_2.5` is PRISM's
       own 4 km grid, `prism_0.5` its 800 m grid and `prism_10` nests `prism_2.5` four by four;
     - `NAME@south,north,west,east`: the cells of NAME inside a box, e.g. `us_15@36,40,255,262`; west may be negative, the box
-      may cross 0 E. For PRISM the box is given before the move, so that one suffix serves the US grids of either kind.
+      may cross 0 E. For PRISM the box is given before the move, so that one suffix serves the US grids of either kind;
+    - `cells_<south>,<north>,<rows>,<west>,<east>,<columns>`: any even grid; or `to_attributes` of any other one, as JSON (see `spelled`).
 
     Raises OrbitError for any other name, a size that does not divide the box, or a box whose sides are no cell edges.
     """
+    if name.startswith((CELLS, "{")):
+        return _spelled_out(name)
     whole, _, box = name.partition("@")
     match = re.fullmatch(r"(global|us|prism)_([0-9]+(?:\.[0-9]+)?)", whole)
     if not match or float(match[2]) == 0:
@@ -47,6 +56,31 @@ def named(name: str) -> Grid:
             raise OrbitError("the US box does not divide into cells of this size", got=f"{match[2]} arc minutes")
         grid = Grid(exact_edges(south + shift, north + shift, int(rows)), exact_edges(west + shift, east + shift, int(columns)))
     return _part(grid, box, float(shift), name) if "@" in name else grid
+
+
+def spelled(grid: AnyGrid) -> str:
+    """A name for a grid that has none: `cells_...` for an even one of latitudes and longitudes, else its attributes as JSON."""
+    if not isinstance(grid, Grid):
+        return json.dumps(grid.to_attributes(), separators=(",", ":"), sort_keys=True)
+    south, north, west, east = (round(float(edge), _DECIMALS) for edge in (*grid.lat_edges[[0, -1]], *grid.lon_edges[[0, -1]]))
+    rows, columns = grid.shape
+    text = f"{CELLS}{south:.10g},{north:.10g},{rows},{west:.10g},{east:.10g},{columns}"
+    even = _spelled_out(text)
+    if np.allclose(even.lat_edges, grid.lat_edges, atol=_EVEN) and np.allclose(even.lon_edges, grid.lon_edges, atol=_EVEN):
+        return text
+    rounded = Grid(np.round(grid.lat_edges, _DECIMALS), np.round(grid.lon_edges, _DECIMALS))
+    return json.dumps(rounded.to_attributes(), separators=(",", ":"), sort_keys=True)
+
+
+def _spelled_out(name: str) -> Grid:
+    """The grid that `spelled` wrote."""
+    try:
+        if name.startswith("{"):
+            return cast(Grid, from_attributes(json.loads(name)))  # or one of another kind: who asks knows what the files have
+        south, north, rows, west, east, columns = name.removeprefix(CELLS).split(",")
+        return Grid(exact_edges(Fraction(south), Fraction(north), int(rows)), exact_edges(Fraction(west), Fraction(east), int(columns)))
+    except (ValueError, ZeroDivisionError):
+        raise OrbitError("not a grid", got=name[:80], allowed=f"{CELLS}south,north,rows,west,east,columns in degrees") from None
 
 
 def _part(grid: Grid, box: str, shift: float, name: str) -> Grid:

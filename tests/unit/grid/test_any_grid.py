@@ -10,7 +10,19 @@ import xarray as xr
 from pyproj import CRS
 
 from orbit2.errors import OrbitError
-from orbit2.grid import EARTH_RADIUS_KM, AnyGrid, Grid, ProjectedGrid, from_attributes, named, projected, uniform
+from orbit2.grid import (
+    EARTH_RADIUS_KM,
+    AnyGrid,
+    Grid,
+    ProjectedGrid,
+    from_attributes,
+    from_centres,
+    global_grid,
+    named,
+    projected,
+    spelled,
+    uniform,
+)
 from orbit2.grid.sphere import areas
 
 LAMBERT = "+proj=lcc +lat_1=25 +lat_2=60 +lat_0=42.5 +lon_0=-100 +datum=WGS84 +units=m"
@@ -142,3 +154,21 @@ def test_a_source_gives_what_a_target_needs() -> None:
         rotated().around(lambert())
     with pytest.raises(OrbitError, match="do not touch"):
         uniform(-60, -20, 0, 360, 4, 36).around(lambert())
+
+
+@pytest.mark.parametrize("grid", [
+    global_grid(2.5), from_centres(np.float32(np.arange(40.05, 46, 0.1)), np.float32(np.arange(-4.95, 8, 0.1))),
+    from_centres(np.array([-80.0, -40.0, -10.0, 10.0, 40.0, 80.0]), np.arange(0.0, 360, 30.0)),
+    projected(np.arange(0, 9000.0, 1000), np.arange(-5000.0, 5000, 1000), "EPSG:3035"),
+])  # fmt: skip
+def test_a_grid_without_a_name_is_spelled_out(grid: AnyGrid) -> None:
+    name = spelled(grid)
+    assert named(name).same_as(grid) and spelled(named(name)) == name and "\n" not in name
+    if isinstance(grid, Grid) and np.ptp(np.diff(grid.lat_edges)) < 1e-3:
+        assert name.startswith("cells_")
+
+
+@pytest.mark.parametrize("name", ["cells_1,2,3", "cells_40,46,x,5,13,8", "cells_40,46,0,5,13,8", "{", "cells_46,40,6,5,13,8"])
+def test_a_word_that_is_no_grid_is_refused(name: str) -> None:
+    with pytest.raises(OrbitError):
+        named(name)
