@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from orbit2.errors import OrbitError
+from orbit2.grid.curvilinear import CurvilinearGrid
 from orbit2.grid.latlon import Grid
 from orbit2.grid.projected import ProjectedGrid
 from orbit2.grid.protocol import AnyGrid
 
-_KINDS = ("latlon", "projected")
+_KINDS = ("latlon", "projected", "curvilinear")
+_CURVILINEAR = ("lat2d", "lon2d", "lat_vertices", "lon_vertices")
 
 
 def from_attributes(attributes: Mapping[str, Any]) -> AnyGrid:
@@ -24,6 +26,8 @@ def from_attributes(attributes: Mapping[str, Any]) -> AnyGrid:
         if kind == "projected":
             y, x = (np.array(attributes[key], dtype=np.float64) for key in ("y_edges", "x_edges"))
             return ProjectedGrid(y, x, str(attributes["crs"]))
+        if kind == "curvilinear":
+            return CurvilinearGrid(*(np.array(attributes[key], dtype=np.float64) for key in _CURVILINEAR))
     except KeyError as error:
         raise OrbitError("a grid's attributes are not whole", got=f"{kind} without {error}") from None
     raise OrbitError("unknown kind of grid", got=kind, allowed=", ".join(_KINDS))

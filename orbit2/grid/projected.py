@@ -20,10 +20,10 @@ from orbit2 import longitudes
 from orbit2.edges import brief, edge_digest, midpoints, subdivide
 from orbit2.errors import OrbitError
 from orbit2.grid.latlon import Grid
+from orbit2.grid.places import centres_in
 from orbit2.grid.protocol import AnyGrid
-from orbit2.grid.sphere import EARTH_RADIUS_KM, KM_PER_DEGREE, Array, Index, areas, bounds, distance_km, flat
+from orbit2.grid.sphere import EARTH_RADIUS_KM, KM_PER_DEGREE, STRAIGHT, Array, Index, areas, bounds, distance_km, flat
 
-STRAIGHT = 300.0  # metres: a side this long is its own chord to 1e-6 of itself; longer ones get points (1 km: its middle)
 MAPPING = "crs"  # the name of the grid mapping variable
 _BLOCK = 1 << 18  # points of cells' outlines in memory at once
 _SIDE = 2000  # points of one side of an outline
@@ -210,15 +210,7 @@ class ProjectedGrid:
 
         Its corners reach out of the box where the grid's axes are not north and east. Raises OrbitError when no centre is inside.
         """
-        south, north, west, east = box
-        near = longitudes.TOLERANCE
-        inside = (self.lat2d >= south - near) & (self.lat2d <= north + near)
-        inside &= (self.lon2d - west + near) % 360.0 <= longitudes.width(west, east) + 2 * near
-        rows, columns = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
-        if not len(rows):
-            raise OrbitError("region lies outside the grid", got=list(box), allowed=self.describe(),
-                             hint="give south, north, west, east in degrees")  # fmt: skip
-        return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+        return centres_in(self, box)
 
     def holds(self, box: Sequence[float]) -> bool:
         """Whether the whole of `box` = (south, north, west, east) lies on this grid."""

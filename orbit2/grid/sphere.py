@@ -17,6 +17,7 @@ Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 EARTH_RADIUS_KM = 6371.0
 KM_PER_DEGREE = EARTH_RADIUS_KM * np.pi / 180
+STRAIGHT = 300.0  # metres: a side this long is its own chord to 1e-6 of itself; longer ones get points (1 km: its middle)
 _AT_POLE = 1e-9  # degrees: a tenth of a millimetre
 _STEEP = 1 / 300  # a side this long, of its distance to the pole, bends by 1e-6 of a cell in the plane: longer ones get points
 _BETWEEN = 16
