@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.errors import OrbitError
-from orbit2.variables import is_precipitation, variable
+from orbit2.variables import variable
 
 STANDARD_GRAVITY = 9.80665  # m s-2: geopotential -> height
 DAY = 24.0  # hours
@@ -52,8 +52,8 @@ def convert(values: npt.NDArray[np.float32], scale: Scale) -> npt.NDArray[np.flo
 def conversion(found: object, name: str, where: object, *, hours: float | None = None) -> Scale:
     """From the units attribute `found` of a file to the units of the variable `name`.
 
-    `hours`: the period of an amount (mm) that is wanted as a rate, or of a rate that is wanted as an amount; without it such a pair is
-    refused. 1 kg m-2 of precipitation is 1 mm of water; a geopotential (m2 s-2) is a height through standard gravity.
+    `hours`: the period of an amount (mm, J m-2) that is wanted as a rate, or of a rate of rain that is wanted as an amount; without it such
+    a pair is refused. 1 kg m-2 of precipitation is 1 mm of water; a geopotential (m2 s-2) is a height through standard gravity.
     Raises OrbitError naming `where`, what was found and what is allowed.
     """
     wanted = variable(name).units
@@ -61,21 +61,33 @@ def conversion(found: object, name: str, where: object, *, hours: float | None =
     if found is None or not str(found).strip():
         raise OrbitError(f"field has no units (for {name})", where=where, allowed=allowed,
                          hint="set the attribute `units` in the file: the value decides by a factor")
-    text, water = str(found).strip(), is_precipitation(name)
-    scale = linear(text, wanted, water=water)
+    text, rain = str(found).strip(), variable(name).precipitation
+    scale = linear(text, wanted, water=variable(name).water)
     if scale is None and name == "orography" and (geopotential := linear(text, "m2 s-2")) is not None:
         return Scale(geopotential.factor / STANDARD_GRAVITY, geopotential.offset)
-    if scale is None and water:
-        amount = "day" not in wanted
-        over = linear(text, "mm day-1" if amount else "mm", water=True)
+    if scale is None and rain:
+        is_amount = "day" not in wanted
+        over = linear(text, "mm day-1" if is_amount else "mm", water=True)
         if over is not None and hours is None:
-            raise OrbitError(f"{name} is a{'n amount' if amount else ' rate'}, the file's is a{' rate' if amount else 'n amount'}",
+            raise OrbitError(f"{name} is a{'n amount' if is_amount else ' rate'}, the file's is a{' rate' if is_amount else 'n amount'}",
                              where=where, got=text, allowed=allowed, hint="say over how many hours it is taken")
         if over is not None and hours is not None:
-            return Scale(over.factor * (hours / DAY if amount else DAY / hours), 0.0)
+            return Scale(over.factor * (hours / DAY if is_amount else DAY / hours), 0.0)
+    if scale is None and hours is not None and (over := amount(text, name)) is not None:
+        return Scale(over.factor / (3600 * hours), 0.0)
     if scale is None:
         raise OrbitError(f"field has wrong units for {name}", where=where, got=text, allowed=allowed)
     return scale
+
+
+def amount(found: str, name: str) -> Scale | None:
+    """From what a flux accumulates to (J m-2 of radiation, kg m-2 of water) to the units of the flux `name` times a second; None where
+    it is no flux, or `found` is nothing that it accumulates to. Precipitation, which may be either, has its own rules in `conversion`."""
+    about = variable(name)
+    fluxes = ("W m-2", "kg m-2 s-1", *(("mm day-1",) if about.water else ()))
+    if about.precipitation or all(linear(about.units, flux) is None for flux in fluxes):
+        return None
+    return linear(found, f"({about.units}) s", water=about.water)
 
 
 @lru_cache(maxsize=512)

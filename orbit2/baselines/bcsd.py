@@ -19,7 +19,7 @@ from orbit2.baselines.quantiles import NODES, codes_of, mapped, node_codes
 from orbit2.baselines.truth import Monthly
 from orbit2.data.packing import MISSING, Packing
 from orbit2.grid import Grid
-from orbit2.variables import is_precipitation, variable
+from orbit2.variables import floor, is_precipitation, variable
 
 Array = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int16]
@@ -115,5 +115,6 @@ def anomalies(
 def on_climatology(climatology: Array, anomaly: Array, packing: Packing) -> Array:
     """The fine climatology with `anomalies`, cell by cell (whole fields or bands of them)."""
     if not is_precipitation(packing.name):
-        return np.asarray(climatology + anomaly, dtype=np.float64)
+        found = np.asarray(climatology + anomaly, dtype=np.float64)
+        return found if floor(packing.name) is None else np.clip(found, 0.0, packing.high)
     return np.asarray(np.clip(climatology * anomaly, 0.0, packing.high), dtype=np.float64)

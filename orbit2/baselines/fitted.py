@@ -37,7 +37,7 @@ from orbit2.baselines.training import open_fits
 from orbit2.baselines.truth import LOG, Monthly
 from orbit2.grid import Grid
 from orbit2.metrics.pooling import Pooled
-from orbit2.variables import is_precipitation, variable
+from orbit2.variables import floor, log_scored, variable
 
 Array = npt.NDArray[np.float64]
 FITTED = (
@@ -133,7 +133,7 @@ class Fit:
     ) -> None:  # fmt: skip
         self.names, self.coarse, self.factor, self.weights = tuple(names), coarse, factor, weights
         shape = coarse.refine(factor).shape
-        labels = [name + end for name in self.names for end in (("", LOG) if is_precipitation(name) else ("",))]
+        labels = [name + end for name in self.names for end in (("", LOG) if log_scored(name) else ("",))]
         self.sums = {label: (Sums(shape), Sums(shape)) for label in labels}
         self.monthly = {label: Monthly(shape) for label in labels} if monthly else {}  # of truth minus x
         height = None if orography is None else height_anomaly(orography, coarse, factor)
@@ -141,8 +141,7 @@ class Fit:
 
     def update(self, name: str, coarse: npt.NDArray[np.float32], truth: npt.NDArray[np.float32], half: int) -> None:
         """One sample of a variable: the coarse field [H, W] and the truth [sH, sW], canonical units; `half` (0, 1) of the block by time."""
-        lower = 0.0 if is_precipitation(name) else None
-        x = interpolate(coarse.astype(np.float64), self.coarse, self.factor, BASE, lower=lower)
+        x = interpolate(coarse.astype(np.float64), self.coarse, self.factor, BASE, lower=floor(name))
         y = truth.astype(np.float64)
         pairs = {name: (x, y)}
         if name + LOG in self.sums:
@@ -245,7 +244,7 @@ class Fitted:
         slope, mean = (self._read(f"{label}_{key}") for key in ("slope", "mean_input")) if method.startswith("regression") else (
             residual[:0], residual[:0])  # fmt: skip
         # a steep slope of the logarithm must not pass what can fall, or overflow
-        low, most = (0.0, variable(name).valid[1]) if is_precipitation(name) else (-np.inf, np.inf)
+        low, most = (0.0, variable(name).valid[1]) if floor(name) is not None else (-np.inf, np.inf)
         corrected(result, base, residual, slope, mean, log, float(low), float(most))
 
     def _bcsd(self, result: Array, name: str, base: Array, field: Array, month: int) -> None:

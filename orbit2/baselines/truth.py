@@ -11,7 +11,7 @@ import xarray as xr
 from orbit2.data.packing import GREATEST, MISSING, Packing, unpack
 from orbit2.grid import Grid
 from orbit2.metrics.lattice import Lattice
-from orbit2.variables import is_precipitation, variable
+from orbit2.variables import is_precipitation, log_scored, variable
 
 Array = npt.NDArray[np.float64]
 Fields = npt.NDArray[np.float32]
@@ -117,7 +117,7 @@ class Truth:
             quantiles = self.quantiles(name)
             about = "Quantiles of the truth by area, over all cells and training samples"
             found[f"{name}_quantiles"] = xr.DataArray(quantiles, dims="quantile", attrs={"long_name": about, "units": units})
-            if is_precipitation(name):
+            if log_scored(name):
                 found[f"{name}{LOG}_quantiles"] = xr.DataArray(
                     np.log1p(quantiles), dims="quantile", attrs={"long_name": f"{about}, as ln(1 + x)", "units": "1"})
             found[f"{name}_climatology"] = xr.DataArray(self.monthly[name].means, dims=("month", "lat", "lon"), attrs={

@@ -6,7 +6,7 @@ from orbit2.config.base import Box
 from orbit2.config.dataset import DatasetConfig
 from orbit2.config.schema import DownscaleConfig, RunConfig
 from orbit2.grid import named
-from orbit2.variables import is_precipitation
+from orbit2.variables import log_scored
 
 SAME = ("dataset", "split", "input", "tile", "members", "precision")  # of two predictions that can be compared
 
@@ -48,7 +48,7 @@ def fit_memory_mb(dataset: DatasetConfig) -> int:
     """What `orbit2 evaluate fit` holds at most (MiB), from above: bytes per fine cell of its sums, monthly means and maps, and what it
     works with (2.5 GiB; measured at 720 x 1440 with two variables: 1.9 GiB in all, 3.4 here)."""
     shared = [name for name in dataset.outputs if name in dataset.inputs]
-    labels = len(shared) + sum(is_precipitation(name) for name in shared)  # rain in ln(1 + x) too
+    labels = len(shared) + sum(log_scored(name) for name in shared)  # rain in ln(1 + x) too
     rows, columns = named(dataset.fine_grid).shape
     each = 60 * len(dataset.outputs) + (80 + 60 + 16) * labels + 84 * len(shared) + 128
     return 2560 + (rows * columns * each >> 20)

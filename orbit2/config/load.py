@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from orbit2.config.base import science
 from orbit2.config.schema import RunConfig
+from orbit2.config.variables import meanings, named_in, of_slice
 from orbit2.errors import OrbitError, did_you_mean, nearest
 from orbit2.files import read_json, short_hash
 
@@ -144,7 +145,21 @@ def _keys_at(schema: type[BaseModel], location: Sequence[int | str]) -> list[str
 
 def dataset_hash(config: RunConfig, name: str) -> str:
     """8 hex digits of the science keys that dataset `name` depends on."""
-    return short_hash({"dataset": science(config.datasets[name]), "sources": dataset_sources(config, name)})
+    declared = meanings(config, dataset_variables(config, name))
+    own = {"dataset": science(config.datasets[name]), "sources": dataset_sources(config, name)}
+    return short_hash({**own, "variables": declared} if declared else own)
+
+
+def dataset_variables(config: RunConfig, name: str) -> tuple[str, ...]:
+    """Every variable of dataset `name`, static ones too."""
+    dataset = config.datasets[name]
+    return (*dataset.inputs, *dataset.outputs, *dataset.statics)
+
+
+def declared(config: RunConfig, names: Iterable[str]) -> dict[str, Any]:
+    """The declarations of `names` as a slice carries them; nothing where there are none."""
+    found = named_in(config, names)
+    return {"variables": science(found)} if found else {}
 
 
 def dataset_sources(config: RunConfig, name: str) -> dict[str, Any]:
@@ -170,12 +185,14 @@ def model_slice(config: RunConfig, name: str) -> dict[str, Any]:
 
 
 def read_slice(path: Path) -> Any:
-    """A stage's slice with this machine's keys laid over it; what is not there keeps its default. Raises OrbitError when it is no JSON."""
+    """A stage's slice with this machine's keys laid over it; what is not there keeps its default. The variables that it declares are known
+    to this process afterwards. Raises OrbitError when it is no JSON, or declares what means something else here."""
     content = read_json(path)
     beside = machine_file(path)
-    if not isinstance(content, dict) or not beside.is_file():
-        return content
-    return merge(content, read_json(beside))
+    if isinstance(content, dict):
+        content = merge(content, read_json(beside)) if beside.is_file() else content
+        of_slice(content, path)
+    return content
 
 
 def dataset_slice(path: Path) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from orbit2.config import checks
 from orbit2.config.base import Band, Box, Machine, Name, Place, Strict
@@ -12,6 +12,7 @@ from orbit2.config.dataset import DatasetConfig
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.config.sources import SourcesConfig
 from orbit2.config.thresholds import DEFAULT, ThresholdConfig
+from orbit2.config.variables import VariableConfig, known_to_all
 from orbit2.errors import OrbitError, did_you_mean
 
 
@@ -178,6 +179,9 @@ class RunConfig(Strict):
     """Everything scientific about one run; machines live in profiles/."""
 
     label: Place[Name] = Field("demo", description="Name of the run and of its results folder.")
+    variables: dict[Name, VariableConfig] = Field(
+        {}, description="Variables that orbit2 does not know of itself, or that are to mean something else in this run, by canonical name."
+    )
     sources: SourcesConfig = Field(default_factory=lambda: SourcesConfig(), description="Where provider files are kept.")
     datasets: dict[Name, DatasetConfig] = Field(min_length=1, description="Paired datasets by name.")
     data: Machine[DataConfig] = Field(default_factory=lambda: DataConfig(), description="How training reads on this machine.")
@@ -186,6 +190,20 @@ class RunConfig(Strict):
     evaluate: EvaluateConfig = Field(default_factory=lambda: EvaluateConfig(), description="Scores.")
     diagnose: DiagnoseConfig = Field(default_factory=lambda: DiagnoseConfig(), description="Climate diagnostics.")
     report: ReportConfig = Field(default_factory=lambda: ReportConfig(), description="The report.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _declared(cls, given: Any) -> Any:
+        """The names of `variables` are known before the sections that use them are read. What is not valid there is said of there."""
+        section = given.get("variables") if isinstance(given, dict) else None
+        if isinstance(section, dict) and section:
+            try:
+                known_to_all(section, "the configuration")
+            except ValidationError:
+                return given  # pydantic says it again, with its place
+            except ValueError as error:
+                raise ValueError(f"variables.{error}") from None
+        return given
 
     @model_validator(mode="after")
     def _references(self) -> RunConfig:

@@ -5,16 +5,17 @@ Machine keys reach a stage through a second file beside its slice (`machine_keys
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from orbit2.config import comparisons
 from orbit2.config.base import machine, science
 from orbit2.config.comparisons import fitted_on, parents, predictions
-from orbit2.config.load import dataset_hash, dataset_sources, merge, model_hash, model_slice
+from orbit2.config.load import dataset_hash, dataset_sources, dataset_variables, declared, merge, model_hash, model_slice
 from orbit2.config.needs import STATIC, requests_hash, retrieve, sources_of
 from orbit2.config.schema import RunConfig
+from orbit2.config.variables import VariableConfig, named_in
 from orbit2.errors import OrbitError
 
 __all__ = [
@@ -64,12 +65,13 @@ def dataset(config: RunConfig, name: str) -> dict[str, Any]:
         "hash": dataset_hash(config, name),
         "dataset": science(config.datasets[name]),
         "sources": dataset_sources(config, name),
+        **declared(config, dataset_variables(config, name)),
     }
 
 
 def model(config: RunConfig, name: str) -> dict[str, Any]:
     """For train or finetune of one model."""
-    return {**model_slice(config, name), "hash": model_hash(config, name)}
+    return {**model_slice(config, name), "hash": model_hash(config, name), **declared(config, _of_model(config, name))}
 
 
 def downscale(config: RunConfig, task: str) -> dict[str, Any]:
@@ -83,7 +85,22 @@ def downscale(config: RunConfig, task: str) -> dict[str, Any]:
         "dataset_hash": dataset_hash(config, section.dataset),
         "observations_hash": dataset_hash(config, section.observations) if section.observations else None,
         "period": science(getattr(split, section.split)),
+        **declared(config, _of_task(config, task)),
     }
+
+
+def _of_model(config: RunConfig, name: str) -> list[str]:
+    """The variables that training a model meets."""
+    return [variable for data in config.models[name].datasets for variable in dataset_variables(config, data)]
+
+
+def _of_task(config: RunConfig, task: str) -> list[str]:
+    """The variables that one task, its scores and diagnostics meet."""
+    section = predictions(config)[task]
+    beside = comparisons.others(config, task) if task in config.downscale else ()
+    stores = [section.dataset, *([section.observations] if section.observations else []), *beside]
+    return [*_of_model(config, section.model), *(variable for data in stores for variable in dataset_variables(config, data)),
+            *(threshold.variable for threshold in config.report.thresholds.values())]  # fmt: skip
 
 
 def parent(config: RunConfig, task: str) -> dict[str, str] | None:
@@ -139,9 +156,12 @@ def diagnose(config: RunConfig, task: str) -> dict[str, Any]:
 
 def report(config: RunConfig) -> dict[str, Any]:
     """For the report: the whole run, and where its stages left their files."""
+    run = science(config)
+    if not config.variables:
+        del run["variables"]  # what declares nothing stays as it was before anything could be declared
     return {
         "label": config.label,
-        "run": science(config),
+        "run": run,
         "datasets": {name: dataset_folder(config, name) for name in config.datasets},
         "models": {name: model_folder(config, name) for name in config.models},
         "folder": run_folder(config),
@@ -155,13 +175,19 @@ def machine_keys(config: RunConfig, stage: str, name: str = "", *_: str) -> dict
     """
     if stage == "retrieve":
         return {"settings": config.sources.model_dump(mode="json"), "together": retrieve(config, name)["needs"]}
+
+    def labels(names: Iterable[str]) -> dict[str, dict[str, VariableConfig]]:
+        return {"variables": named_in(config, names)}
+
     sections: dict[str, Any] = {
-        "dataset": lambda: {"dataset": config.datasets[name]},
-        "model": lambda: {"model": config.models[name], "architecture": config.architecture_of(name), "data": config.data},
-        "downscale": lambda: {"downscale": predictions(config)[name]},
-        "evaluate": lambda: {"downscale": config.downscale[name], "evaluate": config.evaluate},
-        "diagnose": lambda: {"downscale": config.downscale[name], "diagnose": config.diagnose},
-        "part": lambda: {"downscale": config.downscale[name], "evaluate": config.evaluate, "diagnose": config.diagnose},
+        "dataset": lambda: {"dataset": config.datasets[name], **labels(dataset_variables(config, name))},
+        "model": lambda: {"model": config.models[name], "architecture": config.architecture_of(name), "data": config.data,
+                          **labels(_of_model(config, name))},
+        "downscale": lambda: {"downscale": predictions(config)[name], **labels(_of_task(config, name))},
+        "evaluate": lambda: {"downscale": config.downscale[name], "evaluate": config.evaluate, **labels(_of_task(config, name))},
+        "diagnose": lambda: {"downscale": config.downscale[name], "diagnose": config.diagnose, **labels(_of_task(config, name))},
+        "part": lambda: {"downscale": config.downscale[name], "evaluate": config.evaluate, "diagnose": config.diagnose,
+                         **labels(_of_task(config, name))},
         "report": lambda: {"run": config},
     }
     return machine(sections[stage]())

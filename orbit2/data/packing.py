@@ -1,4 +1,5 @@
-"""Fields as int16: one linear scale per variable over its valid range; precipitation in ln(1 + x), where 0 stays exactly 0.
+"""Fields as int16: one linear scale per variable over its valid range; what is seen as ln(1 + x) (precipitation) in that, where 0 stays
+exactly 0. Fractions whose logit a network sees are packed as they are: both ends are codes of their own, and no step is wider elsewhere.
 Never clips: a value outside its variable's range is an error. Missing is -32768."""
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.errors import OrbitError
-from orbit2.variables import VARIABLES, variable
+from orbit2.variables import BUILT_IN, VARIABLES, variable
 
 if TYPE_CHECKING:  # stages that only write stores need not load torch
     import torch
@@ -199,7 +200,7 @@ def error_bound(name: str) -> ErrorBound:
     """The greatest error of a stored value of `name`, float32 rounding of the decoded value included."""
     packing, units = packing_of(name), variable(name).units
     if packing.logarithmic:  # float32 rounds ln(1 + x) <= 9.3 to 5e-7, and expm1 to 1e-6 of its result
-        bound = float(np.expm1(packing.step / 2)) + 1.5e-6
+        bound = float(np.expm1(packing.step / 2)) + 1.5e-6 * min(1.0, packing.ends[1])
         return ErrorBound(bound, units, f"{_rounded_up(bound)} x (1 + x) {units}; 0 is stored exactly")
     bound = packing.step / 2 + float(np.spacing(np.float32(max(abs(packing.low), abs(packing.high)))))
     return ErrorBound(bound, units, f"{_rounded_up(bound)} {units}")
@@ -234,9 +235,9 @@ def digest(values: FloatArray, names: Sequence[str]) -> str:
 
 
 def table() -> str:
-    """Markdown table of every dynamic variable's range, step and error bound, for the documentation."""
+    """Markdown table of every built-in dynamic variable's range, step and error bound, for the documentation."""
     rows = ["| variable | units | range | packed as | step | greatest error |", "|---|---|---|---|---|---|"]
-    for name, known in VARIABLES.items():
+    for name, known in BUILT_IN.items():
         if known.kind != "static":
             packing = packing_of(name)
             rows.append(f"| `{name}` | {known.units} | {packing.low:g} to {packing.high:g} | {packing.transform} | {packing.step:.2g} "

@@ -43,7 +43,7 @@ from orbit2.data.store_layout import (
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.grid import Grid
 from orbit2.timing import Seconds, add
-from orbit2.variables import cell_methods, variable
+from orbit2.variables import ATTRIBUTE, adopt, cell_methods, variable
 
 __all__ = [
     "SIDES", "PairStore", "Side", "SideSpec", "digest", "finalise", "initialise", "missing_fractions", "reopen", "unpack", "write_part",
@@ -54,7 +54,8 @@ __all__ = [
 class PairStore:
     """Read access to a finalised store; shards that are read may be kept in the folder `cache` (see `cache`), of `cache_gb` in all.
 
-    Raises OrbitError when it is missing, was never finalised or is of an older layout.
+    The variables that it declares are known to the process afterwards. Raises OrbitError when it is missing, was never finalised, is of an
+    older layout, or declares what means something else here.
     """
 
     def __init__(self, path: str | Path, cache: str | None = None, cache_gb: float = 0.0) -> None:
@@ -70,6 +71,7 @@ class PairStore:
         self.root = open_root(self.path)
         self.refinement = int(self.attributes["refinement"])
         self._groups: dict[Side, dict[str, Any]] = {side: dict(self.root[side].attrs) for side in SIDES}
+        adopt(self.attributes.get(ATTRIBUTE), [n for side in SIDES for n in (*self.variables(side), *self.statics(side))], self.path)
         self._grids = {side: self._read_grid(side) for side in SIDES}
         self._packings = {side: self._read_packings(side) for side in SIDES}
         kept = open_cache(cache, cache_gb, self.path)
@@ -213,7 +215,7 @@ class PairStore:
             data[name] = xr.apply_ufunc(
                 _unpack_one, opened["fields"].isel(variable=i), kwargs={"packed": packed}, dask="parallelized", output_dtypes=[np.float32]
             ).assign_attrs(
-                units=known.units, standard_name=known.standard_name, long_name=known.long_name, cell_methods=self.cell_methods(name)
+                **known.described, cell_methods=self.cell_methods(name)
             )
         return xr.Dataset(data, coords={"time": opened["time"], "lat": opened["lat"], "lon": opened["lon"]})
 

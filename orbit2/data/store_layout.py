@@ -23,7 +23,7 @@ from orbit2.data.shards import FieldReader
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, short_hash, write_text
 from orbit2.grid import Grid
-from orbit2.variables import variable
+from orbit2.variables import carried, declarations, from_json, variable
 
 Side = Literal["coarse", "fine"]
 SIDES: tuple[Side, ...] = ("coarse", "fine")
@@ -52,7 +52,13 @@ def signature(coarse: SideSpec, fine: SideSpec, times: Times, shard: int) -> str
     for spec in (coarse, fine):
         ranges = [[p.transform, p.low, p.high] for p in map(packing.packing_of, spec.variables)]
         sides.append([spec.grid.digest, spec.variables, ranges, spec.statics, _sha(spec.static_values.astype("<f4"))])
-    return short_hash([STORE_VERSION, packing.VERSION, shard, _sha(times.astype("datetime64[s]").astype("<i8")), CODEC, sides], 16)
+    declared = declarations(_all_names(coarse, fine))
+    own = [STORE_VERSION, packing.VERSION, shard, _sha(times.astype("datetime64[s]").astype("<i8")), CODEC, sides]
+    return short_hash([*own, *([from_json(row).meaning for row in declared.values()])], 16)
+
+
+def _all_names(*specs: SideSpec) -> list[str]:
+    return [name for spec in specs for name in (*spec.variables, *spec.statics)]
 
 
 def _sha(values: npt.NDArray[Any]) -> str:
@@ -117,6 +123,7 @@ def initialise(
                 "refinement": factor,
                 "shard": shard,
                 "finalised": False,
+                **carried(_all_names(coarse, fine)),
                 **(attributes or {}),
             }
         )

@@ -19,7 +19,7 @@ from orbit2.door.naming import find, renaming, rivals
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid, from_centres
 from orbit2.longitudes import eastward
-from orbit2.units import Scale, conversion, linear
+from orbit2.units import Scale, amount, conversion, linear
 from orbit2.variables import is_precipitation, variable
 
 log = logging.getLogger(__name__)
@@ -248,15 +248,14 @@ def _scale(
     array: xr.DataArray, name: str, where: str, dataset: xr.Dataset, times: npt.NDArray[np.datetime64], grid: Grid, said: Reading,
     warnings: list[str],
 ) -> Scale:
-    """Into canonical units; an amount of precipitation becomes a rate by the period that the file or the user says."""
+    """Into canonical units; an amount (of precipitation, of energy) becomes a rate by the period that the file or the user says."""
     units = array.attrs.get("units")
-    if units is None or not is_precipitation(name):
+    if units is None:
         return conversion(units, name, where)
-    wanted = variable(name).units
-    if linear(str(units), wanted, water=True) is not None:
-        return conversion(units, name, where)
-    if linear(str(units), "mm" if "day" in wanted else "mm day-1", water=True) is None:
-        return conversion(units, name, where)  # raises
+    wanted, water = variable(name).units, variable(name).water
+    other = linear(str(units), "mm" if "day" in wanted else "mm day-1", water=True) if is_precipitation(name) else amount(str(units), name)
+    if linear(str(units), wanted, water=water) is not None or other is None:
+        return conversion(units, name, where)  # or raises
     if said.accumulated is not None:
         return conversion(units, name, where, hours=hours(said.accumulated, "--accumulated"))
     interval = _INTERVAL.search(str(array.attrs.get("cell_methods", "")))

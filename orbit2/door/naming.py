@@ -40,7 +40,7 @@ def accepted(name: str) -> tuple[str, ...]:
     """Names under which a file may hold the variable, best first."""
     known = LEXICON.get(name)
     own = () if known is None else (*known.names, *known.grib)
-    return tuple(dict.fromkeys((name, variable(name).short, *ALIASES.get(name, ()), *own)))
+    return tuple(dict.fromkeys((name, variable(name).short, *variable(name).aliases, *ALIASES.get(name, ()), *own)))
 
 
 def candidates(dataset: xr.Dataset, name: str) -> list[str]:
@@ -51,7 +51,7 @@ def candidates(dataset: xr.Dataset, name: str) -> list[str]:
 
 def _by_standard_name(dataset: xr.Dataset, name: str) -> list[str]:
     facts = variable(name)
-    unique = sum(v.standard_name == facts.standard_name for v in VARIABLES.values()) == 1
+    unique = facts.standard_name and sum(v.standard_name == facts.standard_name for v in VARIABLES.values()) == 1
     return [str(v) for v in dataset.data_vars if unique and dataset[v].attrs.get("standard_name") == facts.standard_name]
 
 
@@ -104,7 +104,7 @@ def rivals(dataset: xr.Dataset, name: str, taken: str, chosen: Mapping[str, str]
 def _at_level(field: xr.DataArray, name: str, where: object) -> xr.DataArray | None:
     """`field` at the level of `name`; None where it has others. Raises OrbitError for a surface variable at a height of the atmosphere."""
     known = LEXICON.get(name)
-    level = None if known is None else known.level
+    level = (variable(name).level or None) if known is None else known.level
     for coordinate in _vertical(field).values():
         values = np.atleast_1d(np.asarray(coordinate.values, dtype=np.float64))
         scale = linear(str(coordinate.attrs.get("units", "hPa")), "hPa")

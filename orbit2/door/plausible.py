@@ -23,7 +23,7 @@ def checked(data: xr.Dataset, source: str) -> xr.Dataset:
         if name not in VARIABLES or data[name].chunks is None:
             continue
         low, high = VARIABLES[name].valid
-        slack = 0.05 if VARIABLES[name].transform == "log1p" else ROUNDING * (high - low)
+        slack = 0.05 if VARIABLES[name].precipitation else ROUNDING * (high - low)
         lazy = data[name].data.map_blocks(_refuse, low - slack, high + slack, f"{source}: {name}", dtype=data[name].dtype,
                                           meta=data[name].data._meta)
         found[name] = data[name].copy(data=lazy)

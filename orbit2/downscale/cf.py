@@ -12,7 +12,7 @@ import xarray as xr
 
 from orbit2.grid import Grid
 from orbit2.provenance import code_version
-from orbit2.variables import variable
+from orbit2.variables import ATTRIBUTE, variable
 
 FloatArray = npt.NDArray[np.float32]
 Originals = Mapping[str, tuple[str, Mapping[str, Any]]]  # canonical name -> name and attributes in the user's file
@@ -23,7 +23,7 @@ _NOT_KEPT = ("units", "standard_name", "_FillValue", "missing_value", "scale_fac
              "bounds")  # fmt: skip
 # Said by every prediction of itself: a file's own would speak of something else.
 _OURS = ("Conventions", "history", "source", "signature", "finalised", "coordinates", "provenance", "refinement", "weights", "precision",
-         "code_version", "model", "model_hash", "input_file", "warnings")  # fmt: skip
+         "code_version", "model", "model_hash", "input_file", "warnings", ATTRIBUTE)  # fmt: skip
 
 
 def as_dataset(
@@ -43,7 +43,7 @@ def attributes(
     """CF attributes of a variable; with `original` those of the user's field that still hold, and its name. `methods`: the cell
     methods of variables whose samples are something else than usual (daily means)."""
     facts = variable(name)
-    found: dict[str, Any] = {"units": facts.units, "standard_name": facts.standard_name, "long_name": facts.long_name}
+    found: dict[str, Any] = dict(facts.described)
     if original is None:
         return {**found, "cell_methods": (methods or {}).get(name, facts.cell_methods)}
     theirs, attrs = original

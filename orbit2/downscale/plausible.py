@@ -13,7 +13,7 @@ from orbit2.data.transforms import Normaliser
 from orbit2.door.ingest import Inputs
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid, named
-from orbit2.variables import is_precipitation, variable
+from orbit2.variables import is_precipitation, transform_of, variable
 
 FloatArray = npt.NDArray[np.float32]
 FRAMES, EDGE, PLACES = 3, 48, 4  # sampled: times, cells of a window's edge, windows along each direction
@@ -80,7 +80,7 @@ def _climate(values: FloatArray, name: str, normaliser: Normaliser) -> list[str]
     if abs(away) <= FAR:
         return []
     mean, std = normaliser.moments[name]
-    space = f"ln(1 + {variable(name).units})" if is_precipitation(name) else variable(name).units
+    space = {"log1p": f"ln(1 + {variable(name).units})", "logit": "(logit)"}.get(transform_of(name), variable(name).units)
     here = mean + away * std
     return [f"climate: {name} is {here:.4g} {space} on average, in training {mean:.4g} with a standard deviation of {std:.3g}"]
 

@@ -39,6 +39,7 @@ from orbit2.model.tiles import Tiling, Window, scaled, tiles
 from orbit2.provenance import code_version
 from orbit2.sources.static import open_static
 from orbit2.timing import Clock, clock_on
+from orbit2.variables import carried_text
 
 log = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float32]
@@ -88,6 +89,7 @@ class Downscaler:
             "weights": self.about.get("sha256", {}).get("weights.safetensors", ""),
             "code_version": code_version(),
             **({"warnings": "\n".join(lines)} if lines else {}),
+            **carried_text([*self.inputs, *self.outputs]),
             **({"synthetic": SYNTHETIC} if synthetic(self.sources) else {}),
         }
 

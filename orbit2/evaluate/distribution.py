@@ -16,7 +16,7 @@ from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import State
 from orbit2.metrics.table import TRUTH, Table
 from orbit2.metrics.weighting import area_weights
-from orbit2.variables import is_precipitation, variable
+from orbit2.variables import is_precipitation, log_scored, variable
 
 Array = npt.NDArray[np.float64]
 Values = npt.NDArray[Any]
@@ -33,7 +33,7 @@ class Distribution(Collector):
     def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.weights = area_weights(matched.grid)
-        self.spaces = [Field(name, "log1p" if is_precipitation(name) else "physical") for name in matched.variables if matched.has_truth]
+        self.spaces = [Field(name, "log1p" if log_scored(name) else "physical") for name in matched.variables if matched.has_truth]
         self.counts: dict[tuple[str, str], Array] = {}
         self.wet: dict[tuple[str, str], Array] = {}  # area at or above each of WET, then the whole
 
@@ -74,7 +74,7 @@ class Distribution(Collector):
             return
         samples = len(self.matched.times)
         for (name, model), counts in self.counts.items():
-            rain = is_precipitation(name)
+            rain = log_scored(name)
             low, high = Field(name, "log1p" if rain else "physical").of(np.array(variable(name).valid, dtype=np.float64))
             total = np.cumsum(counts)
             for q in QUANTILES if total[-1] > 0 else ():
@@ -95,7 +95,7 @@ class Distribution(Collector):
 
     def _distances(self, table: Table, name: str) -> None:
         """How far a model's distribution lies from the truth's."""
-        truth, rain = self.counts.get((name, TRUTH)), is_precipitation(name)
+        truth, rain = self.counts.get((name, TRUTH)), log_scored(name)
         if truth is None or not truth.sum() > 0:
             return
         low, high = Field(name, "log1p" if rain else "physical").of(np.array(variable(name).valid, dtype=np.float64))

@@ -22,7 +22,7 @@ from orbit2.data.training import evenly, open_training
 from orbit2.errors import OrbitError
 from orbit2.metrics.netcdf import coordinates, write_netcdf
 from orbit2.metrics.weighting import area_weights
-from orbit2.variables import is_precipitation
+from orbit2.variables import floor
 
 LEAST_YEARS = 2  # of each calendar month: below, months are not told apart
 MAP_SAMPLES = 500  # per cell of `quantile_mapping`: its outermost nodes are 1 and 99 %
@@ -94,7 +94,7 @@ def quantile_maps(pairs: PairStore, packings: Mapping[str, Packing], samples: np
             coarse, codes = pairs.read("coarse", int(index)), pairs.read_packed("fine", int(index))
             for name, packing in packings.items():
                 field = coarse[pairs.variable_index("coarse", name)].astype(np.float64)
-                base = interpolate(field, pairs.grid("coarse"), factor, BASE, lower=0.0 if is_precipitation(name) else None)[part]
+                base = interpolate(field, pairs.grid("coarse"), factor, BASE, lower=floor(name))[part]
                 both = np.stack([codes_of(base, packing), codes[pairs.variable_index("fine", name), part]])
                 kept[name][t] = np.where((both == MISSING).any(0), np.int16(MISSING), both)
         for name, both in kept.items():

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid
 from orbit2.judge.grids import coarser, shared, size
-from orbit2.judge.product import FIELDS, Placed, Product
+from orbit2.judge.product import Placed, Product, known
 from orbit2.metrics.matched import Scored
 from orbit2.metrics.table import Table
 from orbit2.provenance import code_version
@@ -68,7 +68,7 @@ class Judged:
 
     def _variables(self, judged: Product, truth: Product) -> tuple[str, ...]:
         """Those of both; an array that could be two of them counts as the first. Raises OrbitError when there are none."""
-        names = [name for name in FIELDS if name in judged.fields and name in truth.fields]
+        names = [name for name in known() if name in judged.fields and name in truth.fields]
         common = [n for i, n in enumerate(names) if judged.fields[n] not in {judged.fields[m] for m in names[:i]}]
         if not common:
             theirs, ours = (", ".join(map(str, product.dataset.data_vars)) or "no field" for product in (judged, truth))

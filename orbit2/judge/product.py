@@ -24,12 +24,16 @@ from orbit2.errors import OrbitError
 from orbit2.grid import Grid
 from orbit2.judge.grids import under
 from orbit2.remap import Regridder
-from orbit2.variables import VARIABLES
+from orbit2.variables import ATTRIBUTE, VARIABLES, adopt
 
 log = logging.getLogger(__name__)
 Array = npt.NDArray[np.float64]
 Times = npt.NDArray[np.datetime64]
-FIELDS = tuple(name for name, facts in VARIABLES.items() if facts.kind != "static")
+
+
+def known() -> tuple[str, ...]:
+    """Every dynamic variable that this process knows, declared ones too."""
+    return tuple(name for name, facts in VARIABLES.items() if facts.kind != "static")
 
 
 @dataclass
@@ -46,7 +50,8 @@ class Product:
     @classmethod
     def open(cls, name: str, path: Path, said: Reading, stack: ExitStack) -> Product:
         """Raises OrbitError for what cannot be read, and for a prediction of orbit2 that is not finished."""
-        dataset = stack.enter_context(opened(path, FIELDS, said.rename))
+        dataset = stack.enter_context(opened(path, known(), said.rename))
+        adopt(dataset.attrs.get(ATTRIBUTE), (), path)  # a prediction says what it holds
         if "finalised" in dataset.attrs and not dataset.attrs["finalised"]:
             raise OrbitError("the product is not finished: its writing was interrupted", where=path, hint="start what wrote it again")
         held = {theirs: ours for theirs, ours in said.rename.items() if theirs in dataset.data_vars}
@@ -58,7 +63,7 @@ class Product:
         """Canonical name -> name in the file, of every variable that orbit2 knows and that is there at its level."""
         chosen = renaming(self.dataset, self.said.rename, self.path)
         found: dict[str, str] = {}
-        for name in FIELDS:
+        for name in known():
             try:
                 found[name] = str(find(self.dataset, name, chosen, self.path).name)
             except OrbitError:

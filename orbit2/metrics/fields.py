@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from orbit2.variables import is_precipitation, variable
+from orbit2.variables import log_scored, variable
 
 Array = npt.NDArray[np.float64]
 
@@ -39,4 +39,4 @@ class Field:
 
 def fields_of(variables: Sequence[str]) -> list[Field]:
     """Every variable in physical space, precipitation also in ln(1 + x)."""
-    return [Field(name, space) for name in variables for space in (("physical", "log1p") if is_precipitation(name) else ("physical",))]
+    return [Field(name, space) for name in variables for space in (("physical", "log1p") if log_scored(name) else ("physical",))]

@@ -33,7 +33,7 @@ from orbit2.metrics.predictions import Parent, frame, grid_of, inside, land_frac
 from orbit2.metrics.table import Table
 from orbit2.provenance import code_version
 from orbit2.remap import Regridder
-from orbit2.variables import is_precipitation, variable
+from orbit2.variables import floor, log_scored, variable
 
 if TYPE_CHECKING:
     from orbit2.metrics.compared import Compared
@@ -154,7 +154,7 @@ class Matched:
         if name not in self.store.variables(self._input):
             return ()
         fitted = self.fitted.methods(name, baselines) if self.fitted is not None else ()
-        return (*methods_for(baselines, is_precipitation(name)), *fitted)
+        return (*methods_for(baselines, log_scored(name)), *fitted)
 
     def baselines(self, name: str) -> tuple[str, ...]:
         """The interpolations and the fitted baselines scored for variable `name`."""
@@ -298,7 +298,7 @@ class Matched:
         if not methods:
             return {}
         field = self._read(self.store, self._input, index)[self.store.variable_index(self._input, name)].astype(np.float64)
-        lower = 0.0 if is_precipitation(name) else None
+        lower = floor(name)
         fitted = [method for method in methods if method in FITTED]
         plain = dict.fromkeys([*(method for method in methods if method not in FITTED), *([BASE] if fitted else [])])
         found: dict[str, Array] = {}

@@ -14,6 +14,7 @@ from orbit2.data.pairs import PairStore, Side
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid, from_centres
 from orbit2.longitudes import follow
+from orbit2.variables import ATTRIBUTE, adopt
 
 if TYPE_CHECKING:
     from orbit2.metrics.matched import Matched
@@ -75,6 +76,7 @@ def open_prediction(path: Path, task: str) -> xr.Dataset:
                          hint="delete it and re-run the downscale stage") from None
     if not opened.attrs.get("finalised"):
         raise OrbitError("prediction is not finalised", where=path, hint="its writing was interrupted: re-run the downscale stage")
+    adopt(opened.attrs.get(ATTRIBUTE), (), path)
     if opened.attrs.get("task", task) != task:
         raise OrbitError("prediction belongs to another task", where=path, got=str(opened.attrs["task"]), allowed=task)
     for name in ("time", "lat", "lon"):

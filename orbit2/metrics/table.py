@@ -11,6 +11,7 @@ import pandas as pd
 
 from orbit2.errors import OrbitError
 from orbit2.files import atomic
+from orbit2.variables import ATTRIBUTE, adopt, carried_text
 
 TEXT = ("task", "model", "dataset", "variable", "space", "region", "season", "metric", "protocol", "method")
 COLUMNS = (*TEXT, "value", "ci_low", "ci_high", "n", "reference", "date_range", "code_version")
@@ -93,12 +94,14 @@ def validate(frame: pd.DataFrame, where: object = "metrics table") -> pd.DataFra
 def write(frame: pd.DataFrame, path: str | Path) -> None:
     """Write a validated table as Parquet, whole or not at all."""
     checked = validate(frame, path)
+    checked.attrs.update(carried_text(checked["variable"].unique()))  # into the file's metadata
     with atomic(path) as temporary:
         checked.to_parquet(temporary, engine="pyarrow", index=False)
 
 
 def read(path: str | Path) -> pd.DataFrame:
-    """Read and validate a table. Raises OrbitError when it is missing or not one."""
+    """Read and validate a table; variables that it declares are known to the process afterwards. Raises OrbitError when it is missing or
+    not one."""
     path = Path(path)
     if not path.is_file():
         raise OrbitError("table of scores not found", where=path, hint="run the evaluate or diagnose stage first")
@@ -107,6 +110,7 @@ def read(path: str | Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise OrbitError(f"not a Parquet file ({reason})", where=path, hint="delete it and re-run its stage") from None
+    adopt(frame.attrs.get(ATTRIBUTE), (), path)
     return validate(frame, path)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from orbit2.baselines import BASELINES, METHODS
 from orbit2.metrics.others import PREFIX
-from orbit2.variables import is_precipitation, variable
+from orbit2.variables import is_precipitation, log_scored, variable
 
 DOMAINS = ("global", "domain")
 DIFFERENCE = "rmse_difference_vs_"
@@ -61,7 +61,7 @@ class Judged:
 
 def spaces(name: str) -> tuple[str, ...]:
     """The spaces that a variable is judged in: rain in mm and in ln(1 + mm)."""
-    return ("physical", "log1p") if is_precipitation(name) else ("physical",)
+    return ("physical", "log1p") if log_scored(name) else ("physical",)
 
 
 def judge(scores: pd.DataFrame, names: Sequence[str] | None = None) -> list[Judged]:

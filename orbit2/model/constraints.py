@@ -1,6 +1,7 @@
 """Exact conservation: the area mean of a coarse cell's fine cells is the coarse value (Harder et al. 2023, JMLR 24:365).
 
-Valid where the input IS the block mean of the target. Rain is conserved in mm and never made negative. Never looks at a truth.
+Valid where the input IS the block mean of the target. What a network sees as a logarithm or a logit is conserved in its own units, rain in
+mm: it is never made negative, and a fraction stays one. Never looks at a truth.
 """
 
 from __future__ import annotations
@@ -12,22 +13,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from orbit2.config.network import Conserve
+from orbit2.data.curves import CURVED, SQUEEZE
 from orbit2.model.geometry import Geometry
-from orbit2.variables import is_precipitation, variable
+from orbit2.variables import is_precipitation, transform_of, variable
 
 DRIZZLE = 0.01  # mm, so that a block predicted dry can still carry its input's rain
 SHARPNESS = 1.5
 DRY = 1e-6  # mm: rain below it is rounding, of a block or of an input
+RAIN_RANGE = 10_000.0  # mm a day, the end of precipitation's range
+TINY = 1e-12
 Layer = Callable[[Tensor, Tensor, Tensor, int], Tensor]  # (prediction, input, row weights, factor), rain in mm -> conserved
 
 
 def constrained(conserve: Conserve, name: str, training: bool) -> bool:
     """Whether the output `name` is conserved in this pass.
 
-    `true` spares rain while training: the loss is in ln(1 + mm), and learning through its scaling was measured to be worse in both spaces.
+    `true` spares rain while training: the loss is in ln(1 + mm), and learning through its scaling was measured to be worse in both spaces;
+    and so whatever else the loss sees through a transform.
     A layer that is named is part of the network, always.
     """
-    return bool(conserve) and not (conserve is True and training and is_precipitation(name))
+    return bool(conserve) and not (conserve is True and training and transform_of(name) in CURVED)
 
 
 def conserve_blocks(
@@ -54,8 +59,10 @@ def conserve_blocks(
         if name in names and constrained(conserve, name, training):
             source = coarse[:, names.index(name)][:, None].to(fine.dtype)
             mean, std = moments[i]
-            if is_precipitation(name):
-                field = _rain(field, source, weights, factor, mean, std, conserve)
+            if transform_of(name) == "log1p":
+                field = _rain(field, source, weights, factor, mean, std, conserve, unit_of(name))
+            elif transform_of(name) == "logit":
+                field = _fraction(field, source, weights, factor, mean, std)
             elif conserve == "multiplicative" and variable(name).valid[0] >= 0:
                 field = _stretched(field, source, weights, factor, mean / std)
             else:
@@ -75,15 +82,39 @@ def _stretched(field: Tensor, source: Tensor, weights: Tensor, factor: int, orig
     return field + (field + origin) * _spread(torch.nan_to_num((source - predicted) / (predicted + origin)), factor)
 
 
-def _rain(field: Tensor, source: Tensor, weights: Tensor, factor: int, mean: Tensor, std: Tensor, conserve: Conserve) -> Tensor:
-    """Precipitation [B, 1, sH, sW], conserved in mm."""
-    amount = torch.expm1(source * std + mean).clamp_min(0)
+def unit_of(name: str) -> float:
+    """What DRIZZLE and DRY are counted in: 1 mm of precipitation; of anything else as much of its range as 1 mm is of that of rain (a mass
+    fraction of ozone is 1e-5 at most, and would all be dry)."""
+    return 1.0 if is_precipitation(name) else variable(name).valid[1] / RAIN_RANGE
+
+
+def _rain(
+    field: Tensor, source: Tensor, weights: Tensor, factor: int, mean: Tensor, std: Tensor, conserve: Conserve, unit: float
+) -> Tensor:
+    """Precipitation [B, 1, sH, sW], conserved in mm; or another amount that is seen as a logarithm, in units of `unit`."""
+    amount = torch.expm1(source * std + mean).clamp_min(0) / unit
     amount = torch.where(amount > DRY, amount, 0.0)
     if conserve == "softmax":
         conserved = softmax_layer(field, amount, weights, factor)
     else:
-        conserved = RAIN[conserve](torch.expm1(field * std + mean).clamp_min(0), amount, weights, factor)
-    return torch.where(_spread(torch.isfinite(source), factor), (torch.log1p(conserved) - mean) / std, field)
+        conserved = RAIN[conserve](torch.expm1(field * std + mean).clamp_min(0) / unit, amount, weights, factor)
+    return torch.where(_spread(torch.isfinite(source), factor), (torch.log1p(conserved * unit) - mean) / std, field)
+
+
+def _fraction(field: Tensor, source: Tensor, weights: Tensor, factor: int, mean: Tensor, std: Tensor) -> Tensor:
+    """A share [B, 1, sH, sW] of a range, conserved as a share: a surplus is scaled towards the range's beginning, a deficit towards its
+    end, so that no cell leaves it."""
+    given, share = (_share(x * std + mean) for x in (source, field))
+    predicted = block_mean(share, weights, factor)
+    down = share * _spread(given / predicted.clamp_min(TINY), factor)
+    up = 1 - (1 - share) * _spread((1 - given) / (1 - predicted).clamp_min(TINY), factor)
+    conserved = torch.where(_spread(given > predicted, factor), up, down).clamp(0, 1)
+    seen = (torch.logit(SQUEEZE + (1 - 2 * SQUEEZE) * conserved) - mean) / std
+    return torch.where(_spread(torch.isfinite(source), factor), seen, field)
+
+
+def _share(logit: Tensor) -> Tensor:
+    return ((torch.sigmoid(logit) - SQUEEZE) / (1 - 2 * SQUEEZE)).clamp(0, 1)
 
 
 def deficit_layer(rain: Tensor, amount: Tensor, weights: Tensor, factor: int) -> Tensor:

@@ -19,6 +19,8 @@ from orbit2.files import atomic, read_json, sha256, to_text
 from orbit2.grid import Grid, named
 from orbit2.model import carried
 from orbit2.model.build import Downscaling, build
+from orbit2.variables import ATTRIBUTE, adopt
+from orbit2.variables import carried as carried_rows
 
 FORMAT = "orbit2-model-1"
 WEIGHTS = "weights.safetensors"
@@ -48,6 +50,7 @@ def save(
             "outputs": list(model.outputs),
             "statics": list(model.statics),
             **({"scale_km": list(model.scale_km)} if model.output_scale.ndim == 2 else {}),
+            **carried_rows([*model.inputs, *model.outputs, *model.statics]),
             "parameters": sum(p.numel() for p in model.parameters()),
             "sha256": {WEIGHTS: sha256(data), "normalisation.json": sha256(moments), **{n: sha256(file) for n, file in others.items()}},
             **about,
@@ -68,7 +71,8 @@ def load(
 ) -> tuple[Downscaling, Normaliser, dict[str, Any]]:
     """(model in eval mode, normaliser, config.json). Raises OrbitError for a missing, foreign or damaged folder.
 
-    Without `weights` the model is on the meta device: what it is, for a process that another one gives its values.
+    The variables that it declares are known to the process afterwards. Without `weights` the model is on the meta device: what it is, for
+    a process that another one gives its values.
     """
     folder = Path(folder)
     inner = folder / "model"
@@ -86,6 +90,7 @@ def load(
             raise OrbitError(
                 "file damaged (checksum differs from config.json)", where=folder / name, hint="copy the folder again or re-train"
             )
+    adopt(config.get(ATTRIBUTE), [*config["inputs"], *config["outputs"], *config["statics"]], folder)
     architecture = validate(ArchitectureConfig, config["architecture"], folder / "config.json")
     with nullcontext() if weights else torch.device("meta"):
         model = build(architecture, config["inputs"], config["outputs"], config["statics"])

@@ -14,7 +14,7 @@ from orbit2.data.pairs import PairStore
 from orbit2.data.training import evenly, samples_within
 from orbit2.grid import Grid
 from orbit2.plan.reach import INTERPOLATION, attends, reach, token_side
-from orbit2.variables import is_precipitation
+from orbit2.variables import transform_of
 
 Array = npt.NDArray[np.float64]
 SAMPLES = 16  # spread evenly over the training period
@@ -90,7 +90,7 @@ def lines(scales: Sequence[Scale], config: ArchitectureConfig, grid: Grid) -> li
     east = grid.km * float(np.average(np.cos(np.radians(grid.lat)), weights=grid.lat_weights))
     table = [f"  {'residual falls to 1/e at':<34}{'zonal':>14}{'meridional':>14}{'zonal':>12}{'meridional':>14}"]
     for scale in scales:
-        name = f"ln(1 + {scale.variable})" if is_precipitation(scale.variable) else scale.variable
+        name = f"ln(1 + {scale.variable})" if transform_of(scale.variable) == "log1p" else scale.variable
         table.append(f"  {name:<34}{scale.zonal:>8.2f} cells{scale.meridional:>8.2f} cells"
                      f"{scale.zonal * east:>9,.0f} km{scale.meridional * grid.km:>11,.0f} km")  # fmt: skip
     beyond = "attention reads the whole tile" if attends(config) else "nothing reads further"

@@ -24,7 +24,7 @@ from orbit2.errors import OrbitError
 from orbit2.files import read_json, read_lines
 from orbit2.grid import Grid, from_centres
 from orbit2.metrics import predictions, table
-from orbit2.variables import is_precipitation
+from orbit2.variables import ATTRIBUTE, adopt, floor
 
 Array = npt.NDArray[np.float64]
 
@@ -56,6 +56,7 @@ class Task:
             raise OrbitError(f"prediction cannot be read ({reason})", where=path, hint="delete it and re-run the downscale stage") from None
         if not opened.attrs.get("finalised"):
             raise OrbitError("prediction is not finalised", where=path, hint="its writing was interrupted: re-run the downscale stage")
+        adopt(opened.attrs.get(ATTRIBUTE), (), path)
         return opened
 
     @property
@@ -138,8 +139,7 @@ class Task:
 
     def interpolated(self, name: str, frame: int, method: str = "bicubic") -> Array:
         """A baseline [H, W] on `grid`, from the input's whole field."""
-        lower = 0.0 if is_precipitation(name) else None
-        fine = interpolate(self.input(name, frame), self.input_grid, self.store.refinement, method, lower=lower)
+        fine = interpolate(self.input(name, frame), self.input_grid, self.store.refinement, method, lower=floor(name))
         return np.asarray(fine[self._window], dtype=np.float64)
 
     def is_input(self, name: str) -> bool:

@@ -13,21 +13,23 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2 import allowance
+from orbit2.data.curves import CURVED, transformed
 from orbit2.data.pairs import SIDES, PairStore, Side
 from orbit2.data.training import open_training
 from orbit2.files import write_json
 from orbit2.progress import counted
 from orbit2.provenance import record
 from orbit2.statistics.accumulator import Moments
-from orbit2.variables import is_precipitation
+from orbit2.variables import transform_of
 
 BLOCK = 32  # samples
 FIELD_BYTES = 56  # a cell of the field in hand: seven float64 arrays
 
 
 def run(*, config: Path, store: Path, out: Path) -> None:
-    """Write statistics.json: per side and variable the area-weighted mean, std, min, max in canonical units; for precipitation
-    also mean and std of ln(1 + x); mean and std of static fields; the training period and number of samples.
+    """Write statistics.json: per side and variable the area-weighted mean, std, min, max in canonical units; of what a network sees
+    through a logarithm or logit also mean and std of that (`log1p_mean`, `logit_std`); mean and std of static fields; the training
+    period and number of samples.
 
     Raises OrbitError as `open_training`.
     """
@@ -53,8 +55,8 @@ def side_statistics(store: PairStore, side: Side, samples: npt.NDArray[np.int64]
         parts = list(counted(pool.map(lambda block: block_moments(store, side, block), blocks), side, len(blocks), "block"))
     moments = reduce(add, parts, Tallies({}, {}))
     result = {name: found.as_dict(f"{store.path}/{side}: {name}") for name, found in moments.fields.items()}
-    for name, found in moments.logarithms.items():
-        result[name] |= {"log1p_mean": found.mean, "log1p_std": found.std}
+    for name, found in moments.transformed.items():
+        result[name] |= {f"{transform_of(name)}_mean": found.mean, f"{transform_of(name)}_std": found.std}
     return result
 
 
@@ -71,26 +73,26 @@ def sample_bytes(store: PairStore, side: Side) -> int:
 
 @dataclass(frozen=True)
 class Tallies:
-    """Moments of each variable, and of ln(1 + x) of precipitation; they merge exactly."""
+    """Moments of each variable, and of its transform where it has one; they merge exactly."""
 
     fields: dict[str, Moments]
-    logarithms: dict[str, Moments]
+    transformed: dict[str, Moments]
 
     def __add__(self, other: Tallies) -> Tallies:
-        return Tallies(_merged(self.fields, other.fields), _merged(self.logarithms, other.logarithms))
+        return Tallies(_merged(self.fields, other.fields), _merged(self.transformed, other.transformed))
 
 
 def block_moments(store: PairStore, side: Side, block: npt.NDArray[np.int64]) -> Tallies:
     """The moments of some samples, read one at a time."""
     names, weights = store.variables(side), store.grid(side).area_km2
     moments = {name: Moments() for name in names}
-    logarithms = {name: Moments() for name in names if is_precipitation(name)}
+    curved = {name: Moments() for name in names if transform_of(name) in CURVED}
     for index in block:
         for name, field in zip(names, store.read(side, int(index)), strict=True):
             moments[name] += Moments.of(field, weights)
-            if name in logarithms:
-                logarithms[name] += Moments.of(np.log1p(np.maximum(field.astype(np.float64), 0.0)), weights)
-    return Tallies(moments, logarithms)
+            if name in curved:
+                curved[name] += Moments.of(transformed(field, name), weights)
+    return Tallies(moments, curved)
 
 
 def _merged(one: dict[str, Moments], other: dict[str, Moments]) -> dict[str, Moments]:

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from orbit2.data.cutting import Cutting
 from orbit2.data.dataset import Batch, Packed, Pairs
+from orbit2.data.transforms import curved
 from orbit2.model.build import Downscaling
 from orbit2.parallel.mesh import Mesh
 from orbit2.parallel.reduce import any_rank, from_first, total
 from orbit2.parallel.watch import tick
 from orbit2.signals import StopRequest, heed_parent, held_back
-from orbit2.variables import is_precipitation
+from orbit2.variables import variable
 
 SCALE_SAMPLES = 64
 
@@ -111,9 +112,11 @@ def validate_model(
 
 
 def _dry(outputs: Sequence[str], pairs: Pairs) -> Tensor:
-    """Lower bound [C, 1, 1] in network space: no rain for precipitation, none for the others."""
-    zero = pairs.normaliser.normalise(torch.zeros(len(outputs), 1, 1), outputs)
-    return torch.stack([zero[i] if is_precipitation(name) else torch.full((1, 1), -torch.inf) for i, name in enumerate(outputs)])
+    """Lower bound [C, 1, 1] in network space: no rain for precipitation, the beginning of the range for what is seen through a transform,
+    none for the others."""
+    least = torch.tensor([float(variable(name).valid[0]) for name in outputs])
+    low = pairs.normaliser.normalise(least[:, None, None], outputs)
+    return torch.stack([low[i] if curved(name) else torch.full((1, 1), -torch.inf) for i, name in enumerate(outputs)])
 
 
 def _squares(fields: Tensor, batch: Batch) -> Tensor:

@@ -6,6 +6,15 @@ import sys
 
 import pytest
 
+from orbit2.variables import forgetting
+
+
+@pytest.fixture(autouse=True)
+def nothing_declared_by_others():
+    """What a test declares (opening a store does) is forgotten after it."""
+    with forgetting():
+        yield
+
 
 @pytest.fixture(autouse=True)
 def only_documented_metrics(monkeypatch):

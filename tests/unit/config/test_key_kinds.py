@@ -22,6 +22,7 @@ from orbit2.config.load import dataset_hash, machine_file, merge, model_hash, re
 from orbit2.config.schema import RunConfig
 from orbit2.errors import OrbitError
 from orbit2.files import write_json
+from orbit2.variables import forgetting
 
 PERIODS = {"train": {"start": "2000-01-01", "end": "2009-12-24"}, "validation": {"start": "2010-01-03", "end": "2010-12-24"},
            "test": {"start": "2011-01-03", "end": "2011-12-31"}}
@@ -37,12 +38,19 @@ RUN: dict[str, Any] = {
     "models": {"base": {"datasets": ["pairs"], "architecture": {"dropout": 0.1}},
                "child": {"datasets": ["pairs"], "finetune_from": "base"}},
     "downscale": {"task": {"model": "base", "dataset": "pairs"}},
+    "variables": {"2m_temperature": {}},
 }
-EXAMPLE = {"datasets": "pairs", "models": "base", "downscale": "task", "report": "heavy_rain_20mm"}  # what `<name>` stands for
+EXAMPLE = {"variables": "2m_temperature", "datasets": "pairs", "models": "base", "downscale": "task",
+           "report": "heavy_rain_20mm"}  # what `<name>` stands for
 
 # Another value for keys where the type alone does not give a valid one. A new key for which the test asks gets a line here.
 OTHER: dict[str, Any] = {
     "label": "another",
+    "variables.<name>.units": "degC",
+    "variables.<name>.range": [160.0, 340.0],
+    "variables.<name>.period": "6h",
+    "variables.<name>.vector.partner": "third",
+    "variables.<name>.aliases": ["theta"],
     "sources.resources": "elsewhere",
     "sources.imerg.version": "06",
     "datasets.<name>.input_sources": {"prism": ["2m_temperature"]},
@@ -89,8 +97,14 @@ WORLD = {"datasets": {name: {"source": "synthetic", "frequency": "native", "fine
 # A user's own files, which nobody looks for: what they say is said.
 FILES = {"datasets": {"pairs": {"source": "files", "frequency": "native", "files": {
     "coarse": ["c.nc"], "fine": ["f.nc"], "found": {"step_hours": 24}}}}}  # fmt: skip
+PART = {"standard_name": "", "units": "K", "range": [150.0, 350.0]}
+VECTOR = {"variables": {"2m_temperature": {"vector": {"partner": "second", "component": "east"}},
+                        "second": {**PART, "vector": {"partner": "2m_temperature", "component": "north"}}, "third": PART}}
 # What else must be said, before and after, for a key to be free; and what must change along with it.
 BESIDE: dict[str, dict[str, Any]] = {
+    "variables.<name>.period": {"variables": {"2m_temperature": {"kind": "mean"}}},
+    "variables.<name>.vector.partner": VECTOR,
+    "variables.<name>.vector.component": VECTOR,
     "sources.synthetic.degrees": WORLD,
     "sources.synthetic.seed": WORLD,
     "datasets.<name>.coarse_grid": FREE,
@@ -107,7 +121,12 @@ BESIDE: dict[str, dict[str, Any]] = {
 BESIDE |= {f"datasets.<name>.files.{key}": FILES for key in (
     "coarse", "fine", "statics", "rename", "accumulated", "day_starts.coarse", "day_starts.fine", "day_starts.apart", "credit",
     "found.step_hours", "found.first_hour", "found.lacking")}  # fmt: skip
-ALONG: dict[str, dict[str, Any]] = {"models.<name>.architecture.refinement": {"datasets": {"pairs": {"fine_grid": "global_2"}}}}
+ALONG: dict[str, dict[str, Any]] = {
+    "models.<name>.architecture.refinement": {"datasets": {"pairs": {"fine_grid": "global_2"}}},
+    "variables.<name>.vector.partner": {"variables": {
+        "second": {"vector": None}, "third": {**PART, "vector": {"partner": "2m_temperature", "component": "north"}}}},
+    "variables.<name>.vector.component": {"variables": {"second": {"vector": {"component": "east"}}}},
+}
 
 
 class Leaf(NamedTuple):
@@ -181,7 +200,8 @@ def told_before(beside: str) -> dict[str, Any]:
 
 def changed(leaf: Leaf) -> tuple[RunConfig, RunConfig]:
     """A valid run, and the same with another value of the key."""
-    before = run_with(json.dumps(BESIDE.get(leaf.path, {})))
+    with forgetting():  # the two mean different things by one name
+        before = run_with(json.dumps(BESIDE.get(leaf.path, {})))
     plain = before.model_dump(mode="json")
     value: Any = plain
     for part in at(leaf.path):
@@ -217,7 +237,8 @@ def paths(run: RunConfig) -> list[str]:
             slices.run_folder(run)]
 
 
-USER = {"sources": "retrieve ", "datasets": "datasets pairs", "models": "models base", "downscale": "downscale task",
+USER = {"variables": "datasets pairs", "sources": "retrieve ",
+        "datasets": "datasets pairs", "models": "models base", "downscale": "downscale task",
         "evaluate": "evaluate task", "diagnose": "diagnose task", "report": "report"}
 
 

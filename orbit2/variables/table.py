@@ -1,33 +1,14 @@
-"""One vocabulary: canonical name, CF standard name, units, kind and transform. Never touches files or arrays on disk."""
+"""The rows that orbit2 knows without being told: the default of the vocabulary. Never changed while a program runs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import replace
 
-from orbit2.errors import OrbitError, did_you_mean
-
-Kind = Literal["surface", "pressure", "static"]
-Transform = Literal["zscore", "log1p", "identity"]
+from orbit2.variables.row import Variable
 
 
-@dataclass(frozen=True)
-class Variable:
-    """A physical field. `valid` is the range (in `units`) outside which a value is an error, not weather."""
-
-    name: str
-    short: str
-    standard_name: str
-    units: str
-    kind: Kind
-    transform: Transform
-    long_name: str
-    valid: tuple[float, float]
-    cell_methods: str = "time: point"
-    parity: int = 1  # -1 for a northward component and for the latitude: they change sign under a north-south reflection
-
-
-def _table() -> dict[str, Variable]:
+def table() -> dict[str, Variable]:
+    """The rows by canonical name, new each time."""
     rows = [
         Variable("land_sea_mask", "lsm", "land_area_fraction", "1", "static", "identity", "Land fraction", (0, 1)),
         Variable("orography", "orog", "surface_altitude", "m", "static", "zscore", "Surface altitude", (-500, 9000)),
@@ -177,38 +158,13 @@ def _table() -> dict[str, Variable]:
                 (-0.0001, moist[level]),
             ),
         ]
-    return {row.name: row for row in rows}
+    return {row.name: _with_partner(row) for row in rows}
 
 
-VARIABLES: dict[str, Variable] = _table()
-
-
-def variable(name: str) -> Variable:
-    """Look a variable up by canonical name. Raises OrbitError naming the nearest known name."""
-    try:
-        return VARIABLES[name]
-    except KeyError:
-        raise OrbitError(
-            "unknown variable",
-            got=name,
-            hint=did_you_mean(name, VARIABLES) or f"known: {', '.join(sorted(VARIABLES))}",
-        ) from None
-
-
-def cell_methods(name: str, step_hours: float) -> str:
-    """CF cell methods of a variable in samples `step_hours` apart: a day's sample of what is no 24-hour field is the mean of the day."""
-    own = variable(name).cell_methods
-    if step_hours < 24 or "interval: 24 hours" in own:
-        return own
-    mean = "time: mean (interval: 24 hours)"
-    return mean if own in ("time: point", "time: mean (interval: 1 hour)") else f"{own} {mean}"
-
-
-def never_negative(name: str) -> bool:
-    """Whether a value is an amount, with a zero that means none (kelvin, Pa, mm, kg/kg), up to what rounding or packing take below it."""
-    low, high = variable(name).valid
-    return low >= -0.1 * high
-
-
-def is_precipitation(name: str) -> bool:
-    return variable(name).transform == "log1p"
+def _with_partner(row: Variable) -> Variable:
+    """A component of a wind with the other one and with its direction."""
+    if "u_component" in row.name:
+        return replace(row, partner=row.name.replace("u_component", "v_component"), component="east")
+    if "v_component" in row.name:
+        return replace(row, partner=row.name.replace("v_component", "u_component"), component="north")
+    return row
