@@ -12,6 +12,7 @@ from orbit2.config.dataset import DatasetConfig
 from orbit2.config.recipes import recipes, windows
 from orbit2.config.schema import RunConfig
 from orbit2.config.sources import SourcesConfig, traits
+from orbit2.config.variables import named_in
 from orbit2.files import short_hash
 from orbit2.grid import named
 
@@ -81,7 +82,12 @@ def retrieve(run: RunConfig, source: str, name: str | None = None) -> dict[str, 
 
     Other settings are no part of it: what one dataset waits for changes with nothing else, so that no finished store is built again.
     """
-    return asked(source, run.datasets.values() if name is None else [run.datasets[name]], run.sources)
+    datasets = list(run.datasets.values()) if name is None else [run.datasets[name]]
+    found = asked(source, datasets, run.sources)
+    if traits(source).adopted:  # the user's files are looked through by what their variables are
+        declared = named_in(run, (name for dataset in datasets if source in dataset.sources for name in names_from(dataset, source)))
+        found |= {"variables": science(declared)} if declared else {}
+    return found
 
 
 def asked(source: str, datasets: Iterable[DatasetConfig], settings: SourcesConfig) -> dict[str, Any]:
