@@ -11,9 +11,10 @@ import xarray as xr
 from scipy import sparse
 
 from orbit2.errors import OrbitError
-from orbit2.grid import Grid, ProjectedGrid
+from orbit2.grid import AnyGrid, CurvilinearGrid, Grid
 from orbit2.remap.cache import cached
 from orbit2.remap.esmf import esmf_weights
+from orbit2.remap.polygons import polygon_weights, reversed_weights
 from orbit2.remap.projected import overlap_weights
 from orbit2.remap.rectilinear import Method, Operator, Separable, column_weights, row_weights
 
@@ -25,21 +26,21 @@ Number = TypeVar("Number", np.float32, np.float64)
 
 
 class Regridder:
-    """Linear map from `source` cells to `target` cells; from a projected source only "conservative".
+    """Linear map from `source` cells to `target` cells; "conservative" alone unless both are latitude-longitude grids.
 
     Missing values (NaN) are left out by area: a target cell is the mean over its valid part, and NaN where that part is
     less than `min_valid_fraction` of the cell. Cells outside the source are NaN. Sums are float64 whatever the field is.
     Weights are kept on disk, keyed by both grids, under `cache` (default: $ORBIT2_CACHE, else ~/.cache/orbit2).
     `coverage` [H', W'] is the part of each target cell that the source covers at all.
 
-    Raises OrbitError for an unknown method or back end, one that a projected source has not, or when
-    `backend="xesmf"` cannot be imported.
+    Raises OrbitError for an unknown method or back end, one that these kinds of grid have not, or when `backend="xesmf"` cannot be
+    imported.
     """
 
     def __init__(
         self,
-        source: Grid | ProjectedGrid,
-        target: Grid,
+        source: AnyGrid,
+        target: AnyGrid,
         method: Method = "conservative",
         *,
         min_valid_fraction: float = 0.5,
@@ -66,7 +67,7 @@ class Regridder:
     def __call__(self, fields: Any) -> Any:
         """[..., H, W] on the source grid -> [..., H', W'] on the target grid, same dtype; a DataArray stays lazy.
 
-        A DataArray's last dimensions are (lat, lon), or (y, x) for a projected source; they become (lat, lon).
+        A DataArray's last dimensions are those of the source, `source.dims`; they become the target's, with its coordinates.
         Raises OrbitError when the last two axes do not have the source's shape.
         """
         if isinstance(fields, xr.DataArray):
@@ -104,26 +105,30 @@ class Regridder:
         return np.divide(1.0, weight, out=np.full_like(weight, np.nan), where=usable)
 
     def _data_array(self, field: xr.DataArray) -> xr.DataArray:
-        axes = ("y", "x") if isinstance(self.source, ProjectedGrid) else ("lat", "lon")
+        axes, onto = self.source.dims, self.target.dims
         if field.dims[-2:] != axes:
             raise OrbitError(f"the last dimensions must be ({', '.join(axes)})", where=field.name, got=field.dims)
         if field.shape[-2:] != self.source.shape:
             raise OrbitError("field is not on the source grid", where=field.name, got=f"shape {field.shape}",
-                             allowed=f"[..., {self.source.shape}]")
+                             allowed=f"[..., {self.source.shape}]")  # fmt: skip
         for axis in axes:
-            if axis in field.coords and not np.all(np.diff(field[axis].values) > 0):
+            if axis in field.coords and not isinstance(self.source, CurvilinearGrid) and not np.all(np.diff(field[axis].values) > 0):
                 raise OrbitError(f"{axis} must ascend", where=field.name, hint="sort the field by its coordinates first")
         if field.chunks is not None:
             field = field.chunk(dict.fromkeys(axes, -1))
         stale = [name for name, values in field.coords.items() if set(values.dims) & set(axes) or name in ("lat", "lon")]
         renamed = field.drop_vars(stale).rename({axis: f"_{axis}" for axis in axes})
         result = xr.apply_ufunc(
-            self.__call__, renamed, input_core_dims=[[f"_{axis}" for axis in axes]], output_core_dims=[["lat", "lon"]],
+            self.__call__, renamed, input_core_dims=[[f"_{axis}" for axis in axes]], output_core_dims=[list(onto)],
             dask="parallelized", output_dtypes=[field.dtype], keep_attrs=True,
-            dask_gufunc_kwargs={"output_sizes": {"lat": self.target.shape[0], "lon": self.target.shape[1]}},
-        )
+            dask_gufunc_kwargs={"output_sizes": dict(zip(onto, self.target.shape, strict=True))},
+        )  # fmt: skip
         result.attrs.pop("grid_mapping", None)  # it named the source's projection
-        return cast(xr.DataArray, result.assign_coords(lat=self.target.lat, lon=self.target.lon))
+        if isinstance(self.target, Grid):
+            return cast(xr.DataArray, result.assign_coords(lat=self.target.lat, lon=self.target.lon))
+        result.attrs |= self.target.field_attributes
+        own = {name: value for name, value in self.target.coordinates().items() if set(value.dims) <= set(onto)}
+        return cast(xr.DataArray, result.assign_coords(own))
 
 
 class _Full:
@@ -137,17 +142,21 @@ class _Full:
         return result.reshape(self.shape)
 
 
-def _operator(source: Grid | ProjectedGrid, target: Grid, method: Method, backend: Backend, cache: str | Path | None) -> Operator:
+def _operator(source: AnyGrid, target: AnyGrid, method: Method, backend: Backend, cache: str | Path | None) -> Operator:
     (height, width), (rows, columns) = source.shape, target.shape
-    if isinstance(source, ProjectedGrid):
+    identity = f"{source.digest}|{target.digest}"
+    if not (isinstance(source, Grid) and isinstance(target, Grid)):
         if method != "conservative" or backend != "builtin":
-            raise OrbitError("this regridding is not offered from a projected grid", got=f"{method}, back end {backend}",
+            raise OrbitError("this regridding is only offered between latitude-longitude grids", got=f"{method}, back end {backend}",
                              allowed="conservative, back end builtin", hint="regrid conservatively to a latitude-longitude grid first")
-        shapes: tuple[tuple[int, int], ...] = ((rows * columns, height * width),)
-        return _Full(cached(cache, "projected", f"{source.digest}|{target.digest}", shapes, lambda: (overlap_weights(source, target),))[0],
-                     target.shape)
+        whole: tuple[tuple[int, int], ...] = ((rows * columns, height * width),)
+        if isinstance(target, Grid):
+            return _Full(cached(cache, "projected", identity, whole, lambda: (overlap_weights(source, target),))[0], target.shape)
+        if isinstance(source, Grid):
+            return _Full(cached(cache, "reversed", identity, whole, lambda: (reversed_weights(source, target),))[0], target.shape)
+        return _Full(cached(cache, "polygons", identity, whole, lambda: (polygon_weights(source, target),))[0], target.shape)
     if backend == "xesmf":
         return _Full(esmf_weights(source, target, method), target.shape)
     shapes = ((rows, height), (columns, width))
-    return Separable(*cached(cache, method, f"{source.digest}|{target.digest}", shapes,
+    return Separable(*cached(cache, method, identity, shapes,
                              lambda: (row_weights(source, target, method), column_weights(source, target, method))))
