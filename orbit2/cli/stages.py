@@ -38,12 +38,19 @@ def retrieve(
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be fetched, and how much; fetch nothing.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read every file again and fetch what differs from its checksum.")] = False,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="dotted.key=value, laid over the YAML; may be repeated.")] = None,
+    adopt: Annotated[Path | None, typer.Option(
+        "--adopt", help="Folder of ERA5, PRISM, Daymet or IMERG files that are here already: they count as fetched.",
+        show_default=False)] = None,
 ) -> None:
     """Fetch a provider's own files, untouched, with a manifest of checksums; started again, it resumes."""
     outputs.file(receipt, "source", "files")
-    from orbit2.retrieve import run, run_config
+    from orbit2.retrieve import run, run_adopt, run_config
 
-    if config is not None and config.suffix in (".yaml", ".yml"):
+    if adopt is not None:
+        if receipt or dry_run or verify or out is not None:
+            raise OrbitError("--adopt goes with SOURCE, --config and --set alone")
+        run_adopt(folder=adopt, config=config, source=source, overrides=overrides or ())
+    elif config is not None and config.suffix in (".yaml", ".yml"):
         run_config(config=config, source=source, out=out, receipt=receipt, dry_run=dry_run, verify=verify, overrides=overrides or ())
     elif overrides:
         raise OrbitError("--set goes with a run's YAML as --config")

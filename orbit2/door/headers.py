@@ -146,7 +146,7 @@ def _of(data: xr.Dataset, path: Path, key: str, status: os.stat_result) -> Heade
     if not fields:
         return None
     axes = horizontal(data, path)
-    order, lon = eastward(data[axes.lon].to_numpy())
+    _order, lon = eastward(data[axes.lon].to_numpy())
     grid = from_centres(np.sort(data[axes.lat].to_numpy().astype(np.float64)), lon)
     name = time_name(data)
     stamps = dates(data[name], path) if name is not None else np.empty(0, "datetime64[s]")

@@ -22,7 +22,7 @@ from orbit2.config.schema import RunConfig
 from orbit2.config.sources import TRAITS, SourcesConfig, traits
 from orbit2.errors import Interrupted, OrbitError, did_you_mean
 from orbit2.files import short_hash, write_json
-from orbit2.retrieve import adopt, clients, plan, transfer
+from orbit2.retrieve import adopt, clients, plan, recognise, transfer
 from orbit2.retrieve.clients.cds_key import licences
 from orbit2.retrieve.packaged import ITEMS, Packaged
 from orbit2.retrieve.progress import human
@@ -83,6 +83,12 @@ def run_config(
         _run(job, out or Path(job.settings.resources) / job.source.name / manifest.VERSION, receipt, dry_run, verify)
     if dry_run and len(jobs) > 1:
         print(plan.total([request for job in jobs for request in job.requests]))
+
+
+def run_adopt(*, folder: Path, config: Path | None = None, source: str | None = None, overrides: Sequence[str] = ()) -> None:
+    """Take the provider archives below `folder` for what `retrieve` would fetch (see `recognise.adopt`), with the settings of a run's
+    YAML; what lacks is fetched by the next `retrieve`."""
+    recognise.adopt(folder, SourcesConfig() if config is None else load(config, overrides).sources, source)
 
 
 @dataclass(frozen=True)

@@ -157,6 +157,15 @@ def _field(name: str) -> Field:
     return LEXICON[name]
 
 
+def held_in(path: Path, name: str) -> npt.NDArray[np.datetime64] | None:
+    """The days [T] that a file holds of a variable; None where it has none of it. Raises OrbitError for what is no Daymet file."""
+    piece = _piece(path, name)
+    if piece is None:
+        return None
+    days: npt.NDArray[np.datetime64] = piece["time"].values.astype("datetime64[D]")
+    return days if len(days) else None
+
+
 def _piece(path: Path, name: str, first: np.datetime64 | None = None, last: np.datetime64 | None = None) -> xr.DataArray | None:
     """One file's field between `first` and `last`: canonical units, days and axes, dask. None without the field or the time."""
     with reading(path, _KIND, "NetCDF"):

@@ -281,3 +281,22 @@ def _dataset(merged: dict[str, Joined], reference: Joined) -> xr.Dataset:
     if months:
         dataset.attrs["expver"] = f"preliminary (ERA5T, expver 0005): {', '.join(months)}"
     return dataset
+
+
+def held_in(path: Path, names: Sequence[str]) -> tuple[tuple[str, ...], np.datetime64, np.datetime64, Box | None] | None:
+    """(variables, first and last stamp, box or None for the globe) of which one file holds every hour; None where it has no such field.
+
+    Fields that end earlier or begin later than others (accumulations) bound the time. Raises OrbitError for a grid that is not ERA5's.
+    """
+    found, _ = pieces([path], names, slabs.Cache(), None, None)
+    held = {name: join(name, [p for p in each if len(p.stamps)]) for name, each in found.items() if any(len(p.stamps) for p in each)}
+    if not held:
+        return None
+    first, last = max(one.stamps[0] for one in held.values()), min(one.stamps[-1] for one in held.values())
+    one = next(iter(held.values()))
+    steps = [np.diff(axis) for axis in (one.lat, one.lon)]
+    if any(len(step) and not np.allclose(step, SPACING, atol=1e-3) for step in steps):
+        raise OrbitError("not on ERA5's own grid", where=path, got=f"{steps[0][:1]} degrees", allowed=f"{SPACING} degrees")
+    whole = len(one.lat) >= _GLOBE[0] and len(one.lon) >= _GLOBE[1]
+    box = None if whole else (float(one.lat[0]), float(one.lat[-1]), float(one.lon[0]), float(one.lon[-1]))
+    return tuple(sorted(held)), first, last, box

@@ -3,7 +3,6 @@ never written."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -26,8 +25,6 @@ from orbit2.units import Scale, convert
 from orbit2.variables import variable
 
 FloatArray = npt.NDArray[np.float32]
-WHOLE = 16 * 2**20  # bytes: smaller files are read whole for their checksum
-PIECES, PIECE = 8, 2**20  # of larger ones these many places, of this size
 AGAIN = "`orbit2 retrieve {source} --config YOUR_RUN.yaml` takes it as it is now"
 
 
@@ -53,21 +50,8 @@ def _record(path: Path, held: Sequence[Header]) -> manifest.Record:
     stamps = [header.stamps for header in held if header.runs]
     first, last = min(times[0] for times in stamps), max(times[-1] for times in stamps)
     file = record_of(path)
-    return {"file": str(file), "bytes": held[0].bytes, "modified_ns": held[0].modified_ns, "sha256": fingerprint(file), "origin": "adopted",
-            "first": manifest.stamp(first), "last": manifest.stamp(last)}  # fmt: skip
-
-
-def fingerprint(path: Path) -> str:
-    """A checksum that takes a moment on any file: of all of a small one, of its size and some places of a large one."""
-    size, digest = path.stat().st_size, hashlib.sha256()
-    with open(path, "rb") as handle:
-        if size <= WHOLE:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-        digest.update(str(size).encode())
-        for place in np.linspace(0, size - PIECE, PIECES).astype(np.int64):
-            handle.seek(int(place))
-            digest.update(handle.read(PIECE))
-    return f"sampled-{digest.hexdigest()}"
+    return {"file": str(file), "bytes": held[0].bytes, "modified_ns": held[0].modified_ns, "origin": "adopted",
+            "sha256": manifest.fingerprint(file), "first": manifest.stamp(first), "last": manifest.stamp(last)}  # fmt: skip
 
 
 def still_there(source: str, folder: Path, patterns: Sequence[str], first: np.datetime64, last: np.datetime64) -> list[Path]:
@@ -84,7 +68,7 @@ def still_there(source: str, folder: Path, patterns: Sequence[str], first: np.da
         except OSError:
             raise OrbitError("a file that was adopted is gone", where=file, hint=f"put it back, or {AGAIN.format(source=source)}") from None
         if (status.st_size, status.st_mtime_ns) != (record["bytes"], record["modified_ns"]) and (
-            status.st_size != record["bytes"] or fingerprint(Path(file)) != record["sha256"]
+            status.st_size != record["bytes"] or manifest.fingerprint(Path(file)) != record["sha256"]
         ):
             raise OrbitError("a file has changed since it was adopted", where=file, got=f"{status.st_size} bytes",
                              allowed=f"{record['bytes']} bytes, {record['sha256'][:16]}...", hint=AGAIN.format(source=source))  # fmt: skip
@@ -195,4 +179,4 @@ def said_of(statics: Sequence[Path]) -> str | None:
     """How stores and models tell the user's own static fields from others: by what the files hold, not by where they lie."""
     if not statics:
         return None
-    return f"files {short_hash([fingerprint(record_of(path)) for path in statics])}"
+    return f"files {short_hash([manifest.fingerprint(record_of(path)) for path in statics])}"

@@ -106,7 +106,7 @@ class Imerg:
 
     def check(self, path: Path, request: Request) -> None:
         """Opens the file, compares variable, version, units, grid and time with the request, and reads one cell."""
-        granule = _granule(path, self.config.product)
+        granule = granule_of(path, self.config.product)
         if granule.field != _FIELD[self.config.version]:
             raise OrbitError("file is of another version", where=path, got=granule.field,
                              allowed=f"{_FIELD[self.config.version]} (version {self.config.version})")
@@ -128,7 +128,7 @@ class Imerg:
             if name != NAME:
                 raise OrbitError("IMERG does not offer this variable", got=name, allowed=NAME)
         begin, end = first.astype("datetime64[D]"), last.astype("datetime64[D]")
-        granules = [g for g in (_granule(Path(f), self.config.product) for f in files) if begin <= g.day <= end]
+        granules = [g for g in (granule_of(Path(f), self.config.product) for f in files) if begin <= g.day <= end]
         if not granules or not names:
             raise OrbitError("no files of this period", where="imerg", got=f"{first} to {last}", hint="run the retrieve stage for it")
         granules.sort(key=lambda g: (g.begin, str(g.path)))
@@ -174,7 +174,7 @@ class Imerg:
                        bytes=_BYTES[config.product], note="IMERG files are global; sizes are estimates (a typical file)")
 
 
-def _granule(path: Path, product: str) -> Granule:
+def granule_of(path: Path, product: str) -> Granule:
     """What one file holds. Raises OrbitError for what is not an IMERG file of this product on the 0.1 degree grid."""
     with _reading(path) as root:
         group = root["Grid"] if isinstance(root.get("Grid"), h5py.Group) else root

@@ -7,6 +7,7 @@ manifest.json at the end, or by the next run after a crash. Readers see both.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -29,6 +30,9 @@ NAME = "manifest.json"
 JOURNAL = "manifest.journal"
 LOCK = ".manifest.lock"
 VERSION = "v1"
+SAMPLED = "sampled-"
+WHOLE = 16 * 2**20  # bytes: smaller files are read whole for a quick checksum
+PIECES, PIECE = 8, 2**20  # of larger ones these many places, of this size
 Record = dict[str, Any]
 _log = logging.getLogger(__name__)
 
@@ -36,12 +40,14 @@ _log = logging.getLogger(__name__)
 def entry(
     path: Path, *, origin: str, licence: str, doi: str | None, attribution: str, file: str | None = None,
     variables: Sequence[str] = (), first: np.datetime64 | None = None, last: np.datetime64 | None = None,
-    box: Sequence[float] | None = None, facts: Mapping[str, Any] | None = None,
+    box: Sequence[float] | None = None, facts: Mapping[str, Any] | None = None, quick: bool = False,
 ) -> Record:
-    """The record of one complete file. `file` is its name below the source's folder (default: the file's own name)."""
+    """The record of one complete file. `file` is its name below the source's folder (default: the file's own name). `quick`: a checksum
+    that takes a moment on any file (see `fingerprint`)."""
     status = path.stat()
     record: Record = {
-        "file": file or path.name, "bytes": status.st_size, "modified_ns": status.st_mtime_ns, "sha256": sha256(path), "origin": origin,
+        "file": file or path.name, "bytes": status.st_size, "modified_ns": status.st_mtime_ns, "origin": origin,
+        "sha256": fingerprint(path) if quick else sha256(path),
         "licence": licence, "doi": doi, "attribution": attribution, "fetched": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
     if variables:
         record["variables"] = list(variables)
@@ -69,7 +75,23 @@ def write(folder: Path, source: str, entries: Iterable[Record], gaps: Iterable[R
 def intact(folder: Path, record: Record) -> bool:
     """True when the file is there with the recorded length and checksum (reads the whole file)."""
     path = folder / str(record["file"])
-    return path.is_file() and path.stat().st_size == record["bytes"] and sha256(path) == record["sha256"]
+    if not path.is_file() or path.stat().st_size != record["bytes"]:
+        return False
+    known = str(record["sha256"])
+    return (fingerprint(path) if known.startswith(SAMPLED) else sha256(path)) == known
+
+
+def fingerprint(path: Path) -> str:
+    """A checksum that takes a moment on any file: of all of a small one, of the size and some places of a large one (`sampled-...`)."""
+    size, digest = path.stat().st_size, hashlib.sha256()
+    if size <= WHOLE:
+        return sha256(path)
+    digest.update(str(size).encode())
+    with open(path, "rb") as handle:
+        for place in np.linspace(0, size - PIECE, PIECES).astype(np.int64):
+            handle.seek(int(place))
+            digest.update(handle.read(PIECE))
+    return f"{SAMPLED}{digest.hexdigest()}"
 
 
 def untouched(folder: Path, record: Record) -> bool:
