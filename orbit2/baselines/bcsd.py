@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from orbit2.areas import relative_areas
 from orbit2.baselines.interpolation import block_mean, interpolate
 from orbit2.baselines.quantiles import NODES, codes_of, mapped, node_codes
 from orbit2.baselines.truth import Monthly
 from orbit2.data.packing import MISSING, Packing
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 from orbit2.variables import floor, is_precipitation, variable
 
 Array = npt.NDArray[np.float64]
@@ -32,7 +33,7 @@ class Disaggregation:
     """Streams training samples, a calendar month after the other; keeps the codes of one month, or of at most MOST samples, on the coarse
     grid. `monthly`: one distribution per calendar month."""
 
-    def __init__(self, packings: Mapping[str, Packing], coarse: Grid, factor: int, monthly: bool, samples: int) -> None:
+    def __init__(self, packings: Mapping[str, Packing], coarse: AnyGrid, factor: int, monthly: bool, samples: int) -> None:
         self.packings, self.coarse, self.factor, self.monthly = dict(packings), coarse, factor, monthly
         self.every = 1 if monthly else -(-samples // MOST)
         groups = 12 if monthly else 1
@@ -40,7 +41,7 @@ class Disaggregation:
         self.means = {name: Monthly(coarse.shape) for name in packings}
         self._codes: dict[str, list[Codes]] = {name: [] for name in packings}
         self._seen = dict.fromkeys(packings, 0)
-        self._weights = coarse.refine(factor).lat_weights
+        self._weights = relative_areas(coarse.refine(factor))
 
     def update(self, name: str, coarse: npt.NDArray[np.float32], truth: npt.NDArray[np.float32]) -> None:
         """One sample of a variable: the coarse field [H, W] and the truth [sH, sW], canonical units."""
@@ -92,7 +93,7 @@ def packing_from(name: str, attributes: Mapping[str, object]) -> Packing:
 
 
 def disaggregated(
-    field: Array, given: Codes, wanted: Codes, mean: Array, climatology: Array, packing: Packing, coarse: Grid, factor: int,
+    field: Array, given: Codes, wanted: Codes, mean: Array, climatology: Array, packing: Packing, coarse: AnyGrid, factor: int,
     window: tuple[slice, slice],
 ) -> Array:  # fmt: skip
     """The input `field` [H, W] with distributions `given`, `wanted` [H, W, NODES] and the truth's `mean` [H, W], on the fine `climatology`
@@ -101,7 +102,7 @@ def disaggregated(
 
 
 def anomalies(
-    field: Array, given: Codes, wanted: Codes, mean: Array, packing: Packing, coarse: Grid, factor: int, window: tuple[slice, slice]
+    field: Array, given: Codes, wanted: Codes, mean: Array, packing: Packing, coarse: AnyGrid, factor: int, window: tuple[slice, slice]
 ) -> Array:
     """The mapped input's anomaly from `mean`, for precipitation the ratio to it, interpolated to the `window` of the fine grid [h, w]."""
     corrected = mapped(field, given, wanted, packing)

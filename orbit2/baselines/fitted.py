@@ -28,6 +28,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2 import times
+from orbit2.areas import relative_areas
 from orbit2.baselines.bcsd import anomalies, on_climatology, packing_from
 from orbit2.baselines.corrections import along, corrected
 from orbit2.baselines.held import Held
@@ -35,7 +36,7 @@ from orbit2.baselines.interpolation import block_mean, interpolate
 from orbit2.baselines.quantiles import mapped
 from orbit2.baselines.training import open_fits
 from orbit2.baselines.truth import LOG, Monthly
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 from orbit2.metrics.pooling import Pooled
 from orbit2.variables import floor, log_scored, variable
 
@@ -54,10 +55,10 @@ def follows_height(name: str) -> bool:
     return name.startswith("2m_temperature")
 
 
-def height_anomaly(orography: Array, coarse: Grid, factor: int) -> Array:
+def height_anomaly(orography: Array, coarse: AnyGrid, factor: int) -> Array:
     """Fine surface altitude minus what area-conserving interpolation makes of its block means, m, [sH, sW]."""
     known = np.where(np.isfinite(orography), orography, 0.0)
-    smooth = interpolate(block_mean(known, coarse.refine(factor).lat_weights, factor), coarse, factor, BASE)
+    smooth = interpolate(block_mean(known, relative_areas(coarse.refine(factor)), factor), coarse, factor, BASE)
     return np.asarray(known - smooth, dtype=np.float64)
 
 
@@ -129,7 +130,7 @@ class Fit:
     """Streams the training samples of one variable after the other; holds sums only, those of the two halves of the block apart."""
 
     def __init__(
-        self, names: Iterable[str], coarse: Grid, factor: int, weights: Array, orography: Array | None, monthly: bool = False,
+        self, names: Iterable[str], coarse: AnyGrid, factor: int, weights: Array, orography: Array | None, monthly: bool = False,
     ) -> None:  # fmt: skip
         self.names, self.coarse, self.factor, self.weights = tuple(names), coarse, factor, weights
         shape = coarse.refine(factor).shape
@@ -174,16 +175,16 @@ class Fit:
                 ("slope", sums.slope(best), "Slope of that residual on the interpolation, drawn towards 0 by n / (n + prior)"),
                 ("samples", sums.n, "Training samples"),
             ):
-                data[f"{label}_{key}"] = xr.DataArray(values.astype(np.float32), dims=("lat", "lon"), attrs={"long_name": about})
+                data[f"{label}_{key}"] = xr.DataArray(values.astype(np.float32), dims=self.coarse.dims, attrs={"long_name": about})
             data[f"{label}_prior"] = xr.DataArray(best, attrs={
                 "long_name": "Prior of the slope, in samples, by cross-validation between the halves of the training block"})  # fmt: skip
             data[f"{label}_prior_errors"] = xr.DataArray(errors, dims="prior", attrs={
                 "long_name": "Mean squared error less that of delta, each half of the block corrected by the other's fit"})  # fmt: skip
         for label, monthly in self.monthly.items():
-            data[f"{label}_monthly_residual"] = xr.DataArray(monthly.means, dims=("month", "lat", "lon"), attrs={
+            data[f"{label}_monthly_residual"] = xr.DataArray(monthly.means, dims=("month", *self.coarse.dims), attrs={
                 "long_name": "Mean over a calendar month's training samples of truth minus area-conserving interpolation"})  # fmt: skip
         for name, lapse in self.lapse.items():
-            data["height_anomaly"] = xr.DataArray(lapse.height.astype(np.float32), dims=("lat", "lon"), attrs={
+            data["height_anomaly"] = xr.DataArray(lapse.height.astype(np.float32), dims=self.coarse.dims, attrs={
                 "long_name": "Surface altitude minus the area-conserving interpolation of its block means", "units": "m"})  # fmt: skip
             data[f"{name}_lapse_rate"] = xr.DataArray(lapse.rate(), attrs={"long_name": "Temperature by altitude", "units": "K m-1"})
         return xr.Dataset(data, coords={"prior": list(PRIORS)})
@@ -195,9 +196,9 @@ class Fitted:
     Maps are read when asked for. Raises OrbitError for a file that is missing or belongs to another grid.
     """
 
-    def __init__(self, path: Path, rows: slice, columns: slice, coarse: Grid, factor: int) -> None:
+    def __init__(self, path: Path, rows: slice, columns: slice, coarse: AnyGrid, factor: int) -> None:
         self.whole = open_fits(path, coarse.refine(factor))
-        self.data = self.whole.isel(lat=rows, lon=columns)
+        self.data = self.whole.isel(dict(zip(coarse.dims, (rows, columns), strict=True)))
         self.window, self.coarse, self.factor = (rows, columns), coarse, factor
         self._maps = Held()
         self.samples, self.period = int(self.data.attrs["samples"]), str(self.data.attrs["period"])

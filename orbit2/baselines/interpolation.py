@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from orbit2.areas import relative_areas
 from orbit2.errors import OrbitError, did_you_mean
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 from orbit2.jit import compiled, finite
 
 Array = npt.NDArray[np.float64]
@@ -27,7 +28,7 @@ def methods_for(baselines: Sequence[str], precipitation: bool) -> tuple[str, ...
 
 
 def interpolate(
-    field: npt.NDArray[Any], grid: Grid, factor: int, method: str, *, lower: float | None = None
+    field: npt.NDArray[Any], grid: AnyGrid, factor: int, method: str, *, lower: float | None = None
 ) -> npt.NDArray[Any]:
     """Interpolate a cell-centred `field` [..., H, W] on `grid` to the `factor` times finer grid, [..., sH, sW], same units and dtype.
 
@@ -85,9 +86,9 @@ def _kernel(values: Array, periodic: bool, factor: int, kernel: str) -> Array:
     return result
 
 
-def _conservative(values: Array, grid: Grid, factor: int, lower: float | None) -> Array:
-    weights = grid.refine(factor).lat_weights
-    if lower != 0.0 and np.isfinite(values).all():
+def _conservative(values: Array, grid: AnyGrid, factor: int, lower: float | None) -> Array:
+    weights = relative_areas(grid.refine(factor))
+    if lower != 0.0 and weights.ndim == 1 and np.isfinite(values).all():
         return _conservative_whole(values, grid, factor, weights)
     fine = _kernel(values, grid.periodic, factor, "bilinear")
     if lower == 0.0:
@@ -104,7 +105,7 @@ def _conservative(values: Array, grid: Grid, factor: int, lower: float | None) -
     return fine
 
 
-def _conservative_whole(values: Array, grid: Grid, factor: int, weights: Array) -> Array:
+def _conservative_whole(values: Array, grid: AnyGrid, factor: int, weights: Array) -> Array:
     """The same where nothing is missing: every step is linear, so the passes are taken on the coarse grid and interpolated once."""
     rows, columns = _block_mean_of_bilinear(grid.shape, factor, grid.periodic, weights.tobytes())
     given, residual = values, np.empty_like(values)
@@ -131,20 +132,22 @@ def _block_mean_of_bilinear(
     return means[0] @ _matrix(height, factor, "bilinear", False), means[1] @ _matrix(width, factor, "bilinear", periodic)
 
 
-def block_mean(fine: npt.NDArray[Any], lat_weights: Array, factor: int) -> Array:
+def block_mean(fine: npt.NDArray[Any], weights: Array, factor: int) -> Array:
     """Area-weighted mean of each `factor` x `factor` block over its valid cells: [..., sH, sW] -> [..., H, W]; NaN where none is valid.
 
-    `lat_weights` [sH] are the fine rows' relative areas (`Grid.lat_weights`).
+    `weights` are the fine cells' relative areas: `relative_areas` of their grid, [sH] of rows or [sH, sW].
     """
     height, width = fine.shape[-2:]
     planes = np.asarray(fine, dtype=fine.dtype if fine.dtype in (np.float32, np.float64) else np.float64).reshape(-1, height, width)
-    means = _block_means(planes, np.asarray(lat_weights, dtype=np.float64), factor)
+    areas = np.ascontiguousarray(weights, dtype=np.float64).reshape(height, -1)
+    means = _block_means(planes, areas, factor)
     return means.reshape(*fine.shape[:-2], height // factor, width // factor)
 
 
 @compiled
 def _block_means(planes: npt.NDArray[Any], weights: Array, factor: int) -> Array:
     count, height, width = planes.shape
+    along = 1 if weights.shape[1] > 1 else 0  # a row's cells are alike, or each has its own area
     means = np.empty((count, height // factor, width // factor))
     for n in range(count):
         for i in range(height // factor):
@@ -154,8 +157,9 @@ def _block_means(planes: npt.NDArray[Any], weights: Array, factor: int) -> Array
                     for column in range(j * factor, (j + 1) * factor):
                         value = planes[n, row, column]
                         if finite(value):
-                            total += weights[row] * value
-                            weight += weights[row]
+                            area = weights[row, along * column]
+                            total += area * value
+                            weight += area
                 means[n, i, j] = total / weight if weight > 0 else np.nan
     return means
 

@@ -13,7 +13,7 @@ import xarray as xr
 from orbit2.baselines.held import Held
 from orbit2.baselines.truth import LOG
 from orbit2.errors import OrbitError
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 from orbit2.metrics.lattice import Lattice
 
 Array = npt.NDArray[np.float64]
@@ -29,14 +29,14 @@ class Moment(Protocol):
     daysinmonth: int
 
 
-def open_fits(path: Path, whole: Grid) -> xr.Dataset:
+def open_fits(path: Path, whole: AnyGrid) -> xr.Dataset:
     """What `orbit2 evaluate fit` wrote, read when asked for. Raises OrbitError for a file that is missing or of another grid."""
     if not path.is_file():
         raise OrbitError("fits of the baselines not found", where=path, hint="run `orbit2 evaluate fit` (the evaluate stage) first")
     opened = xr.open_dataset(path, engine="h5netcdf", cache=False)  # else every map that was read is held twice
-    if (opened.sizes.get("lat"), opened.sizes.get("lon")) != whole.shape:
-        raise OrbitError("fits of the baselines are of another grid", where=path,
-                         got=f"{opened.sizes.get('lat')} x {opened.sizes.get('lon')} cells", allowed=whole.describe())
+    found = tuple(opened.sizes.get(dim) for dim in whole.dims)
+    if found != whole.shape:
+        raise OrbitError("fits of the baselines are of another grid", where=path, got="{} x {} cells".format(*found), allowed=whole.describe())
     return opened
 
 
@@ -53,8 +53,9 @@ class Training:
     samples within `period` were read; `years` is in how many years even the rarest month of the calendar was seen (0: not every month).
     """
 
-    def __init__(self, path: Path, rows: slice, columns: slice, whole: Grid) -> None:
+    def __init__(self, path: Path, rows: slice, columns: slice, whole: AnyGrid) -> None:
         self.data = open_fits(Path(path), whole)
+        self.dims = whole.dims
         self.rows, self.columns = (range(size)[part] for part, size in zip((rows, columns), whole.shape, strict=True))
         attributes = self.data.attrs
         self.samples, self.of_samples, self.period = int(attributes["samples"]), int(attributes["of_samples"]), str(attributes["period"])
@@ -123,5 +124,5 @@ class Training:
 
     def _month(self, key: str, month: int) -> npt.NDArray[np.float32]:
         """Two months are held of each variable: those between which a time lies."""
-        rows, columns = (slice(part.start, part.stop) for part in (self.rows, self.columns))
-        return self._months.get(f"{key} {month % 2}", month, lambda: self.data[key].isel(month=month, lat=rows, lon=columns).to_numpy())
+        window = {dim: slice(part.start, part.stop) for dim, part in zip(self.dims, (self.rows, self.columns), strict=True)}
+        return self._months.get(f"{key} {month % 2}", month, lambda: self.data[key].isel({"month": month, **window}).to_numpy())

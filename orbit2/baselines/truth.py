@@ -9,7 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2.data.packing import GREATEST, MISSING, Packing, unpack
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 from orbit2.metrics.lattice import Lattice
 from orbit2.variables import is_precipitation, log_scored, variable
 
@@ -78,7 +78,8 @@ class Wet:
 class Truth:
     """Streams training samples of all variables, a calendar month after the other; holds sums, and rain's codes on the lattice."""
 
-    def __init__(self, packings: Sequence[Packing], grid: Grid, weights: Array, samples: int) -> None:
+    def __init__(self, packings: Sequence[Packing], grid: AnyGrid, weights: Array, samples: int) -> None:
+        self.dims = grid.dims
         self.packings, self.weights = {p.name: p for p in packings}, weights.ravel()
         self.counts = {name: np.zeros(2 * GREATEST + 2) for name in self.packings}  # area by code
         self.monthly = {name: Monthly(grid.shape) for name in self.packings}
@@ -120,7 +121,7 @@ class Truth:
             if log_scored(name):
                 found[f"{name}{LOG}_quantiles"] = xr.DataArray(
                     np.log1p(quantiles), dims="quantile", attrs={"long_name": f"{about}, as ln(1 + x)", "units": "1"})
-            found[f"{name}_climatology"] = xr.DataArray(self.monthly[name].means, dims=("month", "lat", "lon"), attrs={
+            found[f"{name}_climatology"] = xr.DataArray(self.monthly[name].means, dims=("month", *self.dims), attrs={
                 "long_name": "Mean of the truth over the training samples of a calendar month", "units": units})  # fmt: skip
         for name, wet in self.wet.items():
             quantiles_of, number = wet.quantiles()

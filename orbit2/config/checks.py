@@ -9,7 +9,7 @@ from orbit2.config.dataset import Period, duration
 from orbit2.config.network import ArchitectureConfig
 from orbit2.config.sources import traits
 from orbit2.errors import OrbitError
-from orbit2.grid import Grid, named
+from orbit2.grid import AnyGrid, Grid, named
 
 if TYPE_CHECKING:
     from orbit2.config.schema import RunConfig
@@ -108,7 +108,7 @@ def _place(run: RunConfig, model: str, dataset: str, side: str) -> Grid:
     return grid if region is None else grid.crop(*grid.window(region))
 
 
-def refuse_table(architecture: ArchitectureConfig, grids: Mapping[str, Grid], tiled: bool, where: str) -> None:
+def refuse_table(architecture: ArchitectureConfig, grids: Mapping[str, AnyGrid], tiled: bool, where: str) -> None:
     """Raise OrbitError for a `table` of positions that meets tiles or more than one of `grids` (by who uses them): it has no place for
     a tile, and would be stretched over every grid alike, so that the same entry means other places."""
     if architecture.position != "table":

@@ -10,19 +10,21 @@ from torch import Tensor
 from orbit2.variables import variable
 
 
-def coarsen(fine: Tensor, row_weights: Tensor, factor: int, min_valid: float = 0.5, *, complete: bool = False) -> Tensor:
-    """Area-weighted means [..., H, W] over the valid cells of blocks of [..., sH, sW]; `row_weights` [sH].
+def coarsen(fine: Tensor, areas: Tensor, factor: int, min_valid: float = 0.5, *, complete: bool = False) -> Tensor:
+    """Area-weighted means [..., H, W] over the valid cells of blocks of [..., sH, sW]; `areas` [sH] of rows, or [sH, sW].
 
     A block with less than `min_valid` of its area valid is missing, as in a store's coarse fields (`min_valid_fraction`).
     `complete`: known to miss nothing, which spares looking (a device need not be waited for).
     """
-    weights = row_weights[:, None].to(fine.dtype)
+    weights = areas.to(fine.dtype)
+    weights = weights[:, None] if areas.ndim == 1 else weights
     height, width = fine.shape[-2] // factor, fine.shape[-1] // factor
 
     def sums(values: Tensor) -> Tensor:
         return values.reshape(*values.shape[:-2], height, factor, width, factor).sum((-1, -3))
 
-    totals = row_weights.to(fine.dtype).view(height, factor).sum(1)[:, None] * factor
+    rows = areas.to(fine.dtype)
+    totals = rows.view(height, factor).sum(1)[:, None] * factor if areas.ndim == 1 else sums(rows)
     means: Tensor = sums(fine * weights) / totals
     if complete:
         return means

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from orbit2.areas import relative_areas
 from orbit2.data.augment import coarsen
 from orbit2.data.batch import Batch, Packed
 from orbit2.data.cutting import Cutting
@@ -19,6 +20,7 @@ from orbit2.data.pairs import SIDES, PairStore, Side
 from orbit2.data.transforms import Normaliser
 from orbit2.data.view import Box, View
 from orbit2.errors import OrbitError
+from orbit2.grid import AnyGrid, Grid
 from orbit2.model.heap import in_large_pages
 from orbit2.model.tiles import Window, of_box
 
@@ -93,7 +95,7 @@ class Pairs:
         names = self.store.variables("fine")
         if not set(self.inputs) <= set(names):
             return False
-        compared, areas = torch.zeros(len(self.inputs), dtype=torch.bool), torch.from_numpy(self.store.grid("fine").lat_weights).float()
+        compared, areas = torch.zeros(len(self.inputs), dtype=torch.bool), torch.from_numpy(relative_areas(self.store.grid("fine"))).float()
         for index in self.indices[:: max(1, len(self.indices) // COMPARED)][:COMPARED]:
             coarse, fine = (torch.from_numpy(self.store.read(side, int(index))) for side in SIDES)
             again = coarsen(fine[[names.index(n) for n in self.inputs]], areas, self.store.refinement, 1.0)
@@ -181,11 +183,17 @@ class Pairs:
         if self.nested and random.random() < self.shift_probability:
             moved = view.moved((rows, columns), grid)
             view = view if moved.empty else moved  # a box one cell wide at the grid's end: what was moved out was all of it
-        lat = grid.lat[view.box.south : view.box.south + view.box.rows] + view.shift[0] * grid.resolution / factor
-        symmetric = view.periodic and np.allclose(lat, -lat[::-1], atol=1e-3)
-        if self.reflect and symmetric and set(self.statics) >= SURFACE and random.random() < 0.5:
+        if self.reflect and _symmetric(view, grid) and set(self.statics) >= SURFACE and random.random() < 0.5:
             view = replace(view, mirrored=True)
         return view
+
+
+def _symmetric(view: View, grid: AnyGrid) -> bool:
+    """Whether the rows go round the globe and the mirrored Earth has the same ones."""
+    if not view.periodic or not isinstance(grid, Grid):
+        return False
+    lat = grid.lat[view.box.south : view.box.south + view.box.rows] + view.shift[0] * grid.resolution / view.factor
+    return bool(np.allclose(lat, -lat[::-1], atol=1e-3))
 
 
 def clock(times: npt.NDArray[np.datetime64]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import uuid
 from collections import OrderedDict
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 from weakref import WeakValueDictionary
@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from orbit2.areas import relative_areas
 from orbit2.data.augment import coarsen, mirror, turn_signs
 from orbit2.data.batch import Batch, Packed
 from orbit2.data.packing import Packing, unpack_into
 from orbit2.data.transforms import Normaliser
 from orbit2.data.view import Box, View, box_of
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid, Grid
 from orbit2.model.geometry import Geometry, select
 from orbit2.model.heap import in_large_pages
 from orbit2.model.tiles import Window
@@ -30,8 +31,8 @@ _known: WeakValueDictionary[str, Ground] = WeakValueDictionary()  # so that a wo
 
 @dataclass(frozen=True)
 class Place:
-    """One view on one device: statics [S, H, W] and [S', sH, sW] of the model (normalised), weights [sH, sW], centres [H], [W] in degrees;
-    `areas` [sH] of the fine rows, in the store's order."""
+    """One view on one device: statics [S, H, W] and [S', sH, sW] of the model (normalised), weights [sH, sW], centres [H], [W] (or
+    [H, W] each) in degrees; `areas` [sH] of the fine rows (or [sH, sW]), in the store's order; `cells` [sH, sW]: see `Geometry.areas`."""
 
     static_coarse: Tensor
     statics: Tensor
@@ -39,6 +40,7 @@ class Place:
     lat: Tensor
     lon: Tensor
     areas: Tensor
+    cells: Tensor | None
 
 
 @dataclass(eq=False)
@@ -52,7 +54,7 @@ class Ground:
     outputs: tuple[str, ...]
     own_statics: tuple[str, ...]
     statics: tuple[str, ...]
-    grids: tuple[Grid, Grid]
+    grids: tuple[AnyGrid, AnyGrid]
     packings: tuple[tuple[Packing, ...], tuple[Packing, ...]]
     static_fine: Tensor
     min_valid: float
@@ -74,7 +76,8 @@ class Ground:
 
     @cached_property
     def areas(self) -> Tensor:
-        return torch.from_numpy(self.grids[1].lat_weights).float()
+        """Of the fine rows [sH], or of the fine cells [sH, sW]."""
+        return torch.from_numpy(relative_areas(self.grids[1])).float()
 
     @cached_property
     def complete(self) -> bool:
@@ -102,19 +105,18 @@ class Ground:
     def _placed(self, view: View, device: torch.device) -> Place:
         if device not in self._fields:
             self._fields[device] = self.static_fine.to(device)
-        fine, (coarse_grid, fine_grid) = view.fine, self.grids
-        own = self.areas[fine.south : fine.south + fine.rows]
+        fine = view.fine
+        own = _under(fine, self.areas)
         statics, areas = fine.of(self._fields[device]), own.to(device)
         coarse = coarsen(statics, areas, view.factor, complete=self.complete)  # as in prediction, which knows no store
-        lat = torch.from_numpy(coarse_grid.lat).float() + view.shift[0] * coarse_grid.resolution / view.factor
-        lat = lat[view.box.south : view.box.south + view.box.rows]
-        lon = Box(0, view.box.west, 1, view.box.columns).of(torch.from_numpy(coarse_grid.lon).float()[None])[0]
-        lon = lon + view.shift[1] * float(np.median(np.diff(fine_grid.lon_edges)))
+        lat, lon = self._centres(view)
         if view.mirrored:
             statics, coarse, lat, own = mirror(statics, self.own_statics), mirror(coarse, self.own_statics), -lat.flip(0), own.flip(0)
         rows, columns = view.fine_domain
         weights = torch.zeros(fine.rows, fine.columns, device=device)
-        weights[rows, columns] = (own[rows] / float(own[rows].double().mean())).to(device)[:, None]
+        inside = _window(own, rows, columns)
+        inside = (inside / float(inside.double().mean())).to(device)
+        weights[rows, columns] = inside[:, None] if own.ndim == 1 else inside
         return Place(
             static_coarse=self.normaliser.normalise(coarse, self.own_statics),
             statics=self._for_model(self.normaliser.normalise(statics, self.own_statics)),
@@ -122,7 +124,21 @@ class Ground:
             lat=lat.to(device),
             lon=lon.to(device),
             areas=areas,
+            cells=None if own.ndim == 1 else (own / float(own.double().mean())).to(device),
         )
+
+    def _centres(self, view: View) -> tuple[Tensor, Tensor]:
+        """Latitudes and longitudes of a view's coarse cells: [H] and [W], or [H, W] each."""
+        coarse, fine = self.grids
+        if not isinstance(coarse, Grid):
+            box = view.fine
+            moved = fine.crop(slice(box.south, box.south + box.rows), slice(box.west, box.west + box.columns)).coarsen(view.factor)
+            return torch.from_numpy(moved.lat2d.astype(np.float32)), torch.from_numpy(moved.lon2d.astype(np.float32))
+        assert isinstance(fine, Grid)
+        lat = torch.from_numpy(coarse.lat).float() + view.shift[0] * coarse.resolution / view.factor
+        lat = lat[view.box.south : view.box.south + view.box.rows]
+        lon = Box(0, view.box.west, 1, view.box.columns).of(torch.from_numpy(coarse.lon).float()[None])[0]
+        return lat, lon + view.shift[1] * float(np.median(np.diff(fine.lon_edges)))
 
     def _for_model(self, static: Tensor) -> Tensor:
         """The store's statics [S, sH, sW] in the model's order, NaN where it has none."""
@@ -145,7 +161,8 @@ class Ground:
         if packed.windows is None:
             coarse[:, dynamic:], statics = place.static_coarse, place.statics.expand(count, -1, -1, -1)
             weights, periodic = place.weights[None, None], packed.view.periodic
-            lat, lon = place.lat.expand(count, -1), place.lon.expand(count, -1)
+            lat, lon = (each.expand(count, *each.shape) for each in (place.lat, place.lon))
+            cells = None if place.cells is None else place.cells.expand(count, -1, -1)
         else:
             boxes = [box_of(window) for window in packed.windows]
             for k, box in enumerate(boxes):
@@ -153,8 +170,8 @@ class Ground:
             statics = torch.stack([box.finer(factor).of(place.statics) for box in boxes])
             parts = [_masked(place.weights, window, factor) for window in packed.windows]
             weights, context = (torch.stack(kind)[:, None] for kind in zip(*parts, strict=True))
-            lat = torch.stack([place.lat[box.south : box.south + box.rows] for box in boxes])
-            lon = torch.stack([Box(0, box.west, 1, box.columns).of(place.lon[None])[0] for box in boxes])
+            lat, lon = (torch.stack(each) for each in zip(*(_centres_of(box, place) for box in boxes), strict=True))
+            cells = None if place.cells is None else torch.stack([box.finer(factor).of(place.cells) for box in boxes])
             periodic = packed.windows[0].periodic
         km = self.grids[0].km
         return Batch(
@@ -163,7 +180,7 @@ class Ground:
             statics=statics,
             weights=weights if packed.counted else torch.zeros_like(weights),
             clock=packed.clock.to(device, non_blocking=device.type != "cpu"),
-            geometry=Geometry(lat, lon, km, km / factor, periodic),
+            geometry=Geometry(lat, lon, km, km / factor, periodic, cells),
             variables=self.variables,
             samples=packed.samples,
             context=context,
@@ -211,14 +228,29 @@ class Ground:
             rows = areas
             if packed.windows is not None:
                 box = view.under(packed.windows[k]).finer(factor)
-                first = box.south - view.box.south * factor
-                rows = areas[first : first + box.rows]
+                rows = _under(replace(box, south=box.south - view.box.south * factor, west=box.west - view.box.west * factor), areas)
             made = coarsen(select(truth, sources, 0), rows, factor, self.min_valid, complete=complete)
             coarse[k] = made.flip(-2) if view.mirrored else made
             for i, name in enumerate(self.outputs):
                 if name in names:
                     plane = truth[names.index(name)]
                     fine[k, i] = plane.flip(-2) if view.mirrored else plane
+
+
+def _under(box: Box, areas: Tensor) -> Tensor:
+    """`Ground.areas` of the fine cells of a box."""
+    return areas[box.south : box.south + box.rows] if areas.ndim == 1 else box.of(areas)
+
+
+def _window(areas: Tensor, rows: slice, columns: slice) -> Tensor:
+    return areas[rows] if areas.ndim == 1 else areas[rows, columns]
+
+
+def _centres_of(box: Box, place: Place) -> tuple[Tensor, Tensor]:
+    """Latitudes and longitudes of a window's coarse cells."""
+    if place.lat.ndim == 2:
+        return box.of(place.lat), box.of(place.lon)
+    return place.lat[box.south : box.south + box.rows], Box(0, box.west, 1, box.columns).of(place.lon[None])[0]
 
 
 def _masked(weights: Tensor, window: Window, factor: int) -> tuple[Tensor, Tensor]:

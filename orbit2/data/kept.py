@@ -11,8 +11,8 @@ import numpy.typing as npt
 import zarr
 
 from orbit2.data import packing
+from orbit2.data.store_grid import grid_of
 from orbit2.files import read_json
-from orbit2.grid import Grid
 
 if TYPE_CHECKING:
     from orbit2.data.store_layout import SideSpec
@@ -47,11 +47,7 @@ def _root(root: zarr.Group, shard: int, version: str) -> Iterator[tuple[str, str
 
 
 def _side(group: zarr.Group, spec: SideSpec) -> Iterator[tuple[str, str]]:
-    edges = []
-    for axis in ("lat", "lon"):
-        bounds = np.asarray(group[f"{axis}_bnds"])
-        edges.append(np.append(bounds[:, 0], bounds[-1, 1]))
-    grid = Grid(edges[0], edges[1])
+    grid = grid_of(group)
     if grid.digest != spec.grid.digest:
         yield "grid", f"{grid.describe()}, not {spec.grid.describe()}"
     for what, wanted in (("variables", spec.variables), ("statics", spec.statics)):

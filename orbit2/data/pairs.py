@@ -1,7 +1,7 @@
 """The PairStore: coarse/fine sample pairs in one Zarr v3 store, as int16. Read here, written in `store_layout`; refused until finalised.
 
-Layout: groups `coarse/` and `fine/`, each with `fields(time, variable, lat, lon)` int16 (see `packing`; -32768 where missing),
-`static(static, lat, lon)`, `missing(time, variable)` and coordinates with bounds; one chunk per sample, shards of
+Layout: groups `coarse/` and `fine/`, each with `fields(time, variable, lat, lon)` (or y, x; rlat, rlon) int16 (see
+`packing`; -32768 where missing), `static(static, lat, lon)`, `missing(time, variable)` and coordinates with bounds; one chunk per sample, shards of
 many; a side without variables has no fields. `written(time, column)` at the top is how far writing has come.
 """
 
@@ -23,6 +23,7 @@ from orbit2.data import packing
 from orbit2.data.cache import open_cache
 from orbit2.data.packing import unpack
 from orbit2.data.shards import FieldReader
+from orbit2.data.store_grid import grid_of
 from orbit2.data.store_layout import (
     EPOCH,
     SIDES,
@@ -41,7 +42,7 @@ from orbit2.data.store_layout import (
     written,
 )
 from orbit2.errors import OrbitError, did_you_mean
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 from orbit2.timing import Seconds, add
 from orbit2.variables import ATTRIBUTE, adopt, cell_methods, variable
 
@@ -92,13 +93,11 @@ class PairStore:
         assert isinstance(found, zarr.Array)
         return found
 
-    def _read_grid(self, side: Side) -> Grid:
-        edges = []
-        for axis in ("lat", "lon"):
-            bounds = np.asarray(self.array(side, f"{axis}_bnds")[:], dtype=np.float64)
-            edges.append(np.append(bounds[:, 0], bounds[-1, 1]))
+    def _read_grid(self, side: Side) -> AnyGrid:
+        group = self.root[side]
+        assert isinstance(group, zarr.Group)
         try:
-            return Grid(edges[0], edges[1])
+            return grid_of(group)
         except OrbitError as error:  # a chunk that is gone reads as zeros
             raise OrbitError(f"pair store is damaged ({error})", where=self.path, hint="delete it and re-run the regrid stage") from None
 
@@ -112,7 +111,7 @@ class PairStore:
         steps = np.diff(self.times).astype("timedelta64[s]").astype(np.int64)
         return float(steps.min()) / 3600 if len(steps) else 24.0
 
-    def grid(self, side: Side) -> Grid:
+    def grid(self, side: Side) -> AnyGrid:
         return self._grids[side]
 
     def variables(self, side: Side) -> tuple[str, ...]:
@@ -217,7 +216,11 @@ class PairStore:
             ).assign_attrs(
                 **known.described, cell_methods=self.cell_methods(name)
             )
-        return xr.Dataset(data, coords={"time": opened["time"], "lat": opened["lat"], "lon": opened["lon"]})
+        grid = self.grid(side)
+        for field in data.values():
+            field.attrs |= grid.field_attributes
+        names = dict.fromkeys(("time", *grid.dims, "lat", "lon", *grid.field_attributes.values()))
+        return xr.Dataset(data, coords={name: opened[name] for name in names})
 
 
 def _unpack_one(codes: npt.NDArray[np.int16], packed: packing.Packing) -> FloatArray:

@@ -20,9 +20,10 @@ from zarr.codecs import BloscCodec
 
 from orbit2.data import kept, packing
 from orbit2.data.shards import FieldReader
+from orbit2.data.store_grid import GRID, grid_of, put_grid
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, short_hash, write_text
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 from orbit2.variables import carried, declarations, from_json, variable
 
 Side = Literal["coarse", "fine"]
@@ -40,7 +41,7 @@ Times = npt.NDArray[np.datetime64]
 class SideSpec:
     """What one group holds: its grid, its dynamic (perhaps none) and static variables."""
 
-    grid: Grid
+    grid: AnyGrid
     variables: tuple[str, ...]
     statics: tuple[str, ...]
     static_values: FloatArray  # [S, H, W]
@@ -148,7 +149,7 @@ def _create_side(group: zarr.Group, spec: SideSpec, times: Times, shard: int) ->
             dtype="int16",
             fill_value=packing.MISSING,
             compressors=BloscCodec(**CODEC),
-            dimension_names=("time", "variable", "lat", "lon"),
+            dimension_names=("time", "variable", *spec.grid.dims),
             attributes={"packing": f"{packing.VERSION}: per variable, see scale_factor, add_offset and the group's `packing`"},
         )
 
@@ -160,7 +161,7 @@ def _create_side(group: zarr.Group, spec: SideSpec, times: Times, shard: int) ->
             data = data.astype(np.dtypes.StringDType())
         group.create_array(name, data=data, chunks=data.shape, fill_value=fill, dimension_names=dims, attributes=attrs)
 
-    put("static", spec.static_values.astype(np.float32), ("static", "lat", "lon"), np.nan)  # a chunk that is gone reads as this, not as 0
+    put("static", spec.static_values.astype(np.float32), ("static", *spec.grid.dims), np.nan)  # a chunk that is gone reads as this, not as 0
     put("missing", np.full((samples, count), np.nan, dtype=np.float32), ("time", "variable"), units="1",
         long_name="fraction of missing cells; NaN where no field was written")
     hours = (times.astype("datetime64[s]") - EPOCH).astype(np.int64) / 3600
@@ -170,12 +171,9 @@ def _create_side(group: zarr.Group, spec: SideSpec, times: Times, shard: int) ->
     put("scale_factor", [packed[name]["scale_factor"] for name in spec.variables], ("variable",))
     put("add_offset", [packed[name]["add_offset"] for name in spec.variables], ("variable",))
     put("static_name", list(spec.statics), ("static",))
-    put("lat", spec.grid.lat, ("lat",), units="degrees_north", standard_name="latitude", bounds="lat_bnds")
-    put("lon", spec.grid.lon, ("lon",), units="degrees_east", standard_name="longitude", bounds="lon_bnds")
-    for axis, edges in (("lat", spec.grid.lat_edges), ("lon", spec.grid.lon_edges)):
-        put(f"{axis}_bnds", np.stack([edges[:-1], edges[1:]], -1), (axis, "bounds"))
     group.attrs.update(
         {
+            **put_grid(spec.grid, put),
             "variables": list(spec.variables),
             "statics": list(spec.statics),
             "units": {name: variable(name).units for name in (*spec.variables, *spec.statics)},
@@ -208,9 +206,11 @@ def open_root(path: str | Path, mode: Literal["r", "r+"] = "r") -> zarr.Group:
     stored_attributes(path)
     try:
         root = zarr.open_group(str(path), mode=mode)
-        for name in ("written", *(f"{side}/{part}" for side in SIDES for part in ("lat_bnds", "lon_bnds", "time"))):
+        for name in ("written", *(f"{side}/time" for side in SIDES)):
             _array(root, name)
         for side in SIDES:
+            for name in () if GRID in root[side].attrs else ("lat_bnds", "lon_bnds"):
+                _array(root, f"{side}/{name}")
             if _names(root, side):
                 _array(root, f"{side}/fields")
                 _array(root, f"{side}/missing")
@@ -269,7 +269,9 @@ def _check_part(
         raise OrbitError("part does not end at a shard boundary", where=path, got=f"{count} samples from {start}",
                          allowed=f"multiples of {shard}, or up to the last sample ({samples})")
     for side, values in sides.items():
-        expected = (count, len(names[side]), _array(root, f"{side}/lat").shape[0], _array(root, f"{side}/lon").shape[0])
+        group = root[side]
+        assert isinstance(group, zarr.Group)
+        expected = (count, len(names[side]), *grid_of(group).shape)
         if values.shape != expected:
             raise OrbitError("part has the wrong shape", where=f"{path}/{side}", got=values.shape, allowed=expected)
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 from orbit2.model.tiles import Window, scaled
 
 
@@ -68,7 +68,7 @@ class View:
         box = Box(int(window.rows[0]), int(window.columns[0]), len(window.rows), len(window.columns))
         return cls(box, (rows.start, rows.stop, columns.start, columns.stop), factor, window.periodic)
 
-    def moved(self, shift: tuple[int, int], coarse: Grid) -> View:
+    def moved(self, shift: tuple[int, int], coarse: AnyGrid) -> View:
         """Moved over the truth under a store's `coarse` grid: where it would leave it, it loses a row or column; the globe wraps."""
         box, (south, north, west, east) = self.box, self.counted
         rows, columns = box.rows, box.columns

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from orbit2.diagnose import polygons
 from orbit2.diagnose.kept import KeptDays
-from orbit2.diagnose.regions import BOTH, LAND, LAND_FRACTION, OCEAN, ar6, scored_bins
+from orbit2.diagnose.regions import LAND_FRACTION, ar6
+from orbit2.diagnose.shares import ar6_shares
 
 Array = npt.NDArray[np.float64]
 
@@ -52,13 +53,9 @@ def own(days: KeptDays, files: Mapping[str, str]) -> Areas:
 
 def given(days: KeptDays, region: str) -> Areas:
     """The whole domain (`region`: its name) and the AR6 regions: land of land regions, sea of ocean regions, by the cells whose days are
-    kept. Cells belong to the region of their centre, as everywhere; blocks of cells by the share of them that lies in each polygon."""
+    kept. Blocks of cells (or cells) count by the share of them that lies in each polygon, as in the scores of regions."""
     regions, area = ar6(), days.grid.area_km2
     land = days.land_fraction_of_cells.to_numpy() >= LAND_FRACTION
-    if days.step == 1:
-        bins = scored_bins(regions, regions.on(days.grid), land)
-        weights = [np.where(bins.index == r, area, 0.0) for r in range(len(bins.names))]
-    else:
-        kinds = {LAND: land, OCEAN: ~land, BOTH: np.ones_like(land)}
-        weights = [polygons.fractions(regions.polygons[r].polygon, days.grid) * area * kinds[kind] for r, kind in enumerate(regions.kinds)]
+    shares = ar6_shares(days.grid).scored(land, regions.kinds)
+    weights = [shares.field(r) * area for r in range(shares.count)]
     return Areas((region, *regions.abbreviations), np.array([area, *weights], dtype=np.float32)).some()

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2 import times
+from orbit2.diagnose.parallels import to_parallels, under
+from orbit2.grid import Grid
 from orbit2.metrics import deterministic, kernels
 from orbit2.metrics.binning import Bins, band_name
 from orbit2.metrics.collector import Collector, Settings, Training, flat, keyed, merge_into
@@ -39,20 +41,22 @@ class Hovmoller(Collector):
     def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         band = settings.diagnose.hovmoller_band
-        rows = np.flatnonzero((matched.grid.lat >= band[0]) & (matched.grid.lat <= band[1]))
+        self._to_parallels = None if isinstance(matched.grid, Grid) else to_parallels(matched.grid)
+        self.grid = matched.grid if isinstance(matched.grid, Grid) else under(matched.grid)  # whose rows are parallels
+        rows = np.flatnonzero((self.grid.lat >= band[0]) & (self.grid.lat <= band[1]))
         self.in_band = len(rows) > 0
-        self.band_rows = rows if self.in_band else np.arange(matched.grid.shape[0])
-        south, north = (float(matched.grid.lat_edges[i]) for i in (self.band_rows[0], self.band_rows[-1] + 1))
+        self.band_rows = rows if self.in_band else np.arange(self.grid.shape[0])
+        south, north = (float(self.grid.lat_edges[i]) for i in (self.band_rows[0], self.band_rows[-1] + 1))
         self.band = band_name(*band) if self.in_band else band_name(south, north)
         self.per, self.periods = periods(times.stamps(matched.times), times.calendar_of(matched.times))
         self.begins = list(dict.fromkeys(self.periods))  # of the rows
         self.models = (TRUTH, *matched.all_models)
-        height, width = matched.grid.shape
+        height, width = self.grid.shape
         self.steps = {"longitude": -(-width // MOST_CELLS), "latitude": -(-height // MOST_CELLS)}
         # (variable, diagram, row) -> sums [models, cells], and how many samples and cells they are of, the same for all models
         self.sums: dict[tuple[str, str, int], Array] = {}
         self.known: dict[tuple[str, str, int], Array] = {}
-        self.weights = {"longitude": np.ones(width), "latitude": matched.grid.lat_weights}
+        self.weights = {"longitude": np.ones(width), "latitude": self.grid.lat_weights}
         self.statistics: dict[tuple[str, ...], PairStatistic] = {
             (name, model, diagram): PairStatistic(Bins(("all",), np.zeros((1, len(weights)), dtype=np.int64)))
             for name in matched.variables for model in matched.models(name) for diagram, weights in self.weights.items()}  # fmt: skip
@@ -75,7 +79,9 @@ class Hovmoller(Collector):
                     pair.update(times.day(scored.sample), found[None], truth[diagram][None], self.weights[diagram][None])
 
     def _rows_of(self, values: Array) -> dict[str, Array]:
-        band = self.matched.grid.lat_weights[self.band_rows]
+        if self._to_parallels is not None:
+            values = self._to_parallels(values)
+        band = self.grid.lat_weights[self.band_rows]
         longitude, latitude = kernels.line_means(np.ascontiguousarray(values), self.band_rows, band)
         return {"longitude": longitude, "latitude": latitude}
 
@@ -158,7 +164,7 @@ class Hovmoller(Collector):
         first = [self.periods.index(begin) for begin in self.begins]
         found = self.matched.times[first]
         stamps = found.astype("datetime64[ns]") if np.issubdtype(found.dtype, np.datetime64) else found
-        coarse = self.matched.grid.blocks(self.steps["latitude"], self.steps["longitude"])
+        coarse = self.grid.blocks(self.steps["latitude"], self.steps["longitude"])
         return {"hovmoller.nc": xr.Dataset(data, coords={"model": list(self.models), "time": stamps, **coordinates(coarse)})}
 
 

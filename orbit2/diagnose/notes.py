@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from orbit2 import times
+from orbit2.grid import AnyGrid, Grid
 from orbit2.metrics.compared import Compared
 from orbit2.variables import is_precipitation
 
@@ -18,6 +19,10 @@ NEEDS = (  # diagnostic, least record in days, needs daily values, needs precipi
     ("return levels (GEV of annual maxima)", 20 * 365, True, False, "at least 20 complete years of daily values"),
     (INTERVALS, LEAST_DAYS, False, False, f"at least {LEAST_DAYS} days: from fewer, intervals hold the true score too seldom"),
     (SEASONS, 360, False, False, "samples in every season, at least 1 complete year"),
+)
+NO_PARALLELS = (  # on a map projection or a rotated pole: diagnostic, what is done about it
+    ("zonal spectra and power by degree of spherical harmonics", "not computed: radial spectra of the whole domain are given instead"),
+    ("Hovmöller diagrams", "made on a latitude-longitude grid of the same spacing, to which the fields are regridded conservatively"),
 )
 MADE = {"ETCCDI extremes (Rx1day, CDD, CWD, R95p, TXx, TNn)", "return levels (GEV of annual maxima)", INTERVALS, SEASONS}  # of long records
 
@@ -41,9 +46,18 @@ def notes(matched: Compared, band_missing: str | None) -> dict[str, Any]:
         entries.append({"diagnostic": diagnostic, "needs": text, "has": missing, "status": status})
     if band_missing:
         entries.append({"diagnostic": "time-longitude diagram in the configured band", "needs": f"rows in {band_missing}",
-                        "has": f"latitudes {matched.grid.lat_edges[0]:g} to {matched.grid.lat_edges[-1]:g}",
+                        "has": "latitudes {:g} to {:g}".format(*_latitudes(matched.grid)),
                         "status": "drawn for the whole domain instead"})
+    if not isinstance(matched.grid, Grid):
+        entries += [{"diagnostic": diagnostic, "needs": "rows of cells that are parallels", "has": matched.grid.describe(), "status": status}
+                    for diagnostic, status in NO_PARALLELS]  # fmt: skip
     if not matched.has_truth:
         entries.append({"diagnostic": "scores against a truth", "needs": "observations or a reanalysis on the finer grid",
                         "has": matched.reference, "status": "not computed: only the consistency with the input is given"})
     return {"record": record, "notes": entries}
+
+
+def _latitudes(grid: AnyGrid) -> tuple[float, float]:
+    if isinstance(grid, Grid):
+        return float(grid.lat_edges[0]), float(grid.lat_edges[-1])
+    return round(float(grid.lat2d.min()), 2), round(float(grid.lat2d.max()), 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import geopandas
@@ -11,7 +12,8 @@ import numpy.typing as npt
 import shapely
 
 from orbit2.errors import OrbitError
-from orbit2.grid import EARTH_RADIUS_KM, Grid
+from orbit2.grid import EARTH_RADIUS_KM, AnyGrid, Grid
+from orbit2.grid.sphere import flat
 
 Array = npt.NDArray[np.float64]
 NAMES = ("name", "name_en", "region", "basin", "river_basin", "country", "admin", "acronym", "id", "fid")  # of columns, in small letters
@@ -89,8 +91,10 @@ def _projected(points: Array) -> Array:
     return EARTH_RADIUS_KM * np.stack([np.radians(points[:, 0]), np.sin(np.radians(points[:, 1]))], axis=1)
 
 
-def fractions(shape: shapely.Geometry, grid: Grid) -> npt.NDArray[np.float32]:
+def fractions(shape: shapely.Geometry, grid: AnyGrid) -> npt.NDArray[np.float32]:
     """[H, W]: the share of each cell's area that lies in a polygon, exact to its edges; longitudes in any turn, over the date line too."""
+    if not isinstance(grid, Grid):
+        return _of_outlines(shape, grid)
     found = np.zeros(grid.shape, dtype=np.float64)
     first, last = float(grid.lon_edges[0]), float(grid.lon_edges[-1])
     for turn in (-720.0, -360.0, 0.0, 360.0, 720.0):
@@ -121,3 +125,33 @@ def _add(found: Array, shape: shapely.Geometry, grid: Grid) -> None:
     found[i[inside], j[inside]] += 1.0
     cut = ~inside & shapely.intersects(shape, cells)
     found[i[cut], j[cut]] += shapely.area(shapely.intersection(cells[cut], shape)) / shapely.area(cells[cut])
+
+
+def _of_outlines(shape: shapely.Geometry, grid: AnyGrid) -> npt.NDArray[np.float32]:
+    """`fractions` of cells that are no boxes of latitude and longitude: of their outlines in the equal-area map, some rows at a time."""
+    cells, areas = _outlines(grid)
+    found = np.zeros(len(cells))
+    west, _, east, _ = shapely.bounds(shape)
+    first, last = shapely.total_bounds(cells)[[0, 2]] / (EARTH_RADIUS_KM * np.radians(1.0))
+    for turn in np.arange(-1080.0, 1081.0, 360.0):
+        if east + turn <= first or west + turn >= last:
+            continue
+        turned = equal_area(_turned(shape, turn))
+        shapely.prepare(turned)
+        met = np.flatnonzero(shapely.intersects(turned, cells))
+        inside = shapely.covers(turned, cells[met])
+        found[met[inside]] += 1.0
+        cut = met[~inside]
+        found[cut] += shapely.area(shapely.intersection(cells[cut], turned)) / areas[cut]
+    return np.clip(found, 0.0, 1.0).astype(np.float32).reshape(grid.shape)
+
+
+@lru_cache(maxsize=4)
+def _outlines(grid: AnyGrid) -> tuple[npt.NDArray[np.object_], Array]:
+    """The cells as polygons of the equal-area map, in row order, and their areas there, km2."""
+    lon, lat = grid.outlines(slice(0, grid.shape[0]))
+    cells = np.full(grid.shape[0] * grid.shape[1], shapely.Polygon(), dtype=np.object_)
+    for index, x, sine in flat(lon, lat):
+        cells[index] = shapely.make_valid(shapely.polygons(EARTH_RADIUS_KM * np.stack([np.radians(x), sine], axis=-1).swapaxes(0, 1)))
+    areas = shapely.area(cells)
+    return cells, np.where(areas > 0, areas, np.inf)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import regionmask
 import shapely
 
-from orbit2.grid import EARTH_RADIUS_KM, Grid
+from orbit2.grid import EARTH_RADIUS_KM, AnyGrid, Grid
 from orbit2.metrics.binning import Bins
 
 POLYGONS = Path(__file__).parent / "data" / "IPCC-WGI-reference-regions-v4.zip"
@@ -34,9 +34,10 @@ class Regions:
     area_km2: Array
     polygons: regionmask.Regions
 
-    def on(self, grid: Grid) -> IntArray:
+    def on(self, grid: AnyGrid) -> IntArray:
         """Region of each cell centre, [H, W]: a position in `abbreviations`, -1 for none."""
-        ids = np.asarray(self.polygons.mask(grid.lon, grid.lat).values, dtype=np.float64)
+        places = (grid.lon, grid.lat) if isinstance(grid, Grid) else (grid.lon2d % 360.0, grid.lat2d)
+        ids = np.asarray(self.polygons.mask(*places).values, dtype=np.float64)
         return np.where(np.isfinite(ids), ids, -1).astype(np.int16)
 
 

@@ -14,7 +14,7 @@ from orbit2.diagnose.regions import ATTRIBUTION
 from orbit2.errors import OrbitError
 from orbit2.files import write_json
 from orbit2.metrics import table
-from orbit2.metrics.binning import band_name
+from orbit2.metrics.binning import band_name, latitudes
 from orbit2.metrics.collector import Collector, Settings
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.matched import Matched
@@ -63,7 +63,8 @@ def write(matched: Compared, settings: Settings, collectors: list[Collector], ou
     write_netcdf(climate.file, out / CLIMATE, TITLES[CLIMATE].format(about))
     band = settings.diagnose.hovmoller_band
     more = afterwards.rows(scores, days, matched, settings) if days is not None else []
-    covered = ((matched.grid.lat >= band[0]) & (matched.grid.lat <= band[1])).any()
+    latitude = latitudes(matched.grid)
+    covered = ((latitude >= band[0]) & (latitude <= band[1])).any()
     found = notes(matched, None if covered else band_name(*band))
     write_json(out / "notes.json", {**found, "notes": [*found["notes"], *climate.missing, *more]})
     table.write(scores.frame(), out / "regions.parquet")

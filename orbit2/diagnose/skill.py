@@ -13,6 +13,7 @@ import xarray as xr
 from orbit2 import times
 from orbit2.diagnose import differences
 from orbit2.diagnose.regions import ATTRIBUTION, LAND_FRACTION, ar6, scored_bins
+from orbit2.diagnose.shares import ar6_shares, edge_method
 from orbit2.metrics import deterministic
 from orbit2.metrics.binning import Bins
 from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
@@ -22,6 +23,7 @@ from orbit2.metrics.matched import Scored
 from orbit2.metrics.netcdf import coordinates
 from orbit2.metrics.statistics import Moments, PairStatistic, State
 from orbit2.metrics.table import ANY, Table
+from orbit2.metrics.weighting import area_weights
 from orbit2.variables import variable
 
 Array = npt.NDArray[np.float64]
@@ -45,9 +47,13 @@ class RegionSkill(Collector):
     def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.regions = ar6()
-        self.ids = self.regions.on(matched.grid)
+        self.ids = self.regions.on(matched.grid)  # of cell centres, for maps
         land = matched.land_fraction >= LAND_FRACTION
-        self.bins: Bins = scored_bins(self.regions, self.ids, land)
+        self.on_map = scored_bins(self.regions, self.ids, land).index
+        self.polygons = ar6_shares(matched.grid)
+        self.shares = self.polygons.scored(land, self.regions.kinds)
+        self.bins: Bins = self.shares.bins(self.regions.abbreviations)
+        self.cut, self.weights = self.shares.cut(), area_weights(matched.grid)
         self.paired = {"regions": self.bins}
         self.statistics: dict[tuple[str, ...], PairStatistic] = {
             (f.label, model): PairStatistic(self.bins) for f in self.fields for model in matched.models(f.variable)}  # fmt: skip
@@ -59,6 +65,10 @@ class RegionSkill(Collector):
     def put(self, scored: Scored, f: Field, model: str, which: str, row: Moments) -> None:
         self.statistics[f.label, model].put(times.day(scored.sample), row)
 
+    def pair(self, scored: Scored, f: Field, model: str, prediction: Array, truth: Array) -> None:
+        if len(self.cut.cell):
+            self.statistics[f.label, model].put(times.day(scored.sample), self.cut.moments(prediction, truth, self.weights))
+
     def state(self) -> State:
         return {**flat(self.statistics, "moments"), **{f"seen/{name}": np.packbits(seen) for name, seen in self.seen.items()}}
 
@@ -67,15 +77,17 @@ class RegionSkill(Collector):
         for name, seen in self.seen.items():
             seen |= np.unpackbits(state[f"seen/{name}"], count=seen.size).astype(np.bool_).reshape(seen.shape)
 
+    def _seen(self, name: str | None) -> npt.NDArray[np.bool_]:
+        """Cells [H, W] scored at least once for variable `name` (None: for any of them)."""
+        return np.logical_or.reduce(list(self.seen.values())) if name is None else self.seen[name]
+
     def scored(self, name: str | None = None) -> npt.NDArray[np.int64]:
-        """Region of each cell [H, W] that was scored at least once for variable `name` (None: for any of them); -1 elsewhere."""
-        seen = np.logical_or.reduce(list(self.seen.values())) if name is None else self.seen[name]
-        return np.where(seen, self.bins.index, -1)
+        """For maps: the region of each such cell's centre, -1 elsewhere."""
+        return np.where(self._seen(name), self.on_map, -1)
 
     def cells(self, name: str | None = None) -> npt.NDArray[np.int64]:
-        """Number of scored cells by region, [R]."""
-        index = self.scored(name)
-        return np.bincount(index[index >= 0], minlength=len(self.regions.names))
+        """Number of scored cells by region, [R]; one on an edge counts in each region that it lies in."""
+        return self.shares.cells(self._seen(name))
 
     def moments(self, f: Field, model: str) -> Moments:
         return self.statistics[f.label, model].finalise()
@@ -105,17 +117,22 @@ class RegionSkill(Collector):
 
     def _area_rows(self, table: Table, name: str | None) -> None:
         """What was scored of each region, for one variable or (None) for any of them."""
-        area, index, cells = self.matched.grid.area_km2, self.scored(name), self.cells(name)
+        area, cells, edge = self.matched.grid.area_km2, self.cells(name), edge_method(self.matched.grid)
+        scored, covered = self.shares.total(np.where(self._seen(name), area, 0.0)), self.covered(area)
         for r in np.flatnonzero(cells):
             region = self.regions.abbreviations[r]
             kind = {"Land": "land cells", "Ocean": "sea cells"}.get(self.regions.kinds[r], "all cells")
             entries = [("n_cells", f"{kind} of the region scored in at least one sample", float(cells[r])),
-                       ("scored_area_km2", f"area of the {kind} scored in at least one sample", float(area[index == r].sum()))]
+                       ("scored_area_km2", f"area of the {kind} scored in at least one sample{edge}", float(scored[r]))]
             if name is None:
                 entries.append(("covered_area_fraction", "area of the task's cells in the polygon over the polygon's area, land and sea",
-                                float(area[self.ids == r].sum() / self.regions.area_km2[r])))
+                                float(covered[r])))
             for metric, method, value in entries:
                 table.add(ANY, name or ANY, "physical", region, metric, method, value, n=int(cells[r]))
+
+    def covered(self, area: Array) -> Array:
+        """Share [R] of each polygon that the grid covers."""
+        return self.polygons.total(area) / self.regions.area_km2
 
     def _score_rows(self, table: Table, f: Field) -> None:
         best = self.best(f)
@@ -140,12 +157,12 @@ class RegionSkill(Collector):
         """`region_id`, `scored_region_id` (lat, lon), `<field>_rmse`, `<field>_bias` (model, region), `<field>_skill` (lat, lon),
         `<field>_region_skill`, `<field>_best_baseline`, `n_cells`, `covered_area_fraction` (region)."""
         matched, area = self.matched, self.matched.grid.area_km2
-        covered = np.array([area[self.ids == r].sum() for r in range(len(self.regions.names))]) / self.regions.area_km2
+        covered = self.covered(area)
         flags, cells = {"_FillValue": -1}, self.cells()
         data: dict[str, xr.DataArray] = {
-            "region_id": xr.DataArray(self.ids.astype(np.int16), dims=("lat", "lon"), attrs={
+            "region_id": xr.DataArray(self.ids.astype(np.int16), dims=matched.grid.dims, attrs={
                 "long_name": "AR6 region of the cell centre, position along `region` (-1: none)", "attribution": ATTRIBUTION, **flags}),
-            "scored_region_id": xr.DataArray(self.scored().astype(np.int16), dims=("lat", "lon"), attrs={
+            "scored_region_id": xr.DataArray(self.scored().astype(np.int16), dims=matched.grid.dims, attrs={
                 "long_name": "The same, only where the region's land or sea cells were scored at least once", **flags}),
             "region_name": xr.DataArray(list(self.regions.names), dims="region"),
             "region_kind": xr.DataArray(list(self.regions.kinds), dims="region"),
@@ -168,7 +185,7 @@ class RegionSkill(Collector):
                 attrs = {"long_name": "1 - RMSE/RMSE of the region's best baseline", "units": "1"}
                 where, here = self.scored(f.variable), self.cells(f.variable)
                 on_map = np.where(where >= 0, best.skill[np.maximum(where, 0)], np.nan).astype(np.float32)
-                data[f"{f.label}_skill"] = xr.DataArray(on_map, dims=("lat", "lon"), attrs=attrs)
+                data[f"{f.label}_skill"] = xr.DataArray(on_map, dims=matched.grid.dims, attrs=attrs)
                 data[f"{f.label}_region_skill"] = xr.DataArray(best.skill, dims="region", attrs=attrs)
                 names = [name if here[r] else "" for r, name in enumerate(best.name)]
                 data[f"{f.label}_best_baseline"] = xr.DataArray(names, dims="region")

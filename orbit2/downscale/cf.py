@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from orbit2.grid import Grid
+from orbit2.data.store_grid import GRID
+from orbit2.grid import AnyGrid, Grid
 from orbit2.provenance import code_version
 from orbit2.variables import ATTRIBUTE, variable
 
@@ -27,14 +29,15 @@ _OURS = ("Conventions", "history", "source", "signature", "finalised", "coordina
 
 
 def as_dataset(
-    frames: FloatArray, names: Sequence[str], grid: Grid, times: npt.NDArray[np.datetime64], original: Originals | None = None,
+    frames: FloatArray, names: Sequence[str], grid: AnyGrid, times: npt.NDArray[np.datetime64], original: Originals | None = None,
     about: Mapping[str, Any] | None = None, methods: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
     """[T, C, H, W] in canonical units as a CF Dataset with the global attributes `about`; `methods`: see `attributes`."""
     known = original or {}
-    data = {name: (("time", "lat", "lon"), frames[:, i], attributes(name, known.get(name), methods)) for i, name in enumerate(names)}
+    data = {name: (("time", *grid.dims), frames[:, i], {**attributes(name, known.get(name), methods), **grid.field_attributes})
+            for i, name in enumerate(names)}  # fmt: skip
     coords = {"time": times.astype("datetime64[ns]"), **coordinates(grid)}
-    return xr.Dataset(data, coords=coords, attrs={"Conventions": "CF-1.11", **(about or {})})
+    return xr.Dataset(data, coords=coords, attrs={"Conventions": "CF-1.11", **grid_attribute(grid), **(about or {})})
 
 
 def attributes(
@@ -71,8 +74,25 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def coordinates(grid: Grid) -> dict[str, Any]:
-    """CF latitude and longitude with bounds."""
+def grid_attribute(grid: AnyGrid) -> dict[str, str]:
+    """Global attribute that says exactly what grid a prediction is on, where latitudes and longitudes with their bounds do not."""
+    return {} if isinstance(grid, Grid) else {GRID: json.dumps(grid.to_attributes())}
+
+
+def fields_on(grid: AnyGrid) -> dict[str, str]:
+    """Attributes of a stored field that say where its cells lie (CF 5.2, 5.6); xarray writes those of a Dataset itself."""
+    return {} if isinstance(grid, Grid) else {**grid.field_attributes, "coordinates": "lat lon"}
+
+
+def auxiliary(grid: AnyGrid) -> str:
+    """The global attribute `coordinates`: what CF readers keep as coordinates beside those of the dimensions."""
+    return BOUNDS if isinstance(grid, Grid) else " ".join(name for name in grid.coordinates() if name not in grid.dims)
+
+
+def coordinates(grid: AnyGrid) -> dict[str, Any]:
+    """CF coordinates with bounds: latitude and longitude, or those of a map with its grid mapping."""
+    if not isinstance(grid, Grid):
+        return {name: (found.dims, found.values, dict(found.attrs)) for name, found in grid.coordinates().items()}
     result: dict[str, Any] = {}
     for axis, long, centres, edges in (("lat", "latitude", grid.lat, grid.lat_edges), ("lon", "longitude", grid.lon, grid.lon_edges)):
         units = "degrees_north" if axis == "lat" else "degrees_east"

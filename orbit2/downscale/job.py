@@ -22,7 +22,7 @@ from orbit2.downscale.store import Layout, PredictionStore
 from orbit2.downscale.work import Spent, work
 from orbit2.errors import Interrupted, OrbitError, Reached
 from orbit2.files import write_json
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 from orbit2.parallel import launch
 from orbit2.parallel.reduce import any_rank, barrier
 from orbit2.parallel.watch import tick
@@ -59,7 +59,7 @@ class Job:
     path: Path
     downscaler: Downscaler
     settings: Settings
-    grid: Grid
+    grid: AnyGrid
     samples: Samples
     statics: Statics
     layout: Layout
@@ -93,7 +93,7 @@ class Job:
         return float(item.count * (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width))
 
 
-def layout_of(downscaler: Downscaler, grid: Grid, times: Times, settings: Settings, identity: tuple[Any, ...]) -> Layout:
+def layout_of(downscaler: Downscaler, grid: AnyGrid, times: Times, settings: Settings, identity: tuple[Any, ...]) -> Layout:
     """The files of a task. `identity`: whatever else decides its values. Raises OrbitError for members of a model without dropout."""
     if settings.members and not random_layers(downscaler.model):
         raise OrbitError("members are drawn by dropout, which this model has not", where="downscale.members", got=settings.members,

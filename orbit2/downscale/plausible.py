@@ -12,7 +12,8 @@ import torch
 from orbit2.data.transforms import Normaliser
 from orbit2.door.ingest import Inputs
 from orbit2.errors import OrbitError
-from orbit2.grid import Grid, named
+from orbit2.grid import AnyGrid
+from orbit2.model.folder import coarse_grids
 from orbit2.variables import is_precipitation, transform_of, variable
 
 FloatArray = npt.NDArray[np.float32]
@@ -85,18 +86,19 @@ def _climate(values: FloatArray, name: str, normaliser: Normaliser) -> list[str]
     return [f"climate: {name} is {here:.4g} {space} on average, in training {mean:.4g} with a standard deviation of {std:.3g}"]
 
 
-def _trained(about: Mapping[str, Any]) -> dict[str, tuple[Grid, Mapping[str, Any]]]:
+def _trained(about: Mapping[str, Any]) -> dict[str, tuple[AnyGrid, Mapping[str, Any]]]:
     """Coarse grid and settings of each dataset that a model was trained on; none in a folder that does not say."""
     found = {}
     for key, data in (about.get("datasets") or {}).items():
         try:
-            found[key] = named(data["coarse_grid"]), data
+            grids = coarse_grids({"grids": about.get("grids", {}), "datasets": {key: data}})
         except (OrbitError, KeyError, TypeError):
             continue
+        found |= {key: (grid, data) for grid in grids.values()}
     return found
 
 
-def _resolution(grid: Grid, about: Mapping[str, Any]) -> list[str]:
+def _resolution(grid: AnyGrid, about: Mapping[str, Any]) -> list[str]:
     one = {float(about["coarse_km"])} if "coarse_km" in about else set()
     known = sorted({round(trained.km, 3) for trained, _ in _trained(about).values()} or one)
     if not known or min(max(grid.km / km, km / grid.km) for km in known) <= RATIO:
@@ -123,7 +125,7 @@ def _period(inputs: Inputs, about: Mapping[str, Any]) -> list[str]:
     return [f"averaging period: the input looks like {given} fields{apart}, the model was trained on {learned} ones"]
 
 
-def _rim(grid: Grid, about: Mapping[str, Any], trim: int) -> list[str]:
+def _rim(grid: AnyGrid, about: Mapping[str, Any], trim: int) -> list[str]:
     trained = _trained(about)
     if grid.periodic or trim >= RIM_CELLS or about.get("region") is not None or not any(g.periodic for g, _ in trained.values()):
         return []
@@ -131,7 +133,7 @@ def _rim(grid: Grid, about: Mapping[str, Any], trim: int) -> list[str]:
             f" cells there are worse (0.85 K instead of 0.20 K in a measured case); --trim {RIM_CELLS} leaves them out"]  # fmt: skip
 
 
-def _region(grid: Grid, about: Mapping[str, Any]) -> list[str]:
+def _region(grid: AnyGrid, about: Mapping[str, Any]) -> list[str]:
     region = about.get("region")
     if region is None:
         return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from orbit2.door.places import label, places
 from orbit2.downscale.cf import as_dataset, described_by
 from orbit2.downscale.plausible import compare
 from orbit2.errors import OrbitError
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid, Grid
 from orbit2.model import folder
 from orbit2.model.blend import blend as blended
 from orbit2.model.build import Downscaling
@@ -109,7 +109,7 @@ class Downscaler:
         return (f"<Downscaler {made}: {', '.join(self.inputs)} -> {', '.join(self.outputs)}, {self.refinement} times finer,"
                 f" {sum(p.numel() for p in self.model.parameters()):,} parameters on {self.device}>")  # fmt: skip
 
-    def domain(self, grid: Grid, trim: int = 0) -> tuple[slice, slice] | None:
+    def domain(self, grid: AnyGrid, trim: int = 0) -> tuple[slice, slice] | None:
         """Rows and columns of `grid` that are predicted: the box that the model was fine-tuned on, less `trim` cells at each open side of
         the grid (not at a pole, not where it closes round the globe). None: everything. Raises OrbitError where nothing is left."""
         region = self.about.get("region")
@@ -117,7 +117,8 @@ class Downscaler:
             return None
         height, width = grid.shape
         rows, columns = (slice(0, height), slice(0, width)) if region is None else grid.window(region)
-        south, north = (trim if abs(abs(edge) - 90) > 1e-6 else 0 for edge in grid.lat_edges[[0, -1]])
+        at_pole = [isinstance(grid, Grid) and abs(abs(grid.lat_edges[i]) - 90) <= 1e-6 for i in (0, -1)]
+        south, north = (0 if pole else trim for pole in at_pole)
         rows = slice(max(rows.start, south), min(rows.stop, height - north))
         if not grid.periodic:
             columns = slice(max(columns.start, trim), min(columns.stop, width - trim))
@@ -125,7 +126,7 @@ class Downscaler:
             raise OrbitError("nothing is left of the input", where="--trim", got=trim, allowed=f"less than half of {height}x{width}")
         return rows, columns
 
-    def tiling(self, grid: Grid, tile: TileSize = 0, halo: int = 8, blend: int | None = None, trim: int = 0) -> Tiling:
+    def tiling(self, grid: AnyGrid, tile: TileSize = 0, halo: int = 8, blend: int | None = None, trim: int = 0) -> Tiling:
         """Tiles over what this model covers of `grid` (see `domain`), or one for tile 0. Raises OrbitError for tiles, or a grid that it
         was not trained on, where the model knows places from a table."""
         domain = self.domain(grid, trim)
@@ -144,7 +145,7 @@ class Downscaler:
         coarse: FloatArray,
         variables: Sequence[str],
         statics: FloatArray,
-        grid: Grid,
+        grid: AnyGrid,
         window: Window,
         part: tuple[slice, slice],
         times: Times,
@@ -158,7 +159,7 @@ class Downscaler:
         s = self.refinement
         self.clock.lap("copy")
         near = torch.from_numpy(statics)
-        weights = torch.from_numpy(grid.refine(s).lat_weights).float()[torch.from_numpy(window.fine(s)[0])]
+        place, weights = _geometry(grid, window, s)
         static_coarse = self.normaliser.normalise(coarsen(near, weights, s), self.model.statics)
         static_fine = self.normaliser.normalise(near, self.model.statics).to(self.device)
         names = (*variables, *self.model.statics)
@@ -168,13 +169,7 @@ class Downscaler:
             chosen = slice(begin, begin + (1 if draw else batch))
             dynamic = self.normaliser.normalise(torch.from_numpy(coarse[chosen]), variables)
             count = len(dynamic)
-            geometry = Geometry(
-                torch.from_numpy(grid.lat[window.rows]).float().expand(count, -1),
-                torch.from_numpy(grid.lon[window.columns]).float().expand(count, -1),
-                grid.km,
-                grid.km / s,
-                window.periodic,
-            )
+            geometry = place.expand(count)
             every = torch.cat([dynamic, static_coarse.expand(count, -1, -1, -1)], 1).to(self.device)
             when = clock(times[chosen]).to(self.device)
             with _drawing(self.model, draw, times[begin]):
@@ -202,7 +197,7 @@ class Downscaler:
         coarse: FloatArray,
         variables: Sequence[str],
         static_fine: FloatArray,
-        grid: Grid,
+        grid: AnyGrid,
         time: np.datetime64,
         tile: TileSize = 0,
         halo: int = 8,
@@ -224,14 +219,14 @@ class Downscaler:
             out[:, rows, columns] = blended(tiling, i, s, self.grain, made.__getitem__)
         return out
 
-    def statics_file(self, grid: Grid, static: str | Path | None) -> tuple[Path | None, str | None]:
+    def statics_file(self, grid: AnyGrid, static: str | Path | None) -> tuple[Path | None, str | None]:
         """(file to make statics on the refinement of `grid` from, None for the packaged ones; what is to be said): the user's `static`
         ("packaged" names those), else what the model was trained with. Raises OrbitError where that is not at hand."""
         if static is not None:
             return (None, "statics: the packaged 0.25 degree ones, as asked for") if str(static) == "packaged" else (Path(static), None)
         return chosen(self.folder, self.about, grid.refine(self.refinement), self.model.statics)
 
-    def fine_grid(self, grid: Grid, trim: int = 0) -> Grid:
+    def fine_grid(self, grid: AnyGrid, trim: int = 0) -> AnyGrid:
         """The grid of the prediction for inputs on `grid`."""
         domain = self.domain(grid, trim)
         return (grid if domain is None else grid.crop(*domain)).refine(self.refinement)
@@ -289,6 +284,18 @@ class Downscaler:
         )
         about, grid = self.described(inputs.attrs, lines), self.fine_grid(inputs.grid, trim)
         return as_dataset(frames, self.outputs, grid, inputs.times, inputs.named, about, self.methods)
+
+
+def _geometry(grid: AnyGrid, window: Window, factor: int) -> tuple[Geometry, Tensor]:
+    """Of a window of `grid`, and the relative areas of its fine cells: [sh] of rows, or [sh, sw]."""
+    if not isinstance(grid, Grid):
+        part = grid.crop(*(slice(int(index[0]), int(index[-1]) + 1) for index in (window.rows, window.columns)))
+        geometry = Geometry.of(part, factor)
+        assert geometry.areas is not None
+        return replace(geometry, coarse_km=grid.km, fine_km=grid.km / factor), geometry.areas[0]
+    lat, lon = (torch.from_numpy(each).float()[None] for each in (grid.lat[window.rows], grid.lon[window.columns]))
+    weights = torch.from_numpy(grid.refine(factor).lat_weights).float()[torch.from_numpy(window.fine(factor)[0])]
+    return Geometry(lat, lon, grid.km, grid.km / factor, window.periodic), weights
 
 
 @dataclass(frozen=True)

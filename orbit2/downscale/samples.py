@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from orbit2.data.pairs import PairStore, Side
 from orbit2.door.ingest import Inputs
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 from orbit2.model.tiles import Window
 from orbit2.sources.static import open_static, open_window
 
@@ -118,7 +118,7 @@ class Statics:
         return self._last[1]
 
 
-def statics_of_grid(coarse: Grid, factor: int, names: Sequence[str], path: Path | None = None) -> Statics:
+def statics_of_grid(coarse: AnyGrid, factor: int, names: Sequence[str], path: Path | None = None) -> Statics:
     """Statics remapped to the refinement of `coarse`: at once where that is small, else window by window."""
     fine = coarse.refine(factor)
     if 4 * len(names) * fine.shape[0] * fine.shape[1] <= KEPT_BYTES:

@@ -17,14 +17,14 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec
 
-from orbit2.downscale.cf import BOUNDS, Originals, coordinates
+from orbit2.downscale.cf import Originals, auxiliary, coordinates, fields_on, grid_attribute
 from orbit2.downscale.cf import attributes as cf_attributes
 from orbit2.downscale.items import Item, Items
 from orbit2.downscale.journal import Journal, sync
 from orbit2.downscale.places import ELSEWHERE, REPLACE, attributes, described, is_ours
 from orbit2.errors import OrbitError
 from orbit2.files import short_hash
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 from orbit2.model.tiles import Tiling
 
 TIME_UNITS = "seconds since 1970-01-01 00:00:00"
@@ -39,7 +39,7 @@ class Layout:
     """What decides a store's files: variables, fine grid, times, items and tiles. `identity` is everything that decides its values."""
 
     names: tuple[str, ...]
-    grid: Grid
+    grid: AnyGrid
     times: npt.NDArray[np.datetime64]
     items: Items
     tiling: Tiling
@@ -207,6 +207,7 @@ def _create(path: Path, layout: Layout, about: Mapping[str, Any], original: Orig
     root = zarr.create_group(str(path), zarr_format=3)
     members, time_block = layout.items.members, layout.items.time_block
     shard, chunk = layout.edges()
+    on_grid = fields_on(layout.grid)
     for name in layout.names:
         array = root.create_array(
             name,
@@ -216,9 +217,9 @@ def _create(path: Path, layout: Layout, about: Mapping[str, Any], original: Orig
             dtype="float32",
             fill_value=float("nan"),
             compressors=BloscCodec(**CODEC),
-            dimension_names=(("member",) if members else ()) + ("time", "lat", "lon"),
+            dimension_names=(("member",) if members else ()) + ("time", *layout.grid.dims),
         )
-        array.attrs.update(cf_attributes(name, original.get(name), methods))
+        array.attrs.update({**cf_attributes(name, original.get(name), methods), **on_grid})
     seconds = layout.times.astype("datetime64[s]").astype(np.int64)
     root.create_array("time", data=seconds, dimension_names=("time",)).attrs.update(
         {"units": TIME_UNITS, "calendar": "proleptic_gregorian", "standard_name": "time", "axis": "T"}
@@ -230,7 +231,7 @@ def _create(path: Path, layout: Layout, about: Mapping[str, Any], original: Orig
         array = root.create_array(name, data=np.asarray(value[1]), dimension_names=dims)
         if len(value) > 2:
             array.attrs.update(value[2])
-    root.attrs.update({"Conventions": "CF-1.11", **about, "coordinates": BOUNDS, "finalised": False})
+    root.attrs.update({"Conventions": "CF-1.11", **about, **grid_attribute(layout.grid), "coordinates": auxiliary(layout.grid), "finalised": False})
 
 
 def _same(path: Path, layout: Layout) -> bool:

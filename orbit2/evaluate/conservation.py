@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from orbit2.areas import relative_areas
 from orbit2.baselines.interpolation import block_mean
 from orbit2.metrics import kernels
 from orbit2.metrics.collector import Collector, Settings, Training, add_all, flat
@@ -39,7 +40,7 @@ class Conservation(Collector):
         if self._weights is None:
             self._weights = area_weights(grid.coarsen(factor))
         for model, native in scored.native.items():
-            row = conservation_row(block_mean(native, grid.lat_weights, factor), given, self._weights)
+            row = conservation_row(block_mean(native, relative_areas(grid), factor), given, self._weights)
             self.statistics.setdefault((scored.variable, model), SeriesStatistic()).update(scored.sample, row)
 
     def state(self) -> State:

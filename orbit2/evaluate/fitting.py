@@ -101,7 +101,7 @@ def quantile_maps(pairs: PairStore, packings: Mapping[str, Packing], samples: np
             found[f"{name}_map_given"][:, part], found[f"{name}_map_wanted"][:, part] = np.moveaxis(node_codes(both), 1, 0)
     about = "Quantiles over the training samples of the area-conserving interpolation (given) or the truth (wanted)"
     return {
-        key: xr.DataArray(values, dims=("node", "lat", "lon"), attrs={"long_name": about, **packed(packings[key.rsplit("_map_", 1)[0]])})
+        key: xr.DataArray(values, dims=("node", *grid.dims), attrs={"long_name": about, **packed(packings[key.rsplit("_map_", 1)[0]])})
         for key, values in found.items()
     }
 

@@ -58,7 +58,7 @@ class Maps(Paired):
                 if (f.label, model) in self.statistics:
                     stack[0, m], stack[1, m] = self.statistics[f.label, model].finalise()
             for name, values in zip(("bias", "rmse"), stack, strict=True):
-                data[f"{f.label}_{name}"] = xr.DataArray(values, dims=("model", "lat", "lon"), attrs={
+                data[f"{f.label}_{name}"] = xr.DataArray(values, dims=("model", *grid.dims), attrs={
                     "units": f.units, "long_name": f"{'Mean error' if name == 'bias' else 'RMSE'} of {variable(f.variable).long_name}",
                     "space": f.space, "reference": matched.reference, **about})
         return {"maps.nc": xr.Dataset(data, coords={"model": list(matched.all_models), **coordinates(grid)})}

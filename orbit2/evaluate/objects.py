@@ -32,6 +32,7 @@ class Objects(Keeping):
         if matched.region != "global":
             self.places[matched.region] = slice(0, grid.shape[0]), slice(0, grid.shape[1])
         self.places = {name: place for name, place in self.places.items() if min(grid.crop(*place).shape) >= LEAST}
+        self.spacing = {name: spectra.box_spacing_km(grid.crop(*place)) for name, place in self.places.items()}
         rain = [name for name in matched.variables if is_precipitation(name) and matched.has_truth]
         self.statistics: dict[tuple[str, ...], MeanStatistic] = {
             (name, model, place): MeanStatistic() for name in rain for model in matched.models(name) for place in self.places}
@@ -41,9 +42,8 @@ class Objects(Keeping):
             return
         for place, (rows, columns) in self.places.items():
             cells = np.ix_(*self.matched.grid.cells(rows, columns))
-            spacing = spectra.box_spacing_km(self.matched.grid.crop(rows, columns))
             for model, values in scored.models.items():
-                found = sal(np.maximum(values[cells], 0.0), scored.truth[cells], self.weights[cells], *spacing)
+                found = sal(np.maximum(values[cells], 0.0), scored.truth[cells], self.weights[cells], *self.spacing[place])
                 self.statistics[scored.variable, model, place].update(np.append(found, np.abs(found[:2])))
 
     def rows(self, table: Table, protocol: str) -> None:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from orbit2.evaluate.turns import Turns
 from orbit2.metrics import paper, sampled
+from orbit2.metrics.binning import latitudes
 from orbit2.metrics.collector import Keeping, Settings, Training
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.fields import Field
@@ -37,7 +38,7 @@ class PaperScores(Keeping):
         self.turns = Turns.of(matched, settings)
         self.active = matched.has_truth and PROTOCOL in settings.evaluate.protocols
         self.own_grid = matched.native_grid.same_as(matched.grid)
-        self.cosine = np.cos(np.radians(matched.grid.lat))[:, None]
+        self.cosine = np.cos(np.radians(latitudes(matched.grid)))
         self.statistics: dict[tuple[str, ...], SeriesStatistic] = {
             (f.label, model): SeriesStatistic() for f in self.fields for model in matched.models(f.variable)}
 

@@ -7,9 +7,9 @@ import numpy.typing as npt
 
 from orbit2.evaluate.beside import Beside
 from orbit2.evaluate.ranges import data_range
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid, Grid
 from orbit2.metrics import deterministic, sampled, spatial, spectra
-from orbit2.metrics.binning import Bins, band_bins, domain_bins
+from orbit2.metrics.binning import Bins, band_bins, domain_bins, latitudes
 from orbit2.metrics.collector import Keeping, Settings, Training
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.fields import Field
@@ -108,8 +108,12 @@ class Scores(Keeping):
                 table.add(model, f.variable, f.space, self.matched.region, name, method.format(span), value, n=int(pooled.n[0]), ci=ci)
 
 
-def bands_of(grid: Grid, wanted: tuple[tuple[float, float], ...]) -> list[tuple[float, float]]:
+def bands_of(grid: AnyGrid, wanted: tuple[tuple[float, float], ...]) -> list[tuple[float, float]]:
     """The parts of the configured latitude bands that the grid covers: a band is named by what was scored of it."""
-    south, north = float(grid.lat_edges[0]), float(grid.lat_edges[-1])
+    latitude = latitudes(grid)
+    if isinstance(grid, Grid):
+        south, north = float(grid.lat_edges[0]), float(grid.lat_edges[-1])
+    else:  # no row is a parallel: named to whole degrees
+        south, north = float(np.floor(latitude.min())), float(np.ceil(latitude.max()))
     inside = [(max(band[0], south), min(band[1], north)) for band in wanted]
-    return list(dict.fromkeys(band for band in inside if spectra.zonal_axis(grid, *band) is not None))
+    return list(dict.fromkeys(band for band in inside if ((latitude >= band[0]) & (latitude < band[1])).any()))

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from orbit2.grid import AnyGrid, Grid
 from orbit2.metrics.collector import Collector, Settings, Training, flat, keyed
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.fields import Field
@@ -96,7 +97,7 @@ class SeamScores(Collector):
     def _dataset(self, fields: list[Field]) -> xr.Dataset:
         """`mean_difference` (field, series, direction, offset): mean |difference| by distance from a border; empty without borders.
 
-        `series` is `model`, `control`; `control` (field) names it. `lat_border`, `lon_border`: where the borders are, degrees.
+        `series` is `model`, `control`; `control` (field) names it. For the places of the borders see `_places`.
         """
         if not self.borders or self.matched.tiling is None:
             return xr.Dataset()
@@ -108,9 +109,9 @@ class SeamScores(Collector):
                 for k, name in enumerate(names):
                     data[i, j, k] = self.scores[f.label, series, name].profile()
         grid, tiling, factor = self.matched.native_grid, self.matched.tiling, self.matched.refinement
-        lat = grid.lat_edges[np.arange(1, tiling.counts[0]) * tiling.core[0] * factor]
         first = 0 if grid.periodic and tiling.counts[1] > 1 else 1
-        lon = grid.lon_edges[np.arange(first, tiling.counts[1]) * tiling.core[1] * factor]
+        rows, columns = (np.arange(begin, count) * edge * factor for begin, count, edge in zip((1, first), tiling.counts, tiling.core,
+                                                                                             strict=True))  # fmt: skip
         about = {"long_name": "Mean |difference| of neighbouring fine cells, area-weighted", "units": "field units",
                  "comment": "offset 0 is across a tile border; multiples of the refinement are boundaries of coarse cells"}
         return xr.Dataset(
@@ -118,10 +119,18 @@ class SeamScores(Collector):
                 "mean_difference": (("field", "series", "direction", "offset"), data, about),
                 "control": (("field",), [self.control(f.variable) or "" for f in fields], {"long_name": "Name of the control"}),
                 "units": (("field",), [f.units for f in fields], {"long_name": "Units of the field"}),
-                "lat_border": (("parallel",), lat, {"long_name": "Latitude of tile borders", "units": "degrees_north"}),
-                "lon_border": (("meridian",), lon, {"long_name": "Longitude of tile borders", "units": "degrees_east"}),
+                **_places(grid, rows, columns),
             },
             coords={"field": [f.label for f in fields], "series": ["model", "control"], "direction": names,
                     "offset": ("offset", offsets, {"long_name": "Fine cells from the border, negative to west and south", "units": "1"})},
             attrs={"tile": list(tiling.core), "halo": tiling.halo, "blend": tiling.blend, "refinement": factor},
         )
+
+
+def _places(grid: AnyGrid, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> dict[str, tuple[tuple[str], Any, dict[str, str]]]:
+    """Where the borders before some rows and columns are: latitudes and longitudes, or, where no border is a parallel, the cells beyond."""
+    if isinstance(grid, Grid):
+        return {"lat_border": (("parallel",), grid.lat_edges[rows], {"long_name": "Latitude of tile borders", "units": "degrees_north"}),
+                "lon_border": (("meridian",), grid.lon_edges[columns], {"long_name": "Longitude of tile borders", "units": "degrees_east"})}
+    return {"row_border": (("parallel",), rows, {"long_name": "First fine row beyond tile borders", "units": "1"}),
+            "column_border": (("meridian",), columns, {"long_name": "First fine column beyond tile borders", "units": "1"})}

@@ -12,7 +12,7 @@ import xarray as xr
 
 from orbit2.evaluate.scores import bands_of
 from orbit2.evaluate.turns import Turns
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid, Grid
 from orbit2.metrics import coherence, curves, resolution, spectra
 from orbit2.metrics.binning import band_name
 from orbit2.metrics.collector import Collector, Settings, Training, add_all, flat
@@ -25,6 +25,8 @@ from orbit2.metrics.table import Table
 Array = npt.NDArray[np.float64]
 TRUTH = "truth"
 ZONAL, RADIAL = "zonal", "radial"
+LEAST = 8  # cells of a box, along either side
+Box = tuple[float, float, float, float]  # south, north, west, east
 Waves = tuple[spectra.ZonalAxis | coherence.Rings, npt.NDArray[np.complex128]]
 
 
@@ -37,9 +39,12 @@ class Spectra(Collector):
     def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.turns = Turns.of(matched, settings)
-        self.bands = bands_of(matched.grid, settings.evaluate.spectra_bands)
-        self.boxes = {name: box for name, box in settings.evaluate.spectra_boxes.items()
-                      if _holds(matched.spectra_grid, box) and _holds(matched.grid, box)}  # fmt: skip
+        parallels = isinstance(matched.grid, Grid)  # a row that is none has no zonal spectrum
+        self.bands = bands_of(matched.grid, settings.evaluate.spectra_bands) if parallels else []
+        self.boxes: dict[str, Box | None] = {name: box for name, box in settings.evaluate.spectra_boxes.items()
+                                             if _holds(matched.spectra_grid, box) and _holds(matched.grid, box)}  # fmt: skip
+        if not parallels and min(matched.grid.shape) >= LEAST:
+            self.boxes[matched.region] = None  # all of it: its cells are nearly of one size
         self.zonal: dict[tuple[str, ...], MeanStatistic] = {}
         self.radial: dict[tuple[str, ...], SeriesStatistic] = {}
         self.each: dict[tuple[str, ...], SeriesStatistic] = {}  # zonal power by sample, in curves.Groups: intervals want it
@@ -61,7 +66,7 @@ class Spectra(Collector):
             if place in self._truth:
                 self.cross.setdefault((f.label, model, *place), MeanStatistic()).update(_cross(own[place], self._truth[place]))
 
-    def _waves(self, values: Array, grid: Grid) -> dict[tuple[str, str], Waves]:
+    def _waves(self, values: Array, grid: AnyGrid) -> dict[tuple[str, str], Waves]:
         """By band and box: the axis or rings, and the waves; a box with a missing cell has none."""
         found: dict[tuple[str, str], Waves] = {}
         for band in self.bands:
@@ -69,10 +74,9 @@ class Spectra(Collector):
             if axis is not None:
                 found[ZONAL, band_name(*band)] = axis, coherence.zonal_waves(values, axis, grid.periodic)
         for name, box in self.boxes.items():
-            rows, columns = grid.window(box)
-            inside = values[np.ix_(*grid.cells(rows, columns))]
+            inside = values[np.ix_(*grid.cells(*_window(grid, box)))]
             if np.isfinite(inside).all():
-                rings = _rings(inside.shape, *spectra.box_spacing_km(grid.crop(rows, columns)))
+                rings = _rings_of(grid, box)
                 found[RADIAL, name] = rings, rings.waves(inside)
         return found
 
@@ -144,7 +148,7 @@ class Spectra(Collector):
         models, labels = (TRUTH, *matched.all_models), [f.label for f in self.fields]
         bands = [band_name(*band) for band in self.bands]
         axes = [spectra.zonal_axis(matched.spectra_grid, *band) for band in self.bands]
-        size = matched.spectra_grid.shape[1] // 2
+        size = matched.spectra_grid.shape[1] // 2 if self.bands else 0
         zonal = np.full((len(models), len(labels), len(bands), size), np.nan)
         wavelength = np.full((len(bands), size), np.nan)
         for b, axis in enumerate(axes):
@@ -171,7 +175,8 @@ class Spectra(Collector):
             values, which = coherence.coherence(statistic.finalise()), bands if kind == ZONAL else boxes
             if place in which:
                 together[kind == RADIAL][models.index(model), labels.index(label), which.index(place), : len(values)] = values
-        step = 360.0 / float(matched.spectra_grid.lon_edges[-1] - matched.spectra_grid.lon_edges[0])
+        whole = matched.spectra_grid
+        step = 360.0 / float(whole.lon_edges[-1] - whole.lon_edges[0]) if isinstance(whole, Grid) else np.nan
         dims = ("model", "field", "box", "k_bin")
         made = xr.Dataset(
             {
@@ -224,11 +229,20 @@ def _about(long_name: str, units: str) -> dict[str, str]:
     return {"long_name": long_name, "units": units}
 
 
-def _wavenumbers(grid: Grid, box: tuple[float, float, float, float]) -> Array:
-    crop = grid.crop(*grid.window(box))
-    return _rings(crop.shape, *spectra.box_spacing_km(crop)).k
+def _wavenumbers(grid: AnyGrid, box: Box | None) -> Array:
+    return _rings_of(grid, box).k
 
 
-def _holds(grid: Grid, box: tuple[float, float, float, float]) -> bool:
+@lru_cache(maxsize=64)
+def _rings_of(grid: AnyGrid, box: Box | None) -> coherence.Rings:
+    crop = grid.crop(*_window(grid, box))
+    return _rings(crop.shape, *spectra.box_spacing_km(crop))
+
+
+def _window(grid: AnyGrid, box: Box | None) -> tuple[slice, slice]:
+    return (slice(0, grid.shape[0]), slice(0, grid.shape[1])) if box is None else grid.window(box)
+
+
+def _holds(grid: AnyGrid, box: Box) -> bool:
     """Whether the whole box lies in the grid and has at least 8 x 8 cells."""
-    return grid.holds(box) and min(grid.crop(*grid.window(box)).shape) >= 8
+    return grid.holds(box) and min(grid.crop(*grid.window(box)).shape) >= LEAST

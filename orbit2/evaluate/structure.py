@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from orbit2.areas import relative_areas
 from orbit2.metrics import deterministic, kernels
 from orbit2.metrics.binning import domain_bins
 from orbit2.metrics.collector import Collector, Settings, Training, add_all, flat
@@ -30,6 +31,7 @@ class FineStructure(Collector):
     def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.weights = area_weights(matched.grid)
+        self.relative = relative_areas(matched.grid).reshape(matched.grid.shape[0], -1)
         whole = not any(size % matched.refinement for size in matched.grid.shape) and matched.aligned
         self.active = matched.has_truth and matched.observations is None and whole
         self.bins = domain_bins(matched.grid, matched.region)
@@ -42,8 +44,8 @@ class FineStructure(Collector):
 
     def _moments(self, prediction: Array, truth: Array) -> Moments:
         """Of what lies inside the coarse cells: the fields less their area means over those of a cell's values that are not missing."""
-        p, o, rows = np.ascontiguousarray(prediction), np.ascontiguousarray(truth), self.matched.grid.lat_weights
-        sums: Array = kernels.detail_moments(p, o, rows, self.weights, self.matched.refinement)
+        p, o = np.ascontiguousarray(prediction), np.ascontiguousarray(truth)
+        sums: Array = kernels.detail_moments(p, o, self.relative, self.weights, self.matched.refinement)
         return Moments(*(row for row in sums))
 
     def state(self) -> State:

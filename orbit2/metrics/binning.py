@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.errors import OrbitError
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid, Grid
 from orbit2.metrics import kernels
 
 IntArray = npt.NDArray[np.int64]
@@ -79,7 +79,7 @@ class Partition:
         return self._cut[1]
 
 
-def domain_bins(grid: Grid, name: str = "global") -> Bins:
+def domain_bins(grid: AnyGrid, name: str = "global") -> Bins:
     """One bin with every cell."""
     return Bins((name,), np.zeros(grid.shape, dtype=np.int16))
 
@@ -93,17 +93,24 @@ def band_name(south: float, north: float) -> str:
     return f"{one(south)}-{one(north)}"
 
 
-def band_bins(grid: Grid, bands: Sequence[tuple[float, float]]) -> Bins:
+def latitudes(grid: AnyGrid) -> npt.NDArray[np.float64]:
+    """Of cell centres: [H, 1] where the rows are parallels, else [H, W]."""
+    return grid.lat[:, None] if isinstance(grid, Grid) else grid.lat2d
+
+
+def band_bins(grid: AnyGrid, bands: Sequence[tuple[float, float]]) -> Bins:
     """Latitude bands (south, north) in degrees, by cell centre; a cell on a common edge belongs to the northern band.
 
     Raises OrbitError when bands overlap.
     """
     index = np.full(grid.shape, -1, dtype=np.int16)
+    latitude = latitudes(grid)
     for position, (south, north) in enumerate(bands):
-        rows = (grid.lat >= south) & ((grid.lat < north) | ((north >= 90) & (grid.lat <= 90)))
-        if (index[rows] >= 0).any():
+        inside = (latitude >= south) & ((latitude < north) | ((north >= 90) & (latitude <= 90)))
+        cells = inside[:, 0] if inside.shape[1] == 1 else inside  # whole rows where they are parallels
+        if (index[cells] >= 0).any():
             raise OrbitError("latitude bands overlap", got=band_name(south, north), hint="use separate bands")
-        index[rows] = position
+        index[cells] = position
     return Bins(tuple(band_name(*band) for band in bands), index)
 
 

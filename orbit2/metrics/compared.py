@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 from orbit2.metrics.table import Table
 
 if TYPE_CHECKING:
@@ -40,15 +40,15 @@ class Compared(Protocol):
         """Between samples; 24 for daily fields."""
 
     @property
-    def grid(self) -> Grid:
+    def grid(self) -> AnyGrid:
         """That is scored on."""
 
     @property
-    def native_grid(self) -> Grid:
+    def native_grid(self) -> AnyGrid:
         """The prediction's own."""
 
     @property
-    def spectra_grid(self) -> Grid: ...
+    def spectra_grid(self) -> AnyGrid: ...
 
     @property
     def region(self) -> str:

@@ -176,12 +176,14 @@ def line_means(values: Field, band: npt.NDArray[np.int64], row_weights: Array) -
 
 
 @compiled
-def detail_moments(prediction: Field, truth: Field, lat_weights: Array, weights: Array, factor: int) -> Array:
-    """[9, 1]: `pair_moments` of all cells of the fields less their means, by area, over blocks of `factor` x `factor` cells.
+def detail_moments(prediction: Field, truth: Field, relative: Array, weights: Array, factor: int) -> Array:
+    """[9, 1]: `pair_moments` of all cells of the fields less their means, by area (`relative` [H, 1 or W]), over blocks of
+    `factor` x `factor` cells.
 
     What is left has nearly no mean, so plain sums are exact enough to be centred afterwards.
     """
     height, width = prediction.shape
+    along = 1 if relative.shape[1] > 1 else 0
     n, w, wp, wo, pp, oo, po, se, ae = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     summed, areas = np.empty((2, width)), np.empty((2, width))
     for first in range(0, height, factor):
@@ -189,17 +191,18 @@ def detail_moments(prediction: Field, truth: Field, lat_weights: Array, weights:
         for i in range(first, first + factor):
             for j in range(width):
                 p, o = np.float64(prediction[i, j]), np.float64(truth[i, j])
-                summed[0, j] += lat_weights[i] * p if finite(p) else 0.0
-                areas[0, j] += lat_weights[i] if finite(p) else 0.0
-                summed[1, j] += lat_weights[i] * o if finite(o) else 0.0
-                areas[1, j] += lat_weights[i] if finite(o) else 0.0
+                area = relative[i, along * j]
+                summed[0, j] += area * p if finite(p) else 0.0
+                areas[0, j] += area if finite(p) else 0.0
+                summed[1, j] += area * o if finite(o) else 0.0
+                areas[1, j] += area if finite(o) else 0.0
         for column in range(0, width, factor):
             for k in range(2):
-                total, area = 0.0, 0.0
+                total, whole = 0.0, 0.0
                 for j in range(column, column + factor):
                     total += summed[k, j]
-                    area += areas[k, j]
-                mean = total / area if area > 0 else np.nan
+                    whole += areas[k, j]
+                mean = total / whole if whole > 0 else np.nan
                 for j in range(column, column + factor):
                     summed[k, j] = mean
         for i in range(first, first + factor):

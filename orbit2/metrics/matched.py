@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2 import times
+from orbit2.areas import relative_areas
 from orbit2.baselines import BASELINES, FITTED
 from orbit2.baselines.fitted import BASE, Fitted
 from orbit2.baselines.interpolation import block_mean, interpolate, methods_for
@@ -25,11 +26,11 @@ from orbit2.baselines.training import Training
 from orbit2.config.comparisons import PRODUCTS
 from orbit2.data.pairs import PairStore, Side
 from orbit2.errors import OrbitError, did_you_mean
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 from orbit2.metrics import kernels
 from orbit2.metrics.months import ONWARDS
 from orbit2.metrics.others import Product
-from orbit2.metrics.predictions import Parent, frame, grid_of, inside, land_fraction, open_prediction, window
+from orbit2.metrics.predictions import Parent, frame, grid_of, inside, land_fraction, open_prediction, spacing, window
 from orbit2.metrics.table import Table
 from orbit2.provenance import code_version
 from orbit2.remap import Regridder
@@ -103,6 +104,7 @@ class Matched:
         self.has_truth = paired or self.observations is not None
         self.truth_side: Side = "fine" if self.has_truth else self._input
         self.prediction = open_prediction(self.prediction_path, self.task)
+        self._input_dims = self.store.grid(self._input).dims
         self.variables = self._variables()
         self.refinement = self.store.refinement
         self.native_grid = grid_of(self.prediction, self.prediction_path)
@@ -112,7 +114,7 @@ class Matched:
         self._to_observations: Regridder | None = None
         if self.observations is not None:
             self._truth_rows, self._truth_columns = inside(self.observations.grid("fine"), self.native_grid)
-            self.grid = self.observations.grid("fine").crop(self._truth_rows, self._truth_columns)
+            self.grid: AnyGrid = self.observations.grid("fine").crop(self._truth_rows, self._truth_columns)
             self._to_observations = Regridder(self.native_grid, self.grid, "conservative", min_valid_fraction=1.0)
         elif self.has_truth:
             self.grid = self.native_grid
@@ -174,7 +176,7 @@ class Matched:
         """What the scores are relative to, in words."""
         grid = self.truth_store.grid(self.truth_side)
         source = str(self.truth_store.attributes.get("source") or self.dataset)
-        label = f"{PRODUCTS.get(source, source)} {grid.resolution:.4g} deg"
+        label = f"{PRODUCTS.get(source, source)} {spacing(grid)}"
         if not self.has_truth:
             return f"{label} ({self.truth_side}), as input: consistency only, no truth"
         return f"{label} (own grid)" if self.observations is not None else f"{label} (fine)"
@@ -216,7 +218,7 @@ class Matched:
         return tiles(self._input_grid.shape, self._input_grid.periodic, self._tile, self._halo, domain=(rows, columns), blend=self._blend)
 
     @property
-    def spectra_grid(self) -> Grid:
+    def spectra_grid(self) -> AnyGrid:
         """The grid that spectra of the models are computed on: the scored one, or without a truth their own."""
         return self.grid if self.has_truth else self.native_grid
 
@@ -238,7 +240,7 @@ class Matched:
         """A field of the prediction's grid on the scored grid."""
         if self._to_observations is not None:
             return self._to_observations(native)
-        return native if self.has_truth else block_mean(native, self.native_grid.lat_weights, self.refinement)
+        return native if self.has_truth else block_mean(native, relative_areas(self.native_grid), self.refinement)
 
     def input_field(self, index: int, name: str) -> Array | None:
         """The input of sample `index` in the window, on the input's grid; None where it has no such field or is cut by the window."""
@@ -318,9 +320,9 @@ class Matched:
 
     def _variables(self) -> tuple[str, ...]:
         known = self.truth_store.variables(self.truth_side)
-        names = tuple(str(name) for name in self.prediction.data_vars if self.prediction[name].dims[-3:] == ("time", "lat", "lon"))
+        names = tuple(str(name) for name in self.prediction.data_vars if self.prediction[name].dims[-3:] == ("time", *self._input_dims))
         if not names:
-            raise OrbitError("prediction has no field with dimensions time, lat, lon", where=self.prediction_path)
+            raise OrbitError(f"prediction has no field with dimensions time, {', '.join(self._input_dims)}", where=self.prediction_path)
         if self.observations is not None:
             names = tuple(name for name in names if name in known) or names  # a product observes some variables only
         for name in names:
@@ -349,7 +351,7 @@ class Matched:
                              allowed=f"{usable[0]} to {usable[-1]}" if len(usable) else "nothing: every sample is a gap")
         return np.array([lookup[time] for time in observed], dtype=np.int64)
 
-    def _coarsened(self, native: Grid) -> Grid:
+    def _coarsened(self, native: AnyGrid) -> AnyGrid:
         for cells in (self._rows, self._columns):
             if cells.start % self.refinement or cells.stop % self.refinement:
                 raise OrbitError("prediction does not cover whole cells of its input", where=self.prediction_path, got=native.describe())

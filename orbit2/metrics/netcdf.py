@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import xarray as xr
 
 from orbit2.files import atomic
-from orbit2.grid import Grid
+from orbit2.data.store_grid import GRID
+from orbit2.grid import AnyGrid, Grid, from_attributes, from_centres
 from orbit2.provenance import code_version
 
 PIECE = 512  # cells along a side
 
 
-def coordinates(grid: Grid) -> dict[str, xr.DataArray]:
-    """CF latitude and longitude of cell centres."""
+def coordinates(grid: AnyGrid) -> dict[str, xr.DataArray]:
+    """CF latitude and longitude of cell centres; of a map also its axes, its grid mapping and, exactly, what it is."""
+    if not isinstance(grid, Grid):
+        made = {name: xr.DataArray(found) for name, found in grid.coordinates().items() if not name.endswith("_bnds")}
+        for name in grid.dims:
+            made[name].attrs.pop("bounds", None)
+        for name in grid.field_attributes.values():
+            made[name].attrs[GRID] = json.dumps(grid.to_attributes())
+        return made
     return {
         "lat": xr.DataArray(grid.lat, dims="lat", attrs={"units": "degrees_north", "standard_name": "latitude"}),
         "lon": xr.DataArray(grid.lon, dims="lon", attrs={"units": "degrees_east", "standard_name": "longitude"}),
     }
+
+
+def grid_of_file(data: xr.Dataset | xr.DataArray) -> AnyGrid | None:
+    """The grid of a file's maps by `coordinates`; None for one without."""
+    for found in data.coords.values():
+        if GRID in found.attrs:
+            return from_attributes(json.loads(found.attrs[GRID]))
+    if "lat" not in data.coords or "lon" not in data.coords or data["lat"].ndim != 1 or data["lon"].ndim != 1:
+        return None
+    return from_centres(data["lat"].to_numpy(), data["lon"].to_numpy())
 
 
 def write_netcdf(dataset: xr.Dataset, path: Path, title: str) -> None:

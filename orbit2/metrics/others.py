@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.data.pairs import PairStore
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 from orbit2.remap import Regridder
 
 Array = npt.NDArray[np.float64]
@@ -22,7 +22,7 @@ class Product:
     Nothing is read before it is asked for. Raises OrbitError as PairStore does.
     """
 
-    def __init__(self, path: Path, grid: Grid) -> None:
+    def __init__(self, path: Path, grid: AnyGrid) -> None:
         self.store, self.grid = PairStore(path), grid
         usable = np.flatnonzero(self.store.usable)
         self._positions = dict(zip(self.store.times[usable], (int(i) for i in usable), strict=True))

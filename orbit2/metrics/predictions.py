@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,12 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2.data.pairs import PairStore, Side
+from orbit2.data.store_grid import GRID
 from orbit2.errors import OrbitError
-from orbit2.grid import Grid, from_centres
+from orbit2.grid import AnyGrid, Grid, from_attributes, from_centres
+from orbit2.grid.sphere import distance_km
 from orbit2.longitudes import follow
+from orbit2.remap import Regridder
 from orbit2.variables import ATTRIBUTE, adopt
 
 if TYPE_CHECKING:
@@ -58,7 +62,7 @@ def frame(prediction: xr.Dataset, name: str, index: int, precision: type[np.floa
     if "member" not in field.dims:
         single: Array = np.asarray(field.to_numpy(), dtype=precision)
         return single
-    total = np.zeros([field.sizes[axis] for axis in ("lat", "lon")])
+    total = np.zeros(field.shape[-2:])
     for member in range(field.sizes["member"]):
         total += field.isel(member=member).to_numpy()
     mean: Array = (total / field.sizes["member"]).astype(precision, copy=False)
@@ -85,8 +89,15 @@ def open_prediction(path: Path, task: str) -> xr.Dataset:
     return opened
 
 
-def grid_of(prediction: xr.Dataset, path: Path) -> Grid:
-    """From bounds where the file has them: a box's outer edges then agree with the store's to rounding."""
+def spacing(grid: AnyGrid) -> str:
+    """`0.25 deg`; of a grid without parallels `3 km`."""
+    return f"{grid.resolution:.4g} deg" if isinstance(grid, Grid) else f"{grid.km:.4g} km"
+
+
+def grid_of(prediction: xr.Dataset, path: Path) -> AnyGrid:
+    """As the prediction says it, else from bounds where the file has them: a box's outer edges then agree with the store's to rounding."""
+    if GRID in prediction.attrs:
+        return from_attributes(json.loads(prediction.attrs[GRID]))
     if "lat_bnds" in prediction and "lon_bnds" in prediction:
         bounds = (np.asarray(prediction[f"{axis}_bnds"].values, dtype=np.float64) for axis in ("lat", "lon"))
         edges = [np.append(b[:, 0], b[-1, 1]) for b in bounds]
@@ -97,8 +108,11 @@ def grid_of(prediction: xr.Dataset, path: Path) -> Grid:
         raise OrbitError(f"prediction's grid: {error}", where=path) from None
 
 
-def inside(observed: Grid, predicted: Grid) -> tuple[slice, slice]:
-    """Rows and columns of the observed cells that lie wholly inside the predicted domain."""
+def inside(observed: AnyGrid, predicted: AnyGrid) -> tuple[slice, slice]:
+    """Rows and columns of the observed cells that lie wholly inside the predicted domain; where the grids are turned against each other,
+    the least block with all of them (the others in it are missing from the prediction, and not scored)."""
+    if not (isinstance(observed, Grid) and isinstance(predicted, Grid)):
+        return _covered(observed, predicted)
     south, north = predicted.lat_edges[0] - 1e-6, predicted.lat_edges[-1] + 1e-6
     rows = np.flatnonzero((observed.lat_edges[:-1] >= south) & (observed.lat_edges[1:] <= north))
     if predicted.periodic:
@@ -112,8 +126,18 @@ def inside(observed: Grid, predicted: Grid) -> tuple[slice, slice]:
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def window(part: Grid, whole: Grid, path: Path) -> tuple[slice, slice]:
+def _covered(observed: AnyGrid, predicted: AnyGrid) -> tuple[slice, slice]:
+    whole = Regridder(predicted, observed, "conservative").coverage > 1 - 1e-6
+    rows, columns = (np.flatnonzero(whole.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        raise OrbitError("observations do not cover any of the predicted domain", got=observed.describe(), allowed=predicted.describe())
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def window(part: AnyGrid, whole: AnyGrid, path: Path) -> tuple[slice, slice]:
     """Where `part` lies in `whole`. Raises OrbitError when its cells do not coincide with a contiguous window."""
+    if not (isinstance(part, Grid) and isinstance(whole, Grid)):
+        return _place(part, whole, path)
     starts = [int(np.abs(w - p[0]).argmin()) for p, w in ((part.lat_edges, whole.lat_edges), (part.lon_edges, whole.lon_edges))]
     rows, columns = (slice(start, start + size) for start, size in zip(starts, part.shape, strict=True))
     inside = rows.stop <= whole.shape[0] and columns.stop <= whole.shape[1]
@@ -121,6 +145,19 @@ def window(part: Grid, whole: Grid, path: Path) -> tuple[slice, slice]:
         np.allclose(part.lat_edges, whole.lat_edges[rows.start : rows.stop + 1], atol=1e-4)
         and np.allclose(part.lon_edges, whole.lon_edges[columns.start : columns.stop + 1], atol=1e-4)
     ):
+        raise OrbitError("prediction's cells do not coincide with the pair store's", where=path, got=part.describe(),
+                         allowed=f"a window of {whole.describe()}", hint="downscale with this dataset's store")
+    return rows, columns
+
+
+def _place(part: AnyGrid, whole: AnyGrid, path: Path) -> tuple[slice, slice]:
+    """`window` of any grids: from the cell of `whole` whose centre is nearest to that of the first cell of `part`."""
+    first = (np.broadcast_to(centres[0, 0], whole.shape) for centres in (part.lon2d, part.lat2d))
+    far = distance_km(*first, whole.lon2d, whole.lat2d)
+    starts = np.unravel_index(int(far.argmin()), whole.shape)
+    rows, columns = (slice(int(start), int(start) + size) for start, size in zip(starts, part.shape, strict=True))
+    fits = rows.stop <= whole.shape[0] and columns.stop <= whole.shape[1]
+    if not fits or not whole.crop(rows, columns).same_as(part):
         raise OrbitError("prediction's cells do not coincide with the pair store's", where=path, got=part.describe(),
                          allowed=f"a window of {whole.describe()}", hint="downscale with this dataset's store")
     return rows, columns

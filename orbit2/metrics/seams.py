@@ -8,14 +8,14 @@ place. The ratio is 1 where stitching leaves no trace, and 1 + h/a for a step h 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid, Grid
 from orbit2.metrics.statistics import State
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Border:
         return steps
 
 
-def borders(tiling: Tiling, fine: Grid, factor: int) -> list[Border]:
+def borders(tiling: Tiling, fine: AnyGrid, factor: int) -> list[Border]:
     """Borders between the cores of `tiling` on the prediction's grid `fine` (its domain refined `factor` times).
 
     `meridians`: west-east neighbours; `parallels`: south-north neighbours; `wrap`: west-east where a grid round the globe closes.
@@ -66,8 +66,7 @@ def borders(tiling: Tiling, fine: Grid, factor: int) -> list[Border]:
     closed = fine.periodic
     inner = [np.arange(1, count) * edge * factor for count, edge in zip((rows, columns), tiling.core, strict=True)]
     turn = np.zeros(1 if closed and columns > 1 else 0, dtype=np.int64)
-    edge_weights = (fine.lat_weights[1:] + fine.lat_weights[:-1]) / 2
-    widths = np.diff(fine.lon_edges)
+    beside = _weights(fine)
     for name, lines in zip(DIRECTIONS, (inner[1], inner[0], turn), strict=True):
         across, round_ = (height, False) if name == "parallels" else (width, closed)
         others = inner[0] if name == "parallels" else np.concatenate([inner[1], turn])
@@ -76,10 +75,18 @@ def borders(tiling: Tiling, fine: Grid, factor: int) -> list[Border]:
         if not kept.any():
             continue
         lines, near = lines[kept], near[kept]
-        weights = np.outer(widths, edge_weights[lines - 1]) if name == "parallels" else np.outer(
-            fine.lat_weights, (widths[lines] + widths[lines - 1]) / 2)
-        found.append(Border(name, factor, lines, near, weights, round_))
+        found.append(Border(name, factor, lines, near, beside(name, lines), round_))
     return found
+
+
+def _weights(fine: AnyGrid) -> Callable[[str, Index], Array]:
+    """The mean area of the two cells at every cell of some lines [n, L], by direction (relative)."""
+    if not isinstance(fine, Grid):
+        areas = fine.area_km2
+        return lambda name, lines: (areas[lines - 1] + areas[lines]).T / 2 if name == "parallels" else (areas[:, lines - 1] + areas[:, lines]) / 2
+    rows, widths = fine.lat_weights, np.diff(fine.lon_edges)
+    return lambda name, lines: np.outer(widths, (rows[lines - 1] + rows[lines]) / 2) if name == "parallels" else np.outer(
+        rows, (widths[lines] + widths[lines - 1]) / 2)  # fmt: skip
 
 
 def _near(lines: Index, borders_: Index, size: int, closed: bool, factor: int, blend: int) -> Index:

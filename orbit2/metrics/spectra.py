@@ -9,7 +9,8 @@ import numpy.typing as npt
 from scipy import fft, signal
 
 from orbit2.errors import OrbitError
-from orbit2.grid import EARTH_RADIUS_KM, Grid
+from orbit2.grid import EARTH_RADIUS_KM, AnyGrid, Grid
+from orbit2.grid.sphere import distance_km
 
 Array = npt.NDArray[np.float64]
 FLOOR = 1e-6  # bins with less than this share of the largest power are rounding, not signal (evaluation.md 1.7d)
@@ -25,8 +26,10 @@ class ZonalAxis:
     wavelength_km: Array
 
 
-def zonal_axis(grid: Grid, south: float, north: float) -> ZonalAxis | None:
-    """The axis of the zonal spectrum of a band (degrees, by cell centre); None where the grid has no row in it."""
+def zonal_axis(grid: AnyGrid, south: float, north: float) -> ZonalAxis | None:
+    """The axis of the zonal spectrum of a band (degrees, by cell centre); None where the grid has no row in it, or no row is a parallel."""
+    if not isinstance(grid, Grid):
+        return None
     rows = np.flatnonzero((grid.lat >= south) & (grid.lat < north))
     if not len(rows):
         return None
@@ -86,8 +89,12 @@ def power_2d(field: Array, dx_km: float, dy_km: float) -> tuple[Array, Array, Ar
     return power, fft.fftfreq(nx, dx_km), fft.fftfreq(ny, dy_km)
 
 
-def box_spacing_km(grid: Grid) -> tuple[float, float]:
-    """(dx, dy) in km at the middle latitude of a box."""
+def box_spacing_km(grid: AnyGrid) -> tuple[float, float]:
+    """(dx, dy) in km: at the middle latitude of a box, or on the ground between neighbours, its mean over the box."""
+    if not isinstance(grid, Grid):
+        lat, lon = grid.lat2d, grid.lon2d
+        return (float(distance_km(lon[:, :-1], lat[:, :-1], lon[:, 1:], lat[:, 1:]).mean()),
+                float(distance_km(lon[:-1], lat[:-1], lon[1:], lat[1:]).mean()))  # fmt: skip
     dlon = float(np.diff(grid.lon_edges).mean())
     middle = float(np.average(grid.lat, weights=grid.lat_weights))
     degree = np.pi / 180 * EARTH_RADIUS_KM

@@ -9,15 +9,17 @@ import numpy.typing as npt
 from scipy import fft
 
 from orbit2.errors import OrbitError
-from orbit2.grid import EARTH_RADIUS_KM, Grid
+from orbit2.grid import EARTH_RADIUS_KM, AnyGrid, Grid
 from orbit2.jit import compiled
 
 Array = npt.NDArray[np.float64]
 MOST_ROWS = 720  # finer fields are averaged to a quarter of a degree first
 
 
-def block(grid: Grid) -> int | None:
+def block(grid: AnyGrid) -> int | None:
     """Cells to a side that are averaged before the transform; None for a grid that is no globe of evenly spaced, cell-centred rows."""
+    if not isinstance(grid, Grid):
+        return None
     rows, columns = grid.shape
     even = all(np.allclose(np.diff(edges), np.diff(edges)[0], rtol=1e-6) for edges in (grid.lat_edges, grid.lon_edges))
     whole = grid.periodic and abs(grid.lat_edges[0] + 90) < 1e-6 and abs(grid.lat_edges[-1] - 90) < 1e-6

@@ -90,10 +90,10 @@ def moments(prediction: npt.NDArray[Any], truth: npt.NDArray[Any], weights: Arra
 def moments_of(prediction: npt.NDArray[Any], truth: npt.NDArray[Any], weights: Array, partition: Partition) -> list[Moments]:
     """`moments` for every Bins of a partition, from one pass over the fields."""
     pieces = moments(prediction, truth, weights, partition.pieces)
-    return [_gathered(pieces, place, len(bins.names)) for bins, place in zip(partition.bins, partition.places, strict=True)]
+    return [gathered(pieces, place, len(bins.names)) for bins, place in zip(partition.bins, partition.places, strict=True)]
 
 
-def _gathered(pieces: Moments, place: npt.NDArray[np.int64], count: int) -> Moments:
+def gathered(pieces: Moments, place: npt.NDArray[np.int64], count: int) -> Moments:
     """Moments of bins from those of the pieces that they are made of; `place` [A] is each piece's bin."""
     use = place >= 0
     target = place[use]

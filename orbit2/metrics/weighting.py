@@ -7,14 +7,14 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 from orbit2.metrics import kernels
 
 Array = npt.NDArray[np.float64]
-_SHARED: WeakKeyDictionary[Grid, Array] = WeakKeyDictionary()  # of whole grids: many scores want them, and at 7 km they are 130 MB
+_SHARED: WeakKeyDictionary[AnyGrid, Array] = WeakKeyDictionary()  # of whole grids: many scores want them, and at 7 km they are 130 MB
 
 
-def area_weights(grid: Grid, valid: npt.NDArray[np.bool_] | None = None) -> Array:
+def area_weights(grid: AnyGrid, valid: npt.NDArray[np.bool_] | None = None) -> Array:
     """Exact relative cell areas [H, W], (sin north - sin south) x width, scaled to mean 1 over the `valid` cells.
 
     Invalid cells weigh 0, so the weighted mean of a constant is that constant whatever is missing (evaluation.md 1.0). Without `valid` all

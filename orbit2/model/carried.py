@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import xarray as xr
 
 from orbit2.config.needs import MADE
 from orbit2.data.pairs import PairStore
+from orbit2.data.store_grid import GRID
 from orbit2.errors import OrbitError
-from orbit2.grid import Grid, from_centres
+from orbit2.grid import AnyGrid, Grid, from_attributes, from_centres
+from orbit2.remap import Regridder
 from orbit2.sources.static import PACKAGED
 from orbit2.variables import variable
 
@@ -41,9 +44,9 @@ def origin(stores: Mapping[str, PairStore], statics: tuple[str, ...]) -> tuple[d
         if carried:
             values = store.static_values("fine")
             files[key] = xr.Dataset(
-                {n: (("lat", "lon"), values[held.index(n)], {"units": variable(n).units}) for n in fields},
-                coords={"lat": ("lat", grid.lat, {"units": "degrees_north"}), "lon": ("lon", grid.lon, {"units": "degrees_east"})},
-                attrs={"source": f"static fields that dataset '{key}' was trained with ({told['source']})"},
+                {n: (grid.dims, values[held.index(n)], {"units": variable(n).units, **grid.field_attributes}) for n in fields},
+                coords=_coordinates(grid),
+                attrs={**_said(grid), "source": f"static fields that dataset '{key}' was trained with ({told['source']})"},
             )
     return about, files
 
@@ -57,7 +60,7 @@ def write(path: Path, fields: xr.Dataset) -> None:
     fields.to_netcdf(path, engine="netcdf4", encoding={name: {"zlib": True, "complevel": 4} for name in fields.data_vars})
 
 
-def chosen(folder: Path | None, about: Mapping[str, Any], fine: Grid, statics: tuple[str, ...]) -> tuple[Path | None, str | None]:
+def chosen(folder: Path | None, about: Mapping[str, Any], fine: AnyGrid, statics: tuple[str, ...]) -> tuple[Path | None, str | None]:
     """(file that statics on `fine` are made from, None for the packaged ones; what is to be said).
 
     Of several carried ones that cover the grid the one of the nearest resolution. Raises OrbitError where the packaged fields are not
@@ -103,13 +106,27 @@ def _words(told: Mapping[str, Any]) -> str:
     return str(told["source"]) + (f" with the relief {told['relief']}" if told.get("relief") else "")
 
 
-def _grid(path: Path) -> Grid:
+def _coordinates(grid: AnyGrid) -> Mapping[str, Any]:
+    if isinstance(grid, Grid):
+        return {"lat": ("lat", grid.lat, {"units": "degrees_north"}), "lon": ("lon", grid.lon, {"units": "degrees_east"})}
+    return grid.coordinates()
+
+
+def _said(grid: AnyGrid) -> dict[str, str]:
+    return {} if isinstance(grid, Grid) else {GRID: json.dumps(grid.to_attributes())}
+
+
+def _grid(path: Path) -> AnyGrid:
     with xr.open_dataset(path, engine="netcdf4") as opened:
+        if GRID in opened.attrs:
+            return from_attributes(json.loads(opened.attrs[GRID]))
         return from_centres(opened["lat"].values, opened["lon"].values)
 
 
-def _covers(grid: Grid, fine: Grid) -> bool:
+def _covers(grid: AnyGrid, fine: AnyGrid) -> bool:
     """Whether every cell of `fine` can be made from `grid`; at its outer edge to half a cell."""
+    if not (isinstance(grid, Grid) and isinstance(fine, Grid)):
+        return bool(Regridder(grid, fine, "conservative").coverage.min() >= 0.5)
     slack = grid.resolution / 2 + 1e-6
     lat = fine.lat_edges[0] >= grid.lat_edges[0] - slack and fine.lat_edges[-1] <= grid.lat_edges[-1] + slack
     if grid.periodic:

@@ -92,11 +92,11 @@ def replay_model(model: nn.Module, device: torch.device, dtype: torch.dtype | No
     ) -> Tensor:
         names = tuple(variables) if variables is not None else self.inputs
         gaps = self.gaps(coarse, names)
-        tensors = (coarse, statics, geometry.lat, geometry.lon, clock)
+        tensors = (coarse, statics, geometry.lat, geometry.lon, clock, geometry.areas)
         scales = (geometry.coarse_km, geometry.fine_km, geometry.periodic)
         key = (tuple(None if t is None else t.shape for t in tensors), scales, names, gaps)
         if key not in kept:
-            kept[key] = Replayed(lambda c, s, lat, lon, t: run(c, s, Geometry(lat, lon, *scales), names, t, gaps), tensors, dtype)
+            kept[key] = Replayed(lambda c, s, lat, lon, t, a: run(c, s, Geometry(lat, lon, *scales, a), names, t, gaps), tensors, dtype)
         return kept[key](tensors)
 
     model.forward = MethodType(forward, model)  # type: ignore[method-assign]

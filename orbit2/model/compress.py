@@ -34,7 +34,7 @@ class Compression(nn.Module):
     def leaves(self, tokens: Tensor, geometry: Geometry) -> Leaves:
         """The quadtree of every sample. tokens [B, N, D] in the order of the grid. Raises OrbitError for an impossible ratio."""
         config, p = self.config, self.patch
-        height, width = geometry.lat.shape[1], geometry.lon.shape[1]
+        height, width = geometry.shape
         pyramid = Pyramid(-(-height // p), -(-width // p), config.min_leaf, config.max_leaf)
         image = self.image(tokens, pyramid)[:, :height, :width]
         self.predicted = image if self.training else None

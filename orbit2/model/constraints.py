@@ -22,7 +22,7 @@ SHARPNESS = 1.5
 DRY = 1e-6  # mm: rain below it is rounding, of a block or of an input
 RAIN_RANGE = 10_000.0  # mm a day, the end of precipitation's range
 TINY = 1e-12
-Layer = Callable[[Tensor, Tensor, Tensor, int], Tensor]  # (prediction, input, row weights, factor), rain in mm -> conserved
+Layer = Callable[[Tensor, Tensor, Tensor, int], Tensor]  # (prediction, input, areas, factor), rain in mm -> conserved
 
 
 def constrained(conserve: Conserve, name: str, training: bool) -> bool:
@@ -52,7 +52,7 @@ def conserve_blocks(
     `ArchitectureConfig`. Cells with a missing input are left alone.
     """
     names = list(inputs)
-    weights = row_weights(geometry, factor)[:, None, :, None].to(fine.dtype)  # [B, 1, sH, 1]
+    weights = cell_weights(geometry, factor).to(fine.dtype)
     channels = []
     for i, name in enumerate(outputs):
         field = fine[:, i : i + 1]
@@ -160,8 +160,9 @@ RAIN: dict[Conserve, Layer] = {True: deficit_layer, "additive": additive_layer, 
 
 
 def block_mean(field: Tensor, weights: Tensor, factor: int) -> Tensor:
-    """Area-weighted block means [B, 1, sH, sW] -> [B, 1, H, W]; `weights` [B, 1, sH, 1]."""
-    return F.avg_pool2d(field * weights, factor) / F.avg_pool2d(weights.expand(-1, -1, -1, factor), factor)
+    """Area-weighted block means [B, 1, sH, sW] -> [B, 1, H, W]; `weights` [B, 1, sH, 1 or sW]."""
+    cells = weights.expand(-1, -1, -1, factor) if weights.shape[-1] == 1 else weights
+    return F.avg_pool2d(field * weights, factor) / F.avg_pool2d(cells, factor)
 
 
 def _spread(coarse: Tensor, factor: int) -> Tensor:
@@ -179,6 +180,11 @@ def _fields(cells: Tensor, factor: int) -> Tensor:
     """What `_blocks` took apart."""
     batch, height, width, _ = cells.shape
     return cells.view(batch, height, width, factor, factor).transpose(2, 3).reshape(batch, 1, height * factor, width * factor)
+
+
+def cell_weights(geometry: Geometry, factor: int) -> Tensor:
+    """Relative areas of the fine cells [B, 1, sH, 1], or [B, 1, sH, sW] where the cells of a row differ."""
+    return row_weights(geometry, factor)[:, None, :, None] if geometry.areas is None else geometry.areas[:, None]
 
 
 def row_weights(geometry: Geometry, factor: int) -> Tensor:

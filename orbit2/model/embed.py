@@ -40,7 +40,7 @@ class TablePosition(nn.Module):
         self.table = nn.Parameter(_sincos(shape, embed_dim))
 
     def forward(self, geometry: Geometry, patch: int) -> Tensor:
-        size = (-(-geometry.lat.shape[1] // patch), -(-geometry.lon.shape[1] // patch))
+        size = (-(-geometry.shape[0] // patch), -(-geometry.shape[1] // patch))
         if self.table.shape[:2] == size:
             return self.table.flatten(0, 1)[None]
         (row, down), (column, right) = (_taps(n, length, self.table) for n, length in zip(size, self.table.shape[:2], strict=True))

@@ -16,7 +16,7 @@ from orbit2.config.network import ArchitectureConfig
 from orbit2.data.transforms import Normaliser
 from orbit2.errors import OrbitError
 from orbit2.files import atomic, read_json, sha256, to_text
-from orbit2.grid import Grid, named
+from orbit2.grid import AnyGrid, from_attributes, named
 from orbit2.model import carried
 from orbit2.model.build import Downscaling, build
 from orbit2.variables import ATTRIBUTE, adopt
@@ -58,9 +58,29 @@ def save(
         config.write_text(to_text(facts), encoding="utf-8")
 
 
-def grids(config: Mapping[str, Any]) -> dict[str, Grid]:
-    """Coarse grids of the datasets that a config.json names, cut to the model's region."""
-    found = {key: named(data["coarse_grid"]) for key, data in config.get("datasets", {}).items() if "coarse_grid" in data}
+def unnamed(grids: Mapping[str, AnyGrid], datasets: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What config.json is to say of the coarse `grids` that the names in its `datasets` do not: see `coarse_grids`."""
+    told = {}
+    for key, grid in grids.items():
+        try:
+            if named(datasets[key]["coarse_grid"]).same_as(grid):
+                continue
+        except (OrbitError, KeyError):
+            pass
+        told[key] = grid.to_attributes()
+    return told
+
+
+def coarse_grids(config: Mapping[str, Any]) -> dict[str, AnyGrid]:
+    """Coarse grids of the datasets that a config.json names. Raises OrbitError for a name that is none."""
+    told = config.get("grids", {})
+    return {key: from_attributes(told[key]) if key in told else named(data["coarse_grid"])
+            for key, data in (config.get("datasets") or {}).items() if key in told or "coarse_grid" in data}  # fmt: skip
+
+
+def grids(config: Mapping[str, Any]) -> dict[str, AnyGrid]:
+    """`coarse_grids`, cut to the model's region."""
+    found = coarse_grids(config)
     if config.get("region"):
         return {key: grid.crop(*grid.window(config["region"])) for key, grid in found.items()}
     return found

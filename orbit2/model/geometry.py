@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
-from orbit2.grid import Grid
+from orbit2.areas import relative_areas
+from orbit2.grid import AnyGrid, Grid
+
+Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Geometry:
     """Coarse cell centres of each sample of a batch and the two resolutions.
 
-    lat [B, H] and lon [B, W] in degrees; `periodic` when the rows close around the globe.
+    lat [B, H] and lon [B, W] in degrees, or both [B, H, W] where the rows are no parallels: then with the relative `areas` of the fine cells
+    [B, sH, sW]. `periodic` when the rows close around the globe.
     """
 
     lat: Tensor
@@ -25,15 +31,40 @@ class Geometry:
     coarse_km: float
     fine_km: float
     periodic: bool
+    areas: Tensor | None = None
 
     @classmethod
-    def of(cls, coarse: Grid, refinement: int, batch: int = 1, device: torch.device | str = "cpu") -> Geometry:
-        lat = torch.as_tensor(coarse.lat, dtype=torch.float32, device=device).expand(batch, -1)
-        lon = torch.as_tensor(coarse.lon, dtype=torch.float32, device=device).expand(batch, -1)
-        return cls(lat, lon, coarse.km, coarse.km / refinement, coarse.periodic)
+    def of(cls, coarse: AnyGrid, refinement: int, batch: int = 1, device: torch.device | str = "cpu") -> Geometry:
+        lat, lon, areas = (None if each is None else torch.as_tensor(np.array(each, dtype=np.float32), device=device).expand(batch, *each.shape)
+                           for each in (*centres(coarse), fine_areas(coarse.refine(refinement))))  # fmt: skip
+        assert lat is not None and lon is not None
+        return cls(lat, lon, coarse.km, coarse.km / refinement, coarse.periodic, areas)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Coarse rows and columns."""
+        return self.lat.shape[1], self.lon.shape[-1]
+
+    def expand(self, count: int) -> Geometry:
+        """The same for each of `count` samples."""
+        lat, lon, areas = (None if each is None else each.expand(count, *each.shape[1:]) for each in (self.lat, self.lon, self.areas))
+        assert lat is not None and lon is not None
+        return replace(self, lat=lat, lon=lon, areas=areas)
 
     def to(self, device: torch.device | str) -> Geometry:
-        return replace(self, lat=self.lat.to(device), lon=self.lon.to(device))
+        areas = None if self.areas is None else self.areas.to(device)
+        return replace(self, lat=self.lat.to(device), lon=self.lon.to(device), areas=areas)
+
+
+def centres(grid: AnyGrid) -> tuple[Array, Array]:
+    """Latitudes and longitudes of cell centres as `Geometry` has them: [H] and [W], or [H, W] each."""
+    return (grid.lat, grid.lon) if isinstance(grid, Grid) else (grid.lat2d, grid.lon2d)
+
+
+def fine_areas(fine: AnyGrid) -> Array | None:
+    """Relative areas [sH, sW] where `Geometry` needs them: its mean is 1, so that half precision holds them."""
+    areas = relative_areas(fine)
+    return None if areas.ndim == 1 else areas / areas.mean()
 
 
 def pad(fields: Tensor, north: int, east: int, periodic: bool, south: int = 0, west: int = 0) -> Tensor:
@@ -120,7 +151,9 @@ def to_multiple(size: int, patch: int) -> int:
 def token_centres(geometry: Geometry, patch: int) -> Tensor:
     """Unit vectors of the patch centres [B, h, w, 3], with h = ceil(H / p), w = ceil(W / p)."""
     lat, lon = geometry.lat, geometry.lon
-    rows, columns = to_multiple(lat.shape[1], patch), to_multiple(lon.shape[1], patch)
+    rows, columns = (to_multiple(size, patch) for size in geometry.shape)
+    if lat.ndim == 3:
+        return _token_centres_2d(lat, lon, rows, columns, patch)
     if rows:
         lat = torch.cat([lat, lat[:, -1:].expand(-1, rows)], 1)
     if columns:
@@ -141,6 +174,14 @@ def token_centres(geometry: Geometry, patch: int) -> Tensor:
         ],
         -1,
     )
+
+
+def _token_centres_2d(lat: Tensor, lon: Tensor, rows: int, columns: int, patch: int) -> Tensor:
+    """The same of centres [B, H, W]: the mean of a patch's unit vectors, of unit length."""
+    lat, lon = torch.deg2rad(lat), torch.deg2rad(lon)
+    vectors = torch.stack([torch.cos(lat) * torch.cos(lon), torch.cos(lat) * torch.sin(lon), torch.sin(lat)], 1)
+    means = F.avg_pool2d(pad(vectors, rows, columns, False), patch).permute(0, 2, 3, 1)
+    return F.normalize(means, dim=-1)
 
 
 def _patch_means(values: Tensor, patch: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from orbit2.config.network import ArchitectureConfig
 from orbit2.config.schema import RunConfig
-from orbit2.grid import Grid, named
+from orbit2.grid import AnyGrid, Grid, named
 from orbit2.model.build import TITLES, Downscaling
 from orbit2.model.build import build as build_model
 from orbit2.model.flops import Count
@@ -49,7 +49,7 @@ def rooms(model: Downscaling) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def tokens(model: Downscaling, grid: Grid) -> int:
+def tokens(model: Downscaling, grid: AnyGrid) -> int:
     """Tokens that attention works on for coarse `grid`, before any compression; 0 for a model without attention."""
     if model.config.kind not in ("reslim", "vit"):
         return 0
@@ -58,13 +58,13 @@ def tokens(model: Downscaling, grid: Grid) -> int:
     return height * width
 
 
-def cache_key(model: Downscaling, grid: Grid) -> tuple[Hashable, ...]:
+def cache_key(model: Downscaling, grid: AnyGrid) -> tuple[Hashable, ...]:
     """What decides how much a pass of `model` on `grid` takes, whatever its weights: the same question needs one answer."""
     names = tuple(model.inputs), tuple(model.outputs), tuple(model.statics)
     return model.config.model_dump_json(), names, grid.shape, grid.periodic, grid.km
 
 
-def forward_flops(model: Downscaling, grid: Grid) -> int:
+def forward_flops(model: Downscaling, grid: AnyGrid) -> int:
     """FLOPs of one forward pass of one sample on `grid` (multiply and add counted apart), by torch's own formulas.
 
     `model` is on the meta device; interpolations and pointwise functions are not counted.
@@ -73,7 +73,7 @@ def forward_flops(model: Downscaling, grid: Grid) -> int:
     return _pass(model, grid)[0]
 
 
-def _pass(model: Downscaling, grid: Grid) -> tuple[int, int]:
+def _pass(model: Downscaling, grid: AnyGrid) -> tuple[int, int]:
     """(FLOPs, peak bytes of activations) of one forward pass of one sample: counted together, for it is the pass that takes long."""
 
     def count() -> tuple[int, int]:
@@ -94,7 +94,7 @@ def operations(
     return forward_flops(model, Grid(np.linspace(0, 60, rows + 1), np.linspace(0, 60, columns + 1)))
 
 
-def activation_bytes(model: Downscaling, grid: Grid, training: bool, batch: int = 1) -> int:
+def activation_bytes(model: Downscaling, grid: AnyGrid, training: bool, batch: int = 1) -> int:
     """Peak bytes of activations in fp32 for `batch` samples on `grid`; with `training`, of a step with its gradients.
 
     `model` is on the meta device. Weights, inputs, optimiser state and what a library keeps for itself come on top.
@@ -105,7 +105,7 @@ def activation_bytes(model: Downscaling, grid: Grid, training: bool, batch: int 
     return NOTEBOOK.ask(("activations", cache_key(model, grid), training, batch), lambda: _peak(model, grid, training, batch), int, int)
 
 
-def _peak(model: Downscaling, grid: Grid, training: bool, batch: int) -> int:
+def _peak(model: Downscaling, grid: AnyGrid, training: bool, batch: int) -> int:
     coarse, statics, geometry = _inputs(model, grid, batch)
     was = model.training
     model.train(training)
@@ -117,7 +117,7 @@ def _peak(model: Downscaling, grid: Grid, training: bool, batch: int) -> int:
     return peak
 
 
-def _inputs(model: Downscaling, grid: Grid, batch: int) -> tuple[Tensor, Tensor, Geometry]:
+def _inputs(model: Downscaling, grid: AnyGrid, batch: int) -> tuple[Tensor, Tensor, Geometry]:
     height, width = grid.shape
     s = model.config.refinement
     with torch.device("meta"):
@@ -127,7 +127,7 @@ def _inputs(model: Downscaling, grid: Grid, batch: int) -> tuple[Tensor, Tensor,
     return coarse, statics, geometry
 
 
-def table(model: Downscaling, grids: Mapping[str, Grid]) -> list[str]:
+def table(model: Downscaling, grids: Mapping[str, AnyGrid]) -> list[str]:
     """Lines about a model on the meta device: parameters per room, memory of its state, and its cost on each named coarse grid."""
     total = sum(p.numel() for p in model.parameters())
     lines = [f"kind          {model.config.kind} ({TITLES[model.config.kind]})", f"parameters    {total:,}"]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from orbit2.errors import OrbitError
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 
 Index = npt.NDArray[np.int64]
 Fields = TypeVar("Fields", npt.NDArray[np.float32], torch.Tensor)
@@ -179,6 +179,6 @@ def divided(cells: int, count: int) -> int:
                      allowed=" or ".join(str(n) for n in (*below, *above)))  # fmt: skip
 
 
-def of_box(grid: Grid, box: Sequence[float] | None, halo: int) -> Window:
+def of_box(grid: AnyGrid, box: Sequence[float] | None, halo: int) -> Window:
     """The cells whose centres lie in `box` (south, north, west, east), with halo; the whole grid for None."""
     return tiles(grid.shape, grid.periodic, 0, halo, domain=None if box is None else grid.window(box))[0]

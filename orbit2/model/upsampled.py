@@ -101,6 +101,9 @@ def fine_geometry(geometry: Geometry, factor: int) -> Geometry:
     """Cell centres of the `factor` times finer grid."""
     offsets = (torch.arange(factor, device=geometry.lat.device) + 0.5) / factor - 0.5
 
+    if geometry.lat.ndim == 3:
+        return _fine_geometry_2d(geometry, offsets)
+
     def refined(centres: Tensor) -> Tensor:
         step = torch.zeros_like(centres[:, :1])
         if centres.shape[1] > 1:
@@ -108,3 +111,20 @@ def fine_geometry(geometry: Geometry, factor: int) -> Geometry:
         return (centres[:, :, None] + step[:, :, None] * offsets).flatten(1)
 
     return replace(geometry, lat=refined(geometry.lat), lon=refined(geometry.lon))
+
+
+def _fine_geometry_2d(geometry: Geometry, offsets: Tensor) -> Geometry:
+    """Of centres [B, H, W]: each goes on as its neighbours lie to it."""
+
+    def refined(centres: Tensor, turn: float) -> Tensor:
+        for dim in (1, 2):
+            step = torch.zeros_like(centres)
+            if centres.shape[dim] > 1:
+                between = torch.remainder(centres.diff(dim=dim) + turn / 2, turn) - turn / 2  # longitudes may pass 360
+                last = between.narrow(dim, between.shape[dim] - 1, 1)
+                step = (torch.cat([between.narrow(dim, 0, 1), between], dim) + torch.cat([between, last], dim)) / 2
+            wide = offsets.view(-1, 1) if dim == 1 else offsets
+            centres = (centres.unsqueeze(dim + 1) + step.unsqueeze(dim + 1) * wide).flatten(dim, dim + 1)
+        return centres
+
+    return replace(geometry, lat=refined(geometry.lat, 720.0), lon=refined(geometry.lon, 360.0))

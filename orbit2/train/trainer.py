@@ -253,6 +253,7 @@ def finish(setup: Setup, model: Downscaling, out: Path, checkpoints: Path, step:
         "region": setup.section["model"]["region"],
         "origin": setup.origin,
         "datasets": setup.section["datasets"],
+        **({"grids": told} if (told := folder.unnamed({key: s.grid("coarse") for key, s in stores.items()}, setup.section["datasets"])) else {}),
         "cell_methods": _methods(setup),
         "coarse_km": setup.training[0].store.grid("coarse").km,
         "step_hours": min(store.step_hours for store in stores.values()),

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from orbit2.areas import relative_areas
 from orbit2.baselines import interpolate
 from orbit2.baselines.interpolation import block_mean
 from orbit2.data.pairs import PairStore, SideSpec, finalise, initialise, write_part
-from orbit2.grid import Grid, global_grid
+from orbit2.downscale.cf import grid_attribute
+from orbit2.grid import AnyGrid, Grid, global_grid
 from orbit2.variables import is_precipitation, variable
 
 VARIABLES = ("2m_temperature", "precipitation_rate")
@@ -21,10 +23,10 @@ BASELINES = ["nearest", "bilinear", "bicubic", "conservative"]
 FACTOR = 4
 
 
-def weather(grid: Grid, sample: int, seed: int = 0) -> np.ndarray:
+def weather(grid: AnyGrid, sample: int, seed: int = 0) -> np.ndarray:
     """[2, H, W]: temperature (K) from random waves up to wavenumber 20, non-negative precipitation (mm/day)."""
     generator = np.random.default_rng([seed, sample])
-    lat, lon = np.radians(grid.lat)[:, None], np.radians(grid.lon)[None]
+    lat, lon = np.radians(grid.lat2d), np.radians(grid.lon2d)
     waves = np.zeros(grid.shape)
     for m in range(1, 21):
         for n in range(1, 6):
@@ -36,19 +38,21 @@ def weather(grid: Grid, sample: int, seed: int = 0) -> np.ndarray:
 
 def make_store(
     path: Path, *, degrees: float = 10.0, samples: int = 4, hole: bool | tuple[slice, slice] = False, times: np.ndarray | None = None,
+    coarse_grid: AnyGrid | None = None,
 ) -> PairStore:
-    """A finalised global store, coarse `degrees`, fine a quarter of it; land between 0 and 140 E. `hole`: missing fine cells."""
-    coarse_grid = global_grid(degrees)
+    """A finalised global store, coarse `degrees` (or on `coarse_grid`), fine a quarter of it; land between 0 and 140 E. `hole`: missing
+    fine cells."""
+    coarse_grid = global_grid(degrees) if coarse_grid is None else coarse_grid
     fine_grid = coarse_grid.refine(FACTOR)
     if times is None:
         times = np.datetime64("2026-03-30T18:00:00", "s") + np.arange(samples) * np.timedelta64(7 * 3600, "s")
     specs = []
     for grid in (coarse_grid, fine_grid):
-        land = np.broadcast_to((grid.lon < 140)[None], grid.shape).astype(np.float32)
+        land = (grid.lon2d % 360 < 140).astype(np.float32)
         specs.append(SideSpec(grid, VARIABLES, STATICS, np.stack([land, 500 * land])))
     initialise(path, specs[0], specs[1], times, shard=samples, attributes={"source": "sample"})
     fine = np.stack([weather(fine_grid, i) for i in range(samples)])
-    coarse = block_mean(fine, fine_grid.lat_weights, FACTOR).astype(np.float32)
+    coarse = block_mean(fine, relative_areas(fine_grid), FACTOR).astype(np.float32)
     if hole:
         rows, columns = (slice(30, 40), slice(60, 80)) if hole is True else hole
         fine[:, :, rows, columns] = np.nan
@@ -81,15 +85,13 @@ def make_prediction(
     data = {}
     for name in names:
         values = np.stack([field(store, side, i, name)[rows, columns] for i in indices]).astype(np.float32)
-        dimensions: tuple[str, ...] = ("time", "lat", "lon")
+        dimensions: tuple[str, ...] = ("time", *part.dims)
         if members:
             values, dimensions = np.stack([values + noise(member, values.shape) for member in range(members)]), ("member", *dimensions)
         data[name] = (dimensions, values, {"units": variable(name).units, "standard_name": variable(name).standard_name})
-    bounds = {f"{axis}_bnds": ((axis, "bounds"), np.stack([edges[:-1], edges[1:]], -1))
-              for axis, edges in (("lat", part.lat_edges), ("lon", part.lon_edges))}
     times = store.times[list(indices)].astype("datetime64[ns]")
-    dataset = xr.Dataset({**data, **bounds}, coords={"time": times, "lat": part.lat, "lon": part.lon})
-    dataset.attrs = {"Conventions": "CF-1.11", "finalised": finalised, "task": task, "dataset": "era5_week", "split": "test", "input": side,
+    dataset = xr.Dataset(data, coords={"time": times, **part.coordinates()})
+    dataset.attrs = {**grid_attribute(part), "Conventions": "CF-1.11", "finalised": finalised, "task": task, "dataset": "era5_week", "split": "test", "input": side,
                      "model": "reslim", "model_hash": "0" * 8, "refinement": store.refinement, "seconds_per_sample": 0.1}
     dataset.to_zarr(str(path), zarr_format=3, consolidated=False)
     return path
@@ -107,7 +109,8 @@ def write_dataset(path: Path, store: PairStore, train: slice, test: slice) -> Pa
     between = store.times[train][-1] + np.timedelta64(60, "s")
     gap = {"start": str(between), "end": str(between)}
     split = {"train": period(store.times[train]), "test": period(store.times[test]), "validation": gap, "gap_days": 0}
-    degrees = store.grid("coarse").resolution
+    coarse = store.grid("coarse")
+    degrees = coarse.resolution if isinstance(coarse, Grid) else 10.0  # no name says what a map's grid is: the store does
     dataset = {"source": "sample", "inputs": list(VARIABLES), "outputs": list(VARIABLES), "statics": list(STATICS),
                "coarse_grid": f"global_{degrees:g}", "fine_grid": f"global_{degrees / FACTOR:g}", "split": split}
     path.write_text(json.dumps({"name": "era5_week", "hash": "1" * 8, "dataset": dataset}))

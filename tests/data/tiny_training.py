@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from orbit2.areas import relative_areas
 from orbit2.data.augment import coarsen
 from orbit2.data.dataset import CPU, Batch
 from orbit2.data.pairs import SideSpec, finalise, initialise, write_part
 from orbit2.data.steps import Steps
-from orbit2.grid import global_grid
+from orbit2.grid import AnyGrid, global_grid
 
 NAMES = ("2m_temperature", "precipitation_rate")
 STATICS = ("orography",)
@@ -97,12 +98,12 @@ def batch_of(steps: Steps, step: int) -> Batch:
     return part.to(CPU)
 
 
-def build(folder: Path) -> Tiny:
-    """Write the store and its statistics below `folder`."""
+def build(folder: Path, coarse_grid: AnyGrid | None = None) -> Tiny:
+    """Write the store (of the globe, or on `coarse_grid`) and its statistics below `folder`."""
     made = Tiny(folder)
-    coarse_grid = global_grid(15.0)
+    coarse_grid = global_grid(15.0) if coarse_grid is None else coarse_grid
     fine_grid = coarse_grid.refine(4)
-    lat, lon = np.radians(fine_grid.lat)[:, None], np.radians(fine_grid.lon)[None]
+    lat, lon = np.radians(fine_grid.lat2d), np.radians(fine_grid.lon2d)
     height = 1000 * np.clip(np.sin(6 * lon) * np.cos(5 * lat), 0, None)
     fields = []
     for k in range(SAMPLES):
@@ -110,7 +111,7 @@ def build(folder: Path) -> Tiny:
         rain = np.clip(20 * np.sin(5 * lon + k) * np.cos(3 * lat + 0.3 * k), 0, None)
         fields.append(np.stack([temperature, rain]))
     fine = np.stack(fields).astype(np.float32)
-    weights = torch.from_numpy(fine_grid.lat_weights).float()
+    weights = torch.from_numpy(relative_areas(fine_grid)).float()
     coarse = coarsen(torch.from_numpy(fine), weights, 4).numpy()
     static = height[None].astype(np.float32)
     times = np.datetime64("2026-01-01T00", "s") + np.arange(SAMPLES) * np.timedelta64(3600, "s")

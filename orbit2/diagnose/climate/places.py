@@ -13,7 +13,8 @@ from orbit2.climate.domains import Domain
 from orbit2.climate.sections import LEAST_ROWS, Sector, sector
 from orbit2.diagnose.kept.blocks import Blocks
 from orbit2.diagnose.regions import LAND_FRACTION, ar6
-from orbit2.grid import Grid
+from orbit2.diagnose.shares import ar6_shares, box_share
+from orbit2.grid import AnyGrid, Grid
 
 Array = npt.NDArray[np.float64]
 SPACING = 0.25  # degrees: the finest rows of a section
@@ -33,20 +34,20 @@ class Place:
     sector: Sector | None = None
 
 
-def places(domains: Sequence[Domain], grid: Grid, step: int, land: Array) -> tuple[list[Place], dict[str, str]]:
+def places(domains: Sequence[Domain], grid: AnyGrid, step: int, land: Array) -> tuple[list[Place], dict[str, str]]:
     """The domains that `grid` (of the scored cells, land fraction `land`) holds, on its blocks of `step` x `step` cells; and of the others
     why they are left out."""
     blocks = Blocks(grid, step)
     area = blocks.coarse.area_km2.ravel()
-    lat, lon = (x.ravel() for x in np.meshgrid(blocks.coarse.lat, blocks.coarse.lon, indexing="ij"))
+    lat, lon = blocks.coarse.lat2d.ravel(), blocks.coarse.lon2d.ravel()
     spacing = max(SPACING, blocks.coarse.resolution)
     found, left_out = [], {}
     for domain in domains:
         inside = _inside(domain, grid)
         whole = _area_km2(domain)
-        covered = float(grid.area_km2[inside].sum()) / whole
-        scored = inside & (land >= LAND_FRACTION) if domain.land else inside
-        weights = blocks.means(scored.astype(np.float64))[0].ravel() * area
+        covered = float((grid.area_km2 * inside).sum()) / whole
+        scored = inside * (land >= LAND_FRACTION) if domain.land else inside
+        weights = blocks.means(scored)[0].ravel() * area
         if covered < LEAST_COVER:
             left_out[domain.name] = f"{covered:.0%} of its area lies on the grid, at least {LEAST_COVER:.0%} are needed"
         elif (weights > 0).sum() < LEAST_CELLS:
@@ -58,15 +59,12 @@ def places(domains: Sequence[Domain], grid: Grid, step: int, land: Array) -> tup
     return found, left_out
 
 
-def _inside(domain: Domain, grid: Grid) -> npt.NDArray[np.bool_]:
-    """Cells [H, W] whose centres lie in the domain."""
-    if domain.box is None:
-        regions = ar6()
-        return np.isin(regions.on(grid), [regions.abbreviations.index(name) for name in domain.regions])
-    south, north, west, east = domain.box
-    rows = (grid.lat >= south) & (grid.lat <= north)
-    columns = np.mod(grid.lon - west, 360.0) <= longitudes.width(west, east)
-    return np.asarray(rows[:, None] & columns[None, :])
+def _inside(domain: Domain, grid: AnyGrid) -> Array:
+    """Share of each cell [H, W] in the domain."""
+    if domain.box is not None:
+        return box_share(domain.box, grid).astype(np.float64)
+    shares, regions = ar6_shares(grid), ar6()
+    return np.asarray(np.clip(sum(shares.field(regions.abbreviations.index(name)) for name in domain.regions), 0.0, 1.0))
 
 
 def _area_km2(domain: Domain) -> float:
@@ -77,7 +75,7 @@ def _area_km2(domain: Domain) -> float:
     return float(Grid(np.array([south, north]), np.array([west, west + longitudes.width(west, east)])).area_km2[0, 0])
 
 
-def _holds(grid: Grid, box: tuple[float, float, float, float]) -> bool:
+def _holds(grid: AnyGrid, box: tuple[float, float, float, float]) -> bool:
     """Whether the grid has the whole box, to within a cell."""
     south, north, west, east = box
     margin = grid.resolution

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 from orbit2.jit import compiled, finite
 from orbit2.metrics.weighting import area_weights
 
@@ -21,11 +21,11 @@ Field = npt.NDArray[np.floating[Any]]
 class Blocks:
     """Blocks of `step` x `step` cells of `grid`, from its first row and column on; the last ones are smaller where it does not divide."""
 
-    grid: Grid
+    grid: AnyGrid
     step: int
 
     @classmethod
-    def of(cls, grid: Grid, most: int) -> Blocks:
+    def of(cls, grid: AnyGrid, most: int) -> Blocks:
         """The smallest blocks of which there are at most `most`; cells themselves where that many will do."""
         step = 1
         while -(-grid.shape[0] // step) * -(-grid.shape[1] // step) > most:
@@ -33,7 +33,7 @@ class Blocks:
         return cls(grid, step)
 
     @cached_property
-    def coarse(self) -> Grid:
+    def coarse(self) -> AnyGrid:
         """The grid whose cells are the blocks."""
         return self.grid.blocks(self.step, self.step)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from orbit2 import times
 from orbit2.diagnose.kept.blocks import Blocks
 from orbit2.diagnose.kept.days import INPUT, PLACE, STAND_IN, TRUTH, KeptDays, Piece, Stored, at_hand
+from orbit2.grid import AnyGrid, Grid
 from orbit2.metrics import parts
 from orbit2.metrics.collector import Collector, Settings, Training
 from orbit2.metrics.compared import Compared
@@ -177,8 +179,8 @@ class Kept(Collector):
         land = self.matched.land_fraction
         made: State = {
             "about/calendar": np.array(self.calendar.encode()), "about/samples_a_day": np.array(self.a_day),
-            "about/step": np.array(self.blocks.step), "about/lat_edges": self.blocks.coarse.lat_edges,
-            "about/lon_edges": self.blocks.coarse.lon_edges, "about/land_fraction": self.blocks.means(land)[0].astype(np.float32),
+            "about/step": np.array(self.blocks.step), **_about(self.blocks.coarse),
+            "about/land_fraction": self.blocks.means(land)[0].astype(np.float32),
             "about/land_fraction_of_cells": self.blocks.middle(land).astype(np.float32),
         }  # fmt: skip
         for name, numbers in self.numbers.items():
@@ -197,3 +199,10 @@ class Kept(Collector):
         own = [at_hand(self._closed())] if self.arrays else []
         pieces = [*self.pieces, *self.earlier, *own]
         return KeptDays(pieces, order=(self.matched.variables, self.matched.all_models)) if pieces else None
+
+
+def _about(grid: AnyGrid) -> State:
+    """The blocks' grid, as `KeptDays` reads it."""
+    if isinstance(grid, Grid):
+        return {"about/lat_edges": grid.lat_edges, "about/lon_edges": grid.lon_edges}
+    return {"about/grid": np.array(json.dumps(grid.to_attributes()).encode())}

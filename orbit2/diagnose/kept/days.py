@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,7 @@ from xarray.backends import CachingFileManager
 
 from orbit2 import times
 from orbit2.errors import OrbitError, did_you_mean
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid, Grid, from_attributes
 from orbit2.metrics import parts
 from orbit2.metrics.netcdf import coordinates
 from orbit2.variables import cell_methods, variable
@@ -104,7 +105,8 @@ class KeptDays:
             raise OrbitError("parts keep different blocks of cells", got=f"{len(set(about))} kinds in {len(about)} parts",
                              hint="delete the task's parts and run them again")  # fmt: skip
         first = self.pieces[0]
-        self.grid = Grid(first.get("about/lat_edges"), first.get("about/lon_edges"))
+        self.grid: AnyGrid = (from_attributes(json.loads(bytes(first.get("about/grid")[()]))) if "about/grid" in first.names else
+                              Grid(first.get("about/lat_edges"), first.get("about/lon_edges")))  # fmt: skip
         self.calendar = bytes(first.get("about/calendar")[()]).decode()
         self.step, self._a_day = int(first.get("about/step")), int(first.get("about/samples_a_day"))
         paths = {name for piece in self.pieces for name in piece.names if not name.startswith("about/")}
@@ -168,6 +170,7 @@ class KeptDays:
 
     @property
     def lat(self) -> xr.DataArray:
+        """Of the blocks' centres: (lat), or (y, x) where no row is a parallel."""
         return coordinates(self.grid)["lat"]
 
     @property
@@ -218,10 +221,10 @@ class KeptDays:
             series, chunks=(-1, self._rows, -1), name=f"kept-{path}-{uuid4().hex}", asarray=False, fancy=False,
             meta=np.zeros((0, 0, 0), dtype=np.float32),
         )
-        return xr.DataArray(array, dims=("time", "lat", "lon"), coords={"time": self.times, **coordinates(self.grid)}, attrs=dict(attrs))
+        return xr.DataArray(array, dims=("time", *self.grid.dims), coords={"time": self.times, **coordinates(self.grid)}, attrs=dict(attrs))
 
     def _map(self, field: npt.NDArray[Any], **attrs: str) -> xr.DataArray:
-        return xr.DataArray(field, dims=("lat", "lon"), coords=coordinates(self.grid), attrs=attrs)
+        return xr.DataArray(field, dims=self.grid.dims, coords=coordinates(self.grid), attrs=attrs)
 
     def _known(self, name: str) -> str:
         if name not in self._models:

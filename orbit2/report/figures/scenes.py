@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.colors import Colormap, Normalize
 
+from orbit2.areas import relative_areas
 from orbit2.baselines.interpolation import block_mean
 from orbit2.grid import Grid
 from orbit2.report import text
@@ -181,7 +182,7 @@ def residual_layer(task: Task, name: str, frame: int) -> Layer | None:
     if task.grid.shape != task.input_grid.refine(factor).shape:
         return None
     look = display(name)
-    means = block_mean(look.field(task.predicted(name, frame)), task.grid.lat_weights, factor)
+    means = block_mean(look.field(task.predicted(name, frame)), relative_areas(task.grid), factor)
     given = look.field(task.input(name, frame))
     residual = means - given
     if np.nanquantile(np.abs(residual), 0.999) < 1e-3 * np.nanstd(given):

@@ -90,7 +90,7 @@ def test_areas_that_are_no_product_of_latitude_and_longitude_weigh_the_scores(wo
     areas_of = frame[(frame.metric == "scored_area_km2") & (frame.variable == "2m_temperature")].set_index("region").value
     regions = next(each for each in collectors if each.name == "regions")
     for region, value in areas_of.items():
-        assert value == pytest.approx(areas[regions.bins.index == regions.regions.abbreviations.index(region)].sum())
+        assert value == pytest.approx((areas * regions.shares.field(regions.regions.abbreviations.index(region))).sum())
 
 
 @pytest.mark.parametrize(
