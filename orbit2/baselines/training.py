@@ -36,7 +36,8 @@ def open_fits(path: Path, whole: AnyGrid) -> xr.Dataset:
     opened = xr.open_dataset(path, engine="h5netcdf", cache=False)  # else every map that was read is held twice
     found = tuple(opened.sizes.get(dim) for dim in whole.dims)
     if found != whole.shape:
-        raise OrbitError("fits of the baselines are of another grid", where=path, got="{} x {} cells".format(*found), allowed=whole.describe())
+        raise OrbitError("fits of the baselines are of another grid", where=path, got="{} x {} cells".format(*found),
+                         allowed=whole.describe())  # fmt: skip
     return opened
 
 

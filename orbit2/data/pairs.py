@@ -1,8 +1,8 @@
 """The PairStore: coarse/fine sample pairs in one Zarr v3 store, as int16. Read here, written in `store_layout`; refused until finalised.
 
 Layout: groups `coarse/` and `fine/`, each with `fields(time, variable, lat, lon)` (or y, x; rlat, rlon) int16 (see
-`packing`; -32768 where missing), `static(static, lat, lon)`, `missing(time, variable)` and coordinates with bounds; one chunk per sample, shards of
-many; a side without variables has no fields. `written(time, column)` at the top is how far writing has come.
+`packing`; -32768 where missing), `static(static, lat, lon)`, `missing(time, variable)` and coordinates with bounds; one chunk per sample,
+shards of many; a side without variables has no fields. `written(time, column)` at the top is how far writing has come.
 """
 
 from __future__ import annotations

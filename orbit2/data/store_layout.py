@@ -161,7 +161,7 @@ def _create_side(group: zarr.Group, spec: SideSpec, times: Times, shard: int) ->
             data = data.astype(np.dtypes.StringDType())
         group.create_array(name, data=data, chunks=data.shape, fill_value=fill, dimension_names=dims, attributes=attrs)
 
-    put("static", spec.static_values.astype(np.float32), ("static", *spec.grid.dims), np.nan)  # a chunk that is gone reads as this, not as 0
+    put("static", spec.static_values.astype(np.float32), ("static", *spec.grid.dims), np.nan)  # what a chunk that is gone reads as
     put("missing", np.full((samples, count), np.nan, dtype=np.float32), ("time", "variable"), units="1",
         long_name="fraction of missing cells; NaN where no field was written")
     hours = (times.astype("datetime64[s]") - EPOCH).astype(np.int64) / 3600

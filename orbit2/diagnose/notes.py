@@ -49,8 +49,9 @@ def notes(matched: Compared, band_missing: str | None) -> dict[str, Any]:
                         "has": "latitudes {:g} to {:g}".format(*_latitudes(matched.grid)),
                         "status": "drawn for the whole domain instead"})
     if not isinstance(matched.grid, Grid):
-        entries += [{"diagnostic": diagnostic, "needs": "rows of cells that are parallels", "has": matched.grid.describe(), "status": status}
-                    for diagnostic, status in NO_PARALLELS]  # fmt: skip
+        has = matched.grid.describe()
+        entries += [{"diagnostic": what, "needs": "rows of cells that are parallels", "has": has, "status": status}
+                    for what, status in NO_PARALLELS]  # fmt: skip
     if not matched.has_truth:
         entries.append({"diagnostic": "scores against a truth", "needs": "observations or a reanalysis on the finer grid",
                         "has": matched.reference, "status": "not computed: only the consistency with the input is given"})

@@ -88,13 +88,14 @@ def _climate(values: FloatArray, name: str, normaliser: Normaliser) -> list[str]
 
 def _trained(about: Mapping[str, Any]) -> dict[str, tuple[AnyGrid, Mapping[str, Any]]]:
     """Coarse grid and settings of each dataset that a model was trained on; none in a folder that does not say."""
-    found = {}
+    found: dict[str, tuple[AnyGrid, Mapping[str, Any]]] = {}
     for key, data in (about.get("datasets") or {}).items():
         try:
             grids = coarse_grids({"grids": about.get("grids", {}), "datasets": {key: data}})
         except (OrbitError, KeyError, TypeError):
             continue
-        found |= {key: (grid, data) for grid in grids.values()}
+        for grid in grids.values():
+            found[key] = grid, data
     return found
 
 

@@ -231,7 +231,8 @@ def _create(path: Path, layout: Layout, about: Mapping[str, Any], original: Orig
         array = root.create_array(name, data=np.asarray(value[1]), dimension_names=dims)
         if len(value) > 2:
             array.attrs.update(value[2])
-    root.attrs.update({"Conventions": "CF-1.11", **about, **grid_attribute(layout.grid), "coordinates": auxiliary(layout.grid), "finalised": False})
+    said = {**grid_attribute(layout.grid), "coordinates": auxiliary(layout.grid)}
+    root.attrs.update({"Conventions": "CF-1.11", **about, **said, "finalised": False})
 
 
 def _same(path: Path, layout: Layout) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from orbit2.areas import relative_areas
 from orbit2.baselines.interpolation import block_mean
 from orbit2.evaluate.turns import Turns
 from orbit2.metrics import curves, resolution, spectra, spherical
@@ -62,7 +63,7 @@ class Harmonics(Collector):
         return self._groups
 
     def _blocks(self, values: Array) -> Array:
-        return values.copy() if self.block == 1 else block_mean(values, self.matched.grid.lat_weights, self.block or 1)
+        return values.copy() if self.block == 1 else block_mean(values, relative_areas(self.matched.grid), self.block or 1)
 
     def state(self) -> State:
         return {**flat(self.statistics), **flat(self.each, "each")}

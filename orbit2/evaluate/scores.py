@@ -8,7 +8,7 @@ import numpy.typing as npt
 from orbit2.evaluate.beside import Beside
 from orbit2.evaluate.ranges import data_range
 from orbit2.grid import AnyGrid, Grid
-from orbit2.metrics import deterministic, sampled, spatial, spectra
+from orbit2.metrics import deterministic, sampled, spatial
 from orbit2.metrics.binning import Bins, band_bins, domain_bins, latitudes
 from orbit2.metrics.collector import Keeping, Settings, Training
 from orbit2.metrics.compared import Compared

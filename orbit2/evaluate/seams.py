@@ -127,10 +127,12 @@ class SeamScores(Collector):
         )
 
 
-def _places(grid: AnyGrid, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> dict[str, tuple[tuple[str], Any, dict[str, str]]]:
+def _places(grid: AnyGrid, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> dict[str, Any]:
     """Where the borders before some rows and columns are: latitudes and longitudes, or, where no border is a parallel, the cells beyond."""
     if isinstance(grid, Grid):
-        return {"lat_border": (("parallel",), grid.lat_edges[rows], {"long_name": "Latitude of tile borders", "units": "degrees_north"}),
-                "lon_border": (("meridian",), grid.lon_edges[columns], {"long_name": "Longitude of tile borders", "units": "degrees_east"})}
+        return {
+            "lat_border": (("parallel",), grid.lat_edges[rows], {"long_name": "Latitude of tile borders", "units": "degrees_north"}),
+            "lon_border": (("meridian",), grid.lon_edges[columns], {"long_name": "Longitude of tile borders", "units": "degrees_east"}),
+        }
     return {"row_border": (("parallel",), rows, {"long_name": "First fine row beyond tile borders", "units": "1"}),
             "column_border": (("meridian",), columns, {"long_name": "First fine column beyond tile borders", "units": "1"})}

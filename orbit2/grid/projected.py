@@ -246,6 +246,10 @@ class ProjectedGrid:
         lon, lat = self._transformer.transform(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
         return lon, lat
 
+    def x_y(self, lon: Array, lat: Array) -> tuple[Array, Array]:
+        """Points on the grid's axes, grid longitudes in the turn of the axis; not finite where the projection has none."""
+        return self._back(lon, lat)
+
     def _back(self, lon: Array, lat: Array) -> tuple[Array, Array]:
         """x and y of points; grid longitudes of a rotated pole in the turn of the axis."""
         x, y = self._transformer.transform(lon, lat, direction="INVERSE")

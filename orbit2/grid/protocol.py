@@ -16,6 +16,10 @@ class AnyGrid(Protocol):
     """Cells in rows [H] and columns [W]: `Grid` (latitude, longitude), `ProjectedGrid` (x, y of a map or of a rotated pole),
     `CurvilinearGrid` (2-D coordinates; a source to regrid from, never one to train on)."""
 
+    def __hash__(self) -> int:
+        """By identity: what is worked out of a grid is kept for it."""
+        ...
+
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of cells."""

@@ -36,14 +36,14 @@ class Lags:
         return result
 
 
-def lags(field: Array, row_weights: Array, axis: int, periodic: bool) -> Lags:
+def lags(field: Array, weights: Array, axis: int, periodic: bool) -> Lags:
     """Pairs of cells of `field` [H, W] (NaN = missing) along `axis`, -1 zonal or -2 meridional, up to half its length apart.
 
-    A pair weighs the geometric mean of its cells' `row_weights` [H] (areas). The area-weighted mean of the field is taken off
-    first. `periodic` closes the axis around the globe.
+    A pair weighs the geometric mean of its cells' `weights` (areas, [H] of rows or [H, W]). The area-weighted mean of the
+    field is taken off first. `periodic` closes the axis around the globe.
     """
     valid = np.isfinite(field)
-    root = np.sqrt(row_weights)[:, None]
+    root = np.sqrt(weights[:, None] if weights.ndim == 1 else weights)
     total = float((root**2 * valid).sum())
     values = np.where(valid, field, 0.0)
     values = np.where(valid, values - float((root**2 * values).sum()) / total, 0.0) if total else values
@@ -76,10 +76,10 @@ def e_folding(correlation: Array) -> float:
     return left + float(share) * (right - left)
 
 
-def lengths(samples: Iterable[Array], row_weights: Array, periodic: bool) -> list[tuple[float, float]]:
+def lengths(samples: Iterable[Array], weights: Array, periodic: bool) -> list[tuple[float, float]]:
     """(zonal, meridional) e-folding distance in cells of each variable of `samples` [C, H, W]; `periodic` in longitude."""
     sums: list[tuple[Lags, Lags]] = []
     for sample in samples:
-        found = [(lags(field, row_weights, -1, periodic), lags(field, row_weights, -2, False)) for field in sample]
+        found = [(lags(field, weights, -1, periodic), lags(field, weights, -2, False)) for field in sample]
         sums = [(a + c, b + d) for (a, b), (c, d) in zip(sums, found, strict=True)] if sums else found
     return [(e_folding(zonal.correlation), e_folding(meridional.correlation)) for zonal, meridional in sums]

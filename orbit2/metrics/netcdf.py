@@ -7,8 +7,8 @@ from pathlib import Path
 
 import xarray as xr
 
-from orbit2.files import atomic
 from orbit2.data.store_grid import GRID
+from orbit2.files import atomic
 from orbit2.grid import AnyGrid, Grid, from_attributes, from_centres
 from orbit2.provenance import code_version
 

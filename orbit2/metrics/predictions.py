@@ -152,8 +152,8 @@ def window(part: AnyGrid, whole: AnyGrid, path: Path) -> tuple[slice, slice]:
 
 def _place(part: AnyGrid, whole: AnyGrid, path: Path) -> tuple[slice, slice]:
     """`window` of any grids: from the cell of `whole` whose centre is nearest to that of the first cell of `part`."""
-    first = (np.broadcast_to(centres[0, 0], whole.shape) for centres in (part.lon2d, part.lat2d))
-    far = distance_km(*first, whole.lon2d, whole.lat2d)
+    lon, lat = (np.broadcast_to(centres[0, 0], whole.shape) for centres in (part.lon2d, part.lat2d))
+    far = distance_km(lon, lat, whole.lon2d, whole.lat2d)
     starts = np.unravel_index(int(far.argmin()), whole.shape)
     rows, columns = (slice(int(start), int(start) + size) for start, size in zip(starts, part.shape, strict=True))
     fits = rows.stop <= whole.shape[0] and columns.stop <= whole.shape[1]

@@ -83,7 +83,8 @@ def _weights(fine: AnyGrid) -> Callable[[str, Index], Array]:
     """The mean area of the two cells at every cell of some lines [n, L], by direction (relative)."""
     if not isinstance(fine, Grid):
         areas = fine.area_km2
-        return lambda name, lines: (areas[lines - 1] + areas[lines]).T / 2 if name == "parallels" else (areas[:, lines - 1] + areas[:, lines]) / 2
+        return lambda name, lines: (areas[lines - 1] + areas[lines]).T / 2 if name == "parallels" else (
+            areas[:, lines - 1] + areas[:, lines]) / 2  # fmt: skip
     rows, widths = fine.lat_weights, np.diff(fine.lon_edges)
     return lambda name, lines: np.outer(widths, (rows[lines - 1] + rows[lines]) / 2) if name == "parallels" else np.outer(
         rows, (widths[lines] + widths[lines - 1]) / 2)  # fmt: skip

@@ -22,8 +22,8 @@ Array = npt.NDArray[np.float64]
 class Geometry:
     """Coarse cell centres of each sample of a batch and the two resolutions.
 
-    lat [B, H] and lon [B, W] in degrees, or both [B, H, W] where the rows are no parallels: then with the relative `areas` of the fine cells
-    [B, sH, sW]. `periodic` when the rows close around the globe.
+    lat [B, H] and lon [B, W] in degrees, or both [B, H, W] where the rows are no parallels: then with the relative `areas` of the fine
+    cells [B, sH, sW]. `periodic` when the rows close around the globe.
     """
 
     lat: Tensor
@@ -35,8 +35,9 @@ class Geometry:
 
     @classmethod
     def of(cls, coarse: AnyGrid, refinement: int, batch: int = 1, device: torch.device | str = "cpu") -> Geometry:
-        lat, lon, areas = (None if each is None else torch.as_tensor(np.array(each, dtype=np.float32), device=device).expand(batch, *each.shape)
-                           for each in (*centres(coarse), fine_areas(coarse.refine(refinement))))  # fmt: skip
+        known = (*centres(coarse), fine_areas(coarse.refine(refinement)))
+        tensors = [None if each is None else torch.as_tensor(np.array(each, dtype=np.float32), device=device) for each in known]
+        lat, lon, areas = (None if each is None else each.expand(batch, *each.shape) for each in tensors)
         assert lat is not None and lon is not None
         return cls(lat, lon, coarse.km, coarse.km / refinement, coarse.periodic, areas)
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from orbit2.areas import relative_areas
 from orbit2.config.network import ArchitectureConfig
 from orbit2.data.pairs import PairStore
 from orbit2.data.training import evenly, samples_within
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid, Grid
 from orbit2.plan.reach import INTERPOLATION, attends, reach, token_side
 from orbit2.variables import transform_of
 
@@ -51,7 +52,7 @@ def measure(
     coarse, factor = store.grid("coarse"), store.refinement
     box = coarse.window(region) if region is not None else (slice(0, coarse.shape[0]), slice(0, coarse.shape[1]))
     part = coarse.crop(*box)
-    found = lengths(_residuals(store, chosen, names, method, box), part.refine(factor).lat_weights, part.periodic)
+    found = lengths(_residuals(store, chosen, names, method, box), relative_areas(part.refine(factor)), part.periodic)
     return [Scale(name, zonal / factor, meridional / factor) for name, (zonal, meridional) in zip(names, found, strict=True)]
 
 
@@ -85,9 +86,9 @@ def recommended(scales: Sequence[Scale], config: ArchitectureConfig) -> int | No
     return math.ceil(wanted / side) * side
 
 
-def lines(scales: Sequence[Scale], config: ArchitectureConfig, grid: Grid) -> list[str]:
+def lines(scales: Sequence[Scale], config: ArchitectureConfig, grid: AnyGrid) -> list[str]:
     """The scales in cells of `grid` (coarse, measured on) and in km (zonal ones at its mean circumference), and what follows from them."""
-    east = grid.km * float(np.average(np.cos(np.radians(grid.lat)), weights=grid.lat_weights))
+    east = grid.km * float(np.average(np.cos(np.radians(grid.lat)), weights=grid.lat_weights)) if isinstance(grid, Grid) else grid.km
     table = [f"  {'residual falls to 1/e at':<34}{'zonal':>14}{'meridional':>14}{'zonal':>12}{'meridional':>14}"]
     for scale in scales:
         name = f"ln(1 + {scale.variable})" if transform_of(scale.variable) == "log1p" else scale.variable

@@ -20,10 +20,12 @@ from orbit2.config.dataset import DatasetConfig
 from orbit2.config.load import model_hash, read_slice, validate
 from orbit2.config.schema import DownscaleConfig, ModelConfig, RunConfig
 from orbit2.data.pairs import PairStore, Side
+from orbit2.data.store_grid import GRID
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, read_lines
-from orbit2.grid import Grid, from_centres
+from orbit2.grid import AnyGrid, Grid, from_centres
 from orbit2.metrics import predictions, table
+from orbit2.metrics.predictions import grid_of, window
 from orbit2.variables import ATTRIBUTE, adopt, floor
 
 Array = npt.NDArray[np.float64]
@@ -65,8 +67,10 @@ class Task:
         return self.config.input == "coarse" and self.observations is None and bool(self.dataset.outputs)
 
     @cached_property
-    def grid(self) -> Grid:
+    def grid(self) -> AnyGrid:
         """The prediction's own grid."""
+        if GRID in self.prediction.attrs:
+            return grid_of(self.prediction, self.prediction_path)
         return from_centres(self.prediction["lat"].to_numpy(), self.prediction["lon"].to_numpy())
 
     @property
@@ -85,13 +89,15 @@ class Task:
         return self.config.input
 
     @property
-    def input_grid(self) -> Grid:
+    def input_grid(self) -> AnyGrid:
         return self.store.grid(self.input_side)
 
     @cached_property
     def _window(self) -> tuple[slice, slice]:
         """Where the prediction lies in the grid of all fine cells."""
         whole = self.input_grid.refine(self.store.refinement)
+        if not (isinstance(whole, Grid) and isinstance(self.grid, Grid)):
+            return window(self.grid, whole, self.prediction_path)
         row = int(np.argmin(np.abs(whole.lat - self.grid.lat[0])))
         column = int(np.argmin(np.abs(whole.lon - self.grid.lon[0])))
         return slice(row, row + self.grid.shape[0]), slice(column, column + self.grid.shape[1])

@@ -136,7 +136,7 @@ def _figure(task: Task, name: str, frame: int, box: maps.Box | None, file: str) 
     if box is None and task.grid.periodic:
         return scenes.world_figure(layers, file, about, label(name), None)
     csv = scenes.box_csv(task, name, frame, model, box) if box is not None else None
-    return scenes.zoom_figure(layers, file, about, label(name), box or moving.extent(task.grid), csv)
+    return scenes.zoom_figure(layers, file, about, label(name), box or maps.extent(task.grid), csv)
 
 
 def _written(figure: Figure, mark: str, out: Path) -> list[Path]:

@@ -241,6 +241,7 @@ def finish(setup: Setup, model: Downscaling, out: Path, checkpoints: Path, step:
 
     stores = {pairs.name: pairs.store for pairs in setup.training}
     statics_from, statics = carried.origin(stores, model.statics)
+    told = folder.unnamed({key: store.grid("coarse") for key, store in stores.items()}, setup.section["datasets"])
     out.mkdir(parents=True, exist_ok=True)
     for kept in ("metrics.jsonl", NAME):
         write_text(out / kept, (checkpoints / kept).read_text(encoding="utf-8"))
@@ -253,7 +254,7 @@ def finish(setup: Setup, model: Downscaling, out: Path, checkpoints: Path, step:
         "region": setup.section["model"]["region"],
         "origin": setup.origin,
         "datasets": setup.section["datasets"],
-        **({"grids": told} if (told := folder.unnamed({key: s.grid("coarse") for key, s in stores.items()}, setup.section["datasets"])) else {}),
+        **({"grids": told} if told else {}),
         "cell_methods": _methods(setup),
         "coarse_km": setup.training[0].store.grid("coarse").km,
         "step_hours": min(store.step_hours for store in stores.values()),

@@ -91,8 +91,9 @@ def make_prediction(
         data[name] = (dimensions, values, {"units": variable(name).units, "standard_name": variable(name).standard_name})
     times = store.times[list(indices)].astype("datetime64[ns]")
     dataset = xr.Dataset(data, coords={"time": times, **part.coordinates()})
-    dataset.attrs = {**grid_attribute(part), "Conventions": "CF-1.11", "finalised": finalised, "task": task, "dataset": "era5_week", "split": "test", "input": side,
-                     "model": "reslim", "model_hash": "0" * 8, "refinement": store.refinement, "seconds_per_sample": 0.1}
+    dataset.attrs = {**grid_attribute(part), "Conventions": "CF-1.11", "finalised": finalised, "task": task, "dataset": "era5_week",
+                     "split": "test", "input": side, "model": "reslim", "model_hash": "0" * 8, "refinement": store.refinement,
+                     "seconds_per_sample": 0.1}
     dataset.to_zarr(str(path), zarr_format=3, consolidated=False)
     return path
 

@@ -12,7 +12,7 @@ ENTRIES = (
     Entry("scored_area_km2", "area of those cells on a sphere of 6371 km", "orbit2", "km2", "none", spaces=ONLY_PHYSICAL, stages=ONLY),
     Entry("covered_area_fraction", "area of the task's cells in the region's polygon over the polygon's area, land and sea",
           "Iturbide et al. 2020, Earth Syst. Sci. Data 12:2959", "1", "none",
-          "By cell centres: slightly above 1 is possible on a coarse grid.", spaces=ONLY_PHYSICAL, stages=ONLY),
+          "By exact shares; on grids of more than 262,144 cells by centres.", spaces=ONLY_PHYSICAL, stages=ONLY),
     Entry("hovmoller_{diagram}_pattern_r", "centred, area-weighted correlation of the diagrams of p and o (time and longitude: mean over a "
           "band; time and latitude: mean over longitudes)", HOVMOLLER, "1", "higher", SAMPLES,
           spaces=ONLY_PHYSICAL, stages=ONLY),

@@ -75,8 +75,7 @@ def _drawer(task: Task) -> Callable[[Axes, npt.NDArray[np.float64], Colormap, No
     grid = task.grid
     if grid.periodic:
         return lambda ax, values, cmap, norm: maps.world(ax, values, grid, cmap, norm)
-    box = (float(grid.lat_edges[0]), float(grid.lat_edges[-1]), float(grid.lon_edges[0]), float(grid.lon_edges[-1]))
-    return lambda ax, values, cmap, norm: maps.zoom(ax, values, grid, box, cmap, norm)
+    return lambda ax, values, cmap, norm: maps.zoom(ax, values, grid, maps.extent(grid), cmap, norm)
 
 
 def distributions(task: Task, scores: Scores, model: str) -> Figure | None:

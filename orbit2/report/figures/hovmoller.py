@@ -11,6 +11,8 @@ import xarray as xr
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from orbit2 import longitudes
+from orbit2.grid import Grid
+from orbit2.metrics.netcdf import grid_of_file
 from orbit2.report.figures import maps, scenes
 from orbit2.report.figures.panels import Figure, Panels, Picture
 from orbit2.report.inputs import Task
@@ -30,7 +32,8 @@ def hovmoller(task: Task, data: xr.Dataset, variable_name: str, model: str) -> F
     }
     truth = shown_fields["truth"]
     times = [scenes.stamp(t)[5:16] for t in data["time"].to_numpy().astype("datetime64[s]")]
-    edges, rows = task.grid.lon_edges, np.arange(len(times) + 1) - 0.5
+    lon, edges = _longitudes(task, data)
+    rows = np.arange(len(times) + 1) - 0.5
     layers: list[tuple[str, Array, Any, Any, str]] = [("Truth", truth, look.cmap, look.norm(truth), look.units)]
     layers.append((f"Model ({model})", shown_fields[model], look.cmap, look.norm(truth), look.units))
     errors = {key: shown_fields[key] - truth for key in shown_fields if key != "truth"}
@@ -57,8 +60,8 @@ def hovmoller(task: Task, data: xr.Dataset, variable_name: str, model: str) -> F
     csv = csv_text(
         pd.DataFrame(
             {
-                "time": np.repeat(data["time"].to_numpy(), len(task.grid.lon)),
-                "lon": np.tile(task.grid.lon, len(times)),
+                "time": np.repeat(data["time"].to_numpy(), len(lon)),
+                "lon": np.tile(lon, len(times)),
                 **{str(key): stack.sel(model=key).to_numpy().ravel() for key in shown_fields},
             }
         )
@@ -71,3 +74,13 @@ def hovmoller(task: Task, data: xr.Dataset, variable_name: str, model: str) -> F
         whole,
         csv=csv,
     )
+
+
+def _longitudes(task: Task, data: xr.Dataset) -> tuple[Array, Array]:
+    """Of a diagram's columns and their edges: the prediction's own, or where diagnose made others (of a map, or means of neighbours)."""
+    grid = task.grid
+    if not isinstance(grid, Grid) or data.sizes["lon"] != grid.shape[1]:
+        found = grid_of_file(data)
+        assert isinstance(found, Grid)
+        grid = found
+    return grid.lon, grid.lon_edges

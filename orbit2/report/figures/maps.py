@@ -15,8 +15,9 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from orbit2 import longitudes
-from orbit2.grid import Grid
-from orbit2.report.figures import coast
+from orbit2.errors import OrbitError
+from orbit2.grid import AnyGrid, Grid, ProjectedGrid
+from orbit2.report.figures import coast, mapped
 from orbit2.report.style import INK, MUTED
 
 Array = npt.NDArray[np.float64]
@@ -54,23 +55,54 @@ def world_coast() -> tuple[list[Array], Array]:
     return lines, np.vstack([outline, outline[:1]])
 
 
-def on_world(field: npt.NDArray[Any], grid: Grid, width: int = WIDTH) -> Array:
+def on_world(field: npt.NDArray[Any], grid: AnyGrid, width: int = WIDTH) -> Array:
     """`field` [H, W] sampled by nearest cell on the Equal Earth pixels; NaN outside the grid's own area."""
     return at(field, grid, *pixels(width)[:2])
 
 
-def at(field: npt.NDArray[Any], grid: Grid, lon: Array, lat: Array) -> Array:
+def at(field: npt.NDArray[Any], grid: AnyGrid, lon: Array, lat: Array) -> Array:
     """`field` [H, W] in the cells that hold the points `lon`, `lat` [...] (degrees, any turn); NaN outside the grid and for NaN."""
     inside = np.isfinite(lon)
-    west = float(grid.lon_edges[0])
-    column = np.searchsorted(grid.lon_edges, longitudes.follow(np.where(inside, lon, 0.0), west), side="right") - 1
-    row = np.searchsorted(grid.lat_edges, np.where(inside, lat, 0.0), side="right") - 1
+    along, down = np.where(inside, lon, 0.0), np.where(inside, lat, 0.0)
+    if isinstance(grid, Grid):
+        along = longitudes.follow(along, float(grid.lon_edges[0]))
+    elif isinstance(grid, ProjectedGrid):
+        along, down = grid.x_y(along, down)
+        inside &= np.isfinite(along) & np.isfinite(down)
+    column = np.searchsorted(axes_of(grid)[1], along, side="right") - 1
+    row = np.searchsorted(axes_of(grid)[0], down, side="right") - 1
     inside &= (row >= 0) & (row < grid.shape[0]) & (column >= 0) & (column < grid.shape[1])
     sampled = np.asarray(field, dtype=np.float64)[np.clip(row, 0, grid.shape[0] - 1), np.clip(column, 0, grid.shape[1] - 1)]
     return np.where(inside, sampled, np.nan)
 
 
-def world(ax: Axes, field: npt.NDArray[Any], grid: Grid, cmap: Colormap, norm: Normalize, frame: Box | None = None) -> AxesImage:
+def axes_of(grid: AnyGrid) -> tuple[Array, Array]:
+    """Edges of rows and columns on the axes that a map of `grid` has: degrees, or those of the projection."""
+    if isinstance(grid, ProjectedGrid):
+        return grid.y_edges, grid.x_edges
+    if not isinstance(grid, Grid):
+        raise OrbitError("no map is drawn of this grid", got=grid.describe())
+    return grid.lat_edges, grid.lon_edges
+
+
+def extent(grid: AnyGrid) -> Box:
+    """South, north, west, east of all cells."""
+    if isinstance(grid, ProjectedGrid):
+        return mapped.extent(grid)
+    lat, lon = axes_of(grid)
+    return float(lat[0]), float(lat[-1]), float(lon[0]), float(lon[-1])
+
+
+def aspect(grid: AnyGrid, box: Box) -> float:
+    """Width over height of the map of a box."""
+    if not isinstance(grid, Grid):
+        down, along = cut(np.zeros(grid.shape), grid, box)[1:]
+        return float(np.ptp(along) / np.ptp(down))
+    south, north, west, east = unwrap(grid, box)
+    return float((east - west) * np.cos(np.radians((south + north) / 2)) / (north - south))
+
+
+def world(ax: Axes, field: npt.NDArray[Any], grid: AnyGrid, cmap: Colormap, norm: Normalize, frame: Box | None = None) -> AxesImage:
     """Draw a global map of `field` [H, W]; `frame` marks the zoomed box."""
     x0, x1, y0, y1 = pixels(WIDTH)[2]
     image = ax.imshow(on_world(field, grid), origin="lower", extent=(x0, x1, y0, y1), cmap=cmap, norm=norm, interpolation="nearest")
@@ -94,8 +126,11 @@ def world(ax: Axes, field: npt.NDArray[Any], grid: Grid, cmap: Colormap, norm: N
     return image
 
 
-def zoom(ax: Axes, field: npt.NDArray[Any], grid: Grid, box: Box, cmap: Colormap, norm: Normalize) -> AxesImage:
+def zoom(ax: Axes, field: npt.NDArray[Any], grid: AnyGrid, box: Box, cmap: Colormap, norm: Normalize) -> AxesImage:
     """Draw the cells of `field` [H, W] inside `box` (degrees; may cross the grid's seam) with labelled axes."""
+    if isinstance(grid, ProjectedGrid):
+        rows, columns = grid.window(box)
+        return mapped.draw(ax, np.asarray(field)[rows, columns], grid.crop(rows, columns), cmap, norm)
     values, lat_edges, lon_edges = cut(field, grid, box)
     west, east = float(lon_edges[0]), float(lon_edges[-1])
     south, north = float(lat_edges[0]), float(lat_edges[-1])
@@ -129,17 +164,26 @@ def describe_box(box: Box) -> str:
     return f"{degrees(south, 'N', 'S')}–{degrees(north, 'N', 'S')}, {lon[0]}–{lon[1]}"
 
 
-def unwrap(grid: Grid, box: Box) -> Box:
+def unwrap(grid: AnyGrid, box: Box) -> Box:
     """`box` with its longitudes moved to where `cut` puts them: west in the grid's own turn, east beyond it; of a region, west of the
     region where the box begins outside and runs into it."""
     south, north, west, east = box
+    if not isinstance(grid, Grid):
+        return south, north, west, west + longitudes.width(west, east)
     begin, end = longitudes.placed(west, east, float(grid.lon_edges[0]))
     turn = 360.0 if begin > grid.lon_edges[-1] - 1e-6 and end - 360.0 > grid.lon_edges[0] + 1e-6 else 0.0
     return south, north, begin - turn, end - turn
 
 
-def cut(field: npt.NDArray[Any], grid: Grid, box: Box) -> tuple[Array, Array, Array]:
-    """Cells that overlap `box`: values [h, w], latitude edges [h + 1], longitude edges [w + 1] (increasing, may pass 360)."""
+def cut(field: npt.NDArray[Any], grid: AnyGrid, box: Box) -> tuple[Array, Array, Array]:
+    """Cells that overlap `box`: values [h, w], latitude edges [h + 1], longitude edges [w + 1] (increasing, may pass 360).
+
+    Of a map the block around the cells whose centres lie in it, and edges on the map's axes.
+    """
+    if not isinstance(grid, Grid):
+        chosen, (down, along) = grid.window(box), axes_of(grid)
+        return np.asarray(field, dtype=np.float64)[chosen], down[chosen[0].start : chosen[0].stop + 1], along[
+            chosen[1].start : chosen[1].stop + 1]  # fmt: skip
     south, north, west, east = unwrap(grid, box)
     rows = np.flatnonzero((grid.lat_edges[1:] > south + 1e-6) & (grid.lat_edges[:-1] < north - 1e-6))
     turns = (0.0, 360.0) if grid.periodic else (0.0,)
@@ -149,8 +193,14 @@ def cut(field: npt.NDArray[Any], grid: Grid, box: Box) -> tuple[Array, Array, Ar
     return values, grid.lat_edges[rows[0] : rows[-1] + 2], np.append(left[columns], right[columns[-1]])
 
 
-def overlaps(grid: Grid, box: Box) -> bool:
+def overlaps(grid: AnyGrid, box: Box) -> bool:
     """Whether any cell of `grid` lies in `box`."""
+    if not isinstance(grid, Grid):
+        try:
+            grid.window(box)
+        except OrbitError:
+            return False
+        return True
     south, north, west, east = unwrap(grid, box)
     turns = (0.0, 360.0) if grid.periodic else (0.0,)
     rows = (grid.lat_edges[1:] > south + 1e-6) & (grid.lat_edges[:-1] < north - 1e-6)

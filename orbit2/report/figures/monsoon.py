@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from orbit2.climate.domains import TITLES
 from orbit2.climate.matrix import COLUMNS, metric, published
-from orbit2.grid import Grid, from_centres
+from orbit2.metrics.netcdf import grid_of_file
 from orbit2.report import text
 from orbit2.report.figures import maps
 from orbit2.report.figures.panels import Figure, Panels, Picture, one
@@ -100,7 +100,7 @@ def _edge(values: Array, of: object) -> float:
 def date_maps(data: xr.Dataset, name: str, model: str, task: str) -> Figure | None:
     """Mean onset and withdrawal of truth and model (the wetter season where there are two), and the model's error in days."""
     panels_of: list[tuple[str, Array, object, object, str]] = []
-    grid = _grid(data)
+    grid = grid_of_file(data)
     if f"{name}_onset" not in data or model not in data["model"].values or grid is None:
         return None
     for event in ("onset", "withdrawal"):
@@ -115,7 +115,7 @@ def date_maps(data: xr.Dataset, name: str, model: str, task: str) -> Figure | No
         ]
         panels_of.append((f"{event.capitalize()}: {model} − truth", error, matplotlib.colormaps["RdBu_r"], Normalize(-20, 20), "days"))
     panels, alts = Panels(2, 3, 3.1, 2.3 if grid.periodic else 2.8), []
-    box = (float(grid.lat_edges[0]), float(grid.lat_edges[-1]), float(grid.lon_edges[0]), float(grid.lon_edges[-1]))
+    box = maps.extent(grid)
     for i, (title, values, cmap, norm, bar) in enumerate(panels_of):
         ax = panels.axes(i, (0.015, 0.24, 0.97, 0.64) if grid.periodic else (0.13, 0.3, 0.84, 0.58))
         image = maps.world(ax, values, grid, cmap, norm) if grid.periodic else maps.zoom(ax, values, grid, box, cmap, norm)  # type: ignore[arg-type]
@@ -135,13 +135,6 @@ def date_maps(data: xr.Dataset, name: str, model: str, task: str) -> Figure | No
         f"Means over the years, by the cumulative anomaly; the wetter season where there are two; grey: none. {text.COAST_CREDIT}",
         tuple(Picture(pixels, alt) for pixels, alt in zip(cuts, alts, strict=True)), whole, columns=3,
     )  # fmt: skip
-
-
-def _grid(data: xr.Dataset) -> Grid | None:
-    """The grid of regular latitudes and longitudes that the maps are on; None for others."""
-    if "lat" not in data.coords or data["lat"].ndim != 1:
-        return None
-    return from_centres(data["lat"].to_numpy(), data["lon"].to_numpy())
 
 
 def year_series(data: xr.Dataset, name: str, model: str, task: str) -> Figure | None:

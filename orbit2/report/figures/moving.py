@@ -14,7 +14,7 @@ from PIL import Image
 from orbit2.config.sources import synthetic
 from orbit2.errors import OrbitError
 from orbit2.files import atomic
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 from orbit2.report.figures import maps, scenes
 from orbit2.report.figures.panels import Panels
 from orbit2.report.inputs import Task
@@ -33,20 +33,15 @@ def evenly(frames: Sequence[int], most: int = MOST) -> list[int]:
     return list(frames[:: -(-len(frames) // most)])
 
 
-def extent(grid: Grid) -> maps.Box:
-    """South, north, west, east of all cells."""
-    return tuple(float(edge) for edge in (grid.lat_edges[0], grid.lat_edges[-1], grid.lon_edges[0], grid.lon_edges[-1]))  # type: ignore[return-value]
-
-
 def mark(task: Task) -> str:
     """What follows the words of a picture whose fields are no weather."""
     return " (SYNTHETIC)" if synthetic(task.dataset.sources) else ""
 
 
-def fields(task: Task, name: str, frame: int, shown: Display) -> list[tuple[str, Array, Grid]]:
+def fields(task: Task, name: str, frame: int, shown: Display) -> list[tuple[str, Array, AnyGrid]]:
     """(title, values in shown units, grid) of each panel: the input where it is one, the truth or observation where there is one, and
     the model. An observation that is a gap is missing everywhere."""
-    found: list[tuple[str, Array, Grid]] = []
+    found: list[tuple[str, Array, AnyGrid]] = []
     if task.is_input(name):
         found.append(("Input", task.input(name, frame), task.input_grid))
     if task.has_truth:
@@ -62,14 +57,14 @@ def pictures(task: Task, name: str, steps: Sequence[int], month: Sequence[int], 
     """One picture [h, w, 3] of each frame of `steps`, all of one size; `month`: all frames that the bar runs through."""
     shown = display(name)
     whole = box is None and task.grid.periodic
-    window = box or extent(task.grid)
+    window = box or maps.extent(task.grid)
 
-    def drawn(values: Array, grid: Grid) -> Array:
+    def drawn(values: Array, grid: AnyGrid) -> Array:
         return maps.on_world(values, grid) if whole else maps.cut(values, grid, window)[0]
 
     norm = shown.norm(*_sampled(task, name, steps, shown, drawn))
     first = fields(task, name, steps[0], shown)
-    width, height, bar = 4.65, 3.3 if whole else _height(window), 0.05
+    width, height, bar = 4.65, 3.3 if whole else _height(task.grid, window), 0.05
     panels = Panels(1, len(first), width, height)
     panels.figure.set_dpi(SHARP)
     images = []
@@ -97,7 +92,7 @@ def pictures(task: Task, name: str, steps: Sequence[int], month: Sequence[int], 
         yield pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2].copy()  # H.264 has colours of 2 x 2 pixels
 
 
-def _sampled(task: Task, name: str, steps: Sequence[int], shown: Display, drawn: Callable[[Array, Grid], Array]) -> list[Array]:
+def _sampled(task: Task, name: str, steps: Sequence[int], shown: Display, drawn: Callable[[Array, AnyGrid], Array]) -> list[Array]:
     """What the colour scale is found from: some cells of all frames, or of some of them, of what is not the input."""
     chosen = evenly(steps, 12)
     found = []
@@ -109,11 +104,9 @@ def _sampled(task: Task, name: str, steps: Sequence[int], shown: Display, drawn:
     return found
 
 
-def _height(box: maps.Box) -> float:
+def _height(grid: AnyGrid, box: maps.Box) -> float:
     """Inches of a panel whose map has the shape of the box."""
-    south, north, west, east = box
-    aspect = ((east - west) % 360 or 360) * np.cos(np.radians((south + north) / 2)) / (north - south)
-    return float(np.clip(3.95 / aspect + 1.55, 3.1, 5.8))
+    return float(np.clip(3.95 / maps.aspect(grid, box) + 1.55, 3.1, 5.8))
 
 
 def writer(path: Path) -> Callable[[Path, Iterable[Pixels], float], None]:

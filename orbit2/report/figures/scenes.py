@@ -12,7 +12,7 @@ from matplotlib.colors import Colormap, Normalize
 
 from orbit2.areas import relative_areas
 from orbit2.baselines.interpolation import block_mean
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid, Grid
 from orbit2.report import text
 from orbit2.report.figures import maps
 from orbit2.report.figures.panels import Figure, Panels, Picture
@@ -31,7 +31,7 @@ class Layer:
 
     title: str
     values: Array
-    grid: Grid
+    grid: AnyGrid
     cmap: Colormap
     norm: Normalize
     units: str
@@ -77,13 +77,13 @@ def frame_layers(task: Task, name: str, frame: int, model: str, box: maps.Box | 
     return layers
 
 
-def _layer(title: str, values: Array, grid: Grid, look: Display, norm: Normalize, alt: str) -> Layer:
+def _layer(title: str, values: Array, grid: AnyGrid, look: Display, norm: Normalize, alt: str) -> Layer:
     return Layer(f"{title}, {spacing(grid)}", values, grid, look.cmap, norm, look.units, alt)
 
 
-def spacing(grid: Grid) -> str:
-    """`4°`, `0.25°`."""
-    return f"{grid.resolution:.3g}°"
+def spacing(grid: AnyGrid) -> str:
+    """`4°`, `0.25°`; of a grid without parallels `12 km`."""
+    return f"{grid.resolution:.3g}°" if isinstance(grid, Grid) else f"{grid.km:.3g} km"
 
 
 def world_figure(layers: list[Layer], name: str, title: str, caption: str, box: maps.Box | None) -> Figure:
@@ -99,8 +99,7 @@ def world_figure(layers: list[Layer], name: str, title: str, caption: str, box: 
 
 def zoom_figure(layers: list[Layer], name: str, title: str, caption: str, box: maps.Box, csv: str | None = None) -> Figure:
     """The same maps inside `box`, two panels a row; the panel's shape follows the box's."""
-    south, north, west, east = maps.unwrap(layers[0].grid, box)
-    aspect = (east - west) * np.cos(np.radians((south + north) / 2)) / (north - south)
+    aspect = maps.aspect(layers[0].grid, box)
     width, height = 4.65, float(np.clip(3.95 / aspect + 1.1, 2.7, 5.4))
     panels = Panels(-(-len(layers) // 2), 2, width, height)
     top, foot = 0.32 / height, 0.80 / height
@@ -137,8 +136,11 @@ def box_csv(task: Task, name: str, frame: int, model: str, box: maps.Box, agains
     fields[model] = task.predicted(name, frame)
     columns: dict[str, Array] = {}
     for key, values in fields.items():
-        inside, lat_edges, lon_edges = maps.cut(values, task.grid, box)
-        lat, lon = np.meshgrid((lat_edges[:-1] + lat_edges[1:]) / 2, (lon_edges[:-1] + lon_edges[1:]) / 2 % 360, indexing="ij")
+        inside, down, along = maps.cut(values, task.grid, box)
+        lat, lon = np.meshgrid((down[:-1] + down[1:]) / 2, (along[:-1] + along[1:]) / 2 % 360, indexing="ij")
+        if not isinstance(task.grid, Grid):
+            chosen = task.grid.window(box)
+            lat, lon = task.grid.lat2d[chosen], task.grid.lon2d[chosen] % 360
         columns.setdefault("lat", lat.ravel())
         columns.setdefault("lon", lon.ravel())
         columns[f"{key} ({variable(name).units})"] = inside.ravel()

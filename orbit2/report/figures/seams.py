@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from orbit2 import longitudes
-from orbit2.grid import Grid
+from orbit2.grid import Grid, ProjectedGrid
 from orbit2.metrics.table import TRUTH
 from orbit2.report import text
-from orbit2.report.figures import maps, scenes
+from orbit2.report.figures import mapped, maps, scenes
 from orbit2.report.figures.fields import field_title, leading, split_field
 from orbit2.report.figures.panels import Figure, Panels, Picture, one
 from orbit2.report.inputs import Inputs, Task
@@ -81,14 +81,12 @@ def crossing(inputs: Inputs, task: Task, scores: Scores, names: list[str], data:
     name = split_field(max(smooth or found, key=lambda entry: float(entry[2]["value"]))[0])[0]
     frame = task.frame(inputs.config.report.frame)
     look, time = display(name), scenes.stamp(task.times[frame])
+    if not isinstance(task.grid, Grid):
+        return _on_map(task, name, frame, data)
     lats, lons = data["lat_border"].to_numpy(), data["lon_border"].to_numpy()
     box = around(inputs.config.report.zoom, task.grid, lats, lons, AROUND * int(data.attrs["refinement"]) * task.grid.resolution)
     field = look.field(task.predicted(name, frame))
-    west, south = (np.abs(field - np.roll(field, 1, axis=axis)) for axis in (1, 0))
-    south[0] = 0
-    if not task.grid.periodic:
-        west[:, 0] = 0
-    steps = np.hypot(west, south)
+    steps = _steps(field, task.grid.periodic)
     parts = [maps.cut(values, task.grid, box)[0] for values in (field, steps)]
     units = scenes.DIFFERENCE_UNITS.get(look.units, look.units)
     panels = Panels(1, 2, 4.65, 5.0)
@@ -111,6 +109,54 @@ def crossing(inputs: Inputs, task: Task, scores: Scores, names: list[str], data:
         "zoomed box; a seam would be a straight line along them in the right-hand map. "
         + text.COAST_ENLARGED
     )
+    return Figure(f"seam_map_{task.name}", f"Around a crossing of tile borders: {label(name)}", caption, pictures, whole)
+
+
+def _steps(field: np.ndarray, periodic: bool) -> np.ndarray:
+    """Of each cell the differences to those west and south of it, together."""
+    west, south = (np.abs(field - np.roll(field, 1, axis=axis)) for axis in (1, 0))
+    south[0] = 0
+    if not periodic:
+        west[:, 0] = 0
+    steps: np.ndarray = np.hypot(west, south)
+    return steps
+
+
+def _on_map(task: Task, name: str, frame: int, data: xr.Dataset) -> Figure | None:
+    """`crossing` on a map projection: around the crossing of borders nearest to its middle, on its own axes."""
+    grid, look = task.grid, display(name)
+    if not isinstance(grid, ProjectedGrid):
+        return None
+    reach, borders, part = AROUND * int(data.attrs["refinement"]), [], []
+    for key, size in (("row_border", grid.shape[0]), ("column_border", grid.shape[1])):
+        found = data[key].to_numpy()
+        middle = int(found[np.abs(found - size / 2).argmin()]) if len(found) else size // 2
+        borders.append(found)
+        part.append(slice(max(middle - reach, 0), min(middle + reach, size)))
+    rows, columns = part
+    field = look.field(task.predicted(name, frame))
+    shown = [values[rows, columns] for values in (field, _steps(field, False))]
+    units = scenes.DIFFERENCE_UNITS.get(look.units, look.units)
+    panels, here = Panels(1, 2, 4.65, 5.0), grid.crop(rows, columns)
+    for i, (values, cmap, norm, title, bar, ink) in enumerate((
+        (shown[0], look.cmap, look.norm(shown[0]), f"{label(name)}, {task.config.model}", look.units, INK),
+        (shown[1], matplotlib.colormaps["cividis"], Normalize(0, float(np.nanquantile(shown[1], 0.99)) or 1.0),
+         "Difference to the neighbouring cells", units, "#ffffff"),
+    )):  # fmt: skip
+        ax = panels.axes(i, (0.115, 0.18, 0.855, 0.76))
+        image = mapped.draw(ax, values, here, cmap, norm)
+        for row in borders[0]:
+            ax.axhline(grid.y_edges[row], color=ink, linewidth=0.4, linestyle=(0, (8, 8)))
+        for column in borders[1]:
+            ax.axvline(grid.x_edges[column], color=ink, linewidth=0.4, linestyle=(0, (8, 8)))
+        ax.set_title(title, pad=5)
+        maps.colourbar(panels.axes(i, (0.16, 0.085, 0.68, 0.022)), image, bar)
+    whole, *cuts = panels.render(2)
+    time = scenes.stamp(task.times[frame])
+    pictures = tuple(Picture(cut, f"Map of {what} around a crossing of tile borders: {label(name)}, {time}.")
+                     for cut, what in zip(cuts, ("the prediction", "differences between neighbouring cells"), strict=True))  # fmt: skip
+    caption = (f"{time}. Tile borders are the dashed lines. The field (rain aside) with the largest ratio, around the crossing in the middle "
+               f"of the map; a seam would be a straight line along them in the right-hand map. {text.COAST_ENLARGED}")  # fmt: skip
     return Figure(f"seam_map_{task.name}", f"Around a crossing of tile borders: {label(name)}", caption, pictures, whole)
 
 
@@ -163,6 +209,8 @@ def direction_title(name: str, data: xr.Dataset) -> str:
     if name == "wrap":
         lon = float(data["lon_border"].values[0])
         return f"west–east, where the grid closes ({maps.degrees(longitudes.signed(lon), 'E', 'W')})"
+    if "row_border" in data:
+        return "along x, across columns" if name == "meridians" else "along y, across rows"
     return "west–east, across meridians" if name == "meridians" else "south–north, across parallels"
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.image import AxesImage
 
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 from orbit2.progress import counted
 from orbit2.report.figures import maps
 from orbit2.report.figures.panels import Panels, Picture
@@ -35,10 +35,10 @@ class View:
     title: str
     box: maps.Box | None
 
-    def draw(self, field: Array, grid: Grid, cmap: Colormap, norm: Normalize) -> rasters.Pixels:
+    def draw(self, field: Array, grid: AnyGrid, cmap: Colormap, norm: Normalize) -> rasters.Pixels:
         return rasters.world(field, grid, cmap, norm) if self.box is None else rasters.box(field, grid, self.box, cmap, norm)
 
-    def inside(self, field: Array, grid: Grid) -> Array:
+    def inside(self, field: Array, grid: AnyGrid) -> Array:
         """What the colours are chosen from."""
         return field if self.box is None else maps.cut(field, grid, self.box)[0]
 
@@ -99,7 +99,7 @@ def _views(task: Task, zoom: maps.Box) -> list[View]:
     """The globe and the zoomed box of a global task, all of a region."""
     grid = task.grid
     if not grid.periodic:
-        whole = (float(grid.lat_edges[0]), float(grid.lat_edges[-1]), float(grid.lon_edges[0]), float(grid.lon_edges[-1]))
+        whole = maps.extent(grid)
         return [View("domain", f"all of it, {maps.describe_box(whole)}", whole)]
     inside = [View("box", maps.describe_box(zoom), zoom)] if maps.overlaps(grid, zoom) else []
     return [View("globe", "the globe", None), *inside]
@@ -123,7 +123,7 @@ def _norms(task: Task, name: str, frames: list[int], views: list[View], look: Di
     return {key: look.norm(*fields) for key, fields in seen.items()}
 
 
-def _fields(task: Task, name: str, frame: int, look: Display) -> dict[str, tuple[Array, Grid]]:
+def _fields(task: Task, name: str, frame: int, look: Display) -> dict[str, tuple[Array, AnyGrid]]:
     found = {"truth": (look.field(task.truth(name, frame)), task.grid), "model": (look.field(task.predicted(name, frame)), task.grid)}
     if task.is_input(name):
         found["input"] = look.field(task.input(name, frame)), task.input_grid

@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, Normalize, to_rgb
 
-from orbit2.grid import Grid
-from orbit2.report.figures import coast, maps
+from orbit2.grid import AnyGrid, ProjectedGrid
+from orbit2.report.figures import coast, mapped, maps
 from orbit2.report.style import INK
 
 Array = npt.NDArray[np.float64]
@@ -22,14 +22,16 @@ WIDTH = 800  # pixels across
 TALLEST = 700
 
 
-def world(field: Array, grid: Grid, cmap: Colormap, norm: Normalize) -> Pixels:
+def world(field: Array, grid: AnyGrid, cmap: Colormap, norm: Normalize) -> Pixels:
     """The globe [h, WIDTH, 3], Equal Earth."""
     lon, _, (x0, x1, y0, y1) = maps.pixels(WIDTH)
     return _painted(maps.on_world(field, grid, WIDTH), np.isfinite(lon), _over_world(x0, x1, y0, y1, len(lon)), cmap, norm)
 
 
-def box(field: Array, grid: Grid, where: maps.Box, cmap: Colormap, norm: Normalize) -> Pixels:
-    """The cells inside `where`, in degrees, a degree of latitude as long as on the ground in its middle."""
+def box(field: Array, grid: AnyGrid, where: maps.Box, cmap: Colormap, norm: Normalize) -> Pixels:
+    """The cells inside `where`, in degrees, a degree of latitude as long as on the ground in its middle; of a map on its own axes."""
+    if isinstance(grid, ProjectedGrid):
+        return _on_map(field[grid.window(where)], _part(grid, where), cmap, norm)
     south, north, west, east = maps.unwrap(grid, where)
     width, height = size(south, north, west, east)
     lon = west + (np.arange(width) + 0.5) * (east - west) / width
@@ -38,9 +40,33 @@ def box(field: Array, grid: Grid, where: maps.Box, cmap: Colormap, norm: Normali
     return _painted(found, np.ones(found.shape, dtype=bool), _over_box(south, north, west, east), cmap, norm)
 
 
+@lru_cache(maxsize=8)
+def _part(grid: ProjectedGrid, where: maps.Box) -> ProjectedGrid:
+    return grid.crop(*grid.window(where))
+
+
+def _on_map(field: Array, grid: ProjectedGrid, cmap: Colormap, norm: Normalize) -> Pixels:
+    width, height = _fitted(float(np.ptp(grid.x_edges) / np.ptp(grid.y_edges)))
+    rows, columns = (
+        np.searchsorted(edges, edges[0] + (np.arange(count) + 0.5) * np.ptp(edges) / count, side="right") - 1
+        for edges, count in ((grid.y_edges, height), (grid.x_edges, width))
+    )
+    found = np.asarray(field, dtype=np.float64)[np.ix_(rows, columns)]
+    return _painted(found, np.ones(found.shape, dtype=bool), _over_map(grid, width, height), cmap, norm)
+
+
+@lru_cache(maxsize=8)
+def _over_map(grid: ProjectedGrid, width: int, height: int) -> Array:
+    sides = float(grid.x_edges[0]), float(grid.x_edges[-1]), float(grid.y_edges[0]), float(grid.y_edges[-1])
+    return _drawn(list(mapped.coastline(grid)), sides, width, height, 1.1)
+
+
 def size(south: float, north: float, west: float, east: float) -> tuple[int, int]:
     """(width, height) in pixels of a box."""
-    aspect = (east - west) * max(0.2, float(np.cos(np.radians((south + north) / 2)))) / (north - south)
+    return _fitted((east - west) * max(0.2, float(np.cos(np.radians((south + north) / 2)))) / (north - south))
+
+
+def _fitted(aspect: float) -> tuple[int, int]:
     width = min(WIDTH, round(TALLEST * aspect))
     return width, round(width / aspect)
 

@@ -29,6 +29,8 @@ def blocks(inputs: Inputs, task: Task) -> list[Block]:
     compression = inputs.config.architecture_of(model.name).compression
     if not compression.active or model.config.region is not None or task.config.tile or task.config.input != "coarse":
         return []
+    if not isinstance(task.input_grid, Grid):  # leaves are drawn as boxes of degrees
+        return []
     frame = task.frame(inputs.config.report.frame)
     found, tokens = leaf_boxes(model.folder, task, frame)
     name = next((n for n in task.variables if task.is_input(n)), None)
@@ -50,6 +52,7 @@ def leaf_boxes(path: object, task: Task, frame: int) -> tuple[list[Box], int]:
     loaded, normaliser, _ = folder.load(str(path))
     assert isinstance(loaded, Reslim)
     time, grid = str(task.times[frame]), task.input_grid
+    assert isinstance(grid, Grid)
     pairs = Pairs(task.store, (time, time), normaliser, loaded.outputs)
     batch = pairs.batch([int(pairs.indices[0])])
     leaves = loaded.leaves(batch.coarse, batch.variables, batch.geometry, batch.clock)
@@ -67,6 +70,7 @@ def leaf_boxes(path: object, task: Task, frame: int) -> tuple[list[Box], int]:
 def figure(task: Task, name: str, frame: int, found: list[Box], zoom: Box) -> Figure:
     """The input with the leaves' outlines: everything, and the zoomed box where it lies inside."""
     grid, look, time = task.input_grid, display(name), stamp(task.times[frame])
+    assert isinstance(grid, Grid)
     field = look.field(task.input(name, frame))
     norm = look.norm(field)
     everything = (*GLOBE[:2], float(grid.lon_edges[0]), float(grid.lon_edges[-1]))

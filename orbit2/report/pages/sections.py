@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from orbit2.config.comparisons import experiment
-from orbit2.grid import named
 from orbit2.metrics.verdict import spaces
 from orbit2.report import tables, text
 from orbit2.report.figures import coherence, curves, errors, maps, paper, scenes, spectra
@@ -23,7 +22,7 @@ def lead(inputs: Inputs, task: Task) -> list[str]:
     """What was run, in one paragraph, and the attribution of its data."""
     dataset, name = task.dataset, task.config.model
     model = inputs.models[name]
-    coarse, fine = named(dataset.coarse_grid), named(dataset.fine_grid)
+    coarse, fine = task.store.grid("coarse"), task.store.grid("fine")
     what, credit = text.SOURCES[dataset.source]
     blocks = dataset.split.blocks
     names = ", ".join(tables.lower(tables.label(v)) for v in dataset.outputs)

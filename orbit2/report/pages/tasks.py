@@ -116,8 +116,7 @@ def observed_section(inputs: Inputs, task: Task) -> Section:
 
 def _domain(task: Task) -> maps.Box:
     """South, north, west, east of the prediction."""
-    grid = task.grid
-    return float(grid.lat_edges[0]), float(grid.lat_edges[-1]), float(grid.lon_edges[0]), float(grid.lon_edges[-1])
+    return maps.extent(task.grid)
 
 
 def _days(task: Task) -> list[str]:

@@ -71,7 +71,7 @@ def test_scores_weigh_by_true_area(done):
     folder, store = done
     p, o = fields(folder, store)
     w = np.broadcast_to(store.grid("fine").area_km2, o.shape)
-    found = scores(folder, "evaluate", model="reslim", variable="2m_temperature", region="domain", space="physical").set_index("metric").value
+    found = scores(folder, "evaluate", model="reslim", variable="2m_temperature", region="domain").set_index("metric").value
     assert found["rmse"] == pytest.approx(np.sqrt(np.average((p - o) ** 2, weights=w)), rel=1e-9)
     assert found["bias"] == pytest.approx(np.average(p - o, weights=w), rel=1e-6)
     assert found["conservation_rmse"] >= 0 and 0 < found["ssim"] < 1 and np.isfinite(found["fine_rmse"])
@@ -152,7 +152,8 @@ def test_the_same_cells_give_the_same_table_whatever_the_grid_is_called(twice, s
     """Every score, region, season, interpolation, seam and diagram: only spectra and the spacing of Hovmoller's regridded rows differ."""
     name = "metrics.parquet" if stage == "evaluate" else "regions.parquet"
     one, other = (tables.read(folder / stage / name) for folder in twice)
-    one, other = (frame[~frame.metric.isin(OF_PARALLELS) & ~frame.metric.str.startswith("hovmoller")].set_index(KEY).value for frame in (one, other))
+    one, other = (frame[~frame.metric.isin(OF_PARALLELS) & ~frame.metric.str.startswith("hovmoller")].set_index(KEY).value
+                  for frame in (one, other))  # fmt: skip
     assert set(one.index) == set(other.index) and len(one) > 200
     both = pd.concat([one, other], axis=1, keys=["one", "other"])
     sal = both.index.get_level_values("metric").str.startswith("sal_")  # distances: on the ground, or at the middle latitude

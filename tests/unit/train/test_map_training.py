@@ -1,4 +1,4 @@
-"""A model is trained and applied on its own map projection: areas, places and coordinates come from the grid, not from latitudes in rows."""
+"""A model is trained and applied on its own map projection: areas, places and coordinates come from the grid, not from rows."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_predictions_are_cf_and_conserve_by_true_area(trained: Trained, tmp_path
 
 
 def test_a_model_folder_says_its_grid(trained: Trained) -> None:
-    tiny, place, grid = trained
+    _, place, grid = trained
     _, _, about = folder.load(place)
     assert folder.grids(about)["tiny"].digest == grid.digest
 
