@@ -155,8 +155,8 @@ def _on_map(task: Task, name: str, frame: int, data: xr.Dataset) -> Figure | Non
     time = scenes.stamp(task.times[frame])
     pictures = tuple(Picture(cut, f"Map of {what} around a crossing of tile borders: {label(name)}, {time}.")
                      for cut, what in zip(cuts, ("the prediction", "differences between neighbouring cells"), strict=True))  # fmt: skip
-    caption = (f"{time}. Tile borders are the dashed lines. The field (rain aside) with the largest ratio, around the crossing in the middle "
-               f"of the map; a seam would be a straight line along them in the right-hand map. {text.COAST_ENLARGED}")  # fmt: skip
+    caption = (f"{time}. Tile borders are the dashed lines. The field (rain aside) with the largest ratio, around the crossing in the "
+               f"middle of the map; a seam would be a straight line along them in the right-hand map. {text.COAST_ENLARGED}")  # fmt: skip
     return Figure(f"seam_map_{task.name}", f"Around a crossing of tile borders: {label(name)}", caption, pictures, whole)
 
 

@@ -130,7 +130,7 @@ def test_details_are_the_fields_less_their_block_means(fields):
     for values in fields:
         means = block_mean(np.where(np.isfinite(values), values, np.nan).astype(np.float64), GRID.lat_weights, 3)
         parts.append(np.where(np.isfinite(values), values - np.repeat(np.repeat(means, 3, 0), 3, 1), np.nan))
-    found = kernels.detail_moments(*fields, GRID.lat_weights, WEIGHTS, 3)
+    found = kernels.detail_moments(*fields, GRID.lat_weights[:, None], WEIGHTS, 3)
     assert found == pytest.approx(values_of_details(parts), rel=1e-9, abs=1e-9)
 
 
