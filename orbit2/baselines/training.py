@@ -10,14 +10,17 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from orbit2.baselines.bcsd import packing_from
 from orbit2.baselines.held import Held
 from orbit2.baselines.truth import LOG
+from orbit2.data.packing import MISSING, unpack
 from orbit2.errors import OrbitError
 from orbit2.grid import AnyGrid
 from orbit2.metrics.lattice import Lattice
 
 Array = npt.NDArray[np.float64]
 Space = str
+OWN = "_own_quantiles"
 
 
 class Moment(Protocol):
@@ -122,6 +125,18 @@ class Training:
             place = np.asarray(cells) if chosen is None else np.asarray(cells)[chosen]
             at.append(np.minimum((place + lattice.step // 2) // lattice.step, size - 1))
         return np.asarray(field[np.ix_(*at)])
+
+    def own_quantiles(self, name: str) -> tuple[npt.NDArray[np.float32], tuple[float, ...]] | None:
+        """(each cell's own quantiles metrics.quantiles.LEVELS [Q, h, w], NaN where nothing was observed; the share of the whole grid's area
+        in which they are the cells' own, [Q]): elsewhere they are those of a zone of latitude. None for grids too large for them."""
+        if (key := f"{name}{OWN}") not in self.data:
+            return None
+        field = self.data[key]
+        rows, columns = (slice(part.start, part.stop) for part in (self.rows, self.columns))
+        codes = field.isel({field.dims[-2]: rows, field.dims[-1]: columns}).to_numpy()
+        values = np.stack([unpack(each[None], [packing_from(name, field.attrs)])[0] for each in codes])
+        values[codes == MISSING] = np.nan
+        return values.astype(np.float32), tuple(float(share) for share in np.atleast_1d(field.attrs["share"]))
 
     def _month(self, key: str, month: int) -> npt.NDArray[np.float32]:
         """Two months are held of each variable: those between which a time lies."""

@@ -14,6 +14,7 @@ from orbit2.evaluate.images import Density, Maps, Similarity
 from orbit2.evaluate.objects import Objects
 from orbit2.evaluate.order import Order
 from orbit2.evaluate.overtime import OverTime
+from orbit2.evaluate.own_tails import OwnTails
 from orbit2.evaluate.paper import PaperScores
 from orbit2.evaluate.scores import Scores
 from orbit2.evaluate.seams import SeamScores
@@ -24,6 +25,6 @@ from orbit2.metrics.collector import Collector
 
 COLLECTORS: tuple[type[Collector], ...] = (
     Scores, Similarity, Maps, Density, Conservation, Spectra, SeamScores, FineStructure, Distribution,
-    ClimateIndices, Order, Ensembles, Tails, Anomalies, OverTime, Fractions, Objects, Harmonics, PaperScores,
+    ClimateIndices, Order, Ensembles, Tails, OwnTails, Anomalies, OverTime, Fractions, Objects, Harmonics, PaperScores,
     Ceiling,
 )  # fmt: skip

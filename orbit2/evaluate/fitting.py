@@ -20,7 +20,9 @@ from orbit2.data.packing import MISSING, Packing, unpack
 from orbit2.data.pairs import PairStore
 from orbit2.data.training import evenly, open_training
 from orbit2.errors import OrbitError
+from orbit2.evaluate.own_quantiles import own_quantiles
 from orbit2.metrics.netcdf import coordinates, write_netcdf
+from orbit2.metrics.quantiles import LEVELS
 from orbit2.metrics.weighting import area_weights
 from orbit2.variables import floor
 
@@ -70,8 +72,10 @@ def fit(*, config: Path, store: Path, out: Path) -> None:
         for gathered in (truth, sums, disaggregation):
             gathered.close(month)
     progress.close()
-    found = {**truth.data(), **disaggregation.data(), **quantile_maps(pairs, packings, evenly(chosen, MAP_SAMPLES))}
-    data = sums.dataset().assign(found).assign_coords({**truth.coordinates(), "node": list(NODES), **coordinates(grid)})
+    found = {**truth.data(), **disaggregation.data(), **quantile_maps(pairs, packings, evenly(chosen, MAP_SAMPLES)),
+             **own_quantiles(pairs, chosen)}  # fmt: skip
+    levels = {"node": list(NODES), "own_level": list(LEVELS)}
+    data = sums.dataset().assign(found).assign_coords({**truth.coordinates(), **levels, **coordinates(grid)})
     data.attrs |= {"samples": len(chosen), "of_samples": total, "period": f"{block.period.start} to {block.period.end}",
                    "years": years}  # fmt: skip
     write_netcdf(data, out, f"Baselines fitted to the training block of {block.name}, and what its truth is like")

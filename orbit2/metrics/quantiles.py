@@ -151,6 +151,50 @@ def _tails(prediction: Array, truth: Array, weights: Array, thresholds: Array, d
     return sums
 
 
+def own_sums(
+    prediction: Array, truth: Array, weights: Array, thresholds: Values, dry: float | None = None, lowest: Values | None = None
+) -> Array:
+    """[3, Q, 3] cells, weight and weighted squared error of fields [H, W] (NaN = missing) where the truth is at or above its cell's
+    `thresholds` [Q, H, W] (all NaN where they are not known), where the prediction is, and tail_score over all cells; `dry` as in
+    `tail_sums`, `lowest` [H, W] the least threshold of each cell, where that is known already."""
+    limits = thresholds.reshape(len(thresholds), -1)
+    least = limits.min(axis=0) if lowest is None else lowest.ravel()  # of a zone's quantile and a cell's own either may be the lower one
+    sums: Array = _own(prediction.ravel(), truth.ravel(), weights.ravel(), limits, least, -np.inf if dry is None else dry)
+    return sums
+
+
+@compiled
+def _own(prediction: Array, truth: Array, weights: Array, limits: Values, lowest: Values, dry: float) -> Array:
+    levels = limits.shape[0]
+    sums = np.zeros((3, levels, 3))
+    cells, area = 0, 0.0
+    for i in range(truth.size):
+        p, o, w = np.float64(prediction[i]), np.float64(truth[i]), weights[i]
+        least = np.float64(lowest[i])
+        if np.isnan(p) or np.isnan(o) or np.isnan(least):
+            continue
+        cells += 1
+        area += w
+        if p < least and o < least:
+            continue
+        square = w * (p - o) ** 2
+        for q in range(levels):
+            limit = np.float64(limits[q, i])
+            if o >= limit and o > dry:
+                sums[0, q, 0] += 1
+                sums[0, q, 1] += w
+                sums[0, q, 2] += square
+            if p >= limit and p > dry:
+                sums[1, q, 0] += 1
+                sums[1, q, 1] += w
+                sums[1, q, 2] += square
+            if p >= limit or o >= limit:
+                a, b = max(p - limit, 0.0), max(o - limit, 0.0)
+                sums[2, q, 2] += w * (b * b - a * a - 2 * a * (o - p))
+    sums[2, :, 0], sums[2, :, 1] = cells, area
+    return sums
+
+
 def tail_score(prediction: Array, truth: Array, threshold: float) -> Array:
     """Threshold-weighted squared error: a proper score of what lies above `threshold`, 0 where neither does (Taggart 2022, eq. 7).
 

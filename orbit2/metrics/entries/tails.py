@@ -15,12 +15,19 @@ ENTRIES = (
           DILEMMA),
     Entry("rmse_above_clim_{q}", "sqrt(Σw(p−o)² / Σw) over cells with o at or above the training block's quantile q of all cells and "
           "samples, pooled", "orbit2", "field", "lower",
-          DILEMMA + " One threshold for the whole domain: mostly its warmest or wettest part."),
+          DILEMMA + " One threshold for the whole domain: mostly its warmest or wettest part; `rmse_above_own_{q}` has one a cell."),
     Entry("rmse_predicted_above_clim_{q}", "the same over cells where p, not o, is at or above it", "orbit2", "field", "lower",
           "The other half of the picture: false alarms. A model that never goes so high has no row."),
     Entry("tail_rmse_clim_{q}", "sqrt of the mean over all cells of φ(o) − φ(p) − φ'(p)(o − p), φ(x) = max(x − t, 0)², t the "
           "training block's quantile q", "Taggart 2022, Quart. J. Roy. Meteor. Soc. 148:306", "field", "lower",
           "Proper: the best forecast of the mean has the best value. Small because most cells are below on both sides."),
+    Entry("rmse_above_own_{q}", "sqrt(Σw(p−o)² / Σw) over cells with o at or above their own quantile q of the training block, pooled; a "
+          "cell with fewer than 5 training samples beyond it has the quantile of its zone of 10° of latitude (`method` says where)",
+          "orbit2", "field", "lower", DILEMMA + " Not on grids of more than 4 million cells.", spaces=ONLY_PHYSICAL),
+    Entry("rmse_predicted_above_own_{q}", "the same over cells where p, not o, is at or above it", "orbit2", "field", "lower",
+          "A model that never goes so high has no row.", spaces=ONLY_PHYSICAL),
+    Entry("tail_rmse_own_{q}", "`tail_rmse_clim_{q}` with each cell's own quantile as t", "Taggart 2022, Quart. J. Roy. Meteor. Soc. "
+          "148:306", "field", "lower", "Proper, as any weight of thresholds is that does not know the truth.", spaces=ONLY_PHYSICAL),
     Entry("quantile_rmse_{q}", "sqrt(Σw(Q_p−Q_o)² / Σw) over cells, Q the quantile q over time at a cell; q = 0.01, 0.05, 0.5, 0.95, "
           "0.99", "orbit2; as in CORDEX-ML-Bench", "field", "lower", "Blind to timing. Left out where fewer than 5 values lie beyond "
           "the quantile.", spaces=ONLY_PHYSICAL),

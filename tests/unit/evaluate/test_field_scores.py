@@ -16,12 +16,14 @@ from orbit2.metrics.matched import Matched
 from tests.data import scored as make
 
 SAMPLES = 10
-MINE = {"paper", "tails", "anomalies", "fss", "sal", "overtime", "spectra", "harmonics", "ssim"}
+MINE = {"paper", "tails", "own_tails", "anomalies", "fss", "sal", "overtime", "spectra", "harmonics", "ssim"}
 BOX = {"conus": [20, 60, 220, 290]}
 
 
 class Training:
     """What a training block would tell."""
+
+    told = "from 9 samples"
 
     def span(self, name, space="physical"):
         return 60.0
@@ -35,6 +37,9 @@ class Training:
 
     def climatology(self, name, time):
         return np.full((72, 144), 260.0 if name == "2m_temperature" else 0.5) + np.arange(72)[:, None] / 10
+
+    def own_quantiles(self, name):
+        return np.stack([self.climatology(name, None) + 10 * i for i in range(4)]).astype(np.float32), (1.0, 0.5, 0.0, 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +126,18 @@ def test_tails_are_those_of_the_day_and_of_the_training_block(whole, fields):
     for metric, of in (("rmse_above_clim_0.9545", o), ("rmse_predicted_above_clim_0.9545", np.where(np.isfinite(o), p, np.nan))):
         assert value(whole, metric) == pytest.approx(np.sqrt(np.average((p - o)[of >= limit] ** 2, weights=every[of >= limit])), rel=1e-6)
     assert set(whole[whole.metric.str.startswith("rmse_above_wet")].variable) == {"precipitation_rate"}
+
+
+def test_tails_above_each_cells_own_threshold(whole, fields):
+    grid, found = fields
+    p, o = found["2m_temperature"]
+    w = np.broadcast_to(grid.lat_weights[:, None], o.shape)
+    limit = (270 + np.arange(72)[:, None] / 10).astype(np.float32)
+    for metric, of in (("rmse_above_own_0.9545", o), ("rmse_predicted_above_own_0.9545", np.where(np.isfinite(o), p, np.nan))):
+        assert value(whole, metric) == pytest.approx(np.sqrt(np.average((p - o)[of >= limit] ** 2, weights=w[of >= limit])), rel=1e-6)
+    warm = whole[whole.variable == "2m_temperature"]
+    methods = [warm[warm.metric == f"tail_rmse_own_{q}"].method.iloc[0] for q in (0.6827, 0.9545, 0.9973)]
+    assert "elsewhere" not in methods[0] and "(50% of the area); elsewhere" in methods[1] and "too few samples" in methods[2]
 
 
 def test_anomalies_are_about_the_training_blocks_climatology(whole, fields):
