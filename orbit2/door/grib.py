@@ -17,6 +17,13 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+_KINDS = ("regular_ll", "regular_gg", "rotated_ll", "lambert", "polar_stereographic", "mercator", "lambert_azimuthal_equal_area", "albers")
+_ADVICE = {"reduced": "(rows of different lengths): make it regular first, cdo setgridtype,regular, or MARS grid=0.25/0.25",
+           "healpix": "(no rows and columns): regrid it first, cdo remapcon,r1440x720",
+           "unstructured": "(no rows and columns): regrid it first, cdo remapcon,r1440x720", "sh": ": cdo sp2gp first"}  # fmt: skip
+_GRID_KEYS = ("gridType", "uvRelativeToGrid", "LaDInDegrees", "LoVInDegrees", "Latin1InDegrees", "Latin2InDegrees", "DxInMetres",
+              "DyInMetres", "orientationOfTheGridInDegrees", "projectionCentreFlag", "angleOfRotationInDegrees",
+              "latitudeOfSouthernPoleInDegrees", "longitudeOfSouthernPoleInDegrees", "iDirectionIncrementInDegrees", "jDirectionIncrementInDegrees", "radius")  # fmt: skip
 _ECCODES = Lock()  # decoding is not thread-safe in every build
 
 
@@ -29,7 +36,7 @@ class _Message:
     number: int
     expver: int
     units: str
-    grid: tuple[float, float, float, float, int, int]  # first and last latitude, first and last longitude, rows, columns
+    grid: tuple[Any, ...]  # first and last latitude, first and last longitude, rows, columns; or type, rows, columns, its checksum
     offset: int
     length: int
     step: str  # instant, accum, avg, ...
@@ -62,7 +69,8 @@ class _Cube(BackendArray):
 def open_grib(file: Path, shorts: Collection[str], others: set[str] | None = None) -> list[xr.Dataset]:
     """One dataset per short name and type of level among `shorts`; the names of what else there is are added to `others`.
 
-    Raises ValueError for messages that cannot be read as lat-lon fields.
+    Fields of a map projection or a rotated pole get 2-D latitudes and longitudes, and GRIB's keys of the grid as attributes.
+    Raises ValueError for messages that have no rows and columns.
     """
     groups: dict[tuple[str, str], list[_Message]] = {}
     for message in _scan(file, set(shorts), others if others is not None else set()):
@@ -94,13 +102,17 @@ def _scan(file: Path, shorts: set[str], others: set[str]) -> list[_Message]:
 
 def _header(message: Any, short: str, eccodes: Any) -> _Message:
     get = eccodes.codes_get
-    if get(message, "gridType") != "regular_ll" or get(message, "iScansNegatively") or get(message, "jPointsAreConsecutive"):
-        raise ValueError(f"{short} is not on a regular latitude-longitude grid")
+    kind = get(message, "gridType")
+    if kind not in _KINDS or get(message, "jPointsAreConsecutive") or get(message, "alternativeRowScanning"):
+        raise ValueError(f"{short} is on a grid of type {kind} {_ADVICE.get(kind.split('_')[0], '')}".strip())
     date, time = get(message, "validityDate", int), get(message, "validityTime", int)
     stamp = np.datetime64(f"{date // 10000:04d}-{date // 100 % 100:02d}-{date % 100:02d}T{time // 100:02d}:{time % 100:02d}", "s")
-    west, east = (get(message, f"longitudeOf{end}GridPointInDegrees", float) for end in ("First", "Last"))
-    grid = (*(get(message, f"latitudeOf{end}GridPointInDegrees", float) for end in ("First", "Last")),
-            west, east + 360 if east < west else east, get(message, "Nj", int), get(message, "Ni", int))
+    if kind == "regular_ll" and not get(message, "iScansNegatively"):
+        west, east = (get(message, f"longitudeOf{end}GridPointInDegrees", float) for end in ("First", "Last"))
+        grid: tuple[Any, ...] = (*(get(message, f"latitudeOf{end}GridPointInDegrees", float) for end in ("First", "Last")),
+                                 west, east + 360 if east < west else east, get(message, "Nj", int), get(message, "Ni", int))  # fmt: skip
+    else:
+        grid = kind, get(message, "Nj", int), get(message, "Ni", int), get(message, "md5GridSection", str)
     number = get(message, "number", int) if eccodes.codes_is_defined(message, "number") else 0
     expver = get(message, "expver", str) if eccodes.codes_is_defined(message, "expver") else "1"
     return _Message(short, get(message, "typeOfLevel"), get(message, "level", int), stamp, number,
@@ -125,16 +137,39 @@ def _cube(file: Path, messages: list[_Message]) -> xr.Dataset:
     rank = [{value: i for i, value in enumerate(values)} for values in (numbers, stamps, levels)]
     for m in sorted(messages, key=lambda m: -m.expver):  # final data (1) replace preliminary (5)
         places[rank[0][m.number], rank[1][m.stamp], rank[2][m.level]] = m
-    north, south, west, east, rows, columns = first.grid
+    (rows, columns), dims, coordinates, keys = _places(file, first)
     lazy = indexing.LazilyIndexedArray(_Cube(file, places, (len(numbers), len(stamps), len(levels), rows, columns)))
-    variable = xr.Variable(("number", "time", "level", "latitude", "longitude"), lazy, _about(messages))
+    variable = xr.Variable(("number", "time", "level", *dims), lazy, {**_about(messages), **keys})
     expver = np.array([min(m.expver for (_, t, _), m in places.items() if t == i) for i in range(len(stamps))])
     data = xr.Dataset({first.short: variable}, coords={
         "number": numbers, "time": np.array(stamps).astype("datetime64[ns]"), "level": ("level", levels, {"units": "hPa"}),
-        "latitude": np.linspace(north, south, rows), "longitude": np.linspace(west, east, columns), "expver": ("time", expver)})
+        **coordinates, "expver": ("time", expver)})
     if first.kind != "isobaricInhPa":
         data = data.isel(level=0, drop=True)
     return data if len(numbers) > 1 else data.isel(number=0, drop=True)
+
+
+def _places(file: Path, first: _Message) -> tuple[tuple[int, int], tuple[str, str], dict[str, Any], dict[str, Any]]:
+    """Shape, dimensions, coordinates and GRIB's keys of a grid."""
+    if not isinstance(first.grid[0], str):
+        north, south, west, east, rows, columns = first.grid
+        return (rows, columns), ("latitude", "longitude"), {
+            "latitude": np.linspace(north, south, rows), "longitude": np.linspace(west, east, columns)}, {}  # fmt: skip
+    import eccodes
+
+    kind, rows, columns, _ = first.grid
+    with open(file, "rb") as handle, _ECCODES:
+        handle.seek(first.offset)
+        message = eccodes.codes_new_from_message(handle.read(first.length))
+        try:
+            lat, lon = (eccodes.codes_get_array(message, name).reshape(rows, columns) for name in ("latitudes", "longitudes"))
+            keys = {f"GRIB_{key}": eccodes.codes_get(message, key) for key in _GRID_KEYS if eccodes.codes_is_defined(message, key)}
+        finally:
+            eccodes.codes_release(message)
+    if kind.startswith("regular"):
+        return (rows, columns), ("latitude", "longitude"), {"latitude": lat[:, 0], "longitude": lon[0]}, {}
+    north, east = {"units": "degrees_north", "standard_name": "latitude"}, {"units": "degrees_east", "standard_name": "longitude"}
+    return (rows, columns), ("y", "x"), {"latitude": (("y", "x"), lat, north), "longitude": (("y", "x"), lon, east)}, keys
 
 
 def _about(messages: list[_Message]) -> dict[str, Any]:

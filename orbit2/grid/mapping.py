@@ -148,5 +148,6 @@ def _of_grib(attributes: Mapping[str, Any]) -> list[Declared]:
         start = f"+proj=merc +lat_ts={number('LaDInDegrees')} +lon_0=0"
     else:
         return []
-    ends = [*(f"+R={radius}" for radius in _GRIB_RADII), "+ellps=GRS80", "+ellps=WGS84"]
+    said = [number("radius")] if number("radius") > 6e6 else []
+    ends = [*(f"+R={radius}" for radius in (*said, *_GRIB_RADII)), "+ellps=GRS80", "+ellps=WGS84"]
     return [Declared(CRS(f"{start} {end} +units=m +no_defs"), "GRIB keys", step) for end in ends]

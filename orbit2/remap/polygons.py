@@ -96,7 +96,7 @@ def _blocks(grid: AnyGrid, plane: Transformer, towards: Array, reach: float) -> 
 
 
 def _plane_areas(grid: AnyGrid) -> Array:
-    """Areas [HW], km2, of the cells' outlines as `overlap_weights` clips them: straight between their points in (longitude, sin latitude)."""
+    """Areas [HW], km2, of the cells' outlines as `overlap_weights` clips them: straight lines in (longitude, sin latitude)."""
     height, width = grid.shape
     rows = max(1, _CELLS // width)
     result = np.full(height * width, np.nan)

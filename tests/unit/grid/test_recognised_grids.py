@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -282,3 +283,21 @@ def test_files_that_were_refused_or_misplaced_have_their_right_geography(tmp_pat
     assert 39.8 < grid.lat2d.min() < 41 and grid.lat2d.max() < 51 and grid.lon2d.min() > 21 and grid.lon2d.max() < 36
     with pytest.raises(OrbitError, match="do not fit"):
         curvilinear(lat, lon, lat, lon)
+
+
+@pytest.mark.parametrize("case", ["rotated-pole-silent", "cordex-2d-latlon", "curvilinear-message"])
+def test_the_cases_of_users_lie_where_they_are(case: str) -> None:
+    folder = Path(__file__).parents[2] / "cases" / case
+    with xr.open_dataset(folder / "input.nc") as data:
+        layout = of_dataset(data, case)
+        grid = layout.grid
+        assert isinstance(grid, CurvilinearGrid if case == "curvilinear-message" else ProjectedGrid)
+        if "lat" in data.coords:
+            np.testing.assert_allclose(grid.lat2d, data.lat.values, atol=1e-5)
+            np.testing.assert_allclose(grid.lon2d, data.lon.values, atol=1e-5)
+        field = next(iter(data.data_vars.values()))
+        np.testing.assert_array_equal(layout.take(field).values, field.values)
+    for accepted in json.loads((folder / "expected.json").read_text())["accept"]:
+        if "geography" in accepted:  # of block centres of the output: within a cell of the grid's own
+            for values, limits in ((grid.lat2d, accepted["geography"]["lat"]), (grid.lon2d, accepted["geography"]["lon"])):
+                assert [values.min(), values.max()] == pytest.approx(limits, abs=0.7)

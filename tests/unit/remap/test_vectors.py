@@ -119,7 +119,8 @@ def test_what_lies_east_and_north_already_stays(caplog: pytest.LogCaptureFixture
     given = fields(grid, u, v, ("eastward_wind", "northward_wind"))
     found = turned(given, xr.Dataset(), layout_of(grid))
     assert found[U] is given[U] and found[V] is given[V]
-    for name, attributes, said in (("uas", {}, False), ("u10", {"GRIB_uvRelativeToGrid": 1}, True), ("u10", {"GRIB_uvRelativeToGrid": 0}, False),
+    flag = "GRIB_uvRelativeToGrid"
+    for name, attributes, said in (("uas", {}, False), ("u10", {flag: 1}, True), ("u10", {flag: 0}, False),
                                    ("u10", {"standard_name": "grid_eastward_wind"}, True)):  # fmt: skip
         assert along_grid(xr.DataArray(u, name=name, attrs=attributes), xr.Dataset(), grid) is said
     assert not caplog.records
