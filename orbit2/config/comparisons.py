@@ -55,7 +55,7 @@ def fit_memory_mb(dataset: DatasetConfig) -> int:
 
 
 PRODUCTS = {"sample": "ERA5", "era5": "ERA5", "prism": "PRISM", "daymet": "DAYMET", "imerg": "IMERG",
-            "synthetic": "synthetic test world"}  # fmt: skip
+            "synthetic": "synthetic test world", "files": "own files", "coarse_files": "own coarse files"}  # fmt: skip
 
 
 def experiment(config: RunConfig, task: str) -> str:

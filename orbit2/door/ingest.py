@@ -16,6 +16,7 @@ from orbit2.door.axes import horizontal
 from orbit2.door.damage import reading
 from orbit2.door.given import hours, times_of
 from orbit2.door.naming import find, renaming, rivals
+from orbit2.door.regridding import refuse_fills, to_latitudes
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid, from_centres
 from orbit2.longitudes import eastward
@@ -27,7 +28,6 @@ FloatArray = npt.NDArray[np.float32]
 Index = npt.NDArray[np.int64]
 BAND_CELLS = 1 << 22  # read at once when only asking whether a field has any value
 DRIZZLE = 0.05  # mm: what packing leaves below zero
-FILLS = (-99.9, -99.99, -99.0, -999.0, -999.9, -9999.0, -32768.0, -32767.0, 9999.0, 99999.0, 1e20, 9.96921e36)
 NOTES = "orbit2_notes"  # in a Dataset's encoding: what is to be said about how it was put together
 _INTERVAL = re.compile(r"time: sum \(interval: (\d+(?:\.\d+)? ?\w+)")
 LAND_DEGREES = 0.1  # ERA5-Land's spacing
@@ -105,20 +105,7 @@ class Inputs:
 
     def refuse_fill(self, name: str, index: int, values: npt.NDArray[Any]) -> None:
         """Raises OrbitError for a fill value that the file does not declare, in what it holds of one time."""
-        array = self.arrays[name]
-        if not values.size or np.isnan(values).all():
-            return
-        least, greatest = np.nanmin(values), np.nanmax(values)
-        for fill in (f for f in FILLS if least <= f + 1e-6 * abs(f) and greatest >= f - 1e-6 * abs(f)):
-            found = int((np.abs(values - fill) <= 1e-6 * abs(fill)).sum())
-            if found > 1 and ((fill != -99.0 and (fill < 0 or fill >= 1e20)) or found > 0.01 * values.size):
-                raise OrbitError(
-                    f"'{array.name}' holds {fill:g} {found} times: a fill value that the file does not declare",
-                    where=f"{self.where}: time {self.times[index]}",
-                    got=f"{fill:g}",
-                    allowed="NaN, or a value that _FillValue or missing_value names",
-                    hint=f"mark it as missing, e.g. with xarray: dataset['{array.name}'].where(dataset['{array.name}'] != {fill:g})",
-                )
+        refuse_fills(str(self.arrays[name].name), values, f"{self.where}: time {self.times[index]}")
 
     def _plausible(self, name: str, index: int, least: float, greatest: float) -> None:
         low, high = variable(name).valid
@@ -178,7 +165,14 @@ def read_inputs(dataset: xr.Dataset, names: Sequence[str], where: object = "inpu
     chosen = renaming(dataset, said.rename, where)
     found = {name: find(dataset, name, chosen, where) for name in names}
     first = next(iter(found.values()))
-    axes = horizontal(dataset, where, first.dims)
+    told = ""
+    try:
+        axes = horizontal(dataset, where, first.dims)
+    except OrbitError:
+        dataset, found, told = to_latitudes(dataset, found, where)
+        first = next(iter(found.values()))
+        axes = horizontal(dataset, where, first.dims)
+        log.info("%s: %s", where, told)
     lat, lon = (dataset[axis].dims[0] for axis in axes)
     for array in found.values():
         if not {lat, lon} <= set(array.dims):
@@ -196,7 +190,7 @@ def read_inputs(dataset: xr.Dataset, names: Sequence[str], where: object = "inpu
     except OrbitError as error:
         raise OrbitError(f"unusable grid: {error}", where=where) from None
     _uniform(grid, where)
-    warnings = [*dataset.encoding.get(NOTES, ())]
+    warnings = [*dataset.encoding.get(NOTES, ()), *([told] if told else [])]
     warnings += [f"names: {name} is taken from '{array.name}', but {', '.join(others)} could be it too; --rename says which"
                 for name, array in found.items() if (others := rivals(dataset, name, str(array.name), chosen))]  # fmt: skip
     arrays: dict[str, xr.DataArray] = {}
@@ -207,7 +201,13 @@ def read_inputs(dataset: xr.Dataset, names: Sequence[str], where: object = "inpu
         scales[name] = _scale(array, name, f"{where}: {array.name}", dataset, times, grid, said, warnings)
         arrays[name] = _bare(array, {lat: "lat", lon: "lon", time: "time"}, where)
     named = {name: (str(array.name), dict(array.attrs)) for name, array in found.items()}
-    return Inputs(arrays, grid, times, rows, columns, scales, width, warnings, where, dict(dataset.attrs), named)
+    return Inputs(arrays, grid, times, rows, columns, scales, width, warnings, where, _attributes(dataset, told), named)
+
+
+def _attributes(dataset: xr.Dataset, told: str) -> dict[str, Any]:
+    """The file's own, with a line before its history where its fields were regridded."""
+    history = "\n".join(line for line in (told, str(dataset.attrs.get("history", ""))) if line)
+    return {**dataset.attrs, "history": history} if told else dict(dataset.attrs)
 
 
 def _bare(array: xr.DataArray, dimensions: Mapping[Any, str], where: object) -> xr.DataArray:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from orbit2.config.dataset import DatasetConfig
+from orbit2.config.files import SIDE
+from orbit2.config.sources import traits
+
 SOURCES: dict[str, tuple[str, str]] = {
     "sample": (
         "ERA5 hourly fields of one week (the sample that ships with orbit2)",
@@ -27,6 +31,16 @@ SOURCES: dict[str, tuple[str, str]] = {
     ),
     "imerg": ("IMERG V07 Final", "Huffman et al. 2023, NASA GES DISC, doi 10.5067/GPM/IMERGDF/DAY/07."),
 }
+
+
+def source_of(dataset: DatasetConfig, source: str | None = None) -> tuple[str, str]:
+    """(what a source of a dataset is, its default the truth's; whom to credit)."""
+    name = source or dataset.source
+    if traits(name).adopted and dataset.files is not None:
+        return f"the user's own files ({SIDE[name]} side)", dataset.files.credit or "No credit is given for the user's own files."
+    return SOURCES[name]
+
+
 REGIONS_CREDIT = "IPCC WGI reference regions v4, Iturbide et al. (2020), CC BY 4.0."
 COAST_CREDIT = "Coastlines: Natural Earth, 1:110m on the globe, 1:50m in boxes (public domain)."
 COAST_ENLARGED = "The coastline is a 1:50m outline, right to a few kilometres: where cells are smaller, read them, not the line."

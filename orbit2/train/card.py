@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orbit2.config.sources import SYNTHETIC, SourcesConfig, synthetic
+from orbit2.config.files import FilesConfig
+from orbit2.config.sources import SYNTHETIC, SourcesConfig, synthetic, traits
 from orbit2.files import write_text
 from orbit2.model.build import TITLES, Downscaling
 from orbit2.provenance import code_version
 from orbit2.sources.catalogue import source
+from orbit2.sources.files import facts as facts_of_files
 from orbit2.variables import variable
 
 LICENCE = "The weights and the code that reads them: MIT. The data they were trained on keep their own terms:"
@@ -98,7 +100,8 @@ def scores(curve: Path, step: int) -> dict[str, float]:
 
 def sources_of(data: Mapping[str, Any]) -> tuple[str, ...]:
     """Sources of a dataset's fields, the outputs' first."""
-    return tuple(dict.fromkeys((data["source"], *data.get("input_sources", {}))))
+    own = ("coarse_files",) if data["source"] == "files" and (data.get("files") or {}).get("coarse") else ()
+    return tuple(dict.fromkeys((data["source"], *own, *data.get("input_sources", {}))))
 
 
 def trained_on(datasets: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
@@ -108,7 +111,10 @@ def trained_on(datasets: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
 
 def credits(datasets: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """One sentence per source of these datasets, static fields included: licence and attribution."""
-    facts = [source(name, SourcesConfig()).facts for name in (*trained_on(datasets), "static")]
+    own = [facts_of_files(name, FilesConfig.model_validate(data["files"])) for data in datasets.values() if data.get("files")
+           for name in sources_of(data) if traits(name).adopted]  # fmt: skip
+    named = [name for name in (*trained_on(datasets), "static") if not traits(name).adopted]
+    facts = [*own, *(source(name, SourcesConfig()).facts for name in named)]
     return list(dict.fromkeys(f"{fact.title} ({fact.licence}): {fact.attribution}" for fact in facts))
 
 

@@ -206,7 +206,7 @@ def _facts(inputs: Inputs, task: Task, scores: Scores, rests: str) -> list[tuple
     misses = verdict.extremes(scores, task.config.model, task.variables)
     if misses:
         pairs.append(("What becomes of extremes", " ".join(misses)))
-    what, credit = text.SOURCES[task.dataset.source]
+    what, credit = text.source_of(task.dataset)
     credits = dict.fromkeys(str(entry["attribution"]) for _, entry in inputs.resources if entry.get("attribution"))
     model = inputs.models[task.config.model]
     digests = [f"{name} {digest}" for name, digest in (model.about.get("sha256") or {}).items()]

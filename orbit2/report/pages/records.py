@@ -34,7 +34,7 @@ def provenance_section(inputs: Inputs, config: Path, out: Path) -> Section:
     for name in inputs.config.datasets:
         pairs.append(
             (f"Data set {name}", f"hash {dataset_hash(inputs.config, name)}; "
-             + "; ".join(text.SOURCES[source][0] for source in inputs.config.datasets[name].sources))
+             + "; ".join(text.source_of(inputs.config.datasets[name], source)[0] for source in inputs.config.datasets[name].sources))
         )
     for model in ordered(inputs):
         pairs.append((f"Model {model.name}", _describe(model)))

@@ -23,7 +23,7 @@ def lead(inputs: Inputs, task: Task) -> list[str]:
     dataset, name = task.dataset, task.config.model
     model = inputs.models[name]
     coarse, fine = task.store.grid("coarse"), task.store.grid("fine")
-    what, credit = text.SOURCES[dataset.source]
+    what, credit = text.source_of(dataset)
     blocks = dataset.split.blocks
     names = ", ".join(tables.lower(tables.label(v)) for v in dataset.outputs)
     size = f"{model.parameters:,} parameters" if model.parameters is not None else "size unknown"
