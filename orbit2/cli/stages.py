@@ -221,6 +221,9 @@ def downscale(
     trust_units: Annotated[bool, typer.Option(
         "--trust-units", help="Use the values as they are labelled, however unlikely beside those of the training. Of a FILE.")] = False,
     trim: Annotated[int, typer.Option(min=0, help="Coarse cells left out at each open side of a box. Of a FILE.")] = 0,
+    site_memory: Annotated[bool, typer.Option(
+        "--site-memory/--no-site-memory", help="Add what the model learned of single cells, on the grid that it learned it on; not for "
+        "inputs of another climate. Of a FILE.")] = True,
     device: Device = None,
 ) -> None:
     """Downscale a FILE of your own, or a task of a run (--config and --store); started again, it resumes."""
@@ -235,12 +238,13 @@ def downscale(
         settings = Settings(tile=tile_size(tile), halo=halo, blend=blend, batch=batch, time_block=time_block, trim=trim)
         said = Reading(renamed(rename or ()), accumulated, time, trust_units)
         downscale_file(input=file, model=model, out=out, static=static, settings=settings, block=block, wall_minutes=wall_minutes,
-                       precision=precision, overwrite=overwrite, said=said, device=device, receipt=receipt, rate=rate)
+                       precision=precision, overwrite=overwrite, said=said, device=device, receipt=receipt, rate=rate,
+                       site_memory=site_memory)
     else:
         if overwrite:
             raise OrbitError("--overwrite goes with a FILE", hint="a task replaces its own prediction when its settings change")
-        if rename or accumulated or time or trust_units or trim:
-            raise OrbitError("--rename, --accumulated, --time, --trust-units and --trim go with a FILE")
+        if rename or accumulated or time or trust_units or trim or not site_memory:
+            raise OrbitError("--rename, --accumulated, --time, --trust-units, --trim and --no-site-memory go with a FILE")
         if config is None and store is None:
             raise OrbitError("nothing to downscale", hint="give a FILE, or --config and --store; see --help")
         given = need(config=config, store=store)

@@ -50,13 +50,14 @@ class Kind(StrEnum):
     PLACE = "place"
 
 
-WHERE_GIVEN = "where given"  # a science key that is no part of anything while it is None: who does not use it keeps hashes from before
+WHERE_GIVEN = "where given"  # a science key that is no part of anything at its default: who does not use it keeps hashes from before
 
 
 T = TypeVar("T")
 Machine = Annotated[T, Kind.MACHINE]  # `workers: Machine[int] = Field(...)`
 Place = Annotated[T, Kind.PLACE]
 Given = Annotated[T | None, WHERE_GIVEN]  # `files: Given[FilesConfig] = Field(None, ...)`
+Later = Annotated[T, WHERE_GIVEN]  # the same of a key with another default than None
 
 
 def kind_of(field: FieldInfo) -> Kind:
@@ -81,7 +82,7 @@ def science(value: Any) -> Any:
     if isinstance(value, BaseModel):
         dumped = value.model_dump(mode="json")
         inner = {name: getattr(value, name) for name, field in type(value).model_fields.items() if kind_of(field) == Kind.SCIENCE
-                 and not (WHERE_GIVEN in field.metadata and getattr(value, name) is None)}  # fmt: skip
+                 and not (WHERE_GIVEN in field.metadata and getattr(value, name) == field.default)}  # fmt: skip
         return {name: science(item) if _holds_section(item) else dumped[name] for name, item in inner.items()}
     return {str(key): science(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 

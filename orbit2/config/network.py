@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from orbit2.config.base import Machine, Strict
+from orbit2.config.base import Later, Machine, Strict
 
 Conserve = bool | Literal["additive", "multiplicative", "softmax"]
 
@@ -159,6 +159,10 @@ class TrainConfig(Strict):
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto = bf16 autocast where the device multiplies bf16 fast.")
     augment: bool = Field(True, description="Physics-respecting augmentation (coarse-grid phase shifts, north-south reflection).")
     shift_probability: float = Field(0.5, ge=0, le=1, description="Share of augmented batches with the coarse grid moved over its truth.")
+    site_memory: Later[bool] = Field(
+        False, description="After training, learn what the model gets wrong in every cell of the training grid, as far as that helps on "
+        "the validation block; it is added back on that grid only (docs/model.md).",
+    )
     validate_every: int = Field(50, ge=1, description="Steps between validations.")
     validate_samples: int = Field(
         256, ge=0, description="Samples of each dataset's validation block that a validation scores, spread over the block; 0 = all."

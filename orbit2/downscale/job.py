@@ -99,7 +99,7 @@ def layout_of(downscaler: Downscaler, grid: AnyGrid, times: Times, settings: Set
         raise OrbitError("members are drawn by dropout, which this model has not", where="downscale.members", got=settings.members,
                          allowed="0, or a model with dropout or drop_path")  # fmt: skip
     tiling = downscaler.tiling(grid, settings.tile, settings.halo, settings.blend, settings.trim)
-    weights = downscaler.about["sha256"]["weights.safetensors"]
+    weights, (site, _) = downscaler.about["sha256"]["weights.safetensors"], downscaler.site(grid)
     return Layout(
         names=downscaler.outputs,
         grid=downscaler.fine_grid(grid, settings.trim),
@@ -108,7 +108,7 @@ def layout_of(downscaler: Downscaler, grid: AnyGrid, times: Times, settings: Set
         tiling=tiling,
         factor=downscaler.refinement,
         identity=(downscaler.about.get("hash"), weights, settings.seed if settings.members else None,
-                  *((str(downscaler.dtype),) if downscaler.dtype else ()), *identity),
+                  *((str(downscaler.dtype),) if downscaler.dtype else ()), *((site.identity,) if site else ()), *identity),
     )
 
 

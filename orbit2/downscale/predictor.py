@@ -35,6 +35,7 @@ from orbit2.model.carried import chosen
 from orbit2.model.geometry import Geometry
 from orbit2.model.heap import keep_heap
 from orbit2.model.precision import PRECISIONS, autocast_dtype
+from orbit2.model.site import Maps, Site, limited, of, settled
 from orbit2.model.tiles import Tiling, Window, scaled, tiles
 from orbit2.provenance import code_version
 from orbit2.sources.static import open_static
@@ -58,6 +59,9 @@ class Downscaler:
     dtype: torch.dtype | None = None
     folder: Path | None = None  # that it was loaded from
     clock: Clock = field(default_factory=Clock)  # lapped by what predicts
+    site_memory: bool = True  # whether what it learned of single cells is added, on the grid that it was learned on
+    dataset: str | None = None  # whose samples a task predicts; None for a user's data
+    _sites: dict[str, tuple[Site | None, str]] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -92,6 +96,18 @@ class Downscaler:
             **carried_text([*self.inputs, *self.outputs]),
             **({"synthetic": SYNTHETIC} if synthetic(self.sources) else {}),
         }
+
+    def site(self, grid: Grid) -> tuple[Site | None, str]:
+        """(the site memory for inputs on `grid`, None where there is none for it; what is to be said: on or off, and why)."""
+        if not self.site_memory:
+            return None, "off: as asked for"
+        if grid.digest not in self._sites:
+            self._sites[grid.digest] = of(self.folder, self.about, self.fine_grid(grid), grid.refine(self.refinement), self.dataset)
+        return self._sites[grid.digest]
+
+    def remembering(self, grid: Grid) -> dict[str, str]:
+        """What a prediction for inputs on `grid` says of the site memory (global attribute); nothing of a model trained without."""
+        return {"site_memory": self.site(grid)[1]} if self.about.get("site_memory") else {}
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -163,6 +179,8 @@ class Downscaler:
         static_coarse = self.normaliser.normalise(coarsen(near, weights, s), self.model.statics)
         static_fine = self.normaliser.normalise(near, self.model.statics).to(self.device)
         names = (*variables, *self.model.statics)
+        site, _ = self.site(grid)
+        maps = None if site is None else site.under(window, s).to(self.device)
         rows, columns = (scaled(cells, s) for cells in part)
         parts = []
         for begin in range(0, len(times), 1 if draw else batch):
@@ -173,20 +191,26 @@ class Downscaler:
             every = torch.cat([dynamic, static_coarse.expand(count, -1, -1, -1)], 1).to(self.device)
             when = clock(times[chosen]).to(self.device)
             with _drawing(self.model, draw, times[begin]):
-                physical = self.physical(every, static_fine.expand(count, -1, -1, -1), geometry.to(self.device), names, when)
+                physical = self.physical(every, static_fine.expand(count, -1, -1, -1), geometry.to(self.device), names, when, maps)
             parts.append(np.ascontiguousarray(physical[..., rows, columns].numpy()))
         made = parts[0] if len(parts) == 1 else np.concatenate(parts)
         self.clock.lap("other")
         self.clock.read()
         return made
 
-    def physical(self, coarse: Tensor, statics: Tensor, geometry: Geometry, names: Sequence[str], clock: Tensor) -> Tensor:
-        """One pass on the device: coarse [B, V, H, W] and statics [B, S, sH, sW] (normalised, NaN = missing), clock [B, 4] ->
-        [B, C, sH, sW] in canonical units on the host, NaN where the input says nothing."""
+    def physical(
+        self, coarse: Tensor, statics: Tensor, geometry: Geometry, names: Sequence[str], clock: Tensor, maps: Maps | None = None,
+    ) -> Tensor:  # fmt: skip
+        """One pass on the device: coarse [B, V, H, W] and statics [B, S, sH, sW] (normalised, NaN = missing), clock [B, 4], the site
+        memory of the window -> [B, C, sH, sW] in canonical units on the host, NaN where the input says nothing."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             self.clock.lap("forward")
             prediction = self.model(coarse, statics, geometry, names, clock)
-            self.clock.lap("copy")
+        if maps is not None:
+            moments = self.model.output_moments
+            made = maps.added(limited(prediction.float(), self.outputs, moments), clock)
+            prediction = settled(made, coarse.float(), names, self.outputs, geometry, self.refinement, moments, self.model.config.conserve)
+        self.clock.lap("copy")
         absent: Tensor | None = self.model.missing(coarse, names, geometry.periodic)
         if absent is not None:
             prediction = prediction.masked_fill(absent, torch.nan)
@@ -282,7 +306,7 @@ class Downscaler:
                 for i in range(len(inputs.times))
             ]
         )
-        about, grid = self.described(inputs.attrs, lines), self.fine_grid(inputs.grid, trim)
+        about, grid = {**self.described(inputs.attrs, lines), **self.remembering(inputs.grid)}, self.fine_grid(inputs.grid, trim)
         return as_dataset(frames, self.outputs, grid, inputs.times, inputs.named, about, self.methods)
 
 

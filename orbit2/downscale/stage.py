@@ -34,6 +34,7 @@ from orbit2.downscale.store import PredictionStore, begin, discard, unwritten
 from orbit2.downscale.work import Spent
 from orbit2.errors import OrbitError
 from orbit2.files import atomic, write_json
+from orbit2.grid import Grid
 from orbit2.model.carried import same_statics
 from orbit2.model.compiled import replay_model
 from orbit2.parallel import alike, launch
@@ -100,6 +101,7 @@ def _task(
     section = read_slice(config)
     task = validate(DownscaleConfig, section["downscale"], config)
     downscaler, pairs = load_model(model, ranks.device, task.precision), PairStore(store)
+    downscaler.dataset = task.dataset
     agree_on([
         Fact("the configuration", alike.flat(section), "give all ranks the same --config file"),
         Fact("the pair store", {"": fingerprint(pairs)}, "copy one and the same to all nodes"),
@@ -126,6 +128,7 @@ def _task(
         "split": task.split,
         "input": task.input,
         **downscaler.described(),
+        **remembering(downscaler, grid),
         "model": task.model,
         "model_hash": section["model_hash"],
         "provenance": json.dumps(record("downscale", config_hash=section["model_hash"])),
@@ -146,6 +149,14 @@ def _task(
         methods={**downscaler.methods, **{name: pairs.cell_methods(name) for side in SIDES for name in pairs.variables(side)}},
     )
     return job, task
+
+
+def remembering(downscaler: Downscaler, grid: Grid) -> dict[str, str]:
+    """What is said of the site memory, in the log too."""
+    told = downscaler.remembering(grid)
+    for line in told.values():
+        log.info("site memory %s", line)
+    return told
 
 
 def _statics(downscaler: Downscaler, pairs: PairStore, side: str) -> Statics:
@@ -178,6 +189,7 @@ def downscale_file(
     precision: str = "fp32",
     receipt: Path | None = None,
     rate: Rate | None = None,
+    site_memory: bool = True,
 ) -> Spent:
     """Downscale a user's files (see `orbit2.door`) to `out` (.zarr or .nc); memory goes with the tile, not with the file.
 
@@ -199,6 +211,7 @@ def downscale_file(
         kept = {**_inputs(input, found), "the model folder": _folder(model), "the file of statics": own}
         place = check_out(out, kept, overwrite=overwrite)
         downscaler = load_model(model, ranks.device, precision)
+        downscaler.site_memory = site_memory
         held.enter_context(claimed(_store_of(place), block, ranks.first))
         said = said or Reading()
         with opened(input, downscaler.inputs, said.rename) as dataset:
@@ -241,6 +254,7 @@ def dataset_job(
         log.warning("%s: %s", name, line)
     about = {
         **downscaler.described(inputs.attrs, inputs.warnings),
+        **remembering(downscaler, inputs.grid),
         "input_file": name,
         "provenance": json.dumps(record("downscale", inputs=_checked(files))),
     }

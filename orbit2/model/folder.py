@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,11 @@ WEIGHTS = "weights.safetensors"
 
 def save(
     folder: str | Path, model: Downscaling, normaliser: Normaliser, about: Mapping[str, Any],
-    statics: Mapping[str, xr.Dataset] | None = None,
+    statics: Mapping[str, xr.Dataset] | None = None, more: Mapping[str, Callable[[Path], None]] | None = None,
 ) -> None:
     """Write the folder beside what is there; only when all is on disk it takes its place, config.json with the checksums last.
 
-    `statics`: fields that the model carries, by dataset (see `carried`).
+    `statics`: fields that the model carries, by dataset (see `carried`). `more`: writers of other files, by their path in the folder.
     """
     folder = Path(folder)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -40,9 +40,12 @@ def save(
         config, moments, data = (stack.enter_context(atomic(folder / name)) for name in ("config.json", "normalisation.json", WEIGHTS))
         save_file(weights, data)
         moments.write_text(to_text(normaliser.to_json()), encoding="utf-8")
-        others = {name: stack.enter_context(atomic(folder / name)) for name in carried.names(statics or {})}
-        for fields, place in zip((statics or {}).values(), others.values(), strict=True):
+        writers = dict(more or {})
+        others = {name: stack.enter_context(atomic(folder / name)) for name in (*carried.names(statics or {}), *writers)}
+        for fields, place in zip((statics or {}).values(), others.values(), strict=False):
             carried.write(place, fields)
+        for name, write in writers.items():
+            write(others[name])
         facts = {
             "format": FORMAT,
             "architecture": model.config.model_dump(mode="json"),

@@ -11,6 +11,7 @@ from orbit2.config.files import FilesConfig
 from orbit2.config.sources import SYNTHETIC, SourcesConfig, synthetic, traits
 from orbit2.files import write_text
 from orbit2.model.build import TITLES, Downscaling
+from orbit2.model.site import said
 from orbit2.provenance import code_version
 from orbit2.sources.catalogue import source
 from orbit2.sources.files import facts as facts_of_files
@@ -51,6 +52,7 @@ def write_card(path: Path, model: Downscaling, about: Mapping[str, Any], curve: 
             lines.append("  Its grids may be finer than the source's own: neighbouring cells then repeat, without fine structure to learn.")
         if data["split"].get("gap_days") is not None:
             lines.append(f"  Its blocks of time may be as close as {data['split']['gap_days']:g} days (set by hand).")
+    lines += remembered(about.get("site_memory") or {})
     lines += ["", "## Variables", "", "| role | variable | units |", "|---|---|---|"]
     for role, names in (("input", model.inputs), ("output", model.outputs), ("fine static", model.statics)):
         lines += [f"| {role} | `{name}` | {variable(name).units} |" for name in names]
@@ -59,7 +61,7 @@ def write_card(path: Path, model: Downscaling, about: Mapping[str, Any], curve: 
         "## Validation",
         "",
         f"RMSE over the RMSE of {config.interpolation} interpolation of the same inputs (validation block, network space: z-scores, and "
-        "ln(1 + mm) for precipitation; below 1 is better):",
+        "ln(1 + mm) for precipitation; below 1 is better" + ("; without the site memory" if about.get("site_memory") else "") + "):",
         "",
         "| variable | ratio |",
         "|---|---|",
@@ -86,6 +88,21 @@ def write_card(path: Path, model: Downscaling, about: Mapping[str, Any], curve: 
         "",
     ]
     write_text(path, "\n".join(lines))
+
+
+def remembered(told: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the card says of the site memory; nothing of a model that was trained without."""
+    if not told:
+        return []
+    lines = ["", "## Site memory", "",
+             "What the network gets wrong in single cells again and again, learned from its training block after training and added to its",
+             "predictions on that very grid (or a window of it), as far as it helped on the validation block. On any other grid it is off.",
+             "It is made of truths: whatever counts as training data for the weights counts so for it.", ""]  # fmt: skip
+    for name, entry in told.items():
+        learned, judged = (f"{entry[count]} samples, {entry[when][0]} to {entry[when][1]}"
+                           for count, when in (("samples", "period"), ("judged_samples", "judged_on")))  # fmt: skip
+        lines.append(f"- `{name}`, {entry['grid']}: learned from {learned}; judged on {judged}: {said(entry)}.")
+    return lines
 
 
 def scores(curve: Path, step: int) -> dict[str, float]:

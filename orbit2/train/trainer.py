@@ -32,6 +32,7 @@ from orbit2.parallel.reduce import Fact, agree_on, any_rank, gathered
 from orbit2.parallel.watch import tick
 from orbit2.signals import StopRequest, heed_parent, held_back
 from orbit2.timing import NAME, Rate
+from orbit2.train import site
 from orbit2.train.build import Setup, prepare
 from orbit2.train.card import write_card
 from orbit2.train.checkpoint import Checkpoints
@@ -201,8 +202,18 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
     timing.write("done")
     if (best_found := checkpoints.best()) is not None:  # once the last checkpoint is whole
         checkpoints.read(best_found, {"model": setup.averaged()}, setup.convert)
+    memories: site.Memories = {}
+    if config.site_memory:
+        progress.doing("learning the site memory")
+        with setup.average.swapped():
+            learned = site.learn(setup, stop)
+        if learned is None:
+            raise pause()
+        memories = learned
+        progress.say(site.told(memories))
     if (model := setup.whole(setup.averaged())) is not None:  # on the first rank
-        finish(setup, model, out, checkpoints.folder, step, best_found.step if best_found else step, seconds + time.monotonic() - began)
+        best_step = best_found.step if best_found else step
+        finish(setup, model, out, checkpoints.folder, step, best_step, seconds + time.monotonic() - began, memories)
     progress.status("done")
     timing.write("done")
 
@@ -235,8 +246,10 @@ def _suspects(batches: Sequence[Batch | Packed], own: Tensor) -> str:
     return ", ".join(list(found)[:NAMED]) + (f" and {len(found) - NAMED} more" if len(found) > NAMED else "") + where
 
 
-def finish(setup: Setup, model: Downscaling, out: Path, checkpoints: Path, step: int, best: int, seconds: float) -> None:
-    """Write the folder of `model`, the averaged weights of step `best`, with curve, provenance and card."""
+def finish(
+    setup: Setup, model: Downscaling, out: Path, checkpoints: Path, step: int, best: int, seconds: float, memories: site.Memories,
+) -> None:  # fmt: skip
+    """Write the folder of `model`, the averaged weights of step `best`, with its site memory, curve, provenance and card."""
     from orbit2.provenance import record
 
     stores = {pairs.name: pairs.store for pairs in setup.training}
@@ -264,10 +277,11 @@ def finish(setup: Setup, model: Downscaling, out: Path, checkpoints: Path, step:
         "ranks": setup.here.world,
         "precision": str(setup.dtype or torch.float32),
         **({} if setup.cutting is None else {"tiles": str(setup.cutting)}),
+        **({"site_memory": site.about(memories)} if memories else {}),
     }
     write_json(out / "provenance.json", record("train", config=dict(setup.section), config_hash=setup.section["hash"]))
     write_card(out / "card.md", model, about, out / "metrics.jsonl")
-    folder.save(out, model, setup.normaliser, about, statics)
+    folder.save(out, model, setup.normaliser, about, statics, site.files(memories, model.outputs))
 
 
 def _methods(setup: Setup) -> dict[str, str]:

@@ -1,0 +1,356 @@
+"""Learns a model's site memory (orbit2.model.site): sums over the training block, then weights from the validation block alone.
+
+Runs after training, over the weights that are delivered. Of every cell it keeps sums of residual, prediction and waves, never samples:
+the mean residual, the slope of the residual on the prediction, and what is left in the rhythm of the day and the year. How much of each
+is added back is three weights per variable, those of WEIGHTS that do best on the validation block after conservation; in a cell with n of
+at most N samples a weight w becomes n / (n + k) with k = N (1 / w - 1). Never looks at a test sample.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from orbit2.data.dataset import Batch, Packed, Pairs, clock
+from orbit2.data.transforms import curved, restored
+from orbit2.data.view import Box
+from orbit2.grid import AnyGrid
+from orbit2.model.build import Downscaling
+from orbit2.model.site import FOLDER, Maps, limited, said, settled, waves, write
+from orbit2.parallel.reduce import any_rank, from_first, total
+from orbit2.parallel.watch import tick
+from orbit2.signals import StopRequest, heed_parent, held_back
+from orbit2.train.build import Setup
+from orbit2.train.validation import Held, spread
+
+MOST = 4096  # samples of a training block that are read, spread over it; never more than a quarter of what training saw
+LEAST = 64
+JUDGES = 64  # samples of a validation block, at most
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+GAIN = 0.005  # of the mean square error: what helps less on the validation block is left out
+PER_WAVE = 8  # samples for each coefficient of a cycle, at least
+STEEPEST = 1.0  # of slopes: beyond it noise
+YEAR = 365.0  # days
+WHOLE = 0.9  # of the samples: cells with fewer have no cycles
+FLAT = 1e-9  # variance of predictions, in network space, that has no slope
+
+
+class Sums:
+    """Per output and fine cell of a dataset's box [C, H, W]: number, sums of residual r, prediction p, p^2, p r, waves times r and p."""
+
+    def __init__(self, channels: int, box: Box, width: int, cycles: Sequence[str], times: Any) -> None:
+        self.box, self.width, self.cycles = box, width, tuple(cycles)
+        basis = waves(clock(times), cycles)
+        self.mean = basis.mean(0)
+        self.gram = (basis - self.mean).T @ (basis - self.mean)
+        self.at = torch.zeros(5 + 2 * basis.shape[1], channels, box.rows, box.columns, dtype=torch.float64)
+
+    def cells(self, here: Box) -> tuple[Tensor, Tensor]:
+        """Rows and columns [h, 1], [w] of these cells of the store's fine grid, in the maps."""
+        rows = torch.arange(here.rows) + here.south - self.box.south
+        columns = torch.remainder(torch.arange(here.columns) + here.west - self.box.west, self.width)
+        return rows[:, None], columns
+
+    def update(self, here: Box, prediction: Tensor, truth: Tensor, counted: Tensor, when: Tensor) -> None:
+        """One window: prediction and truth [C, h, w] in network space, bool [1 or C, h, w] and a clock [4]; NaN truths are left out."""
+        valid = torch.isfinite(truth) & torch.isfinite(prediction) & counted
+        p = torch.where(valid, prediction, 0.0).double()
+        r = torch.where(valid, truth - prediction, 0.0).double()
+        phi = (waves(when[None], self.cycles)[0] - self.mean).tolist()
+        rows, columns = self.cells(here)
+        inside = columns < self.box.columns
+        parts = [valid.double(), r, p, p * p, p * r, *(wave * r for wave in phi), *(wave * p for wave in phi)]
+        for total_, part in zip(self.at, parts, strict=True):
+            total_[:, rows, columns[inside]] += part[..., inside]
+
+    def learned(self) -> Learned:
+        """What the sums say, before any weight."""
+        n, r, p, pp, pr = self.at[:5]
+        count = n.clamp_min(1)
+        mean_r, mean_p = r / count, p / count
+        variance, both = pp - p * mean_p, pr - p * mean_r
+        varied = variance > FLAT * count
+        slope = torch.where(varied, both / torch.where(varied, variance, 1.0), 0.0).clamp(-STEEPEST, STEEPEST)
+        waving = len(self.cycles) * 2
+        inverse = torch.linalg.inv(self.gram) if waving else self.gram
+        most = n.amax((1, 2), keepdim=True)
+        whole = n >= WHOLE * most.clamp_min(1)
+        of_r, of_p = (torch.einsum("jk,kchw->cjhw", inverse, sums) * whole[:, None]
+                      for sums in (self.at[5 : 5 + waving], self.at[5 + waving :]))  # fmt: skip
+        return Learned(n, most, mean_r, mean_p, slope, of_r, of_p, self.mean, self.cycles)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The memory of one dataset on its fine `grid`: maps (None where nothing helped), and what config.json says."""
+
+    grid: AnyGrid
+    maps: Maps | None
+    about: dict[str, Any]
+
+    def place(self, name: str) -> str | None:
+        """Its file in the model folder."""
+        return None if self.maps is None else f"{FOLDER}/{name}.nc"
+
+
+Memories = dict[str, Memory]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Per output and cell [C, H, W]: samples `n` of at most `most` [C, 1, 1], mean residual, mean prediction, slope; and the cycles
+    [C, 2 K, H, W] of residual and of prediction, for waves less their mean [2 K]."""
+
+    n: Tensor
+    most: Tensor
+    residual: Tensor
+    prediction: Tensor
+    slope: Tensor
+    of_residual: Tensor
+    of_prediction: Tensor
+    wave_mean: Tensor
+    cycles: tuple[str, ...]
+
+    def weight(self, factor: float | Tensor) -> Tensor:
+        """n / (n + k) with k = most (1 / factor - 1), [C, H, W]; `factor` one number or [C, 1, 1]."""
+        factor = torch.as_tensor(factor, dtype=torch.float64, device=self.n.device)
+        held = self.n + self.most * (1 / factor.clamp_min(1e-12) - 1)
+        return torch.where((self.n > 0) & (factor > 0), self.n / held.clamp_min(1e-12), 0.0)
+
+    def maps(self, factors: Tensor) -> Maps:
+        """The maps for `factors` [C, 3] of offset, slope and cycles: p + w1 r + w2 s (p - mean p) + w3 (waves) (c_r - w2 s c_p)."""
+        one, two, three = (self.weight(factors[:, i, None, None]) for i in range(3))
+        slope = two * self.slope
+        cycle = three[:, None] * (self.of_residual - slope[:, None] * self.of_prediction)
+        offset = one * self.residual - slope * self.prediction - torch.einsum("k,ckhw->chw", self.wave_mean, cycle)
+        return Maps(offset.float(), slope.float(), cycle.float(), self.cycles)
+
+    def each(self, change: Callable[[Tensor], Tensor], most: bool = False) -> Learned:
+        """With every map changed alike, and `most` too."""
+        return Learned(change(self.n), change(self.most) if most else self.most, change(self.residual), change(self.prediction),
+                       change(self.slope), change(self.of_residual), change(self.of_prediction), self.wave_mean, self.cycles)  # fmt: skip
+
+    def window(self, rows: Tensor, columns: Tensor) -> Learned:
+        """The same of some cells."""
+        return self.each(lambda values: values[..., rows, columns])
+
+    def to(self, device: torch.device) -> Learned:
+        return replace(self.each(lambda values: values.to(device), most=True), wave_mean=self.wave_mean.to(device))
+
+
+def cycles_of(times: Any, step_hours: float) -> tuple[str, ...]:
+    """The cycles that these samples can tell: of the year where they span one, of the day where they see enough of its hours; PER_WAVE
+    samples for each coefficient."""
+    found: list[str] = []
+    days = (times[-1] - times[0]) / np.timedelta64(1, "D") + step_hours / 24
+    hours = len(np.unique((times - times.astype("datetime64[D]")) // np.timedelta64(1, "h")))
+    wanted = [*(("year", "half_year") if days >= YEAR else ()),
+              *(("day",) if hours > 2 else ()), *(("half_day",) if hours > 4 else ())]  # fmt: skip
+    for name in wanted:
+        basis = waves(clock(times), [*found, name])
+        spread_ = torch.linalg.eigvalsh(torch.cov(basis.T, correction=0))
+        if len(times) >= PER_WAVE * basis.shape[1] and float(spread_[0]) > 0.05:
+            found.append(name)
+    return tuple(found)
+
+
+def learn(setup: Setup, stop: StopRequest | None = None) -> Memories | None:
+    """The memory of every dataset. Collective: every rank gets the same.
+
+    None when `stop` came in between, on any rank: the next start begins with it again.
+    """
+    sums: list[Sums] = []
+    most = min(MOST, max(LEAST, setup.config.steps * setup.config.batch_size // 4))
+    for pairs in setup.training:
+        times = pairs.store.times[pairs.indices[spread(len(pairs.indices), most)]]
+        width = pairs.store.grid("fine").shape[1]
+        sums.append(Sums(len(setup.outputs), pairs.whole.fine, width, cycles_of(times, pairs.store.step_hours), times))
+    for found in _passes(setup, setup.training, most, stop):
+        if found is None:
+            return None
+        for which, here, batch, prediction, k in found:
+            counted = batch.weights[min(k, len(batch.weights) - 1)] > 0
+            sums[which].update(here, prediction[k].cpu(), batch.fine[k].cpu(), counted.cpu(), batch.clock[k].cpu())
+    for one in sums:
+        one.at = total(one.at.to(setup.here.device) if setup.mesh.data is not None else one.at, setup.mesh.data).cpu()
+    learned = [one.learned() for one in sums]
+    grids = list(itertools.product(WEIGHTS, WEIGHTS, WEIGHTS))
+    errors = [torch.zeros(len(grids), len(setup.outputs), 2, dtype=torch.float64) for _ in sums]
+    for found in _passes(setup, setup.validation, JUDGES, stop):
+        if found is None:
+            return None
+        for which, here, batch, prediction, k in found:
+            rows, columns = sums[which].cells(here)
+            inside = learned[which].window(rows, columns.clamp_max(sums[which].box.columns - 1)).to(setup.here.device)
+            _judge(errors[which], grids, inside, setup, batch, prediction[k : k + 1], k)
+    result: Memories = {}
+    for pairs, judges, one, known, error in zip(setup.training, setup.validation, sums, learned, errors, strict=True):
+        error = total(error.to(setup.here.device) if setup.mesh.data is not None else error, setup.mesh.data).cpu()
+        factors, gains = from_first(_chosen(error, grids, known.cycles))
+        part, maps = pairs.whole.fine_domain, known.maps(factors)
+        cut = Maps(maps.offset[(..., *part)], maps.slope[(..., *part)], maps.cycle[(..., *part)], maps.cycles)
+        grid = pairs.store.grid("fine").crop(*(slice(first + cells.start, first + cells.stop)
+                                               for first, cells in zip((one.box.south, one.box.west), part, strict=True)))  # fmt: skip
+        about = {
+            "grid": grid.describe(),
+            "period": [str(time)[:16] for time in pairs.store.times[pairs.indices[[0, -1]]]],
+            "samples": min(len(pairs.indices), most),
+            "judged_on": [str(time)[:16] for time in judges.store.times[judges.indices[[0, -1]]]],
+            "judged_samples": min(len(judges.indices), JUDGES),
+            "cycles": list(known.cycles),
+            "factors": {name: dict(zip(("offset", "slope", "cycles"), row, strict=True))
+                        for name, row in zip(setup.outputs, factors.tolist(), strict=True)},
+            "gain": {name: round(gain, 4) for name, gain in zip(setup.outputs, gains.tolist(), strict=True)},
+        }  # fmt: skip
+        result[pairs.name] = Memory(grid, cut if bool(factors.any()) else None, about)
+    return result
+
+
+def about(memories: Memories) -> dict[str, dict[str, Any]]:
+    """What config.json says of them."""
+    return {name: {**one.about, "file": one.place(name)} for name, one in memories.items()}
+
+
+def files(memories: Memories, outputs: Sequence[str]) -> dict[str, Callable[[Path], None]]:
+    """What is to be written in the model folder, and how."""
+    return {place: partial(_write, one, tuple(outputs)) for name, one in memories.items() if (place := one.place(name)) is not None}
+
+
+def _write(memory: Memory, outputs: tuple[str, ...], path: Path) -> None:
+    assert memory.maps is not None
+    write(path, memory.grid, outputs, memory.maps, {"period": " to ".join(memory.about["period"])})
+
+
+def told(memories: Memories) -> str:
+    """For the log."""
+    return "; ".join(f"site memory of {name}: {said(one.about)}" for name, one in memories.items())
+
+
+Found = list[tuple[int, Box, Batch, Tensor, int]]
+
+
+@torch.no_grad()
+def _passes(setup: Setup, datasets: Sequence[Pairs], samples: int, stop: StopRequest | None) -> Iterator[Found | None]:
+    """Predictions of the ranks' shares: (dataset, fine cells, batch, prediction [B, C, h, w], position in the batch) of every
+    window that counts; None once `stop` came."""
+    model = setup.model.eval()
+    size = -(-setup.config.batch_size // setup.mesh.sizes.readers // setup.config.accumulate)
+    held = Held(datasets, samples, size, setup.mesh.part, setup.mesh.sizes.data, setup.cutting)
+    loader: torch.utils.data.DataLoader[tuple[int, list[Packed]]] = torch.utils.data.DataLoader(
+        held, batch_size=None, num_workers=min(setup.config.workers, len(held)), pin_memory=setup.here.device.type == "cuda",
+        worker_init_fn=heed_parent,
+    )  # fmt: skip
+    with held_back():
+        items = iter(loader)
+    for which, pieces in items:
+        if any_rank(bool(stop)):
+            yield None
+            return
+        tick("site memory")
+        for piece in pieces:
+            batch = piece.to(setup.here.device)
+            prediction = _predicted(setup, model, batch)
+            if piece.counted:
+                boxes = [piece.view.under(window) for window in piece.windows or [None] * len(piece)]
+                yield [(which, box.finer(piece.view.factor), batch, prediction, k) for k, box in enumerate(boxes)]
+
+
+def _predicted(setup: Setup, model: Downscaling, batch: Batch) -> Tensor:
+    """[B, C, h, w] in network space, NaN where the model delivers nothing."""
+    with torch.autocast(setup.here.device.type, setup.dtype, enabled=setup.dtype is not None):
+        made: Tensor = model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock)
+    absent: Tensor | None = model.missing(batch.coarse, batch.variables, batch.geometry.periodic)
+    made = limited(made.float(), setup.outputs, setup.model.output_moments)
+    return made if absent is None else made.masked_fill(absent, torch.nan)
+
+
+def _judge(
+    errors: Tensor, grids: Sequence[tuple[float, float, float]], known: Learned, setup: Setup, batch: Batch, prediction: Tensor, k: int
+) -> None:
+    """Adds the squared error of one window [1, C, h, w] for every choice of weights to `errors` [choices, C, 2]: in network space and, of
+    precipitation (and of all that is seen through a transform), in its units; after conservation."""
+    geometry = replace(batch.geometry, lat=batch.geometry.lat[k : k + 1], lon=batch.geometry.lon[k : k + 1])
+    coarse, truth, area = batch.coarse[k : k + 1].float(), batch.fine[k], batch.weights[min(k, len(batch.weights) - 1)]
+    moments, config = setup.model.output_moments, setup.model.config
+    phi = waves(batch.clock[k : k + 1], known.cycles)[0] - known.wave_mean
+    for i, name in enumerate(setup.outputs):
+        valid = torch.isfinite(truth[i]) & torch.isfinite(prediction[0, i]) & (area[0] > 0)
+        if not bool(valid.any()):
+            continue
+        one = known.each(partial(_channel, i), most=True)
+        shares = {w: one.weight(w)[0] for w in WEIGHTS}
+        p = torch.nan_to_num(prediction[0, i])
+        sloped = one.slope[0] * (p - one.prediction[0])
+        first = torch.einsum("k,khw->hw", phi, one.of_residual[0])
+        second = one.slope[0] * torch.einsum("k,khw->hw", phi, one.of_prediction[0])
+        kinds = WEIGHTS if known.cycles else (0.0,)
+        cycles = {(w2, w3): shares[w3] * (first - shares[w2] * second) for w2 in WEIGHTS for w3 in kinds}
+
+        def made(correction: Tensor | float, i: int = i, name: str = name, p: Tensor = p) -> Tensor:
+            return settled((p + correction).float()[None, None], coarse, batch.variables, [name], geometry, config.refinement,
+                           moments[i : i + 1], config.conserve)[0, 0]  # fmt: skip
+
+        if not curved(name) and config.conserve != "multiplicative":  # then conservation is linear
+            base = made(0.0)
+            parts: dict[tuple[float, ...], Tensor] = {}
+            for w in WEIGHTS[1:]:
+                parts[0, w], parts[1, w] = made(shares[w] * one.residual[0]) - base, made(shares[w] * sloped) - base
+            parts |= {(2, *key): made(field) - base for key, field in cycles.items() if key[1]}
+            errors[:, i, 0] += _quadratic(truth[i] - base, parts, grids, torch.where(valid, area[0], 0.0)).cpu()
+            continue
+        mean, std = moments[i]
+        for choice, (w1, w2, w3) in enumerate(grids):
+            if (w2, w3) not in cycles:
+                continue
+            field = made(shares[w1] * one.residual[0] + shares[w2] * sloped + cycles[w2, w3])
+            errors[choice, i, 0] += _square(field, truth[i], valid, area[0]).cpu()
+            if curved(name):
+                amounts = [restored(values * std + mean, name) for values in (field, truth[i])]
+                errors[choice, i, 1] += _square(amounts[0], amounts[1], valid, area[0]).cpu()
+
+
+def _channel(i: int, values: Tensor) -> Tensor:
+    return values[i : i + 1]
+
+
+def _quadratic(
+    error: Tensor, parts: Mapping[tuple[float, ...], Tensor], grids: Sequence[tuple[float, float, float]], area: Tensor
+) -> Tensor:
+    """sum(area x (error - the parts of a choice)^2) for every choice of weights, from the products of all pairs of fields."""
+    places = {key: 1 + k for k, key in enumerate(parts)}
+    fields = torch.where(area > 0, torch.stack([error, *parts.values()]), 0.0).flatten(1).double()
+    products = (fields * area.flatten()) @ fields.T
+    found = []
+    for w1, w2, w3 in grids:
+        chosen = [places[key] for key in ((0, w1), (1, w2), (2, w2, w3)) if key in places]
+        signs = torch.tensor([1.0, *(-1.0 for _ in chosen)], dtype=torch.float64, device=products.device)
+        found.append(signs @ products[[0, *chosen]][:, [0, *chosen]] @ signs)
+    return torch.stack(found)
+
+
+def _square(made: Tensor, truth: Tensor, valid: Tensor, area: Tensor) -> Tensor:
+    return (torch.where(valid, made - truth, 0.0).double() ** 2 * area).sum()
+
+
+def _chosen(errors: Tensor, grids: Sequence[tuple[float, float, float]], cycles: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """(weights [C, 3], gains [C]): of errors [choices, C, 2] the choice with the lowest, the weakest of equals; none where it gains less
+    than GAIN. Of precipitation the mean of both spaces counts, each as a share of its error without memory."""
+    none = errors[0].clamp_min(1e-30)
+    used = (errors[0] > 0).double()
+    score = (errors / none * used).sum(2) / used.sum(1).clamp_min(1)  # [choices, C]
+    possible = torch.tensor([not w3 or bool(cycles) for _, _, w3 in grids])
+    score = torch.where(possible[:, None] & torch.isfinite(score), score, torch.inf)
+    order = torch.tensor(sorted(range(len(grids)), key=lambda i: sum(grids[i])))
+    best = order[score[order].argmin(0)]
+    gains = 1 - score.gather(0, best[None])[0]
+    helps = (used[:, 0] > 0) & (gains >= GAIN)
+    factors = torch.tensor(grids, dtype=torch.float64)[best] * helps[:, None]
+    return factors, torch.where(helps, gains, 0.0)
