@@ -66,11 +66,12 @@ def _two(days: Array) -> tuple[Ints, Ints]:
     rising = np.diff(np.append(total, total[0])) > 0  # from day d to d + 1
     turns = np.flatnonzero(rising != np.roll(rising, 1))
     extremes = [int(d) for d in turns]  # alternately lowest and highest days of the cumulative anomaly
+    values = [float(v) for v in total[turns]]
     while len(extremes) > 2 * SEASONS:
-        values = total[extremes]
-        k = int(np.abs(np.diff(np.append(values, values[0]))).argmin())
-        for d in (extremes[k], extremes[(k + 1) % len(extremes)]):
-            extremes.remove(d)
+        swings = [abs(after - before) for before, after in zip(values, values[1:] + values[:1], strict=True)]
+        k = swings.index(min(swings))
+        for gone in sorted((k, (k + 1) % len(extremes)), reverse=True):
+            del extremes[gone], values[gone]
     lowest = [k for k, d in enumerate(extremes) if rising[d]]
     starts = np.array([(extremes[k] + 1) % len(days) for k in lowest], dtype=np.int64)
     return starts, np.array([extremes[(k + 1) % len(extremes)] for k in lowest], dtype=np.int64)

@@ -7,7 +7,7 @@ dimensions, cells or domain means alike, and are lazy where it is. Days of the y
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,12 +65,21 @@ def cumulative_anomaly(years: xr.DataArray, mean: xr.DataArray | None = None) ->
     year's own, as days since the 1 January of the year in which the climatological season begins. See `cumulative.dates_of_years` for what
     is NaN. Needs no hemisphere: seasons may cross the new year.
     """
-    given = xr.full_like(years.isel(year=0, day=0, drop=True), np.nan, dtype=np.float64) if mean is None else mean.astype(np.float64)
+    return cumulative_anomalies(years, [mean])[0]
+
+
+def cumulative_anomalies(years: xr.DataArray, means: Sequence[xr.DataArray | None]) -> list[xr.Dataset]:
+    """`cumulative_anomaly` from each of several means; the mean year and its seasons, which are the same for all, are found once."""
+    nothing = xr.full_like(years.isel(year=0, day=0, drop=True), np.nan, dtype=np.float64)
+    given = [nothing if mean is None else mean.astype(np.float64) for mean in means]
     season, each = ("season",), ("season", "year")
-    made = _apply(_turns, [years, given], [["year", "day"], []], {
-        "start": season, "end": season, "bimodal": (), "onset": each, "withdrawal": each, "duration": each},
-        {"season": cumulative.SEASONS, "year": years.sizes["year"]})  # fmt: skip
-    return made.assign(bimodal=made["bimodal"] > 0).assign_coords(year=years["year"], season=np.arange(1, cumulative.SEASONS + 1))
+    common = {"start": season, "end": season, "bimodal": ()}
+    events = {f"{event}/{i}": each for i in range(len(given)) for event in ("onset", "withdrawal", "duration")}
+    made = _apply(_turns, [years, *given], [["year", "day"], *([] for _ in given)], {**common, **events},
+                  {"season": cumulative.SEASONS, "year": years.sizes["year"]})  # fmt: skip
+    made = made.assign(bimodal=made["bimodal"] > 0).assign_coords(year=years["year"], season=np.arange(1, cumulative.SEASONS + 1))
+    return [made[[*common, *(f"{event}/{i}" for event in ("onset", "withdrawal", "duration"))]].rename(
+        {f"{event}/{i}": event for event in ("onset", "withdrawal", "duration")}) for i in range(len(given))]  # fmt: skip
 
 
 def annual_range(years: xr.DataArray, southern: bool | xr.DataArray = False) -> xr.DataArray:
@@ -194,18 +203,22 @@ def _range(values: npt.NDArray[np.floating], leap: npt.NDArray[np.bool_], southe
     return {"annual_range": november - may if southern else may - november}
 
 
-def _turns(values: npt.NDArray[np.floating], mean: Array) -> tuple[Array, ...]:
+def _turns(values: npt.NDArray[np.floating], *means: Array) -> tuple[Array, ...]:
+    """Seasons of the mean year, and the dates of each year from each of the `means` (NaN: the series' own)."""
     *space, years, length = values.shape
     days = np.ascontiguousarray(values.reshape(-1, years * length))
     normal = climatology(values).reshape(-1, length)
-    given = np.asarray(mean).reshape(-1)
-    about = np.where(np.isfinite(given), given, normal.mean(axis=-1))
     first, last, twofold = cumulative.rainy_seasons(normal)
     around = cumulative.margins(first, last, length)
-    onset, withdrawal = cumulative.dates_of_years(days, about, first, last, around, length)
+    dates: list[Array] = []
+    for mean in means:
+        given = np.asarray(mean).reshape(-1)
+        about = np.where(np.isfinite(given), given, normal.mean(axis=-1))
+        onset, withdrawal = cumulative.dates_of_years(days, about, first, last, around, length)
+        dates += [onset, withdrawal, withdrawal - onset + 1]
 
     def shaped(x: npt.NDArray[Any]) -> Array:
         return np.asarray(x, dtype=np.float64).reshape((*space, *x.shape[1:]))
 
     clear = [np.where(x >= 0, x, np.nan) for x in (first, last)]
-    return (*map(shaped, clear), shaped(twofold), shaped(onset), shaped(withdrawal), shaped(withdrawal - onset + 1))
+    return (*map(shaped, clear), shaped(twofold), *map(shaped, dates))

@@ -10,7 +10,7 @@ from orbit2.config import checks
 from orbit2.config.base import Band, Box, Machine, Name, Place, Strict
 from orbit2.config.dataset import DatasetConfig
 from orbit2.config.network import ArchitectureConfig, TrainConfig
-from orbit2.config.sources import SourcesConfig
+from orbit2.config.sources import SourcesConfig, banner
 from orbit2.config.thresholds import DEFAULT, ThresholdConfig
 from orbit2.config.variables import VariableConfig, known_to_all
 from orbit2.errors import OrbitError, did_you_mean
@@ -255,6 +255,11 @@ class RunConfig(Strict):
         checks.synthetic(self)
         checks.blocks(self)
         return self
+
+    @property
+    def banner(self) -> str:
+        """What stands on every page and picture of a run whose data are none of the real world; empty for all others."""
+        return banner(source for dataset in self.datasets.values() for source in dataset.sources)
 
     def architecture_of(self, name: str) -> ArchitectureConfig:
         """The architecture of model `name`, that of its eldest ancestor."""

@@ -62,6 +62,13 @@ def synthetic(sources: Iterable[str]) -> bool:
 
 
 SYNTHETIC = "synthetic: made from a formula, not weather, and nothing that was ever observed"
+
+
+def banner(sources: Iterable[str]) -> str:
+    """The words above what is made of these sources; empty where all are of the real world."""
+    return SYNTHETIC if synthetic(sources) else ""
+
+
 SAMPLE_SPACING = 1.0  # degrees
 
 

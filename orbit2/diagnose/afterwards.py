@@ -19,6 +19,13 @@ def kept_days(collectors: Sequence[Collector]) -> KeptDays | None:
     return days if days is not None and len(days.numbers) else None
 
 
+def outlines(table: Table, settings: Settings) -> dict[str, str]:
+    """Of the user's regions that have rows: what a map of them draws."""
+    if not settings.diagnose.regions:
+        return {}
+    return areas.outlines(settings.diagnose.regions, {str(row["region"]) for row in table.rows if ":" in str(row["region"])})
+
+
 def rows(table: Table, days: KeptDays, matched: Compared, settings: Settings) -> list[Note]:
     """Add the rows; what cannot be told is given back, with the reason, for notes.json."""
     draws = settings.evaluate.bootstrap

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import shapely
 
 from orbit2.diagnose import polygons
 from orbit2.diagnose.kept import KeptDays
@@ -15,6 +16,7 @@ from orbit2.diagnose.regions import LAND_FRACTION, ar6
 from orbit2.diagnose.shares import ar6_shares
 
 Array = npt.NDArray[np.float64]
+MOST_POINTS = 40_000  # of all outlines together
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +51,23 @@ def own(days: KeptDays, files: Mapping[str, str]) -> Areas:
     area = days.grid.area_km2
     weights = [polygons.fractions(shape, days.grid) * area for one in sets for shape in one.shapes]
     return Areas(names, np.array(weights, dtype=np.float32).reshape(len(names), *days.grid.shape))
+
+
+def outlines(files: Mapping[str, str], some: Collection[str]) -> dict[str, str]:
+    """Name -> polygon (WKT, degrees) of the user's regions of `some` names, for maps: coarser where they have very many points."""
+    shapes = {name: shape for label, path in files.items() for name, shape in _named(polygons.read(Path(path), label)) if name in some}
+    tolerance = 0.01
+    drawn = shapes
+    while drawn and tolerance < 1:
+        drawn = {name: shapely.simplify(shape, tolerance) for name, shape in shapes.items()}
+        if sum(shapely.get_num_coordinates(shape) for shape in drawn.values()) < MOST_POINTS:
+            break
+        tolerance *= 2
+    return {name: shapely.to_wkt(shape, rounding_precision=3) for name, shape in drawn.items()}
+
+
+def _named(one: polygons.Polygons) -> Iterator[tuple[str, shapely.Geometry]]:
+    return zip(one.names, one.shapes, strict=True)
 
 
 def given(days: KeptDays, region: str) -> Areas:

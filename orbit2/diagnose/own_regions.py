@@ -12,6 +12,7 @@ from orbit2.diagnose.areas import Areas
 from orbit2.diagnose.kept import TRUTH, KeptDays
 from orbit2.metrics.bootstrap import Score
 from orbit2.metrics.compared import Compared
+from orbit2.metrics.fields import Field, fields_of
 from orbit2.metrics.record import BEST, METRICS, Key, Record, difference, own, skill
 from orbit2.metrics.statistics import Moments
 from orbit2.metrics.table import Table
@@ -22,8 +23,9 @@ OF_MEANS = {"rmse": "daily_mean_rmse", "pearson_r": "daily_mean_r"}
 
 
 def rows(table: Table, days: KeptDays, areas: Areas, matched: Compared, draws: int) -> set[str]:
-    """For every region and variable: bias, RMSE, correlation of blocks and of daily means, skill beside the best baseline there, and the
-    difference of RMSE, with intervals where the record is long enough. Gives back the regions of which anything was scored."""
+    """For every region and variable: bias, RMSE, MAE, correlation of blocks and of daily means, skill beside the best baseline there, and
+    the difference of RMSE, of rain in ln(1 + x) too, with intervals where the record is long enough. Gives back the regions of which
+    anything was scored."""
     scored: set[str] = set()
     if not areas.names:
         return scored
@@ -34,7 +36,80 @@ def rows(table: Table, days: KeptDays, areas: Areas, matched: Compared, draws: i
         if len(known):
             scored |= {areas.names[r] for r in known}
             _rows(table, name, _picked(moments, known), _named(days, areas, known), days, matched, draws)
+            _of_cells(table, name, models, areas, known, days, matched, draws)
     return scored
+
+
+def _of_cells(
+    table: Table, name: str, models: list[str], areas: Areas, known: npt.NDArray[np.int64], days: KeptDays, matched: Compared, draws: int
+) -> None:  # fmt: skip
+    """Rows of what block means and their squared errors do not tell: MAE, and of rain the scores of ln(1 + x). They are of the cells' own
+    values: of all cells where blocks are cells, else of the one in each block that is kept. Of an ensemble that one is a member's: no
+    rows."""
+    if days.step > 1 and matched.members:
+        return
+    where = "of cells" if days.step == 1 else f"of one cell in each block of {days.step} x {days.step}"
+    regions = _named(days, areas, known)
+    for f in fields_of([name]):
+        moments = _picked(of_values(days, f, models, areas), known)
+        model, baselines = matched.model, [other for other in matched.baselines(name) if other in moments]
+        record = Record(tuple(days.stamps), moments)
+        metrics = ("mae",) if f.space == "physical" else ("rmse", "mae", "bias", "pearson_r")
+        best = record.best(baselines) if baselines and f.space != "physical" else []
+        beside = record.only(model).beside_best(best, of=record) if best else record.only(model)
+        scores: dict[Key, Score] = {}
+        for metric in metrics:
+            scores |= own(metric, model)
+        told: dict[str, tuple[Key, str]] = {}
+        if best:
+            scores |= difference(model, BEST) | skill("rmse", model, BEST)
+            told = {"rmse_skill_vs_best_baseline": (("rmse_skill", model, BEST), "1 - rmse/rmse of the region's best baseline"),
+                    "rmse_difference_vs_best_baseline": (("rmse_difference", model, BEST), "rmse minus rmse of the region's best baseline")}
+        intervals, both = beside.intervals(scores, draws), beside.pooled()
+        for other in (model, *(key for key in moments if key != model)):
+            pooled = record.moments[other].pooled()
+            for metric in metrics:
+                found = intervals.get((metric, model, "")) if other == model else None
+                for r, (region, rough) in enumerate(regions):
+                    if np.isfinite(value := METRICS[metric](pooled)[r]):
+                        table.add(other, name, f.space, region, metric, f"area-weighted by the share in the polygon, {where}, pooled over "
+                                  f"days{rough}", value, n=int(pooled.n[r]), ci=found.at(r) if found else None)  # fmt: skip
+        for metric, (key, words) in told.items():
+            values, found = scores[key](both), intervals.get(key)
+            for r, (region, rough) in enumerate(regions):
+                if np.isfinite(values[r]):
+                    table.add(model, name, f.space, region, metric, f"{words} ({best[r]}), {where}{rough}", values[r],
+                              n=int(both[model].n[r]), ci=found.at(r) if found else None)  # fmt: skip
+
+
+def of_values(days: KeptDays, f: Field, models: list[str], areas: Areas) -> dict[str, Moments]:
+    """Moments [T, R] of the kept cells of each day in each area, in the space of `f`. Where blocks are cells these are all cells (of an
+    ensemble its mean). Memory: a stretch of rows with all its days."""
+    shape = len(days.numbers), len(areas.names)
+    sums = {model: np.zeros((7, *shape)) for model in models}  # p, o, pp, oo, po, se, ae
+    n, w, centre = np.zeros(shape), np.zeros(shape), 0.0
+    of = days.means if days.step == 1 else days.values
+    for stretch, used, weights in areas.rows(days):
+        truth = f.of(cells_of(of(f.variable, TRUTH), stretch, used))
+        valid = np.isfinite(truth)
+        if not centre and valid.any():
+            centre = float(truth[valid].mean())
+        truth = np.where(valid, truth - centre, 0.0)
+        n += valid @ (weights > 0).T.astype(np.float64)
+        w += valid @ weights.T
+        for model in models:
+            p = np.where(valid, f.of(cells_of(of(f.variable, model), stretch, used)) - centre, 0.0)
+            error = p - truth
+            for k, value in enumerate((p, truth, p * p, truth * truth, p * truth, error * error, np.abs(error))):
+                sums[model][k] += value @ weights.T
+    return {model: _moments(n, w, centre, *each) for model, each in sums.items()}
+
+
+def _moments(n: Array, w: Array, centre: float, p: Array, o: Array, pp: Array, oo: Array, po: Array, se: Array, ae: Array) -> Moments:
+    """From sums of weighted values less `centre`."""
+    one = np.divide(1.0, w, out=np.zeros_like(w), where=w > 0)
+    return Moments(n, w, (centre + p * one) * (w > 0), (centre + o * one) * (w > 0), np.maximum(pp - p * p * one, 0.0),
+                   np.maximum(oo - o * o * one, 0.0), po - p * o * one, se, ae)  # fmt: skip
 
 
 def daily(days: KeptDays, name: str, models: list[str], areas: Areas) -> dict[str, Moments]:
@@ -59,12 +134,7 @@ def daily(days: KeptDays, name: str, models: list[str], areas: Areas) -> dict[st
             se = np.where(valid, cells_of(days.squared(name, model), stretch, used), 0.0)
             for k, value in enumerate((p, truth, p * p, truth * truth, p * truth, se)):
                 sums[model][k] += (share * value) @ weights.T
-    one = np.divide(1.0, w, out=np.zeros_like(w), where=w > 0)
-    found = {}
-    for model, (p, o, pp, oo, po, se) in sums.items():
-        found[model] = Moments(n, w, (centre + p * one) * (w > 0), (centre + o * one) * (w > 0), np.maximum(pp - p * p * one, 0.0),
-                               np.maximum(oo - o * o * one, 0.0), po - p * o * one, se, np.zeros_like(se))  # fmt: skip
-    return found
+    return {model: _moments(n, w, centre, *(*each, np.zeros(shape))) for model, each in sums.items()}
 
 
 def of_means(moments: Moments) -> Moments:

@@ -66,5 +66,6 @@ def write(matched: Compared, settings: Settings, collectors: list[Collector], ou
     latitude = latitudes(matched.grid)
     covered = ((latitude >= band[0]) & (latitude <= band[1])).any()
     found = notes(matched, None if covered else band_name(*band))
-    write_json(out / "notes.json", {**found, "notes": [*found["notes"], *climate.missing, *more]})
+    drawn = afterwards.outlines(scores, settings)
+    write_json(out / "notes.json", {**found, "notes": [*found["notes"], *climate.missing, *more], **({"outlines": drawn} if drawn else {})})
     table.write(scores.frame(), out / "regions.parquet")

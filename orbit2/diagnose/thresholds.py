@@ -8,10 +8,11 @@ Atmospheric Sciences, ch. 8).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 from orbit2.config.thresholds import ThresholdConfig
 from orbit2.diagnose.areas import Areas
@@ -36,6 +37,7 @@ def rows(
     """Rows of every threshold in every area; gives back what could not be counted, with the reason."""
     notes = []
     year = YEARS.get(days.calendar, 365.25)
+    counted = of_variables(days, thresholds, matched, areas) if len(days.numbers) >= LEAST_DAYS else {}
     for label, threshold in thresholds.items():
         names = [name for name in days.variables if threshold.applies(name)]
         short = len(days.numbers) < LEAST_DAYS
@@ -46,29 +48,61 @@ def rows(
                           "status": f"not computed: {'the record is too short' if short else 'no such variable'}"})  # fmt: skip
             continue
         for name in names:
-            models = [INPUT, *matched.models(name)]
-            found = counted(days, name, [model for model in models if model in days.models_of(name)], threshold, areas)
-            _rows(table, label, threshold, name, found, areas.names, days, matched, draws, year)
+            _rows(table, label, threshold, name, counted[name, label], areas.names, days, matched, draws, year)
     return notes
 
 
-def counted(days: KeptDays, name: str, models: list[str], threshold: ThresholdConfig, areas: Areas) -> dict[str, Moments]:
-    """Moments [T, R] of events (1) and none (0), predicted and observed, by area. Memory: a stretch of rows with all its days."""
+def of_variables(
+    days: KeptDays, thresholds: Mapping[str, ThresholdConfig], matched: Compared, areas: Areas
+) -> dict[tuple[str, str], dict[str, Moments]]:  # fmt: skip
+    """By variable and threshold: what is counted of the input, the model and every baseline. The days of a variable are read once."""
+    found: dict[tuple[str, str], dict[str, Moments]] = {}
+    for name in days.variables:
+        asked = {label: threshold for label, threshold in thresholds.items() if threshold.applies(name)}
+        models = [model for model in (INPUT, *matched.models(name)) if model in days.models_of(name)]
+        found |= {(name, label): one for label, one in (counted(days, name, models, asked, areas) if asked else {}).items()}
+    return found
+
+
+class Counts:
+    """Areas [T, R] of the events of one threshold: the truth's, the models', and those that both have."""
+
+    def __init__(self, shape: tuple[int, int], models: Sequence[str]) -> None:
+        self.observed = np.zeros(shape)
+        self.predicted, self.hits = ({model: np.zeros(shape) for model in models} for _ in range(2))
+
+
+def counted(
+    days: KeptDays, name: str, models: list[str], thresholds: Mapping[str, ThresholdConfig], areas: Areas
+) -> dict[str, dict[str, Moments]]:  # fmt: skip
+    """By threshold and model: moments [T, R] of events (1) and none (0), predicted and observed, by area. Memory: a stretch of rows with
+    all its days."""
     shape = len(days.numbers), len(areas.names)
-    n, w, observed = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    predicted, hits = ({model: np.zeros(shape) for model in models} for _ in range(2))
+    n, w = np.zeros(shape), np.zeros(shape)
+    counts = {label: Counts(shape, models) for label in thresholds}
     for stretch, used, weights in areas.rows(days):
+        by_area = csr_array(weights)  # most cells are in two or three areas of sixty
         truth = cells_of(days.values(name, TRUTH), stretch, used)
-        valid = np.isfinite(truth)
-        real = events(truth, threshold, name, days.numbers)
-        n += valid @ (weights > 0).T.astype(np.float64)
-        w += valid @ weights.T
-        observed += real @ weights.T
+        valid, real = np.isfinite(truth), {}
+        n += summed(csr_array(weights > 0), valid)
+        w += summed(by_area, valid)
+        for label, threshold in thresholds.items():
+            real[label] = events(truth, threshold, name, days.numbers)
+            counts[label].observed += summed(by_area, real[label])
         for model in models:
-            found = events(cells_of(days.values(name, model), stretch, used), threshold, name, days.numbers) & valid
-            predicted[model] += found @ weights.T
-            hits[model] += (found & real) @ weights.T
-    return {model: of_events(n, w, predicted[model], observed, hits[model]) for model in models}
+            values = cells_of(days.values(name, model), stretch, used)
+            for label, threshold in thresholds.items():
+                found = events(values, threshold, name, days.numbers) & valid
+                counts[label].predicted[model] += summed(by_area, found)
+                counts[label].hits[model] += summed(by_area, found & real[label])
+    return {label: {model: of_events(n, w, one.predicted[model], one.observed, one.hits[model]) for model in models}
+            for label, one in counts.items()}  # fmt: skip
+
+
+def summed(by_area: csr_array, found: Bool) -> Array:
+    """[T, R]: the weights [R, C] of the cells that `found` [T, C] has."""
+    total: Array = (by_area @ found.T.astype(np.float64)).T
+    return total
 
 
 def events(values: Array, threshold: ThresholdConfig, name: str, numbers: npt.NDArray[np.int64]) -> Bool:
@@ -81,17 +115,14 @@ def events(values: Array, threshold: ThresholdConfig, name: str, numbers: npt.ND
 
 def in_runs(found: Bool, least: int, numbers: npt.NDArray[np.int64]) -> Bool:
     """The days of `found` [T, C] that lie in runs of at least `least` days one after the other."""
-    ahead, behind = np.zeros(found.shape[1], dtype=np.int64), np.zeros(found.shape[1], dtype=np.int64)
-    before, after = np.zeros(found.shape, dtype=np.int32), np.zeros(found.shape, dtype=np.int32)
-    follows = np.concatenate([[False], np.diff(numbers) == 1])
-    for t in range(len(found)):
-        behind = np.where(found[t], behind * follows[t] + 1, 0)
-        before[t] = behind
-    for t in range(len(found) - 1, -1, -1):
-        goes_on = t + 1 < len(found) and follows[t + 1]
-        ahead = np.where(found[t], ahead * goes_on + 1, 0)
-        after[t] = ahead
-    inside: Bool = found & (before + after - 1 >= least)
+    inside = np.zeros_like(found)
+    if len(found) < least:
+        return inside
+    before = np.concatenate([np.zeros((1, found.shape[1]), dtype=np.int32), np.cumsum(found, axis=0, dtype=np.int32)])
+    begins = before[least:] - before[:-least] == least  # [T - least + 1, C]: so many from this day on
+    begins &= (numbers[least - 1 :] - numbers[: len(numbers) - least + 1] == least - 1)[:, None]
+    for day in range(least):
+        inside[day : day + len(begins)] |= begins
     return inside
 
 

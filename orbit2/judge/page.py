@@ -35,8 +35,17 @@ def write(matched: Judged, out: Path) -> None:
         chapters = [_verdict(matched, scores), _maps(matched, out), _regions(matched, regions), _common_ground(matched), _words()]
     lead = [f"{matched.model} against {matched.reference}: {_basis(matched)}.", f"On {basis(scores)}: {_said(matched, scores)}"]
     page = assembly.rendered(f"{matched.model} judged against {matched.products[1].name}", "orbit2 evaluate", lead, chapters,
-                          "the products named below")  # fmt: skip
+                             "the products named below", _banner(matched))  # fmt: skip
     assembly.write(out / "report", page, chapters)
+
+
+def _banner(matched: Judged) -> str:
+    """Which of the products say of themselves that they are synthetic."""
+    named: dict[str, list[str]] = {}
+    for product in matched.products:
+        if product.banner:
+            named.setdefault(product.banner, []).append(product.name)
+    return "; ".join(f"{', '.join(names)}: {banner}" for banner, names in named.items())
 
 
 def _basis(matched: Judged) -> str:

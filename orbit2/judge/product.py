@@ -70,6 +70,11 @@ class Product:
                 continue
         return found
 
+    @property
+    def banner(self) -> str:
+        """What the file says of values that are none of the real world; empty for all others."""
+        return str(self.dataset.attrs.get("synthetic", ""))
+
     def inputs(self, names: Sequence[str]) -> Inputs:
         """The fields `names`, lazily. Raises OrbitError as `downscale FILE` does: for units, grids, times that cannot be used."""
         return read_inputs(self.dataset, names, self.path, self.said)

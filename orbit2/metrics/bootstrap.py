@@ -29,6 +29,8 @@ MOST_PERSISTENT = 0.98  # lag-1 autocorrelation beyond which no record tells how
 LEVEL = 0.95
 GROWTH = 1.25  # block lengths that are drawn are so far apart
 AT_ONCE = 1 << 22  # numbers of leave-one-out sums, and of draws, in memory
+KEPT = 1 << 26  # bytes of draws that are kept: eighteen lengths of ten years
+_KEPT: dict[tuple[int, int, int, int], list[npt.NDArray[np.uint8] | npt.NDArray[np.int64]]] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +166,21 @@ def _ends(drawn: Array, value: Array, width: Array, positive: bool) -> tuple[Arr
 
 
 def block_counts(days: int, length: int, draws: int, seed: int) -> Iterator[Array]:
-    """How often each day is drawn, [some draws, T] at a time: ceil(T / length) blocks of consecutive days each, which wrap around."""
+    """How often each day is drawn, [some draws, T] at a time: ceil(T / length) blocks of consecutive days each, which wrap around.
+
+    The same are asked for again and again (of every variable, by every score); those of the last lengths are kept, a byte a day.
+    """
+    key = days, length, draws, seed
+    if key not in _KEPT:
+        made = [counts.astype(np.uint8) if counts.max() < 256 else counts for counts in _counted(*key)]
+        while _KEPT and sum(one.nbytes for kept in (*_KEPT.values(), made) for one in kept) > KEPT:
+            _KEPT.pop(next(iter(_KEPT)))
+        _KEPT[key] = made
+    for counts in _KEPT[key]:
+        yield counts.astype(np.float64)
+
+
+def _counted(days: int, length: int, draws: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
     generator = np.random.default_rng((seed, days, length))
     blocks = -(-days // length)
     at_once = max(1, AT_ONCE // days)
@@ -172,7 +188,7 @@ def block_counts(days: int, length: int, draws: int, seed: int) -> Iterator[Arra
         size = min(at_once, draws - start)
         first = generator.integers(0, days, (size, blocks)) + days * np.arange(size)[:, None]
         starts = np.bincount(first.ravel(), minlength=size * days).reshape(size, days)
-        sums = np.cumsum(np.concatenate([starts[:, days - length :], starts], axis=1), axis=1, dtype=np.float64)
+        sums = np.cumsum(np.concatenate([starts[:, days - length :], starts], axis=1), axis=1)
         yield sums[:, length:] - sums[:, :days]
 
 

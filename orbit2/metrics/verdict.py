@@ -113,7 +113,7 @@ def beyond_chance(judged: Sequence[Judged], against: str = "best") -> dict[str, 
 
 def basis(scores: pd.DataFrame) -> str:
     """What the scores of a task rest on, and whether that tells how sure they are: `4 frames within 22 hours, too short for a confidence
-    interval`, `365 frames within 364 days`."""
+    interval`, `365 days`."""
     told = frames(scores)
     rows = scores[(scores["metric"] == "rmse") & scores["region"].isin(DOMAINS)]
     if rows["ci_low"].notna().any():
@@ -133,11 +133,13 @@ def _hours(scores: pd.DataFrame) -> float | None:
 
 
 def frames(scores: pd.DataFrame) -> str:
-    """What the scores of a task rest on: `4 frames within 22 hours`, `365 frames within 364 days`."""
+    """What the scores of a task rest on: `4 frames within 22 hours`, `365 days`."""
     counted = scores.loc[scores["metric"] == "n_samples", "value"]
     number = int(counted.iloc[0]) if len(counted) else None
     count = "the test frames" if number is None else f"{number:,} frame" + ("s" if number != 1 else "")
     hours = _hours(scores)
     if hours is None or number == 1:
         return count
+    if hours == 24 * (number - 1 if number is not None else -1):
+        return f"{number:,} days"
     return f"{count} within " + (f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:,.0f} days")

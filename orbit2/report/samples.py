@@ -16,7 +16,7 @@ from orbit2.errors import OrbitError
 from orbit2.files import atomic, write_text
 from orbit2.progress import counted
 from orbit2.report.figures import maps, moving, scenes
-from orbit2.report.figures.panels import DPI, Figure, Panels
+from orbit2.report.figures.panels import DPI, Figure, strip
 from orbit2.report.inputs import Inputs, Task, read
 from orbit2.report.style import look
 from orbit2.report.tables import label
@@ -141,17 +141,10 @@ def _figure(task: Task, name: str, frame: int, box: maps.Box | None, file: str) 
 
 def _written(figure: Figure, mark: str, out: Path) -> list[Path]:
     paths = [out / f"{figure.name}.png"]
-    whole = np.vstack([_heading(f"{figure.title}{mark}", figure.whole.shape[1]), figure.whole])
+    whole = np.vstack([strip(f"{figure.title}{mark}", figure.whole.shape[1]), figure.whole])
     with atomic(paths[0]) as temporary:
         Image.fromarray(whole).save(temporary, format="PNG", dpi=(DPI, DPI), compress_level=4)
     if figure.csv is not None:
         paths.append(out / f"{figure.name}.csv")
         write_text(paths[1], figure.csv)
     return paths
-
-
-def _heading(words: str, width: int) -> npt.NDArray[np.uint8]:
-    """A strip that says what the maps below are: on a page their caption does."""
-    panel = Panels(1, 1, width / DPI, 0.34)
-    panel.figure.text(0.015, 0.35, words, fontsize=11, fontweight="bold")
-    return panel.render()[0][:, :width]

@@ -45,6 +45,20 @@ REGIONS_CREDIT = "IPCC WGI reference regions v4, Iturbide et al. (2020), CC BY 4
 COAST_CREDIT = "Coastlines: Natural Earth, 1:110m on the globe, 1:50m in boxes (public domain)."
 COAST_ENLARGED = "The coastline is a 1:50m outline, right to a few kilometres: where cells are smaller, read them, not the line."
 
+METHODS = {  # what is available without the model, in a few words
+    "nearest": "each fine cell has the value of the coarse cell around it",
+    "bilinear": "straight lines between the coarse cells' centres",
+    "bicubic": "smooth curves between the coarse cells' centres",
+    "conservative": "interpolation that keeps the mean of every coarse cell",
+    "delta": "interpolation, corrected by each cell's mean error in the training years",
+    "delta_monthly": "interpolation, corrected by each cell's mean error of that month in the training years",
+    "regression": "a straight line from the interpolated value to the truth, fitted in each cell to the training years",
+    "lapse_rate": "interpolation, corrected by altitude",
+    "quantile_mapping": "interpolation, its distribution in each cell mapped to that of the training years",
+    "bcsd": "the input's distribution corrected to that of the training years, its departure from the mean interpolated",
+    "bcsd_monthly": "the input's distribution corrected by month to that of the training years, its departure from the mean interpolated",
+}
+
 GLOSSARY: tuple[tuple[str, str], ...] = (
     (
         "RMSE",

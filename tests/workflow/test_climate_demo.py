@@ -23,6 +23,10 @@ def test_two_years_of_the_test_world_become_a_report_that_says_what_they_are(pro
     run = project.folder / "results/demo_climate"
     page = (run / "report/index.html").read_text(encoding="utf-8")
     assert f'<p class="banner" role="note">{SYNTHETIC}</p>' in page and "SYNTHETIC" in page.split("</h1>")[0]
+    assert pd.read_csv(run / "report/tables/contents.csv")["caption"].str.startswith(SYNTHETIC).all()
+    given = ("--configfile", "config/runs/demo_climate.yaml", "--config", overrides)
+    project("--report", "results/demo_climate/snakemake.html", "all", *given)
+    assert SYNTHETIC.capitalize() in (run / "snakemake.html").read_text(encoding="utf-8")
     for stage in ("evaluate", "diagnose"):
         scores = pd.read_parquet(run / stage / "metrics.parquet")
         assert scores["reference"].str.contains("synthetic test world").all() and len(scores) > 100

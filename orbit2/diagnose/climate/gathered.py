@@ -105,9 +105,10 @@ def _chunks(days: KeptDays, name: str, model: str) -> Iterator[tuple[slice, xr.D
 
 def _of_cells(years: xr.DataArray, southern: xr.DataArray, truth: Gathered | None, cells: slice) -> dict[str, npt.NDArray[Any]]:
     """Arrays whose first dimension is `cell`."""
-    own = monsoon.cumulative_anomaly(years)
+    means = [None] if truth is None else [None, xr.DataArray(truth.cells["mean"][cells], dims="cell")]
+    own, *others = monsoon.cumulative_anomalies(years, means)
+    given = others[0] if others else own
     mean = monsoon.mean_year(years).mean("day")
-    given = own if truth is None else monsoon.cumulative_anomaly(years, xr.DataArray(truth.cells["mean"][cells], dims="cell"))
     wang = monsoon.wang_linho(years, southern)
     month = driest_month(years) if truth is None else xr.DataArray(truth.cells["first_month"][cells].astype(np.int64), dims="cell")
     index = seasonality(years, month)

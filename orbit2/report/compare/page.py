@@ -41,8 +41,15 @@ def run(first: Path, second: Path, out: Path) -> None:
     lead = [f"{pair[0].name} and {pair[1].name}, on the tasks that both scored: {', '.join(tasks)}. Differences are the second run less "
             "the first; a negative one of an error means that the second is nearer to the truth."]  # fmt: skip
     page = assembly.rendered(f"{pair[0].name} and {pair[1].name} compared", "orbit2 report --compare", lead, chapters,
-                             "the tables of both runs")  # fmt: skip
+                             "the tables of both runs", _banner(*pair))  # fmt: skip
     assembly.write(out, page, chapters)
+
+
+def _banner(first: Side, second: Side) -> str:
+    """Which of the two runs are of no real world."""
+    if first.banner == second.banner:
+        return first.banner
+    return "; ".join(f"{side.name} is {side.banner}" for side in (first, second) if side.banner)
 
 
 def _chapters(first: Side, second: Side, task: str) -> Iterator[Section]:

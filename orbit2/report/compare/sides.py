@@ -14,6 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from orbit2.config.load import read_slice
+from orbit2.config.sources import banner
 from orbit2.errors import OrbitError
 from orbit2.metrics import table
 from orbit2.metrics.bootstrap import Interval
@@ -34,6 +35,7 @@ class Side:
     models: Mapping[str, str]
     scores: pd.DataFrame
     regions: pd.DataFrame | None
+    banner: str = ""  # of a run whose data are none of the real world
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,14 @@ def opened(folder: Path, name: str) -> Side:
     told = read_slice(config)
     regions = folder / "diagnose" / "metrics.parquet"
     return Side(name, folder, str(told["label"]), {task: str(section["model"]) for task, section in told["run"]["downscale"].items()},
-                table.read(folder / "evaluate" / "metrics.parquet"), table.read(regions) if regions.is_file() else None)  # fmt: skip
+                table.read(folder / "evaluate" / "metrics.parquet"), table.read(regions) if regions.is_file() else None,
+                _banner(told["run"].get("datasets", {})))  # fmt: skip
+
+
+def _banner(datasets: Mapping[str, Mapping[str, Any]]) -> str:
+    """From the sources that the run's slice names."""
+    named = [str(name) for dataset in datasets.values() for name in (dataset.get("source", ""), *dataset.get("input_sources", ()))]
+    return banner(named)
 
 
 def common(first: Side, second: Side) -> list[str]:

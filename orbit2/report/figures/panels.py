@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 DPI = 200
+WARNING = "#f0b429"  # of the page's banner, too
 
 
 @dataclass
@@ -91,13 +92,25 @@ class Figure:
     csv: str | None = field(default=None, repr=False)
     wide: bool = False  # too detailed for a phone: scrolls sideways there
 
-    def write(self, folder: Path) -> None:
-        """figures/<name>.png and tables/<name>.csv under `folder`."""
+    def write(self, folder: Path, banner: str = "") -> None:
+        """figures/<name>.png, under the words of a `banner`, and tables/<name>.csv under `folder`."""
         (folder / "figures").mkdir(parents=True, exist_ok=True)
-        Image.fromarray(self.whole).save(folder / "figures" / f"{self.name}.png", dpi=(DPI, DPI), compress_level=4)
+        above = [strip(f"{banner[:1].upper()}{banner[1:]}", self.whole.shape[1], WARNING)] if banner else []
+        pixels = np.vstack([*above, self.whole])
+        Image.fromarray(pixels).save(folder / "figures" / f"{self.name}.png", dpi=(DPI, DPI), compress_level=4)
         if self.csv is not None:
             (folder / "tables").mkdir(parents=True, exist_ok=True)
             (folder / "tables" / f"{self.name}.csv").write_text(self.csv, encoding="utf-8")
+
+
+def strip(words: str, width: int, ground: str = "white") -> npt.NDArray[np.uint8]:
+    """A line of words above a picture `width` pixels wide: on a page its caption says them. Smaller where they would not fit."""
+    panel = Panels(1, 1, width / DPI, 0.34)
+    panel.figure.set_facecolor(ground)
+    text = panel.figure.text(0.015, 0.35, words, fontsize=11, fontweight="bold")
+    wide = text.get_window_extent().width / (0.97 * width)
+    text.set_fontsize(11 / max(1.0, wide))
+    return panel.render()[0][:, :width]
 
 
 def one(panels: Panels, name: str, title: str, caption: str, alts: list[str], csv: str, columns: int = 2) -> Figure:

@@ -44,15 +44,18 @@ class View:
 
 
 def widget(task: Task, model: str, zoom: maps.Box, dates: int, frame: int) -> Widget | None:
-    """At most `dates` dates of a task with a truth, `frame` among them; None where none was asked for or nothing is predicted."""
+    """At most `dates` dates of a task, `frame` among them: the model beside the truth, or the observations, or without either the input.
+    None where none was asked for or nothing is predicted."""
     frames, views = chosen(len(task.times), dates, frame), _views(task, zoom)
-    if not frames or not views or not task.variables:
+    names = task.variables if task.observations is None else task.observed
+    if not frames or not views or not names:
         return None
     stamps = [stamp(task.times[i]) for i in frames]
     layers = _layers(task, model)
+    beside = _beside(task)
     pictures: dict[str, Still] = {}
     variables: dict[str, dict[str, Any]] = {}
-    for name in counted(task.variables, "maps of every date", len(task.variables), "variable"):
+    for name in counted(names, "maps of every date", len(names), "variable"):
         look = display(name)
         norms = _norms(task, name, frames, views, look)
         for i, at in enumerate(frames):
@@ -68,8 +71,9 @@ def widget(task: Task, model: str, zoom: maps.Box, dates: int, frame: int) -> Wi
     about = {
         "dates": stamps, "now": now, "views": [(view.key, view.title) for view in views], "layers": list(layers.items()),
         "variables": [(name, one["label"]) for name, one in variables.items()],
-        "first": {key: pictures.get(f"{views[0].key}/{task.variables[0]}/{now}/{key}") for key in ("truth", "model")},
-        "bar": variables[task.variables[0]]["bars"][views[0].key],
+        "beside": beside,
+        "first": {as_: pictures.get(f"{views[0].key}/{names[0]}/{now}/{key}") for as_, key in (("left", beside), ("right", "model"))},
+        "bar": variables[names[0]]["bars"][views[0].key],
         "shown": f"{len(frames)} of {len(task.times)} test frames" + (", evenly spread." if len(frames) < len(task.times) else "."),
     }  # fmt: skip
 
@@ -83,7 +87,7 @@ def widget(task: Task, model: str, zoom: maps.Box, dates: int, frame: int) -> Wi
             "pictures": {key: address(picture) for key, picture in pictures.items()},
         }  # fmt: skip
 
-    return Widget("dates", about, told, (*every, *rest), frozenset(range(len(every))))
+    return Widget("dates", about, told, (*every, *rest), frozenset(range(len(every))), f"dates_{task.name}")
 
 
 def chosen(count: int, most: int, frame: int) -> list[int]:
@@ -107,24 +111,37 @@ def _views(task: Task, zoom: maps.Box) -> list[View]:
 
 def _layers(task: Task, model: str) -> dict[str, str]:
     """What can be laid over what, key -> name for people."""
-    return {"input": f"Input, {spacing(task.input_grid)}", "truth": f"Truth, {spacing(task.grid)}",
-            "interpolated": f"{AGAINST.capitalize()}, {spacing(task.grid)}", "model": f"Model ({model}), {spacing(task.grid)}"}  # fmt: skip
+    known = {"input": f"Input, {spacing(task.input_grid)}"}
+    if task.has_truth:
+        known["truth"] = f"Truth, {spacing(task.grid)}"
+    if task.observations is not None:
+        known["observed"] = f"Observations, {spacing(task.observations.grid('fine'))}"
+    return {**known, "interpolated": f"{AGAINST.capitalize()}, {spacing(task.grid)}", "model": f"Model ({model}), {spacing(task.grid)}"}
+
+
+def _beside(task: Task) -> str:
+    """What the model is seen against first."""
+    return "truth" if task.has_truth else "observed" if task.observations is not None else "input"
 
 
 def _norms(task: Task, name: str, frames: list[int], views: list[View], look: Display) -> dict[str, Normalize]:
-    """One colour scale for all dates of a view, from a part of the truth's cells."""
+    """One colour scale for all dates of a view, from a part of the truth's cells (of the model's, where there is none)."""
     seen: dict[str, list[Array]] = {view.key: [] for view in views}
     for at in frames:
-        truth = look.field(task.truth(name, at))
+        field = look.field(task.truth(name, at) if task.has_truth else task.predicted(name, at))
         for view in views:
-            inside = view.inside(truth, task.grid)
+            inside = view.inside(field, task.grid)
             step = max(1, int(np.sqrt(inside.size / SEEN)))
             seen[view.key].append(inside[::step, ::step].copy())
     return {key: look.norm(*fields) for key, fields in seen.items()}
 
 
 def _fields(task: Task, name: str, frame: int, look: Display) -> dict[str, tuple[Array, AnyGrid]]:
-    found = {"truth": (look.field(task.truth(name, frame)), task.grid), "model": (look.field(task.predicted(name, frame)), task.grid)}
+    found = {"model": (look.field(task.predicted(name, frame)), task.grid)}
+    if task.has_truth:
+        found["truth"] = look.field(task.truth(name, frame)), task.grid
+    if task.observations is not None and (seen := task.observation(name, frame)) is not None:
+        found["observed"] = look.field(seen), task.observations.grid("fine")
     if task.is_input(name):
         found["input"] = look.field(task.input(name, frame)), task.input_grid
         found["interpolated"] = look.field(task.interpolated(name, frame, AGAINST)), task.grid

@@ -9,9 +9,11 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import shapely
 from matplotlib.colors import to_hex
 
 from orbit2.metrics.verdict import spaces
+from orbit2.report.figures.maps import Box
 from orbit2.report.interactive import outlines
 from orbit2.report.interactive.widgets import Widget
 from orbit2.report.style import method_name
@@ -33,21 +35,28 @@ class Shown:
     reverse: bool = False  # high is bad: red
 
 
-def widget(scores: Scores, model: str, variables: Sequence[str], regions: Mapping[str, str]) -> Widget | None:
-    """The map of the `regions` (abbreviation -> name) of a task; None where none of them was scored or has an outline.
+def widget(
+    scores: Scores, model: str, variables: Sequence[str], regions: Mapping[str, str], own: Mapping[str, str], box: Box | None = None,
+) -> Widget | None:  # fmt: skip
+    """The map of the `regions` (abbreviation -> name) of a task, of the world or of its `box`; None where none was scored there.
 
-    Regions of the user's own (`basins:Danube`) can be chosen by their names; they have no outline here.
+    `own`: outlines (WKT, degrees) of regions of the user's (`basins:Danube`), which lie above the others; one without can be chosen by
+    its name alone.
     """
-    paths = {code: outline for code, outline in outlines.ar6().items() if code in regions}
-    own = [code for code in dict.fromkeys(scores.rows["region"].astype(str)) if ":" in code]
-    shown = [one for one in _all(scores, model, variables, [*paths, *own]) if one.values]
+    drawing = outlines.world() if box is None else outlines.Drawing(box)
+    others = [code for code in scores.rows["region"].astype(str).unique() if ":" in code]
+    shown = [one for one in _all(scores, model, variables, [*regions, *others]) if one.values]
+    known = set().union(*(one.values for one in shown))
+    shapes = {code: shape for code, shape in outlines.ar6().items() if code in regions and (box is None or code in known)}
+    shapes |= {code: shapely.from_wkt(own[code]) for code in others if code in own and code in known}
+    paths = {code: path for code, shape in shapes.items() if (path := drawing.path(shape))}
     if not paths or not shown:
         return None
     told = [coloured(one) for one in shown]
     about = {
-        "view_box": outlines.view_box(), "globe": outlines.globe(), "coasts": outlines.coasts(), "missing": MISSING,
-        "regions": [(code, regions[code], path, told[0]["regions"].get(code)) for code, path in paths.items()],
-        "own": own,
+        "view_box": drawing.view_box, "globe": drawing.outline, "coasts": drawing.coasts, "missing": MISSING,
+        "regions": [(code, regions.get(code, code), path, told[0]["regions"].get(code)) for code, path in paths.items()],
+        "own": [code for code in others if code not in paths],
         "scores": [one.title for one in shown],
         "legend": told[0]["legend"],
     }  # fmt: skip

@@ -52,6 +52,7 @@ class Widget:
     told: Callable[[Address], Mapping[str, Any]]
     pictures: tuple[Picture | Still, ...] = ()
     first: frozenset[int] = field(default_factory=frozenset)  # positions in `pictures`
+    files: str = ""  # what the names of its pictures' files begin with: no two widgets of a page have the same
 
     def html(self, address: Address) -> Markup:
         """The markup, with what its script reads as JSON beside it."""

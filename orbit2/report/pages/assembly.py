@@ -15,7 +15,6 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
-from orbit2.config.sources import SYNTHETIC, synthetic
 from orbit2.errors import OrbitError
 from orbit2.files import write_text
 from orbit2.progress import counted, doing
@@ -63,23 +62,25 @@ def write(out: Path, page: Page, chapters: Sequence[Section]) -> None:
     try:
         for chapter in counted(chapters, "writing", len(chapters), "chapter"):
             for figure in chapter.figures():
-                figure.write(temporary)
+                figure.write(temporary, page.banner)
             for table in chapter.tables():
                 table.write(temporary)
         page.shelf.write(temporary)
-        write_text(temporary / "tables" / CONTENTS, contents(chapters))
+        write_text(temporary / "tables" / CONTENTS, contents(chapters, page.banner))
         write_text(temporary / "index.html", page.html)
         _replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def contents(chapters: Sequence[Section]) -> str:
-    """Every figure and table of the page as CSV: kind, name (of its files), part and section of the page, title, caption."""
+def contents(chapters: Sequence[Section], banner: str = "") -> str:
+    """Every figure and table of the page as CSV: kind, name (of its files), part and section of the page, title, caption (the banner's
+    words first)."""
     rows = [("figure", one.name, chapter, one.title, one.caption) for chapter in chapters for one in chapter.figures()]
     rows += [("table", one.name, chapter, one.name.replace("_", " "), one.caption) for chapter in chapters for one in chapter.tables()]
     return csv_text(pd.DataFrame(
-        [(kind, name, chapter.part, chapter.title, title, caption) for kind, name, chapter, title, caption in rows],
+        [(kind, name, chapter.part, chapter.title, title, f"{banner}. {caption}".removeprefix(". "))
+         for kind, name, chapter, title, caption in rows],
         columns=["kind", "name", "part", "section", "title", "caption"]))  # fmt: skip
 
 
@@ -140,8 +141,8 @@ def build(inputs: Inputs, config: Path, out: Path, foresee: costs.Foresee | None
 def page(inputs: Inputs, chapters: list[Section]) -> Page:
     """The HTML page of a run."""
     lead = sections.lead(inputs, inputs.main_task())
-    made = SYNTHETIC if synthetic(source for dataset in inputs.config.datasets.values() for source in dataset.sources) else ""
-    return rendered(inputs.config.report.title, f"orbit2 report · run {inputs.label}", lead, chapters, "the run's own files", made)
+    return rendered(inputs.config.report.title, f"orbit2 report · run {inputs.label}", lead, chapters, "the run's own files",
+                    inputs.config.banner)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,7 @@ class Page:
 
     html: str
     shelf: Shelf
+    banner: str = ""
 
 
 def rendered(title: str, kicker: str, lead: Sequence[str], chapters: list[Section], source: str, banner: str = "") -> Page:
@@ -182,4 +184,4 @@ def rendered(title: str, kicker: str, lead: Sequence[str], chapters: list[Sectio
         if over < 0:
             break
         room -= over + MARGIN  # a picture may be shown twice
-    return Page(text, shelf)
+    return Page(text, shelf, banner)

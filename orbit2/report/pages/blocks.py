@@ -11,7 +11,7 @@ from orbit2.report.interactive.widgets import Still, Widget
 from orbit2.report.pages.verdict import Tile
 from orbit2.report.tables import Table
 
-Kind = Literal["text", "heading", "points", "code", "facts", "words", "tiles", "table", "figure", "fold", "widget"]
+Kind = Literal["text", "heading", "points", "code", "facts", "words", "tiles", "table", "figure", "fold", "widget", "levels"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _pictures(blocks: Sequence[Block], rank: int) -> list[tuple[str, Picture | S
         if block.figure is not None:
             found += [(f"{block.figure.name}_{i}", picture, rank) for i, picture in enumerate(block.figure.pictures)]
         if block.widget is not None:
-            found += [(f"{block.widget.name}_{i}", picture, rank if i in block.widget.first else 2)
+            found += [(f"{block.widget.files or block.widget.name}_{i}", picture, rank if i in block.widget.first else 2)
                       for i, picture in enumerate(block.widget.pictures)]  # fmt: skip
         found += _pictures(block.blocks, rank if block.kind != "fold" or block.open else 1)
     return found

@@ -8,7 +8,7 @@ import xarray as xr
 
 from orbit2.metrics.verdict import basis, frames, spaces
 from orbit2.report import text
-from orbit2.report.figures import regions
+from orbit2.report.figures import maps, regions
 from orbit2.report.figures.fields import open_netcdf
 from orbit2.report.figures.hovmoller import hovmoller
 from orbit2.report.figures.spectra import band_title
@@ -20,6 +20,7 @@ from orbit2.variables import VARIABLES
 
 SKILL = "rmse_skill_vs_best_baseline"
 MARKED = "rmse_marked_vs_best_baseline"
+WIDEST = 180.0  # degrees of longitude of a map of a task's own; else it is one of the world
 DISCRIMINATES = 0.95  # a diagram on which nearest neighbour does better tells no method from another
 
 
@@ -41,7 +42,7 @@ def sections(inputs: Inputs, task: Task) -> list[Section]:
             )
         ]
     scores = Scores(inputs.regions, task.name)
-    return [_regions(task, scores), _hovmoller(task, scores)]
+    return [_regions(inputs, task, scores), _hovmoller(task, scores)]
 
 
 def of_another(inputs: Inputs, task: Task) -> list[Block]:
@@ -56,7 +57,7 @@ def of_another(inputs: Inputs, task: Task) -> list[Block]:
     table = replace(whole, name=f"regions_{task.name}_table", rows=tuple(whole.rows[i] for i in kept),
                     regions=tuple(whole.regions[i] for i in kept) if whole.regions else ())  # fmt: skip
     counts = _counts(task, scores, [str(r) for r in data["region"].values])
-    blocks = [*([paragraph(counts)] if counts else []), Block("table", table=table)]
+    blocks = [*([paragraph(counts)] if counts else []), *_map(inputs, task, scores, data), Block("table", table=table)]
     found = [Block("fold", text=f"Regions of task {task.name}", blocks=tuple(blocks))]
     diagrams = open_netcdf(task.diagnose / "hovmoller.nc", "diagnose")
     names = [v for v in task.variables if f"{v}_longitude" in diagrams]
@@ -70,7 +71,7 @@ def of_another(inputs: Inputs, task: Task) -> list[Block]:
     return found
 
 
-def _regions(task: Task, scores: Scores) -> Section:
+def _regions(inputs: Inputs, task: Task, scores: Scores) -> Section:
     data = open_netcdf(task.diagnose / "regions.nc", "diagnose")
     section = Section("regions", "Where does it help?", "Regions")
     section.blocks = [
@@ -83,13 +84,20 @@ def _regions(task: Task, scores: Scores) -> Section:
     counts = _counts(task, scores, [str(r) for r in data["region"].values])
     if counts:
         section.blocks.append(paragraph(counts, "reading"))
-    names = {str(code): str(name) for code, name in zip(data["region"].values, data["region_name"].values, strict=True)}
-    if task.grid.periodic and (answering := regionmap.widget(scores, task.config.model, task.variables, names)) is not None:
-        section.blocks.append(Block("widget", widget=answering))
+    section.blocks += _map(inputs, task, scores, data)
     section.blocks += shown(regions.skill_maps(task, data))
     section.blocks.append(Block("table", table=_region_table(task, scores, data)))
     section.blocks.append(Block("fold", text="Which region is which", blocks=tuple(shown(regions.key_map(task, data)))))
     return section
+
+
+def _map(inputs: Inputs, task: Task, scores: Scores, data: xr.Dataset) -> list[Block]:
+    """The map that answers, of the world or of what the task covers; nothing where no region was scored."""
+    names = {str(code): str(name) for code, name in zip(data["region"].values, data["region_name"].values, strict=True)}
+    outlines, box = inputs.notes.get(task.name, {}).get("outlines", {}), maps.extent(task.grid)
+    wide = task.grid.periodic or box[3] - box[2] > WIDEST
+    made = regionmap.widget(scores, task.config.model, task.variables, names, outlines, None if wide else box)
+    return [Block("widget", widget=made)] if made is not None else []
 
 
 def _counts(task: Task, scores: Scores, regions: list[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -23,6 +23,13 @@ TITLES = {"mean": "day to day", "timing": "season timing", "heavy_rain": "heavy 
           "drought": "drought"}  # fmt: skip
 
 DOMAIN = "monsoon domain"
+LEVELS = {
+    "yes": "its average error lies within the tolerance, and it is closer to the truth than everything that is available today, by more "
+           "than chance explains.",
+    "care": "only one of the two is so, or the record is too short to rule out chance.",
+    "no": "neither is so: use what is available today.",
+}
+SAME = {"K": "°C"}  # of an error: a kelvin is a degree Celsius
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ def section(inputs: Inputs, task: Task) -> Section:
     model, rests = task.config.model, verdict.basis(Scores(inputs.scores, task.name))
     page = Section("decision", "Where, and for what, can it be used?", "Decide", part="Decide")
     given = text.inputs(sections.facts(task))
-    page.blocks = [paragraph(given, "reading")]
+    page.blocks = [paragraph(given, "reading"), Block("levels", pairs=tuple(LEVELS.items()))]
     if not found:
         page.blocks.append(paragraph("Nothing was judged by region: run the diagnose stage.", "note"))
         return page
@@ -50,11 +57,11 @@ def section(inputs: Inputs, task: Task) -> Section:
     page.blocks += [
         Block("points", points=tuple(_count(column, [one for one in found if one.column == column], places) for column in columns)),
         *_missing(inputs, task, columns),
-        paragraph(_rule(rests), "note"),
+        paragraph(_rule(inputs.config.report.tolerance, found, rests), "note"),
         *shown(lamps.lamp_maps(task, found, columns, places_csv(found, places), [_title(c) for c in columns])),
         Block("table", table=_table(model, found, columns, [place for place in places if any(one.region == place.key for one in found)])),
         Block("heading", text="What stands behind it"),
-        Block("facts", pairs=tuple(_facts(inputs, task, scores, rests))),
+        Block("facts", pairs=(*_today(found), *_facts(inputs, task, scores, rests))),
     ]
     return page
 
@@ -105,33 +112,50 @@ def judged(inputs: Inputs, task: Task, scores: Scores, places: Sequence[Place]) 
 def _title(column: Column) -> str:
     """`2 m temperature, day to day`, `Heavy rain: at least 20 mm`."""
     use = TITLES.get(column.use, column.use.replace("_", " "))
-    return f"{label(column.variable)}, {use}" if column.use == uses.MEAN else f"{use[:1].upper()}{use[1:]}: {column.name}"
+    told = column.name.replace("degC", "°C")
+    return f"{label(column.variable)}, {use}" if column.use == uses.MEAN else f"{use[:1].upper()}{use[1:]}: {told}"
 
 
 def _units(column: Column) -> str:
-    return {uses.MEAN: pretty_units(column.units), uses.TIMING: "days"}.get(column.use, "days a year")
+    return {uses.MEAN: SAME.get(column.units, pretty_units(column.units)), uses.TIMING: "days"}.get(column.use, "days a year")
 
 
 def _count(column: Column, found: Sequence[Judgement], places: Sequence[Place]) -> str:
-    """`2 m temperature, day to day: use it in 3 of 44 regions, with care in 40, not in 1 (Tibetan Plateau).`"""
+    """`2 m temperature, day to day. Regions: use it in 3 of 44, with care in 40, not in 1 (Tibetan Plateau). Whole domain: ...`"""
     whole = places[0].key
     counted = uses.counted(one for one in found if one.region != whole)
     total = sum(counted.values())
     domain = next((one for one in found if one.region == whole), None)
-    words = f"Whole domain: {uses.WORDS[domain.level]} ({domain.why})." if domain is not None else ""
+    words = f"Whole domain: {uses.WORDS[domain.level]}; {domain.why}." if domain is not None else ""
     if total:
         names = {place.key: place.name for place in places}
         worst = [names[one.region] for one in found if one.level == "no" and one.region != whole]
         named = f" ({', '.join(worst)})" if 0 < len(worst) <= 4 else ""
-        words = (f"Use it in {counted['yes']} of {total} regions, with care in {counted['care']}, not in {counted['no']}{named}. {words}")
-    return f"{_title(column)}: {words}".strip()
+        words = f"Regions: use it in {counted['yes']} of {total}, with care in {counted['care']}, not in {counted['no']}{named}. {words}"
+    return f"{_title(column)}. {words}".strip()
 
 
-def _rule(rests: str) -> str:
-    return ("Use: the error lies within the tolerance that the configuration states (report.tolerance), and the model is nearer to the "
-            "truth than all that people have today (the raw input, interpolations, and corrections fitted to the training years), beyond "
-            "chance. With care: one of the two, or a record too short to be sure. Not: neither. "
-            f"All of it rests on {rests}.")
+def _rule(tolerance: Mapping[str, float], found: Sequence[Judgement], rests: str) -> str:
+    """What the lights stand on: tolerances, what is available today, and how sure it is."""
+    units = dict.fromkeys(one.column.units for one in found if one.column.units in tolerance)
+    limits = [f"{tolerance[unit]:g} {'days' if unit == uses.DAY else SAME.get(unit, pretty_units(unit))}" for unit in units]
+    halved = any(one.column.use not in (uses.MEAN, uses.TIMING) for one in found)
+    given = (f"Tolerances, as the configuration states them (report.tolerance): {', '.join(limits)}"
+             + (" (of days in a year also at most half of the truth's own)" if halved else "") + ". ") if limits else ""  # fmt: skip
+    known = any(one.sure is not None for one in found)
+    sure = ("Beyond chance: other days of the same climate would leave the product ahead in at least 95 of 100 cases; where regions are "
+            "compared with each other, at most a tenth of the leads is chance. " if known else
+            "No lead can be told from chance here. ")  # fmt: skip
+    return (f"{given}Available today: the coarse input itself, interpolations of it, and simple corrections fitted to the training years. "
+            f"{sure}All of it rests on {rests}; other years, and another training of the model, are not in it.")
+
+
+def _today(found: Sequence[Judgement]) -> list[tuple[str, str]]:
+    """What the names mean of those that are the best of today somewhere."""
+    names = dict.fromkeys(one.today[0] for one in found if one.today is not None)
+    said = {method_name(name): text.METHODS[name.removesuffix("_log1p")] + (" (of ln(1 + rain))" if name.endswith("_log1p") else "")
+            for name in names if name.removesuffix("_log1p") in text.METHODS}  # fmt: skip
+    return [("Available today", "; ".join(f"{name}: {words}" for name, words in said.items()) + ".")] if said else []
 
 
 def _table(model: str, found: Sequence[Judgement], columns: Sequence[Column], places: Sequence[Place]) -> Table:
@@ -146,10 +170,11 @@ def _table(model: str, found: Sequence[Judgement], columns: Sequence[Column], pl
     heads = tuple(f"{_title(column)} ({_units(column)})" for column in columns)
     return Table(
         "decision",
-        f"Error of {model} by region and use (positive: too much, too late, too many), in the units of the heading. In grey its score, "
-        "the best of what people have today, and what that is; then another product of observations, where there is one. The score is, "
-        "from day to day, RMSE, of dates the mean absolute error in days (less is better), of days beyond a threshold the critical success "
-        "index (days that both have over days that either has: more is better).",
+        f"Average error of {model} by region and use, in the units of the heading: positive is too much, too late, too many. In grey, how "
+        "well it does the single day, the same of the best that is available today, and what that is; then of another product of "
+        "observations, where there is one. From day to day that is the typical error (RMSE), of dates the mean distance in days: less is "
+        "better. Of days beyond a threshold it is the share of days that both have among those that either has (critical success index, "
+        "0 to 1): more is better.",
         ("Region", *heads), tuple(rows), regions=tuple(place.key for place in places),
     )  # fmt: skip
 

@@ -106,6 +106,20 @@ def _tails(scores: Scores, name: str, names: list[str]) -> list[Block]:
             Block("table", table=table)]  # fmt: skip
 
 
+def slider_blocks(inputs: Inputs, task: Task) -> list[Block]:
+    """Maps of a task under a slider of dates, with what they show; nothing where none were asked for."""
+    report = inputs.config.report
+    slider = dates.widget(task, task.config.model, report.zoom, report.dates, task.frame(report.frame))
+    if slider is None:
+        return []
+    return [
+        Block("heading", text="Any date, one field over another"),
+        paragraph(f"{slider.about['shown']} Draw the line to see the left map over the right one; both share one colour scale, "
+                  "the same on every date.", "note"),
+        Block("widget", widget=slider),
+    ]  # fmt: skip
+
+
 def map_section(inputs: Inputs, task: Task) -> Section:
     name, frame = task.config.model, task.frame(inputs.config.report.frame)
     box = inputs.config.report.zoom
@@ -118,15 +132,9 @@ def map_section(inputs: Inputs, task: Task) -> Section:
             + text.COAST_CREDIT
         )
     ]
-    slider = dates.widget(task, name, box, inputs.config.report.dates, frame)
-    if slider is not None:
-        section.blocks += [
-            Block("heading", text="Any date, one field over another"),
-            paragraph(f"{slider.about['shown']} Draw the line to see the left map over the right one; both share one colour scale, "
-                      "the same on every date.", "note"),
-            Block("widget", widget=slider),
-            Block("heading", text="Side by side, with differences"),
-        ]  # fmt: skip
+    slider = slider_blocks(inputs, task)
+    if slider:
+        section.blocks += [*slider, Block("heading", text="Side by side, with differences")]
     for i, variable_name in enumerate(task.variables):
         layers = scenes.frame_layers(task, variable_name, frame, name)
         title = tables.label(variable_name)

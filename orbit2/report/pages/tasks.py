@@ -51,6 +51,7 @@ def regional_section(inputs: Inputs, task: Task) -> Section:
         *seasons.blocks(scores, name, task.variables, task.name),
         *sections.further(scores, name, list(task.variables), task.name),
     ]
+    section.blocks += sections.slider_blocks(inputs, task)
     frame, box = task.frame(inputs.config.report.frame), _domain(task)
     for variable_name in task.variables:
         layers = scenes.frame_layers(task, variable_name, frame, name)
@@ -101,6 +102,7 @@ def observed_section(inputs: Inputs, task: Task) -> Section:
             ),
         ),
         *sections.further(scores, name, list(task.observed), task.name),
+        *sections.slider_blocks(inputs, task),
     ]
     for variable_name in task.observed:
         layers = scenes.observed_layers(task, variable_name, frame, name, product)
@@ -152,6 +154,7 @@ def zero_shot_section(inputs: Inputs, task: Task) -> Section:
     table = consistency_table(task, scores)
     if table is not None:
         section.blocks.append(Block("table", table=table))
+    section.blocks += sections.slider_blocks(inputs, task)
     box = inputs.config.report.zoom
     inside = maps.overlaps(fine, box)
     for i, variable_name in enumerate(task.variables):

@@ -31,6 +31,9 @@ class Scores:
         self.rows = frame[(frame["task"] == self.task) & (frame["protocol"] == self.protocol) & (frame["season"] == self.season)]
         self._values: dict[tuple[str, ...], float] = dict(zip(_keys(self.rows), self.rows["value"], strict=True))
         sure = self.rows[self.rows["ci_low"].notna() & self.rows["ci_high"].notna()]
+        self._models = tuple(str(name) for name in self.rows["model"].unique())  # in the table's order; asked for thousands of times
+        regions = set(self.rows["region"].unique())
+        self._domain = "global" if "global" in regions or "domain" not in regions else "domain"
         self._intervals = dict(zip(_keys(sure), zip(sure["ci_low"].astype(float), sure["ci_high"].astype(float), strict=True), strict=True))
 
     def value(self, model: str, name: str, metric: str, space: str = "physical", region: str | None = None) -> float | None:
@@ -52,8 +55,7 @@ class Scores:
     @property
     def domain(self) -> str:
         """`global`, or `domain` for a task that covers a box."""
-        regions = set(self.rows["region"])
-        return "global" if "global" in regions or "domain" not in regions else "domain"
+        return self._domain
 
     def text(self, column: str) -> str:
         """The one value of a descriptive column (`reference`, `date_range`). Raises OrbitError for an empty task."""
@@ -63,17 +65,16 @@ class Scores:
 
     def baselines(self, model: str) -> list[str]:
         """Names of the interpolations and fitted baselines scored beside `model`, in the table's order."""
-        return [str(name) for name in dict.fromkeys(self.rows["model"]) if name != model and name in BASELINES]
+        return [name for name in self._models if name != model and name in BASELINES]
 
     def parent(self, model: str) -> str | None:
         """The model that `model` was fine-tuned from, where it was scored on the same cells."""
-        others = (str(name) for name in dict.fromkeys(self.rows["model"])
-                  if name != model and name not in BASELINES and not str(name).startswith(PREFIX))
+        others = (name for name in self._models if name != model and name not in BASELINES and not name.startswith(PREFIX))
         return next((name for name in others if not name.startswith("(")), None)
 
     def products(self) -> list[str]:
         """Other observational products scored like a prediction (`obs:<dataset>`): how well products agree, no baselines."""
-        return [str(name) for name in dict.fromkeys(self.rows["model"]) if str(name).startswith(PREFIX)]
+        return [name for name in self._models if name.startswith(PREFIX)]
 
     def best(
         self, model: str, name: str, metric: str, space: str, region: str | None = None, among: Sequence[str] = BASELINES

@@ -60,13 +60,15 @@ class Judgement:
     @property
     def why(self) -> str:
         """In words, for the level."""
-        size = "within tolerance" if self.within else "no tolerance given" if self.tolerance is None else "beyond tolerance"
+        size = ("its average error is within the tolerance" if self.within else "no tolerance is given for its average error"
+                if self.tolerance is None else "its average error is beyond the tolerance")  # fmt: skip
         if self.today is None:
-            return f"{size}; nothing was scored beside it"
+            return f"{size}; nothing that is available today was scored beside it"
+        today = method_name(self.today[0])
         if not self.better:
-            return f"{size}; {method_name(self.today[0])} does as well or better"
-        chance = {True: "beyond chance", False: "may be chance", None: "record too short to say whether by chance"}[self.sure]
-        return f"{size}; better than {method_name(self.today[0])}, {chance}"
+            return f"{size}, {'but' if self.within else 'and'} {today}, available today, is as close to the truth or closer"
+        chance = {True: "beyond chance", False: "which may be chance", None: "but the record is too short to rule out chance"}[self.sure]
+        return f"{size}, {'and' if self.within else 'though'} it is closer to the truth than {today}, the best of today, {chance}"
 
 
 def mean(scores: Scores, model: str, variable: str, region: str, units: str, tolerance: Mapping[str, float]) -> Judgement | None:

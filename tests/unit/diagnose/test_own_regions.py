@@ -41,16 +41,18 @@ def kept(grid, fields, step=1, share=None, numbers=None):
     return KeptDays([at_hand(state)])
 
 
-def matched(models=MODELS):
-    return SimpleNamespace(model=models[0], models=lambda name: models, baselines=lambda name: models[1:], region="global")
+def matched(models=MODELS, members=0):
+    told = {"model": models[0], "models": lambda name: models, "baselines": lambda name: models[1:], "region": "global"}
+    return SimpleNamespace(**told, members=members)
 
 
 def table():
     return Table("test", "data", "standard", "truth", "2020/2021", "1")
 
 
-def frame(made):
-    return pd.DataFrame(made.rows).set_index(["model", "region", "metric"]).sort_index()
+def frame(made, space="physical"):
+    rows = pd.DataFrame(made.rows)
+    return rows[rows["space"] == space].set_index(["model", "region", "metric"]).sort_index()
 
 
 def weather(grid, days=80, seed=0):
@@ -137,6 +139,11 @@ def test_scores_of_a_region_are_those_of_its_cells(tmp_path):
         row = found.loc[model, "basins:box"]
         np.testing.assert_allclose(row.value["rmse"], np.sqrt(np.average((p - o) ** 2, weights=w)), rtol=1e-5)
         np.testing.assert_allclose(row.value["bias"], np.average(p - o, weights=w), rtol=1e-4)
+        np.testing.assert_allclose(row.value["mae"], np.average(np.abs(p - o), weights=w), rtol=1e-5)
+        logs = frame(made, "log1p").loc[model, "basins:box"]
+        gap = np.log1p(p) - np.log1p(o)
+        np.testing.assert_allclose(logs.value["rmse"], np.sqrt(np.average(gap**2, weights=w)), rtol=1e-5)
+        np.testing.assert_allclose(logs.value[["mae", "bias"]], [np.average(np.abs(gap), weights=w), np.average(gap, weights=w)], rtol=1e-4)
         anomalies = [x - np.average(x, weights=w) for x in (p, o)]
         r = (w * anomalies[0] * anomalies[1]).sum() / np.sqrt((w * anomalies[0] ** 2).sum() * (w * anomalies[1] ** 2).sum())
         np.testing.assert_allclose(row.value["pearson_r"], r, rtol=1e-5)
@@ -145,8 +152,11 @@ def test_scores_of_a_region_are_those_of_its_cells(tmp_path):
         np.testing.assert_allclose(row.value["daily_mean_r"], np.corrcoef(*means)[0, 1], rtol=1e-5)
         np.testing.assert_allclose(row.value["daily_mean_rmse"], np.sqrt(np.mean((means[0] - means[1]) ** 2)), rtol=1e-4)
     model = found.loc["reslim"]
-    for region, metric in (("basins:box", "rmse"), ("basins:box", "daily_mean_r"), ("basins:half", "rmse_difference_vs_best_baseline")):
-        row = model.loc[region, metric]
+    logs = frame(made, "log1p").loc["reslim"]
+    for of, region, metric in ((model, "basins:box", "rmse"), (model, "basins:box", "mae"), (model, "basins:box", "daily_mean_r"),
+                               (model, "basins:half", "rmse_difference_vs_best_baseline"), (logs, "basins:box", "rmse"),
+                               (logs, "basins:half", "rmse_skill_vs_best_baseline")):  # fmt: skip
+        row = of.loc[region, metric]
         assert row.ci_low < row.value < row.ci_high
     assert "bilinear" in model.loc["basins:box", "rmse_skill_vs_best_baseline"].method
     assert model.loc["basins:half", "rmse"].value == pytest.approx(
@@ -176,3 +186,25 @@ def test_ar6_regions_and_the_domain_are_given_by_land_and_sea():
     blocks = areas.given(kept(grid, weather(grid, days=1), step=8), "global")  # by the share of each block in the polygon
     r, whole = ar6().abbreviations.index("SAS"), dict(zip(blocks.names, blocks.weights.sum(axis=(1, 2)), strict=True))
     assert whole["SAS"] == pytest.approx(ar6().area_km2[r], rel=1e-3)
+
+
+def test_beside_blocks_the_cells_that_are_kept_tell_of_mae_and_logarithms_but_not_of_one_member(tmp_path):
+    """Of larger blocks `values` are single cells: their MAE is that of a sample, and says so. Those of a member are no ensemble's."""
+    grid = global_grid(10.0)
+    days = kept(grid, weather(grid, days=4), step=8)
+    path = geojson(tmp_path / "a.geojson", box=shapely.box(0, -60, 120, 60))
+    for members in (0, 4):
+        made = table()
+        own_regions.rows(made, days, areas.own(days, {"basins": str(path)}), matched(members=members), draws=0)
+        rows = pd.DataFrame(made.rows)
+        mae = rows[rows["metric"] == "mae"]
+        assert "rmse" in set(rows["metric"]) and (len(mae) > 0) == ("log1p" in set(rows["space"])) == (members == 0)
+        assert mae["method"].str.contains("one cell in each block of 8 x 8").all()
+
+
+def test_outlines_are_those_of_the_regions_that_were_scored(tmp_path):
+    wavy = shapely.Point(10, 0).buffer(5, quad_segs=2000)
+    path = geojson(tmp_path / "a.geojson", round=wavy, other=shapely.box(40, 0, 45, 10))
+    found = areas.outlines({"basins": str(path)}, {"basins:round"})
+    drawn = shapely.from_wkt(found["basins:round"])
+    assert set(found) == {"basins:round"} and shapely.get_num_coordinates(drawn) < 300 and drawn.area == pytest.approx(wavy.area, rel=2e-3)

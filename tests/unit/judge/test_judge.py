@@ -75,7 +75,7 @@ def test_another_s_product_is_scored_on_the_same_dates_and_cells(files, tmp_path
     a = files("model.zarr", other)
     b = files("truth.nc", product(truth, GRID, days()))
     coarse = GRID.coarsen(3)
-    c = files("coarse.nc", product(block_mean(truth, GRID.lat_weights, 3), coarse, days())[["t2m"]])
+    c = files("coarse.nc", product(block_mean(truth, GRID.lat_weights, 3), coarse, days())[["t2m"]].assign_attrs(synthetic="made up"))
     left = run(a, b, [c], tmp_path / "out", Reading({"rain": "precipitation_rate"}))
     frame = table.read(tmp_path / "out/metrics.parquet")
 
@@ -104,6 +104,7 @@ def test_another_s_product_is_scored_on_the_same_dates_and_cells(files, tmp_path
     page = (tmp_path / "out/report/index.html").read_text()
     assert "model judged against truth" in page and "360_day" in page and "too short for a confidence interval" in page
     assert "it has a lower RMSE than every baseline for" in page
+    assert '<p class="banner" role="note">coarse: made up</p>' in page  # what is no weather says so, and is named
     assert json.loads((tmp_path / "out/judged.json").read_text())["matched_by"] == "date"
 
 

@@ -100,7 +100,7 @@ def test_rows_are_filtered_by_words(opened: Any) -> None:
 
 def test_a_click_on_the_map_filters_the_tables(opened: Any) -> None:
     tab = opened()
-    widget = tab.locator("[data-widget=regions]")
+    widget = tab.locator("[data-widget=regions]").first
     region = widget.locator("path[data-region=SAS]")
     region.hover()
     assert widget.locator(".told").inner_text().startswith("S. Asia (SAS): ")
@@ -119,7 +119,7 @@ def test_a_click_on_the_map_filters_the_tables(opened: Any) -> None:
 
 def test_the_map_is_used_with_keys_alone(opened: Any) -> None:
     tab = opened()
-    widget = tab.locator("[data-widget=regions]")
+    widget = tab.locator("[data-widget=regions]").first
     widget.locator("select.which").focus()
     tab.keyboard.press("Tab")
     first = tab.evaluate("document.activeElement.dataset.region")
@@ -145,7 +145,7 @@ def until(tab: Any, true: str) -> None:
 
 def test_dates_variables_and_the_swipe(opened: Any) -> None:
     tab = opened()
-    widget = tab.locator("[data-widget=dates]")
+    widget = tab.locator("[data-widget=dates]").first
     over, stamp = widget.locator("img.over"), widget.locator(".stamp")
     first, when = over.get_attribute("src"), stamp.inner_text()
     date = widget.locator("input.date")

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orbit2.cli.command import app
+from orbit2.config.sources import SYNTHETIC
 from orbit2.errors import OrbitError
 from orbit2.metrics import table
 from orbit2.metrics.statistics import Moments
@@ -33,11 +34,12 @@ def moments(error: float, truth: float = 0.0) -> np.ndarray:
     return np.moveaxis(found.stacked(), 0, 1)[..., None]
 
 
-def fake(folder: Path, error: float, truth: float = 0.0, model: str = "reslim") -> Path:
+def fake(folder: Path, error: float, truth: float = 0.0, model: str = "reslim", source: str = "era5") -> Path:
     """A run folder with one task, its table and two parts."""
     values = moments(error, truth)
     (folder / "config").mkdir(parents=True)
-    (folder / "config/report.json").write_text(json.dumps({"label": folder.name, "run": {"downscale": {"test": {"model": model}}}}))
+    told = {"downscale": {"test": {"model": model}}, "datasets": {"week": {"source": source}}}
+    (folder / "config/report.json").write_text(json.dumps({"label": folder.name, "run": told}))
     parts = folder / "evaluate/test/parts"
     parts.mkdir(parents=True)
     for name, use in (("200101", slice(0, 60)), ("200103", slice(60, None))):
@@ -77,6 +79,12 @@ def test_another_truth_is_not_judged(tmp_path: Path) -> None:
     html = (tmp_path / "out/index.html").read_text(encoding="utf-8")
     assert "no difference is judged" in html and "Beyond chance it is nearer to the truth in 0" in html
     assert not re.search(r"may be chance</small>", html)
+
+
+def test_a_run_of_no_real_world_is_named_above_the_page(tmp_path: Path) -> None:
+    first, second = fake(tmp_path / "one", 1.0), fake(tmp_path / "two", 0.9, source="synthetic")
+    run(first, second, tmp_path / "out")
+    assert f'<p class="banner" role="note">two is {SYNTHETIC}</p>' in (tmp_path / "out/index.html").read_text(encoding="utf-8")
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_the_headline_has_intervals_or_says_why_not(tmp_path: Path) -> None:
         table.write(scores(short=short, lost=True).frame(), tmp_path / str(short) / "evaluate/metrics.parquet")
     long = headline(tmp_path / "False")
     assert "95 % of the difference" in long and "-0.25 to -0.15" in long and "-0.25 to +0.01" in long
-    assert "On 366 frames within 365 days: lower RMSE than every baseline for 2 of 2" in long
+    assert "On 366 days: lower RMSE than every baseline for 2 of 2" in long
     assert "Beyond chance (95 % interval of the difference to the best baseline below 0): 1 of 2." in long
     short_text = headline(tmp_path / "True")
     assert "On 4 frames within 18 hours, too short for a confidence interval: lower RMSE" in short_text
@@ -65,7 +65,7 @@ def test_the_report_puts_intervals_beside_every_headline_number() -> None:
     short = Scores(scores(short=True).frame(), "t")
     assert verdict.tiles(short, NAMES)[0].basis == "4 frames within 18 hours, too short for a confidence interval"
     assert "Beyond chance" not in verdict.reading(short, NAMES) and rmse_table(short, "net", NAMES).rows[0][1].note == ""
-    assert basis(scores(by_season=False).frame().assign(ci_low=float("nan"))) == "366 frames within 365 days, without a confidence interval"
+    assert basis(scores(by_season=False).frame().assign(ci_low=float("nan"))) == "366 days, without a confidence interval"
 
 
 def test_seasons_have_a_table_of_their_own_where_a_year_was_scored() -> None:

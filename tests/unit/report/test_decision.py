@@ -14,6 +14,8 @@ from orbit2.metrics.table import Table
 from orbit2.report.pages import decision
 from orbit2.report.tables import Scores, uses
 
+C = "closer to the truth than delta, the best of today"
+W, B = "its average error is within the tolerance", "its average error is beyond the tolerance"
 TOLERANCE = {"K": 0.5, "mm day-1": 0.5}
 
 
@@ -41,12 +43,12 @@ def judge(scores: Scores, name: str = "2m_temperature", units: str = "K") -> use
 @pytest.mark.parametrize(
     ("bias", "own", "gap", "level", "why"),
     [
-        (0.2, 1.0, (-0.6, -0.2), "yes", "within tolerance; better than delta, beyond chance"),
-        (-0.2, 1.0, (-0.6, 0.1), "care", "within tolerance; better than delta, may be chance"),
-        (0.2, 1.0, None, "care", "within tolerance; better than delta, record too short to say whether by chance"),
-        (-0.9, 1.0, (-0.6, -0.2), "care", "beyond tolerance; better than delta, beyond chance"),
-        (0.2, 2.0, (0.1, 0.4), "care", "within tolerance; delta does as well or better"),
-        (0.9, 2.0, (0.1, 0.4), "no", "beyond tolerance; delta does as well or better"),
+        (0.2, 1.0, (-0.6, -0.2), "yes", f"{W}, and it is {C}, beyond chance"),
+        (-0.2, 1.0, (-0.6, 0.1), "care", f"{W}, and it is {C}, which may be chance"),
+        (0.2, 1.0, None, "care", f"{W}, and it is {C}, but the record is too short to rule out chance"),
+        (-0.9, 1.0, (-0.6, -0.2), "care", f"{B}, though it is {C}, beyond chance"),
+        (0.2, 2.0, (0.1, 0.4), "care", f"{W}, but delta, available today, is as close to the truth or closer"),
+        (0.9, 2.0, (0.1, 0.4), "no", f"{B}, and delta, available today, is as close to the truth or closer"),
     ],
 )
 def test_levels(bias: float, own: float, gap: tuple[float, float] | None, level: str, why: str) -> None:
@@ -90,7 +92,8 @@ def test_the_page_decides_first_and_says_what_the_input_is(made: SimpleNamespace
     first = re.search(r"<p class=\"reading\">(.*?)</p>", words)
     assert first is not None and first[1].startswith("The coarse input is an area average of the truth itself")
     assert "SSIM" not in words and "PSNR" not in words
-    assert "record too short to say whether by chance" in words and 'class="lamp yes"' not in words  # four frames are no ground for a yes
+    assert "the record is too short to rule out chance" in words
+    assert words.count('class="lamp yes"') == 1  # the legend's: four frames are no ground for a yes
     assert "Not judged here: season timing, heavy rain, heat, frost and drought." in words
     csv = (made.out / "tables" / "decision_maps.csv").read_text(encoding="utf-8").splitlines()
     assert csv[0].startswith("region,name,use,variable,of,level,error") and len(csv) > 100

@@ -26,26 +26,37 @@ from orbit2.report.style import look
 from orbit2.report.tables import Scores
 
 
-def area(path: str) -> float:
-    """Share of the globe inside an SVG path (the map is equal-area)."""
+def area(path: str, whole: str | None = None) -> float:
+    """Share of the globe, or of another outline, inside an SVG path (maps are equal-area)."""
     def rings(text: str) -> shapely.Geometry:
         found = [np.array([pair.split() for pair in ring.rstrip("Z").split("L")], dtype=float) for ring in text.split("M")[1:]]
         return shapely.union_all([shapely.make_valid(shapely.Polygon(points)) for points in found])
 
-    return float(rings(path).area / rings(outlines.globe()).area)
+    return float(rings(path).area / rings(whole or outlines.world().outline).area)
 
 
 def test_outlines_cover_the_share_of_the_earth_that_regions_have() -> None:
-    paths = outlines.ar6()
+    paths = {name: outlines.world().path(shape) for name, shape in outlines.ar6().items()}
     assert len(paths) == 58
     assert area(paths["SAM"]) == pytest.approx(2.997e6 / 510.1e6, rel=0.03)
     assert sum(map(area, paths.values())) == pytest.approx(1.0, abs=0.02)  # the 58 cover the globe
 
 
 def test_a_polygon_beyond_the_date_line_is_cut_at_the_edge() -> None:
-    across = outlines.path(shapely.box(170.0, -20.0, 200.0, 20.0))  # 0..360 and -180..180 alike
+    across = outlines.world().path(shapely.box(170.0, -20.0, 200.0, 20.0))  # 0..360 and -180..180 alike
     assert across.count("M") == 2
     assert area(across) == pytest.approx(30 / 360 * np.sin(np.radians(20)), rel=0.02)
+
+
+def test_a_box_is_drawn_by_itself_and_equal_area() -> None:
+    box = outlines.Drawing((30.0, 50.0, 350.0, 20.0))  # across Greenwich
+    whole = area(box.path(shapely.box(-20, 20, 40, 60)), box.outline)
+    half = area(box.path(shapely.box(5, 20, 40, 60)), box.outline)
+    assert whole == pytest.approx(1, abs=0.01) and half == pytest.approx(0.5, abs=0.01)
+    north = area(box.path(shapely.box(350, 40, 380, 50)), box.outline)
+    exact = (np.sin(np.radians(50)) - np.sin(np.radians(40))) / (np.sin(np.radians(50)) - np.sin(np.radians(30)))
+    assert north == pytest.approx(exact, abs=0.01) and box.path(shapely.box(100, 0, 110, 10)) == ""
+    assert len(box.coasts) > 1000 and re.fullmatch(r"0 0 \d+ \d+", box.view_box)
 
 
 def test_boxes_have_finer_coasts_than_the_globe() -> None:
@@ -112,7 +123,7 @@ def test_regions_of_ones_own_can_be_chosen_by_name() -> None:
                 "ci_high": 0.9, "n": 1}  # fmt: skip
 
     scores = Scores(pd.DataFrame([row("SAM", "rmse", 0.7), row("basins:Danube", "rmse", 0.8)]), "t")
-    made = regionmap.widget(scores, "m", ["2m_temperature"], {"SAM": "South-American monsoon"})
+    made = regionmap.widget(scores, "m", ["2m_temperature"], {"SAM": "South-American monsoon"}, {})
     assert made is not None
     html = made.html(lambda picture: "")
     assert '<option value="basins:Danube">' in html and html.count("<path data-region=") == 1

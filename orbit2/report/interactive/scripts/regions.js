@@ -32,13 +32,13 @@ function regions() {
         return made("span", {}, patch, text);
       }));
     };
-    const choose = (code) => {
-      which.value = which.value === code ? "" : code;
-      clear.hidden = !which.value;
+    const choose = (code) => document.dispatchEvent(new CustomEvent("orbit2:region", { detail: which.value === code ? "" : code }));
+    document.addEventListener("orbit2:region", (event) => { // this map's own choice, or that of another task's map
+      which.value = names.has(event.detail) ? event.detail : "";
+      clear.hidden = !event.detail;
       paint();
       say(which.value);
-      document.dispatchEvent(new CustomEvent("orbit2:region", { detail: which.value }));
-    };
+    });
     const focus = (next) => {
       paths[at].setAttribute("tabindex", "-1");
       at = (next + paths.length) % paths.length;
