@@ -39,7 +39,7 @@ rule report_page:
         runtime=minutes(60),
     params:
         folder=subpath(output.page, parent=True),
-        banner=RUN.banner, # what captions begin with: data of no real world
+        banner=RUN.banner,  # what captions begin with: data of no real world
     message:
         "report: {output.page}"
     shell:
