@@ -38,6 +38,7 @@ from orbit2.baselines.training import open_fits
 from orbit2.baselines.truth import LOG, Monthly
 from orbit2.grid import AnyGrid
 from orbit2.metrics.pooling import Pooled
+from orbit2.times import Time
 from orbit2.variables import floor, log_scored, variable
 
 Array = npt.NDArray[np.float64]
@@ -220,7 +221,7 @@ class Fitted:
         return tuple(dict.fromkeys(found))
 
     def apply(
-        self, method: str, name: str, base: Array, field: Array, time: np.datetime64, precision: type[np.floating[Any]] = np.float64,
+        self, method: str, name: str, base: Array, field: Array, time: Time, precision: type[np.floating[Any]] = np.float64,
     ) -> Array:  # fmt: skip
         """A baseline at `time` from the input's whole `field` [H, W] and its area-conserving interpolation `base` [h, w] in the window,
         kept in `precision`; NaN where that is missing, `base` itself where the training block knows nothing of a cell."""

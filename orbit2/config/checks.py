@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from orbit2 import times
 from orbit2.config.dataset import Period, duration
 from orbit2.config.network import ArchitectureConfig
 from orbit2.config.sources import traits
@@ -77,13 +78,15 @@ def blocks(run: RunConfig) -> None:
             for learned in run.models[older].datasets:
                 for block, period in run.datasets[learned].split.blocks.items():
                     for user, key in tested.items() if block != "test" else ():
-                        _apart(run, user, key, period, f"{block} block of '{learned}', which model '{older}' saw")
+                        told = f"{block} block of '{learned}', which model '{older}' saw"
+                        _apart(run, user, key, period, run.datasets[learned].counted, told)
 
 
-def _apart(run: RunConfig, user: str, key: str, period: Period, seen: str) -> None:
+def _apart(run: RunConfig, user: str, key: str, period: Period, calendar: str, seen: str) -> None:
     dataset = run.datasets[key]
     test, gap = dataset.split.test, dataset.gap
-    if test.first - period.last < gap and period.first - test.last < gap:
+    (tested, until), (learned, to) = ([times.as_real(t) for t in p.bounds(c)] for p, c in ((test, dataset.counted), (period, calendar)))
+    if tested - to < gap and learned - until < gap:
         raise ValueError(f"{user}: its test block ({test.start} to {test.end}) is not {duration(gap)} away from the {seen} "
                          f"({period.start} to {period.end}): scores would be of weather that it has learned")  # fmt: skip
 

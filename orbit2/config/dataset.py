@@ -42,22 +42,29 @@ class Period(Strict):
             if not _TIME.fullmatch(text):  # numpy takes "2020" for its first second, and 20200101 for a year
                 raise ValueError(f"not a date or date-time such as 2020-01-31 or 2020-01-31T06:00: {text!r}")
         try:
-            first, last = self.first, self.last
-        except ValueError as error:
-            raise ValueError(f"not an ISO 8601 date or date-time ({error})") from None
+            calendar = next(c for c in times.CALENDARS if times.is_date(self.start, c) and times.is_date(self.end, c))
+        except StopIteration:
+            raise ValueError(f"not ISO 8601 dates or date-times of any calendar: {self.start}, {self.end}") from None
+        first, last = self.bounds(calendar)
         if last < first:
             raise ValueError(f"period ends ({self.end}) before it starts ({self.start})")
         return self
 
+    def bounds(self, calendar: str = "standard") -> tuple[times.Time, times.Time]:
+        """First and last second in a calendar: datetime64[s], or cftime dates. Raises ValueError for days that it does not have."""
+        return times.begin(self.start, calendar), times.end(self.end, calendar)
+
     @property
     def first(self) -> np.datetime64:
-        """datetime64[s]."""
-        return times.begin(self.start)
+        """datetime64[s], of the real calendar."""
+        found: np.datetime64 = times.begin(self.start)
+        return found
 
     @property
     def last(self) -> np.datetime64:
         """datetime64[s]; of a bare date its last second."""
-        return times.end(self.end)
+        found: np.datetime64 = times.end(self.end)
+        return found
 
 
 class Split(Strict):
@@ -76,14 +83,14 @@ class Split(Strict):
         None, ge=0, description="Least time between blocks (days); none: 7, by when weather has forgotten itself; packaged sample: 6 hours."
     )
 
-    def close(self, gap: np.timedelta64) -> str | None:
+    def close(self, gap: np.timedelta64, calendar: str = "standard") -> str | None:
         """Which blocks overlap or are closer than `gap`, in words; None where none are."""
-        blocks = sorted((p.first, p.last, n) for n, p in self.blocks.items())
+        blocks = sorted((*p.bounds(calendar), n) for n, p in self.blocks.items())
         for (_, end, first), (start, _, second) in pairwise(blocks):
             if start <= end:
                 return f"blocks '{first}' and '{second}' overlap; leave a gap between them"
-            if start - end < gap:
-                return f"blocks '{first}' and '{second}' are {duration(start - end)} apart, less than {duration(gap)}"
+            if (span := np.timedelta64(round(times.apart(end, start)), "s")) < gap:
+                return f"blocks '{first}' and '{second}' are {duration(span)} apart, less than {duration(gap)}"
         return None
 
 
@@ -110,6 +117,10 @@ class DatasetConfig(Strict):
     statics: tuple[str, ...] = Field(("land_sea_mask", "orography", "slope"), description="Static fields on both grids.")
     frequency: Literal["native", "hourly", "daily"] = Field(
         "native", description="Samples: every hour, every day, or what the source holds (sample: 24 frames; ERA5: hours; others: days)."
+    )
+    calendar: Given[Literal["standard", "proleptic_gregorian", "julian", "noleap", "all_leap", "360_day"]] = Field(
+        None, description="Calendar that the split's dates and the samples count in (CF name); null: the real one. 2000-02-30 is a day of "
+        "`360_day`."
     )
     coarse_grid: str = Field(
         description="Named coarse grid: `global_<degrees>`, `us_<arc minutes>`, `prism_<arc minutes>`; `@south,north,west,east` cuts one. "
@@ -159,6 +170,22 @@ class DatasetConfig(Strict):
             raise ValueError("a variable is listed twice")
         return names
 
+    @property
+    def counted(self) -> str:
+        """The calendar by its CF name."""
+        return self.calendar or "standard"
+
+    @model_validator(mode="after")
+    def _days(self) -> DatasetConfig:
+        """The split's dates are days of the calendar."""
+        for name, period in self.split.blocks.items():
+            for text in (period.start, period.end):
+                if not times.is_date(text, self.counted):
+                    raise ValueError(f"split.{name}: {text} is no date of the calendar {self.counted}")
+        if not times.real(self.counted) and self.files is None:
+            raise ValueError(f"calendar: {self.source} counts in the real calendar; only `files` may count in {self.counted}")
+        return self
+
     @model_validator(mode="after")
     def _variables(self) -> DatasetConfig:
         if not self.inputs and not self.outputs:
@@ -200,11 +227,11 @@ class DatasetConfig(Strict):
     @model_validator(mode="after")
     def _gaps(self) -> DatasetConfig:
         """Blocks apart; a trailing day reaches 23 hours back, and closer blocks would share hours."""
-        told = self.split.close(self.gap)
+        told = self.split.close(self.gap, self.counted)
         if told:
             raise ValueError(f"split: {told}; the weather of neighbouring days is nearly the same (split.gap_days sets another least gap)")
         over_day = [name for name in (*self.inputs, *self.outputs) if "interval: 24 hours" in variable(name).cell_methods]
-        if over_day and self.step_hours == 1 and (told := self.split.close(np.timedelta64(23, "h"))):
+        if over_day and self.step_hours == 1 and (told := self.split.close(np.timedelta64(23, "h"), self.counted)):
             raise ValueError(f"split: {told}, and {over_day[0]} covers 24 hours")
         return self
 

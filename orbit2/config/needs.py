@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from orbit2 import times
 from orbit2.config.base import science
 from orbit2.config.dataset import DatasetConfig
 from orbit2.config.recipes import recipes, windows
@@ -19,7 +20,7 @@ from orbit2.grid import named
 Days = tuple[np.datetime64, np.datetime64]
 STATIC = "static"
 MADE = ("latitude", "slope")  # static fields that are computed at the target grid
-BRIDGED = np.timedelta64(31, "D")
+BRIDGED = 31 * times.DAY_SECONDS
 MARGIN = 1.0  # degrees of source around a regional grid, so that cells at its edge are whole
 
 
@@ -29,14 +30,14 @@ def names_from(dataset: DatasetConfig, source: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*inputs, *(dataset.outputs if dataset.source == source else ()))))
 
 
-def stretches(dataset: DatasetConfig) -> list[tuple[np.datetime64, np.datetime64]]:
-    """First and last second (datetime64[s]) of each stretch of time that the dataset's samples come from, in order.
+def stretches(dataset: DatasetConfig) -> list[tuple[times.Time, times.Time]]:
+    """First and last second (in the dataset's calendar) of each stretch of time that the dataset's samples come from, in order.
 
     Blocks with less than BRIDGED between them are one stretch (providers' files are months); longer holes are neither fetched nor built.
     """
-    found: list[tuple[np.datetime64, np.datetime64]] = []
-    for first, last in sorted((p.first, p.last) for p in dataset.split.blocks.values()):
-        if found and first - found[-1][1] < BRIDGED:
+    found: list[tuple[times.Time, times.Time]] = []
+    for first, last in sorted(p.bounds(dataset.counted) for p in dataset.split.blocks.values()):
+        if found and times.apart(found[-1][1], first) < BRIDGED:
             found[-1] = (found[-1][0], last)
         else:
             found.append((first, last))

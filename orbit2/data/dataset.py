@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from orbit2 import times as clocks
 from orbit2.areas import relative_areas
 from orbit2.data.augment import coarsen
 from orbit2.data.batch import Batch, Packed
@@ -196,9 +196,8 @@ def _symmetric(view: View, grid: AnyGrid) -> bool:
     return bool(np.allclose(lat, -lat[::-1], atol=1e-3))
 
 
-def clock(times: npt.NDArray[np.datetime64]) -> Tensor:
+def clock(times: clocks.Times) -> Tensor:
     """Day of year and hour of day as angles [B, 4]: sin day, sin hour, cos day, cos hour."""
-    day = (times - times.astype("datetime64[Y]")) / np.timedelta64(1, "s") / 86400 / 365.2425
-    hour = (times - times.astype("datetime64[D]")) / np.timedelta64(1, "s") / 86400
+    day, hour = clocks.clock(times)
     angles = 2 * np.pi * np.stack([day, hour], -1)
     return torch.from_numpy(np.concatenate([np.sin(angles), np.cos(angles)], -1)).float()

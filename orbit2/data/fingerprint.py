@@ -6,6 +6,7 @@ import hashlib
 
 from orbit2.data.pairs import SIDES, PairStore
 from orbit2.files import to_text
+from orbit2.times import seconds
 
 SHARDS = 8  # files whose sizes are looked at, on each side
 UNSAID = ("provenance", "code_version")  # by which revision it was made
@@ -14,7 +15,7 @@ UNSAID = ("provenance", "code_version")  # by which revision it was made
 def fingerprint(store: PairStore) -> str:
     """Of its attributes (grids, variables, packing, digests of its samples), times, missing shares, and the sizes of some shards."""
     digest = hashlib.sha256(to_text({key: value for key, value in store.attributes.items() if key not in UNSAID}).encode())
-    digest.update(store.times.astype("int64").tobytes())
+    digest.update(seconds(store.times).tobytes())
     for side in SIDES:
         digest.update(to_text(dict(store.root[side].attrs)).encode() + store.missing(side).tobytes())
         if store.variables(side):

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import zarr
 
+from orbit2 import times as clocks
 from orbit2.data import packing
 from orbit2.data.store_grid import grid_of
 from orbit2.files import read_json
@@ -21,7 +21,7 @@ SHARD = "samples_per_shard"
 
 
 def differences(
-    path: Path, sides: Mapping[str, SideSpec], times: npt.NDArray[np.datetime64], shard: int, version: str, codec: Mapping[str, Any]
+    path: Path, sides: Mapping[str, SideSpec], times: clocks.Times, shard: int, version: str, codec: Mapping[str, Any]
 ) -> dict[str, str]:
     """What differs -> what the store has and what is asked for, in words. A store whose arrays cannot be read differs as a whole."""
     try:
@@ -64,12 +64,13 @@ def _side(group: zarr.Group, spec: SideSpec) -> Iterator[tuple[str, str]]:
                 yield f"static field {name}", f"up to {np.nanmax(np.abs(held[i] - spec.static_values[i])):.4g} apart"
 
 
-def _times(group: zarr.Group, times: npt.NDArray[np.datetime64]) -> dict[str, str]:
+def _times(group: zarr.Group, times: clocks.Times) -> dict[str, str]:
     hours = np.asarray(group["time"])
-    wanted = (times.astype("datetime64[s]") - np.datetime64("1940-01-01", "s")).astype(np.int64) / 3600
-    if np.array_equal(hours, wanted):
+    told = str(group["time"].attrs.get("calendar", "standard"))
+    wanted, calendar = clocks.seconds(times, "1940-01-01") / 3600, clocks.calendar_of(times)
+    if np.array_equal(hours, wanted) and (told == calendar or clocks.real(told) == clocks.real(calendar) is True):
         return {}
-    stamps = np.datetime64("1940-01-01", "h") + np.round(hours).astype(np.int64)
+    stamps = clocks.stamps(clocks.from_seconds(hours * 3600, "1940-01-01", told))
     return {"times": f"{len(hours)} from {stamps[0]} to {stamps[-1]}, not {len(times)} from {times[0]} to {times[-1]}"}
 
 

@@ -78,15 +78,15 @@ class PairStore:
         kept = open_cache(cache, cache_gb, self.path)
         self._readers = {side: FieldReader(self.path, side, kept) for side in SIDES if self.variables(side)}
         hours = np.asarray(self.array("coarse", "time")[:], dtype=np.float64)
-        self.times: npt.NDArray[np.datetime64] = EPOCH + np.round(hours * 3600).astype("timedelta64[s]")
+        told = str(self.array("coarse", "time").attrs.get("calendar", "standard"))
+        self.times: times.Times = times.from_seconds(hours * 3600, EPOCH, told)  # datetime64[s], or cftime dates of another calendar
         if (np.diff(hours) <= 0).any():
             raise OrbitError("pair store is damaged (its times do not increase)", where=path, hint="delete it and re-run the regrid stage")
 
     def cell_methods(self, name: str) -> str:
         """What the samples of a variable are over time (CF); stores from before say it by their daily spacing."""
         stored: dict[str, str] = self.attributes.get("cell_methods", {})
-        days = len(self.times) > 1 and np.diff(self.times).min() >= np.timedelta64(24, "h")
-        return stored.get(name) or cell_methods(name, 24 if days else 1)
+        return stored.get(name) or cell_methods(name, 24 if len(self.times) > 1 and self.step_hours >= 24 else 1)
 
     def array(self, side: Side, name: str) -> zarr.Array[Any]:
         found = self.root[f"{side}/{name}"]
@@ -108,8 +108,8 @@ class PairStore:
     @property
     def step_hours(self) -> float:
         """The shortest time between samples; a day where there is only one."""
-        steps = np.diff(self.times).astype("timedelta64[s]").astype(np.int64)
-        return float(steps.min()) / 3600 if len(steps) else 24.0
+        steps = times.steps(self.times)
+        return float(steps.min()) if len(steps) else 24.0
 
     def grid(self, side: Side) -> AnyGrid:
         return self._grids[side]
@@ -198,12 +198,21 @@ class PairStore:
         """Indices of usable samples whose time lies in [start, end] (ISO dates or times; a bare end date means its whole day)."""
         return np.flatnonzero(self._between(start, end) & self.usable)
 
-    def gaps(self, start: str, end: str) -> npt.NDArray[np.datetime64]:
+    @property
+    def calendar(self) -> str:
+        """CF name of the calendar of the times."""
+        return times.calendar_of(self.times)
+
+    def gaps(self, start: str, end: str) -> times.Times:
         """Times in [start, end] that `indices` leaves out, because all inputs or all outputs are missing."""
         return self.times[self._between(start, end) & ~self.usable]
 
     def _between(self, start: str, end: str) -> npt.NDArray[np.bool_]:
-        return np.asarray((self.times >= times.begin(start)) & (self.times <= times.end(end)))
+        try:
+            first, last = times.begin(start, self.calendar), times.end(end, self.calendar)
+        except ValueError:
+            raise OrbitError("not dates of the store's calendar", where=self.path, got=f"{start} to {end}", allowed=self.calendar) from None
+        return np.asarray((self.times >= first) & (self.times <= last), dtype=bool)
 
     def dataset(self, side: Side) -> xr.Dataset:
         """The group as a lazy xarray Dataset of physical float32 fields, one data variable each (dims time, lat, lon)."""

@@ -18,23 +18,24 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec
 
+from orbit2 import times as clocks
 from orbit2.data import kept, packing
 from orbit2.data.shards import FieldReader
 from orbit2.data.store_grid import GRID, grid_of, put_grid
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, short_hash, write_text
 from orbit2.grid import AnyGrid
+from orbit2.times import Times
 from orbit2.variables import carried, declarations, from_json, variable
 
 Side = Literal["coarse", "fine"]
 SIDES: tuple[Side, ...] = ("coarse", "fine")
 TIME_UNITS = "hours since 1940-01-01 00:00:00"
-EPOCH = np.datetime64("1940-01-01T00:00:00", "s")
+EPOCH = "1940-01-01"
 STORE_VERSION = "pairs-2"
 # By measurement (benchmarks/pairstore_read.py): of the codecs that shrink int16 fields, the fastest to read.
 CODEC: dict[str, Any] = {"cname": "lz4hc", "clevel": 5, "shuffle": "shuffle", "typesize": 2}
 FloatArray = npt.NDArray[np.float32]
-Times = npt.NDArray[np.datetime64]
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ def signature(coarse: SideSpec, fine: SideSpec, times: Times, shard: int) -> str
         ranges = [[p.transform, p.low, p.high] for p in map(packing.packing_of, spec.variables)]
         sides.append([spec.grid.digest, spec.variables, ranges, spec.statics, _sha(spec.static_values.astype("<f4"))])
     declared = declarations(_all_names(coarse, fine))
-    own = [STORE_VERSION, packing.VERSION, shard, _sha(times.astype("datetime64[s]").astype("<i8")), CODEC, sides]
-    return short_hash([*own, *([from_json(row).meaning for row in declared.values()])], 16)
+    own = [STORE_VERSION, packing.VERSION, shard, _sha(clocks.seconds(times).astype("<i8")), CODEC, sides]
+    other = [] if clocks.real(calendar := clocks.calendar_of(times)) else [calendar]
+    return short_hash([*own, *other, *(from_json(row).meaning for row in declared.values())], 16)
 
 
 def _all_names(*specs: SideSpec) -> list[str]:
@@ -164,8 +166,10 @@ def _create_side(group: zarr.Group, spec: SideSpec, times: Times, shard: int) ->
     put("static", spec.static_values.astype(np.float32), ("static", *spec.grid.dims), np.nan)  # what a chunk that is gone reads as
     put("missing", np.full((samples, count), np.nan, dtype=np.float32), ("time", "variable"), units="1",
         long_name="fraction of missing cells; NaN where no field was written")
-    hours = (times.astype("datetime64[s]") - EPOCH).astype(np.int64) / 3600
-    put("time", hours, ("time",), units=TIME_UNITS, calendar="proleptic_gregorian", standard_name="time")
+    calendar = clocks.calendar_of(times)
+    hours = clocks.seconds(times, EPOCH) / 3600
+    put("time", hours, ("time",), units=TIME_UNITS, calendar="proleptic_gregorian" if clocks.real(calendar) else calendar,
+        standard_name="time")
     packed = packing.describe(spec.variables)
     put("variable_name", list(spec.variables), ("variable",))
     put("scale_factor", [packed[name]["scale_factor"] for name in spec.variables], ("variable",))

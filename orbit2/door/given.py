@@ -6,14 +6,13 @@ import re
 from datetime import datetime
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from orbit2.door.axes import time_name
 from orbit2.door.stamps import dates
 from orbit2.errors import OrbitError
+from orbit2.times import Times
 
-Times = npt.NDArray[np.datetime64]
 _SAY = "say it with --time 2020-01-31T12:00 (several fields: --time 2020-01-01T00:00,6h; in Python time=...)"
 _PERIOD = re.compile(r"(\d+(?:\.\d+)?) ?(s|min|minutes?|h|hours?|d|days?)$")
 _HOURS = {"s": 1 / 3600, "m": 1 / 60, "h": 1.0, "d": 24.0}
@@ -67,7 +66,7 @@ def _given(field: xr.DataArray, spare: list[str], open_dims: list[str], where: o
 
 
 def _decoded(coordinate: xr.DataArray, where: object) -> Times:
-    stamps = dates(coordinate, where)
+    stamps = dates(coordinate, where, others=True)
     if len(np.unique(stamps)) != len(stamps):
         raise OrbitError("a time is there twice", where=f"{where}: {coordinate.name}", got=f"{len(stamps) - len(np.unique(stamps))} of "
                          f"{len(stamps)}", hint="keep one field per time, e.g. with xarray: dataset.drop_duplicates('time')")  # fmt: skip

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from orbit2 import times as clocks
 from orbit2.door.axes import horizontal
 from orbit2.door.damage import reading
 from orbit2.door.given import hours, times_of
@@ -61,7 +62,7 @@ class Inputs:
 
     arrays: dict[str, xr.DataArray]
     grid: Grid
-    times: npt.NDArray[np.datetime64]
+    times: clocks.Times
     rows: Index
     columns: Index
     scales: dict[str, Scale]  # into canonical units
@@ -245,7 +246,7 @@ def _uniform(grid: Grid, where: object) -> None:
 
 
 def _scale(
-    array: xr.DataArray, name: str, where: str, dataset: xr.Dataset, times: npt.NDArray[np.datetime64], grid: Grid, said: Reading,
+    array: xr.DataArray, name: str, where: str, dataset: xr.Dataset, times: clocks.Times, grid: Grid, said: Reading,
     warnings: list[str],
 ) -> Scale:
     """Into canonical units; an amount (of precipitation, of energy) becomes a rate by the period that the file or the user says."""
@@ -269,7 +270,7 @@ def _scale(
 
 
 def _of_store(
-    array: xr.DataArray, dataset: xr.Dataset, times: npt.NDArray[np.datetime64], grid: Grid, where: str, warnings: list[str]
+    array: xr.DataArray, dataset: xr.Dataset, times: clocks.Times, grid: Grid, where: str, warnings: list[str]
 ) -> float | None:
     """Hours over which ECMWF's accumulations are taken: as GRIB says, or as the Climate Data Store's hourly ERA5 has them."""
     step, told = array.attrs.get("GRIB_stepType"), array.attrs.get("accumulated_hours")
@@ -283,8 +284,8 @@ def _of_store(
     if abs(grid.resolution - LAND_DEGREES) < 0.01:
         raise OrbitError("on a grid of 0.1 degree this looks like ERA5-Land, which accumulates since 00:00", where=where,
                          got=str(array.attrs.get("units")), hint=f"make it hourly amounts first, then {ACCUMULATED}")  # fmt: skip
-    steps = np.diff(times).astype("timedelta64[s]").astype(np.int64)
-    if len(steps) and steps.min() != 3600:
+    apart = clocks.steps(times)
+    if len(apart) and apart.min() != 1:
         return None
     warnings.append(f"'{array.name}' ({array.attrs.get('units')}, accumulated) is taken as the amount of the hour that ends at its time,"
                     " as in hourly ERA5 of the Climate Data Store; if it is not, give --accumulated")  # fmt: skip

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from orbit2 import times as clocks
 from orbit2.errors import OrbitError
 
 Stamps = npt.NDArray[np.datetime64]
-CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
+CALENDARS = clocks.REAL
 
 
 def decoded(time: xr.DataArray, path: Path) -> Stamps:
@@ -37,14 +38,17 @@ def decoded(time: xr.DataArray, path: Path) -> Stamps:
     return found
 
 
-def dates(time: xr.DataArray, where: object) -> Stamps:
-    """The times of a coordinate as datetime64[s], [T]: decoded ones, or days written as numbers (20200131).
+def dates(time: xr.DataArray, where: object, *, others: bool = False) -> clocks.Times:
+    """The times of a coordinate as datetime64[s], [T]: decoded ones, or days written as numbers (20200131); with `others` also cftime dates
+    of another calendar.
 
-    Raises OrbitError naming a calendar that is not the real one, and for numbers without units.
+    Raises OrbitError naming a calendar that is not the real one, or with `others` that nobody knows, and for numbers without units.
     """
     values = np.atleast_1d(time.values)
     place = f"{where}: {time.name}"
     kind = time.encoding.get("calendar") or time.attrs.get("calendar") or getattr(values.flat[0] if values.size else None, "calendar", None)
+    if others and kind and str(kind) not in CALENDARS and values.dtype.kind == "O" and all(hasattr(v, "calendar") for v in values.flat):
+        return _of_calendar(values, str(kind), place)
     if kind and str(kind) not in CALENDARS:
         raise OrbitError("calendar is not the real one", where=place, got=str(kind), allowed=", ".join(CALENDARS),
                          hint="convert it first, e.g. with xarray: dataset.convert_calendar('standard', align_on='date')")
@@ -61,6 +65,15 @@ def dates(time: xr.DataArray, where: object) -> Stamps:
                          allowed="CF units such as 'hours since 1900-01-01', or days as YYYYMMDD",
                          hint="the units or calendar attribute is missing")
     return days
+
+
+def _of_calendar(values: npt.NDArray[Any], kind: str, where: str) -> clocks.Times:
+    """cftime dates as this project has them. Raises OrbitError for a calendar that is not known."""
+    try:
+        clocks.cf_name(kind)
+    except ValueError as error:
+        raise OrbitError("calendar is unknown", where=where, got=kind, allowed=", ".join(clocks.CALENDARS)) from error
+    return clocks.normal(values)
 
 
 def whole_days(values: npt.NDArray[Any]) -> Stamps | None:

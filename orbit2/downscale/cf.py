@@ -14,6 +14,7 @@ import xarray as xr
 from orbit2.data.store_grid import GRID
 from orbit2.grid import AnyGrid, Grid
 from orbit2.provenance import code_version
+from orbit2.times import Times
 from orbit2.variables import ATTRIBUTE, variable
 
 FloatArray = npt.NDArray[np.float32]
@@ -29,14 +30,15 @@ _OURS = ("Conventions", "history", "source", "signature", "finalised", "coordina
 
 
 def as_dataset(
-    frames: FloatArray, names: Sequence[str], grid: AnyGrid, times: npt.NDArray[np.datetime64], original: Originals | None = None,
+    frames: FloatArray, names: Sequence[str], grid: AnyGrid, times: Times, original: Originals | None = None,
     about: Mapping[str, Any] | None = None, methods: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
     """[T, C, H, W] in canonical units as a CF Dataset with the global attributes `about`; `methods`: see `attributes`."""
     known = original or {}
     data = {name: (("time", *grid.dims), frames[:, i], {**attributes(name, known.get(name), methods), **grid.field_attributes})
             for i, name in enumerate(names)}  # fmt: skip
-    coords = {"time": times.astype("datetime64[ns]"), **coordinates(grid)}
+    stamps = times.astype("datetime64[ns]") if times.dtype.kind == "M" else times
+    coords = {"time": ("time", stamps), **coordinates(grid)}
     return xr.Dataset(data, coords=coords, attrs={"Conventions": "CF-1.11", **grid_attribute(grid), **(about or {})})
 
 

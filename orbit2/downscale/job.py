@@ -16,7 +16,7 @@ from orbit2.downscale import timing
 from orbit2.downscale.blending import Blender
 from orbit2.downscale.cf import Originals
 from orbit2.downscale.items import Item, Items, contiguous, deal, share
-from orbit2.downscale.predictor import Downscaler, Draw, TileSize, Times, random_layers
+from orbit2.downscale.predictor import Downscaler, Draw, TileSize, random_layers
 from orbit2.downscale.samples import Samples, Statics
 from orbit2.downscale.store import Layout, PredictionStore
 from orbit2.downscale.work import Spent, work
@@ -27,6 +27,7 @@ from orbit2.parallel import launch
 from orbit2.parallel.reduce import any_rank, barrier
 from orbit2.parallel.watch import tick
 from orbit2.signals import StopRequest
+from orbit2.times import Times
 from orbit2.timing import Rate
 
 FloatArray = npt.NDArray[np.float32]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from orbit2 import times as clocks
 from orbit2.data.transforms import Normaliser
 from orbit2.door.ingest import Inputs
 from orbit2.errors import OrbitError
@@ -114,7 +115,7 @@ def _period(inputs: Inputs, about: Mapping[str, Any]) -> list[str]:
     if trained is None:
         return []
     words = [str(attrs.get("cell_methods", "")) + " " + str(attrs.get("GRIB_stepType", "")) for _, attrs in inputs.named.values()]
-    steps = np.diff(inputs.times).astype("timedelta64[s]").astype(np.float64) / 3600
+    steps = clocks.steps(inputs.times)
     step = float(np.median(steps)) if len(steps) else None
     monthly = any(w.split()[-1:] in (["avgua"], ["avgad"], ["avgid"]) for w in words) or (step is not None and step >= MONTH)
     daily = not monthly and (step is not None and step >= 24) and any("mean" in w or not w.strip() for w in words)

@@ -16,6 +16,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from orbit2 import times as clocks
 from orbit2.config.checks import refuse_table
 from orbit2.config.sources import SYNTHETIC, synthetic
 from orbit2.data.augment import coarsen
@@ -39,12 +40,12 @@ from orbit2.model.site import Maps, Site, limited, of, settled
 from orbit2.model.tiles import Tiling, Window, scaled, tiles
 from orbit2.provenance import code_version
 from orbit2.sources.static import open_static
+from orbit2.times import Time, Times
 from orbit2.timing import Clock, clock_on
 from orbit2.variables import carried_text
 
 log = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float32]
-Times = npt.NDArray[np.datetime64]
 TileSize = int | tuple[int, int]
 
 
@@ -222,7 +223,7 @@ class Downscaler:
         variables: Sequence[str],
         static_fine: FloatArray,
         grid: AnyGrid,
-        time: np.datetime64,
+        time: Time,
         tile: TileSize = 0,
         halo: int = 8,
         blend: int | None = None,
@@ -329,13 +330,13 @@ class Draw:
     seed: int
     member: int
 
-    def at(self, time: np.datetime64) -> int:
+    def at(self, time: Time) -> int:
         """The generator's seed for a time: the same for every tile, so that neighbours drop alike."""
-        return int.from_bytes(sha256(f"{self.seed} {self.member} {time.astype('datetime64[s]')}".encode()).digest()[:8], "big") >> 1
+        return int.from_bytes(sha256(f"{self.seed} {self.member} {clocks.stamp(time)}".encode()).digest()[:8], "big") >> 1
 
 
 @contextmanager
-def _drawing(model: Downscaling, draw: Draw | None, time: np.datetime64) -> Iterator[None]:
+def _drawing(model: Downscaling, draw: Draw | None, time: Time) -> Iterator[None]:
     """Dropout and stochastic depth on, seeded; afterwards the model and the random numbers are as before."""
     if draw is None:
         yield

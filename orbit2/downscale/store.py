@@ -17,6 +17,7 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec
 
+from orbit2 import times as clocks
 from orbit2.downscale.cf import Originals, auxiliary, coordinates, fields_on, grid_attribute
 from orbit2.downscale.cf import attributes as cf_attributes
 from orbit2.downscale.items import Item, Items
@@ -40,7 +41,7 @@ class Layout:
 
     names: tuple[str, ...]
     grid: AnyGrid
-    times: npt.NDArray[np.datetime64]
+    times: clocks.Times
     items: Items
     tiling: Tiling
     factor: int
@@ -220,9 +221,10 @@ def _create(path: Path, layout: Layout, about: Mapping[str, Any], original: Orig
             dimension_names=(("member",) if members else ()) + ("time", *layout.grid.dims),
         )
         array.attrs.update({**cf_attributes(name, original.get(name), methods), **on_grid})
-    seconds = layout.times.astype("datetime64[s]").astype(np.int64)
+    seconds, calendar = clocks.seconds(layout.times), clocks.calendar_of(layout.times)
+    told = "proleptic_gregorian" if clocks.real(calendar) else calendar
     root.create_array("time", data=seconds, dimension_names=("time",)).attrs.update(
-        {"units": TIME_UNITS, "calendar": "proleptic_gregorian", "standard_name": "time", "axis": "T"}
+        {"units": TIME_UNITS, "calendar": told, "standard_name": "time", "axis": "T"}
     )
     if members:
         root.create_array("member", data=np.arange(members), dimension_names=("member",)).attrs.update({"standard_name": "realization"})

@@ -27,6 +27,7 @@ from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import Moments, State, Statistic, moments_of
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
+from orbit2.times import Time
 
 Array = npt.NDArray[np.float64]
 Some = TypeVar("Some", bound=Statistic)
@@ -41,7 +42,7 @@ class Training(Protocol):
 
     def quantile(self, name: str, q: float, space: str = ...) -> float | None: ...
 
-    def climatology(self, name: str, time: np.datetime64) -> npt.NDArray[np.float64] | None: ...
+    def climatology(self, name: str, time: Time) -> npt.NDArray[np.float64] | None: ...
 
     def wet_quantile(
         self, name: str, q: float, rows: npt.NDArray[np.int64] | None = ..., columns: npt.NDArray[np.int64] | None = ...

@@ -34,6 +34,7 @@ from orbit2.metrics.predictions import Parent, frame, grid_of, inside, land_frac
 from orbit2.metrics.table import Table
 from orbit2.provenance import code_version
 from orbit2.remap import Regridder
+from orbit2.times import Time
 from orbit2.variables import floor, log_scored, variable
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Scored:
     shared."""
 
     index: int
-    time: np.datetime64
+    time: Time
     variable: str
     truth: Array
     models: dict[str, Array]
@@ -139,7 +140,7 @@ class Matched:
                 raise OrbitError("a model has the name of a baseline", where=f"task {self.task}", got=name, hint="rename the model")
         self.others = {name: Product(Path(path), self.grid) for name, path in dict(config.get("others") or {}).items()
                        } if self.has_truth else {}  # fmt: skip
-        self._frames = {time: i for i, time in enumerate(self.prediction["time"].values.astype("datetime64[s]"))}
+        self._frames = {time: i for i, time in enumerate(times.normal(self.prediction["time"].values))}
         self._cache: dict[tuple[Path, Side], tuple[int, npt.NDArray[np.float32]]] = {}
 
     def _fits(self, paired: bool, baselines: Sequence[str], fits: Path | None) -> Fitted | None:
@@ -183,7 +184,7 @@ class Matched:
 
     def table(self, protocol: str) -> Table:
         """An empty table with this task's common columns."""
-        first, last = (np.datetime_as_string(t, unit="m") for t in (self.times[0], self.times[-1]))
+        first, last = (times.stamp(t)[:16] for t in (self.times[0], self.times[-1]))
         return Table(self.task, self.dataset, protocol, self.reference, f"{first}/{last}", code_version())
 
     @property
@@ -336,7 +337,7 @@ class Matched:
         return tuple(name for name in known if name in names)  # a fixed order, whatever the file lists first
 
     def _indices(self) -> npt.NDArray[np.int64]:
-        found = np.sort(self.prediction["time"].values.astype("datetime64[s]"))
+        found = np.sort(times.normal(self.prediction["time"].values))
         if not len(found):
             raise OrbitError("prediction has no times", where=self.prediction_path)
         lookup = {time: i for i, time in enumerate(self.store.times)}

@@ -16,7 +16,8 @@ def plan_parts(config: RunConfig, task: str) -> list[str]:
     dataset = config.datasets[section.dataset]
     period = getattr(dataset.split, section.split)
     found = plan_times(dataset)
-    found = found[(found >= period.first) & (found <= period.last)]
+    begin, end = period.bounds(dataset.counted)
+    found = found[(found >= begin) & (found <= end)]
     first = found[: section.max_samples] if section.max_samples else found
     length = len("2026") if section.parts == "year" else len("202603")
     names = list(dict.fromkeys(times.month_name(sample)[:length] for sample in times.stamps(first)))

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from orbit2.data.pairs import PairStore
 from orbit2.grid import AnyGrid
 from orbit2.remap import Regridder
+from orbit2.times import Time
 
 Array = npt.NDArray[np.float64]
 PREFIX = "obs:"  # of the product's name where models stand
@@ -29,7 +30,7 @@ class Product:
         self._regridder: Regridder | None = None
         self._newest: tuple[int, npt.NDArray[np.float32]] | None = None
 
-    def field(self, name: str, time: np.datetime64) -> Array | None:
+    def field(self, name: str, time: Time) -> Array | None:
         """[H, W] in canonical units; None where the product has no such variable or not this time."""
         position = self._positions.get(time)
         if position is None or name not in self.store.variables("fine"):

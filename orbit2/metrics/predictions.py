@@ -18,6 +18,7 @@ from orbit2.grid import AnyGrid, Grid, from_attributes, from_centres
 from orbit2.grid.sphere import distance_km
 from orbit2.longitudes import follow
 from orbit2.remap import Regridder
+from orbit2.times import Time, normal
 from orbit2.variables import ATTRIBUTE, adopt
 
 if TYPE_CHECKING:
@@ -35,14 +36,14 @@ class Parent:
         self.model, self.path = str(about["model"]), path
         self._prediction = open_prediction(path, str(about["prediction"]))
         self._rows, self._columns = window(matched.native_grid, grid_of(self._prediction, path), matched.prediction_path)
-        self._positions = {time: i for i, time in enumerate(self._prediction["time"].values.astype("datetime64[s]"))}
+        self._positions = {time: i for i, time in enumerate(normal(self._prediction["time"].values))}
         absent = [str(time) for time in matched.times if time not in self._positions]
         if absent:
             raise OrbitError("the parent's prediction lacks a time of the task", where=path, got=absent[0],
                              hint=f"{len(absent)} of {len(matched.times)} times")
         self.variables = tuple(name for name in matched.variables if name in self._prediction.data_vars)
 
-    def field(self, name: str, time: np.datetime64, precision: type[np.floating[Any]] = np.float64) -> Array:
+    def field(self, name: str, time: Time, precision: type[np.floating[Any]] = np.float64) -> Array:
         return frame(self._prediction, name, self._positions[time], precision)[self._rows, self._columns]
 
 

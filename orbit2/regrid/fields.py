@@ -15,6 +15,7 @@ from orbit2 import allowance
 from orbit2.config.needs import BRIDGED
 from orbit2.config.recipes import DAY, HOUR, Recipe, ends_its_hour, recipe, windows
 from orbit2.errors import OrbitError
+from orbit2.times import steps
 
 __all__ = ["DAY_OF_HOURLY", "DailyFields", "HourlyFields", "Recipe", "at", "positions", "raw_window", "recipe", "runs", "trailing_day"]
 
@@ -34,7 +35,7 @@ def raw_window(recipes: dict[str, Recipe], times: Times, step_hours: int) -> tup
 
 def runs(times: Times) -> list[Times]:
     """`times` cut where neighbours are further apart than a month: a part may reach over a hole between two periods."""
-    return np.split(times, np.flatnonzero(np.diff(times) >= BRIDGED) + 1)
+    return np.split(times, np.flatnonzero(steps(times) * 3600 >= BRIDGED) + 1)
 
 
 class HourlyFields:

@@ -11,6 +11,7 @@ import numpy as np
 from orbit2.config.dataset import DatasetConfig
 from orbit2.sources.source import Window
 from orbit2.sources.times import Times, plan_times
+from orbit2.times import month_name, stamps
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def unbuilt(dataset: DatasetConfig, store: Path, parts: Path) -> list[Window]:
 
 def _months(times: Times, shard: int) -> list[int]:
     """The first shard boundary at or after the beginning of each month: providers' files end there, so few are opened twice."""
-    months = times.astype("datetime64[M]")
+    months = times.astype("datetime64[M]") if times.dtype.kind == "M" else np.array([month_name(sample) for sample in stamps(times)])
     begins = np.flatnonzero(months[1:] != months[:-1]) + 1
     rounded = -(-begins // shard) * shard
     return [0, *(int(start) for start in np.unique(rounded) if 0 < start < len(times))]

@@ -26,6 +26,7 @@ from orbit2.files import read_json, read_lines
 from orbit2.grid import AnyGrid, Grid, from_centres
 from orbit2.metrics import predictions, table
 from orbit2.metrics.predictions import grid_of, window
+from orbit2.times import Times, normal
 from orbit2.variables import ATTRIBUTE, adopt, floor
 
 Array = npt.NDArray[np.float64]
@@ -80,8 +81,8 @@ class Task:
         return [name for name in names if name in self.prediction.data_vars and "time" in self.prediction[name].dims]
 
     @cached_property
-    def times(self) -> npt.NDArray[np.datetime64]:
-        times: npt.NDArray[np.datetime64] = self.prediction["time"].to_numpy().astype("datetime64[s]")
+    def times(self) -> Times:
+        times = normal(self.prediction["time"].to_numpy())
         return times
 
     @property

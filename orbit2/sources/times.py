@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
+from orbit2 import times as calendars
 from orbit2.config.dataset import DatasetConfig
 from orbit2.config.needs import stretches
 from orbit2.config.sources import traits
 from orbit2.errors import OrbitError
 from orbit2.sources.sample import WEEK
 
-Times = npt.NDArray[np.datetime64]
+Times = calendars.Times
 
 
 def plan_times(dataset: DatasetConfig) -> Times:
@@ -24,6 +24,8 @@ def plan_times(dataset: DatasetConfig) -> Times:
     if traits(dataset.source).packaged:
         with xr.open_dataset(WEEK, engine="netcdf4") as week:
             available = week["time"].values.astype("datetime64[s]")
+    elif dataset.calendar is not None and not calendars.real(dataset.calendar):
+        available = _of_calendar(dataset, spans)
     else:
         step = np.timedelta64(3600 * dataset.step_hours, "s")
         unit = "datetime64[h]" if dataset.step_hours == 1 else "datetime64[D]"
@@ -35,7 +37,24 @@ def plan_times(dataset: DatasetConfig) -> Times:
             available = available[(available < np.datetime64(begin, "s")) | (available > np.datetime64(end, "s"))]
     times: Times = np.concatenate([available[(available >= first) & (available <= last)] for first, last in spans])
     for name, period in dataset.split.blocks.items():
-        if not ((times >= period.first) & (times <= period.last)).any():
+        begin, end = period.bounds(dataset.counted)
+        if not ((times >= begin) & (times <= end)).any():
             raise OrbitError(f"no samples in the {name} period", got=f"{period.start} to {period.end}",
                              allowed=f"{available[0]} to {available[-1]}" if len(available) else "nothing")
     return times
+
+
+def _of_calendar(dataset: DatasetConfig, spans: list[tuple[calendars.Time, calendars.Time]]) -> Times:
+    """The same in another calendar than the real one: from the beginning of each stretch's first day."""
+    found = None if dataset.files is None else dataset.files.found
+    late = 0 if found is None else round(3600 * found.first_hour)
+    step, calendar, pieces = 3600 * dataset.step_hours, dataset.counted, []
+    for first, last in spans:
+        midnight = calendars.begin(calendars.day(calendars.stamp(first)), calendar)
+        begin, end = calendars.seconds(np.array([midnight, last], dtype=object))
+        pieces.append(calendars.from_seconds(np.arange(begin + late, end + 1, step), calendar=calendar))
+    available: Times = np.concatenate(pieces)
+    for start, stop in () if found is None else found.lacking:
+        inside = (available >= calendars.begin(start, calendar)) & (available <= calendars.begin(stop, calendar))
+        available = available[~inside]
+    return available

@@ -208,3 +208,15 @@ def data_store(answer: dict[str, Any]) -> Iterator[int]:
             yield server.server_port
         finally:
             server.shutdown()
+
+
+@pytest.mark.parametrize("suffix", ["zarr", "nc"])
+def test_a_prediction_counts_in_its_input_s_calendar(conserving: Path, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"fine.{suffix}"
+    file = str(CASES / "calendar-noleap" / "input.nc")
+    assert command("downscale", file, "--model", str(conserving), "-o", str(out)).code == 0
+    with xr.open_dataset(CASES / "calendar-noleap" / "input.nc", engine="netcdf4") as given:
+        asked = given["time"].load()
+    with xr.open_zarr(out, consolidated=False) if suffix == "zarr" else xr.open_dataset(out, engine="netcdf4") as made:
+        assert made["time"].encoding["calendar"] == asked.encoding["calendar"] == "noleap"
+        assert list(made["time"].values) == list(asked.values)

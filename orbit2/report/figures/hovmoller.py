@@ -18,6 +18,7 @@ from orbit2.report.figures.panels import Figure, Panels, Picture
 from orbit2.report.inputs import Task
 from orbit2.report.style import display, method_name
 from orbit2.report.tables import csv_text, label
+from orbit2.times import normal
 
 Array = npt.NDArray[np.float64]
 
@@ -31,7 +32,7 @@ def hovmoller(task: Task, data: xr.Dataset, variable_name: str, model: str) -> F
         if key in stack["model"].values
     }
     truth = shown_fields["truth"]
-    times = [scenes.stamp(t)[5:16] for t in data["time"].to_numpy().astype("datetime64[s]")]
+    times = [scenes.stamp(t)[5:16] for t in normal(data["time"].to_numpy())]
     lon, edges = _longitudes(task, data)
     rows = np.arange(len(times) + 1) - 0.5
     layers: list[tuple[str, Array, Any, Any, str]] = [("Truth", truth, look.cmap, look.norm(truth), look.units)]

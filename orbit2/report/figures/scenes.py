@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.colors import Colormap, Normalize
 
+from orbit2 import times
 from orbit2.areas import relative_areas
 from orbit2.baselines.interpolation import block_mean
 from orbit2.grid import AnyGrid, Grid
@@ -40,7 +41,7 @@ class Layer:
 
 def stamp(time: np.datetime64) -> str:
     """`2026-03-30 18:00 UTC`."""
-    return str(np.datetime_as_string(time, unit="m")).replace("T", " ") + " UTC"
+    return times.stamp(time)[:16].replace("T", " ") + " UTC"
 
 
 def frame_layers(task: Task, name: str, frame: int, model: str, box: maps.Box | None = None, against: str = "bicubic") -> list[Layer]:

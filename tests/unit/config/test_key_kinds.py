@@ -53,6 +53,7 @@ OTHER: dict[str, Any] = {
     "variables.<name>.aliases": ["theta"],
     "sources.resources": "elsewhere",
     "sources.imerg.version": "06",
+    "datasets.<name>.calendar": "noleap",
     "datasets.<name>.input_sources": {"prism": ["2m_temperature"]},
     "datasets.<name>.inputs": ["2m_temperature"],
     "datasets.<name>.outputs": ["2m_temperature"],
@@ -118,9 +119,9 @@ BESIDE: dict[str, dict[str, Any]] = {
         "use": "drought", "variable": "precipitation", "above": None, "below": 1.0}}}},
     "models.<name>.train.tiles_per_sample": {"models": {"base": {"train": {"tile": 16}}}},
 }
-BESIDE |= {f"datasets.<name>.files.{key}": FILES for key in (
+BESIDE |= {f"datasets.<name>.{key}": FILES for key in ("calendar", *(f"files.{each}" for each in (
     "coarse", "fine", "statics", "rename", "accumulated", "day_starts.coarse", "day_starts.fine", "day_starts.apart", "credit",
-    "found.step_hours", "found.first_hour", "found.lacking")}  # fmt: skip
+    "found.step_hours", "found.first_hour", "found.lacking")))}  # fmt: skip
 ALONG: dict[str, dict[str, Any]] = {
     "models.<name>.architecture.refinement": {"datasets": {"pairs": {"fine_grid": "global_2"}}},
     "variables.<name>.vector.partner": {"variables": {
