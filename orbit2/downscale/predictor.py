@@ -98,7 +98,7 @@ class Downscaler:
             **({"synthetic": SYNTHETIC} if synthetic(self.sources) else {}),
         }
 
-    def site(self, grid: Grid) -> tuple[Site | None, str]:
+    def site(self, grid: AnyGrid) -> tuple[Site | None, str]:
         """(the site memory for inputs on `grid`, None where there is none for it; what is to be said: on or off, and why)."""
         if not self.site_memory:
             return None, "off: as asked for"
@@ -106,7 +106,7 @@ class Downscaler:
             self._sites[grid.digest] = of(self.folder, self.about, self.fine_grid(grid), grid.refine(self.refinement), self.dataset)
         return self._sites[grid.digest]
 
-    def remembering(self, grid: Grid) -> dict[str, str]:
+    def remembering(self, grid: AnyGrid) -> dict[str, str]:
         """What a prediction for inputs on `grid` says of the site memory (global attribute); nothing of a model trained without."""
         return {"site_memory": self.site(grid)[1]} if self.about.get("site_memory") else {}
 

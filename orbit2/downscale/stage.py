@@ -34,7 +34,7 @@ from orbit2.downscale.store import PredictionStore, begin, discard, unwritten
 from orbit2.downscale.work import Spent
 from orbit2.errors import OrbitError
 from orbit2.files import atomic, write_json
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 from orbit2.model.carried import same_statics
 from orbit2.model.compiled import replay_model
 from orbit2.parallel import alike, launch
@@ -151,7 +151,7 @@ def _task(
     return job, task
 
 
-def remembering(downscaler: Downscaler, grid: Grid) -> dict[str, str]:
+def remembering(downscaler: Downscaler, grid: AnyGrid) -> dict[str, str]:
     """What is said of the site memory, in the log too."""
     told = downscaler.remembering(grid)
     for line in told.values():

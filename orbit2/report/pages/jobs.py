@@ -6,8 +6,12 @@ import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from orbit2.config import slices
+from orbit2.model.site import said
 from orbit2.report.inputs import Inputs, Task, ordered
 from orbit2.report.pages.blocks import Block, Section, paragraph
 from orbit2.report.tables import Cell, Scores, Table, label, number, units
@@ -122,6 +126,7 @@ def _checks(inputs: Inputs, task: Task) -> list[tuple[Cell, ...]]:
     found = [_row(task, "prediction finished", whole, None, "every sample of the task was written and marked as final")]
     versions = set(inputs.scores.loc[inputs.scores["task"] == task.name, "code_version"].astype(str))
     found.append(_row(task, "one version of the code", len(versions) <= 1, None, f"scores by {', '.join(sorted(versions)) or 'none'}"))
+    found += remembered(task, inputs.models[model].about.get("site_memory") or {})
     valid = scores.value(model, task.variables[0], "valid_fraction") if task.variables else None
     if valid is not None:
         found.append(_row(task, "cells scored", None, valid, "share of the area that was scored; missing truth is never filled"))
@@ -145,6 +150,22 @@ def _checks(inputs: Inputs, task: Task) -> list[tuple[Cell, ...]]:
         about = f"seam ratio furthest from 1, of {len(seams)}; its interval is under Seams"
         found.append(_row(task, "tiles do not show", abs(worst - 1) <= SEAM, worst, about))
     return found
+
+
+def remembered(task: Task, memories: Mapping[str, Mapping[str, Any]]) -> list[tuple[Cell, ...]]:
+    """Whether the site memory was on, with what, and that no sample of the task was in the blocks that it was made of; nothing of a model
+    without one."""
+    told = str(task.prediction.attrs.get("site_memory", ""))
+    if not told or not memories:
+        return []
+    entry = memories.get(task.config.dataset)
+    if not told.startswith("on") or entry is None:
+        return [_row(task, "site memory", None, None, told)]
+    blocks = [tuple(np.datetime64(time) for time in entry[key]) for key in ("period", "judged_on")]
+    seen = any(bool(((task.times >= first) & (task.times <= last)).any()) for first, last in blocks)
+    about = f"learned {' to '.join(entry['period'])}, judged {' to '.join(entry['judged_on'])}"
+    return [_row(task, "site memory", None, None, f"{told}: {said(entry)}"),
+            _row(task, "site memory saw no sample of the task", None if task.config.split != "test" else not seen, None, about)]
 
 
 def _conserves(inputs: Inputs, model: str) -> bool:

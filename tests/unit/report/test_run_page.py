@@ -56,6 +56,26 @@ def test_a_failed_check_is_said(inputs: Inputs, made: SimpleNamespace) -> None:
     assert "Checks" in made.html
 
 
+def test_site_memory_is_said_and_must_not_have_seen_the_test() -> None:
+    factors = {"2m_temperature": {"offset": 1.0, "slope": 0.5, "cycles": 0.0}, "precipitation_rate": {"offset": 0.0, "slope": 0.0}}
+    entry = {"period": ["2026-03-25T00:00", "2026-03-29T12:00"], "judged_on": ["2026-03-30T03:00", "2026-03-30T10:00"]}
+    entry_of = {"week": {**entry, "factors": factors}}
+
+    def rows(time: str, told: str, split: str = "test") -> list[tuple[str, str, str]]:
+        task = SimpleNamespace(name="test", prediction=SimpleNamespace(attrs={"site_memory": told} if told else {}),
+                               config=SimpleNamespace(dataset="week", split=split), times=np.array([time], "datetime64[s]"))  # fmt: skip
+        return [(row[1].text, row[2].text, row[4].text) for row in jobs.remembered(task, entry_of)]  # type: ignore[arg-type]
+
+    (first, second) = rows("2026-03-31T01:00", "on: of week")
+    assert first == ("site memory", "for information", "on: of week: 2m_temperature 1 offset + 0.5 slope; nothing of precipitation_rate")
+    assert second[1] == "passed"
+    assert rows("2026-03-30T05:00", "on: of week")[1][1] == "failed"  # of the validation block, which chose the weights
+    assert rows("2026-03-26T05:00", "on: of week")[1][1] == "failed"
+    assert rows("2026-03-26T05:00", "on: of week", "train")[1][1] == "for information"
+    assert rows("2026-03-26T05:00", "off: another grid") == [("site memory", "for information", "off: another grid")]
+    assert rows("2026-03-26T05:00", "") == []
+
+
 def test_every_number_of_a_table_is_a_row_or_a_quotient_of_two(made: SimpleNamespace) -> None:
     """Of the page and of the CSV beside it, without any list of exceptions; tables of cost say themselves that they are records."""
     folder = made.root / "results" / "tiny"
