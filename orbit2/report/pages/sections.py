@@ -122,13 +122,15 @@ def slider_blocks(inputs: Inputs, task: Task) -> list[Block]:
 
 def map_section(inputs: Inputs, task: Task) -> Section:
     name, frame = task.config.model, task.frame(inputs.config.report.frame)
-    box = inputs.config.report.zoom
+    box, globe = inputs.config.report.zoom, task.grid.periodic
     inside = maps.overlaps(task.grid, box)
+    if not globe and not inside:  # of a region or a map that lies elsewhere, all of it
+        box, inside = maps.extent(task.grid), True
     section = Section("maps", f"One test frame: {scenes.stamp(task.times[frame])}", "Maps")
     section.blocks = [
         paragraph(
             "Input, truth, interpolation and model share one colour scale; the two differences share another. "
-            + (f"The box on the globe is enlarged below it: {maps.describe_box(box)}. " if inside else "")
+            + (f"The box on the globe is enlarged below it: {maps.describe_box(box)}. " if inside and globe else "")
             + text.COAST_CREDIT
         )
     ]
@@ -150,7 +152,8 @@ def map_section(inputs: Inputs, task: Task) -> Section:
                 )
             )
         if inside:
-            caption = "The same maps enlarged, on their own colour scale. Every cell is drawn as it is, without smoothing."
+            caption = "The same maps enlarged, on their own colour scale. " if globe else ""
+            caption += "Every cell is drawn as it is, without smoothing."
             figure = f"zoom_{variable_name}"
             blocks += shown(scenes.zoomed(scenes.frame_layers, task, variable_name, frame, name, box, figure, title, caption))
         section.blocks.append(Block("fold", text=title, blocks=tuple(blocks), open=i == 0 or variable_name == task.variables[-1]))
