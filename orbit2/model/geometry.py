@@ -52,6 +52,11 @@ class Geometry:
         assert lat is not None and lon is not None
         return replace(self, lat=lat, lon=lon, areas=areas)
 
+    def one(self, k: int) -> Geometry:
+        """That of sample `k` alone."""
+        areas = None if self.areas is None else self.areas[k : k + 1]
+        return replace(self, lat=self.lat[k : k + 1], lon=self.lon[k : k + 1], areas=areas)
+
     def to(self, device: torch.device | str) -> Geometry:
         areas = None if self.areas is None else self.areas.to(device)
         return replace(self, lat=self.lat.to(device), lon=self.lon.to(device), areas=areas)

@@ -277,7 +277,7 @@ def _judge(
 ) -> None:
     """Adds the squared error of one window [1, C, h, w] for every choice of weights to `errors` [choices, C, 2]: in network space and, of
     precipitation (and of all that is seen through a transform), in its units; after conservation."""
-    geometry = replace(batch.geometry, lat=batch.geometry.lat[k : k + 1], lon=batch.geometry.lon[k : k + 1])
+    geometry = batch.geometry.one(k)
     coarse, truth, area = batch.coarse[k : k + 1].float(), batch.fine[k], batch.weights[min(k, len(batch.weights) - 1)]
     moments, config = setup.model.output_moments, setup.model.config
     phi = waves(batch.clock[k : k + 1], known.cycles)[0] - known.wave_mean

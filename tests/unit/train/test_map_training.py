@@ -28,11 +28,12 @@ Trained = tuple[tiny_training.Tiny, Path, AnyGrid]
 
 @pytest.fixture(scope="module", params=["lambert", pytest.param("rotated", marks=pytest.mark.slow)])
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A store on such a grid and a conserving model trained on it, on tiles and with moved grids: (store, model folder, coarse grid)."""
+    """A store on such a grid and a conserving model trained on it, on tiles, with moved grids and a memory of places: (store, model folder,
+    coarse grid)."""
     grid = lambert() if request.param == "lambert" else rotated()
     place = tmp_path_factory.mktemp(request.param)
     tiny = tiny_training.build(place, grid)
-    config = tiny.slice(place / "m.json", tile=6, halo=2, steps=2, validate_every=2)
+    config = tiny.slice(place / "m.json", tile=6, halo=2, steps=2, validate_every=2, site_memory=True)
     section = json.loads(config.read_text())
     section["architecture"]["conserve"] = section["model"]["architecture"]["conserve"] = True
     config.write_text(json.dumps(section))
