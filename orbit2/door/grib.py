@@ -23,7 +23,8 @@ _ADVICE = {"reduced": "(rows of different lengths): make it regular first, cdo s
            "unstructured": "(no rows and columns): regrid it first, cdo remapcon,r1440x720", "sh": ": cdo sp2gp first"}  # fmt: skip
 _GRID_KEYS = ("gridType", "uvRelativeToGrid", "LaDInDegrees", "LoVInDegrees", "Latin1InDegrees", "Latin2InDegrees", "DxInMetres",
               "DyInMetres", "orientationOfTheGridInDegrees", "projectionCentreFlag", "angleOfRotationInDegrees",
-              "latitudeOfSouthernPoleInDegrees", "longitudeOfSouthernPoleInDegrees", "iDirectionIncrementInDegrees", "jDirectionIncrementInDegrees", "radius")  # fmt: skip
+              "latitudeOfSouthernPoleInDegrees", "longitudeOfSouthernPoleInDegrees", "iDirectionIncrementInDegrees",
+              "jDirectionIncrementInDegrees", "radius")  # fmt: skip
 _ECCODES = Lock()  # decoding is not thread-safe in every build
 
 
