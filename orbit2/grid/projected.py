@@ -162,11 +162,15 @@ class ProjectedGrid:
             result.append(np.stack([vertex.ravel() for vertex in vertices]))
         return result[0], result[1]
 
+    def same_map(self, other: ProjectedGrid) -> bool:
+        """Whether x and y of both mean the same."""
+        return self.crs == other.crs or bool(self._crs == other._crs)
+
     def same_as(self, other: AnyGrid) -> bool:
         if not isinstance(other, ProjectedGrid) or self.shape != other.shape:
             return False
         near = 1e-6 if self.rotated else 1e-3
-        return self._crs == other._crs and bool(np.allclose(self.y_edges, other.y_edges, rtol=0, atol=near)
+        return self.same_map(other) and bool(np.allclose(self.y_edges, other.y_edges, rtol=0, atol=near)
                                                 and np.allclose(self.x_edges, other.x_edges, rtol=0, atol=near))  # fmt: skip
 
     def same_place(self, other: AnyGrid) -> bool:

@@ -11,9 +11,10 @@ import xarray as xr
 from scipy import sparse
 
 from orbit2.errors import OrbitError
-from orbit2.grid import AnyGrid, CurvilinearGrid, Grid
+from orbit2.grid import AnyGrid, CurvilinearGrid, Grid, ProjectedGrid
 from orbit2.remap.cache import cached
 from orbit2.remap.esmf import esmf_weights
+from orbit2.remap.nested import nested_weights
 from orbit2.remap.polygons import polygon_weights, reversed_weights
 from orbit2.remap.projected import overlap_weights
 from orbit2.remap.rectilinear import Method, Operator, Separable, column_weights, row_weights
@@ -154,6 +155,10 @@ def _operator(source: AnyGrid, target: AnyGrid, method: Method, backend: Backend
             return _Full(cached(cache, "projected", identity, whole, lambda: (overlap_weights(source, target),))[0], target.shape)
         if isinstance(source, Grid):
             return _Full(cached(cache, "reversed", identity, whole, lambda: (reversed_weights(source, target),))[0], target.shape)
+        if isinstance(source, ProjectedGrid) and isinstance(target, ProjectedGrid):
+            nested = nested_weights(source, target)  # quicker made than read
+            if nested is not None:
+                return _Full(nested, target.shape)
         return _Full(cached(cache, "polygons", identity, whole, lambda: (polygon_weights(source, target),))[0], target.shape)
     if backend == "xesmf":
         return _Full(esmf_weights(source, target, method), target.shape)

@@ -12,6 +12,8 @@ from pyproj import CRS
 from orbit2.grid import AnyGrid, CurvilinearGrid, Grid, ProjectedGrid, curvilinear, named, projected, uniform
 from orbit2.grid.sphere import unit
 from orbit2.remap import Regridder
+from orbit2.remap.nested import nested_weights
+from orbit2.remap.polygons import polygon_weights
 
 LAMBERT = "+proj=lcc +lat_1=40 +lat_2=55 +lat_0=50 +lon_0=15 +datum=WGS84 +units=m"
 POLAR = "+proj=stere +lat_0=90 +lat_ts=70 +lon_0=-45 +datum=WGS84 +units=m"
@@ -129,3 +131,23 @@ def test_lazy_fields_take_the_targets_dimensions_and_coordinates() -> None:
     assert back.dims == ("time", "lat", "lon") and "grid_mapping" not in back.attrs and set(back.coords) == {"time", "lat", "lon", "crs"}
     again = Regridder(bent(target), target)(lazy.rename(rlat="y", rlon="x").drop_vars(["y", "x"]))
     np.testing.assert_allclose(again.values, lazy.values, atol=2e-2, equal_nan=True)
+
+
+@pytest.mark.parametrize("grid", [square(12_500, 24, POLAR), square(0.11, 24, ROTATED)], ids=["polar", "rotated"])
+def test_cells_of_one_map_that_fill_others_are_not_cut(grid: ProjectedGrid) -> None:
+    """The same as by polygons, and block means by true areas; a grid onto itself changes nothing; a shifted one is cut."""
+    field = np.random.default_rng(3).normal(size=grid.shape)
+    np.testing.assert_array_equal(Regridder(grid, ProjectedGrid(grid.y_edges, grid.x_edges, grid.crs))(field), field)
+    coarse = grid.coarsen(4)
+    found = Regridder(grid, coarse)(field)
+    blocks = [(v.reshape(6, 4, 6, 4)).sum((1, 3)) for v in (field * grid.area_km2, grid.area_km2)]
+    np.testing.assert_allclose(found, blocks[0] / blocks[1], rtol=1e-12)
+    np.testing.assert_allclose((polygon_weights(grid, coarse) @ field.ravel()).reshape(6, 6), found, atol=1e-6)
+    part = grid.crop(slice(2, 22), slice(0, 21))
+    some = Regridder(part, coarse, min_valid_fraction=1e-9)
+    cut = polygon_weights(part, coarse)
+    np.testing.assert_allclose(some.coverage.ravel(), cut.sum(1).A1 if hasattr(cut.sum(1), "A1") else cut.sum(1), atol=1e-3)
+    np.testing.assert_allclose(some.coverage[0], np.where(np.arange(6) < 5, 0.5, 0.125), atol=1e-12)
+    step = grid.y_edges[1] - grid.y_edges[0]
+    assert nested_weights(grid, ProjectedGrid(coarse.y_edges + step / 2, coarse.x_edges, grid.crs)) is None
+    assert nested_weights(coarse, grid) is None and nested_weights(grid, square(50_000, 6, LAMBERT)) is None
