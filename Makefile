@@ -12,7 +12,7 @@ GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 # TORCH="torch==2.9.1" overrides, and pip's own PIP_* variables are respected.
 TORCH ?= $(if $(GPU),torch>=2.6,torch==2.13.0+cpu torch==2.13.0)
 
-.PHONY: help install demo demo-climate interruptions test test-slow test-slurm test-faults test-browser slurm-demo slurm-here lint format docs costs picture bench snakemake-report constraints clean distclean
+.PHONY: help install demo demo-climate interruptions test test-slow test-shipped test-slurm test-faults test-browser slurm-demo slurm-here lint format docs costs picture bench snakemake-report constraints clean distclean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -65,6 +65,10 @@ test: lint ## Linters, types, import rules, then the tests
 
 test-slow: install ## The tests that take minutes (a small pipeline from end to end among them)
 	@$(BIN)/python -m pytest -m "slow and not slurm"
+
+test-shipped: install ## Every shipped run in small, from the providers (on local servers) to the report (half an hour)
+	@$(BIN)/python -m pytest -m "slow or not slow" tests/workflow/test_shipped_miniature.py tests/workflow/test_whole_run.py \
+	  tests/workflow/test_climate_demo.py tests/workflow/test_tiles_run.py tests/workflow/test_own_data.py
 
 test-slurm: slurm-here install ## The tests on a real SLURM of virtual nodes on this machine (as root: memory is limited, too)
 	@$(BIN)/python -m pytest -m slurm

@@ -14,6 +14,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from orbit2.config.load import CONFIG_ROOT, load
+from orbit2.config.schema import ModelConfig
 from tests.data.prism_files import Window, write_bil_zip, write_cog_zip
 from tests.data.servers.cds import CdsServer
 from tests.data.servers.earthdata import EarthdataServer
@@ -23,6 +25,7 @@ Array = npt.NDArray[np.float64]
 DAY0 = np.datetime64("2020-02-20", "D")
 SWING = 8.0  # K, half the daily range
 BOX = "38,40,253,256"  # where PRISM, DAYMET and IMERG are
+FINEST = "38.5,39.5,254,255.5"  # where cells are 1 km
 WIDE = "34,44,249,261"  # where ERA5 trains on itself
 RAIN, LEAST, MOST = "total_precipitation_24hr", "2m_temperature_min", "2m_temperature_max"
 SPLIT = {"train": {"start": "2020-02-26", "end": "2020-03-01"}, "validation": {"start": "2020-03-03", "end": "2020-03-03"},
@@ -34,11 +37,14 @@ SMALL = {  # shipped dataset -> its grids, the box of them, and machine keys tha
     "prism_16km": ("prism_10", "prism_2.5", BOX, {"samples_per_part": 6, "samples_per_shard": 2}),
     "daymet_16km": ("us_10", "us_2.5", BOX, {"samples_per_part": 6, "samples_per_shard": 2}),
     "us_28km": ("us_15", "us_3.75", BOX, {"samples_per_part": 6, "samples_per_shard": 2}),
+    "daymet_4km": ("us_2.5", "us_0.625", FINEST, {"samples_per_part": 6, "samples_per_shard": 2}),
+    "era5_112km_18": ("global_1.0", "global_0.25", WIDE, {"samples_per_part": 72}),
     "era5_28km": ("global_0.25", "global_0.0625", BOX, {"samples_per_shard": 2}),
     "imerg_daily": ("global_0.1", "global_0.1", BOX, {"samples_per_shard": 2}),
 }  # fmt: skip
 SCORED_ONLY = ("era5_28km", "imerg_daily")
 STEPS = {"batch_size": 2, "workers": 0, "threads": 1, "warmup_steps": 2, "precision": "fp32", "validate_every": 10}
+TILE, HALO = 6, 2  # coarse cells
 NO_PRISM = "20200227"  # a day that PRISM's service does not have
 SECRETS = {"CDSAPI_KEY": "c0ffee00-never-show-me", "EARTHDATA_TOKEN": "tok3n-that-must-never-be-seen"}
 
@@ -101,6 +107,15 @@ def _prism(element: str, day: str) -> bytes | None:
         return path.read_bytes()
 
 
+def _model(section: ModelConfig) -> dict[str, Any]:
+    """What makes a shipped model small and its training short; a fine-tuned one has its parent's sizes."""
+    steps: dict[str, Any] = STEPS | {"steps": 10 if section.finetune_from else 20}
+    if section.train.tile:
+        steps |= {"tile": TILE, "halo": HALO}
+    sizes = {"embed_dim": 32, "depth": 1, "heads": 2, "decoder_depth": 1, "residual_width": 16, "residual_blocks": 1}
+    return {"train": steps} | ({} if section.finetune_from else {"architecture": sizes})
+
+
 class Providers:
     """All services at once, on this machine."""
 
@@ -124,20 +139,18 @@ class Providers:
 
     def shipped(self, name: str, label: str) -> dict[str, Any]:
         """config/runs/<name>.yaml itself, in small. What is laid over it, and nothing else: services, boxes and days of datasets (SMALL,
-        ten days), the model's size, the length of trainings, tiles of one task, and the boxes that are drawn."""
-        run: dict[str, Any] = {
-            "include": f"runs/{name}.yaml", "label": label, "sources": self.services,
-            "datasets": {key: {"coarse_grid": f"{coarse}@{box}", "fine_grid": f"{fine}@{box}",
-                               "split": TEST if key in SCORED_ONLY else SPLIT, **cut}
-                         for key, (coarse, fine, box, cut) in SMALL.items() if key not in SCORED_ONLY or name == "imerg_global"},
-            "models": {
-                "foundation": {"architecture": {"embed_dim": 32, "depth": 1, "heads": 2, "decoder_depth": 1, "residual_width": 16,
-                                                "residual_blocks": 1}, "train": STEPS | {"steps": 20}},
-                "us_finetune": {"train": STEPS | {"steps": 10}}},
-            "evaluate": {"spectra_bands": [], "spectra_boxes": {}},
-            "report": {"zoom": [38.0, 40.0, 253.0, 256.0], "map_task": "us_7km"},
+        ten days), sizes of models, lengths of trainings, tiles, and the boxes that are drawn."""
+        whole = load(CONFIG_ROOT / "runs" / f"{name}.yaml")
+        datasets = {
+            key: {"coarse_grid": f"{coarse}@{box}", "fine_grid": f"{fine}@{box}", "split": TEST if key in SCORED_ONLY else SPLIT, **cut}
+            for key, (coarse, fine, box, cut) in SMALL.items() if key in whole.datasets}  # fmt: skip
+        models = {key: _model(section) for key, section in whole.models.items()}
+        tiled = {key: {"tile": TILE, "halo": HALO} for key, task in whole.downscale.items() if task.tile}
+        return {
+            "include": f"runs/{name}.yaml", "label": label, "sources": self.services, "datasets": datasets, "models": models,
+            "downscale": tiled, "evaluate": {"spectra_bands": [], "spectra_boxes": {}},
+            "report": {"zoom": [38.0, 40.0, 253.0, 256.0]} | ({"map_task": "us_7km"} if "us_7km" in whole.downscale else {}),
         }  # fmt: skip
-        return run if name != "imerg_global" else {**run, "downscale": {"global_7km": {"tile": 6, "halo": 2}}}
 
     def run(self) -> dict[str, Any]:
         """The run: foundation of ERA5 and PRISM, fine-tuned on ERA5 + DAYMET, then ERA5 to 0.0625 degrees scored on IMERG."""

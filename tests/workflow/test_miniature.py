@@ -2,8 +2,9 @@
 
 It goes the way of `foundation`, `us_finetune`, `imerg_global` and `orbit2` with small networks, boxes and a few days; its foundation
 learns on ERA5 and PRISM (as `era5_pretrain` and `prism_pretrain` do), and the last task is predicted on tiles. It has no pair of
-DAYMET alone (`daymet_pretrain`, `daymet_1km`) and no 18 outputs: those networks and tasks, at their real size but without their
-data, are walked in tests/unit/config/test_shipped_runs.py.
+DAYMET alone (`daymet_pretrain`, `daymet_1km`) and no 18 outputs: the shipped files themselves go all the way in
+test_shipped_miniature.py (slow), and their networks and tasks are walked at real size, without data, in
+tests/unit/config/test_shipped_runs.py.
 """
 
 from __future__ import annotations
