@@ -16,6 +16,7 @@ from orbit2 import times as clocks
 from orbit2.door.axes import horizontal
 from orbit2.door.damage import reading
 from orbit2.door.given import hours, times_of
+from orbit2.door.months import monthly
 from orbit2.door.naming import find, renaming, rivals
 from orbit2.door.regridding import refuse_fills, to_latitudes
 from orbit2.errors import OrbitError
@@ -72,6 +73,7 @@ class Inputs:
     attrs: dict[str, Any] = field(default_factory=dict)  # the file's own
     named: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)  # canonical name -> name and attributes in the file
     gaps: bool = False  # whether a field may be missing everywhere
+    days: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)  # canonical name -> [T] days that amounts of months are of
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -95,6 +97,8 @@ class Inputs:
                     values[lat.there, lon.there] = piece.to_numpy()[:: lat.step, :: lon.step]
             self.refuse_fill(name, index, values)
             values = values * factor + offset
+            if name in self.days:
+                values /= self.days[name][index if len(self.days[name]) > 1 else 0]
             finite = values[np.isfinite(values)]
             if finite.size:
                 self._plausible(name, index, float(finite.min()), float(finite.max()))
@@ -196,13 +200,18 @@ def read_inputs(dataset: xr.Dataset, names: Sequence[str], where: object = "inpu
                 for name, array in found.items() if (others := rivals(dataset, name, str(array.name), chosen))]  # fmt: skip
     arrays: dict[str, xr.DataArray] = {}
     scales: dict[str, Scale] = {}
+    days: dict[str, npt.NDArray[np.float64]] = {}
     width = 0
     for name, array in found.items():
         width = max(width, _chunk_width(array, lon))
-        scales[name] = _scale(array, name, f"{where}: {array.name}", dataset, times, grid, said, warnings)
+        whole = monthly(array, dataset, times, time, said.accumulated) if is_precipitation(name) else None
+        if whole is not None:
+            days[name] = whole.days
+            array = array.assign_attrs(units=whole.units)
+        scales[name] = _scale(array, name, f"{where}: {array.name}", dataset, times, grid, said, warnings, whole=whole is not None)
         arrays[name] = _bare(array, {lat: "lat", lon: "lon", time: "time"}, where)
     named = {name: (str(array.name), dict(array.attrs)) for name, array in found.items()}
-    return Inputs(arrays, grid, times, rows, columns, scales, width, warnings, where, _attributes(dataset, told), named)
+    return Inputs(arrays, grid, times, rows, columns, scales, width, warnings, where, _attributes(dataset, told), named, days=days)
 
 
 def _attributes(dataset: xr.Dataset, told: str) -> dict[str, Any]:
@@ -247,9 +256,10 @@ def _uniform(grid: Grid, where: object) -> None:
 
 def _scale(
     array: xr.DataArray, name: str, where: str, dataset: xr.Dataset, times: clocks.Times, grid: Grid, said: Reading,
-    warnings: list[str],
+    warnings: list[str], *, whole: bool = False,
 ) -> Scale:
-    """Into canonical units; an amount (of precipitation, of energy) becomes a rate by the period that the file or the user says."""
+    """Into canonical units; an amount (of precipitation, of energy) becomes a rate by the period that the file or the user says.
+    `whole`: an amount of a month, which is divided by its days."""
     units = array.attrs.get("units")
     if units is None:
         return conversion(units, name, where)
@@ -257,6 +267,8 @@ def _scale(
     other = linear(str(units), "mm" if "day" in wanted else "mm day-1", water=True) if is_precipitation(name) else amount(str(units), name)
     if linear(str(units), wanted, water=water) is not None or other is None:
         return conversion(units, name, where)  # or raises
+    if whole:
+        return conversion(units, name, where, hours=24.0)
     if said.accumulated is not None:
         return conversion(units, name, where, hours=hours(said.accumulated, "--accumulated"))
     interval = _INTERVAL.search(str(array.attrs.get("cell_methods", "")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,7 +41,8 @@ def compare(inputs: Inputs, about: Mapping[str, Any], normaliser: Normaliser, *,
                 _rain(values, name, inputs)
             lines += _climate(values, name, normaliser)
     grid = inputs.grid
-    return [*lines, *_resolution(grid, about), *_period(inputs, about), *_rim(grid, about, trim), *_region(grid, about)]
+    lines += [*_resolution(grid, about), *_period(inputs, about), *_methods(inputs, about)]
+    return [*lines, *_rim(grid, about, trim), *_region(grid, about)]
 
 
 def _sample(inputs: Inputs) -> FloatArray:
@@ -125,6 +127,36 @@ def _period(inputs: Inputs, about: Mapping[str, Any]) -> list[str]:
     learned = "daily" if float(trained) >= 24 else "hourly"
     apart = "" if step is None else f" (a step of {step:g} h)"
     return [f"averaging period: the input looks like {given} fields{apart}, the model was trained on {learned} ones"]
+
+
+_METHOD = re.compile(r"time: (point|mean|sum|maximum|minimum)\b(?:[^(]*\(interval: (\d+(?:\.\d+)?) (hour|day|month)s?)?")
+_SECONDS = {"hour": 1.0, "day": 24.0, "month": 730.5}
+
+
+def _methods(inputs: Inputs, about: Mapping[str, Any]) -> list[str]:
+    """What values are over time, where both the file and the training say it: a moment for a mean, a mean over 6 h for one over 1 h. A mean
+    over the time between stamps that says no more has that as its period."""
+    steps = clocks.steps(inputs.times)
+    spacing = float(np.median(steps)) if len(steps) else None
+    lines = []
+    for name, trained in (about.get("input_cell_methods") or {}).items():
+        theirs = str(inputs.named[name][1].get("cell_methods", "")) if name in inputs.named else ""
+        given, learned = _METHOD.search(theirs), _METHOD.search(str(trained))
+        if given is None or learned is None:
+            continue
+        amount = {given[1], learned[1]} == {"mean", "sum"}  # a rate is a mean, its amount a sum: units were converted
+        kinds, periods = given[1] != learned[1] and not amount, [_hours(given, spacing), _hours(learned, about.get("step_hours"))]
+        apart = None not in periods and max(periods) > RATIO * min(periods)  # type: ignore[type-var,operator]
+        if kinds or (apart and given[1] != "point"):
+            over = [f"{match[1]}{'' if match[1] == 'point' or hours is None else f' over {hours:g} h'}"
+                    for match, hours in zip((given, learned), periods, strict=True)]  # fmt: skip
+            lines.append(f"cell methods: {name} is '{over[0]}' in time in the input, '{over[1]}' in training")
+    return lines
+
+
+def _hours(method: re.Match[str], spacing: float | None) -> float | None:
+    """The period of a statistic, hours."""
+    return float(method[2]) * _SECONDS[method[3]] if method[2] else spacing
 
 
 def _rim(grid: AnyGrid, about: Mapping[str, Any], trim: int) -> list[str]:

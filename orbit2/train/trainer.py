@@ -269,6 +269,7 @@ def finish(
         "datasets": setup.section["datasets"],
         **({"grids": told} if told else {}),
         "cell_methods": _methods(setup),
+        "input_cell_methods": _input_methods(setup),
         "coarse_km": setup.training[0].store.grid("coarse").km,
         "step_hours": min(store.step_hours for store in stores.values()),
         "statics_from": statics_from,
@@ -282,6 +283,12 @@ def finish(
     write_json(out / "provenance.json", record("train", config=dict(setup.section), config_hash=setup.section["hash"]))
     write_card(out / "card.md", model, about, out / "metrics.jsonl")
     folder.save(out, model, setup.normaliser, about, statics, site.files(memories, model.outputs))
+
+
+def _input_methods(setup: Setup) -> dict[str, str]:
+    """The same of the inputs: what a file's are compared with."""
+    stores = [pairs.store for pairs in reversed(setup.training)]
+    return {name: store.cell_methods(name) for store in stores for name in store.variables("coarse") if name in setup.inputs}
 
 
 def _methods(setup: Setup) -> dict[str, str]:
