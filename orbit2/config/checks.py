@@ -52,7 +52,7 @@ def spacings(run: RunConfig) -> None:
                                      "choose a coarser grid, or say finer_than_source: true")  # fmt: skip
 
 
-def finer(grid: Grid, spacing: float) -> str | None:
+def finer(grid: AnyGrid, spacing: float) -> str | None:
     """By how much `grid` is finer than values every `spacing` degrees of latitude, in words; None where it is not."""
     if grid.resolution >= FINER * spacing:
         return None

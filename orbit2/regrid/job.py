@@ -16,13 +16,12 @@ from orbit2.config.recipes import DAY, recipes, windows
 from orbit2.config.sources import SourcesConfig, traits
 from orbit2.data.pairs import SIDES, Side
 from orbit2.errors import OrbitError
-from orbit2.grid import EARTH_RADIUS_KM, Grid, ProjectedGrid, from_centres, named, projected
+from orbit2.grid import AnyGrid, Grid, from_centres, named, projected
 from orbit2.regrid.fields import DailyFields, HourlyFields, Times
 from orbit2.remap import Regridder
 from orbit2.sources.catalogue import open_source
 
 MOST_OUTSIDE = 0.5  # of a grid's area: beyond that it is the wrong grid, or the wrong files
-KM_PER_DEGREE = np.pi / 180 * EARTH_RADIUS_KM
 
 
 @dataclass(frozen=True)
@@ -64,21 +63,21 @@ class Opened:
         self.slab, self.work = data.attrs.pop("decoding_bytes", (0, 0))
         grids = {side: job.grid(side) for side in SIDES if any(job.source_of(side, name) == source for name in job.names(side))}
         self.data, self.native = _cropped(data, max(grids.values(), key=lambda grid: grid.shape[0]))
-        self.finer = {side: told for side, grid in grids.items() if (told := checks.finer(grid, _spacing(self.native)))}
+        self.finer = {side: told for side, grid in grids.items() if (told := checks.finer(grid, self.native.resolution))}
         if self.finer and not job.dataset.finer_than_source:
             side, told = next(iter(self.finer.items()))
             where = f"datasets.{job.name}.{side}_grid"
             raise OrbitError(f"the {side} grid is finer than {source}'s own files: its cells would repeat", where=where, got=told,
-                             allowed=f"at least {_spacing(self.native):.4g} degrees, or finer_than_source: true")  # fmt: skip
-        self.outside = {side: _outside(self.native, grid) for side, grid in grids.items()}
-        for side, share in self.outside.items():
-            if share > MOST_OUTSIDE:
-                raise OrbitError(f"most of the {side} grid lies outside {source}'s files", where=f"datasets.{job.name}.{side}_grid",
-                                 got=f"{share:.0%} outside {self.native.describe()}", allowed=f"at most {MOST_OUTSIDE:.0%}")  # fmt: skip
+                             allowed=f"at least {self.native.resolution:.4g} degrees, or finer_than_source: true")  # fmt: skip
         self.fields = HourlyFields(self.data, made, job.dataset.step_hours) if hourly else DailyFields(self.data, made)
         self.regridders = {side: Regridder(self.native, grid, "conservative", min_valid_fraction=job.dataset.min_valid_fraction,
                                            backend=job.dataset.regrid_backend)
                            for side, grid in grids.items()}
+        self.outside = {side: _outside(self.native, regridder) for side, regridder in self.regridders.items()}
+        for side, share in self.outside.items():
+            if share > MOST_OUTSIDE:
+                raise OrbitError(f"most of the {side} grid lies outside {source}'s files", where=f"datasets.{job.name}.{side}_grid",
+                                 got=f"{share:.0%} outside {self.native.describe()}", allowed=f"at most {MOST_OUTSIDE:.0%}")  # fmt: skip
 
     def sample_bytes(self, samples: int) -> int:
         """Of the source's fields in memory for one shard of `samples`: every hour of a trailing day, once more while it is reduced."""
@@ -86,13 +85,13 @@ class Opened:
         return 3 * whole * (samples + DAY) * int(np.prod(self.native.shape)) * 4
 
 
-def _spacing(native: Grid | ProjectedGrid) -> float:
-    """Degrees of latitude between the source's own rows."""
-    return native.resolution if isinstance(native, Grid) else native.km / KM_PER_DEGREE
-
-
-def _outside(native: Grid | ProjectedGrid, grid: Grid) -> float:
-    """Share of `grid`'s area beyond the source's edges, whatever is missing inside; 0 for a projection, whose outline is no box."""
+def _outside(native: AnyGrid, regridder: Regridder) -> float:
+    """Share of the target's area beyond the source's edges, whatever is missing inside; 0 for a projection, whose outline is no box, on
+    latitudes and longitudes."""
+    grid = regridder.target
+    if not isinstance(grid, Grid):
+        area = grid.area_km2
+        return max(0.0, float(1 - (np.minimum(regridder.coverage, 1) * area).sum() / area.sum()))
     if not isinstance(native, Grid):
         return 0.0
     south, north = (np.clip(grid.lat_edges, native.lat_edges[0], native.lat_edges[-1])[i] for i in (0, -1))
@@ -104,15 +103,13 @@ def _outside(native: Grid | ProjectedGrid, grid: Grid) -> float:
     return float(1 - rows * min(covered / (east - west), 1.0))
 
 
-def _cropped(data: xr.Dataset, target: Grid) -> tuple[xr.Dataset, Grid | ProjectedGrid]:
+def _cropped(data: xr.Dataset, target: AnyGrid) -> tuple[xr.Dataset, AnyGrid]:
     """The source cells that `target` touches, and their grid: a regional dataset never reads the rest of the continent."""
+    whole: AnyGrid
     if "crs" in data.attrs:
-        whole = projected(data["y"].values, data["x"].values, str(data.attrs["crs"]))
-        rows, columns = whole.around(target)
-        return data.isel(y=rows, x=columns), whole.crop(rows, columns)
-    native = from_centres(data["lat"].values, data["lon"].values)
-    touched = np.flatnonzero((native.lat_edges[1:] > target.lat_edges[0]) & (native.lat_edges[:-1] < target.lat_edges[-1]))
-    if not len(touched):
-        raise OrbitError("source and target grid do not touch", got=native.describe(), allowed=target.describe())
-    rows = slice(int(touched[0]), int(touched[-1]) + 1)
-    return data.isel(lat=rows), native.crop(rows, slice(0, native.shape[1]))
+        down, along = ("rlat", "rlon") if "rlat" in data.dims else ("y", "x")
+        whole = projected(data[down].values, data[along].values, str(data.attrs["crs"]))
+    else:
+        whole = from_centres(data["lat"].values, data["lon"].values)
+    rows, columns = whole.around(target)
+    return data.isel(dict(zip(whole.dims, (rows, columns), strict=True))), whole.crop(rows, columns)
