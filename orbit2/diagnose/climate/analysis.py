@@ -11,6 +11,7 @@ from orbit2 import times
 from orbit2.climate.domains import SETS
 from orbit2.climate.years import MOST_MISSING
 from orbit2.diagnose import areas
+from orbit2.diagnose.climate import waves
 from orbit2.diagnose.climate.draws import Draws
 from orbit2.diagnose.climate.files import dataset
 from orbit2.diagnose.climate.gathered import gather, truth_of
@@ -28,6 +29,7 @@ SEASONS, YEARS = "monsoon onset and withdrawal", "precipitation seasonality and 
 NEEDS = {
     SEASONS: f"at least {LEAST_YEARS} complete years of daily precipitation, better 10: seasons are found from the mean year, then year "
         "by year",
+    waves.WHAT: waves.NEEDS,
     YEARS: "at least 1 complete year of daily precipitation, better 20",
 }  # fmt: skip
 
@@ -46,12 +48,16 @@ def analyse(days: KeptDays | None, matched: Compared, settings: Settings, table:
     if days is None or not rain:
         has = f"{len(matched.times)} samples, no day of precipitation with a truth among them"
         return Analysis(xr.Dataset(), [_missing(what, has) for what in NEEDS])
+    lacks = waves.lacking(days)
+    without = [_missing(waves.WHAT, lacks)] if lacks else []
+    travelling = [] if lacks else [waves.rows(table, days, name, settings.evaluate.bootstrap) for name in rain]
     whole = whole_years(times.stamps(days.times), days.calendar)
-    short = [_missing(what, f"{len(days.times)} days of precipitation, {whole} complete years", SHORT) for what in NEEDS]
+    short = [_missing(what, f"{len(days.times)} days of precipitation, {whole} complete years", SHORT) for what in (SEASONS, YEARS)]
     if not whole:
-        return Analysis(xr.Dataset(), short)
+        return Analysis(_joined(xr.Dataset(), travelling), short + without)
     chosen, left_out = places(SETS[settings.diagnose.domains], matched.grid, days.step, np.asarray(matched.land_fraction))
-    missing = [*(short[:1] if whole < LEAST_YEARS else []), *(_missing(f"monsoon domain {name}", why) for name, why in left_out.items())]
+    missing = [*without, *(short[:1] if whole < LEAST_YEARS else []),
+               *(_missing(f"monsoon domain {name}", why) for name, why in left_out.items())]  # fmt: skip
     blocks = "" if days.step == 1 else f" of blocks of {days.step} x {days.step} cells"
     found = {}
     for name in rain:
@@ -65,7 +71,15 @@ def analyse(days: KeptDays | None, matched: Compared, settings: Settings, table:
         regions = (areas.given(days, matched.region) + areas.own(days, settings.diagnose.regions)).some()
         climate.region_rows(table, regions.names, regions.weights.reshape(len(regions.names), -1))
         found[name] = truth, models
-    return Analysis(dataset(days, found, chosen), missing)
+    return Analysis(_joined(dataset(days, found, chosen), travelling), missing)
+
+
+def _joined(file: xr.Dataset, more: list[xr.Dataset]) -> xr.Dataset:
+    """`file` with the arrays of others, in its order of models."""
+    for one in more:
+        models = file["model"].values if "model" in file.coords else one["model"].values
+        file = file.assign(one.reindex(model=models).data_vars).assign_coords(one.drop_vars("model").coords)
+    return file
 
 
 def whole_years(samples: list[str], calendar: str) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from orbit2.climate import circular, monsoon
+from orbit2.climate import bombardi, circular, monsoon
 from orbit2.climate.seasonality import INDICES, driest_month, seasonality
 from orbit2.climate.years import by_year, pentads
 from orbit2.diagnose.climate.places import Place
@@ -28,8 +28,9 @@ class Gathered:
 
     `dates`, `of_truth`: (cell, season, year), by the cumulative anomaly from its own mean and from the truth's, of a model in the order of
     the truth's seasons and years (`beside`); `start` (cell, season) of
-    the climatology; `wang` (cell); `cells`: `bimodal`, `annual_range`, `semiannual_range`, `mean` mm/day, `amount`, `first_month` and the
-    seasonality indices (cell), with `yearly_<index>` (cell, year); `series` (domain, year, day); `sections` by domain: (row, year, pentad).
+    the climatology; `wang` (cell); `bombardi` (cell, year); `cells`: `bimodal`, `annual_range`, `semiannual_range`, `mean` mm/day,
+    `amount`, `first_month`, `driest_day` and the seasonality indices (cell), with `yearly_<index>` (cell, year); `series` (domain, year,
+    day); `sections` by domain: (row, year, pentad).
     """
 
     years: Array
@@ -39,6 +40,7 @@ class Gathered:
     of_truth: dict[str, Array] = field(default_factory=dict)
     start: Array = field(default_factory=lambda: np.empty(0))
     wang: dict[str, Array] = field(default_factory=dict)
+    bombardi: dict[str, Array] = field(default_factory=dict)
     cells: dict[str, Array] = field(default_factory=dict)
     series: Array = field(default_factory=lambda: np.empty(0))
     sections: dict[str, Array] = field(default_factory=dict)
@@ -79,6 +81,7 @@ def gather(days: KeptDays, name: str, model: str, places: Sequence[Place], truth
         found.dates[event] = joined.pop(event)
         found.of_truth[event] = joined.pop(f"{event}_of_truth")
     found.wang = {event: joined.pop(f"{event}_wang") for event in EVENTS}
+    found.bombardi = {event: joined.pop(f"{event}_bombardi") for event in EVENTS}
     found.start = joined.pop("start")
     found.cells = joined
     if truth is not None:
@@ -112,6 +115,8 @@ def _of_cells(years: xr.DataArray, southern: xr.DataArray, truth: Gathered | Non
     wang = monsoon.wang_linho(years, southern)
     month = driest_month(years) if truth is None else xr.DataArray(truth.cells["first_month"][cells].astype(np.int64), dims="cell")
     index = seasonality(years, month)
+    values = years.transpose("cell", "year", "day").to_numpy()
+    driest, *rads = bombardi.turns(values, None if truth is None else truth.cells["driest_day"][cells])
     each = "cell", "season", "year"  # in single precision: days are exact in it
     made = {event: own[event].transpose(*each).to_numpy().astype(np.float32) for event in (*EVENTS, "duration")}
     made |= {f"{event}_of_truth": given[event].transpose(*each).to_numpy().astype(np.float32) for event in (*EVENTS, "duration")}
@@ -119,6 +124,7 @@ def _of_cells(years: xr.DataArray, southern: xr.DataArray, truth: Gathered | Non
     made |= {"start": own["start"].transpose("cell", "season").to_numpy(), "bimodal": own["bimodal"].to_numpy(), "mean": mean.to_numpy(),
              "annual_range": monsoon.annual_range(years, southern).to_numpy(), "first_month": month.to_numpy().astype(np.float64),
              "semiannual_range": monsoon.semiannual_range(years).to_numpy(), "amount": index["amount"].to_numpy()}  # fmt: skip
+    made |= {"driest_day": driest} | {f"{event}_bombardi": x for event, x in zip(EVENTS, rads, strict=True)}
     for name in INDICES:
         made |= {name: index[name].to_numpy(), f"{name}_climatological": index[f"{name}_climatological"].to_numpy(),
                  f"yearly_{name}": index[f"yearly_{name}"].transpose("cell", "year").to_numpy().astype(np.float32)}  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from orbit2.climate import circular, monsoon, scores, sections
+from orbit2.climate import bombardi, circular, monsoon, scores, sections
 from orbit2.climate.domains import Domain
 from orbit2.climate.matrix import COLUMNS, metric
 from orbit2.climate.seasonality import INDICES, MEANING
@@ -252,6 +252,7 @@ class Cells:
         if event == EVENTS[0]:
             self._kind_rows(table, model, gathered)
         self._wang_rows(table, model, gathered, event)
+        self._bombardi_rows(table, model, gathered, event)
         number = max(self.weights, key=lambda one: self.weights[one].sum())
         found_points = [one for one in points[number] if np.isfinite(one[0])]
         if not found_points or len(found_points) < len(points[number]):
@@ -317,6 +318,23 @@ class Cells:
         for score, value, n in (("bias", found.bias, found.n), ("mae", found.mae, found.n), ("pattern_r", maps.r, maps.n),
                                 ("missed", found.missed, int((np.isfinite(o) & (w > 0)).sum()))):  # fmt: skip
             c._add(table, model, self.place, f"monsoon_wang_{event}_{score}", told, value, n)
+
+
+    def _bombardi_rows(self, table: Table, model: str, gathered: Gathered, event: str) -> None:
+        """Of cells with one rainy season."""
+        c, chosen = self.climate, self.weights[1] > 0
+        if not chosen.any():
+            return
+        p, o, w = gathered.bombardi[event][chosen], c.truth.bombardi[event][chosen], self.weights[1][chosen]
+        length = c.truth.length
+        found = scores.dates(p.T, o.T, w, length)
+        map_p, map_o = (circular.mean(x, axis=-1, length=length) for x in (p, o))
+        maps = scores.date_pattern(map_p, map_o, w, length)
+        told = f"{bombardi.NAME}, {self.told}; {bombardi.MEANING}"
+        n = int(np.isfinite(o).sum())
+        for score, value, count in (("bias", found.bias, found.n), ("mae", found.mae, found.n), ("within_90", found.within, found.n),
+                                    ("pattern_r", maps.r, maps.n), ("missed", found.missed, n)):  # fmt: skip
+            c._add(table, model, self.place, f"monsoon_bombardi_{event}_{score}", told, value, count)
 
 
 def _mean_years(section: Array) -> Array:

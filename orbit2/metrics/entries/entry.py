@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Direction = Literal["higher", "lower", "zero", "one", "truth", "none"]
-Units = Literal["field", "field^2", "1", "dB", "km", "km2", "mm", "mm/day", "day", "K", "count", "pentad", "degree"]
+Units = Literal["field", "field^2", "1", "dB", "km", "km2", "mm", "mm/day", "day", "K", "count", "pentad", "degree", "m/s"]
 DIRECTIONS: dict[str, str] = {
     "higher": "higher is better", "lower": "lower is better", "zero": "nearer to 0 is better", "one": "nearer to 1 is better",
     "truth": "nearer to the row of the model `(truth)` is better", "none": "neither: describes what was scored",
@@ -16,8 +16,10 @@ PLACES = {  # what may stand in a name between braces, as a pattern
     "mm": r"\d+(?:\.\d+)?",
     "scale": r"\d+(?:\.\d+)?(?:px|km)", "years": r"\d+", "rank": r"\d+", "dataset": r"[A-Za-z0-9_\-]+", "lag": r"\d+",
     "metric": r"[a-z0-9_]+?", "threshold": r"[a-z0-9][a-z0-9_]*",
-    "which": r"(?:|mean_|wang_|truths_mean_|first_|second_|truths_mean_first_|truths_mean_second_)", "event": r"onset|withdrawal|duration",
+    "which": r"(?:|mean_|wang_|bombardi_|truths_mean_|first_|second_|truths_mean_first_|truths_mean_second_)",
+    "event": r"onset|withdrawal|duration",
     "index": r"(?:relative_entropy|dsi|centroid|spread|walsh_lawler)(?:_climatological)?", "days": r"5|10",
+    "axis": r"longitude|latitude",
     "column": r"onset|withdrawal|seasonality|entropy|hovmoller",
 }  # fmt: skip
 BOTH = ("physical", "log1p")

@@ -7,11 +7,12 @@ METHODS = ("Of cells by the cumulative anomaly (Liebmann & Marengo 2001, J. Clim
     "Atmos. 121:11405); "
            "`mean_`: of the domain's mean rain by fractional accumulation (Sperber & Annamalai 2014, Clim. Dyn. 43:3219); `wang_`: of "
            "cells, "
-           "Wang & LinHo 2002, J. Climate 15:386; `first_`, `second_`: of cells with two rainy seasons, the wetter and the "
-           "other")  # fmt: skip
+           "Wang & LinHo 2002, J. Climate 15:386; `bombardi_`: of cells, Bombardi et al. 2019 (RADS), Int. J. Climatol. "
+           "39:3962; `first_`, `second_`: of cells with two rainy seasons, the wetter and the other")  # fmt: skip
 FENG = "Feng et al. 2013, Nat. Clim. Change 3:811; Walsh & Lawler 1981, Weather 36:201"
 OURS = "orbit2 (no definition of the published score is known)"
 CIRCLE = "differences the short way round the year"
+CLIVAR = "CLIVAR MJO Working Group 2009, J. Climate 22:3006; Duchon 1979, J. Appl. Meteorol. 18:1016"
 IMBALANCE = "Dates of different methods differ by weeks: compare none of one with another's."
 
 
@@ -64,6 +65,22 @@ ENTRIES = (
     _entry("section_taylor", "4 (1 + R) / ((s + 1/s)² 2) of sections", "Taylor 2001, JGR 106:7183, eq. 4", "1", "higher"),
     _entry("section_lag_pentads", "shift of p in time at which the correlation is highest; positive: p is late", OURS, "pentad", "zero"),
     _entry("section_track_rmse", "RMSE of the rain's mean latitude ΣPφ cos φ / ΣP cos φ", OURS, "degree", "lower"),
+    _entry("waves_discriminate", "1 where nearest-neighbour interpolation correlates with the truth's waves by less than 0.95, and the "
+           "truth's mean frozen in time with its unfiltered section", OURS, "1", "none", "With 0, no model is judged by its waves."),
+    _entry("waves_total_pattern_r", "centred correlation of daily means of 5S-5N by longitude and day, as they are", OURS, "1", "higher",
+           "Most of it is the mean's longitudes and the season."),
+    _entry("waves_pattern_r", "the same, of anomalies of 20 to 100 days (201-day Lanczos band-pass)", CLIVAR, "1", "higher",
+           "Weather systems that are in the input are in the right place anyway: read `waves_discriminate` first."),
+    _entry("waves_nrmse", "RMSE of the waves over the truth's standard deviation", CLIVAR, "1", "lower"),
+    _entry("waves_taylor", "4 (1 + R) / ((s + 1/s)² 2) of the waves", "Taylor 2001, JGR 106:7183, eq. 4", "1", "higher"),
+    _entry("waves_lag_days", "shift of p in time at which its waves correlate best; positive: p is late", OURS, "day", "zero"),
+    _entry("waves_regression_{axis}_r", "correlation of lag regressions on the filtered mean of the reference longitudes: of 5S-5N by "
+           "longitude, of the reference longitudes by latitude", CLIVAR, "1", "higher"),
+    _entry("waves_speed", "of the straight line through the reference longitude and lag 0 along which the regression by longitude is "
+           "highest; positive: eastward", CLIVAR, "m/s", "truth", "Of a standing wave it may be of either sign: read waves_east_west."),
+    _entry("waves_period", "1 / mean frequency of the waves, weighted by power", OURS, "day", "truth"),
+    _entry("waves_east_west", "power of zonal wavenumbers 1 to 3 that travel east over that of those that travel west, 20 to 100 days",
+           CLIVAR, "1", "truth", "Round the globe only."),
     _entry("climate_score_{column}", "100 max(0, r) of the map of mean dates (onset, withdrawal), of the index (dsi: seasonality; "
            "relative entropy: "
            "entropy) or of the section (hovmoller)", OURS, "1", "higher", "Not the published scores: their formula and domains are not "

@@ -120,6 +120,7 @@ def build(inputs: Inputs, config: Path, out: Path, foresee: costs.Foresee | None
         sections.patterns_section(inputs, task, scores),
         *climate.sections(inputs, task),
         *monsoon.sections(inputs, task),
+        *monsoon.wave_sections(inputs, task),
     ]
     others = [other for other in inputs.tasks.values() if other.name != task.name]
     chapters += [tasks.regional_section(inputs, other) for other in others if other.has_truth]

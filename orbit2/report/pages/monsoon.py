@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orbit2.report.figures import monsoon
+from orbit2.report.figures import monsoon, waves
 from orbit2.report.figures.fields import open_netcdf
 from orbit2.report.inputs import Inputs, Task
 from orbit2.report.pages.blocks import Block, Section, paragraph, shown
@@ -36,6 +36,22 @@ def sections(inputs: Inputs, task: Task) -> list[Section]:
             section.blocks += [Block("fold", text=f"Latitude and time: {figure.title}", blocks=tuple(shown(figure)), open=i == 0)
                                for i, figure in enumerate(figures)]  # fmt: skip
     return [section]
+
+
+def wave_sections(inputs: Inputs, task: Task) -> list[Section]:
+    """Waves along the equator, where diagnose has them; none where it has not (why stands under what the run cannot say)."""
+    path = task.diagnose / "climate.nc"
+    if inputs.regions is None or not path.is_file():
+        return []
+    scores, model, data = Scores(inputs.regions, task.name), task.config.model, open_netcdf(path, "diagnose")
+    section = Section("waves", "Do tropical waves travel as they should?", "Tropical waves")
+    for name in task.variables:
+        figures = waves.figures(data, scores, name, model, task.name)
+        table = waves.table(scores, model, name, task.name)
+        if figures and table is not None:
+            section.blocks += [paragraph(waves.reading(scores, model, name), "reading"), Block("table", table=table),
+                               *(block for figure in figures for block in shown(figure))]  # fmt: skip
+    return [section] if section.blocks else []
 
 
 def _reading(scores: Scores, model: str, name: str) -> str:
