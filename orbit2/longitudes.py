@@ -90,3 +90,11 @@ def columns(centres: Array, edges: Array, west: float, east: float) -> slice | N
         raise OrbitError("box goes round the globe and meets the grid in two pieces", got=f"{west:g} to {east:g} degrees east",
                          allowed=f"{first:g} to {edges[-1]:g} degrees east")  # fmt: skip
     return slice(int(found[0]), int(found[-1]) + 1) if len(found) else None
+
+
+def in_box(lat: npt.ArrayLike, lon: npt.ArrayLike, box: tuple[float, float, float, float]) -> npt.NDArray[np.bool_]:
+    """Whether points (degrees, any shape) lie in `box` (south, north, west, east; may run across 0 E), its borders included."""
+    south, north, west, east = box
+    there = np.asarray(lat, dtype=np.float64)
+    along = np.mod(np.asarray(lon, dtype=np.float64) - west, 360.0)
+    return np.asarray((there >= south) & (there <= north) & (along <= width(west, east)))

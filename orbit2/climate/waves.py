@@ -102,7 +102,7 @@ def filtered(anomaly: Array) -> Array:
 def regressed(fields: Array, index: Array) -> Array:
     """[X, 2 LAGS + 1]: fields [X, T] `lag` days after (negative: before) regressed on `index` [T], for one standard deviation of it."""
     made = np.full((len(fields), 2 * LAGS + 1), np.nan)
-    length, spread = fields.shape[1], np.nanstd(index)
+    length, spread = fields.shape[1], np.nanstd(index) if np.isfinite(index).any() else np.nan
     for k, lag in enumerate(range(-LAGS, LAGS + 1)):
         later, now = fields[:, max(0, lag) : length + min(0, lag)], index[max(0, -lag) : length - max(0, lag)]
         known = np.isfinite(later) & np.isfinite(now)

@@ -13,6 +13,7 @@ from orbit2.errors import OrbitError
 from orbit2.grid import AnyGrid, Grid, named
 
 if TYPE_CHECKING:
+    from orbit2.config.base import Box
     from orbit2.config.schema import RunConfig
 
 FINER = 0.99  # of the source's spacing: what rounding of coordinates leaves
@@ -24,14 +25,19 @@ def regions(run: RunConfig) -> None:
     for name, model in run.models.items():
         for dataset in model.datasets:
             _inside(run, f"models.{name}.region", name, dataset, "coarse")
+            if model.leave_out is not None:
+                _box_inside(run, f"models.{name}.leave_out", model.leave_out, dataset, "fine")
     for name, task in run.downscale.items():
         _inside(run, f"downscale.{name}: region of '{task.model}'", task.model, task.dataset, task.input)
 
 
 def _inside(run: RunConfig, user: str, model: str, dataset: str, side: str) -> None:
     region = run.models[model].region
-    if region is None:
-        return
+    if region is not None:
+        _box_inside(run, user, region, dataset, side)
+
+
+def _box_inside(run: RunConfig, user: str, region: Box, dataset: str, side: str) -> None:
     name = run.datasets[dataset].coarse_grid if side == "coarse" else run.datasets[dataset].fine_grid
     grid = named(name)
     if not grid.holds(region):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from orbit2.config import checks
-from orbit2.config.base import Band, Box, Machine, Name, Place, Strict
+from orbit2.config.base import Band, Box, Given, Machine, Name, Place, Strict
 from orbit2.config.dataset import DatasetConfig
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.config.sources import SourcesConfig, banner
@@ -23,6 +23,10 @@ class ModelConfig(Strict):
     finetune_from: Name | None = Field(None, description="Model whose weights it starts from; makes this a finetune job.")
     architecture: ArchitectureConfig | None = Field(None, description="The network; inherited when fine-tuning.")
     region: Box | None = Field(None, description="Train on this box only (south, north, west, east, degrees).")
+    leave_out: Given[Box] = Field(
+        None, description="Leave the truth of this box (south, north, west, east, degrees) out of training and validation, while its "
+        "inputs stay: what the model does where it never saw a truth. Grids are not moved then, since moved inputs are made of the truth.",
+    )
     outputs: tuple[str, ...] | None = Field(None, description="Subset of output variables; default all.")
     train: TrainConfig = Field(default_factory=lambda: TrainConfig(), description="Optimisation.")
 

@@ -144,8 +144,10 @@ def region_files(config: RunConfig) -> list[str]:
 
 def diagnose(config: RunConfig, task: str) -> dict[str, Any]:
     """For the climate diagnostics of one task."""
+    left_out = config.models[config.downscale[task].model].leave_out
     return {
         **downscale(config, task),
+        **({"left_out": list(left_out)} if left_out is not None else {}),
         "parent": parent(config, task),
         "diagnose": science(config.diagnose),
         "thresholds": science(config.report.thresholds),

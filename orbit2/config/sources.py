@@ -196,10 +196,22 @@ class ImergConfig(Provider):
 class SyntheticConfig(Provider):
     """The synthetic test world: daily rain and temperature from a formula, made here. No weather; never mixed with other sources."""
 
-    VALUES = ("degrees", "seed")
+    VALUES = ("degrees", "seed", "bands", "waves")
 
     degrees: float = Field(2.5, gt=0, le=30, description="Spacing of its files (degrees); 180 divided by it must be whole.")
     seed: int = Field(0, ge=0, description="Another seed is another weather, with other early and late seasons, of the same climate.")
+    bands: float = Field(
+        0.0, ge=0, le=0.9, description="Share by which the rainy season's amounts go up and down with latitude, every 6 degrees: what "
+        "coarse cells do not show, so that sections tell methods apart; 0: none.",
+    )
+    waves: float = Field(
+        0.0, ge=0, le=0.9,
+        description="Share by which a wave of 45 days, eastward along the equator, changes the chance of a wet day; 0: none.",
+    )
+
+    def values(self) -> dict[str, Any]:
+        """Without what is not there: the plain world has the hash that it had before."""
+        return {key: value for key, value in super().values().items() if value or key not in ("bands", "waves")}
 
     @property
     def spacing(self) -> float:

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from orbit2 import longitudes
 from orbit2 import times as clocks
 from orbit2.areas import relative_areas
 from orbit2.data.augment import coarsen
@@ -38,7 +40,9 @@ class Pairs:
 
     `outputs` are the model's outputs; those the store lacks are NaN (never scored). `statics` are the model's fine statics
     (default: the store's own); those the store lacks are NaN too.
-    `reflect`: whether augmentation may mirror the Earth. Raises OrbitError for an empty period.
+    `reflect`: whether augmentation may mirror the Earth. `leave_out`: a box (south, north, west, east) of which the truth is missing, as
+    if it had never been observed; grids are not moved then, since moved inputs are made of the truth.
+    Raises OrbitError for an empty period.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Pairs:
         shift_probability: float = 0.5,
         statics: Sequence[str] | None = None,
         reflect: bool = True,
+        leave_out: tuple[float, float, float, float] | None = None,
     ) -> None:
         self.reflect = reflect  # not for a model that cannot be told which latitude a row is
         self.store, self.normaliser, self.outputs, self.name = store, normaliser, tuple(outputs), name
@@ -68,7 +73,8 @@ class Pairs:
         self.model_statics = self.statics if statics is None else tuple(statics)
         self.window: Window = of_box(store.grid("coarse"), region, REGION_HALO)
         self.whole = View.of(self.window, store.refinement)
-        self.nested = self._coarse_is_block_mean()
+        self.left_out = None if leave_out is None else _cells(store, leave_out)
+        self.nested = leave_out is None and self._coarse_is_block_mean()
         self.ground = Ground(
             normaliser=normaliser,
             inputs=self.inputs,
@@ -159,15 +165,20 @@ class Pairs:
         if not channels:
             return codes, ()
         out = codes.numpy()
+        hidden = self.left_out if side == "fine" else None
         as_stored = channels == tuple(range(count)) and boxes[0][1] == Box(0, 0, *shape)
         whole, held = None if as_stored else np.empty((count, *shape), dtype=np.int16), -1
         for k, (index, box) in enumerate(boxes):
             if whole is None:
                 self.store.read_packed(side, index, out[k])
+                if hidden is not None:
+                    out[k][:, hidden] = MISSING
                 continue
             if index != held:
                 self.store.read_packed(side, index, whole)
                 held = index
+                if hidden is not None:
+                    whole[:, hidden] = MISSING
             for channel, plane in zip(channels, out[k], strict=True):
                 box.copy(whole[channel], plane)
         return codes, tuple(bool(out[:, i].min() == MISSING) for i in range(len(channels)))
@@ -194,6 +205,12 @@ def _symmetric(view: View, grid: AnyGrid) -> bool:
         return False
     lat = grid.lat[view.box.south : view.box.south + view.box.rows] + view.shift[0] * grid.resolution / view.factor
     return bool(np.allclose(lat, -lat[::-1], atol=1e-3))
+
+
+def _cells(store: PairStore, box: tuple[float, float, float, float]) -> npt.NDArray[np.bool_]:
+    """[H, W]: fine cells whose centres lie in a box."""
+    grid = store.grid("fine")
+    return longitudes.in_box(grid.lat2d, grid.lon2d, box)
 
 
 def clock(times: clocks.Times) -> Tensor:

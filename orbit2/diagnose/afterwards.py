@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orbit2.diagnose import areas, own_regions, thresholds
+import xarray as xr
+
+from orbit2.diagnose import areas, cells, events, own_regions, thresholds
+from orbit2.diagnose.climate import joined
 from orbit2.diagnose.kept import Kept, KeptDays
 from orbit2.metrics.collector import Collector, Settings
 from orbit2.metrics.compared import Compared
+from orbit2.metrics.quantiles import LEAST_BEYOND
 from orbit2.metrics.table import Table
 
 Note = dict[str, str]
@@ -30,7 +34,22 @@ def rows(table: Table, days: KeptDays, matched: Compared, settings: Settings) ->
     """Add the rows; what cannot be told is given back, with the reason, for notes.json."""
     draws = settings.evaluate.bootstrap
     own = areas.own(days, settings.diagnose.regions)
-    scored = own_regions.rows(table, days, own.some(), matched, draws)
+    apart = areas.left_out(days, settings.left_out).some() if settings.left_out is not None else None
+    scored = own_regions.rows(table, days, own.some() + apart if apart is not None else own.some(), matched, draws)
     notes = [{"diagnostic": f"scores of the region {name}", "needs": "cells in its polygon that were scored", "has": days.grid.describe(),
               "status": "not computed: nothing was scored there"} for name in own.names if name not in scored]  # fmt: skip
     return notes + thresholds.rows(table, days, areas.given(days, matched.region) + own.some(), settings.thresholds, matched, draws)
+
+
+def fields(table: Table, days: KeptDays, matched: Compared) -> tuple[xr.Dataset, list[Note]]:
+    """What climate.nc holds of extreme days and of cells, the rows of the former, and why something is not there."""
+    extreme = events.events(table, days, areas.given(days, matched.region), matched)
+    maps = cells.maps(days)
+    count = len(days.numbers)
+    lacking = {
+        f"maps of correlation over time: {cells.LEAST_DAYS} days": not maps.data_vars,
+        f"maps of a high quantile: {round(LEAST_BEYOND / (1 - cells.LEVELS[-1]))} days": cells.level_of(count) is None,
+    }
+    notes = [{"diagnostic": what.partition(":")[0], "needs": f"at least{what.partition(':')[2]}", "has": f"{count} whole days",
+              "status": "not computed: the record is too short"} for what, lacks in lacking.items() if lacks]  # fmt: skip
+    return joined(maps, [extreme]) if extreme.data_vars else maps, notes

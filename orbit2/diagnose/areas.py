@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from orbit2 import longitudes
 from orbit2.diagnose import polygons
 from orbit2.diagnose.kept import KeptDays
 from orbit2.diagnose.regions import LAND_FRACTION, ar6
 from orbit2.diagnose.shares import ar6_shares
 
 Array = npt.NDArray[np.float64]
+LEFT_OUT = ("left_out:box", "left_out:rest")
 MOST_POINTS = 40_000  # of all outlines together
 
 
@@ -68,6 +70,12 @@ def outlines(files: Mapping[str, str], some: Collection[str]) -> dict[str, str]:
 
 def _named(one: polygons.Polygons) -> Iterator[tuple[str, shapely.Geometry]]:
     return zip(one.names, one.shapes, strict=True)
+
+
+def left_out(days: KeptDays, box: tuple[float, float, float, float]) -> Areas:
+    """LEFT_OUT: the box that training left out, and all the rest, by the cells whose days are kept."""
+    inside, area = longitudes.in_box(days.grid.lat2d, days.grid.lon2d, box), days.grid.area_km2
+    return Areas(LEFT_OUT, np.array([np.where(inside, area, 0.0), np.where(inside, 0.0, area)], dtype=np.float32))
 
 
 def given(days: KeptDays, region: str) -> Areas:

@@ -7,7 +7,7 @@ from pathlib import Path
 from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import DiagnoseConfig, EvaluateConfig, ReportConfig
 from orbit2.diagnose import afterwards
-from orbit2.diagnose.climate import analyse
+from orbit2.diagnose.climate import analyse, joined
 from orbit2.diagnose.collectors import COLLECTORS
 from orbit2.diagnose.notes import notes
 from orbit2.diagnose.regions import ATTRIBUTION
@@ -23,7 +23,7 @@ from orbit2.metrics.stream import filled
 
 CLIMATE = "climate.nc"
 TITLES = {"regions.nc": f"Scores by AR6 region of {{}}. Regions: {ATTRIBUTION}", "hovmoller.nc": "Hovmöller diagrams of {}",
-          CLIMATE: "Seasons of rain, seasonality and sections of the mean year of {}"}  # fmt: skip
+          CLIMATE: "Extreme days, cells, seasons of rain, sections and waves of {}"}  # fmt: skip
 
 
 def run(
@@ -33,10 +33,10 @@ def run(
     """Diagnose a downscale task's `prediction` against the pair store (or `observations`) and the baselines.
 
     `config` is the task's diagnose slice (JSON); `fits` and `parent` are as for evaluate.
-    Writes into the folder `out`: `regions.nc` (AR6 region maps and skill), `hovmoller.nc`, `climate.nc` (empty without years of rain),
-    `notes.json` (what needs a longer record) and, last, `regions.parquet` (long table). Without a truth the region scores are conservation
-    residuals against the input. With `parts` nothing is streamed: what the jobs of `orbit2 evaluate part` left in
-    that folder is summed. Raises OrbitError for a prediction or store that does not fit.
+    Writes into the folder `out`: `regions.nc` (AR6 region maps and skill), `hovmoller.nc`, `climate.nc` (extreme days, maps of
+    cells; of years of rain, seasons), `notes.json` (what needs a longer record) and, last, `regions.parquet` (long table). Without a
+    truth the region scores are conservation residuals against the input. With `parts` nothing is streamed: what the jobs of
+    `orbit2 evaluate part` left in that folder is summed. Raises OrbitError for a prediction or store that does not fit.
     """
     slice_ = read_slice(config)
     for key in ("task", "downscale", "diagnose", "baselines"):
@@ -46,7 +46,8 @@ def run(
     told = {key: slice_[key] for key in ("baselines", "bootstrap") if key in slice_}
     baselines = validate(EvaluateConfig, told, config)
     thresholds = validate(ReportConfig, {"thresholds": slice_.get("thresholds", {})}, config).thresholds
-    settings = Settings(baselines, validate(DiagnoseConfig, slice_["diagnose"], config), thresholds)
+    settings = Settings(baselines, validate(DiagnoseConfig, slice_["diagnose"], config), thresholds,
+                        tuple(slice_["left_out"]) if slice_.get("left_out") else None)  # fmt: skip
     matched = Matched(slice_, Path(prediction), Path(store), settings.evaluate.baselines, observations, fits, parent)
     write(matched, settings, filled(COLLECTORS, "diagnose", matched, slice_, settings, parts), Path(out))
 
@@ -60,6 +61,10 @@ def write(matched: Compared, settings: Settings, collectors: list[Collector], ou
             write_netcdf(dataset, out / name, TITLES[name].format(about))
     days = afterwards.kept_days(collectors)
     climate = analyse(days, matched, settings, scores)
+    more_notes: list[afterwards.Note] = []
+    if days is not None:
+        fields, more_notes = afterwards.fields(scores, days, matched)
+        climate.file = joined(climate.file, [fields])
     write_netcdf(climate.file, out / CLIMATE, TITLES[CLIMATE].format(about))
     band = settings.diagnose.hovmoller_band
     more = afterwards.rows(scores, days, matched, settings) if days is not None else []
@@ -67,5 +72,6 @@ def write(matched: Compared, settings: Settings, collectors: list[Collector], ou
     covered = ((latitude >= band[0]) & (latitude <= band[1])).any()
     found = notes(matched, None if covered else band_name(*band))
     drawn = afterwards.outlines(scores, settings)
-    write_json(out / "notes.json", {**found, "notes": [*found["notes"], *climate.missing, *more], **({"outlines": drawn} if drawn else {})})
+    every = [*found["notes"], *climate.missing, *more_notes, *more]
+    write_json(out / "notes.json", {**found, "notes": every, **({"outlines": drawn} if drawn else {})})
     table.write(scores.frame(), out / "regions.parquet")

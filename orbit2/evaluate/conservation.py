@@ -17,9 +17,11 @@ from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import SeriesStatistic, State
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights, weighted_mean
-from orbit2.variables import is_precipitation
+from orbit2.variables import is_precipitation, variable
 
 Array = npt.NDArray[np.float64]
+POWERS = tuple(range(-6, 4))  # of ten, in the variable's units: how much of the area has |rho| below them
+NUMBERS = 7  # of a row, before those shares
 
 
 class Conservation(Collector):
@@ -47,11 +49,12 @@ class Conservation(Collector):
         return flat(self.statistics)
 
     def merge(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        add_all(self.statistics, state, lambda _: SeriesStatistic())
+        add_all(self.statistics, {path: _whole(array) if path.endswith("/values") else array for path, array in state.items()},
+                lambda _: SeriesStatistic())  # fmt: skip
 
     def rows(self, table: Table, protocol: str) -> None:
         for (name, model), statistic in sorted(self.statistics.items()) if protocol == "standard" else ():
-            absolute, size, square, p99, fraction, shift, _ = statistic.finalise()
+            absolute, size, square, p99, fraction, shift, _, *within = statistic.finalise()
             n = int(np.nansum(statistic.stacked()[:, 6]))
             if not n:
                 continue
@@ -64,18 +67,29 @@ class Conservation(Collector):
             ]
             if is_precipitation(name):
                 entries.append(("conservation_exceedance", f"area share of cells with |rho| > max(1 %, 0.1 mm/day); {about}", fraction))
+            least = f"area share of cells with |rho| <= {{}} {variable(name).units}; {about}"
+            entries += [(f"conservation_within_1e{power}", least.format(f"1e{power}"), share)
+                        for power, share in zip(POWERS, within, strict=True) if np.isfinite(share)]  # fmt: skip
             for metric, method, value in entries:
                 table.add(model, name, "physical", self.matched.region, metric, method, value, n=n)
 
 
 def conservation_row(means: Array, given: Array, weights: Array) -> Array:
-    """[mean |rho|, mean |x|, mean rho^2, 99 % |rho|, share of |rho| > max(1 % of x, 0.1), mean rho, cells] of rho = means - x, by area."""
+    """[mean |rho|, mean |x|, mean rho^2, 99 % |rho|, share of |rho| > max(1 % of x, 0.1), mean rho, cells, and the share of |rho| <= 10^k
+    for each of POWERS] of rho = means - x, by area."""
     residual = np.abs(means - given)
     valid = np.isfinite(residual)
     if not valid.any():
-        return np.full(7, np.nan)
+        return np.full(NUMBERS + len(POWERS), np.nan)
     p99 = kernels.quantile_by_weight(residual.ravel(), weights.ravel(), 0.99)
     beyond = np.where(valid, (residual > np.maximum(0.01 * np.abs(given), 0.1)).astype(np.float64), np.nan)
     means_of = (weighted_mean(x, weights) for x in (residual, np.where(valid, np.abs(given), np.nan), residual**2, beyond, means - given))
     absolute, size, square, fraction, shift = means_of
-    return np.array([absolute, size, square, p99, fraction, shift, valid.sum()])
+    within = [weighted_mean(np.where(valid, (residual <= 10.0**power).astype(np.float64), np.nan), weights) for power in POWERS]
+    return np.array([absolute, size, square, p99, fraction, shift, valid.sum(), *within])
+
+
+def _whole(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Rows of a part made before shares were counted, with NaN in their place."""
+    lacking = NUMBERS + len(POWERS) - values.shape[-1] if values.ndim == 2 else 0
+    return np.pad(values, ((0, 0), (0, lacking)), constant_values=np.nan) if lacking > 0 else values

@@ -63,6 +63,7 @@ class Settings:
     evaluate: EvaluateConfig
     diagnose: DiagnoseConfig
     thresholds: Mapping[str, ThresholdConfig] = made(default_factory=dict)  # asked of what was kept; nothing is gathered by them
+    left_out: tuple[float, float, float, float] | None = None  # of the model's training: asked of what was kept
 
 
 class Collector(ABC):

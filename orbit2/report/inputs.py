@@ -14,7 +14,8 @@ import pandas as pd
 import xarray as xr
 
 from orbit2 import timing
-from orbit2.baselines import interpolate
+from orbit2.baselines import FITTED, METHODS, interpolate
+from orbit2.baselines.fitted import BASE, Fitted
 from orbit2.config import slices
 from orbit2.config.dataset import DatasetConfig
 from orbit2.config.load import model_hash, read_slice, validate
@@ -45,6 +46,7 @@ class Task:
     diagnose: Path
     observations: PairStore | None = None
     timing: dict[str, Any] = field(default_factory=dict)
+    fits: Path | None = None  # baselines fitted to the training block
 
     @cached_property
     def prediction(self) -> xr.Dataset:
@@ -145,9 +147,25 @@ class Task:
         return np.asarray(self._stored("fine", name, frame)[self._window], dtype=np.float64)
 
     def interpolated(self, name: str, frame: int, method: str = "bicubic") -> Array:
-        """A baseline [H, W] on `grid`, from the input's whole field."""
-        fine = interpolate(self.input(name, frame), self.input_grid, self.store.refinement, method, lower=floor(name))
-        return np.asarray(fine[self._window], dtype=np.float64)
+        """A baseline [H, W] on `grid`, from the input's whole field, interpolated or fitted (see has_baseline)."""
+        plain, field = method if method in METHODS else BASE, self.input(name, frame)
+        fine = interpolate(field, self.input_grid, self.store.refinement, plain, lower=floor(name))[self._window]
+        if plain != method:
+            assert self._fitted is not None
+            fine = self._fitted.apply(method, name, np.asarray(fine, dtype=np.float64), field, self.prediction["time"].values[frame])
+        return np.asarray(fine, dtype=np.float64)
+
+    def has_baseline(self, name: str, method: str) -> bool:
+        """Whether `interpolated` can make it of the variable: fitted ones where their file lies beside the store."""
+        if not self.is_input(name):
+            return False
+        return method in METHODS or (self._fitted is not None and method in self._fitted.methods(name, FITTED))
+
+    @cached_property
+    def _fitted(self) -> Fitted | None:
+        if self.fits is None or not self.fits.is_file():
+            return None
+        return Fitted(self.fits, *self._window, self.input_grid, self.store.refinement)
 
     def is_input(self, name: str) -> bool:
         return name in self.store.variables(self.input_side)
@@ -228,6 +246,7 @@ def read(config: Path, root: Path) -> Inputs:
             folder / "diagnose" / name,
             stores[section.observations] if section.observations else None,
             _timing(folder / "downscale" / f"{name}.{timing.NAME}"),
+            root / fits if (fits := slices.fits(run, name)) is not None else None,
         )
         for name, section in run.downscale.items()
     }

@@ -155,7 +155,9 @@ def inputs(facts: Mapping[str, Any]) -> str:
 def limits(facts: Mapping[str, Any]) -> list[str]:
     """What this run cannot say, from its facts: `frames`, `first`, `last`, `training_frames`, `days`, `source`, `intervals`,
     `refinement`, `copies` and `others` (inputs that are averages of the truth, and outputs that have none), `finer` (side: by how much
-    it is finer than the source), `gap` (least time between blocks where it was set by hand), `untold` (needs years, has no rows)."""
+    it is finer than the source), `gap` (least time between blocks where it was set by hand), `untold` (needs years, has no rows),
+    `members` of the prediction (0: one estimate), `synthetic` (the truth is a formula), `alone` (the model, where no other predicted the
+    same samples)."""
     found = []
     if facts["frames"] < 30:
         found.append(
@@ -180,11 +182,18 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
                      "structure to learn or to score.")
     if facts.get("gap"):
         found.append(f"Training, validation and test may be as close as {facts['gap']}: the test weather is partly known from training.")
+    extremes = "".join(f" {words}" for words in facts.get("extremes", ()))
+    one = "The model is deterministic: it gives one estimate, and no probability can be read from it."
+    several = (f"The {facts.get('members')} members say how sure the model is of itself; whether that is right, their reliability and "
+               "spread say, where they are scored.")  # fmt: skip
     found += [
         inputs(facts),
-        "The model is deterministic: it gives one estimate, and no probability can be read from it."
-        + "".join(f" {words}" for words in facts.get("extremes", ())),
-        "The truth is a gridded analysis, not station observations. Agreement with it includes its errors.",
+        (several if facts.get("members") else one) + extremes,
+        "The truth is made from a formula: it is no weather, and agreement with it says nothing about weather." if facts.get("synthetic")
+        else "The truth is a gridded product, not station observations. Agreement with it includes its errors.",
+        *([f"Only {facts['alone']} predicted these samples in this run, so what its size, parts or losses bring is not told: another "
+           "entry of `models` and a task with it on the same samples would stand beside it; `orbit2 report --compare RUN_A RUN_B` sets "
+           "two runs beside each other."] if facts.get("alone") else []),
         "One training run with one seed is shown; another seed gives somewhat different numbers.",
         f"Too short a record, or nothing to judge them by: it tells nothing of {' nor of '.join([*facts.get('untold', ()), 'trends'])}.",
     ]

@@ -117,6 +117,7 @@ class Setup:
                     self.config.shift_probability,
                     statics,
                     reflect=architecture.position != "table",
+                    leave_out=model_config.leave_out,
                 )
                 for name, store in opened.items()
             ]

@@ -54,7 +54,7 @@ def analyse(days: KeptDays | None, matched: Compared, settings: Settings, table:
     whole = whole_years(times.stamps(days.times), days.calendar)
     short = [_missing(what, f"{len(days.times)} days of precipitation, {whole} complete years", SHORT) for what in (SEASONS, YEARS)]
     if not whole:
-        return Analysis(_joined(xr.Dataset(), travelling), short + without)
+        return Analysis(joined(xr.Dataset(), travelling), short + without)
     chosen, left_out = places(SETS[settings.diagnose.domains], matched.grid, days.step, np.asarray(matched.land_fraction))
     missing = [*without, *(short[:1] if whole < LEAST_YEARS else []),
                *(_missing(f"monsoon domain {name}", why) for name, why in left_out.items())]  # fmt: skip
@@ -71,14 +71,19 @@ def analyse(days: KeptDays | None, matched: Compared, settings: Settings, table:
         regions = (areas.given(days, matched.region) + areas.own(days, settings.diagnose.regions)).some()
         climate.region_rows(table, regions.names, regions.weights.reshape(len(regions.names), -1))
         found[name] = truth, models
-    return Analysis(_joined(dataset(days, found, chosen), travelling), missing)
+    return Analysis(joined(dataset(days, found, chosen), travelling), missing)
 
 
-def _joined(file: xr.Dataset, more: list[xr.Dataset]) -> xr.Dataset:
-    """`file` with the arrays of others, in its order of models."""
+def joined(file: xr.Dataset, more: list[xr.Dataset]) -> xr.Dataset:
+    """`file` with the arrays of others, in its order of models, those that only others have last."""
     for one in more:
-        models = file["model"].values if "model" in file.coords else one["model"].values
-        file = file.assign(one.reindex(model=models).data_vars).assign_coords(one.drop_vars("model").coords)
+        if "model" not in one.coords:
+            file = file.merge(one)
+            continue
+        models = list(dict.fromkeys([*(file["model"].values if "model" in file.coords else ()), *one["model"].values]))
+        beside = {str(name): value for name, value in one.coords.items() if name != "model"}
+        file = file.reindex(model=models) if "model" in file.coords else file
+        file = file.assign(one.reindex(model=models).data_vars).assign_coords(beside)
     return file
 
 

@@ -118,7 +118,8 @@ def _of_cells(years: xr.DataArray, southern: xr.DataArray, truth: Gathered | Non
     values = years.transpose("cell", "year", "day").to_numpy()
     driest, *rads = bombardi.turns(values, None if truth is None else truth.cells["driest_day"][cells])
     each = "cell", "season", "year"  # in single precision: days are exact in it
-    made = {event: own[event].transpose(*each).to_numpy().astype(np.float32) for event in (*EVENTS, "duration")}
+    made: dict[str, npt.NDArray[Any]] = {}
+    made |= {event: own[event].transpose(*each).to_numpy().astype(np.float32) for event in (*EVENTS, "duration")}
     made |= {f"{event}_of_truth": given[event].transpose(*each).to_numpy().astype(np.float32) for event in (*EVENTS, "duration")}
     made |= {f"{event}_wang": wang[event].to_numpy() for event in EVENTS}
     made |= {"start": own["start"].transpose("cell", "season").to_numpy(), "bimodal": own["bimodal"].to_numpy(), "mean": mean.to_numpy(),

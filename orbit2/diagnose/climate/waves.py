@@ -78,9 +78,7 @@ def lacking(days: KeptDays) -> str:
 
 
 def _centres(days: KeptDays) -> tuple[Array, Array]:
-    lat, lon = days.lat.to_numpy(), days.lon.to_numpy()
-    lat, lon = np.meshgrid(lat, lon, indexing="ij") if lat.ndim == 1 else (lat, lon)
-    return np.asarray(lat, dtype=np.float64), np.asarray(lon, dtype=np.float64)
+    return days.grid.lat2d, days.grid.lon2d
 
 
 def _width(lon: Array, spacing: float) -> tuple[float, float]:
@@ -139,12 +137,14 @@ def gathered(days: KeptDays, name: str, model: str, where: Lines) -> Waves:
     passed = {line: waves.filtered(waves.anomalies(x, np.arange(length), year)) for line, x in means.items()}
     west, east = where.sector
     near = np.mod(where.lon.at - west, 360.0) <= longitudes.width(west, east)
-    index = passed["lon"][near].mean(axis=0)
-    by_longitude = waves.regressed(passed["lon"], index)
+    seen = np.isfinite(passed["lon"]).any(axis=1)  # of land alone there are longitudes without any
+    some = near & seen
+    index = passed["lon"][some].mean(axis=0) if some.any() else np.full(length, np.nan)
+    by_longitude, whole = waves.regressed(passed["lon"], index), where.round_the_globe and bool(seen.all())
     return Waves(
         means["lon"], passed["lon"], by_longitude, waves.regressed(passed["lat"], index) if "lat" in passed else None,
-        waves.speed(by_longitude, where.lon.at, where.base), waves.period(passed["lon"]),
-        waves.east_west(passed["lon"]) if where.round_the_globe else float("nan"),
+        waves.speed(by_longitude, where.lon.at, where.base) if whole else float("nan"),
+        waves.period(passed["lon"][seen]) if seen.any() else float("nan"), waves.east_west(passed["lon"]) if whole else float("nan"),
     )  # fmt: skip
 
 
@@ -191,14 +191,15 @@ def _rows(table: Table, name: str, truth: Waves, models: Mapping[str, Waves], da
 
 def _intervals(models: Mapping[str, Waves], truth: Waves, days: KeptDays, draws: int) -> dict[str, tuple[float, float]]:
     """Of the correlation of waves: blocks of days are drawn again, as everywhere."""
-    whole = np.isfinite(truth.passed).all(axis=0)
+    seen = np.isfinite(truth.passed).any(axis=1)
+    whole = np.isfinite(truth.passed[seen]).all(axis=0) & seen.any()
     present = np.zeros_like(whole)
     present[days.numbers - days.numbers[0]] = True
     used = whole & present
     if not used.any():
         return {}
     stamps = tuple(np.asarray(days.stamps)[used[days.numbers - days.numbers[0]]])
-    record = Record(stamps, {model: _moments(one.passed[:, used], truth.passed[:, used]) for model, one in models.items()})
+    record = Record(stamps, {model: _moments(one.passed[seen][:, used], truth.passed[seen][:, used]) for model, one in models.items()})
     made = {}
     for model in models:
         interval = record.only(model).intervals(own("pearson_r", model), draws).get(("pearson_r", model, ""))

@@ -17,6 +17,8 @@ ENTRIES = (
           spaces=ONLY_PHYSICAL),
     Entry("conservation_exceedance", f"area share of cells with |ρ| > max(1 % of x, 0.1 mm/day); {RHO}; precipitation alone", HARDER, "1",
           "zero", NOT_TRUTH, spaces=ONLY_PHYSICAL),
+    Entry("conservation_within_{power}", f"area share of cells with |ρ| at most this power of ten, in the variable's units; {RHO}", HARDER,
+          "1", "higher", NOT_TRUTH, spaces=ONLY_PHYSICAL),
     Entry("seam_ratio_{direction}", "mean |difference of neighbouring fine cells| across tile borders over that at boundaries of coarse "
           "cells beside them; interval by bootstrap over stretches of border", "orbit2", "1", "one", SEAM),
     Entry("seam_difference_{direction}", "mean |difference of neighbouring fine cells| across tile borders", "orbit2", "field", "truth",

@@ -77,10 +77,14 @@ ENTRIES = (
     _entry("waves_regression_{axis}_r", "correlation of lag regressions on the filtered mean of the reference longitudes: of 5S-5N by "
            "longitude, of the reference longitudes by latitude", CLIVAR, "1", "higher"),
     _entry("waves_speed", "of the straight line through the reference longitude and lag 0 along which the regression by longitude is "
-           "highest; positive: eastward", CLIVAR, "m/s", "truth", "Of a standing wave it may be of either sign: read waves_east_west."),
+           "highest; positive: eastward", CLIVAR, "m/s", "truth", "Round the globe only; of a standing wave it may be of either "
+           "sign: read waves_east_west."),
     _entry("waves_period", "1 / mean frequency of the waves, weighted by power", OURS, "day", "truth"),
     _entry("waves_east_west", "power of zonal wavenumbers 1 to 3 that travel east over that of those that travel west, 20 to 100 days",
            CLIVAR, "1", "truth", "Round the globe only."),
+    Entry("event_{kind}", "mean of the region on the record's most extreme day of the kind, chosen by the truth over all regions", OURS,
+          "field", "truth", "One day: it says what an extreme looks like, not how often the model gets extremes right.",
+          spaces=ONLY_PHYSICAL, stages=("diagnose",)),
     _entry("climate_score_{column}", "100 max(0, r) of the map of mean dates (onset, withdrawal), of the index (dsi: seasonality; "
            "relative entropy: "
            "entropy) or of the section (hovmoller)", OURS, "1", "higher", "Not the published scores: their formula and domains are not "

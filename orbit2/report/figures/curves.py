@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from orbit2.baselines import METHODS
 from orbit2.metrics.verdict import spaces
 from orbit2.report.figures.fields import field_title, open_netcdf, split_field
 from orbit2.report.figures.panels import Figure, Panels, one
@@ -96,7 +97,7 @@ def skill(scores: Scores, model: str, names: list[str], against: str = "bicubic"
     return one(
         panels,
         "skill",
-        "Error relative to bicubic interpolation",
+        f"Error relative to {method_name(against)}" + (" interpolation" if against in METHODS else ""),
         f"RMSE of {model} and of every baseline, divided by the RMSE of {method_name(against)}.",
         [alt],
         text,

@@ -23,12 +23,17 @@ from orbit2.times import normal
 Array = npt.NDArray[np.float64]
 
 
+def beside(stack: xr.DataArray) -> str:
+    """What is drawn beside truth and model: bicubic interpolation where it was scored, else the best baseline; empty without any."""
+    return "bicubic" if "bicubic" in stack["model"].values else str(stack.attrs.get("best_baseline", ""))
+
+
 def hovmoller(task: Task, data: xr.Dataset, variable_name: str, model: str) -> Figure:
     look = display(variable_name)
     stack = data[f"{variable_name}_longitude"]
     shown_fields = {
         key: look.field(stack.sel(model=key).to_numpy().astype(np.float64))
-        for key in ("truth", "bicubic", model)
+        for key in ("truth", beside(stack), model)
         if key in stack["model"].values
     }
     truth = shown_fields["truth"]

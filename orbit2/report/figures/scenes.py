@@ -12,13 +12,14 @@ from matplotlib.colors import Colormap, Normalize
 
 from orbit2 import times
 from orbit2.areas import relative_areas
+from orbit2.baselines import METHODS
 from orbit2.baselines.interpolation import block_mean
 from orbit2.grid import AnyGrid, Grid
 from orbit2.report import text
 from orbit2.report.figures import maps
 from orbit2.report.figures.panels import Figure, Panels, Picture
 from orbit2.report.inputs import Task
-from orbit2.report.style import Display, display
+from orbit2.report.style import Display, display, method_name
 from orbit2.report.tables import csv_text, label
 from orbit2.variables import variable
 
@@ -44,8 +45,10 @@ def stamp(time: np.datetime64) -> str:
     return times.stamp(time)[:16].replace("T", " ") + " UTC"
 
 
-def frame_layers(task: Task, name: str, frame: int, model: str, box: maps.Box | None = None, against: str = "bicubic") -> list[Layer]:
-    """Input, truth, interpolation, model, interpolation - truth, model - truth of one frame of a task that has a truth.
+def frame_layers(
+    task: Task, name: str, frame: int, model: str, box: maps.Box | None = None, against: str | None = "bicubic"
+) -> list[Layer]:  # fmt: skip
+    """Input, truth, baseline, model, baseline - truth, model - truth of one frame of a task that has a truth.
 
     Colour scales span the whole field, or only what lies in `box`.
     """
@@ -53,20 +56,22 @@ def frame_layers(task: Task, name: str, frame: int, model: str, box: maps.Box | 
     time = stamp(task.times[frame])
     given = look.field(task.input(name, frame)) if task.is_input(name) else None
     truth, own = look.field(task.truth(name, frame)), look.field(task.predicted(name, frame))
-    base = look.field(task.interpolated(name, frame, against)) if task.is_input(name) else None
+    base = look.field(task.interpolated(name, frame, against)) if against is not None and task.is_input(name) else None
+    beside = method_name(against) if against is not None else ""
 
     def inside(values: Array) -> Array:
         return values if box is None else maps.cut(values, task.grid, box)[0]
 
     norm = look.norm(inside(truth))
-    errors = [(title, field - truth) for title, field in ((against, base), (model, own)) if field is not None]
+    errors = [(title, field - truth) for title, field in ((beside, base), (model, own)) if field is not None]
     error_norm = look.difference_norm(*(inside(error) for _, error in errors))
     layers = []
     if given is not None:
         layers.append(_layer("Input", given, task.input_grid, look, norm, f"{label(name)}, coarse input, {time}"))
     layers.append(_layer("Truth", truth, task.grid, look, norm, f"{label(name)}, truth on the fine grid, {time}"))
     if base is not None:
-        layers.append(_layer(against.capitalize(), base, task.grid, look, norm, f"{label(name)}, {against} interpolation, {time}"))
+        what = f"{beside} interpolation" if against in METHODS else beside
+        layers.append(_layer(beside[:1].upper() + beside[1:], base, task.grid, look, norm, f"{label(name)}, {what}, {time}"))
     layers.append(_layer(f"Model ({model})", own, task.grid, look, norm, f"{label(name)}, {model}, {time}"))
     units = DIFFERENCE_UNITS.get(look.units, look.units)
     for title, error in errors:
@@ -127,12 +132,12 @@ def _figure(panels: Panels, layers: list[Layer], name: str, title: str, caption:
     return Figure(name, title, caption, pictures, whole, csv=csv)
 
 
-def box_csv(task: Task, name: str, frame: int, model: str, box: maps.Box, against: str = "bicubic") -> str:
+def box_csv(task: Task, name: str, frame: int, model: str, box: maps.Box, against: str | None = "bicubic") -> str:
     """Cells of the zoomed box as CSV in canonical units: latitude, longitude, truth, interpolation, model."""
     fields: dict[str, Array] = {}
     if task.has_truth:
         fields["truth"] = task.truth(name, frame)
-    if task.is_input(name):
+    if against is not None and task.is_input(name):
         fields[against] = task.interpolated(name, frame, against)
     fields[model] = task.predicted(name, frame)
     columns: dict[str, Array] = {}

@@ -66,7 +66,7 @@ def table(scores: Scores, model: str, name: str, task: str) -> Table | None:
         return None
     return Table(
         f"wave_scores_{task}_{name}", "Waves of 20 to 100 days, mean 5°S–5°N: against the truth, and what they are like; in grey 95 % "
-        "intervals from blocks of days. Power east over west is of wavenumbers 1 to 3, on globes only.",
+        "intervals from blocks of days. Speed, and power east over west of wavenumbers 1 to 3, are of globes only.",
         ("", *(title for _, title, _ in columns)), tuple(rows),
     )  # fmt: skip
 
@@ -84,7 +84,7 @@ def _section(data: xr.Dataset, name: str, model: str, task: str) -> Figure:
     fields = {who: data[f"{name}_waves"].sel(model=who).to_numpy().astype(np.float64)[:, order] * look.scale for who in (TRUTH, model)}
     shown = _strongest(fields[TRUTH], day)
     layers = [("Truth", fields[TRUTH]), (model, fields[model]), (f"{model} − truth", fields[model] - fields[TRUTH])]
-    limit = float(np.nanquantile(np.abs(fields[TRUTH][shown]), 0.99)) or 1.0
+    limit = _limit([fields[TRUTH][shown]], 0.99)
     panels, alts = Panels(1, 3, 3.1, 3.6), []
     dates = _dates(data)
     ticks = np.linspace(0, shown.sum() - 1, 5).round().astype(int)
@@ -110,11 +110,15 @@ def _section(data: xr.Dataset, name: str, model: str, task: str) -> Figure:
     return one(panels, f"waves_{task}_{name}", f"Tropical waves: {label(name)}, longitude and time", caption, alts, csv, columns=3)
 
 
+def _limit(fields: list[Array], level: float) -> float:
+    known = [np.abs(field[np.isfinite(field)]) for field in fields]
+    return max((float(np.quantile(values, level)) for values in known if values.size), default=1.0) or 1.0
+
+
 def _strongest(truth: Array, day: Array) -> npt.NDArray[np.bool_]:
     """The rows of SHOWN days with the largest variance."""
     width = max(2, round(SHOWN / max(1.0, float(np.median(np.diff(day))))))
-    known = np.isfinite(truth).all(axis=1)
-    energy = np.where(known, (np.where(np.isfinite(truth), truth, 0.0) ** 2).mean(axis=1), 0.0)
+    energy = (np.where(np.isfinite(truth), truth, 0.0) ** 2).mean(axis=1)
     begin = int(np.argmax(np.convolve(energy, np.ones(width), mode="valid"))) if len(energy) > width else 0
     shown = np.zeros(len(truth), dtype=np.bool_)
     shown[begin : begin + width] = True
@@ -137,12 +141,12 @@ def _regressions(data: xr.Dataset, scores: Scores, name: str, model: str, task: 
         kinds.append(("latitude", np.argsort(lat), np.sort(lat)))
     every = {kind: {who: data[f"{name}_waves_by_{kind}"].sel(model=who).to_numpy().astype(np.float64)[order] * look.scale
                     for who in (TRUTH, model)} for kind, order, _ in kinds}  # fmt: skip
-    limit = max(float(np.nanquantile(np.abs(fields[TRUTH]), 0.995)) for fields in every.values()) or 1.0
-    panels, alts, frames, panel = Panels(len(kinds), 2, 4.65, 2.7), [], [], 0
+    limit = _limit([fields[TRUTH] for fields in every.values()], 0.995)
+    panels, alts, frames, panel = Panels(len(kinds), 2, 4.65, 2.9), [], [], 0
     for kind, _, at in kinds:
         for who, title in ((TRUTH, "truth"), (model, model)):
             values = every[kind][who]
-            ax = panels.axes(panel, (0.13, 0.3, 0.84, 0.59))
+            ax = panels.axes(panel, (0.13, 0.34, 0.84, 0.55))
             if kind == "longitude":
                 mesh = ax.pcolormesh(at, lag, values.T, cmap=look.difference_cmap, norm=Normalize(-limit, limit), shading="nearest",
                                      rasterized=True)  # fmt: skip
@@ -157,7 +161,7 @@ def _regressions(data: xr.Dataset, scores: Scores, name: str, model: str, task: 
                 ax.yaxis.set_major_formatter(lambda y, _: maps.degrees(y, "N", "S"))
             ax.grid(False)
             ax.set_title(f"Lag and {kind}: {title}", pad=3, fontsize=9.5)
-            bar = panels.axes(panel, (0.2, 0.13 if kind == "longitude" else 0.1, 0.7, 0.03))
+            bar = panels.axes(panel, (0.2, 0.15, 0.7, 0.03))
             maps.colourbar(bar, mesh, look.units)  # type: ignore[arg-type]
             bar.tick_params(labelsize=7)
             alts.append(f"{label(name)} regressed on its waves at the reference longitudes by lag and {kind}: {title}.")

@@ -23,7 +23,7 @@ from orbit2.report.figures.fields import open_netcdf
 from orbit2.report.inputs import Inputs, read
 from orbit2.report.interactive.shelf import Shelf
 from orbit2.report.interactive.widgets import Address, environment, script
-from orbit2.report.pages import climate, costs, decision, jobs, monsoon, records, seams, sections, tasks
+from orbit2.report.pages import ablation, climate, costs, decision, jobs, monsoon, records, seams, sections, tasks
 from orbit2.report.pages.blocks import Section
 from orbit2.report.style import look
 from orbit2.report.tables import Scores, csv_text
@@ -118,6 +118,8 @@ def build(inputs: Inputs, config: Path, out: Path, foresee: costs.Foresee | None
         sections.spectra_section(task, scores),
         sections.density_section(task, scores),
         sections.patterns_section(inputs, task, scores),
+        *ablation.sections(inputs, task),
+        *ablation.left_out_sections(inputs, task),
         *climate.sections(inputs, task),
         *monsoon.sections(inputs, task),
         *monsoon.wave_sections(inputs, task),

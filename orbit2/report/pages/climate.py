@@ -10,11 +10,12 @@ from orbit2.metrics.verdict import basis, frames, spaces
 from orbit2.report import text
 from orbit2.report.figures import maps, regions
 from orbit2.report.figures.fields import open_netcdf
-from orbit2.report.figures.hovmoller import hovmoller
+from orbit2.report.figures.hovmoller import beside, hovmoller
 from orbit2.report.figures.spectra import band_title
 from orbit2.report.inputs import Inputs, Task
 from orbit2.report.interactive import regionmap
 from orbit2.report.pages.blocks import Block, Section, paragraph, shown
+from orbit2.report.style import method_name
 from orbit2.report.tables import Cell, Scores, Table, label, lower, number, units
 from orbit2.variables import VARIABLES
 
@@ -174,13 +175,14 @@ def _hovmoller(task: Task, scores: Scores) -> Section:
         ),
         paragraph(_hovmoller_verdict(scores, name, names, band), "reading"),
     ]
+    others = tuple(dict.fromkeys(who for who in (beside(data[f"{names[0]}_longitude"]), "nearest") if who in scores.baselines(name)))
     rows = []
     for variable_name in names:
         row = [Cell(label(variable_name))]
         for metric in ("hovmoller_longitude_pattern_r", "hovmoller_longitude_nrmse"):
             row += [
                 Cell.of(scores.value(name, variable_name, metric, region=band), 4, strong=True),
-                *(Cell.of(scores.value(other, variable_name, metric, region=band), 4) for other in ("bicubic", "nearest")),
+                *(Cell.of(scores.value(other, variable_name, metric, region=band), 4) for other in others),
             ]
         rows.append(tuple(row))
     section.blocks.append(
@@ -190,7 +192,7 @@ def _hovmoller(task: Task, scores: Scores) -> Section:
                 "hovmoller_scores",
                 "Agreement of the diagrams with the truth: pattern correlation (1 is perfect) and RMSE over the truth's standard "
                 "deviation (0 is perfect).",
-                ("Variable", f"correlation, {name}", "bicubic", "nearest", f"RMSE/σ, {name}", "bicubic", "nearest"),
+                ("Variable", f"correlation, {name}", *map(method_name, others), f"RMSE/σ, {name}", *map(method_name, others)),
                 tuple(rows),
             ),
         )

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from orbit2.metrics.verdict import spaces
+from orbit2.report.figures import ensembles
 from orbit2.report.figures.panels import Figure, Panels, one
 from orbit2.report.pages.blocks import Block, paragraph, shown
 from orbit2.report.style import COLOURS, MUTED, colour
@@ -40,7 +41,9 @@ def ensemble_blocks(scores: Scores, model: str, names: Sequence[str], task: str)
     table = Block("table", table=scores_table(scores, model, names, task))
     found = [Block("heading", text="What the members say"), paragraph(words), table]
     rain = events_table(scores, model, names, task)
-    return [*found, *shown(rank_figure(scores, model, names, task)), *([Block("table", table=rain)] if rain is not None else [])]
+    diagrams = [*shown(rank_figure(scores, model, names, task)), *shown(ensembles.spread_and_error(scores, model, names, task)),
+                *shown(ensembles.reliability(scores, model, names, count, task))]  # fmt: skip
+    return [*found, *diagrams, *([Block("table", table=rain)] if rain is not None else [])]
 
 
 def scores_table(scores: Scores, model: str, names: Sequence[str], task: str) -> Table:

@@ -70,7 +70,7 @@ def _reading(scores: Scores, model: str, name: str) -> str:
                     f"({monsoon.title_of(best)}) to {number(found[worst], 2)} days ({monsoon.title_of(worst)}) on average over cells and "
                     f"years; {model} is nearer than every baseline in {won} of {len(found)} domains.")  # fmt: skip
     if not said:
-        return "The record has seasonality of rain, and is too short for dates of its seasons."
+        return "The run has seasonality of rain and no dates of its seasons; under what the run cannot say stands why."
     return " ".join(said)
 
 

@@ -11,13 +11,14 @@ import numpy as np
 
 from orbit2.config.dataset import duration
 from orbit2.config.load import dataset_hash
+from orbit2.config.sources import synthetic
 from orbit2.files import short_hash
 from orbit2.provenance import code_version, versions
 from orbit2.report import text
 from orbit2.report.figures import scenes
 from orbit2.report.figures.monsoon import seasons_present
 from orbit2.report.inputs import Inputs, Model, Task, ordered
-from orbit2.report.pages import jobs, sections, verdict
+from orbit2.report.pages import ablation, jobs, sections, verdict
 from orbit2.report.pages.blocks import Block, Section, paragraph
 from orbit2.report.tables import Cell, Scores, Table
 
@@ -150,12 +151,15 @@ def limits_section(inputs: Inputs, task: Task) -> Section:
         "finer": dict(task.store.attributes.get("finer_than_source", {})),
         "gap": None if task.dataset.split.gap_days is None else duration(task.dataset.gap),
         "untold": _untold(inputs, scores, task),
+        "members": int(task.prediction.sizes.get("member", 0)),
+        "synthetic": synthetic(task.dataset.sources),
+        "alone": task.config.model if len(ablation.alike(inputs, task)) < 2 else "",
     }
     section = Section("limits", "What this run cannot say", "Limits", part="Run")
     section.blocks = [Block("points", points=tuple(text.limits(facts)))]
     table = notes_table(inputs.notes.get(task.name, {}))
     if table is not None:
-        section.blocks += [Block("heading", text="What needs a longer record"), Block("table", table=table)]
+        section.blocks += [Block("heading", text="What is not computed, and why"), Block("table", table=table)]
     return section
 
 
@@ -164,15 +168,14 @@ def notes_table(notes: Mapping[str, Any]) -> Table | None:
     entries = [entry for entry in notes.get("notes", []) if isinstance(entry, dict) and "diagnostic" in entry]
     if not entries:
         return None
-    has = str(entries[0].get("has", ""))
     return Table(
         "notes",
-        f"Diagnostics that this run does not give. It has {has}.",
+        "Diagnostics that this run does not give, what each needs, and in grey what there is.",
         ("Diagnostic", "needs", "status"),
         tuple(
             (
                 Cell(_sentence(str(entry["diagnostic"]))),
-                Cell(_sentence(str(entry.get("needs", "")))),
+                Cell(_sentence(str(entry.get("needs", ""))), note=str(entry.get("has", ""))),
                 Cell(_sentence(str(entry.get("status", "")))),
             )
             for entry in entries

@@ -5,7 +5,9 @@ from __future__ import annotations
 from orbit2.config.comparisons import experiment
 from orbit2.metrics.verdict import spaces
 from orbit2.report import tables, text
-from orbit2.report.figures import coherence, curves, errors, maps, paper, scenes, spectra
+from orbit2.report.figures import cells, coherence, conservation, curves, errors, events, maps, paper, scenes, spectra
+from orbit2.report.figures.fields import open_netcdf
+from orbit2.report.figures.panels import Figure
 from orbit2.report.inputs import Inputs, Task, ordered
 from orbit2.report.interactive import dates
 from orbit2.report.pages import leaves, members, protocols, seasons, verdict, years
@@ -157,8 +159,30 @@ def map_section(inputs: Inputs, task: Task) -> Section:
             figure = f"zoom_{variable_name}"
             blocks += shown(scenes.zoomed(scenes.frame_layers, task, variable_name, frame, name, box, figure, title, caption))
         section.blocks.append(Block("fold", text=title, blocks=tuple(blocks), open=i == 0 or variable_name == task.variables[-1]))
+    section.blocks += _extremes(inputs, task)
     section.blocks += leaves.blocks(inputs, task)
     return section
+
+
+def _extremes(inputs: Inputs, task: Task) -> list[Block]:
+    """The record's extreme days, where diagnose found some; the first is open."""
+    path, name = task.diagnose / "climate.nc", task.config.model
+    if inputs.regions is None or not path.is_file():
+        return []
+    data = open_netcdf(path, "diagnose")
+    figures = events.figures(task, data, Scores(inputs.scores, task.name), name)
+    if not figures:
+        return []
+    table = events.table(data, Scores(inputs.regions, task.name), name, task.name)
+    words = ("The most extreme days that were tested, of all regions, chosen by the truth: the heaviest rain, heat, cold, wind, the lowest "
+             "pressure, as far as they are predicted.")  # fmt: skip
+    return [Block("heading", text="Extreme days"), paragraph(words), *([Block("table", table=table)] if table is not None else []),
+            *(Block("fold", text=f.title, blocks=tuple(shown(f)), open=i == 0) for i, f in enumerate(figures))]  # fmt: skip
+
+
+def _cell_maps(task: Task, scores: Scores, name: str) -> Figure | None:
+    path = task.diagnose / "climate.nc"
+    return cells.cell_maps(task, open_netcdf(path, "diagnose"), scores, name) if path.is_file() else None
 
 
 def spectra_section(task: Task, scores: Scores) -> Section:
@@ -271,9 +295,11 @@ def patterns_section(inputs: Inputs, task: Task, scores: Scores) -> Section:
     section = Section("patterns", "Where are the errors?", "Patterns")
     section.blocks = [
         *shown(errors.error_maps(task, scores, name)),
+        *shown(_cell_maps(task, scores, name)),
         *shown(paper.taylor(inputs.scores, task.name, name, names)),
         *shown(paper.fractions(scores, name, names, task.name)),
         *shown(paper.returns(scores, name, names, task.name)),
+        *shown(conservation.residuals(scores, name, names, task.name)),
     ]
     return section
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from orbit2.config.comparisons import experiment
 from orbit2.report import tables
-from orbit2.report.figures import maps, scenes
+from orbit2.report.figures import conservation, maps, scenes
 from orbit2.report.inputs import Inputs, Task
 from orbit2.report.pages import climate, seasons, sections, verdict
 from orbit2.report.pages.blocks import Block, Section, paragraph, shown
@@ -153,7 +153,7 @@ def zero_shot_section(inputs: Inputs, task: Task) -> Section:
     ]
     table = consistency_table(task, scores)
     if table is not None:
-        section.blocks.append(Block("table", table=table))
+        section.blocks += [Block("table", table=table), *shown(conservation.residuals(scores, name, task.variables, task.name))]
     section.blocks += sections.slider_blocks(inputs, task)
     box = inputs.config.report.zoom
     inside = maps.overlaps(fine, box)

@@ -19,7 +19,7 @@ def connect(settings: SourcesConfig) -> Client:
 
 
 class SyntheticClient:
-    """Request body: {"degrees", "seed", "year", "formula"}."""
+    """Request body: {"degrees", "seed", "year", "formula"}, and "bands" and "waves" where they are not 0."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
@@ -29,14 +29,16 @@ class SyntheticClient:
         return "formula"
 
     def fetch(self, request: Request, target: Path, report: Report) -> dict[str, Any]:
-        write_year(target, int(request.body["year"]), self._world(float(request.body["degrees"]), int(request.body["seed"])))
+        of = {key: float(request.body.get(key, 0.0)) for key in ("bands", "waves")}
+        world = self._world(float(request.body["degrees"]), int(request.body["seed"]), **of)
+        write_year(target, int(request.body["year"]), world)
         report(target.stat().st_size, target.stat().st_size)
         return {"origin": SYNTHETIC}
 
-    def _world(self, degrees: float, seed: int) -> World:
+    def _world(self, degrees: float, seed: int, bands: float, waves: float) -> World:
         """One of its own for each file: a world remembers the days before. Its land is read once, by one thread (the netCDF library)."""
         with self._mutex:
             if (degrees, seed) not in self._worlds:
                 self._worlds[degrees, seed] = World(global_grid(degrees), seed)
             known = self._worlds[degrees, seed]
-        return World(known.grid, seed, known.land, known.altitude)
+        return World(known.grid, seed, known.land, known.altitude, bands, waves)

@@ -58,20 +58,27 @@ class Synthetic:
     def _request(self, year: int) -> Request:
         degrees, seed = self.config.degrees, self.config.seed
         rows, columns = global_grid(degrees).shape
+        more = self._more()
+        name = "".join(f"_{key}{value:g}" for key, value in more.items())
         return Request(
-            file=f"world{FORMULA}_{degrees:g}deg_seed{seed}_{year}.nc", client="synthetic", variables=NAMES,
-            body={"degrees": degrees, "seed": seed, "year": year, "formula": FORMULA},
+            file=f"world{FORMULA}_{degrees:g}deg_seed{seed}{name}_{year}.nc", client="synthetic", variables=NAMES,
+            body={"degrees": degrees, "seed": seed, "year": year, "formula": FORMULA, **more},
             first=np.datetime64(f"{year}-01-01", "s"), last=np.datetime64(f"{year}-12-31", "s"),
             bytes=365 * rows * columns * len(NAMES) * 2, note="made here from a formula, no network: a test world, no weather")
+
+    def _more(self) -> dict[str, float]:
+        """What this world has beyond the plain one."""
+        return {key: value for key, value in (("bands", self.config.bands), ("waves", self.config.waves)) if value}
 
     def check(self, path: Path, request: Request) -> None:
         """Raise OrbitError unless the file holds the days of `request` of this world."""
         with reading(path, "synthetic"), xr.open_dataset(path, engine="h5netcdf") as opened:
-            days, said = opened["time"].values.astype("datetime64[s]"), {key: opened.attrs.get(key) for key in ("seed", "formula")}
+            days = opened["time"].values.astype("datetime64[s]")
+            said = {key: opened.attrs[key] for key in ("seed", "formula", "bands", "waves") if key in opened.attrs}
             if days[0] != request.first or days[-1] != request.last or not set(NAMES) <= set(opened.data_vars):
                 raise OrbitError("file is of another year, or lacks a variable", where=path, got=f"{days[0]} to {days[-1]}",
                                  allowed=f"{request.first} to {request.last}")
-            if said != {"seed": self.config.seed, "formula": FORMULA}:
+            if said != {"seed": self.config.seed, "formula": FORMULA, **self._more()}:
                 raise OrbitError("file is of another test world", where=path, got=str(said))
 
     def open(self, files: Sequence[Path], names: Sequence[str], first: np.datetime64, last: np.datetime64) -> xr.Dataset:
@@ -95,7 +102,7 @@ def write_year(path: Path, year: int, world: World) -> None:
                 "lat": ("lat", world.grid.lat, {"units": "degrees_north", "axis": "Y"}),
                 "lon": ("lon", world.grid.lon, {"units": "degrees_east", "axis": "X"})},
         attrs={"Conventions": "CF-1.11", "title": "orbit2's synthetic test world", "synthetic": SYNTHETIC, "seed": world.seed,
-               "formula": FORMULA})
+               "formula": FORMULA, **{key: value for key, value in (("bands", world.bands), ("waves", world.waves)) if value}})
     encoding: dict[str, dict[str, Any]] = {}
     for name in NAMES:
         scale, offset = _PACKED.get(name, _TEMPERATURE)

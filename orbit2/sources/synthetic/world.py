@@ -29,6 +29,8 @@ WET = 1.1  # mm: what falls on a wet day at least; a dry day has nothing. Packin
 SHAPE = 0.85  # of the Weibull distribution
 LAPSE = 6.0e-3  # K per metre
 COOLING = 0.3  # correlation of rain and cold
+BANDS = 6.0  # degrees of latitude from one band of rain to the next: what cells of 7.5 degrees cannot show
+WAVE = (2, 45.0, 12.0)  # wavenumber round the globe, period in days, width in degrees of latitude: it travels east at 5.1 m/s
 RANGE = 0.25  # how much of the daily range rain takes
 _ZERO = 273.15
 
@@ -64,11 +66,16 @@ class Law:
 class World:
     """The test world on `grid`: `rain`, `temperatures` and `fields` of any days, and the truth behind them.
 
-    `land` and `altitude` (m), [H, W]: those of the packaged static fields where they are not given.
+    `land` and `altitude` (m), [H, W]: those of the packaged static fields where they are not given. `bands`: by which share the amounts of
+    the rainy season go up and down with latitude, every BANDS degrees; `waves`: by which share of itself the chance of a wet day does with
+    the wave WAVE along the equator. Both are 0 in the plain world.
     """
 
-    def __init__(self, grid: Grid, seed: int = 0, land: Field | Array | None = None, altitude: Field | Array | None = None) -> None:
-        self.grid, self.seed = grid, seed
+    def __init__(
+        self, grid: Grid, seed: int = 0, land: Field | Array | None = None, altitude: Field | Array | None = None, bands: float = 0.0,
+        waves: float = 0.0,
+    ) -> None:  # fmt: skip
+        self.grid, self.seed, self.bands, self.waves = grid, seed, bands, waves
         if land is None or altitude is None:
             land, altitude = open_static(grid, ("land_sea_mask", "orography"))
         self.land, self.altitude = np.asarray(land, dtype=np.float64), np.maximum(np.asarray(altitude, dtype=np.float64), 0.0)
@@ -100,7 +107,18 @@ class World:
         year, number = place(day)
         wet, dry, wet_scale, dry_scale = self._yearly(year)
         inside = self.seasons.rains(year, number)
-        return Law(np.where(inside, wet, dry), np.where(inside, wet_scale, dry_scale))
+        share = np.where(inside, wet, dry)
+        if self.waves:
+            share = np.clip(share * (1 + self.waves * self.wave(day)), 1e-6, 0.97)
+        return Law(share, np.where(inside, wet_scale, dry_scale))
+
+    def wave(self, day: np.datetime64) -> Array:
+        """The wave along the equator on a day, -1 to 1, [H, W]: WAVE, eastward."""
+        number, period, width = WAVE
+        turned = 2 * np.pi * float(day.astype("datetime64[D]").astype(np.int64)) / period
+        there = np.exp(-((self.grid.lat / width) ** 2))[:, None]
+        found: Array = there * np.cos(number * np.radians(self.grid.lon) - turned)[None, :]
+        return found
 
     def _wetness(self, year: int) -> tuple[Array, Array, Array, Array]:
         """Share of wet days and scale (mm) in and out of season of a year, [H, W]: some years are wetter than others."""
@@ -112,6 +130,8 @@ class World:
         draw = np.random.default_rng([self.seed, 200, year]).standard_normal(3)
         good = 1 + 0.15 * np.clip(draw[0] + draw[1] * np.cos(lon) + draw[2] * np.sin(lon), -2.0, 2.0) / np.sqrt(2)
         hills = (1 + 0.5 * self.altitude / (self.altitude + 800.0)) * (0.9 + 0.2 * self.land) * (0.3 + 0.7 * np.cos(np.radians(lat)) ** 2)
+        if self.bands:
+            hills = hills * (1 + self.bands * self.contrast * np.cos(2 * np.pi * lat / BANDS))
         wet_amount = self.contrast * 13.0 * (1 + 0.15 * np.cos(3 * lon)) + (1 - self.contrast) * 7.0
         dry_amount = self.contrast * 4.0 + (1 - self.contrast) * 7.0
         scales = [np.maximum(amount * hills - WET, 0.5) * good / gamma(1 + 1 / SHAPE) for amount in (wet_amount, dry_amount)]

@@ -25,7 +25,7 @@ WORLD = uniform(-30, 30, 0, 360, 12, 72)
 SPEED = 360 / PERIOD * formulas.METRES / formulas.DAY  # of wavenumber 1
 
 
-def kept(grid: Grid, count: int = COUNT, slow: bool = False) -> KeptDays:
+def kept(grid: Grid, count: int = COUNT, slow: bool = False, land: tuple[float, float] | None = None) -> KeptDays:
     """A wave round the globe at the equator, cells' own noise of five days beside it; `reslim` LATE days late, `west` the other way round.
 
     `nearest` has the noise of the truth's 20 degree means only; where `slow`, it has the truth itself.
@@ -42,12 +42,15 @@ def kept(grid: Grid, count: int = COUNT, slow: bool = False) -> KeptDays:
     fields = {"truth": wave(0) + 2 * noise, "nearest": wave(0) + 2 * (noise if slow else other),
               "reslim": np.roll(wave(0) + 2 * noise, LATE, axis=0),
               "west": wave(0, -1) + 2 * noise}  # fmt: skip
+    if land is not None:
+        for field in fields.values():
+            field[:, :, (grid.lon < land[0]) | (grid.lon > land[1])] = np.nan
     numbers = (np.datetime64("2001-01-01") + days - np.datetime64("1850-01-01")).astype(int)
-    land = np.ones(grid.shape, np.float32)
+    ones = np.ones(grid.shape, np.float32)
     return KeptDays([at_hand({
         "about/calendar": np.array(b"standard"), "about/samples_a_day": np.array(1), "about/step": np.array(1),
-        "about/lat_edges": grid.lat_edges, "about/lon_edges": grid.lon_edges, "about/land_fraction": land,
-        "about/land_fraction_of_cells": land, f"{RAIN}/days": numbers, f"{RAIN}/samples": np.ones(count, dtype=int),
+        "about/lat_edges": grid.lat_edges, "about/lon_edges": grid.lon_edges, "about/land_fraction": ones,
+        "about/land_fraction_of_cells": ones, f"{RAIN}/days": numbers, f"{RAIN}/samples": np.ones(count, dtype=int),
         **{f"{RAIN}/{model}/values": field.astype(np.float32) for model, field in fields.items()},
     })])  # fmt: skip
 
@@ -119,3 +122,12 @@ def test_no_waves_and_the_reason(grid: Grid, count: int, has: str) -> None:
 def test_a_box_without_the_published_sector_takes_its_own_middle() -> None:
     box = waves.lines(kept(uniform(-15, 15, 200, 290, 6, 18), 600))
     assert box.sector == (237.5, 257.5) and not box.round_the_globe and waves.lines(kept(WORLD, 600)).sector == (80, 100)
+
+
+def test_of_land_alone_what_is_known_is_told_and_nothing_more() -> None:
+    frame = rows(kept(WORLD, land=(10.0, 120.0)))[1]
+    assert value(frame, "reslim", "lag_days") == LATE and value(frame, "reslim", "regression_longitude_r") > 0.9
+    assert np.isfinite(value(frame, "reslim", "pattern_r", "ci_low"))
+    assert not frame["metric"].isin(["waves_east_west", "waves_speed"]).any()  # not round the globe
+    without = rows(kept(WORLD, land=(200.0, 320.0)))[1]  # no land in the reference longitudes: no index, no regression
+    assert not without["metric"].str.startswith(("waves_regression", "waves_speed")).any() and value(without, "reslim", "pattern_r") > 0.3
