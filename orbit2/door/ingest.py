@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -170,11 +171,11 @@ def read_inputs(dataset: xr.Dataset, names: Sequence[str], where: object = "inpu
     chosen = renaming(dataset, said.rename, where)
     found = {name: find(dataset, name, chosen, where) for name in names}
     first = next(iter(found.values()))
-    told = ""
+    told, given = "", dataset
     try:
         axes = horizontal(dataset, where, first.dims)
     except OrbitError:
-        dataset, found, told = to_latitudes(dataset, found, where)
+        dataset, found, told = to_latitudes(dataset, found, where, partial(find, given, chosen=chosen, where=where))
         first = next(iter(found.values()))
         axes = horizontal(dataset, where, first.dims)
         log.info("%s: %s", where, told)

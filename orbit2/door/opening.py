@@ -23,6 +23,7 @@ from orbit2.door.naming import accepted, candidates
 from orbit2.door.places import Place, Remote, places
 from orbit2.door.stored import stored_members
 from orbit2.errors import OrbitError
+from orbit2.variables import variable
 
 log = logging.getLogger(__name__)
 MEMBERS = (".nc", ".nc4", ".grib", ".grib2", ".grb", ".grb2")
@@ -41,6 +42,8 @@ def opened(
     of a GRIB file are looked at. Raises OrbitError for what cannot be read.
     """
     found = places(source)
+    partners = (variable(name).partner for name in names)  # a wind along the grid is turned with its other component
+    names = tuple(dict.fromkeys((*names, *(partner for partner in partners if partner))))
     with ExitStack() as stack:
         notes: list[str] = []
         parts = [part for place in found for part in parts_of(place, names, also, stack)]

@@ -4,7 +4,7 @@ that nobody asks for, never fills a cell that the file does not cover."""
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
@@ -18,19 +18,22 @@ from orbit2.door.damage import reading
 from orbit2.errors import OrbitError
 from orbit2.grid import AnyGrid, Grid, Layout, of_dataset
 from orbit2.remap import Regridder
+from orbit2.remap.vectors import Axes, along_grid, axes_of, told_by
+from orbit2.variables import variable
 
 KEPT = 2  # fields of each variable that are kept while their windows are read
 MOST = 4 * 10**7  # cells of the grid that is regridded to
 LEAST = 0.5  # of a cell's area that the file must cover
-ALONG_GRID = ("x_wind", "y_wind", "grid_eastward_wind", "grid_northward_wind")
-Check = Callable[[str, int, npt.NDArray[Any]], None]
+Parts = list[tuple[xr.DataArray, npt.NDArray[np.float64] | None]]
 
 
 class _Regridded(BackendArray):
-    """A field [..., lat, lon] made of one [..., row, column] when it is asked for."""
+    """A field [..., lat, lon] made of one [..., row, column] when it is asked for; or of several, each times a part [row, column], of which
+    it is the sum (a wind along the grid, turned)."""
 
-    def __init__(self, field: xr.DataArray, regridder: Regridder, where: object) -> None:
-        self.field, self.regridder, self.where = field, regridder, where
+    def __init__(self, parts: Sequence[tuple[xr.DataArray, npt.NDArray[np.float64] | None]], regridder: Regridder, where: object) -> None:
+        self.parts, self.regridder, self.where = parts, regridder, where
+        field = parts[0][0]
         self.shape, self.dtype = (*field.shape[:-2], *regridder.target.shape), np.dtype(np.float32)
         self._kept: OrderedDict[tuple[int, ...], npt.NDArray[np.float32]] = OrderedDict()
         self._lock = Lock()
@@ -50,13 +53,17 @@ class _Regridded(BackendArray):
     def _one(self, at: tuple[int, ...]) -> npt.NDArray[np.float32]:
         with self._lock:
             if at not in self._kept:
-                with reading(self.where, f"'{self.field.name}'", hint="is the file whole? Download or copy it again"):
-                    values = np.asarray(self.field[at].values, dtype=np.float32)
-                refuse_fills(str(self.field.name), values, self.where)
+                values = sum(self._part(field, share, at) for field, share in self.parts)
                 while len(self._kept) >= KEPT:
                     self._kept.popitem(last=False)
-                self._kept[at] = self.regridder(values)
+                self._kept[at] = self.regridder(np.asarray(values, dtype=np.float32))
             return self._kept[at]
+
+    def _part(self, field: xr.DataArray, share: npt.NDArray[np.float64] | None, at: tuple[int, ...]) -> npt.NDArray[Any]:
+        with reading(self.where, f"'{field.name}'", hint="is the file whole? Download or copy it again"):
+            values = np.asarray(field[at].values, dtype=np.float32)
+        refuse_fills(str(field.name), values, self.where)
+        return values if share is None else values * share
 
 
 FILLS = (-99.9, -99.99, -99.0, -999.0, -999.9, -9999.0, -32768.0, -32767.0, 9999.0, 99999.0, 1e20, 9.96921e36)
@@ -80,36 +87,56 @@ def refuse_fills(name: str, values: npt.NDArray[Any], where: object) -> None:
 
 
 def to_latitudes(
-    dataset: xr.Dataset, found: Mapping[str, xr.DataArray], where: object
+    dataset: xr.Dataset, found: Mapping[str, xr.DataArray], where: object, find: Callable[[str], xr.DataArray]
 ) -> tuple[xr.Dataset, dict[str, xr.DataArray], str]:
     """(`dataset` with the coordinates of a regular grid, the fields `found` on it, a line about that).
 
     The grid has about the file's own spacing and lies within its cells' centres; cells that the file covers by less than half are missing.
-    Raises OrbitError for a grid that cannot be recognised, and for winds along the grid.
+    Winds along the grid are turned to east and north, `find` looks for a component that is needed for that alone. Raises OrbitError for a
+    grid that cannot be recognised, and for a wind without its other component.
     """
     first = next(iter(found.values()))
     layout = of_dataset(dataset, where, str(first.name))
-    for array in found.values():
-        said = array.attrs.get("standard_name")
-        if said in ALONG_GRID or ("MAP_PROJ" in dataset.attrs and str(array.name) in ("U10", "V10")):
-            raise OrbitError("a wind along the grid's own axes, not to east and north", where=f"{where}: {array.name}", got=str(said),
-                             allowed="eastward_wind, northward_wind", hint="turn it first (e.g. with xwrf, or cdo rotuvb)")  # fmt: skip
+    made = _turned(dataset, found, layout, where, find)
     target = regular(layout, where)
     regridder = Regridder(layout.grid, target, "conservative", min_valid_fraction=LEAST)
     coords = {"lat": ("lat", target.lat, {"units": "degrees_north", "standard_name": "latitude"}),
               "lon": ("lon", target.lon, {"units": "degrees_east", "standard_name": "longitude"})}  # fmt: skip
     fields = {}
     for name, array in found.items():
-        taken = layout.take(array)
-        lazy = indexing.LazilyIndexedArray(_Regridded(taken, regridder, where))
+        taken = made[name][0][0]
+        lazy = indexing.LazilyIndexedArray(_Regridded(made[name], regridder, where))
         attrs = {key: value for key, value in array.attrs.items() if key not in ("grid_mapping", "coordinates")}
         variable = xr.Variable((*taken.dims[:-2], "lat", "lon"), lazy, attrs)
         fields[name] = xr.DataArray(variable, coords={k: v for k, v in taken.coords.items() if not set(v.dims) & {*layout.grid.dims}},
                                     name=array.name).assign_coords(coords)  # fmt: skip
     kept = [name for name, v in dataset.variables.items() if set(v.dims) & {*layout.dims} or name in ("lat", "lon", *layout.dims)]
+    winds = "; winds along it were turned to east and north" if any(len(parts) > 1 for parts in made.values()) else ""
     line = (f"grid: the input lies on {layout.grid.describe()}; it was averaged (conservatively) to {target.describe()}; cells that it "
-            "covers by less than half are missing")  # fmt: skip
+            f"covers by less than half are missing{winds}")  # fmt: skip
     return dataset.drop_vars(kept).assign_coords(coords), fields, line
+
+
+def _turned(
+    dataset: xr.Dataset, found: Mapping[str, xr.DataArray], layout: Layout, where: object, find: Callable[[str], xr.DataArray]
+) -> dict[str, Parts]:
+    """What each field is made of, in the grid's order: itself, or both components of a wind along the grid with their shares."""
+    made: dict[str, Parts] = {}
+    axes: Axes | None = None
+    for name, array in found.items():
+        row, own = variable(name), layout.take(array)
+        made[name] = [(own, None)]
+        if not row.component or not along_grid(array, dataset, layout.grid):
+            continue
+        other = found[row.partner] if row.partner in found else find(row.partner)
+        if other.attrs.get("units") != array.attrs.get("units"):
+            raise OrbitError("the components of a wind have different units", where=f"{where}: {array.name}, {other.name}",
+                             got=f"{array.attrs.get('units')}, {other.attrs.get('units')}")  # fmt: skip
+        axes = axes or told_by(dataset, layout) or axes_of(layout.grid)
+        theirs = layout.take(other).transpose(*own.dims)
+        shares = (axes.x_east, axes.y_east) if row.component == "east" else (axes.y_north, axes.x_north)
+        made[name] = [(own, shares[0]), (theirs, shares[1])]
+    return made
 
 
 def regular(layout: Layout, where: object) -> Grid:

@@ -89,11 +89,29 @@ def test_a_fill_value_is_not_averaged_away() -> None:
         read_inputs(data, NAME, "input", Reading()).frame(0)
 
 
-def test_winds_along_the_grid_are_not_taken_for_winds_to_the_east() -> None:
-    data = on_rotated().rename(tas="uas")
-    data["uas"].attrs |= {"units": "m s-1", "standard_name": "grid_eastward_wind"}
-    with pytest.raises(OrbitError, match="a wind along the grid's own axes") as caught:
-        read_inputs(data, ("10m_u_component_of_wind",), "input", Reading())
+def test_winds_along_the_grid_are_turned_to_east_and_north() -> None:
+    """A uniform westerly, written along the rotated grid's axes; both components are read though one is asked for."""
+    data = on_rotated()
+    crs = CRS.from_cf(ROTATED)
+    back = Transformer.from_crs(crs.source_crs, crs, always_xy=True)
+    lon, lat = Transformer.from_crs(crs, crs.source_crs, always_xy=True).transform(*np.meshgrid(data["rlon"], data["rlat"]))
+    one, other = (np.array(back.transform(lon + step, lat)) for step in (-1e-4, 1e-4))
+    east = (other - one) / (2e-4 * np.cos(np.radians(lat)))  # in rotated degrees
+    along = east * np.stack([np.cos(np.radians(data["rlat"].values))[:, None] * np.ones_like(lon), np.ones_like(lon)])
+    for name, values, standard in (("uas", along[0], "grid_eastward_wind"), ("vas", along[1], "grid_northward_wind")):
+        data[name] = (("time", "rlat", "rlon"), 10 * values[None].repeat(2, 0),
+                      {"units": "m s-1", "standard_name": standard, "grid_mapping": "rp"})  # fmt: skip
+    assert np.abs(data["vas"].values).max() > 1
+    u, v = "10m_u_component_of_wind", "10m_v_component_of_wind"
+    inputs = read_inputs(data, (u, v), "input", Reading())
+    frame = inputs.frame(1)
+    np.testing.assert_allclose(frame[0][np.isfinite(frame[0])], 10, atol=0.02)
+    np.testing.assert_allclose(frame[1][np.isfinite(frame[1])], 0, atol=0.02)
+    assert "winds along it were turned" in inputs.warnings[0]
+    alone = read_inputs(data, (v,), "input", Reading()).frame(1)
+    np.testing.assert_allclose(alone[0], frame[1], atol=1e-5)
+    with pytest.raises(OrbitError, match="10m_v_component_of_wind") as caught:
+        read_inputs(data.drop_vars("vas"), (u,), "input", Reading())
     assert "\n" not in str(caught.value)
 
 
