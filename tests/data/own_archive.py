@@ -6,7 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import xarray as xr
+
+from orbit2.cli import main
+from orbit2.config import slices
+from orbit2.config.schema import RunConfig
+from orbit2.data.pairs import PairStore
+from orbit2.files import write_json
+from orbit2.regrid.parts import plan_parts
 
 FIRST, LAST = "2001-01-01", "2001-05-31"
 FINE_LAT, FINE_LON = np.arange(39.875, 46.2, 0.25), np.arange(4.875, 13.2, 0.25)  # a cell more than whole degrees on each side
@@ -52,3 +60,26 @@ def write(folder: Path, first: str = FIRST, last: str = LAST) -> None:
     xr.Dataset({"orog": (("lat", "lon"), height.astype("float32"), {"units": "m"})},
                {"lat": ("lat", FINE_LAT, {"units": "degrees_north"}), "lon": ("lon", FINE_LON, {"units": "degrees_east"})}
                ).to_netcdf(folder / "orography.nc")  # fmt: skip
+
+
+def build(run: RunConfig, name: str = "mine") -> PairStore:
+    """Through the command line: retrieve, init, parts, finalise."""
+    folder, store = Path(slices.dataset_folder(run, name)), slices.store(run, name)
+    write_json(folder / "config.json", slices.whole(run, "dataset", name))
+    for source in slices.receipts(run, name):
+        write_json(Path(f"requests/{source}.json"), slices.retrieve(run, source, name))
+        asked = ("-c", f"requests/{source}.json", "--receipt", f"requests/{source}.done.json")
+        call("retrieve", source, *asked, "--out", f"resources/{source}/v1")
+    common = ("-c", str(folder / "config.json"), "--store", store)
+    call("regrid", "init", *common, "--resources", "resources", "--out", str(folder / "parts/init.json"))
+    for part in plan_parts(run.datasets[name]):
+        call("regrid", "part", *common, "--resources", "resources", "--part", part.id, "--out", str(folder / f"parts/{part.id}.json"))
+    call("regrid", "finalise", *common, "--out", str(folder / "finalised.json"), str(folder / "parts"))
+    return PairStore(store)
+
+
+def call(*arguments: str, code: int = 0) -> None:
+    """A command line in this process, which ends with this code."""
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert int(stop.value.code or 0) == code, arguments

@@ -10,16 +10,15 @@ import numpy as np
 import pytest
 import yaml
 
-from orbit2.cli import main
 from orbit2.config import slices
 from orbit2.config.load import CONFIG_ROOT, from_mapping
-from orbit2.config.schema import RunConfig
 from orbit2.data.pairs import PairStore
 from orbit2.door import headers as looked
 from orbit2.errors import OrbitError
-from orbit2.files import read_json, write_json
+from orbit2.files import read_json
 from orbit2.grid import named
 from tests.data import own_archive
+from tests.data.own_archive import build, call
 
 LABEL = "config/runs/own_data.yaml"
 
@@ -49,30 +48,6 @@ def raw(**changes: Any) -> dict[str, Any]:
 
 def files(**changes: Any) -> dict[str, Any]:
     return {"files": {**raw()["datasets"]["mine"]["files"], **changes}}
-
-
-def build(run: RunConfig, name: str = "mine") -> PairStore:
-    """Through the command line: retrieve, init, parts, finalise."""
-    folder, store = Path(slices.dataset_folder(run, name)), slices.store(run, name)
-    write_json(folder / "config.json", slices.whole(run, "dataset", name))
-    for source in slices.receipts(run, name):
-        write_json(Path(f"requests/{source}.json"), slices.retrieve(run, source, name))
-        asked = ("-c", f"requests/{source}.json", "--receipt", f"requests/{source}.done.json")
-        call("retrieve", source, *asked, "--out", f"resources/{source}/v1")
-    common = ("-c", str(folder / "config.json"), "--store", store)
-    call("regrid", "init", *common, "--resources", "resources", "--out", str(folder / "parts/init.json"))
-    from orbit2.regrid.parts import plan_parts
-
-    for part in plan_parts(run.datasets[name]):
-        call("regrid", "part", *common, "--resources", "resources", "--part", part.id, "--out", str(folder / f"parts/{part.id}.json"))
-    call("regrid", "finalise", *common, "--out", str(folder / "finalised.json"), str(folder / "parts"))
-    return PairStore(store)
-
-
-def call(*arguments: str, code: int = 0) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert int(stop.value.code or 0) == code, arguments
 
 
 def check(pairs: PairStore, atol: float = 0.01) -> None:
