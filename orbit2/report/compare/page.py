@@ -24,6 +24,13 @@ DOMAIN = "evaluate/scores/{label}/{model}/domain"
 REGIONS = "diagnose/regions/moments/{label}/{model}"
 OTHERS = ("mae", "bias", "pearson_r", "ssim", "psnr_pooled", "kge", "perkins", "fine_pearson_r", "fine_amplitude", "lsd_db",
           "effective_resolution_km", "quantile_0.99", "quantile_0.999", "wet_share_1", "crps_fair", "conservation_rmse")  # fmt: skip
+NAMES = {"mae": "MAE", "pearson_r": "correlation", "ssim": "SSIM", "psnr_pooled": "PSNR", "kge": "Kling-Gupta efficiency",
+         "perkins": "Perkins score", "fine_pearson_r": "correlation of the fine structure",
+         "fine_amplitude": "amplitude of the fine structure", "lsd_db": "log-spectral distance",
+         "effective_resolution_km": "effective resolution", "quantile_0.99": "99 % quantile", "quantile_0.999": "99.9 % quantile",
+         "wet_share_1": "share of the area with at least 1 mm/day", "crps_fair": "CRPS (fair)",
+         "conservation_rmse": "RMSE of cell means against the input"}  # fmt: skip
+ROUNDING = 1e-6  # of a score: two runs that differ by less do not differ, and no table shows it
 
 
 def run(first: Path, second: Path, out: Path) -> None:
@@ -109,7 +116,7 @@ def _name(f: Field) -> str:
 def _gap(f: Field, scores: Sequence[Scores], models: Sequence[str]) -> float:
     one, other = (s.value(m, f.variable, "rmse", f.space) for s, m in zip(scores, models, strict=True))
     assert one is not None and other is not None
-    return other - one
+    return _gap_of(one, other)
 
 
 def _beyond(one: Paired, b: int = 0) -> bool:
@@ -154,8 +161,9 @@ def _card(task: str, fields: Sequence[Field], scores: Sequence[Scores], models: 
             if values[0] is None or values[1] is None:
                 continue
             truth = scores[0].value(TRUTH, f.variable, metric, f.space)
-            better, gap = nearer(metric, values[0], values[1], truth), values[1] - values[0]
-            rows.append((Cell(label(f.variable), note=units(f.variable, f.space)), Cell(metric.replace("_", " ")),
+            better, gap = nearer(metric, values[0], values[1], truth), _gap_of(values[0], values[1])
+            rows.append((Cell(label(f.variable), note=units(f.variable, f.space) if f.space != "physical" else ""),
+                         Cell(NAMES.get(metric, metric.replace("_", " ")), note=_units_of(metric, f)),
                          *(Cell.of(value, 4) for value in values), Cell(_signed(gap), gap, derived=True, good=better),
                          Cell({True: second.name, False: first.name, None: "neither"}[better])))  # fmt: skip
     return Table(f"compare_card_{task}", "Other scores of both models over the whole domain, and whose is nearer to what it should be "
@@ -163,11 +171,23 @@ def _card(task: str, fields: Sequence[Field], scores: Sequence[Scores], models: 
                  ("Variable", "score", _head(first, task), _head(second, task), "difference", "nearer"), tuple(rows))  # fmt: skip
 
 
+def _gap_of(one: float, other: float) -> float:
+    """Second less first; what is only rounding is none."""
+    return 0.0 if abs(other - one) <= ROUNDING * max(abs(one), abs(other)) else other - one
+
+
+def _units_of(metric: str, f: Field) -> str:
+    """Of a score: the field's own, or the metric's, which is without any where that is 1."""
+    entry = registry.find(metric)
+    found = entry.units if entry is not None else "1"
+    return units(f.variable, f.space) if found == "field" else "" if found == "1" else found
+
+
 def nearer(metric: str, one: float, other: float, truth: float | None) -> bool | None:
     """Whether the `other` value of a metric is better than the `one`; None where they are alike or the register knows no better."""
     entry = registry.find(metric)
     goal = {"zero": 0.0, "one": 1.0, "truth": truth}.get(entry.direction) if entry is not None else None
-    if entry is None or one == other or entry.direction == "none" or (entry.direction == "truth" and truth is None):
+    if entry is None or not _gap_of(one, other) or entry.direction == "none" or (entry.direction == "truth" and truth is None):
         return None
     if goal is not None:
         return None if abs(other - goal) == abs(one - goal) else abs(other - goal) < abs(one - goal)
@@ -188,7 +208,8 @@ def _regions(first: Side, second: Side, task: str, fields: Sequence[Field]) -> S
             marks[f.label] = chance(one.interval)
     tested = list(marks)
     stands = dict(zip(tested, discoveries(np.stack([marks[key] for key in tested])), strict=True)) if tested else {}
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
+    shown: list[str] = []
     for b, (code, name) in enumerate(names.items()):
         row = [Cell(name, note=code)]
         for f in fields:
@@ -196,10 +217,12 @@ def _regions(first: Side, second: Side, task: str, fields: Sequence[Field]) -> S
             if values[0] is None or values[1] is None:
                 row.append(Cell("n/a"))
                 continue
-            gap, star = values[1] - values[0], " *" if f.label in stands and stands[f.label][b] else ""
+            gap, star = _gap_of(values[0], values[1]), " *" if f.label in stands and stands[f.label][b] else ""
             note = f"{number(values[0])} → {number(values[1])}"
             row.append(Cell(_signed(gap) + star, gap, derived=True, good=gap < 0 if gap else None, note=note))
-        rows.append(tuple(row))
+        if any(cell.value is not None for cell in row):
+            rows.append(tuple(row))
+            shown.append(code)
     heads = tuple(f"{label(f.variable)} ({units(f.variable, f.space)})" for f in fields)
     count = int(sum(one.sum() for one in stands.values()))
     told = "No region is marked: fewer than 60 days, or not the same truth, so that any difference may be chance."
@@ -207,6 +230,6 @@ def _regions(first: Side, second: Side, task: str, fields: Sequence[Field]) -> S
         told = f"* ({count}): the difference stands when at most a tenth of all marks may be chance."
     section = Section(f"compare-regions-{task}", f"Where do they differ? Task {task}", f"{task}, regions")
     caption = f"RMSE of {second.name} less that of {first.name} by region, and both. {told}"
-    table = Table(f"compare_regions_{task}", caption, ("Region", *heads), tuple(rows), regions=tuple(names))
+    table = Table(f"compare_regions_{task}", caption, ("Region", *heads), tuple(rows), regions=tuple(shown))
     section.blocks = [Block("table", table=table)]
     return section

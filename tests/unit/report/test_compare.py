@@ -70,7 +70,7 @@ def test_a_small_difference_on_the_same_days_stands(tmp_path: Path) -> None:
     frame = pd.read_csv(tmp_path / "out/tables/compare_test.csv")
     assert frame["difference"][0] == pytest.approx(frame["reslim, two"][0] - frame["reslim, one"][0])
     card = pd.read_csv(tmp_path / "out/tables/compare_card_test.csv").set_index("score")["nearer"]
-    assert card["mae"] == "two" and card["pearson r"] == "two" and card["bias"] == "neither"
+    assert card["MAE"] == "two" and card["correlation"] == "two" and card["bias"] == "neither"
 
 
 def test_another_truth_is_not_judged(tmp_path: Path) -> None:
@@ -100,4 +100,5 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
 def test_nearer_knows_what_a_score_should_be() -> None:
     assert nearer("mae", 2.0, 1.0, None) is True and nearer("pearson_r", 0.9, 0.8, None) is False
     assert nearer("bias", -0.5, 0.2, None) is True and nearer("bias", 0.2, -0.2, None) is None
+    assert nearer("pearson_r", 0.9, 0.9 + 1e-14, None) is None and nearer("bias", 1.5e-5, 1.5e-5 + 6e-14, None) is None  # rounding
     assert nearer("quantile_0.99", 40.0, 30.0, 31.0) is True and nearer("quantile_0.99", 40.0, 30.0, None) is None

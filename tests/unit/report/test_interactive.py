@@ -129,3 +129,10 @@ def test_regions_of_ones_own_can_be_chosen_by_name() -> None:
     assert '<option value="basins:Danube">' in html and html.count("<path data-region=") == 1
     told = json.loads(re.findall(r'<script type="application/json">(.*)</script>', html)[0])
     assert told["0"]["regions"]["basins:Danube"]["text"] == "RMSE 0.800 K (95 % interval 0.500 to 0.900)"
+    danube = {"basins:Danube": "POLYGON ((8 42, 30 42, 30 50, 8 50, 8 42))"}
+    for box in (None, (30.0, 60.0, 0.0, 40.0)):  # the world, and a task's own box
+        drawn = regionmap.widget(scores, "m", ["2m_temperature"], {"SAM": "South-American monsoon"}, danube, box)
+        assert drawn is not None
+        html = drawn.html(lambda picture: "")
+        assert '<path data-region="basins:Danube" class="own" d="M' in html and html.count('value="basins:Danube"') == 1
+        assert html.count("<path data-region=") == (2 if box is None else 1)  # America is not in the box
