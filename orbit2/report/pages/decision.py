@@ -29,7 +29,7 @@ LEVELS = {
     "care": "only one of the two is so, or the record is too short to rule out chance.",
     "no": "neither is so: use what is available today.",
 }
-SAME = {"K": "°C"}  # of an error: a kelvin is a degree Celsius
+SAME = {"K": "°C", "mm day-1": "mm/day"}  # of an error, as people say it: a kelvin is a degree Celsius
 
 
 @dataclass(frozen=True)
