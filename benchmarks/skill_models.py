@@ -4,7 +4,8 @@
     .venv/bin/python benchmarks/skill_models.py   # 4 kinds x 3 seeds x 5 minutes of one core: half an hour on 2 cores
 
 Each kind is trained as `config/runs/demo*.yaml` says, for as many steps as `--minutes` of core time allow (measured beforehand, so that the
-learning rate falls to zero at the end; the first steps of compiled kernels and the scoring are not counted). Prints RMSE / bicubic RMSE
+learning rate falls to zero at the end; the first steps of compiled kernels and the scoring are not counted), and then learns its site
+memory, which all of them have alike. Prints RMSE / bicubic RMSE
 per variable, mean of the seeds, and exits 1 unless Reslim's mean of the five is the lowest. Writes benchmarks/results/skill_models.json.
 """
 
