@@ -47,6 +47,7 @@ SOURCES = "benchmarks/regrid_sources.py"
 REGRID = {
     "era5": Rates(0.0585, 0.0, "benchmarks/era5_year.py"),
     "prism": Rates(0.0474, 1.92, SOURCES),
+    "daymet": Rates(2.10, 1.22, SOURCES),  # of a box of 10 x 18 degrees, by cells for the whole
     "imerg": Rates(0.202, 2.86, SOURCES),
 }
 # Of values: of both sides (statistics, evaluate fit); of a prediction, for each of MODELS beside the truth: of a part (evaluate: one stream
