@@ -105,7 +105,7 @@ def test_the_published_chain_goes_from_the_providers_to_the_report(walk: Any) ->
         folder, run, printed = walk(name)
         scores = judged(folder, run)
         if name in ("imerg_global", "orbit2"):  # what was trained before is taken
-            assert "train_model" not in printed and "finetune_model" not in printed and "rule evaluate_part" in printed
+            assert "train_model" not in printed and "finetune_model" not in printed and "evaluate_part" in printed
             own = scores[(scores.task == "global_7km") & (scores.metric == "rmse") & ~scores.model.str.startswith("obs:")]
             assert set(own.reference) == {"IMERG 0.1 deg (own grid)"} and set(own.variable) == {RAIN}
 
