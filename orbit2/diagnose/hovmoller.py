@@ -10,7 +10,6 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2 import times
-from orbit2.diagnose.parallels import to_parallels, under
 from orbit2.grid import Grid
 from orbit2.metrics import deterministic, kernels
 from orbit2.metrics.binning import Bins, band_name
@@ -20,6 +19,7 @@ from orbit2.metrics.matched import Scored
 from orbit2.metrics.netcdf import coordinates
 from orbit2.metrics.statistics import PairStatistic, State
 from orbit2.metrics.table import Table
+from orbit2.remap.parallels import to_parallels, under
 from orbit2.variables import variable
 
 Array = npt.NDArray[np.float64]

@@ -19,9 +19,10 @@ from orbit2.door.damage import reading
 from orbit2.door.given import hours, times_of
 from orbit2.door.months import monthly
 from orbit2.door.naming import find, renaming, rivals
-from orbit2.door.regridding import refuse_fills, to_latitudes
+from orbit2.door.regridding import refuse_along_grid, refuse_fills, to_latitudes
 from orbit2.errors import OrbitError
-from orbit2.grid import Grid, from_centres
+from orbit2.grid import AnyGrid, Grid, Layout, ProjectedGrid, from_centres, of_dataset
+from orbit2.grid.axes import Horizontal
 from orbit2.longitudes import eastward
 from orbit2.units import Scale, amount, conversion, linear
 from orbit2.variables import is_precipitation, variable
@@ -63,7 +64,7 @@ class Inputs:
     `columns` are its indices of ascending latitude and of longitude from 0 to 360."""
 
     arrays: dict[str, xr.DataArray]
-    grid: Grid
+    grid: AnyGrid
     times: clocks.Times
     rows: Index
     columns: Index
@@ -161,25 +162,32 @@ def _runs(index: Index) -> list[_Run]:
     return found
 
 
-def read_inputs(dataset: xr.Dataset, names: Sequence[str], where: object = "input", said: Reading | None = None) -> Inputs:
+def read_inputs(
+    dataset: xr.Dataset, names: Sequence[str], where: object = "input", said: Reading | None = None, maps: bool = False
+) -> Inputs:
     """Find `names` in a user's Dataset by canonical name, usual short names or CF standard_name.
 
-    Raises OrbitError naming what is missing and what the file has, a unit that cannot be converted, a grid that is not one of latitudes
-    and longitudes, times that are none.
+    Fields on a map projection or a rotated pole are left there with `maps`, else averaged to latitudes and longitudes.
+    Raises OrbitError naming what is missing and what the file has, a unit that cannot be converted, a grid that cannot be recognised,
+    times that are none.
     """
     said = said or Reading()
     chosen = renaming(dataset, said.rename, where)
     found = {name: find(dataset, name, chosen, where) for name in names}
     first = next(iter(found.values()))
-    told, given = "", dataset
+    told, given, own = "", dataset, None
     try:
         axes = horizontal(dataset, where, first.dims)
     except OrbitError:
-        dataset, found, told = to_latitudes(dataset, found, where, partial(find, given, chosen=chosen, where=where))
-        first = next(iter(found.values()))
-        axes = horizontal(dataset, where, first.dims)
-        log.info("%s: %s", where, told)
-    lat, lon = (dataset[axis].dims[0] for axis in axes)
+        own = _map_of(dataset, found, where) if maps else None
+        if own is None:
+            dataset, found, told = to_latitudes(dataset, found, where, partial(find, given, chosen=chosen, where=where))
+            first = next(iter(found.values()))
+            axes = horizontal(dataset, where, first.dims)
+            log.info("%s: %s", where, told)
+    if own is not None:
+        found = {name: own.take(array) for name, array in found.items()}
+    lat, lon = own.grid.dims if own is not None else (dataset[axis].dims[0] for axis in axes)
     for array in found.values():
         if not {lat, lon} <= set(array.dims):
             held = ", ".join(map(str, array.dims))
@@ -188,14 +196,7 @@ def read_inputs(dataset: xr.Dataset, names: Sequence[str], where: object = "inpu
     timed = max(found.values(), key=lambda array: array.ndim)
     spare = [str(d) for d in timed.dims if d not in (lat, lon)]
     time, times = times_of(dataset, timed, spare, where, said.time)
-    lats = dataset[axes.lat].to_numpy().astype(np.float64)
-    rows = np.argsort(lats, kind="stable").astype(np.int64)
-    columns, lons = eastward(dataset[axes.lon].to_numpy())
-    try:
-        grid = from_centres(lats[rows], lons)
-    except OrbitError as error:
-        raise OrbitError(f"unusable grid: {error}", where=where) from None
-    _uniform(grid, where)
+    grid, rows, columns = _of_axes(dataset, axes, where) if own is None else _as_they_are(own.grid)
     warnings = [*dataset.encoding.get(NOTES, ()), *([told] if told else [])]
     warnings += [f"names: {name} is taken from '{array.name}', but {', '.join(others)} could be it too; --rename says which"
                 for name, array in found.items() if (others := rivals(dataset, name, str(array.name), chosen))]  # fmt: skip
@@ -213,6 +214,32 @@ def read_inputs(dataset: xr.Dataset, names: Sequence[str], where: object = "inpu
         arrays[name] = _bare(array, {lat: "lat", lon: "lon", time: "time"}, where)
     named = {name: (str(array.name), dict(array.attrs)) for name, array in found.items()}
     return Inputs(arrays, grid, times, rows, columns, scales, width, warnings, where, _attributes(dataset, told), named, days=days)
+
+
+def _of_axes(dataset: xr.Dataset, axes: Horizontal, where: object) -> tuple[AnyGrid, Index, Index]:
+    """The even grid of 1-D latitudes and longitudes, and the file's indices in its order."""
+    lats = dataset[axes.lat].to_numpy().astype(np.float64)
+    rows = np.argsort(lats, kind="stable").astype(np.int64)
+    columns, lons = eastward(dataset[axes.lon].to_numpy())
+    try:
+        grid = from_centres(lats[rows], lons)
+    except OrbitError as error:
+        raise OrbitError(f"unusable grid: {error}", where=where) from None
+    _uniform(grid, where)
+    return grid, rows, columns
+
+
+def _as_they_are(grid: AnyGrid) -> tuple[AnyGrid, Index, Index]:
+    return grid, np.arange(grid.shape[0], dtype=np.int64), np.arange(grid.shape[1], dtype=np.int64)
+
+
+def _map_of(dataset: xr.Dataset, found: Mapping[str, xr.DataArray], where: object) -> Layout | None:
+    """How fields lie on a map projection or a rotated pole; None on any other grid. Raises OrbitError for winds along its axes."""
+    layout = of_dataset(dataset, where, str(next(iter(found.values())).name))
+    if not isinstance(layout.grid, ProjectedGrid):
+        return None
+    refuse_along_grid(dataset, found, layout, where)
+    return layout
 
 
 def _attributes(dataset: xr.Dataset, told: str) -> dict[str, Any]:
@@ -256,7 +283,7 @@ def _uniform(grid: Grid, where: object) -> None:
 
 
 def _scale(
-    array: xr.DataArray, name: str, where: str, dataset: xr.Dataset, times: clocks.Times, grid: Grid, said: Reading,
+    array: xr.DataArray, name: str, where: str, dataset: xr.Dataset, times: clocks.Times, grid: AnyGrid, said: Reading,
     warnings: list[str], *, whole: bool = False,
 ) -> Scale:
     """Into canonical units; an amount (of precipitation, of energy) becomes a rate by the period that the file or the user says.
@@ -283,7 +310,7 @@ def _scale(
 
 
 def _of_store(
-    array: xr.DataArray, dataset: xr.Dataset, times: clocks.Times, grid: Grid, where: str, warnings: list[str]
+    array: xr.DataArray, dataset: xr.Dataset, times: clocks.Times, grid: AnyGrid, where: str, warnings: list[str]
 ) -> float | None:
     """Hours over which ECMWF's accumulations are taken: as GRIB says, or as the Climate Data Store's hourly ERA5 has them."""
     step, told = array.attrs.get("GRIB_stepType"), array.attrs.get("accumulated_hours")

@@ -86,6 +86,15 @@ def refuse_fills(name: str, values: npt.NDArray[Any], where: object) -> None:
             )
 
 
+def refuse_along_grid(dataset: xr.Dataset, found: Mapping[str, xr.DataArray], layout: Layout, where: object) -> None:
+    """Raises OrbitError for winds along the grid's own axes, which are turned only where fields are averaged to latitudes."""
+    for name, array in found.items():
+        if variable(name).component and along_grid(array, dataset, layout.grid):
+            raise OrbitError("a wind along the grid's own axes, not to east and north", where=f"{where}: {array.name}",
+                             got=str(array.attrs.get("standard_name")), allowed="eastward_wind, northward_wind",
+                             hint="turn it first (e.g. with xwrf, or cdo rotuvb)")  # fmt: skip
+
+
 def to_latitudes(
     dataset: xr.Dataset, found: Mapping[str, xr.DataArray], where: object, find: Callable[[str], xr.DataArray]
 ) -> tuple[xr.Dataset, dict[str, xr.DataArray], str]:

@@ -117,6 +117,11 @@ class Downscaler:
         return tuple(dict.fromkeys(name for data in datasets for name in (data.get("source", ""), *data.get("input_sources", {}))))
 
     @property
+    def reads_maps(self) -> bool:
+        """Whether it was trained on a map projection or a rotated pole: files on such grids are then predicted there."""
+        return any(about.get("kind") == "projected" for about in self.about.get("grids", {}).values())
+
+    @property
     def grain(self) -> int:
         """Steps of the weights in a coarse cell where tiles are mixed: one where the network conserves block means."""
         return 1 if self.model.config.conserve else self.refinement
@@ -295,7 +300,7 @@ class Downscaler:
         self, dataset: xr.Dataset, where: str, static: str | Path | None, tile: TileSize, halo: int, blend: int | None, said: Reading,
         trim: int,
     ) -> xr.Dataset:  # fmt: skip
-        inputs = read_inputs(dataset, self.inputs, where, said)
+        inputs = read_inputs(dataset, self.inputs, where, said, maps=self.reads_maps)
         file, about_statics = self.statics_file(inputs.grid, static)
         inputs.warnings += [about_statics] if about_statics else []
         for line in (lines := [*inputs.warnings, *compare(inputs, self.about, self.normaliser, trust=said.trust_units, trim=trim)]):

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from orbit2.data.pairs import PairStore, Side
 from orbit2.door.ingest import Inputs
-from orbit2.errors import OrbitError
 from orbit2.grid import AnyGrid, Grid
 from orbit2.model.tiles import Window
 from orbit2.sources.static import open_static, open_window
@@ -122,8 +121,6 @@ class Statics:
 def statics_of_grid(coarse: AnyGrid, factor: int, names: Sequence[str], path: Path | None = None) -> Statics:
     """Statics remapped to the refinement of `coarse`: at once where that is small, else window by window."""
     fine = coarse.refine(factor)
-    if not isinstance(fine, Grid):
-        raise OrbitError("static fields are made for latitudes and longitudes only", got=fine.describe())
-    if 4 * len(names) * fine.shape[0] * fine.shape[1] <= KEPT_BYTES:
+    if not isinstance(fine, Grid) or 4 * len(names) * fine.shape[0] * fine.shape[1] <= KEPT_BYTES:
         return Statics(factor, open_static(fine, names, path))
     return Statics(factor, None, lambda rows, columns: open_window(fine, rows, columns, names, path))

@@ -246,7 +246,7 @@ def dataset_job(
 ) -> Job:
     """What downscaling a lazy Dataset (of `files`) to `out` means; see `compute_block`."""
     name = label(files)
-    inputs = read_inputs(dataset, downscaler.inputs, files[0] if len(files) == 1 else name, said)
+    inputs = read_inputs(dataset, downscaler.inputs, files[0] if len(files) == 1 else name, said, maps=downscaler.reads_maps)
     inputs.warnings += compare(inputs, downscaler.about, downscaler.normaliser, trust=said.trust_units, trim=settings.trim)
     own, about_statics = downscaler.statics_file(inputs.grid, static)
     inputs.warnings += [about_statics] if about_statics else []

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from orbit2.errors import OrbitError
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid, Grid
 from orbit2.longitudes import placed
+from orbit2.metrics.predictions import inside, window
 
 EDGE = 1e-6  # degrees
 
 
-def size(grid: Grid) -> float:
-    """Degrees squared of a typical cell."""
-    return grid.resolution * float(np.median(np.diff(grid.lon_edges)))
+def larger(one: AnyGrid, other: AnyGrid) -> bool:
+    """Whether typical cells of `one` are larger: in degrees squared, or on the ground where a grid has no parallels."""
+    if isinstance(one, Grid) and isinstance(other, Grid):
+        sizes = [grid.resolution * float(np.median(np.diff(grid.lon_edges))) for grid in (one, other)]
+    else:
+        sizes = [float(np.median(grid.area_km2)) for grid in (one, other)]
+    return sizes[0] > sizes[1] * (1 + (1e-6 if isinstance(one, Grid) and isinstance(other, Grid) else 1e-2))
 
 
-def coarser(one: Grid, other: Grid) -> Grid:
+def coarser(one: AnyGrid, other: AnyGrid) -> AnyGrid:
     """The grid with the larger cells; of equals, the second."""
-    return one if size(one) > size(other) * (1 + 1e-6) else other
+    return one if larger(one, other) else other
 
 
-def shared(target: Grid, others: Sequence[Grid]) -> Grid:
-    """The part of `target` whose cells lie wholly inside every other grid. Raises OrbitError when there are none."""
+def shared(target: AnyGrid, others: Sequence[AnyGrid]) -> AnyGrid:
+    """The part of `target` whose cells lie wholly inside every other grid (where they are turned against each other, the least block with
+    all of them). Raises OrbitError when there are none."""
     for other in others:
+        if not (isinstance(target, Grid) and isinstance(other, Grid)):
+            if not target.same_as(other):
+                target = target.crop(*inside(target, other))
+            continue
         south, north = float(other.lat_edges[0]), float(other.lat_edges[-1])
         rows = np.flatnonzero((target.lat_edges[:-1] >= south - EDGE) & (target.lat_edges[1:] <= north + EDGE))
         columns = _within(target, float(other.lon_edges[0]), float(other.lon_edges[-1]))
@@ -35,8 +46,13 @@ def shared(target: Grid, others: Sequence[Grid]) -> Grid:
     return target
 
 
-def under(source: Grid, target: Grid) -> tuple[slice, slice]:
+def under(source: AnyGrid, target: AnyGrid) -> tuple[slice, slice]:
     """The rows and columns of `source` that touch `target` (columns may run past its seam: see Grid.crop)."""
+    if not (isinstance(source, Grid) and isinstance(target, Grid)):
+        try:
+            return window(target, source, Path("product"))  # the same cells, or some of them
+        except OrbitError:
+            return source.around(target)
     south, north = float(target.lat_edges[0]), float(target.lat_edges[-1])
     rows = np.flatnonzero((source.lat_edges[1:] > south + EDGE) & (source.lat_edges[:-1] < north - EDGE))
     more = float(np.median(np.diff(source.lon_edges))) - 2 * EDGE

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.errors import OrbitError
-from orbit2.grid import Grid
-from orbit2.judge.grids import coarser, shared, size
+from orbit2.grid import AnyGrid, Grid
+from orbit2.judge.grids import coarser, larger, shared
 from orbit2.judge.product import Placed, Product, known
 from orbit2.metrics.matched import Scored
+from orbit2.metrics.predictions import spacing
 from orbit2.metrics.table import Table
 from orbit2.provenance import code_version
 from orbit2.sources.static import open_static
@@ -62,7 +63,8 @@ class Judged:
         self._baselines = {name: tuple(p.name for p in others if name in p.fields) for name in self.variables}
         self.clock = clock(self.products, [each.times for each in self.inputs], self.notes)
         self.times, self.streamed = self.clock.times, list(range(len(self.clock.times)))
-        self.region = "global" if self.grid.periodic and np.abs(self.grid.lat_edges[[0, -1]]).min() > 90 - 1e-3 else "domain"
+        whole = isinstance(self.grid, Grid) and self.grid.periodic and np.abs(self.grid.lat_edges[[0, -1]]).min() > 90 - 1e-3
+        self.region = "global" if whole else "domain"
         self.empty: dict[str, int] = {}
         self._say_grids(grids)
 
@@ -81,11 +83,11 @@ class Judged:
                 self.notes.append(f"of {product.name} only {', '.join(common)} was judged: {', '.join(left)} have no counterpart")
         return tuple(common)
 
-    def _say_grids(self, grids: Sequence[Grid]) -> None:
+    def _say_grids(self, grids: Sequence[AnyGrid]) -> None:
         for product, placed, grid in zip(self.products, self.placed, grids, strict=True):
             if placed.as_it_is:
                 continue
-            how = "averaged by area" if size(grid) < size(self.grid) * (1 - 1e-6) else "laid by area"
+            how = "averaged by area" if larger(self.grid, grid) else "laid by area"
             self.notes.append(f"{product.name} ({grid.describe()}) was {how} onto {self.grid.describe()}; a cell that it covers in part is "
                               "missing")  # fmt: skip
         whole = coarser(grids[0], grids[1])
@@ -93,11 +95,11 @@ class Judged:
             self.notes.append(f"only {self.grid.describe()} is covered by all: {np.prod(self.grid.shape)} of {np.prod(whole.shape)} cells")
 
     @property
-    def native_grid(self) -> Grid:
+    def native_grid(self) -> AnyGrid:
         return self.grid
 
     @property
-    def spectra_grid(self) -> Grid:
+    def spectra_grid(self) -> AnyGrid:
         return self.grid
 
     def baselines(self, name: str) -> tuple[str, ...]:
@@ -116,8 +118,8 @@ class Judged:
     def reference(self) -> str:
         """What the scores are relative to, in words."""
         own = self.inputs[1].grid
-        moved = "" if self.placed[1].as_it_is else f" at {self.grid.resolution:.4g} deg"
-        return f"{self.products[1].name} {own.resolution:.4g} deg{moved}"
+        moved = "" if self.placed[1].as_it_is else f" at {spacing(self.grid)}"
+        return f"{self.products[1].name} {spacing(own)}{moved}"
 
     def table(self, protocol: str) -> Table:
         """An empty table with the comparison's common columns."""

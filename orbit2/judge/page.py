@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from orbit2.grid import from_centres
 from orbit2.judge.judged import Judged
 from orbit2.metrics import table as tables_of
 from orbit2.metrics.fields import Field, fields_of
+from orbit2.metrics.netcdf import grid_of_file
 from orbit2.report import tables
-from orbit2.report.figures import scenes
+from orbit2.report.figures import maps, scenes
 from orbit2.report.figures.panels import Figure
 from orbit2.report.pages import assembly
 from orbit2.report.pages.blocks import Block, Section, paragraph, shown
@@ -152,9 +152,8 @@ def _bias_map(matched: Judged, data: xr.Dataset, name: str) -> Figure | None:
     if f"{name}_bias" not in data:
         return None
     field, drawn = data[f"{name}_bias"], display(name)
-    if min(field.sizes["lat"], field.sizes["lon"]) < 2:
+    if min(field.shape[-2:]) < 2 or (grid := grid_of_file(data)) is None:
         return None
-    grid = from_centres(field["lat"].values, field["lon"].values)
     means = {model: field.sel(model=model).to_numpy() * drawn.scale for model in matched.models(name)}
     norm, units = drawn.difference_norm(*means.values()), scenes.DIFFERENCE_UNITS.get(drawn.units, drawn.units)
     layers = [scenes.Layer(f"{model} − {matched.products[1].name}", values, grid, drawn.difference_cmap, norm, units,
@@ -162,8 +161,7 @@ def _bias_map(matched: Judged, data: xr.Dataset, name: str) -> Figure | None:
     caption = f"Mean of {len(matched.times)} times."
     if grid.periodic:
         return scenes.world_figure(layers, f"bias_{name}", f"{tables.label(name)}, mean error", caption, None)
-    south, north, west, east = (float(x) for x in (*grid.lat_edges[[0, -1]], *grid.lon_edges[[0, -1]]))
-    return scenes.zoom_figure(layers, f"bias_{name}", f"{tables.label(name)}, mean error", caption, (south, north, west, east))
+    return scenes.zoom_figure(layers, f"bias_{name}", f"{tables.label(name)}, mean error", caption, maps.extent(grid))
 
 
 def _regions(matched: Judged, rows: pd.DataFrame) -> Section:

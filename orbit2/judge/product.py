@@ -21,8 +21,9 @@ from orbit2.door.naming import find, renaming
 from orbit2.door.opening import opened
 from orbit2.door.stamps import CALENDARS
 from orbit2.errors import OrbitError
-from orbit2.grid import Grid
+from orbit2.grid import AnyGrid
 from orbit2.judge.grids import under
+from orbit2.metrics.predictions import all_of
 from orbit2.remap import Regridder
 from orbit2.variables import ATTRIBUTE, VARIABLES, adopt
 
@@ -77,7 +78,7 @@ class Product:
 
     def inputs(self, names: Sequence[str]) -> Inputs:
         """The fields `names`, lazily. Raises OrbitError as `downscale FILE` does: for units, grids, times that cannot be used."""
-        return read_inputs(self.dataset, names, self.path, self.said)
+        return read_inputs(self.dataset, names, self.path, self.said, maps=True)
 
 
 def on_real_days(dataset: xr.Dataset, name: str, notes: list[str]) -> xr.Dataset:
@@ -122,13 +123,13 @@ class Placed:
     Only what lies under the grid is read. A cell that is not covered by valid ones whole is missing.
     """
 
-    def __init__(self, inputs: Inputs, target: Grid) -> None:
+    def __init__(self, inputs: Inputs, target: AnyGrid) -> None:
         self.inputs, self.grid = replace(inputs, gaps=True), target
         rows, columns = under(inputs.grid, target)
         own = inputs.grid.crop(rows, columns)
         self.rows, self.columns = inputs.grid.cells(rows, columns)
         self.as_it_is = own.same_place(target)
-        self._regrid = None if self.as_it_is else Regridder(own, target, "conservative", min_valid_fraction=1.0)
+        self._regrid = None if self.as_it_is else Regridder(own, target, "conservative", min_valid_fraction=all_of(own, target))
 
     def field(self, name: str, index: int) -> Array:
         """[H, W] of a time, canonical units. Raises OrbitError for values that are none of this variable's."""

@@ -16,6 +16,7 @@ from orbit2.errors import OrbitError
 from orbit2.evaluate.collectors import COLLECTORS as EVALUATE
 from orbit2.evaluate.run import write as write_scores
 from orbit2.files import write_json
+from orbit2.grid import Grid
 from orbit2.judge import page
 from orbit2.judge.judged import Judged
 from orbit2.judge.product import Product
@@ -69,6 +70,8 @@ def run(judged: Path, truth: Path, baselines: Sequence[Path], out: Path, said: R
 def settings_of(matched: Judged) -> EvaluateConfig:
     """The run's defaults with intervals; on a region the radial spectrum is of all of it."""
     if matched.region == "global":
+        return EvaluateConfig(bootstrap=DRAWS)
+    if not isinstance(matched.grid, Grid):  # its spectra are of the whole domain in any case
         return EvaluateConfig(bootstrap=DRAWS)
     lat, lon = matched.grid.lat_edges, matched.grid.lon_edges
     return EvaluateConfig(bootstrap=DRAWS, spectra_boxes={"whole": (float(lat[0]), float(lat[-1]), float(lon[0]), float(lon[-1]))})

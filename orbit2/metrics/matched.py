@@ -30,7 +30,7 @@ from orbit2.grid import AnyGrid
 from orbit2.metrics import kernels
 from orbit2.metrics.months import ONWARDS
 from orbit2.metrics.others import Product
-from orbit2.metrics.predictions import Parent, frame, grid_of, inside, land_fraction, open_prediction, spacing, window
+from orbit2.metrics.predictions import Parent, all_of, frame, grid_of, inside, land_fraction, open_prediction, spacing, window
 from orbit2.metrics.table import Table
 from orbit2.provenance import code_version
 from orbit2.remap import Regridder
@@ -116,7 +116,8 @@ class Matched:
         if self.observations is not None:
             self._truth_rows, self._truth_columns = inside(self.observations.grid("fine"), self.native_grid)
             self.grid: AnyGrid = self.observations.grid("fine").crop(self._truth_rows, self._truth_columns)
-            self._to_observations = Regridder(self.native_grid, self.grid, "conservative", min_valid_fraction=1.0)
+            least = all_of(self.native_grid, self.grid)
+            self._to_observations = Regridder(self.native_grid, self.grid, "conservative", min_valid_fraction=least)
         elif self.has_truth:
             self.grid = self.native_grid
             self._truth_rows, self._truth_columns = self._rows, self._columns

@@ -19,6 +19,7 @@ from orbit2.door.opening import opened
 from orbit2.door.places import places
 from orbit2.errors import OrbitError
 from orbit2.files import short_hash
+from orbit2.grid import Grid
 from orbit2.sources import manifest, slabs
 from orbit2.sources.source import Facts
 from orbit2.units import Scale, convert
@@ -125,7 +126,8 @@ def _lazy(inputs: Inputs, daily: bool, first: np.datetime64, last: np.datetime64
     stamps = inputs.times.astype("datetime64[D]").astype("datetime64[s]") if daily else inputs.times.astype("datetime64[s]")
     inside = np.flatnonzero((stamps >= first.astype("datetime64[s]")) & (stamps <= last.astype("datetime64[s]")))
     begin, end = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
-    cache, arrays, cells = slabs.Cache(), {}, inputs.grid.shape
+    cache, arrays, cells, grid = slabs.Cache(), {}, inputs.grid.shape, inputs.grid
+    assert isinstance(grid, Grid)  # read without `maps`
     for name, field in inputs.arrays.items():
         read = _Field(field, inputs, name)
         borders = slabs.edges(begin, end, _chunk(field), cells[0] * cells[1])
@@ -134,7 +136,7 @@ def _lazy(inputs: Inputs, daily: bool, first: np.datetime64, last: np.datetime64
         lazy = slab.lazy() if end > begin else np.empty((0, *cells), np.float32)
         about = variable(name)
         arrays[name] = (("time", "lat", "lon"), lazy, {"units": about.units, "standard_name": about.standard_name})
-    result = xr.Dataset(arrays, coords={"time": stamps[begin:end].astype("datetime64[ns]"), "lat": inputs.grid.lat, "lon": inputs.grid.lon})
+    result = xr.Dataset(arrays, coords={"time": stamps[begin:end].astype("datetime64[ns]"), "lat": grid.lat, "lon": grid.lon})
     result.attrs["decoding_bytes"] = cache.largest, cache.work
     return result
 

@@ -25,12 +25,13 @@ from orbit2.door.naming import candidates
 from orbit2.door.opening import parts_of
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.files import short_hash
-from orbit2.grid import EARTH_RADIUS_KM, Grid, from_centres
+from orbit2.grid import EARTH_RADIUS_KM, AnyGrid, Grid, from_centres
 from orbit2.longitudes import eastward, follow
 from orbit2.remap import Regridder
 from orbit2.sources import manifest, relief
 from orbit2.sources.sample import STATIC
 from orbit2.sources.source import Facts, Need, Request
+from orbit2.sources.static_maps import on_map
 from orbit2.units import conversion
 from orbit2.variables import VARIABLES, variable
 
@@ -106,7 +107,7 @@ class Static:
 
 
 def open_static(
-    grid: Grid, names: Sequence[str], path: Path | None = None, config: StaticConfig | None = None, cache: str | None = None,
+    grid: AnyGrid, names: Sequence[str], path: Path | None = None, config: StaticConfig | None = None, cache: str | None = None,
     own: Sequence[Path] = (),
 ) -> FloatArray:
     """Static fields [S, H, W] on `grid`, canonical units, in the order of `names`.
@@ -119,6 +120,8 @@ def open_static(
     from the relief inside each cell where there is one, else from ERA5. `cache`: see Regridder. Raises OrbitError for a field that the
     files do not have.
     """
+    if not isinstance(grid, Grid):
+        return on_map(grid, names, path, lambda base, wanted: open_static(base, wanted, path, config, cache, own))
     files = [*own, *_sources(path, config)]
     result = np.empty((len(names), *grid.shape), dtype=np.float32)
     known: dict[str, Array] = {}

@@ -18,6 +18,8 @@ from orbit2.grid import AnyGrid
 from orbit2.metrics.predictions import grid_of
 from orbit2.model import folder
 from orbit2.model.geometry import Geometry, token_centres
+from orbit2.sources.static import open_static
+from orbit2.sources.static_maps import slope as map_slope
 from orbit2.statistics.stage import side_statistics
 from orbit2.train import run
 from tests.data import small_downscaling, tiny_training
@@ -110,6 +112,32 @@ def test_predictions_are_cf_and_conserve_by_true_area(trained: Trained, tmp_path
     for i, (name, near) in enumerate((("2m_temperature", 1e-3), ("precipitation_rate", 2e-4))):
         means = block_mean(opened[name].values.astype(np.float64), fine.area_km2, 4)
         np.testing.assert_allclose(means, given[:, i], atol=near * max(1.0, float(given[:, i].max()) / 10))
+
+
+def test_a_file_on_the_same_map_is_predicted_there(trained: Trained, tmp_path: Path) -> None:
+    """As the task predicts it from the store, with the statics that the model carries and its memory of places."""
+    tiny, place, grid = trained
+    given = PairStore(tiny.store).dataset("coarse").isel(time=slice(0, 2))
+    given.assign_coords({f"{axis}_bnds": grid.coordinates()[f"{axis}_bnds"] for axis in grid.dims}).to_netcdf(tmp_path / "in.nc")
+    made = downscale.load_model(place).downscale(tmp_path / "in.nc", tile=6, halo=2)
+    assert made["2m_temperature"].dims == ("time", *grid.dims) and made["2m_temperature"].attrs["grid_mapping"] == "crs"
+    config = small_downscaling.task(tmp_path / "t.json", last="01", tile=6, halo=2)
+    downscale.run(**small_downscaling.arguments(tiny, place, config, tmp_path / "p.zarr"))
+    task = xr.open_zarr(str(tmp_path / "p.zarr"), consolidated=False)
+    np.testing.assert_allclose(made["2m_temperature"], task["2m_temperature"], rtol=1e-5)
+
+
+def test_statics_of_latitudes_reach_a_map() -> None:
+    """The packaged land and mountains on the map lie where they lie; its latitude is its own, its slope by distances on the ground."""
+    grid = lambert(12, 100.0)
+    land, height, latitude, slope = open_static(grid, ("land_sea_mask", "orography", "latitude", "slope"))
+    np.testing.assert_allclose(latitude, grid.lat2d, rtol=1e-6)
+    under_sea = np.hypot(grid.lat2d - 38.5, grid.lon2d - 133.5) < 1.0  # the Sea of Japan; the Korean peninsula and its mountains
+    assert land[under_sea].max() < 0.05 and land[np.hypot(grid.lat2d - 38.0, grid.lon2d - 127.5) < 0.7].min() > 0.8
+    assert 100 < height[np.hypot(grid.lat2d - 38.0, grid.lon2d - 128.0) < 1.0].max() < 1500
+    plane = 10.0 * grid.y[:, None] / 1e3 + 0.0 * grid.x  # 10 m a km along y
+    np.testing.assert_allclose(map_slope(plane, grid), 0.01, rtol=0.03)  # the map's scale is within 2 % of 1
+    assert np.isfinite(slope).all() and slope.max() < 0.05
 
 
 def test_a_model_folder_says_its_grid(trained: Trained) -> None:

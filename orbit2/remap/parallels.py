@@ -6,7 +6,7 @@ import numpy as np
 
 from orbit2.grid import AnyGrid, Grid
 from orbit2.grid.sphere import latitudes
-from orbit2.remap import Regridder
+from orbit2.remap.regridder import Regridder
 
 
 def under(grid: AnyGrid) -> Grid:
