@@ -9,6 +9,7 @@ import xarray as xr
 from orbit2.diagnose import areas, cells, events, own_regions, thresholds
 from orbit2.diagnose.climate import joined
 from orbit2.diagnose.kept import Kept, KeptDays
+from orbit2.diagnose.kept.days import STAND_IN
 from orbit2.metrics.collector import Collector, Settings
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.quantiles import LEAST_BEYOND
@@ -44,7 +45,7 @@ def rows(table: Table, days: KeptDays, matched: Compared, settings: Settings) ->
 def fields(table: Table, days: KeptDays, matched: Compared) -> tuple[xr.Dataset, list[Note]]:
     """What climate.nc holds of extreme days and of cells, the rows of the former, and why something is not there."""
     extreme = events.events(table, days, areas.given(days, matched.region), matched)
-    maps = cells.maps(days)
+    maps = cells.maps(days, {matched.model, STAND_IN})
     count = len(days.numbers)
     lacking = {
         f"maps of correlation over time: {cells.LEAST_DAYS} days": not maps.data_vars,

@@ -4,6 +4,8 @@ of rows.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -26,13 +28,15 @@ def level_of(days: int) -> float | None:
     return next((q for q in LEVELS if days * (1 - q) >= LEAST_BEYOND - 1e-9), None)
 
 
-def maps(days: KeptDays) -> xr.Dataset:
+def maps(days: KeptDays, only: Collection[str] = ()) -> xr.Dataset:
     """(model, <space>) `<variable>_r`, `<variable>_quantile_bias`, and of rain `<variable>_wet_share` (of the truth too); empty where the
-    record has fewer than LEAST_DAYS days. Of the cell in the middle of each block; of an ensemble, the first member's."""
+    record has fewer than LEAST_DAYS days. Of the cell in the middle of each block; of an ensemble, the first member's. `only` some
+    models: reading all days of one is what takes the time.
+    """
     if len(days.numbers) < LEAST_DAYS:
         return xr.Dataset()
     level = level_of(len(days.numbers))
-    space, models = days.area.dims, [m for m in days.models if m != INPUT]
+    space, models = days.area.dims, [m for m in days.models if m != INPUT and (m == TRUTH or not only or m in only)]
     where = f"of the cell in the middle of each block of {days.step} x {days.step}, " if days.step > 1 else ""
     about = f"{where}{len(days.numbers)} days"
     data: dict[str, xr.DataArray] = {}

@@ -24,8 +24,10 @@ TRUTH = "truth"
 
 
 def cell_maps(task: Task, data: xr.Dataset, scores: Scores, model: str) -> Figure | None:
-    """A row per variable: correlation, how much more than the best baseline's, bias of a high quantile; of rain a row of wet days more.
-    None where diagnose has no such maps (why stands under what the run cannot say). `scores` of evaluate: which baseline is best."""
+    """A row per variable: correlation, how much more than that of the best baseline or of nearest neighbour, bias of a high quantile; of
+    rain a row of wet days more. None where diagnose has no such maps (why stands under what the run cannot say). `scores` of evaluate:
+    which baseline is best.
+    """
     names = [name for name in task.variables if f"{name}_r" in data and model in data["model"].values]
     grid = grid_of_file(data) if names else None
     if grid is None:
@@ -55,10 +57,12 @@ def _rows(data: xr.Dataset, scores: Scores, name: str, model: str) -> list[list[
     r = _of(data, f"{name}_r", model)
     first: list[Layer] = [(f"{label(name)}: r", r, named["viridis"], Normalize(float(_low(r)), 1.0), "correlation")]
     best = scores.best(model, name, "rmse", "physical")
-    if best is not None and best[0] in data["model"].values:
-        gain = r - _of(data, f"{name}_r", best[0])
+    known = [who for who in ([best[0]] if best else []) + ["nearest"] if who in data["model"].values
+             and np.isfinite(_of(data, f"{name}_r", who)).any()]  # fmt: skip
+    if known:
+        gain = r - _of(data, f"{name}_r", known[0])
         limit = _limit(gain)
-        first.append((f"r less that of {method_name(best[0])}", gain, named["RdBu"], Normalize(-limit, limit), "above 0: better"))
+        first.append((f"r less that of {method_name(known[0])}", gain, named["RdBu"], Normalize(-limit, limit), "above 0: better"))
     if f"{name}_quantile_bias" in data:
         bias = _of(data, f"{name}_quantile_bias", model) * look.scale
         q, limit = float(data[f"{name}_quantile_bias"].attrs["quantile"]), _limit(bias)

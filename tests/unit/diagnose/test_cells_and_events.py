@@ -56,7 +56,7 @@ def kept(count: int = COUNT, only: tuple[str, ...] = (RAIN, HOT, LOW, WIND)) -> 
 
 def told(days: KeptDays) -> tuple[xr.Dataset, pd.DataFrame, list[dict[str, str]]]:
     table = Table("task", "dataset", "standard", "truth", "2001/2002", "0")
-    matched = SimpleNamespace(region="domain", models=lambda name: ["reslim", "nearest"])
+    matched = SimpleNamespace(region="domain", model="reslim", models=lambda name: ["reslim", "nearest"])
     file, notes = fields(table, days, matched)  # type: ignore[arg-type]
     return file, table.frame(), notes
 
