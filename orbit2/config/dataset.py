@@ -120,7 +120,7 @@ class DatasetConfig(Strict):
     )
     calendar: Given[Literal["standard", "proleptic_gregorian", "julian", "noleap", "all_leap", "360_day"]] = Field(
         None, description="Calendar that the split's dates and the samples count in (CF name); null: the real one. 2000-02-30 is a day of "
-        "`360_day`."
+        "`360_day`. Of stores that are made in Python: `source: files` is built from files of the real calendar only, so far."
     )
     coarse_grid: str = Field(
         description="Named coarse grid: `global_<degrees>`, `us_<arc minutes>`, `prism_<arc minutes>`; `@south,north,west,east` cuts one. "

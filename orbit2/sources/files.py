@@ -153,7 +153,10 @@ class _Field:
             self.inputs.refuse_fill(self.name, begin + at, raw[at])
         rows, columns = self.inputs.rows, self.inputs.columns
         values = raw[:, rows][:, :, columns] if not _plain(columns) else raw[:, :: -1 if rows[0] > rows[-1] else 1]
-        return [np.ascontiguousarray(convert(values, self.scale))]
+        found = convert(values, self.scale)
+        if self.name in self.inputs.days:  # amounts of whole months
+            found = (found / self.inputs.days[self.name][begin:end, None, None]).astype(np.float32)
+        return [np.ascontiguousarray(found)]
 
 
 def _plain(columns: npt.NDArray[np.int64]) -> bool:
