@@ -18,10 +18,11 @@ import xarray as xr
 from orbit2.door.axes import horizontal, time_name
 from orbit2.door.opening import parts_of
 from orbit2.door.places import MARKS, Remote, places
+from orbit2.door.regridding import regular
 from orbit2.door.stamps import dates
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, short_hash, write_json
-from orbit2.grid import Grid, from_centres
+from orbit2.grid import Grid, from_centres, of_dataset
 from orbit2.longitudes import eastward
 from orbit2.progress import doing
 
@@ -145,15 +146,24 @@ def _of(data: xr.Dataset, path: Path, key: str, status: os.stat_result) -> Heade
     fields = {str(n): v for n, v in data.data_vars.items() if v.ndim >= 2 and v.dtype.kind in "iuf"}
     if not fields:
         return None
-    axes = horizontal(data, path)
-    _order, lon = eastward(data[axes.lon].to_numpy())
-    grid = from_centres(np.sort(data[axes.lat].to_numpy().astype(np.float64)), lon)
+    grid, dims = _grid(data, path)
     name = time_name(data)
     stamps = dates(data[name], path) if name is not None else np.empty(0, "datetime64[s]")
     calendar = str(data[name].encoding.get("calendar") or "standard") if name is not None else "standard"
-    about = {n: {k: str(v.attrs[k]) for k in DESCRIBED if k in v.attrs} for n, v in fields.items() if {*axes} <= set(v.coords)}
+    about = {n: {k: str(v.attrs[k]) for k in DESCRIBED if k in v.attrs} for n, v in fields.items() if dims <= set(v.dims)}
     return Header(key, status.st_size, status.st_mtime_ns, about, _runs(stamps), calendar,
                   grid.lat_edges.tolist(), grid.lon_edges.tolist(), _begins(data, name))  # fmt: skip
+
+
+def _grid(data: xr.Dataset, path: Path) -> tuple[Grid, set[str]]:
+    """The grid on which `read_inputs` gives the fields, and the file's dimensions of it: another one's is that to which it is averaged."""
+    try:
+        axes = horizontal(data, path)
+    except OrbitError:
+        layout = of_dataset(data, path)
+        return regular(layout, path), set(layout.dims)
+    _, lon = eastward(data[axes.lon].to_numpy())
+    return from_centres(np.sort(data[axes.lat].to_numpy().astype(np.float64)), lon), {str(data[axis].dims[0]) for axis in axes}
 
 
 def _runs(stamps: Times) -> list[list[int]]:
