@@ -178,7 +178,7 @@ def test_a_page_without_its_folder_says_so(chromium: Any, made: SimpleNamespace,
     tab = chromium.new_page(viewport=WIDE)
     tab.goto((tmp_path / "index.html").as_uri())
     until(tab, "document.querySelectorAll('main img.absent').length > 10")
-    assert "not beside this page" in tab.locator(".absence").inner_text()
+    assert "not beside this page" in tab.locator(".absence").first.inner_text()
     assert overflow(tab) <= 0
     tab.close()
 
