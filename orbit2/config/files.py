@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from orbit2.config.base import Strict
 from orbit2.errors import OrbitError
-from orbit2.grid import Grid, named, spelled
+from orbit2.grid import AnyGrid, Grid, ProjectedGrid, named, spelled
 from orbit2.variables import VARIABLES, variable
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def resolved(raw: Mapping[str, Any], inputs: Sequence[str], outputs: Sequence[st
     """
     section = FilesConfig.model_validate(raw["files"])
     held = {source: _held(section, source, names) for source, names in (("coarse_files", inputs), ("files", outputs)) if names}
-    own = {SIDE[source]: _grid(one) for source, one in held.items()}
+    own = {SIDE[source]: _one_grid(one) for source, one in held.items()}
     coarse, fine = _grids(raw, own)
     found = _times(section, held, spans)
     return {**raw, "coarse_grid": coarse, "fine_grid": fine, "files": {**raw["files"], "found": found.model_dump(mode="json")}}
@@ -128,27 +128,24 @@ def _held(section: FilesConfig, source: str, names: Sequence[str]) -> dict[str, 
     return found
 
 
-def _grid(held: Mapping[str, Sequence[Header]]) -> Grid:
-    """The one grid of a side's files."""
-    first: Header | None = None
-    for each in held.values():
-        for header in each:
-            first = first or header
-            if (len(header.lat), len(header.lon)) != (len(first.lat), len(first.lon)) or not header.grid.same_as(first.grid):
-                raise OrbitError("the files lie on different grids", where=header.file, got=header.grid.describe(),
-                                 allowed=f"{first.grid.describe()} as in {first.file}", hint="name files of one grid")  # fmt: skip
-    assert first is not None
-    return first.grid
+def _one_grid(held: Mapping[str, Sequence[Header]]) -> Header:
+    """A header of the one grid of a side's files."""
+    first = next(header for each in held.values() for header in each)
+    for header in (header for each in held.values() for header in each):
+        if not header.beside(first):
+            raise OrbitError("the files lie on different grids", where=header.file, got=header.about,
+                             allowed=f"{first.about} as in {first.file}", hint="name files of one grid")  # fmt: skip
+    return first
 
 
-def _grids(raw: Mapping[str, Any], own: Mapping[str, Grid]) -> tuple[str, str]:
+def _grids(raw: Mapping[str, Any], own: Mapping[str, Header]) -> tuple[str, str]:
     """Coarse and fine grid, spelled out where they are the files' own; cut to whole blocks, which is said."""
     asked = {side: str(raw.get(f"{side}_grid", FROM_FILES)) for side in ("coarse", "fine")}
     for side in ("coarse", "fine"):
         if asked[side] == FROM_FILES and side not in own:
             raise OrbitError(f"no files are named whose grid the {side} one could be", where=f"{side}_grid", got=FROM_FILES,
                              allowed=f"a named grid{', or coarsen_<n>' if side == 'coarse' else ''}")  # fmt: skip
-    fine = own["fine"] if asked["fine"] == FROM_FILES else named(asked["fine"])
+    fine: AnyGrid = own["fine"].grid if asked["fine"] == FROM_FILES else named(asked["fine"])
     if asked["fine"] == FROM_FILES:
         _even(fine)
     if asked["coarse"].startswith(COARSEN):
@@ -160,22 +157,28 @@ def _grids(raw: Mapping[str, Any], own: Mapping[str, Grid]) -> tuple[str, str]:
     if asked["coarse"] != FROM_FILES:
         return asked["coarse"], spelled(fine) if asked["fine"] == FROM_FILES else asked["fine"]
     if asked["fine"] != FROM_FILES:
-        fine.nests_in(own["coarse"])
-        return spelled(own["coarse"]), asked["fine"]
-    coarse, fine = _nested(own["coarse"], fine)
+        fine.nests_in(own["coarse"].grid)
+        return spelled(own["coarse"].grid), asked["fine"]
+    coarse, fine = _nested(own["coarse"].grid, fine)
     return spelled(coarse), spelled(fine)
 
 
-def _even(grid: Grid) -> None:
+def _edges(grid: AnyGrid) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Of rows and of columns; degrees, or metres of a map."""
+    assert isinstance(grid, (Grid, ProjectedGrid))
+    return (grid.lat_edges, grid.lon_edges) if isinstance(grid, Grid) else (grid.y_edges, grid.x_edges)
+
+
+def _even(grid: AnyGrid) -> None:
     """Raises OrbitError for a grid that cannot be trained on as it is: half cells at the poles."""
-    steps = np.diff(grid.lat_edges)
+    steps = np.diff(_edges(grid)[0])
     if steps.min() < 0.9 * steps.max():
         raise OrbitError("the files' rows are uneven (half cells at the poles, or a stretched grid)", where="fine_grid",
-                         got=f"{steps.min():g} to {steps.max():g} degrees", allowed="even rows",
-                         hint="choose a named grid, e.g. global_0.25: the files are averaged to it")  # fmt: skip
+                         got=f"{steps.min():g} to {steps.max():g} {'degrees' if isinstance(grid, Grid) else 'along y'}",
+                         allowed="even rows", hint="choose a named grid, e.g. global_0.25: the files are averaged to it")  # fmt: skip
 
 
-def _whole(fine: Grid, factor: int, asked: str) -> Grid:
+def _whole(fine: AnyGrid, factor: int, asked: str) -> AnyGrid:
     """`fine` cut to whole blocks of `factor` cells."""
     height, width = fine.shape
     rows, columns = height - height % factor, width - width % factor
@@ -187,25 +190,33 @@ def _whole(fine: Grid, factor: int, asked: str) -> Grid:
     return fine.crop(slice(0, rows), slice(0, columns))
 
 
-def _nested(coarse: Grid, fine: Grid) -> tuple[Grid, Grid]:
+def _nested(coarse: AnyGrid, fine: AnyGrid) -> tuple[AnyGrid, AnyGrid]:
     """The part of both where fine cells fill coarse ones whole. Raises OrbitError where they do not nest."""
-    factor = round(coarse.resolution / fine.resolution)
-    shifted = Grid(fine.lat_edges, fine.lon_edges + 360 * round((coarse.lon_edges.mean() - fine.lon_edges.mean()) / 360))
+    if isinstance(coarse, Grid) and isinstance(fine, Grid):
+        fine = Grid(fine.lat_edges, fine.lon_edges + 360 * round((coarse.lon_edges.mean() - fine.lon_edges.mean()) / 360))
+    elif not (isinstance(coarse, ProjectedGrid) and isinstance(fine, ProjectedGrid) and coarse.same_map(fine)):
+        raise _apart(coarse, fine)
+    (down, along), (small_down, small_along) = _edges(coarse), _edges(fine)
+    factor = round(float(np.median(np.diff(down)) / np.median(np.diff(small_down))))
     cut = []
-    for big, small in ((coarse.lat_edges, shifted.lat_edges), (coarse.lon_edges, shifted.lon_edges)):
+    for big, small in ((down, small_down), (along, small_along)):
         place = np.array([int(np.abs(small - edge).argmin()) for edge in big])
         (inside,) = np.nonzero(np.abs(small[place] - big) <= 1e-3 * np.diff(small).max())
         run = inside[: 1 + int(np.argmax(np.append(np.diff(inside), 0) != 1))] if len(inside) else inside
         if factor < 2 or len(run) < 2 or (np.diff(place[run]) != factor).any():
-            raise OrbitError("the fine files' cells do not fill the coarse files' ones", where="coarse_grid: from_files",
-                             got=f"{fine.describe()} in {coarse.describe()}", hint="coarse_grid: coarsen_<n> averages the coarse files to "
-                             "blocks of n fine cells")  # fmt: skip
+            raise _apart(coarse, fine)
         cut.append((slice(int(run[0]), int(run[-1])), slice(int(place[run[0]]), int(place[run[-1]]))))
     (big_rows, small_rows), (big_columns, small_columns) = cut
-    outer, inner = coarse.crop(big_rows, big_columns), shifted.crop(small_rows, small_columns)
+    outer, inner = coarse.crop(big_rows, big_columns), fine.crop(small_rows, small_columns)
     if outer.shape != coarse.shape or inner.shape != fine.shape:
         log.info("grids from files: cut to where both are: %s; %s", outer.describe(), inner.describe())
-    return outer, inner
+    return (outer if isinstance(outer, Grid) else inner.coarsen(factor)), inner  # of a map: files in single precision are metres apart
+
+
+def _apart(coarse: AnyGrid, fine: AnyGrid) -> OrbitError:
+    return OrbitError("the fine files' cells do not fill the coarse files' ones", where="coarse_grid: from_files",
+                      got=f"{fine.describe()} in {coarse.describe()}", hint="coarse_grid: coarsen_<n> averages the coarse files to "
+                      "blocks of n fine cells")  # fmt: skip
 
 
 def _times(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from orbit2 import times
+from orbit2 import longitudes, times
 from orbit2.config.base import science
 from orbit2.config.dataset import DatasetConfig
 from orbit2.config.recipes import recipes, windows
@@ -15,7 +15,8 @@ from orbit2.config.schema import RunConfig
 from orbit2.config.sources import SourcesConfig, traits
 from orbit2.config.variables import named_in
 from orbit2.files import short_hash
-from orbit2.grid import named
+from orbit2.grid import AnyGrid, Grid, named
+from orbit2.grid.sphere import latitudes
 
 Days = tuple[np.datetime64, np.datetime64]
 STATIC = "static"
@@ -60,11 +61,18 @@ def spans(dataset: DatasetConfig, source: str, settings: SourcesConfig) -> Itera
 
 def box(dataset: DatasetConfig) -> tuple[float, float, float, float] | None:
     """South, north, west, east of what a dataset needs of a global source; None: the globe."""
-    grid = named(dataset.coarse_grid)
+    grid: AnyGrid = named(dataset.coarse_grid)
     if grid.periodic:
         return None
-    south, north = float(grid.lat_edges[0]), float(grid.lat_edges[-1])
-    west, east = float(grid.lon_edges[0]), float(grid.lon_edges[-1])
+    if isinstance(grid, Grid):
+        south, north, west, east = (float(edge) for edge in (*grid.lat_edges[[0, -1]], *grid.lon_edges[[0, -1]]))
+    else:
+        lon, lat = grid.boundary
+        south, north = latitudes(lon, lat)
+        lon = longitudes.follow(lon, float(grid.lon2d[grid.shape[0] // 2, grid.shape[1] // 2]) - 180.0)
+        west, east = float(lon.min()), float(lon.max())
+        if not np.isfinite([south, north, west, east]).all() or east - west > 300 or max(abs(south), abs(north)) > 90 - MARGIN:
+            return None  # round a pole, or nearly round the globe
     return (
         max(float(np.floor(south - MARGIN)), -90.0),
         min(float(np.ceil(north + MARGIN)), 90.0),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import xarray as xr
 
+from orbit2.grid import Grid
 from orbit2.grid.axes import Horizontal, horizontal
 
-__all__ = ["Horizontal", "horizontal", "time_name"]
-_TIMES = ("valid_time", "time", "date", "times", "datetime")
+__all__ = ["Horizontal", "horizontal", "time_name", "uneven"]
+_TIMES = ("valid_time", "time", "date", "times", "datetime", "xtime")  # WRF: Times is text, XTIME may count from the start of the run
 
 
 def time_name(dataset: xr.Dataset) -> str | None:
@@ -19,3 +21,12 @@ def time_name(dataset: xr.Dataset) -> str | None:
     named = [n for name in _TIMES for n in here if n.lower() == name]
     by_standard = [n for n, v in here.items() if v.attrs.get("standard_name") == "time"]
     return next((n for n in (*sorted(by_standard, key=lambda n: (here[n].ndim == 0, n not in named)), *named)), None)
+
+
+def uneven(grid: Grid) -> tuple[str, float, float] | None:
+    """The axis whose spacing is not uniform (Gaussian latitudes), its least and greatest step in degrees; None where both are even."""
+    for axis, centres in (("latitude", grid.lat), ("longitude", grid.lon)):
+        steps = np.diff(centres)
+        if steps.max() - steps.min() > 0.02 * steps.mean():
+            return axis, float(steps.min()), float(steps.max())
+    return None

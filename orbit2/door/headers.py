@@ -15,19 +15,19 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from orbit2.door.axes import horizontal, time_name
+from orbit2.door.axes import horizontal, time_name, uneven
+from orbit2.door.naming import candidates
 from orbit2.door.opening import parts_of
 from orbit2.door.places import MARKS, Remote, places
-from orbit2.door.regridding import regular
 from orbit2.door.stamps import dates
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, short_hash, write_json
-from orbit2.grid import Grid, from_centres, of_dataset
+from orbit2.grid import AnyGrid, CurvilinearGrid, from_attributes, from_centres, of_dataset
 from orbit2.longitudes import eastward
 from orbit2.progress import doing
 
 log = logging.getLogger(__name__)
-VERSION = 1  # of what is kept
+VERSION = 2  # of what is kept
 DESCRIBED = ("standard_name", "units", "long_name", "cell_methods")
 Times = npt.NDArray[np.datetime64]
 
@@ -43,8 +43,7 @@ class Header:
     fields: Mapping[str, Mapping[str, str]]
     runs: Sequence[Sequence[int]]
     calendar: str
-    lat: Sequence[float]  # edges
-    lon: Sequence[float]
+    cells: Mapping[str, Any]  # the grid's attributes; of a curvilinear one its digest and a few words only
     begins: float | None = None
 
     @property
@@ -54,8 +53,24 @@ class Header:
         return np.concatenate([np.empty(0, np.int64), *pieces]).astype("datetime64[s]")
 
     @property
-    def grid(self) -> Grid:
-        return Grid(np.array(self.lat), np.array(self.lon))
+    def grid(self) -> AnyGrid:
+        """Raises OrbitError for a curvilinear one, which has no axes to train on."""
+        if "digest" in self.cells:
+            raise OrbitError("the files lie on a curvilinear grid, which has no axes: it is only averaged to another one", where=self.file,
+                             got=self.about, allowed="a latitude-longitude grid, a map projection or a rotated pole",
+                             hint="name the grid to average to (fine_grid: us_15, ...), or give the files their grid_mapping")  # fmt: skip
+        return from_attributes(self.cells)
+
+    @property
+    def about(self) -> str:
+        """The grid in a few words."""
+        return str(self.cells["about"]) if "digest" in self.cells else self.grid.describe()
+
+    def beside(self, other: Header) -> bool:
+        """Whether the cells are those of another file."""
+        if self.cells == other.cells or "digest" in self.cells or "digest" in other.cells:
+            return self.cells == other.cells
+        return self.grid.same_as(other.grid)
 
 
 def headers(patterns: Sequence[str], names: Sequence[str], also: Collection[str] = ()) -> list[Header]:
@@ -136,34 +151,38 @@ def _read(path: Path, key: str, status: os.stat_result, names: Sequence[str], al
     found: list[Header] = []
     with ExitStack() as stack:
         for _, data in parts_of(path, names, also, stack):
-            header = _of(data, path, key, status)
+            header = _of(data, path, key, status, [*also, *(str(found) for name in names for found in candidates(data, name))])
             if header is not None:
                 found.append(header)
     return found
 
 
-def _of(data: xr.Dataset, path: Path, key: str, status: os.stat_result) -> Header | None:
+def _of(data: xr.Dataset, path: Path, key: str, status: os.stat_result, wanted: Sequence[str]) -> Header | None:
     fields = {str(n): v for n, v in data.data_vars.items() if v.ndim >= 2 and v.dtype.kind in "iuf"}
     if not fields:
         return None
-    grid, dims = _grid(data, path)
+    grid, dims = _grid(data, path, next((name for name in wanted if name in fields), None))
     name = time_name(data)
     stamps = dates(data[name], path) if name is not None else np.empty(0, "datetime64[s]")
     calendar = str(data[name].encoding.get("calendar") or "standard") if name is not None else "standard"
     about = {n: {k: str(v.attrs[k]) for k in DESCRIBED if k in v.attrs} for n, v in fields.items() if dims <= set(v.dims)}
-    return Header(key, status.st_size, status.st_mtime_ns, about, _runs(stamps), calendar,
-                  grid.lat_edges.tolist(), grid.lon_edges.tolist(), _begins(data, name))  # fmt: skip
+    cells = grid.to_attributes()
+    if isinstance(grid, CurvilinearGrid):  # hundreds of megabytes
+        cells = {"kind": cells["kind"], "digest": grid.digest, "about": grid.describe()}
+    return Header(key, status.st_size, status.st_mtime_ns, about, _runs(stamps), calendar, cells, _begins(data, name))
 
 
-def _grid(data: xr.Dataset, path: Path) -> tuple[Grid, set[str]]:
-    """The grid on which `read_inputs` gives the fields, and the file's dimensions of it: another one's is that to which it is averaged."""
+def _grid(data: xr.Dataset, path: Path, field: str | None) -> tuple[AnyGrid, set[str]]:
+    """The grid of a field (None: of the largest one), and the file's dimensions of it."""
     try:
         axes = horizontal(data, path)
     except OrbitError:
-        layout = of_dataset(data, path)
-        return regular(layout, path), set(layout.dims)
+        layout = of_dataset(data, path, field)
+        return layout.grid, set(layout.dims)
     _, lon = eastward(data[axes.lon].to_numpy())
-    return from_centres(np.sort(data[axes.lat].to_numpy().astype(np.float64)), lon), {str(data[axis].dims[0]) for axis in axes}
+    even = from_centres(np.sort(data[axes.lat].to_numpy().astype(np.float64)), lon)
+    grid = of_dataset(data, path, field).grid if uneven(even) else even  # with bounds, or outer rows that reach to the poles
+    return grid, {str(data[axis].dims[0]) for axis in axes}
 
 
 def _runs(stamps: Times) -> list[list[int]]:

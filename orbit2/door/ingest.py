@@ -14,14 +14,14 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2 import times as clocks
-from orbit2.door.axes import horizontal
+from orbit2.door.axes import horizontal, uneven
 from orbit2.door.damage import reading
 from orbit2.door.given import hours, times_of
 from orbit2.door.months import monthly
 from orbit2.door.naming import find, renaming, rivals
-from orbit2.door.regridding import refuse_along_grid, refuse_fills, to_latitudes
+from orbit2.door.regridding import refuse_fills, there, to_latitudes
 from orbit2.errors import OrbitError
-from orbit2.grid import AnyGrid, Grid, Layout, ProjectedGrid, from_centres, of_dataset
+from orbit2.grid import AnyGrid, Layout, ProjectedGrid, from_centres, of_dataset
 from orbit2.grid.axes import Horizontal
 from orbit2.longitudes import eastward
 from orbit2.units import Scale, amount, conversion, linear
@@ -163,11 +163,13 @@ def _runs(index: Index) -> list[_Run]:
 
 
 def read_inputs(
-    dataset: xr.Dataset, names: Sequence[str], where: object = "input", said: Reading | None = None, maps: bool = False
+    dataset: xr.Dataset, names: Sequence[str], where: object = "input", said: Reading | None = None, maps: bool = False,
+    native: bool = False,
 ) -> Inputs:
     """Find `names` in a user's Dataset by canonical name, usual short names or CF standard_name.
 
-    Fields on a map projection or a rotated pole are left there with `maps`, else averaged to latitudes and longitudes.
+    Fields on a map projection or a rotated pole are left there with `maps`, those on any grid with `native` (for who regrids them), else
+    averaged to latitudes and longitudes. Winds along a grid's axes are turned to east and north.
     Raises OrbitError naming what is missing and what the file has, a unit that cannot be converted, a grid that cannot be recognised,
     times that are none.
     """
@@ -175,18 +177,18 @@ def read_inputs(
     chosen = renaming(dataset, said.rename, where)
     found = {name: find(dataset, name, chosen, where) for name in names}
     first = next(iter(found.values()))
-    told, given, own = "", dataset, None
+    told, own, other = "", None, partial(find, dataset, chosen=chosen, where=where)
     try:
         axes = horizontal(dataset, where, first.dims)
     except OrbitError:
-        own = _map_of(dataset, found, where) if maps else None
+        own = _stays(dataset, str(first.name), where, native) if maps or native else None
         if own is None:
-            dataset, found, told = to_latitudes(dataset, found, where, partial(find, given, chosen=chosen, where=where))
+            dataset, found, told = to_latitudes(dataset, found, where, other)
             first = next(iter(found.values()))
             axes = horizontal(dataset, where, first.dims)
             log.info("%s: %s", where, told)
     if own is not None:
-        found = {name: own.take(array) for name, array in found.items()}
+        found = there(dataset, found, own, where, other)
     lat, lon = own.grid.dims if own is not None else (dataset[axis].dims[0] for axis in axes)
     for array in found.values():
         if not {lat, lon} <= set(array.dims):
@@ -196,7 +198,7 @@ def read_inputs(
     timed = max(found.values(), key=lambda array: array.ndim)
     spare = [str(d) for d in timed.dims if d not in (lat, lon)]
     time, times = times_of(dataset, timed, spare, where, said.time)
-    grid, rows, columns = _of_axes(dataset, axes, where) if own is None else _as_they_are(own.grid)
+    grid, rows, columns = _of_axes(dataset, axes, where, str(first.name) if native else None) if own is None else _as_they_are(own.grid)
     warnings = [*dataset.encoding.get(NOTES, ()), *([told] if told else [])]
     warnings += [f"names: {name} is taken from '{array.name}', but {', '.join(others)} could be it too; --rename says which"
                 for name, array in found.items() if (others := rivals(dataset, name, str(array.name), chosen))]  # fmt: skip
@@ -216,8 +218,9 @@ def read_inputs(
     return Inputs(arrays, grid, times, rows, columns, scales, width, warnings, where, _attributes(dataset, told), named, days=days)
 
 
-def _of_axes(dataset: xr.Dataset, axes: Horizontal, where: object) -> tuple[AnyGrid, Index, Index]:
-    """The even grid of 1-D latitudes and longitudes, and the file's indices in its order."""
+def _of_axes(dataset: xr.Dataset, axes: Horizontal, where: object, field: str | None) -> tuple[AnyGrid, Index, Index]:
+    """The grid of 1-D latitudes and longitudes, and the file's indices in its order. Raises OrbitError for an uneven one, unless there is a
+    `field` whose grid may be any."""
     lats = dataset[axes.lat].to_numpy().astype(np.float64)
     rows = np.argsort(lats, kind="stable").astype(np.int64)
     columns, lons = eastward(dataset[axes.lon].to_numpy())
@@ -225,21 +228,24 @@ def _of_axes(dataset: xr.Dataset, axes: Horizontal, where: object) -> tuple[AnyG
         grid = from_centres(lats[rows], lons)
     except OrbitError as error:
         raise OrbitError(f"unusable grid: {error}", where=where) from None
-    _uniform(grid, where)
-    return grid, rows, columns
+    odd = uneven(grid)
+    if odd is None:
+        return grid, rows, columns
+    if field is not None:
+        layout = of_dataset(dataset, where, field)
+        return layout.grid, layout.rows, layout.columns
+    raise OrbitError(f"{odd[0]} spacing is not uniform", where=where, got=f"{odd[1]:g} to {odd[2]:g} degrees",
+                     hint="regrid to a regular latitude-longitude grid first")  # fmt: skip
 
 
 def _as_they_are(grid: AnyGrid) -> tuple[AnyGrid, Index, Index]:
     return grid, np.arange(grid.shape[0], dtype=np.int64), np.arange(grid.shape[1], dtype=np.int64)
 
 
-def _map_of(dataset: xr.Dataset, found: Mapping[str, xr.DataArray], where: object) -> Layout | None:
-    """How fields lie on a map projection or a rotated pole; None on any other grid. Raises OrbitError for winds along its axes."""
-    layout = of_dataset(dataset, where, str(next(iter(found.values())).name))
-    if not isinstance(layout.grid, ProjectedGrid):
-        return None
-    refuse_along_grid(dataset, found, layout, where)
-    return layout
+def _stays(dataset: xr.Dataset, field: str, where: object, anywhere: bool) -> Layout | None:
+    """How fields lie on a map projection or a rotated pole (or `anywhere`); None on another grid."""
+    layout = of_dataset(dataset, where, field)
+    return layout if anywhere or isinstance(layout.grid, ProjectedGrid) else None
 
 
 def _attributes(dataset: xr.Dataset, told: str) -> dict[str, Any]:
@@ -268,18 +274,6 @@ def _chunk_width(array: xr.DataArray, lon: Any) -> int:
     if not chunks or len(chunks) != array.ndim or array.encoding.get("contiguous"):
         return 0
     return int(dict(zip(array.dims, chunks, strict=True)).get(lon, 0))
-
-
-def _uniform(grid: Grid, where: object) -> None:
-    for axis, centres in (("latitude", grid.lat), ("longitude", grid.lon)):
-        steps = np.diff(centres)
-        if steps.max() - steps.min() > 0.02 * steps.mean():
-            raise OrbitError(
-                f"{axis} spacing is not uniform",
-                where=where,
-                got=f"{steps.min():g} to {steps.max():g} degrees",
-                hint="regrid to a regular latitude-longitude grid first",
-            )
 
 
 def _scale(

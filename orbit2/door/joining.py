@@ -15,11 +15,13 @@ from xarray.core import indexing
 
 from orbit2.door.axes import horizontal, time_name
 from orbit2.door.damage import reading
+from orbit2.door.stamps import written
 from orbit2.errors import OrbitError
 
 SAME = 1e-4  # degrees or metres per cell: how far coordinates of one grid may be apart (float32 beside float64)
 COMPARED = 3  # times that two files both have, of which the fields are compared
 _NOT_FIELDS = ("number", "expver", "spatial_ref")
+STILL = {"XLAT", "XLONG", "XLAT_U", "XLONG_U", "XLAT_V", "XLONG_V", "COSALPHA", "SINALPHA"}
 AGAIN = "is the file whole? Download or copy it again"
 Index = npt.NDArray[np.int64]
 
@@ -121,6 +123,9 @@ def _part(where: object, data: xr.Dataset) -> Part:
     name = time_name(data)
     if name is None:
         return Part(where, data, None, np.empty(0))
+    data = _still(data, where)
+    if data[name].dtype.kind in "SU":
+        data = data.assign_coords({name: (data[name].dims, written(np.atleast_1d(data[name].values), f"{where}: {name}"))})
     if data[name].ndim == 0:
         fields = [str(key) for key, field in data.data_vars.items() if field.ndim >= 2 and key not in _NOT_FIELDS]
         moved = data[fields].drop_vars(name).expand_dims({name: 1})
@@ -128,9 +133,20 @@ def _part(where: object, data: xr.Dataset) -> Part:
             {name: (name, np.atleast_1d(data[name].values), data[name].attrs)})
     elif data[name].dims[0] != name:  # valid_time along steps of a forecast, XTIME along Time
         along = str(data[name].dims[0])
-        data = data.drop_vars([n for n in (along,) if n in data.variables]).rename_dims({along: name})
-        data = data.set_xindex(name) if name not in data.xindexes else data
+        data = data.drop_vars([n for n in (along,) if n in data.variables]).swap_dims({along: name})
     return Part(where, data, name, np.atleast_1d(data[name].values))
+
+
+def _still(data: xr.Dataset, where: object) -> xr.Dataset:
+    """Latitudes, longitudes and angles of the grid that are written for every time (WRF's XLAT) once, where all times have the same."""
+    for name in STILL & set(map(str, data.variables)):
+        one = data[name]
+        if one.ndim == 3 and one.sizes[one.dims[0]] > 0:
+            with reading(where, f"'{name}'", hint=AGAIN):
+                first, last = one[0].load(), one[-1].load()
+            if np.allclose(first.values, last.values, rtol=0, atol=SAME, equal_nan=True):
+                data = data.drop_vars(name).assign_coords({name: first.drop_vars(list(first.coords)).variable})
+    return data
 
 
 def _alike(parts: list[Part]) -> list[Part]:

@@ -18,7 +18,7 @@ from orbit2.door import archive
 from orbit2.door.damage import refuse_broken_hdf5
 from orbit2.door.grib import open_grib
 from orbit2.door.ingest import NOTES
-from orbit2.door.joining import joined
+from orbit2.door.joining import STILL, joined
 from orbit2.door.naming import accepted, candidates
 from orbit2.door.places import Place, Remote, places
 from orbit2.door.stored import stored_members
@@ -178,7 +178,7 @@ def _only(data: xr.Dataset, fields: Collection[str]) -> xr.Dataset:
 
 
 def _describes(data: xr.Dataset, name: str) -> bool:
-    """Whether a variable says where cells are: bounds, or 2-D latitudes and longitudes."""
+    """Whether a variable says where cells are, or how they are turned: bounds, 2-D latitudes and longitudes, angles."""
     bounds = {str(v.attrs.get("bounds") or v.encoding.get("bounds") or "") for v in data.variables.values()}
     units = str(data[name].attrs.get("units", "")).lower().replace(" ", "_")
-    return name in bounds or units.startswith("degree")
+    return name in bounds or units.startswith("degree") or name in STILL

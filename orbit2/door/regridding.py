@@ -1,10 +1,10 @@
-"""Fields on a rotated, projected or curvilinear grid averaged to latitudes and longitudes, conservatively, time by time. Never reads a time
-that nobody asks for, never fills a cell that the file does not cover."""
+"""Fields on a rotated, projected or curvilinear grid averaged to latitudes and longitudes, conservatively, time by time, or left where they
+are. Never reads a time that nobody asks for, never fills a cell that the file does not cover."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
 
@@ -29,12 +29,13 @@ Parts = list[tuple[xr.DataArray, npt.NDArray[np.float64] | None]]
 
 class _Regridded(BackendArray):
     """A field [..., lat, lon] made of one [..., row, column] when it is asked for; or of several, each times a part [row, column], of which
-    it is the sum (a wind along the grid, turned)."""
+    it is the sum (a wind along the grid, turned). Without a regridder it stays [..., row, column]."""
 
-    def __init__(self, parts: Sequence[tuple[xr.DataArray, npt.NDArray[np.float64] | None]], regridder: Regridder, where: object) -> None:
+    def __init__(self, parts: Parts, regridder: Regridder | None, where: object) -> None:
         self.parts, self.regridder, self.where = parts, regridder, where
         field = parts[0][0]
-        self.shape, self.dtype = (*field.shape[:-2], *regridder.target.shape), np.dtype(np.float32)
+        self.shape = field.shape if regridder is None else (*field.shape[:-2], *regridder.target.shape)
+        self.dtype = np.dtype(np.float32)
         self._kept: OrderedDict[tuple[int, ...], npt.NDArray[np.float32]] = OrderedDict()
         self._lock = Lock()
 
@@ -56,7 +57,8 @@ class _Regridded(BackendArray):
                 values = sum(self._part(field, share, at) for field, share in self.parts)
                 while len(self._kept) >= KEPT:
                     self._kept.popitem(last=False)
-                self._kept[at] = self.regridder(np.asarray(values, dtype=np.float32))
+                whole = np.asarray(values, dtype=np.float32)
+                self._kept[at] = whole if self.regridder is None else self.regridder(whole)
             return self._kept[at]
 
     def _part(self, field: xr.DataArray, share: npt.NDArray[np.float64] | None, at: tuple[int, ...]) -> npt.NDArray[Any]:
@@ -86,13 +88,25 @@ def refuse_fills(name: str, values: npt.NDArray[Any], where: object) -> None:
             )
 
 
-def refuse_along_grid(dataset: xr.Dataset, found: Mapping[str, xr.DataArray], layout: Layout, where: object) -> None:
-    """Raises OrbitError for winds along the grid's own axes, which are turned only where fields are averaged to latitudes."""
-    for name, array in found.items():
-        if variable(name).component and along_grid(array, dataset, layout.grid):
-            raise OrbitError("a wind along the grid's own axes, not to east and north", where=f"{where}: {array.name}",
-                             got=str(array.attrs.get("standard_name")), allowed="eastward_wind, northward_wind",
-                             hint="turn it first (e.g. with xwrf, or cdo rotuvb)")  # fmt: skip
+def there(
+    dataset: xr.Dataset, found: Mapping[str, xr.DataArray], layout: Layout, where: object, find: Callable[[str], xr.DataArray]
+) -> dict[str, xr.DataArray]:
+    """The fields `found` on their own grid, in its order; winds along its axes turned to east and north (see `to_latitudes`)."""
+    result = {}
+    for name, parts in _turned(dataset, found, layout, where, find).items():
+        own = parts[0][0]
+        if len(parts) > 1:
+            lazy = indexing.LazilyIndexedArray(_Regridded(parts, None, where))
+            attrs = _eastward(name, own.attrs)
+            own = xr.DataArray(xr.Variable(own.dims, lazy, attrs), coords=own.coords, name=own.name)
+        result[name] = own
+    return result
+
+
+def _eastward(name: str, attributes: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Those of a wind along the grid, once it is turned."""
+    said = {key: value for key, value in attributes.items() if key != "GRIB_uvRelativeToGrid"}
+    return said | ({"standard_name": variable(name).standard_name} if "standard_name" in said else {})
 
 
 def to_latitudes(
@@ -116,8 +130,9 @@ def to_latitudes(
         taken = made[name][0][0]
         lazy = indexing.LazilyIndexedArray(_Regridded(made[name], regridder, where))
         attrs = {key: value for key, value in array.attrs.items() if key not in ("grid_mapping", "coordinates")}
-        variable = xr.Variable((*taken.dims[:-2], "lat", "lon"), lazy, attrs)
-        fields[name] = xr.DataArray(variable, coords={k: v for k, v in taken.coords.items() if not set(v.dims) & {*layout.grid.dims}},
+        attrs = _eastward(name, attrs) if len(made[name]) > 1 else attrs
+        values = xr.Variable((*taken.dims[:-2], "lat", "lon"), lazy, attrs)
+        fields[name] = xr.DataArray(values, coords={k: v for k, v in taken.coords.items() if not set(v.dims) & {*layout.grid.dims}},
                                     name=array.name).assign_coords(coords)  # fmt: skip
     kept = [name for name, v in dataset.variables.items() if set(v.dims) & {*layout.dims} or name in ("lat", "lon", *layout.dims)]
     winds = "; winds along it were turned to east and north" if any(len(parts) > 1 for parts in made.values()) else ""

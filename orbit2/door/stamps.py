@@ -39,13 +39,15 @@ def decoded(time: xr.DataArray, path: Path) -> Stamps:
 
 
 def dates(time: xr.DataArray, where: object, *, others: bool = False) -> clocks.Times:
-    """The times of a coordinate as datetime64[s], [T]: decoded ones, or days written as numbers (20200131); with `others` also cftime dates
-    of another calendar.
+    """The times of a coordinate as datetime64[s], [T]: decoded ones, text (WRF's Times), or days written as numbers (20200131); with
+    `others` also cftime dates of another calendar.
 
     Raises OrbitError naming a calendar that is not the real one, or with `others` that nobody knows, and for numbers without units.
     """
     values = np.atleast_1d(time.values)
     place = f"{where}: {time.name}"
+    if values.dtype.kind in "SU":
+        return written(values, place)
     kind = time.encoding.get("calendar") or time.attrs.get("calendar") or getattr(values.flat[0] if values.size else None, "calendar", None)
     if others and kind and str(kind) not in CALENDARS and values.dtype.kind == "O" and all(hasattr(v, "calendar") for v in values.flat):
         return _of_calendar(values, str(kind), place)
@@ -65,6 +67,18 @@ def dates(time: xr.DataArray, where: object, *, others: bool = False) -> clocks.
                          allowed="CF units such as 'hours since 1900-01-01', or days as YYYYMMDD",
                          hint="the units or calendar attribute is missing")
     return days
+
+
+def written(values: npt.NDArray[Any], where: object) -> Stamps:
+    """Times that are written out, `2020-01-31_12:00:00` (WRF) or ISO 8601, [T]. Raises OrbitError for what is none."""
+    texts = [value.decode("ascii", "replace") if isinstance(value, bytes) else str(value) for value in values.ravel()]
+    try:
+        found: Stamps = np.array([text.strip().replace("_", "T") for text in texts], dtype="datetime64[s]")
+    except ValueError:
+        raise OrbitError("time is not a date", where=where, got=texts[0] if texts else "none", allowed="2020-01-31_12:00:00") from None
+    if np.isnat(found).any():
+        raise OrbitError("time has missing values", where=where)
+    return found
 
 
 def _of_calendar(values: npt.NDArray[Any], kind: str, where: str) -> clocks.Times:

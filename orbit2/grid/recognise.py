@@ -178,8 +178,17 @@ def _axes(dataset: xr.Dataset, field: xr.DataArray, rotated: bool, where: object
         values = axis.to_numpy().astype(np.float64)
         if not said and not rotated and len(values) > 1 and np.abs(np.diff(values)).max() < 50:
             return None  # indices, or kilometres that do not say so
-        result.append((axis, values * (scale.factor if scale is not None else 1.0)))
+        values = values * (scale.factor if scale is not None else 1.0)
+        result.append((axis, _exact(values, 6 if rotated else 3) if axis.dtype == np.float32 else values))
     return tuple(result)
+
+
+def _exact(values: Array, decimals: int) -> Array:
+    """Evenly spaced `values` freed of the rounding of single precision, which is metres on a map: cells then nest and repeat exactly."""
+    if len(values) < 2:
+        return values
+    even = np.linspace(round(float(values[0]), decimals), round(float(values[-1]), decimals), len(values))
+    return even if np.abs(even - values).max() <= 1e-3 * abs(even[1] - even[0]) else values
 
 
 def _miss(grid: ProjectedGrid, pair: Pair, rows: Index, columns: Index) -> float:

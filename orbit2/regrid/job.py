@@ -36,7 +36,7 @@ class Job:
     def names(self, side: Side) -> tuple[str, ...]:
         return self.dataset.inputs if side == "coarse" else self.dataset.outputs
 
-    def grid(self, side: Side) -> Grid:
+    def grid(self, side: Side) -> AnyGrid:
         return named(self.dataset.coarse_grid if side == "coarse" else self.dataset.fine_grid)
 
     def source_of(self, side: Side, name: str) -> str:
@@ -106,7 +106,9 @@ def _outside(native: AnyGrid, regridder: Regridder) -> float:
 def _cropped(data: xr.Dataset, target: AnyGrid) -> tuple[xr.Dataset, AnyGrid]:
     """The source cells that `target` touches, and their grid: a regional dataset never reads the rest of the continent."""
     whole: AnyGrid
-    if "crs" in data.attrs:
+    if "grid" in data.attrs:
+        whole = data.attrs["grid"]
+    elif "crs" in data.attrs:
         down, along = ("rlat", "rlon") if "rlat" in data.dims else ("y", "x")
         whole = projected(data[down].values, data[along].values, str(data.attrs["crs"]))
     else:

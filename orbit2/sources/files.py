@@ -13,6 +13,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2.config.files import DAY, SIDE, FilesConfig
+from orbit2.door.axes import uneven
 from orbit2.door.headers import Header, headers, record_of
 from orbit2.door.ingest import Inputs, Reading, read_inputs
 from orbit2.door.opening import opened
@@ -109,7 +110,8 @@ def open_files(
     try:
         data = stack.enter_context(opened(list(paths), tuple(wanted), config.rename))
         rename = {theirs: ours for theirs, ours in config.rename.items() if theirs in data.data_vars and ours in wanted}
-        inputs = read_inputs(data, tuple(wanted), label(paths), Reading(rename=rename, accumulated=config.accumulated))
+        inputs = read_inputs(data, tuple(wanted), label(paths), Reading(rename=rename, accumulated=config.accumulated),
+                             native=True)
         result = _lazy(inputs, daily, first, last)
     except BaseException:
         stack.close()
@@ -127,7 +129,6 @@ def _lazy(inputs: Inputs, daily: bool, first: np.datetime64, last: np.datetime64
     inside = np.flatnonzero((stamps >= first.astype("datetime64[s]")) & (stamps <= last.astype("datetime64[s]")))
     begin, end = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
     cache, arrays, cells, grid = slabs.Cache(), {}, inputs.grid.shape, inputs.grid
-    assert isinstance(grid, Grid)  # read without `maps`
     for name, field in inputs.arrays.items():
         read = _Field(field, inputs, name)
         borders = slabs.edges(begin, end, _chunk(field), cells[0] * cells[1])
@@ -135,8 +136,12 @@ def _lazy(inputs: Inputs, daily: bool, first: np.datetime64, last: np.datetime64
         slab = slabs.Slabs(read, 0, 1, (id(inputs), name), borders, cells, cache)
         lazy = slab.lazy() if end > begin else np.empty((0, *cells), np.float32)
         about = variable(name)
-        arrays[name] = (("time", "lat", "lon"), lazy, {"units": about.units, "standard_name": about.standard_name})
-    result = xr.Dataset(arrays, coords={"time": stamps[begin:end].astype("datetime64[ns]"), "lat": grid.lat, "lon": grid.lon})
+        arrays[name] = (("time", *grid.dims), lazy, {"units": about.units, "standard_name": about.standard_name})
+    result = xr.Dataset(arrays, coords={"time": stamps[begin:end].astype("datetime64[ns]")})
+    if isinstance(grid, Grid) and not uneven(grid):
+        result = result.assign_coords(lat=grid.lat, lon=grid.lon)
+    else:
+        result.attrs["grid"] = grid  # of this process only: nothing is written of it
     result.attrs["decoding_bytes"] = cache.largest, cache.work
     return result
 

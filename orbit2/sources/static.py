@@ -25,13 +25,13 @@ from orbit2.door.naming import candidates
 from orbit2.door.opening import parts_of
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.files import short_hash
-from orbit2.grid import EARTH_RADIUS_KM, AnyGrid, Grid, from_centres
+from orbit2.grid import EARTH_RADIUS_KM, AnyGrid, Grid, from_centres, of_dataset
 from orbit2.longitudes import eastward, follow
 from orbit2.remap import Regridder
 from orbit2.sources import manifest, relief
 from orbit2.sources.sample import STATIC
 from orbit2.sources.source import Facts, Need, Request
-from orbit2.sources.static_maps import on_map
+from orbit2.sources.static_maps import GRID, on_map
 from orbit2.units import conversion
 from orbit2.variables import VARIABLES, variable
 
@@ -121,7 +121,9 @@ def open_static(
     files do not have.
     """
     if not isinstance(grid, Grid):
-        return on_map(grid, names, path, lambda base, wanted: open_static(base, wanted, path, config, cache, own))
+        maps = [file for file in (*own, *([path] if path is not None and path.is_file() else [])) if on_a_map(file)]
+        direct = {name: _averaged(grid, file, name, cache) for file in reversed(maps) for name in _held(file)}
+        return on_map(grid, names, path, lambda base, wanted: open_static(base, wanted, path, config, cache, own), direct)
     files = [*own, *_sources(path, config)]
     result = np.empty((len(names), *grid.shape), dtype=np.float32)
     known: dict[str, Array] = {}
@@ -204,7 +206,9 @@ def _field(grid: Grid, name: str, files: list[Path], known: dict[str, Array], ca
         for path in files:
             if path.name.startswith(RELIEF_PREFIX):
                 if name in RELIEF:
-                    known["orography"], known["subgrid_orography_deviation"] = relief.averaged(path, grid, _read(STATIC, "land_sea_mask"))
+                    land, values = _read(STATIC, "land_sea_mask")
+                    assert isinstance(land, Grid)  # what ships with orbit2
+                    known["orography"], known["subgrid_orography_deviation"] = relief.averaged(path, grid, (land, values))
                     break
             elif path is files[-1] or name in _held(path):
                 known[name] = _averaged(grid, path, name, cache)
@@ -214,11 +218,11 @@ def _field(grid: Grid, name: str, files: list[Path], known: dict[str, Array], ca
     return known[name]
 
 
-def _averaged(grid: Grid, path: Path, name: str, cache: str | None) -> Array:
+def _averaged(grid: AnyGrid, path: Path, name: str, cache: str | None) -> Array:
     source, values = _near(grid, path, name)
     if grid.same_as(source):
         return values
-    finer = grid.resolution < source.resolution * (1 - 1e-6)
+    finer = isinstance(source, Grid) and isinstance(grid, Grid) and grid.resolution < source.resolution * (1 - 1e-6)
     field = Regridder(source, grid, "bilinear" if finer else "conservative", cache=cache)(values)
     if not np.isfinite(field).all():
         raise OrbitError("the static file does not cover the grid", where=path, got=source.describe(), allowed=grid.describe())
@@ -231,7 +235,7 @@ def _is_share(name: str) -> bool:
 
 @lru_cache(maxsize=32)
 def _held(path: Path) -> tuple[str, ...]:
-    with reading(path), _opened(path) as opened:
+    with reading(path), _opened(path, anywhere=True) as opened:
         held = [name for name, about in VARIABLES.items() if about.kind == "static" and candidates(opened, name)]
     if path.name == ERA5_FILE:
         with reading(path), _opened(path) as opened:
@@ -250,8 +254,10 @@ def _axes(path: Path, name: str) -> tuple[Array, Array] | None:
         return opened["lat"].to_numpy().astype(np.float64), opened["lon"].to_numpy().astype(np.float64)
 
 
-def _near(grid: Grid, path: Path, name: str) -> tuple[Grid, Array]:
+def _near(grid: AnyGrid, path: Path, name: str) -> tuple[AnyGrid, Array]:
     """One field [H, W] with its grid; of a large file the part around `grid` only, its longitudes following on `grid`'s."""
+    if not isinstance(grid, Grid) or on_a_map(path):
+        return _read(path, name)
     axes = _axes(path, name) if path.is_file() and path.name != ERA5_FILE else None
     if axes is None:
         return _read(path, name)
@@ -277,18 +283,24 @@ def _near(grid: Grid, path: Path, name: str) -> tuple[Grid, Array]:
 
 
 @lru_cache(maxsize=32)
-def _read(path: Path, name: str) -> tuple[Grid, Array]:
-    """One field [H, W] with its grid, latitude ascending, longitude increasing."""
+def _read(path: Path, name: str) -> tuple[AnyGrid, Array]:
+    """One field [H, W] with its grid, latitude ascending, longitude increasing; on any other grid in that one's order."""
     with reading(path, "NetCDF with static fields"):
         return _read_now(path, name)
 
 
-def _read_now(path: Path, name: str) -> tuple[Grid, Array]:
+def _read_now(path: Path, name: str) -> tuple[AnyGrid, Array]:
     if not Path(path).is_file():
         raise OrbitError("static file not found", where=path, hint="run the retrieve stage (`orbit2 retrieve static`)")
     if name == "landcover" and path.name.removesuffix(".part") == ERA5_FILE:
         (grid, tall), (_, short) = (_read(path, cover) for cover in COVERS)
         return grid, np.clip(tall + short, 0.0, 1.0)
+    if on_a_map(path):
+        with _opened(path, anywhere=True) as opened:
+            layout = of_dataset(opened, path, str(next(iter(candidates(opened, name)), "")) or None)
+            axes = layout.dims
+            field = layout.take(_own_field(opened, name, path, axes))
+            return layout.grid, _in_range(field.to_numpy(), path, name)
     with _opened(path) as opened:
         field = _era5_field(opened, name, path) if path.name.removesuffix(".part") == ERA5_FILE else _own_field(opened, name, path)
     if set(field.dims) != {"lat", "lon"}:
@@ -309,13 +321,13 @@ def _in_range(values: Array, path: Path, name: str) -> Array:
     return np.clip(values, 0.0, 1.0) if _is_share(name) else values
 
 
-def _own_field(opened: xr.Dataset, name: str, path: Path) -> xr.DataArray:
+def _own_field(opened: xr.Dataset, name: str, path: Path, axes: tuple[str, str] = ("lat", "lon")) -> xr.DataArray:
     likely = candidates(opened, name)
     if not likely:
         raise OrbitError("static field not in the file", where=path, got=name, allowed=", ".join([*map(str, opened.data_vars), *MADE]))
     field = opened[likely[0]]
-    field = field.isel({axis: 0 for axis in field.dims if axis not in ("lat", "lon") and (field.sizes[axis] == 1 or axis in TIMES)})
-    field = field.drop_vars([c for c in field.coords if c not in ("lat", "lon")]).astype(np.float64).load()
+    field = field.isel({axis: 0 for axis in field.dims if axis not in axes and (field.sizes[axis] == 1 or axis in TIMES)})
+    field = field.drop_vars([c for c in field.coords if c not in axes]).astype(np.float64).load()
     scale = conversion(field.attrs.get("units"), name, f"{path}: {name}")
     return field if scale.nothing else field * scale.factor + scale.offset
 
@@ -334,12 +346,35 @@ def _era5_field(opened: xr.Dataset, name: str, path: Path) -> xr.DataArray:
     return field.drop_vars([c for c in field.coords if c not in ("lat", "lon")]).load() * scale.factor
 
 
-def _opened(path: Path) -> xr.Dataset:
-    """The file with its latitudes and longitudes as `lat` and `lon`."""
+def on_a_map(path: Path) -> bool:
+    """Whether the fields of a file lie on another grid than one of latitudes and longitudes (but not in a file of a model's own)."""
+    return path.is_file() and _on_a_map(path)
+
+
+@lru_cache(maxsize=32)
+def _on_a_map(path: Path) -> bool:
+    with reading(path, "NetCDF with static fields"), _opened(path, anywhere=True) as opened:
+        if GRID in opened.attrs:
+            return False
+        try:
+            horizontal(opened, path)
+        except OrbitError:
+            try:
+                of_dataset(opened, path)
+            except OrbitError:
+                return False  # said with what is allowed when it is read
+            return True
+    return False
+
+
+def _opened(path: Path, anywhere: bool = False) -> xr.Dataset:
+    """The file with its latitudes and longitudes as `lat` and `lon`; on any grid as it is with `anywhere`."""
     stack = ExitStack()
     parts = parts_of(path, [name for name, about in VARIABLES.items() if about.kind == "static"], (), stack)
     opened = joined(parts, [])
     opened.set_close(stack.close)
+    if anywhere:
+        return opened
     try:
         found = horizontal(opened, path)
     except OrbitError:

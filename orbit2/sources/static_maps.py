@@ -4,8 +4,9 @@ longitudes. Never fills."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +23,16 @@ FloatArray = npt.NDArray[np.float32]
 GRID = "grid"  # attribute of a file that says what grid it is on (see orbit2.data.store_grid)
 
 
-def on_map(grid: AnyGrid, names: Sequence[str], path: Path | None, made: Callable[[Grid, Sequence[str]], FloatArray]) -> FloatArray:
-    """[S, H, W] of `names`; `made` gives such fields of latitudes and longitudes, which are then averaged conservatively. `latitude` and
-    `slope` are those of the target. Raises OrbitError where the fields do not cover the grid."""
+def on_map(
+    grid: AnyGrid, names: Sequence[str], path: Path | None, made: Callable[[Grid, Sequence[str]], FloatArray],
+    direct: Mapping[str, npt.NDArray[Any]],
+) -> FloatArray:
+    """[S, H, W] of `names`: those of `direct` are on `grid` already; `made` gives fields of latitudes and longitudes, which are then
+    averaged conservatively. `latitude` and `slope` are those of the target. Raises OrbitError where the fields do not cover the grid."""
     asked = list(dict.fromkeys("orography" if name == "slope" else name for name in names if name != "latitude"))
-    known = dict(zip(asked, _fields(grid, asked, path, made), strict=True)) if asked else {}
+    rest = [name for name in asked if name not in direct]
+    known = {name: np.asarray(direct[name]) for name in asked if name in direct}
+    known |= dict(zip(rest, _fields(grid, rest, path, made), strict=True)) if rest else {}
     if asked and not all(np.isfinite(field).all() for field in known.values()):
         raise OrbitError("the static fields do not cover the grid", where=path, got=", ".join(asked), allowed=grid.describe())
     values = {"latitude": grid.lat2d, **known}

@@ -8,14 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
-from pyproj import CRS
 
 from orbit2.cli import main
 from orbit2.config import slices
 from orbit2.config.schema import RunConfig
 from orbit2.data.pairs import PairStore
 from orbit2.files import write_json
-from orbit2.grid import projected
 from orbit2.regrid.parts import plan_parts
 
 FIRST, LAST = "2001-01-01", "2001-05-31"
@@ -62,23 +60,6 @@ def write(folder: Path, first: str = FIRST, last: str = LAST) -> None:
     xr.Dataset({"orog": (("lat", "lon"), height.astype("float32"), {"units": "m"})},
                {"lat": ("lat", FINE_LAT, {"units": "degrees_north"}), "lon": ("lon", FINE_LON, {"units": "degrees_east"})}
                ).to_netcdf(folder / "orography.nc")  # fmt: skip
-
-
-def write_rotated(file: Path, first: str = FIRST, last: str = LAST) -> None:
-    """The same fields on a rotated grid (CORDEX's layout, without 2-D coordinates) round 43 N, 9 E, of a quarter of a degree."""
-    mapping = {"grid_mapping_name": "rotated_latitude_longitude", "grid_north_pole_latitude": 47.0, "grid_north_pole_longitude": -171.0}
-    rlat, rlon = 0.25 * np.arange(-14, 15), 0.25 * np.arange(-18, 19)
-    grid = projected(rlat, rlon, CRS.from_cf(mapping).to_wkt())
-    days = np.arange(np.datetime64(first), np.datetime64(last) + 1)
-    at = (days - np.datetime64("2001-01-01")).astype(int)[:, None, None], grid.lat2d, (grid.lon2d + 180) % 360 - 180
-    dims = ("time", "rlat", "rlon")
-    told = {"grid_mapping": "rotated_pole"}
-    xr.Dataset(
-        {"tas": (dims, warmth(*at).astype("float32"), {"units": "K", **told}),
-         "rr": (dims, rain(*at).astype("float32"), {"units": "mm", **told}), "rotated_pole": ((), 0, mapping)},
-        {"time": days.astype("datetime64[ns]"), "rlat": ("rlat", rlat, {"standard_name": "grid_latitude", "units": "degrees"}),
-         "rlon": ("rlon", rlon, {"standard_name": "grid_longitude", "units": "degrees"})},
-    ).to_netcdf(file, engine="h5netcdf")  # fmt: skip
 
 
 def build(run: RunConfig, name: str = "mine") -> PairStore:

@@ -97,22 +97,6 @@ def test_files_of_the_truth_alone_are_coarsened(here: Path) -> None:
     assert float(coarse[0, 0, 0]) == pytest.approx(float(np.average(fine[0, :8, :8], weights=weights)), abs=0.02) and day
 
 
-def test_files_on_a_rotated_grid_are_averaged_to_latitudes_of_their_own_spacing(here: Path) -> None:
-    own_archive.write_rotated(here / "rotated.nc")
-    given = raw(**files(coarse=[], fine=["rotated.nc"], statics=[]), coarse_grid="coarsen_4", samples_per_part=160)
-    pairs = build(from_mapping(given))
-    grid = pairs.grid("fine")
-    assert grid.resolution == pytest.approx(0.25, rel=0.1) and 20 <= grid.shape[0] <= 29
-    lat, lon = np.meshgrid(grid.lat, (grid.lon + 180) % 360 - 180, indexing="ij")
-    for name, formula in (("2m_temperature", own_archive.warmth), ("total_precipitation_24hr", own_archive.rain)):
-        got = np.asarray(pairs.read("fine", 40)[pairs.variable_index("fine", name)], dtype=np.float64)
-        known = np.isfinite(got)
-        assert known.mean() > 0.8 and known[4:-4, 4:-4].all()
-        inner = np.s_[4:-4, 4:-4]
-        np.testing.assert_allclose(got[inner], formula(40, lat, lon)[inner], atol=0.1)  # cells of a quarter of a degree share theirs
-        assert np.abs(got - formula(40, lat, lon))[inner].mean() < 0.03
-
-
 @pytest.mark.parametrize(("changes", "message"), [
     (files(day_starts={}), "two daily products: say when the days of both begin"),
     (files(day_starts={"coarse": 0, "fine": -12}), "the two products' days are not the same; got '0 and -12 h'"),
