@@ -26,7 +26,7 @@ _NOT_KEPT = ("units", "standard_name", "_FillValue", "missing_value", "scale_fac
              "bounds")  # fmt: skip
 # Said by every prediction of itself: a file's own would speak of something else.
 _OURS = ("Conventions", "history", "source", "signature", "finalised", "coordinates", "provenance", "refinement", "weights", "precision",
-         "code_version", "model", "model_hash", "input_file", "warnings", ATTRIBUTE)  # fmt: skip
+         "code_version", "model", "model_hash", "input_file", "warnings", "training_range", ATTRIBUTE)  # fmt: skip
 
 
 def as_dataset(

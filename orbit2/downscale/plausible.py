@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -11,14 +12,19 @@ import numpy.typing as npt
 import torch
 
 from orbit2 import times as clocks
+from orbit2.data.ranges import Outside, Quantiles, chosen, outside
+from orbit2.data.ranges import lines as lines_of
 from orbit2.data.transforms import Normaliser
 from orbit2.door.ingest import Inputs
+from orbit2.downscale.samples import Samples
 from orbit2.errors import OrbitError
 from orbit2.grid import AnyGrid
 from orbit2.model.folder import coarse_grids
+from orbit2.model.tiles import Window
 from orbit2.variables import is_precipitation, transform_of, variable
 
 FloatArray = npt.NDArray[np.float32]
+Index = npt.NDArray[np.int64]
 FRAMES, EDGE, PLACES = 3, 48, 4  # sampled: times, cells of a window's edge, windows along each direction
 RATIO = 1.3  # of resolutions beyond which the difference is said
 FAR = 3.0  # training standard deviations between the means
@@ -46,19 +52,58 @@ def compare(inputs: Inputs, about: Mapping[str, Any], normaliser: Normaliser, *,
 
 
 def _sample(inputs: Inputs) -> FloatArray:
-    """[T, V, n, m] of some times and windows spread over the grid: all of it where that is small."""
+    """[T, V, 1, n] of some times and windows spread over the grid: all of it where that is small."""
     times = np.unique(np.linspace(0, len(inputs.times) - 1, FRAMES).astype(int))
+    return np.stack([_cells(inputs, int(t))[:, None] for t in times])
+
+
+def _windows(grid: AnyGrid) -> list[tuple[Index, Index]]:
+    """(rows, columns) of windows spread over a grid: all of it where that is small."""
     places = []
-    for cells in inputs.grid.shape:
+    for cells in grid.shape:
         if cells <= EDGE * PLACES:
             places.append([np.arange(cells)])
         else:
             places.append([start + np.arange(EDGE) for start in np.linspace(0, cells - EDGE, PLACES).astype(int)])
-    rows = []
-    for t in times:
-        windows = [inputs.cells(int(t), down, along).reshape(len(inputs.names), 1, -1) for down in places[0] for along in places[1]]
-        rows.append(np.concatenate(windows, -1))
-    return np.stack(rows)
+    return [(down, along) for down in places[0] for along in places[1]]
+
+
+def _cells(inputs: Inputs, time: int) -> FloatArray:
+    """[V, n] of one time in the windows."""
+    return np.concatenate([inputs.cells(time, *window).reshape(len(inputs.names), -1) for window in _windows(inputs.grid)], -1)
+
+
+def trained_range(about: Mapping[str, Any]) -> list[Quantiles]:
+    """Quantiles of the inputs in each of a model's datasets; none of a model of an older orbit2."""
+    return [each["coarse"] for each in (about.get("input_quantiles") or {}).values()]
+
+
+def climate(inputs: Inputs, about: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
+    """(lines to be said, global attribute) of how far the input's values lie outside the climate that the model `about` was trained in.
+
+    Reads a few fields of each season, in windows of them where they are large.
+    """
+    trained = trained_range(about)
+    if not trained:
+        return [], {}
+    area = inputs.grid.area_km2
+    weights = np.concatenate([area[np.ix_(*window)].ravel() for window in _windows(inputs.grid)])
+    samples = ((inputs.times[t], _cells(inputs, t), weights) for t in chosen(inputs.times))
+    return _told(*outside(trained, inputs.names, samples))
+
+
+def climate_of_task(about: Mapping[str, Any], samples: Samples, times: clocks.Times, grid: AnyGrid) -> tuple[list[str], dict[str, str]]:
+    """The same of a task's samples."""
+    trained, (height, width) = trained_range(about), grid.shape
+    whole = Window(np.arange(height), np.arange(width), slice(0, height), slice(0, width), grid.periodic, (0, 0))
+    if not trained:
+        return [], {}
+    fields = ((times[t], samples.read(t, 1, whole)[0].reshape(len(samples.names), -1), grid.area_km2.ravel()) for t in chosen(times))
+    return _told(*outside(trained, samples.names, fields))
+
+
+def _told(found: list[Outside], strange: list[str]) -> tuple[list[str], dict[str, str]]:
+    return lines_of(found, strange), {"training_range": json.dumps({"outside": [each.as_dict() for each in found], "new_seasons": strange})}
 
 
 def _rain(values: FloatArray, name: str, inputs: Inputs) -> None:

@@ -26,7 +26,7 @@ from orbit2.door.ingest import Reading, read_inputs
 from orbit2.door.opening import opened
 from orbit2.door.places import label, places
 from orbit2.downscale.cf import as_dataset, described_by
-from orbit2.downscale.plausible import compare
+from orbit2.downscale.plausible import climate, compare
 from orbit2.errors import OrbitError
 from orbit2.grid import AnyGrid, Grid
 from orbit2.model import folder
@@ -303,7 +303,9 @@ class Downscaler:
         inputs = read_inputs(dataset, self.inputs, where, said, maps=self.reads_maps)
         file, about_statics = self.statics_file(inputs.grid, static)
         inputs.warnings += [about_statics] if about_statics else []
-        for line in (lines := [*inputs.warnings, *compare(inputs, self.about, self.normaliser, trust=said.trust_units, trim=trim)]):
+        told, outside = climate(inputs, self.about)
+        compared = compare(inputs, self.about, self.normaliser, trust=said.trust_units, trim=trim)
+        for line in (lines := [*inputs.warnings, *compared, *told]):
             log.warning("%s: %s", where, line)
         static_fine = open_static(inputs.grid.refine(self.refinement), self.model.statics, file)
         frames = np.stack(
@@ -312,7 +314,8 @@ class Downscaler:
                 for i in range(len(inputs.times))
             ]
         )
-        about, grid = {**self.described(inputs.attrs, lines), **self.remembering(inputs.grid)}, self.fine_grid(inputs.grid, trim)
+        about = {**self.described(inputs.attrs, lines), **outside, **self.remembering(inputs.grid)}
+        grid = self.fine_grid(inputs.grid, trim)
         return as_dataset(frames, self.outputs, grid, inputs.times, inputs.named, about, self.methods)
 
 

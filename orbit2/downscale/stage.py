@@ -27,7 +27,7 @@ from orbit2.downscale.claim import claimed
 from orbit2.downscale.items import parse_block
 from orbit2.downscale.job import Job, Settings, compute_block, finish, layout_of
 from orbit2.downscale.places import ELSEWHERE, REPLACE, attributes, check_out, check_receipt, described, is_ours
-from orbit2.downscale.plausible import compare
+from orbit2.downscale.plausible import climate, climate_of_task, compare
 from orbit2.downscale.predictor import Downscaler, load_model
 from orbit2.downscale.samples import FileSamples, Statics, StoreSamples, statics_of_grid
 from orbit2.downscale.store import PredictionStore, begin, discard, unwritten
@@ -122,12 +122,18 @@ def _task(
         raise OrbitError(
             "no samples in the period", where=store, got=str(section["period"]), allowed=f"{pairs.times[0]} to {pairs.times[-1]}"
         )
+    samples, lines, outside = StoreSamples(pairs, task.input, indices.tolist(), used), list[str](), dict[str, str]()
+    if task.dataset not in downscaler.about.get("datasets", {}):
+        lines, outside = climate_of_task(downscaler.about, samples, pairs.times[indices], grid)
+    for line in lines:
+        log.warning("%s: %s", section["task"], line)
     about = {
         "task": section["task"],
         "dataset": task.dataset,
         "split": task.split,
         "input": task.input,
-        **downscaler.described(),
+        **downscaler.described(warnings=lines),
+        **outside,
         **remembering(downscaler, grid),
         "model": task.model,
         "model_hash": section["model_hash"],
@@ -141,7 +147,7 @@ def _task(
         downscaler=downscaler,
         settings=settings,
         grid=grid,
-        samples=StoreSamples(pairs, task.input, indices.tolist(), used),
+        samples=samples,
         statics=_statics(downscaler, pairs, task.input),
         layout=layout_of(downscaler, grid, pairs.times[indices], settings, identity),
         about=about,
@@ -248,12 +254,15 @@ def dataset_job(
     name = label(files)
     inputs = read_inputs(dataset, downscaler.inputs, files[0] if len(files) == 1 else name, said, maps=downscaler.reads_maps)
     inputs.warnings += compare(inputs, downscaler.about, downscaler.normaliser, trust=said.trust_units, trim=settings.trim)
+    told, outside = climate(inputs, downscaler.about)
+    inputs.warnings += told
     own, about_statics = downscaler.statics_file(inputs.grid, static)
     inputs.warnings += [about_statics] if about_statics else []
     for line in inputs.warnings:
         log.warning("%s: %s", name, line)
     about = {
         **downscaler.described(inputs.attrs, inputs.warnings),
+        **outside,
         **remembering(downscaler, inputs.grid),
         "input_file": name,
         "provenance": json.dumps(record("downscale", inputs=_checked(files))),

@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from orbit2 import allowance
 from orbit2.data.curves import CURVED, transformed
+from orbit2.data.packing import unpack
 from orbit2.data.pairs import SIDES, PairStore, Side
+from orbit2.data.ranges import LEVELS, Ranges
 from orbit2.data.training import open_training
 from orbit2.files import write_json
 from orbit2.progress import counted
@@ -29,30 +31,35 @@ FIELD_BYTES = 56  # a cell of the field in hand: seven float64 arrays
 def run(*, config: Path, store: Path, out: Path) -> None:
     """Write statistics.json: per side and variable the area-weighted mean, std, min, max in canonical units; of what a network sees
     through a logarithm or logit also mean and std of that (`log1p_mean`, `logit_std`); mean and std of static fields; the training
-    period and number of samples.
+    period and number of samples; `quantiles` of the inputs by variable and season (DJF ...), see `data.ranges`.
 
     Raises OrbitError as `open_training`.
     """
     block = open_training(config, store)
     opened, samples = block.store, block.samples
+    ranges = Ranges(opened.variables("coarse"), opened.packings("coarse"), opened.grid("coarse").area_km2)
     result: dict[str, Any] = {
         "dataset": block.name, "hash": block.hash, "period": block.period.model_dump(mode="json"), "samples": len(samples),
         "first": str(opened.times[samples[0]]), "last": str(opened.times[samples[-1]]), "weighting": "cell area",
         "static": {side: static_statistics(opened, side) for side in SIDES},
-        **{side: side_statistics(opened, side, samples) for side in SIDES},
+        **{side: side_statistics(opened, side, samples, ranges=ranges if side == "coarse" else None) for side in SIDES},
+        "quantiles": {"levels": list(LEVELS), "coarse": ranges.quantiles()},
         "provenance": record("statistics", config=block.dataset.model_dump(mode="json"), config_hash=block.hash),
     }
     write_json(out, result)
 
 
-def side_statistics(store: PairStore, side: Side, samples: npt.NDArray[np.int64], threads: int = 0) -> dict[str, dict[str, float]]:
-    """Statistics per variable over `samples`: blocks side by side (0 threads: see `workers`), one sample a thread in memory.
+def side_statistics(
+    store: PairStore, side: Side, samples: npt.NDArray[np.int64], threads: int = 0, ranges: Ranges | None = None
+) -> dict[str, dict[str, float]]:
+    """Statistics per variable over `samples`: blocks side by side (0 threads: see `workers`), one sample a thread in memory. Their codes
+    are added to `ranges`.
 
     Blocks and the order they are merged in do not depend on the number of threads: the same bits every time.
     """
     blocks = [samples[i : i + BLOCK] for i in range(0, len(samples), BLOCK)]
     with ThreadPoolExecutor(threads or workers(store, side)) as pool:
-        parts = list(counted(pool.map(lambda block: block_moments(store, side, block), blocks), side, len(blocks), "block"))
+        parts = list(counted(pool.map(lambda block: block_moments(store, side, block, ranges), blocks), side, len(blocks), "block"))
     moments = reduce(add, parts, Tallies({}, {}))
     result = {name: found.as_dict(f"{store.path}/{side}: {name}") for name, found in moments.fields.items()}
     for name, found in moments.transformed.items():
@@ -82,13 +89,16 @@ class Tallies:
         return Tallies(_merged(self.fields, other.fields), _merged(self.transformed, other.transformed))
 
 
-def block_moments(store: PairStore, side: Side, block: npt.NDArray[np.int64]) -> Tallies:
+def block_moments(store: PairStore, side: Side, block: npt.NDArray[np.int64], ranges: Ranges | None = None) -> Tallies:
     """The moments of some samples, read one at a time."""
     names, weights = store.variables(side), store.grid(side).area_km2
     moments = {name: Moments() for name in names}
     curved = {name: Moments() for name in names if transform_of(name) in CURVED}
     for index in block:
-        for name, field in zip(names, store.read(side, int(index)), strict=True):
+        codes = store.read_packed(side, int(index))
+        if ranges is not None:
+            ranges.add(store.times[index], codes)
+        for name, field in zip(names, unpack(codes, store.packings(side)), strict=True):
             moments[name] += Moments.of(field, weights)
             if name in curved:
                 curved[name] += Moments.of(transformed(field, name), weights)

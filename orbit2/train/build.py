@@ -83,6 +83,7 @@ class Setup:
         available = _union(opened[n].variables("fine") for n in opened)
         self.outputs = tuple(model_config.outputs) if model_config.outputs else available
         self.normaliser = _normaliser(facts, self.config.precipitation_threshold)
+        self.quantiles = {name: one["quantiles"] for name, one in facts.items() if "quantiles" in one}  # none of older ones
         origin: Downscaling | None = None
         ancestor: Mapping[str, Any] = {}
         if parent is not None:

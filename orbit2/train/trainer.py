@@ -273,6 +273,7 @@ def finish(
         "coarse_km": setup.training[0].store.grid("coarse").km,
         "step_hours": min(store.step_hours for store in stores.values()),
         "statics_from": statics_from,
+        **({"input_quantiles": setup.quantiles} if setup.quantiles else {}),
         "batch_size": setup.config.batch_size,
         "seed": setup.config.seed,
         "ranks": setup.here.world,

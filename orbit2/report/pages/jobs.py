@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from orbit2.config import slices
+from orbit2.data.ranges import MUCH, Outside
 from orbit2.model.site import said
 from orbit2.report.inputs import Inputs, Task, ordered
 from orbit2.report.pages.blocks import Block, Section, paragraph
@@ -22,6 +24,7 @@ WATTS = (5.0, 15.0)  # of a busy core with its share of the machine: from the da
 STAGES = ("retrieve", "regrid", "statistics", "baselines", "train", "finetune", "downscale", "evaluate", "diagnose", "report")
 KEEPS = 1e-3  # of the field's standard deviation: a residual below it counts as conserved
 SEAM = 0.05
+MOST = 4  # variables and seasons outside the training's climate that are named
 
 
 @dataclass
@@ -127,6 +130,7 @@ def _checks(inputs: Inputs, task: Task) -> list[tuple[Cell, ...]]:
     versions = set(inputs.scores.loc[inputs.scores["task"] == task.name, "code_version"].astype(str))
     found.append(_row(task, "one version of the code", len(versions) <= 1, None, f"scores by {', '.join(sorted(versions)) or 'none'}"))
     found += remembered(task, inputs.models[model].about.get("site_memory") or {})
+    found += climate(task)
     valid = scores.value(model, task.variables[0], "valid_fraction") if task.variables else None
     if valid is not None:
         found.append(_row(task, "cells scored", None, valid, "share of the area that was scored; missing truth is never filled"))
@@ -166,6 +170,22 @@ def remembered(task: Task, memories: Mapping[str, Mapping[str, Any]]) -> list[tu
     about = f"learned {' to '.join(entry['period'])}, judged {' to '.join(entry['judged_on'])}"
     return [_row(task, "site memory", None, None, f"{told}: {said(entry)}"),
             _row(task, "site memory saw no sample of the task", None if task.config.split != "test" else not seen, None, about)]
+
+
+def climate(task: Task) -> list[tuple[Cell, ...]]:
+    """Of inputs from another dataset than the training's: how much of them lies outside its climate. Nothing of others."""
+    told = task.prediction.attrs.get("training_range")
+    if not told:
+        return []
+    known = json.loads(str(told))
+    seasons = ", ".join(known["new_seasons"])
+    rows = [Outside(**each) for each in known["outside"]]
+    far = [each for each in rows if each.share >= MUCH]
+    about = "; ".join(each.line.removeprefix("climate: ") for each in far[:MOST])
+    about += f"; and {len(far) - MOST} more of variable and season" if len(far) > MOST else ""
+    about = about or f"share of the area outside the training's outermost quantiles, worst of {len(rows)} of variable and season"
+    about += f". The training has no samples of {seasons}" if seasons else ""
+    return [_row(task, "inputs within the training's climate", None, rows[0].share if rows else None, about)]
 
 
 def _conserves(inputs: Inputs, model: str) -> bool:

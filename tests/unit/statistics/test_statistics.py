@@ -179,3 +179,13 @@ def test_the_command_keeps_within_the_threads_and_memory_that_it_is_given(tmp_pa
     base = 40  # MB: opening the store, its codecs and their buffers
     for (_, peak), count in zip(found.values(), (3, 2), strict=True):
         assert peak < base + count * one, found
+
+
+def test_quantiles_of_the_inputs_come_from_training_samples_alone(built: Path) -> None:
+    found = json.loads((built / "statistics.json").read_text())["quantiles"]
+    pairs = PairStore(built / "pairs.zarr")
+    assert set(found) == {"levels", "coarse"} and set(found["coarse"]) == set(pairs.variables("coarse"))
+    values = np.stack([pairs.read("coarse", i)[pairs.variable_index("coarse", "2m_temperature")] for i in range(6)])
+    (season, quantiles), = found["coarse"]["2m_temperature"].items()
+    assert season == "DJF" and quantiles == sorted(quantiles)
+    assert values.min() <= quantiles[0] < quantiles[-1] <= values.max()
