@@ -28,7 +28,7 @@ from orbit2.door.places import label, places
 from orbit2.downscale.cf import as_dataset, described_by
 from orbit2.downscale.plausible import climate, compare
 from orbit2.errors import OrbitError
-from orbit2.grid import AnyGrid, Grid
+from orbit2.grid import AnyGrid, Grid, ProjectedGrid
 from orbit2.model import folder
 from orbit2.model.blend import blend as blended
 from orbit2.model.build import Downscaling
@@ -119,7 +119,10 @@ class Downscaler:
     @property
     def reads_maps(self) -> bool:
         """Whether it was trained on a map projection or a rotated pole: files on such grids are then predicted there."""
-        return any(about.get("kind") == "projected" for about in self.about.get("grids", {}).values())
+        try:
+            return any(isinstance(grid, ProjectedGrid) for grid in folder.coarse_grids(self.about).values())
+        except OrbitError:  # a name that is none any more
+            return False
 
     @property
     def grain(self) -> int:

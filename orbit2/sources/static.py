@@ -5,6 +5,7 @@ Retrieved files lie in one folder; the configuration says which of them counts f
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -25,7 +26,7 @@ from orbit2.door.naming import candidates
 from orbit2.door.opening import parts_of
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.files import short_hash
-from orbit2.grid import EARTH_RADIUS_KM, AnyGrid, Grid, from_centres, of_dataset
+from orbit2.grid import EARTH_RADIUS_KM, AnyGrid, Grid, from_attributes, from_centres, of_dataset
 from orbit2.longitudes import eastward, follow
 from orbit2.remap import Regridder
 from orbit2.sources import manifest, relief
@@ -122,7 +123,8 @@ def open_static(
     """
     if not isinstance(grid, Grid):
         maps = [file for file in (*own, *([path] if path is not None and path.is_file() else [])) if on_a_map(file)]
-        direct = {name: _averaged(grid, file, name, cache) for file in reversed(maps) for name in _held(file)}
+        wanted = {*names, "orography"} if "slope" in names else set(names)
+        direct = {name: _averaged(grid, file, name, cache) for file in reversed(maps) for name in _held(file) if name in wanted}
         return on_map(grid, names, path, lambda base, wanted: open_static(base, wanted, path, config, cache, own), direct)
     files = [*own, *_sources(path, config)]
     result = np.empty((len(names), *grid.shape), dtype=np.float32)
@@ -298,9 +300,9 @@ def _read_now(path: Path, name: str) -> tuple[AnyGrid, Array]:
     if on_a_map(path):
         with _opened(path, anywhere=True) as opened:
             layout = of_dataset(opened, path, str(next(iter(candidates(opened, name)), "")) or None)
-            axes = layout.dims
-            field = layout.take(_own_field(opened, name, path, axes))
-            return layout.grid, _in_range(field.to_numpy(), path, name)
+            field = layout.take(_own_field(opened, name, path, layout.dims))
+            grid = from_attributes(json.loads(opened.attrs[GRID])) if GRID in opened.attrs else layout.grid  # a model's own says it exactly
+            return grid, _in_range(field.to_numpy(), path, name)
     with _opened(path) as opened:
         field = _era5_field(opened, name, path) if path.name.removesuffix(".part") == ERA5_FILE else _own_field(opened, name, path)
     if set(field.dims) != {"lat", "lon"}:
@@ -347,15 +349,13 @@ def _era5_field(opened: xr.Dataset, name: str, path: Path) -> xr.DataArray:
 
 
 def on_a_map(path: Path) -> bool:
-    """Whether the fields of a file lie on another grid than one of latitudes and longitudes (but not in a file of a model's own)."""
+    """Whether the fields of a file lie on another grid than one of latitudes and longitudes."""
     return path.is_file() and _on_a_map(path)
 
 
 @lru_cache(maxsize=32)
 def _on_a_map(path: Path) -> bool:
     with reading(path, "NetCDF with static fields"), _opened(path, anywhere=True) as opened:
-        if GRID in opened.attrs:
-            return False
         try:
             horizontal(opened, path)
         except OrbitError:

@@ -14,7 +14,8 @@ from orbit2 import downscale
 from orbit2.baselines.interpolation import block_mean
 from orbit2.data.dataset import Pairs
 from orbit2.data.pairs import PairStore
-from orbit2.grid import AnyGrid
+from orbit2.errors import OrbitError
+from orbit2.grid import AnyGrid, spelled, uniform
 from orbit2.metrics.predictions import grid_of
 from orbit2.model import folder
 from orbit2.model.geometry import Geometry, token_centres
@@ -125,6 +126,32 @@ def test_a_file_on_the_same_map_is_predicted_there(trained: Trained, tmp_path: P
     downscale.run(**small_downscaling.arguments(tiny, place, config, tmp_path / "p.zarr"))
     task = xr.open_zarr(str(tmp_path / "p.zarr"), consolidated=False)
     np.testing.assert_allclose(made["2m_temperature"], task["2m_temperature"], rtol=1e-5)
+
+
+def test_a_map_that_a_datasets_name_carries_is_known(trained: Trained) -> None:
+    """As with `fine_grid: from_files`: config.json then says the grid as the name of the dataset's."""
+    _, place, grid = trained
+    model = downscale.load_model(place)
+    del model.about["grids"]
+    model.about["datasets"] = {"tiny": {"coarse_grid": spelled(grid)}}
+    assert model.reads_maps
+    model.about["datasets"] = {"tiny": {"coarse_grid": "global_1.0"}}
+    assert not model.reads_maps
+
+
+def test_a_models_statics_on_a_map_reach_latitudes(trained: Trained) -> None:
+    """Those that it carries, averaged: constants stay what they are, a part that they do not cover is refused."""
+    _, place, grid = trained
+    carried = place / "statics/tiny.nc"
+    with xr.open_dataset(carried) as opened:
+        names = [str(name) for name in opened.data_vars]
+        low, high = (opened[names[0]].values.min(), opened[names[0]].values.max())
+    lat, lon = float(grid.lat2d[6, 6]), float(grid.lon2d[6, 6])
+    near = uniform(lat - 2, lat + 2, lon - 3, lon + 3, 8, 12)
+    made = open_static(near, names[:1], carried)
+    assert made.shape == (1, 8, 12) and low - 1e-3 <= made.min() and made.max() <= high + 1e-3
+    with pytest.raises(OrbitError, match="does not cover the grid"):
+        open_static(uniform(-40, -30, 0, 10, 10, 10), names[:1], carried)
 
 
 def test_statics_of_latitudes_reach_a_map() -> None:
