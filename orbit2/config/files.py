@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 FROM_FILES, COARSEN = "from_files", "coarsen_"
 SIDE = {"files": "fine", "coarse_files": "coarse"}  # source -> key of the section
 DAY = 86400
+BRIDGED = 31 * DAY  # seconds between blocks that are still built as one stretch of time
 MOST_LACKING = 0.5  # of a block's times
 Times = npt.NDArray[np.datetime64]
 Block = tuple[str, np.datetime64, np.datetime64]  # of a split: name, first and last second
@@ -254,6 +256,11 @@ def _times(
                              got=f"{_span(expected)}, of which {len(absent)} of {len(expected)} times are in no file",
                              allowed=_span(common), hint="change the split, or name the files of these years")  # fmt: skip
         lacking += [absent]
+    for (_, _, end), (_, begin, _) in pairwise(sorted(spans, key=lambda span: span[1])):
+        if (begin - end).astype(np.int64) < BRIDGED:  # what lies between is built too, where it is there
+            day = end.astype("datetime64[D]").astype("datetime64[s]")
+            between = np.arange(day + np.timedelta64(first, "s"), begin, np.timedelta64(step, "s"))
+            lacking += [np.setdiff1d(between[between > end], common)]
     runs = _ranges(np.unique(np.concatenate([np.empty(0, "datetime64[s]"), *lacking])), step)
     if runs:
         log.warning("files: %d stretches of time within the split are in no file and are left out, the first: %s", len(runs), runs[0][0])

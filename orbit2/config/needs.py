@@ -10,6 +10,7 @@ import numpy as np
 from orbit2 import longitudes, times
 from orbit2.config.base import science
 from orbit2.config.dataset import DatasetConfig
+from orbit2.config.files import BRIDGED
 from orbit2.config.recipes import recipes, windows
 from orbit2.config.schema import RunConfig
 from orbit2.config.sources import SourcesConfig, traits
@@ -21,7 +22,6 @@ from orbit2.grid.sphere import latitudes
 Days = tuple[np.datetime64, np.datetime64]
 STATIC = "static"
 MADE = ("latitude", "slope")  # static fields that are computed at the target grid
-BRIDGED = 31 * times.DAY_SECONDS
 MARGIN = 1.0  # degrees of source around a regional grid, so that cells at its edge are whole
 
 

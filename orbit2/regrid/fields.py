@@ -12,7 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2 import allowance
-from orbit2.config.needs import BRIDGED
+from orbit2.config.files import BRIDGED
 from orbit2.config.recipes import DAY, HOUR, Recipe, ends_its_hour, recipe, windows
 from orbit2.errors import OrbitError
 from orbit2.times import steps

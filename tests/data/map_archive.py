@@ -154,3 +154,52 @@ def write_curvilinear(file: Path) -> None:
     for name in ("tas", "pr"):
         data[name].attrs.pop("grid_mapping")
     data.to_netcdf(file, engine="h5netcdf")
+
+
+HRRR = {"gridType": "lambert", "Nx": 13, "Ny": 10, "latitudeOfFirstGridPointInDegrees": 38.5, "LoVInDegrees": 262.5,
+        "longitudeOfFirstGridPointInDegrees": 250.0, "LaDInDegrees": 38.5, "Latin1InDegrees": 38.5, "Latin2InDegrees": 38.5,
+        "DxInMetres": 3000, "DyInMetres": 3000, "shapeOfTheEarth": 6, "uvRelativeToGrid": 1, "jScansPositively": 1,
+        "packingType": "grid_ieee"}  # fmt: skip
+
+
+def hrrr_fields(hour: float, lat: Array, lon: Array) -> tuple[Array, Array, Array]:
+    """Kelvin, and wind to east and north (m/s)."""
+    return np.asarray(280 + hour / 10 - 2 * (lat - 38.5) + 3 * (lon + 110), dtype=np.float64), *wind(hour, lat, lon)
+
+
+def write_hrrr(folder: Path) -> None:
+    """A file a day with twelve hours, winds along the map (10 rows and 13 columns of 3 km on the sphere of 6371.229 km)."""
+    import eccodes
+
+    from orbit2.door.grib import open_grib
+    from orbit2.grid import of_dataset
+
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def message(short: str, stamp: np.datetime64, values: Array | None) -> bytes:
+        made = eccodes.codes_grib_new_from_samples("GRIB2")
+        for key, value in HRRR.items():
+            eccodes.codes_set(made, key, value)
+        eccodes.codes_set(made, "shortName", short)
+        eccodes.codes_set(made, "dataDate", int(str(stamp)[:10].replace("-", "")))
+        eccodes.codes_set(made, "dataTime", 100 * int(str(stamp)[11:13]))
+        eccodes.codes_set_values(made, (np.zeros((10, 13)) if values is None else values).ravel())
+        found = bytes(eccodes.codes_get_message(made))
+        eccodes.codes_release(made)
+        return found
+
+    begin = np.datetime64("2001-01-01T00:00")
+    (folder / "one.grib2").write_bytes(message("2t", begin, None))
+    (one,) = open_grib(folder / "one.grib2", {"2t"})
+    grid = of_dataset(one).grid
+    assert isinstance(grid, ProjectedGrid)
+    (folder / "one.grib2").unlink()
+    axes, lat, lon = axes_of(grid), grid.lat2d, (grid.lon2d + 180) % 360 - 180
+    turn = axes.x_east * axes.y_north - axes.y_east * axes.x_north
+    for day in range(3):
+        with open(folder / f"hrrr_{day}.grib2", "wb") as file:
+            for hour in range(24 * day, 24 * day + 12):
+                warm, east, north = hrrr_fields(hour, lat, lon)
+                along, across = (east * axes.y_north - north * axes.y_east) / turn, (north * axes.x_east - east * axes.x_north) / turn
+                for short, values in (("2t", warm), ("10u", along), ("10v", across)):
+                    file.write(message(short, begin + np.timedelta64(hour, "h"), values))

@@ -17,6 +17,7 @@ from orbit2.door import headers as looked
 from orbit2.errors import OrbitError
 from orbit2.files import read_json
 from orbit2.grid import named
+from orbit2.sources.times import plan_times
 from tests.data import own_archive
 from tests.data.own_archive import build, call
 
@@ -167,3 +168,20 @@ def test_days_that_no_file_has_are_left_out(here: Path, caplog: pytest.LogCaptur
     pairs = build(run)
     assert len(pairs.times) == 148
     check(pairs)
+
+
+def test_days_between_the_blocks_need_not_be_there(here: Path) -> None:
+    """Those between blocks that are close are built too, unused, where files have them."""
+    (here / "my_data").unlink()
+    own_archive.write(here / "my_data")
+    import xarray as xr
+
+    path = here / "my_data/fine/daily_200104.nc"  # train ends on 31 March, validation begins on 8 April
+    with xr.open_dataset(path, engine="h5netcdf") as data:
+        kept = data.load().isel(time=slice(6, None))
+    kept.to_netcdf(path, engine="h5netcdf")
+    found = from_mapping(raw()).datasets["mine"]
+    assert found.files is not None and found.files.found is not None
+    assert found.files.found.lacking == (("2001-04-01T00:00:00", "2001-04-06T00:00:00"),)
+    times = plan_times(found)
+    assert len(times) == 151 - 6 and times[90] == np.datetime64("2001-04-07")

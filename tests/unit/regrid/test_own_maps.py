@@ -167,3 +167,25 @@ def test_wrf_times_and_coordinates_of_several_files_are_put_together(here: Path)
     with opened(D02, ("10m_u_component_of_wind",), {}) as data:
         assert data["Times"].dtype.kind == "M" and len(data["Times"]) == 46
         assert data["XLAT"].dims == ("south_north", "west_east") and {"COSALPHA", "V10"} <= set(data.variables)
+
+
+def test_grib_on_a_lambert_map_becomes_pairs_there(here: Path) -> None:
+    """HRRR's layout: temperatures and winds along the map, hour by hour; the input is the truth's own block means."""
+    map_archive.write_hrrr(Path("hrrr"))
+    names = ["2m_temperature", *WINDS]
+    split = {part: {"start": f"2001-01-{day}T00:00", "end": f"2001-01-{day}T11:00"}
+             for part, day in (("train", "01"), ("validation", "02"), ("test", "03"))}  # fmt: skip
+    run = from_mapping(raw({"fine": "hrrr/*.grib2"}, names, coarse_grid="coarsen_4", split={**split, "gap_days": 0.5},
+                           statics=["orography"]))  # fmt: skip
+    fine = named(run.datasets["mine"].fine_grid)
+    assert isinstance(fine, ProjectedGrid) and fine.shape == (8, 12) and run.datasets["mine"].step_hours == 1
+    assert np.median(np.diff(fine.x_edges)) == pytest.approx(3000, abs=0.1)
+    pairs = build(run)
+    assert len(pairs.times) == 36
+    for index in (0, 35):
+        hour = float((pairs.times[index] - np.datetime64("2001-01-01T00:00")) / np.timedelta64(1, "h"))
+        got, lat, lon = pairs.read("fine", index), fine.lat2d, (fine.lon2d + 180) % 360 - 180
+        for name, field in zip(names, map_archive.hrrr_fields(hour, lat, lon), strict=True):
+            np.testing.assert_allclose(got[pairs.variable_index("fine", name)], field, atol=0.02, err_msg=name)
+        means = block_mean(got.astype(np.float64), fine.area_km2, 4)
+        np.testing.assert_allclose(pairs.read("coarse", index), means, rtol=0, atol=4e-3)
