@@ -194,8 +194,9 @@ def _exact(values: Array, decimals: int) -> Array:
 def _miss(grid: ProjectedGrid, pair: Pair, rows: Index, columns: Index) -> float:
     """Kilometres by which the file's own centres lie beside the grid's, at most, over cells all over the grid."""
     pick = [np.unique(np.linspace(0, len(index) - 1, 25).astype(int)) for index in (rows, columns)]
-    here, there = np.ix_(pick[0], pick[1]), np.ix_(rows[pick[0]], columns[pick[1]])
-    apart = distance_km(grid.lon2d[here], grid.lat2d[here], pair.lon[there], pair.lat[there])
+    there = np.ix_(rows[pick[0]], columns[pick[1]])
+    lon, lat = grid.lon_lat(*np.meshgrid(grid.x[pick[1]], grid.y[pick[0]]))  # of these cells only: archives have thousands of files
+    apart = distance_km(lon, lat, pair.lon[there], pair.lat[there])
     known = apart[np.isfinite(apart)]
     return float(known.max()) if known.size else 0.0
 
