@@ -207,7 +207,32 @@ def model_export(
         typer.echo(f"wrote {written}")
 
 
+def map_climate(
+    file: Annotated[list[str], typer.Argument(help="The climate model's files, as for `orbit2 downscale`.", show_default=False)],
+    model: Annotated[Path, typer.Option(help="Model folder that the result is for: its inputs, its held-out years.", show_default=False)],
+    store: Annotated[Path, typer.Option(help="Pair store (pairs.zarr) that the model was trained on.", show_default=False)],
+    period: Annotated[str, typer.Option(
+        help="FIRST,LAST date that is fitted on, e.g. 1990-01-01,2010-12-31; never validation or test years.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="What to write: .zarr or .nc.", show_default=False)],
+    rename: Annotated[list[str] | None, typer.Option(help="THEIRS=OURS, as for `orbit2 downscale`; may be repeated.")] = None,
+    accumulated: Annotated[str | None, typer.Option(help="Over how long amounts are taken, e.g. 24h, where the FILE does not say.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")] = False,
+) -> None:
+    """Bring a climate model's files to the climate of a model's training inputs, trends kept (quantile delta mapping)."""
+    first, comma, last = period.partition(",")
+    if not comma:
+        raise OrbitError("not a period", where="--period", got=period, allowed="two dates, e.g. 1990-01-01,2010-12-31")
+    from orbit2.cli.stages import renamed
+    from orbit2.door.ingest import Reading
+    from orbit2.downscale.map_climate import run
+
+    said = Reading(renamed(rename or ()), accumulated)
+    for line in run(input=file, model=model, store=store, period=(first.strip(), last.strip()), out=out, said=said, overwrite=overwrite):
+        typer.echo(line)
+
+
 def register(app: typer.Typer) -> None:
+    app.command("map-climate")(map_climate)
     app.command("plan")(plan_run)
     app.command("doctor")(doctor)
     app.command("migrate")(migrate)
