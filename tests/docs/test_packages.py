@@ -21,7 +21,6 @@ CONDA_NAME = {"arch": "arch-py", "playwright": "playwright-python", "torch": "py
 # Packages that no module imports by name, and what they are there for.
 NOT_IMPORTED = {
     "cfgrib": "xarray's engine for GRIB",
-    "fsspec": "opens the ARCO store's URL",
     "gcsfs": "fsspec's file system for it",
     "h5netcdf": "xarray's engine for NetCDF",
     "snakemake": "runs the workflow",
