@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((k for k, start in enumerate(LONGEST) if place.startswith(start)), len(LONGEST))
 
     items.sort(key=rank)  # stable
+
+
+@pytest.fixture(scope="module", autouse=True)
+def declarations_forgotten() -> Iterator[None]:
+    """A name means one thing in a process: what a file of tests declares or opens is forgotten after it."""
+    from orbit2.variables.registry import forgetting
+
+    with forgetting():
+        yield
 
 
 @pytest.fixture(scope="session")
