@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dask.threaded
 import numpy as np
 import torch
 import zarr
@@ -71,6 +72,8 @@ def forked(act: Callable[[], object]) -> int:
         code = 1
         try:
             torch.set_num_threads(1)
+            dask.threaded.default_pool = None  # its threads were the parent's: a fork has none of them, and would wait for ever
+            dask.threaded.pools.clear()
             act()
             code = 0
         except SystemExit as stop:

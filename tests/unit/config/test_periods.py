@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
 from pydantic import ValidationError
 
-from orbit2.config.dataset import Period
+from orbit2.config.dataset import DatasetConfig, Period
 
 
 @pytest.mark.parametrize(("text", "first", "last"), [
@@ -21,7 +23,15 @@ def test_dates_with_and_without_quotes_are_the_same(text: str, first: str, last:
     assert (period.first, period.last) == (np.datetime64(first), np.datetime64(last))
 
 
-@pytest.mark.parametrize("end", ["2020", "2020-06", "20200601", "NaT", "today", "2021-02-29", "2020-06-01T12", "2020-06-01T12:00Z", 2020])
+@pytest.mark.parametrize("end", ["2020", "2020-06", "20200601", "NaT", "today", "2021-02-31", "2020-06-01T12", "2020-06-01T12:00Z", 2020])
 def test_what_is_no_whole_date_is_refused(end: object) -> None:
     with pytest.raises(ValidationError, match=r"date|string"):
         Period.model_validate({"start": "2020-01-01", "end": end})
+
+
+def test_a_day_that_the_calendar_of_the_data_does_not_have_is_refused(root: Path) -> None:
+    section = yaml.safe_load((root / "config" / "datasets" / "synthetic.yaml").read_text())
+    assert DatasetConfig.model_validate(section)
+    section["split"]["test"]["end"] = "2009-02-30"
+    with pytest.raises(ValidationError, match="02-30"):
+        DatasetConfig.model_validate(section)
