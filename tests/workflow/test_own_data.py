@@ -38,6 +38,7 @@ def test_the_run_is_planned_from_the_files_alone(tmp_path: Path) -> None:
     assert done.returncode != 0 and "error: split.test: the files do not hold the test block" in printed and "Traceback" not in printed
 
 
+@pytest.mark.slow
 def test_the_run_is_walked_stage_by_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process: seconds instead of the minutes that as many interpreters need to start."""
     monkeypatch.chdir(tmp_path)

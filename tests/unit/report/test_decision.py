@@ -11,7 +11,8 @@ import pytest
 
 from orbit2.metrics import table
 from orbit2.metrics.table import Table
-from orbit2.report.pages import decision
+from orbit2.report.pages import ablation, decision
+from orbit2.report.style import look
 from orbit2.report.tables import Scores, uses
 
 C = "closer to the truth than delta, the best of today"
@@ -117,3 +118,23 @@ def test_quantiles_of_the_figure_fall_where_the_density_has_them(made: SimpleNam
     one = shown[(shown["field"] == "2m_temperature") & (shown["model"] == "truth")]
     width = one["value"].diff().median()
     assert (one["density"] * width).sum() == pytest.approx(1, abs=1e-3)
+
+
+def test_one_model_has_nothing_beside_it_and_says_so(made: SimpleNamespace) -> None:
+    assert 'id="ablation"' not in made.html and "Only reslim predicted these samples in this run" in made.html
+    assert 'id="left-out"' not in made.html and 'id="waves"' not in made.html  # a day of frames has no waves
+
+
+def test_models_of_the_same_samples_stand_beside_each_other(made: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from orbit2.report.inputs import read
+
+    inputs = read(made.slice, made.root)
+    task = inputs.main_task()
+    twin = SimpleNamespace(name="conus", config=SimpleNamespace(model="conus"), variables=task.variables, prediction=task.prediction)
+    monkeypatch.setattr(ablation, "alike", lambda inputs, task: [task, twin])
+    with look():
+        (section,) = ablation.sections(inputs, task)
+    models, rmse = section.tables()
+    assert [row[0].text for row in models.rows] == ["reslim", "conus"] and "steps: 60" in models.rows[0][3].text
+    assert len(section.figures()) == 1 and [row[0].text for row in rmse.rows] == ["reslim", "conus"]
+    assert ablation.alike.__name__ == "<lambda>"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import xarray as xr
@@ -11,7 +9,6 @@ import xarray as xr
 from orbit2.metrics import registry
 from orbit2.metrics.table import Table
 from orbit2.report.figures import conservation, ensembles, leftout, waves
-from orbit2.report.pages import ablation
 from orbit2.report.style import look
 from orbit2.report.tables import Scores
 
@@ -112,23 +109,3 @@ def test_waves_are_drawn_and_told_with_a_verdict_only_where_there_is_one() -> No
     assert "No verdict" in waves.reading(told(0, 0.4), "net", RAIN) and waves.reading(scores([]), "net", RAIN) == ""
     table = waves.table(told(1, 0.4), "net", RAIN, "t")
     assert table is not None and [row[0].text for row in table.rows] == ["truth", "net", "nearest"]
-
-
-def test_one_model_has_nothing_beside_it_and_says_so(made: SimpleNamespace) -> None:
-    assert 'id="ablation"' not in made.html and "Only reslim predicted these samples in this run" in made.html
-    assert 'id="left-out"' not in made.html and 'id="waves"' not in made.html  # a day of frames has no waves
-
-
-def test_models_of_the_same_samples_stand_beside_each_other(made: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orbit2.report.inputs import read
-
-    inputs = read(made.slice, made.root)
-    task = inputs.main_task()
-    twin = SimpleNamespace(name="conus", config=SimpleNamespace(model="conus"), variables=task.variables, prediction=task.prediction)
-    monkeypatch.setattr(ablation, "alike", lambda inputs, task: [task, twin])
-    with look():
-        (section,) = ablation.sections(inputs, task)
-    models, rmse = section.tables()
-    assert [row[0].text for row in models.rows] == ["reslim", "conus"] and "steps: 60" in models.rows[0][3].text
-    assert len(section.figures()) == 1 and [row[0].text for row in rmse.rows] == ["reslim", "conus"]
-    assert ablation.alike.__name__ == "<lambda>"
