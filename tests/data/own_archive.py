@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -83,3 +84,36 @@ def call(*arguments: str, code: int = 0) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert int(stop.value.code or 0) == code, arguments
+
+
+class Walked(NamedTuple):
+    """A run that went through every stage."""
+
+    run: RunConfig
+    pairs: PairStore
+    home: Path
+    model: Path
+
+
+def walk(run: RunConfig) -> Walked:
+    """Every stage in this process, in the current folder: seconds instead of the minutes that as many interpreters need to start."""
+    pairs = build(run)
+    data, home, model = Path(slices.dataset_folder(run, "mine")), Path(slices.run_folder(run)), slices.model_folder(run, "reslim")
+    store = ("--store", slices.store(run, "mine"))
+    call("statistics", "-c", f"{data}/config.json", *store, "--out", f"{data}/statistics.json")
+    write_json(Path(f"{model}/config.json"), slices.whole(run, "model", "reslim"))
+    call("train", "-c", f"{model}/config.json", "--store", f"mine={store[1]}", "--statistics", f"mine={data}/statistics.json",
+         "--out", f"{model}/model", "--checkpoints", f"{model}/checkpoints")  # fmt: skip
+    for stage in ("downscale", "evaluate", "diagnose"):
+        write_json(home / f"config/{stage}_test.json", slices.whole(run, stage, "test"))
+    write_json(home / "config/report.json", slices.whole(run, "report"))
+    prediction = f"{home}/downscale/test.zarr"
+    call("downscale", "-c", f"{home}/config/downscale_test.json", *store, "--model", f"{model}/model", "--out", prediction)
+    call("evaluate", "fit", "-c", f"{data}/config.json", *store, "--out", str(slices.fits(run, "test")))
+    scored = ("--prediction", prediction, *store, "--fits", str(slices.fits(run, "test")))
+    call("evaluate", "-c", f"{home}/config/evaluate_test.json", *scored, "--out", f"{home}/evaluate/test")
+    call("evaluate", "merge", f"{home}/evaluate/test/metrics.parquet", "--out", f"{home}/evaluate/metrics.parquet")
+    call("diagnose", "-c", f"{home}/config/diagnose_test.json", *scored, "--out", f"{home}/diagnose/test")
+    call("diagnose", "merge", f"{home}/diagnose/test/regions.parquet", "--out", f"{home}/diagnose/metrics.parquet")
+    call("report", "-c", f"{home}/config/report.json", "--out", f"{home}/report")
+    return Walked(run, pairs, home, Path(f"{model}/model"))

@@ -7,12 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from orbit2.config import slices
 from orbit2.config.load import CONFIG_ROOT, load
 from orbit2.data.pairs import PairStore
-from orbit2.files import write_json
 from tests.data import own_archive
-from tests.data.own_archive import build, call
+from tests.data.own_archive import walk
 from tests.workflow.conftest import Project
 
 SMALL = (
@@ -40,35 +38,15 @@ def test_the_run_is_planned_from_the_files_alone(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_run_is_walked_stage_by_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this process: seconds instead of the minutes that as many interpreters need to start."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ORBIT2_CACHE", str(tmp_path / "cache"))
     own_archive.write(tmp_path / "my_data")
-    run = load(CONFIG_ROOT / "runs/own_data.yaml", [*SMALL, "evaluate.spectra_bands=[]", "evaluate.spectra_boxes={}"])
-    pairs = build(run)
-    data, home, model = Path(slices.dataset_folder(run, "mine")), slices.run_folder(run), slices.model_folder(run, "reslim")
-    store = ("--store", slices.store(run, "mine"))
-    call("statistics", "-c", f"{data}/config.json", *store, "--out", f"{data}/statistics.json")
-    write_json(Path(f"{model}/config.json"), slices.whole(run, "model", "reslim"))
-    call("train", "-c", f"{model}/config.json", "--store", f"mine={store[1]}", "--statistics", f"mine={data}/statistics.json",
-         "--out", f"{model}/model", "--checkpoints", f"{model}/checkpoints")  # fmt: skip
-    assert "who made these files, and their licence" in Path(f"{model}/model/card.md").read_text(encoding="utf-8")
-    for stage in ("downscale", "evaluate", "diagnose"):
-        write_json(Path(f"{home}/config/{stage}_test.json"), slices.whole(run, stage, "test"))
-    write_json(Path(f"{home}/config/report.json"), slices.whole(run, "report"))
-    prediction = f"{home}/downscale/test.zarr"
-    call("downscale", "-c", f"{home}/config/downscale_test.json", *store, "--model", f"{model}/model", "--out", prediction)
-    call("evaluate", "fit", "-c", f"{data}/config.json", *store, "--out", str(slices.fits(run, "test")))
-    scored = ("--prediction", prediction, *store, "--fits", str(slices.fits(run, "test")))
-    call("evaluate", "-c", f"{home}/config/evaluate_test.json", *scored, "--out", f"{home}/evaluate/test")
-    call("evaluate", "merge", f"{home}/evaluate/test/metrics.parquet", "--out", f"{home}/evaluate/metrics.parquet")
-    call("diagnose", "-c", f"{home}/config/diagnose_test.json", *scored, "--out", f"{home}/diagnose/test")
-    call("diagnose", "merge", f"{home}/diagnose/test/regions.parquet", "--out", f"{home}/diagnose/metrics.parquet")
-    call("report", "-c", f"{home}/config/report.json", "--out", f"{home}/report")
-    page = Path(f"{home}/report/index.html").read_text(encoding="utf-8")
+    done = walk(load(CONFIG_ROOT / "runs/own_data.yaml", [*SMALL, "evaluate.spectra_bands=[]", "evaluate.spectra_boxes={}"]))
+    assert "who made these files, and their licence" in (done.model / "card.md").read_text(encoding="utf-8")
+    page = (done.home / "report/index.html").read_text(encoding="utf-8")
     assert "who made these files, and their licence" in page and "own coarse files" in page
-    scores = pd.read_parquet(f"{home}/evaluate/metrics.parquet")
-    assert rmse(scores)["bilinear"] < 0.1 < rmse(scores)["nearest"] and pairs.grid("fine").shape == (24, 32)  # the fields are linear
+    scores = pd.read_parquet(done.home / "evaluate/metrics.parquet")
+    assert rmse(scores)["bilinear"] < 0.1 < rmse(scores)["nearest"] and done.pairs.grid("fine").shape == (24, 32)  # the fields are linear
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,14 +11,11 @@ import pytest
 import xarray as xr
 import yaml
 
-from orbit2.config import slices
 from orbit2.config.load import CONFIG_ROOT, from_mapping
 from orbit2.config.schema import RunConfig
-from orbit2.data.pairs import PairStore
-from orbit2.files import write_json
 from orbit2.grid import ProjectedGrid, named
 from tests.data import map_archive
-from tests.data.own_archive import build, call
+from tests.data.own_archive import Walked, call, walk
 from tests.unit.regrid.test_own_maps import WINDS, expected
 
 NAMES = ["2m_temperature", *WINDS]
@@ -29,15 +26,6 @@ CORDEX = {"coarse": "era.nc", "fine": "cordex/*.nc", "statics": "fixed.nc", "day
           "credit": "a regional model"}  # fmt: skip
 
 
-class Walked(NamedTuple):
-    """A run that went through every stage."""
-
-    run: RunConfig
-    pairs: PairStore
-    home: Path
-    model: Path
-
-
 def recipe(files: dict[str, Any], coarse: str, factor: int) -> RunConfig:
     raw = yaml.safe_load((CONFIG_ROOT / "runs/own_data.yaml").read_text(encoding="utf-8"))
     raw["datasets"]["mine"] |= {"inputs": NAMES, "outputs": NAMES, "files": files, "split": map_archive.SPLIT, "coarse_grid": coarse,
@@ -46,29 +34,6 @@ def recipe(files: dict[str, Any], coarse: str, factor: int) -> RunConfig:
     raw["models"]["reslim"] |= {"architecture": {**NETWORK, "refinement": factor}, "train": few}
     raw["evaluate"] = {"bootstrap": 20, "spectra_bands": [], "spectra_boxes": {}}
     return from_mapping(raw)
-
-
-def walk(run: RunConfig) -> Walked:
-    pairs = build(run)
-    data, home, model = Path(slices.dataset_folder(run, "mine")), Path(slices.run_folder(run)), slices.model_folder(run, "reslim")
-    store = ("--store", slices.store(run, "mine"))
-    call("statistics", "-c", f"{data}/config.json", *store, "--out", f"{data}/statistics.json")
-    write_json(Path(f"{model}/config.json"), slices.whole(run, "model", "reslim"))
-    call("train", "-c", f"{model}/config.json", "--store", f"mine={store[1]}", "--statistics", f"mine={data}/statistics.json",
-         "--out", f"{model}/model", "--checkpoints", f"{model}/checkpoints")  # fmt: skip
-    for stage in ("downscale", "evaluate", "diagnose"):
-        write_json(home / f"config/{stage}_test.json", slices.whole(run, stage, "test"))
-    write_json(home / "config/report.json", slices.whole(run, "report"))
-    prediction = f"{home}/downscale/test.zarr"
-    call("downscale", "-c", f"{home}/config/downscale_test.json", *store, "--model", f"{model}/model", "--out", prediction)
-    call("evaluate", "fit", "-c", f"{data}/config.json", *store, "--out", str(slices.fits(run, "test")))
-    scored = ("--prediction", prediction, *store, "--fits", str(slices.fits(run, "test")))
-    call("evaluate", "-c", f"{home}/config/evaluate_test.json", *scored, "--out", f"{home}/evaluate/test")
-    call("evaluate", "merge", f"{home}/evaluate/test/metrics.parquet", "--out", f"{home}/evaluate/metrics.parquet")
-    call("diagnose", "-c", f"{home}/config/diagnose_test.json", *scored, "--out", f"{home}/diagnose/test")
-    call("diagnose", "merge", f"{home}/diagnose/test/regions.parquet", "--out", f"{home}/diagnose/metrics.parquet")
-    call("report", "-c", f"{home}/config/report.json", "--out", f"{home}/report")
-    return Walked(run, pairs, home, Path(f"{model}/model"))
 
 
 @pytest.mark.slow
