@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from paper_page import BEGIN, END, table
 
 from orbit2.config.load import read_yaml, validate
 from orbit2.config.network import ArchitectureConfig, TrainConfig
@@ -341,40 +342,17 @@ TITLES = {"h200": "One H200, measured and predicted", "cpu": "One and two CPU co
           "table2a": "Table II(a): 622 to 156 km and 112 to 28 km",
           "table2b": "Table II(b): speed", "table3": "Table III: memory", "inference": "Prediction", "fig6a": "Figure 6(a)",
           "scaling": "Strong scaling"}  # fmt: skip
-HEADS = {  # columns in their order
-    "case": "", "tokens": "tokens", "mesh": "mesh", "gb": "GB a GPU", "seconds": "s a step", "exposed": "exchanges, s", "data": "waits, s",
-    "measured_ms": "measured, ms", "predicted_ms": "predicted, ms", "exposed_ms": "exchanges, ms", "flops": "by FLOPs", "paper": "paper",
-    "here": "here", "off": "off", "exaflops": "exaFLOP/s", "paper_exaflops": "the paper's", "exaflops_off": "off",
-}  # fmt: skip
-BEGIN, END = "<!-- begin of what benchmarks/paper.py writes -->", "<!-- end -->"
+
+
+def about(name: str) -> str:
+    """What a table is of, in a sentence or two."""
+    return " ".join(str(PARTS[name].__doc__).split())
 
 
 def tables(found: dict[str, list[Row]]) -> str:
-    """All rows as Markdown, and below each table why some are otherwise."""
-    lines: list[str] = []
-    for name in (each for each in ORDER if each in found):
-        rows, note = found[name], AT_HAND.get(name)
-        keys = [key for key in HEADS if any(row.get(key) not in (None, 0.0) or row.get(key) is False for row in rows)]
-        lines += [f"### {TITLES[name]}", "", " ".join(str(PARTS[name].__doc__).split()) + (f" At hand: {note}." if note else ""), ""]
-        lines += ["| " + " | ".join(HEADS[key] for key in keys) + " |", "|" + "---|" * len(keys)]
-        lines += ["| " + " | ".join(shown(key, row.get(key)) for key in keys) + " |" for row in rows] + [""]
-        whys: dict[str, list[str]] = {}
-        for row in rows:
-            if row.get("why"):
-                whys.setdefault(row["why"], []).append(row["case"])
-        lines += [f"- {'; '.join(cases) if len(cases) < 4 else f'{len(cases)} rows'}: {why}." for why, cases in whys.items()]
-        lines += [""] if whys else []
-    return "\n".join(lines)
-
-
-def shown(key: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "fits" if value else "does not"
-    if key.endswith("off"):
-        return f"{value:+.0%}"
-    return f"{value:,}" if isinstance(value, (int, float)) else str(value)
+    """All rows as Markdown."""
+    at_hand = {name: f" At hand: {note}." for name, note in AT_HAND.items()}
+    return "\n".join(table(TITLES[name], about(name) + at_hand.get(name, ""), found[name]) for name in ORDER if name in found)
 
 
 def wrong(found: dict[str, list[Row]]) -> list[str]:
@@ -399,7 +377,7 @@ def main() -> int:
     options = parser.parse_args()
     found: dict[str, list[Row]] = json.loads(options.out.read_text(encoding="utf-8"))["rows"] if options.out.exists() else {}
     for name in (each for each in ORDER if each in options.only):
-        print(f"\n{TITLES[name]}: {' '.join(str(PARTS[name].__doc__).split())}")
+        print(f"\n{TITLES[name]}: {about(name)}")
         found[name] = []
         for row in PARTS[name]():
             found[name].append(row)
