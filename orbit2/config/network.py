@@ -42,6 +42,16 @@ class CompressionConfig(Strict):
         return self.mode == "threshold" or (self.mode == "budget" and self.ratio > 1)
 
 
+class NoiseConfig(Strict):
+    """Noise that makes members of a prediction: N(0, 1) fields on the fine grid that change the decoder and the residual path."""
+
+    channels: int = Field(0, ge=0, description="Noise fields on the fine grid (reslim); 0 = none, and the model has no members.")
+    hours: float = Field(
+        0.0, ge=0, description="Hours over which a member's noise changes into another: neighbouring times are then alike (6 is fair for "
+        "hourly data); 0 = every time has its own.",
+    )
+
+
 _TRANSFORMER = (
     "embed_dim", "depth", "heads", "mlp_ratio", "decoder_depth", "patch", "position", "table_shape", "time_embedding", "drop_path",
     "dropout", "attention",
@@ -49,9 +59,9 @@ _TRANSFORMER = (
 # Keys of the architecture that a kind does not read.
 UNUSED: dict[str, tuple[str, ...]] = {
     "reslim": ("width", "levels", "layers"),
-    "vit": ("residual_width", "residual_blocks", "compression", "width", "levels", "layers"),
-    "unet": (*_TRANSFORMER, "residual_width", "residual_blocks", "compression", "layers"),
-    "conv": (*_TRANSFORMER, "residual_width", "residual_blocks", "compression", "levels"),
+    "vit": ("residual_width", "residual_blocks", "compression", "noise", "width", "levels", "layers"),
+    "unet": (*_TRANSFORMER, "residual_width", "residual_blocks", "compression", "noise", "layers"),
+    "conv": (*_TRANSFORMER, "residual_width", "residual_blocks", "compression", "noise", "levels"),
 }
 FLASH_HEAD_DIM = 256  # the largest head size of flash-attn
 
@@ -95,6 +105,7 @@ class ArchitectureConfig(Strict):
     compression: CompressionConfig = Field(
         default_factory=lambda: CompressionConfig(), description="Adaptive spatial compression (reslim)."
     )
+    noise: Later[NoiseConfig] = Field(NoiseConfig(), description="Noise for members (reslim; docs/uncertainty.md).")
     width: int = Field(32, ge=1, description="unet, conv: channels on the fine grid (unet doubles them per level).")
     levels: int = Field(3, ge=1, description="unet: how often the fine grid is halved.")
     layers: int = Field(3, ge=1, description="conv: 3x3 convolutions before the last one.")

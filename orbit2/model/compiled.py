@@ -42,9 +42,10 @@ def compile_model(model: nn.Module, mode: Mode, device: torch.device, backend: s
         variables: Sequence[str] | None = None,
         clock: Tensor | None = None,
         gaps: Gaps | None = None,
+        noise: Tensor | None = None,
     ) -> Tensor:
         names = tuple(variables) if variables is not None else self.inputs
-        known = (self.gaps(coarse, names) if gaps is None else gaps,) if isinstance(self, Reslim) else ()
+        known = (self.gaps(coarse, names) if gaps is None else gaps, noise) if isinstance(self, Reslim) else ()
         try:
             with settings.patch(recompile_limit=GRAPHS, accumulated_recompile_limit=4 * GRAPHS):
                 result: Tensor = graph(self, coarse, statics, geometry, names, clock, *known)
@@ -89,14 +90,20 @@ def replay_model(model: nn.Module, device: torch.device, dtype: torch.dtype | No
         geometry: Geometry,
         variables: Sequence[str] | None = None,
         clock: Tensor | None = None,
+        gaps: Gaps | None = None,
+        noise: Tensor | None = None,
     ) -> Tensor:
         names = tuple(variables) if variables is not None else self.inputs
-        gaps = self.gaps(coarse, names)
-        tensors = (coarse, statics, geometry.lat, geometry.lon, clock, geometry.areas)
+        gaps = self.gaps(coarse, names) if gaps is None else gaps
+        tensors = (coarse, statics, geometry.lat, geometry.lon, clock, geometry.areas, noise)
         scales = (geometry.coarse_km, geometry.fine_km, geometry.periodic)
         key = (tuple(None if t is None else t.shape for t in tensors), scales, names, gaps)
         if key not in kept:
-            kept[key] = Replayed(lambda c, s, lat, lon, t, a: run(c, s, Geometry(lat, lon, *scales, a), names, t, gaps), tensors, dtype)
+            def once(c: Tensor, s: Tensor | None, lat: Tensor, lon: Tensor, t: Tensor | None, a: Tensor | None, z: Tensor | None) -> Tensor:
+                result: Tensor = run(c, s, Geometry(lat, lon, *scales, a), names, t, gaps, z)
+                return result
+
+            kept[key] = Replayed(once, tensors, dtype)
         return kept[key](tensors)
 
     model.forward = MethodType(forward, model)  # type: ignore[method-assign]

@@ -45,11 +45,13 @@ def conserve_blocks(
     moments: Tensor,
     conserve: Conserve,
     training: bool = False,
+    leak: float = 0.0,
 ) -> Tensor:
     """`fine` [B, C, sH, sW] changed so that its block means are the input's, for the outputs that are inputs.
 
     All in network space; `moments` [C, 2] are mean and standard deviation of the outputs. `conserve`: see
-    `ArchitectureConfig`. Cells with a missing input are left alone.
+    `ArchitectureConfig`. Cells with a missing input are left alone. `leak`: share of the gradient that rain below none, which counts as
+    none, still gets.
     """
     names = list(inputs)
     weights = cell_weights(geometry, factor).to(fine.dtype)
@@ -60,7 +62,7 @@ def conserve_blocks(
             source = coarse[:, names.index(name)][:, None].to(fine.dtype)
             mean, std = moments[i]
             if transform_of(name) == "log1p":
-                field = _rain(field, source, weights, factor, mean, std, conserve, unit_of(name))
+                field = _rain(field, source, weights, factor, mean, std, conserve, unit_of(name), leak)
             elif transform_of(name) == "logit":
                 field = _fraction(field, source, weights, factor, mean, std)
             elif conserve == "multiplicative" and variable(name).valid[0] >= 0:
@@ -89,7 +91,7 @@ def unit_of(name: str) -> float:
 
 
 def _rain(
-    field: Tensor, source: Tensor, weights: Tensor, factor: int, mean: Tensor, std: Tensor, conserve: Conserve, unit: float
+    field: Tensor, source: Tensor, weights: Tensor, factor: int, mean: Tensor, std: Tensor, conserve: Conserve, unit: float, leak: float
 ) -> Tensor:
     """Precipitation [B, 1, sH, sW], conserved in mm; or another amount that is seen as a logarithm, in units of `unit`."""
     amount = torch.expm1(source * std + mean).clamp_min(0) / unit
@@ -97,8 +99,15 @@ def _rain(
     if conserve == "softmax":
         conserved = softmax_layer(field, amount, weights, factor)
     else:
-        conserved = RAIN[conserve](torch.expm1(field * std + mean).clamp_min(0) / unit, amount, weights, factor)
+        seen = leaky(field * std + mean, leak) if leak else field * std + mean
+        conserved = RAIN[conserve](torch.expm1(seen).clamp_min(0) / unit, amount, weights, factor)
     return torch.where(_spread(torch.isfinite(source), factor), (torch.log1p(conserved * unit) - mean) / std, field)
+
+
+def leaky(values: Tensor, leak: float, least: Tensor | float = 0.0) -> Tensor:
+    """`values`, at least `least`; where they are below it, the share `leak` of a gradient goes on to them."""
+    below = torch.minimum(values, torch.as_tensor(least, dtype=values.dtype, device=values.device))
+    return torch.where(values < least, least, values) + leak * (below - below.detach())
 
 
 def _fraction(field: Tensor, source: Tensor, weights: Tensor, factor: int, mean: Tensor, std: Tensor) -> Tensor:

@@ -22,17 +22,34 @@ class SphereConv(nn.Conv2d):
         return F.conv2d(around(fields, self.kernel_size[0] // 2, periodic), self.weight, self.bias, groups=self.groups)
 
 
+class Modulation(nn.Linear):
+    """Noise as scale and shift of hidden features: h -> h (1 + a) + b, (a, b) linear in a place's noise. No noise, no change."""
+
+    def __init__(self, noise: int, width: int) -> None:
+        super().__init__(noise, 2 * width, bias=False)
+        nn.init.normal_(self.weight, std=0.3 * max(noise, 1) ** -0.5)
+
+    def forward(self, noise: Tensor, hidden: Tensor) -> Tensor:  # type: ignore[override]
+        """noise [..., n], hidden [..., width], features last in both."""
+        scale, shift = super().forward(noise).chunk(2, -1)
+        return hidden * (1 + scale) + shift
+
+
 class DecoderLayer(nn.Module):
-    """Residual: norm, 3x3 depthwise convolution over the token grid, linear projection, GELU."""
+    """Residual: norm, 3x3 depthwise convolution over the token grid, linear projection, GELU; `modulation` where the model has noise."""
 
     def __init__(self, embed_dim: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(embed_dim)
         self.depthwise = SphereConv(embed_dim, embed_dim, groups=embed_dim)
         self.linear = nn.Linear(embed_dim, embed_dim)
+        self.modulation: Modulation | None = None
 
-    def forward(self, tokens: Tensor, shape: tuple[int, int], periodic: bool) -> Tensor:
-        grid = self.norm(tokens).unflatten(1, shape)  # [B, h, w, D]: channels last as it lies
+    def forward(self, tokens: Tensor, shape: tuple[int, int], periodic: bool, noise: Tensor | None = None) -> Tensor:
+        grid = self.norm(tokens)
+        if noise is not None and self.modulation is not None:
+            grid = self.modulation(noise, grid)
+        grid = grid.unflatten(1, shape)  # [B, h, w, D]: channels last as it lies
         mixed = self.depthwise(grid.permute(0, 3, 1, 2), periodic).permute(0, 2, 3, 1)
         return tokens + F.gelu(self.linear(mixed.flatten(1, 2)))
 
@@ -50,12 +67,19 @@ class Decoder(nn.Module):
         assert self.smooth.bias is not None
         nn.init.zeros_(self.smooth.bias)
 
-    def forward(self, tokens: Tensor, shape: tuple[int, int], periodic: bool) -> Tensor:
+    def forward(self, tokens: Tensor, shape: tuple[int, int], periodic: bool, noise: Tensor | None = None) -> Tensor:
+        """`noise` [B, N, n] of every token, where there is any."""
         for layer in self.layers:
-            tokens = layer(tokens, shape, periodic)
+            tokens = layer(tokens, shape, periodic, noise)
         fine = self.unpatchify(self.head(tokens), shape)
         result: Tensor = self.smooth(fine, periodic)
         return result
+
+    def add_noise(self, channels: int) -> None:
+        """Let `channels` numbers a token change every layer."""
+        for layer in self.layers:
+            assert isinstance(layer, DecoderLayer)
+            layer.modulation = Modulation(channels, layer.linear.in_features)
 
     def unpatchify(self, tokens: Tensor, shape: tuple[int, int]) -> Tensor:
         """[B, h*w, C*(p*s)^2] -> [B, C, h*p*s, w*p*s]."""

@@ -19,6 +19,7 @@ from orbit2.files import atomic, read_json, sha256, to_text
 from orbit2.grid import AnyGrid, from_attributes, named
 from orbit2.model import carried
 from orbit2.model.build import Downscaling, build
+from orbit2.model.reslim import Reslim
 from orbit2.variables import ATTRIBUTE, adopt
 from orbit2.variables import carried as carried_rows
 
@@ -53,6 +54,7 @@ def save(
             "outputs": list(model.outputs),
             "statics": list(model.statics),
             **({"scale_km": list(model.scale_km)} if model.output_scale.ndim == 2 else {}),
+            **({"noise_scale": model.noise_scale} if isinstance(model, Reslim) and model.config.noise.channels else {}),
             **carried_rows([*model.inputs, *model.outputs, *model.statics]),
             "parameters": sum(p.numel() for p in model.parameters()),
             "sha256": {WEIGHTS: sha256(data), "normalisation.json": sha256(moments), **{n: sha256(file) for n, file in others.items()}},
@@ -119,6 +121,8 @@ def load(
         model = build(architecture, config["inputs"], config["outputs"], config["statics"])
     if known := [float(km) for km in config.get("scale_km", [])]:
         model.set_scale(known, torch.ones(len(known), len(model.outputs)))
+    if isinstance(model, Reslim):
+        model.noise_scale = float(config.get("noise_scale", 1.0))
     normaliser = Normaliser.from_json(read_json(folder / "normalisation.json"))
     if not weights:
         return model.eval(), normaliser, config

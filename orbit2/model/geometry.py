@@ -52,6 +52,12 @@ class Geometry:
         assert lat is not None and lon is not None
         return replace(self, lat=lat, lon=lon, areas=areas)
 
+    def repeat(self, count: int) -> Geometry:
+        """Each sample `count` times, one after the other."""
+        lat, lon, areas = (None if each is None else each.repeat_interleave(count, 0) for each in (self.lat, self.lon, self.areas))
+        assert lat is not None and lon is not None
+        return self if count == 1 else replace(self, lat=lat, lon=lon, areas=areas)
+
     def one(self, k: int) -> Geometry:
         """That of sample `k` alone."""
         areas = None if self.areas is None else self.areas[k : k + 1]

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from orbit2.model.decoder import SphereConv, patchify, unpatchify
+from orbit2.model.decoder import Modulation, SphereConv, patchify, unpatchify
 from orbit2.model.geometry import around, complete, pad, select
 
 REACH = 2  # coarse cells to either side that bicubic interpolation reads
@@ -68,14 +68,19 @@ def _convolved(padded: Tensor, factor: int, mode: str) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(GELU(conv(x))) with 3x3 convolutions."""
+    """x + conv(GELU(conv(x))) with 3x3 convolutions; `modulation`, where the model has noise, of what is between."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv1, self.conv2 = SphereConv(width, width), SphereConv(width, width)
+        self.modulation: Modulation | None = None
 
-    def forward(self, fields: Tensor, periodic: bool) -> Tensor:
-        result: Tensor = fields + self.conv2(F.gelu(self.conv1(fields, periodic)), periodic)
+    def forward(self, fields: Tensor, periodic: bool, noise: Tensor | None = None) -> Tensor:
+        """fields [B, C, H, W]; `noise` [B, H, W, n] of every cell, where there is any."""
+        hidden = self.conv1(fields, periodic)
+        if noise is not None and self.modulation is not None:
+            hidden = self.modulation(noise, hidden.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        result: Tensor = fields + self.conv2(F.gelu(hidden), periodic)
         return result
 
 
@@ -109,12 +114,12 @@ class ResidualPath(nn.Module):
     def forward(
         self, fields: Tensor, variables: Sequence[str], statics: Tensor | None, periodic: bool, whole: bool | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Returns (interpolation, correction): [B, C, sH, sW] each; correction is None when width is 0."""
+        """(interpolation [B, C, sH, sW], what `correction` goes on from [B, width, H, W]: None when width is 0)."""
         base = self.interpolation_of(fields, list(variables), periodic, whole)
-        return base, self.correction(fields, variables, statics, periodic) if self.width else None
+        return base, self.entered(fields, variables, statics, periodic) if self.width else None
 
-    def correction(self, fields: Tensor, variables: Sequence[str], statics: Tensor | None, periodic: bool) -> Tensor:
-        """The convolution stack's share [B, C, sH, sW]."""
+    def entered(self, fields: Tensor, variables: Sequence[str], statics: Tensor | None, periodic: bool) -> Tensor:
+        """All inputs and fine statics [B, width, H, W] on the coarse grid."""
         valid = torch.isfinite(fields)
         chosen = [self.vocabulary.index(name) for name in variables]
         padded = around(torch.nan_to_num(fields), 1, periodic)
@@ -125,10 +130,19 @@ class ResidualPath(nn.Module):
             assert statics is not None
             cells = [patchify(torch.nan_to_num(statics), self.refinement), missing.permute(0, 2, 3, 1)]
             extra = torch.cat(cells, 3).permute(0, 3, 1, 2)
-        hidden = F.gelu(hidden + self.enter_statics(extra, periodic))
+        return F.gelu(hidden + self.enter_statics(extra, periodic))
+
+    def correction(self, hidden: Tensor, periodic: bool, noise: Tensor | None = None) -> Tensor:
+        """The convolution stack's share [B, C, sH, sW] from what has `entered`; `noise` [B, H, W, n] of every cell."""
         for block in self.blocks:
-            hidden = block(hidden, periodic)
+            hidden = block(hidden, periodic, noise)
         return unpatchify(self.leave(hidden, periodic).permute(0, 2, 3, 1), self.refinement)
+
+    def add_noise(self, channels: int) -> None:
+        """Let `channels` numbers a coarse cell change every block."""
+        for block in self.blocks if self.width else ():
+            assert isinstance(block, ResidualBlock)
+            block.modulation = Modulation(channels, self.width)
 
     def interpolation_of(self, fields: Tensor, variables: list[str], periodic: bool, whole: bool | None = None) -> Tensor:
         """The outputs that are inputs, interpolated; an output that is not an input starts from zero.

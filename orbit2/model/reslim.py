@@ -7,6 +7,7 @@ The model works on normalised fields (NaN = missing) and knows variables by name
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +17,27 @@ from orbit2.model.aggregate import VariableAggregation
 from orbit2.model.blocks import Blocks
 from orbit2.model.compress import Compression
 from orbit2.model.constraints import conserve_blocks
-from orbit2.model.decoder import Decoder
+from orbit2.model.decoder import Decoder, patchify
 from orbit2.model.embed import ResolutionEmbedding, TimeEmbedding, position_of
-from orbit2.model.geometry import Gaps, Geometry, complete, unseen
+from orbit2.model.geometry import Gaps, Geometry, complete, pad, to_multiple, unseen
 from orbit2.model.quadtree import Leaves
 from orbit2.model.residual import ResidualPath
 from orbit2.model.scale import Scaled
+
+LEAK = 0.05  # of a gradient that goes on to members' rain below dry, while training
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """What all members of some samples share: interpolation `base` [B, C, sH, sW] (0 where nothing is known), the transformer's `tokens`
+    [B, N, D], what has `entered` the residual path [B, width, H, W], and what was given: coarse [B, V, H, W], its names, where."""
+
+    base: Tensor
+    tokens: Tensor
+    entered: Tensor | None
+    coarse: Tensor
+    names: tuple[str, ...]
+    geometry: Geometry
 
 
 class Reslim(Scaled):
@@ -30,9 +46,12 @@ class Reslim(Scaled):
     `inputs` (dynamic, then static) and `statics` (fine) are the vocabularies; `outputs` the predicted variables.
     `scale` [C] is the typical size of (truth - interpolation) in normalised units: both paths predict in it.
     `output_moments` [C, 2] are the outputs' normalising mean and standard deviation, for conservation of rain in mm.
+    With `config.noise` it has members: noise changes the decoder and the residual path, after the `trunk` that they share.
+    `noise_scale`: noise is multiplied by it, which sets the members' spread (fitted after training, saved with the model).
     """
 
     output_moments: Tensor
+    noise_scale: float = 1.0
 
     def __init__(self, config: ArchitectureConfig, inputs: Sequence[str], outputs: Sequence[str], statics: Sequence[str]) -> None:
         super().__init__()
@@ -50,6 +69,10 @@ class Reslim(Scaled):
         )
         # built last, so that every other weight starts as without it
         self.compression = Compression(config.compression, width, config.patch) if config.compression.active else None
+        if config.noise.channels:
+            cells = config.noise.channels * config.refinement**2
+            self.residual.add_noise(cells)
+            self.decoder.add_noise(cells * config.patch**2)
         self.register_buffer("output_scale", torch.ones(len(self.outputs)))
         self.register_buffer("output_moments", torch.tensor([[0.0, 1.0]]).repeat(len(self.outputs), 1))
 
@@ -61,27 +84,55 @@ class Reslim(Scaled):
         variables: Sequence[str] | None = None,
         clock: Tensor | None = None,
         gaps: Gaps | None = None,
+        noise: Tensor | None = None,
     ) -> Tensor:
         """coarse [B, V, H, W] (normalised, NaN = missing), statics [B, S, sH, sW] -> [B, C, sH, sW] (normalised).
 
         `variables` names the V channels (default: all inputs, in order); `clock` [B, 4] feeds the time embedding;
-        `gaps`: what is missing, where the caller knows.
+        `gaps`: what is missing, where the caller knows. With `noise` [B, M, K, sH, sW] the M members [B, M, C, sH, sW] that it makes.
         Raises OrbitError for a variable the model does not know.
         """
+        return self.members(self.trunk(coarse, statics, geometry, variables, clock, gaps), noise)
+
+    def trunk(
+        self,
+        coarse: Tensor,
+        statics: Tensor | None,
+        geometry: Geometry,
+        variables: Sequence[str] | None = None,
+        clock: Tensor | None = None,
+        gaps: Gaps | None = None,
+    ) -> Trunk:
+        """The part of `forward`, with its arguments, that no noise enters."""
         names = tuple(variables) if variables is not None else self.inputs
         gaps = self.gaps(coarse, names) if gaps is None else gaps
-        base, correction = self.residual(coarse, names, statics, geometry.periodic, not gaps.interpolated)
-        detail = self.main(coarse, names, geometry, clock, gaps)
-        if correction is not None:
-            detail = detail + correction
+        base, entered = self.residual(coarse, names, statics, geometry.periodic, not gaps.interpolated)
+        tokens = self.norm(self.attend(self.embed(coarse, names, geometry, clock, gaps), geometry))
+        return Trunk(torch.nan_to_num(base, 0.0, 0.0, 0.0), tokens, entered, coarse, names, geometry)
+
+    def members(self, trunk: Trunk, noise: Tensor | None) -> Tensor:
+        """The rest of `forward`: as many members [B, M, C, sH, sW] as `noise` [B, M, K, sH, sW] has, each conserved; without, the one
+        prediction [B, C, sH, sW] of no noise. What is made of a member does not depend on the others."""
+        geometry, count = trunk.geometry, 1 if noise is None else noise.shape[1]
+        tokens, entered, coarse = trunk.tokens, trunk.entered, trunk.coarse
+        cells = None
+        if noise is not None:
+            cells = patchify(noise.flatten(0, 1) * self.noise_scale, self.config.refinement)  # [B M, H, W, K s^2]
+            geometry = geometry.repeat(count)
+            tokens, coarse = tokens.repeat_interleave(count, 0), coarse.repeat_interleave(count, 0)
+            entered = None if entered is None else entered.repeat_interleave(count, 0)
+        detail = self.main(tokens, geometry, cells)
+        if entered is not None:
+            detail = detail + self.residual.correction(entered, geometry.periodic, cells)
         detail = detail.float() * self.scale(geometry)[:, None, None]
-        fine = torch.nan_to_num(base, 0.0, 0.0, 0.0) + detail
+        fine = (trunk.base[:, None] + detail.view(-1, count, *detail.shape[1:])).flatten(0, 1)
         conserve = self.config.conserve
         if conserve:
+            exempt, leak = self.training and noise is None, LEAK if self.training and noise is not None else 0.0
             fine = conserve_blocks(
-                fine, coarse, names, self.outputs, geometry, self.config.refinement, self.output_moments, conserve, self.training
+                fine, coarse, trunk.names, self.outputs, geometry, self.config.refinement, self.output_moments, conserve, exempt, leak
             )
-        return fine
+        return fine if noise is None else fine.view(-1, count, *fine.shape[1:])
 
     def gaps(self, coarse: Tensor, variables: Sequence[str]) -> Gaps:
         """What is missing in coarse [B, V, H, W]."""
@@ -94,13 +145,14 @@ class Reslim(Scaled):
         far = ~torch.isfinite(self.residual.interpolation_of(coarse, list(variables), periodic))
         return far | unseen(coarse, list(variables), self.outputs, self.statics, self.config.refinement)
 
-    def main(self, coarse: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None, gaps: Gaps) -> Tensor:
-        """The transformer path -> [B, C, sH, sW]."""
+    def main(self, tokens: Tensor, geometry: Geometry, noise: Tensor | None = None) -> Tensor:
+        """The transformer path's end: tokens [B, N, D], noise [B, H, W, n] of the coarse cells -> [B, C, sH, sW]."""
         s, p = self.config.refinement, self.config.patch
-        height, width = coarse.shape[-2:]
-        shape = (-(-height // p), -(-width // p))
-        tokens = self.attend(self.embed(coarse, names, geometry, clock, gaps), geometry)
-        fine: Tensor = self.decoder(self.norm(tokens), shape, geometry.periodic and width % p == 0)
+        height, width = geometry.shape
+        if noise is not None:
+            whole = pad(noise.permute(0, 3, 1, 2), to_multiple(height, p), to_multiple(width, p), False)
+            noise = patchify(whole, p).flatten(1, 2)
+        fine: Tensor = self.decoder(tokens, (-(-height // p), -(-width // p)), geometry.periodic and width % p == 0, noise)
         return fine[..., : height * s, : width * s]
 
     def embed(self, coarse: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None, gaps: Gaps) -> Tensor:

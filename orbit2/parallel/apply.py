@@ -43,7 +43,9 @@ def apply(model: nn.Module, mesh: Mesh, *, checkpointing: str = "none", compiled
             block.forward = MethodType(torch.compile(type(block).forward, dynamic=False), block)
     for name in CHECKPOINTED[checkpointing]:
         for module in parts(model, name):
-            _recompute(module)
+            for method in ("forward", "correction"):  # the residual path has two halves
+                if hasattr(module, method):
+                    _recompute(module, method)
     if not mesh.split:
         return
     assert mesh.parameters is not None
@@ -69,16 +71,16 @@ def parts(model: nn.Module, name: str) -> list[nn.Module]:
     return [found] if isinstance(found, nn.Module) else []
 
 
-def _recompute(module: nn.Module) -> None:
-    """Keep the module's inputs alone for the backward pass, which runs its forward again with the same random numbers."""
-    run: Callable[..., Any] = module.forward
+def _recompute(module: nn.Module, method: str) -> None:
+    """Keep a method's arguments alone for the backward pass, which runs it again with the same random numbers."""
+    run: Callable[..., Any] = getattr(module, method)
 
     def forward(self: nn.Module, *arguments: Any, **named: Any) -> Any:
         if self.training and torch.is_grad_enabled():
             return checkpoint(run, *arguments, use_reentrant=False, **named)
         return run(*arguments, **named)
 
-    module.forward = MethodType(forward, module)
+    setattr(module, method, MethodType(forward, module))
 
 
 def _keep_norms(block: nn.Module) -> None:
