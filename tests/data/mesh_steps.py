@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from orbit2.config.load import validate
 from orbit2.config.schema import ModelConfig
@@ -20,6 +19,7 @@ from orbit2.train.average import Average
 from orbit2.train.build import Setup
 from orbit2.train.trainer import optimise
 from orbit2.train.validation import validate_model
+from tests.data.small_ranks import forked_ranks
 from tests.data.tiny_training import Tiny
 
 STEPS = 3
@@ -83,7 +83,6 @@ def steps(case: Case, tiny: Tiny, both: Mapping[str, Any], folder: Path, rank: i
 
 
 def _rank(rank: int, world: int, cases: list[Case], tiny: Tiny, both: Mapping[str, Any], folder: Path) -> None:
-    torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
     try:
         for case in cases:
@@ -96,7 +95,8 @@ def _rank(rank: int, world: int, cases: list[Case], tiny: Tiny, both: Mapping[st
 
 def spread(cases: list[Case], world: int, tiny: Tiny, both: Mapping[str, Any], folder: Path) -> None:
     """Every case on `world` gloo ranks; the first and the last rank's results as files `<case>-rank<n>.pt`."""
-    mp.start_processes(_rank, (world, cases, tiny, both, folder), nprocs=world, start_method="spawn")
+    codes, _ = forked_ranks(lambda rank: _rank(rank, world, cases, tiny, both, folder), world)
+    assert codes == [0] * world
 
 
 def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str | None:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -27,6 +26,7 @@ from orbit2.parallel.draws import RankDropout
 from orbit2.parallel.sequence import split_sequence
 from orbit2.parallel.sharded import gather, local
 from orbit2.parallel.tensor import split_hidden
+from tests.data.small_ranks import forked_ranks
 
 pytestmark = pytest.mark.parallel
 
@@ -187,7 +187,6 @@ class Heard(logging.Handler):
 
 
 def process(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
     logging.getLogger("torch.distributed.tensor").addHandler(heard := Heard())
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
     try:
@@ -209,7 +208,8 @@ def process(rank: int, folder: Path) -> None:
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of the four processes found."""
     folder = tmp_path_factory.mktemp("axes")
-    mp.start_processes(process, (folder,), nprocs=WORLD, start_method="spawn")
+    codes, _ = forked_ranks(lambda rank: process(rank, folder), WORLD)
+    assert codes == [0] * WORLD
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(WORLD)]
 
 

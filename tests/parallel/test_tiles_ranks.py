@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from orbit2.config.load import validate
 from orbit2.config.schema import ModelConfig
@@ -19,6 +18,7 @@ from orbit2.signals import StopRequest
 from orbit2.train.build import Setup
 from orbit2.train.trainer import optimise
 from orbit2.train.validation import validate_model
+from tests.data.small_ranks import forked_ranks
 from tests.data.tiny_training import Tiny, batch_of, build
 
 pytestmark = pytest.mark.parallel
@@ -77,7 +77,8 @@ def folders(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
         section["architecture"] |= {"dropout": 0.0, "drop_path": 0.0, "conserve": True, "compression": compression}
         section["model"]["architecture"] = section["architecture"]
         path.write_text(json.dumps(section))
-    mp.start_processes(rank_of_two, (tiny, list(made.values())), nprocs=2, start_method="spawn")
+    codes, _ = forked_ranks(lambda rank: rank_of_two(rank, tiny, list(made.values())))
+    assert codes == [0, 0]
     return made
 
 
