@@ -1,4 +1,4 @@
-"""Three optimiser steps of a tiny run on any mesh: losses, norms, gradients, weights and their average, whole, for comparison."""
+"""Two optimiser steps of a tiny run on any mesh: losses, norms, gradients, weights and their average, whole, for comparison."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from orbit2.train.validation import validate_model
 from tests.data.small_ranks import forked_ranks
 from tests.data.tiny_training import Tiny
 
-STEPS = 3
+STEPS = 2
 ARCHITECTURE = {"embed_dim": 16, "depth": 2, "heads": 4, "decoder_depth": 1, "residual_width": 4, "residual_blocks": 1}
 
 

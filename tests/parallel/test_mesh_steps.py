@@ -1,4 +1,4 @@
-"""A step is the same step on any mesh: loss, every gradient, clipping, optimiser and average, over three steps."""
+"""A step is the same step on any mesh: loss, every gradient, clipping, optimiser and average, over two steps."""
 
 from __future__ import annotations
 
