@@ -11,6 +11,7 @@ from orbit2.evaluate.ensembles import Ensembles
 from orbit2.evaluate.fractions import Fractions
 from orbit2.evaluate.harmonics import Harmonics
 from orbit2.evaluate.images import Density, Maps, Similarity
+from orbit2.evaluate.member_structure import MemberStructure
 from orbit2.evaluate.objects import Objects
 from orbit2.evaluate.order import Order
 from orbit2.evaluate.overtime import OverTime
@@ -25,6 +26,6 @@ from orbit2.metrics.collector import Collector
 
 COLLECTORS: tuple[type[Collector], ...] = (
     Scores, Similarity, Maps, Density, Conservation, Spectra, SeamScores, FineStructure, Distribution,
-    ClimateIndices, Order, Ensembles, Tails, OwnTails, Anomalies, OverTime, Fractions, Objects, Harmonics, PaperScores,
+    ClimateIndices, Order, Ensembles, MemberStructure, Tails, OwnTails, Anomalies, OverTime, Fractions, Objects, Harmonics, PaperScores,
     Ceiling,
 )  # fmt: skip

@@ -20,7 +20,7 @@ from orbit2.variables import is_precipitation, log_scored, variable
 
 Array = npt.NDArray[np.float64]
 Values = npt.NDArray[Any]
-QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)
+QUANTILES = (0.001, 0.01, 0.5, 0.9, 0.99, 0.999, 0.9999)
 WET = (0.1, 0.25, 1.0)  # mm/day
 BINS = 1 << 16
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
+from orbit2 import times
+from orbit2.metrics import member_areas as areas
 from orbit2.metrics.collector import Keeping, Settings, Training
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.ensemble import EnsembleStatistic
 from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Scored
 from orbit2.metrics.registry import find
+from orbit2.metrics.statistics import Moments, PairStatistic, Statistic
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
 from orbit2.variables import is_precipitation
@@ -21,7 +26,8 @@ RARE = 0.99  # of the training years' values, for what is no rain
 
 
 class Ensembles(Keeping):
-    """One EnsembleStatistic per field; nothing without members or without a truth."""
+    """One EnsembleStatistic per field, and what its cells say by area and day (metrics/member_areas); nothing without members or without a
+    truth."""
 
     name, stage = "ensembles", "evaluate"
 
@@ -29,9 +35,16 @@ class Ensembles(Keeping):
         super().__init__(matched, settings, training)
         self.weights = area_weights(matched.grid)
         fields = self.fields if matched.members and matched.has_truth else ()
-        self.statistics: dict[tuple[str, ...], EnsembleStatistic] = {
-            (f.label,): EnsembleStatistic(matched.members, self._events(f), is_precipitation(f.variable)) for f in fields
-        }
+        self.whole = {f.label: EnsembleStatistic(matched.members, self._events(f), is_precipitation(f.variable)) for f in fields}
+        self.bins = areas.area_bins(matched) if fields else {}
+        self.reference = {f.label: matched.counterpart for f in fields
+                          if matched.counterpart is not None and matched.counterpart in matched.models(f.variable)}  # fmt: skip
+        self.paired = self.bins if self.reference else {}
+        self.sums: dict[tuple[str, ...], PairStatistic] = {
+            (f.label, whose, which): PairStatistic(bins) for f in fields for which, bins in self.bins.items()
+            for whose in (areas.OWN, areas.REFERENCE) if whose == areas.OWN or f.label in self.reference}  # fmt: skip
+        whole: Mapping[tuple[str, ...], Statistic] = {(label,): each for label, each in self.whole.items()}
+        self.statistics = {**whole, **self.sums}
 
     def _events(self, f: Field) -> dict[str, float]:
         if f.space != "physical":
@@ -42,18 +55,29 @@ class Ensembles(Keeping):
         return {} if limit is None else {f"q{RARE:g}": limit}
 
     def begin(self, scored: Scored, f: Field, truth: Array) -> None:
-        if self.statistics:
-            self.statistics[f.label,].update(scored.members(self.matched), truth, self.weights, f.of)
+        if f.label not in self.whole:
+            return
+        cells = self.whole[f.label].update(scored.members(self.matched), truth, self.weights, f.of)
+        scored.cells[f.label] = cells
+        flat, weights, day = cells.reshape(len(cells), -1), self.weights.ravel(), times.day(scored.sample)
+        for which, bins in self.bins.items():
+            self.sums[f.label, areas.OWN, which].put(day, areas.sums(flat, weights, bins.index.ravel(), len(bins.names)))
+
+    def put(self, scored: Scored, f: Field, model: str, which: str, row: Moments) -> None:
+        if model == self.reference.get(f.label):
+            self.sums[f.label, areas.REFERENCE, which].put(times.day(scored.sample), row)
 
     def rows(self, table: Table, protocol: str) -> None:
         if protocol != "standard":
             return
         model, region = self.matched.model, self.matched.region
-        for f in self.fields if self.statistics else ():
-            statistic = self.statistics[f.label,]
+        for f in self.fields if self.whole else ():
+            statistic, by_area = self.whole[f.label], self._areas(table, f)
             shares = statistic.rank_shares()
             ranks = {} if shares is None else {f"rank_share_{rank}": float(share) for rank, share in enumerate(shares)}
             for metric, value in {**statistic.scores(), **ranks}.items():
+                if metric in by_area:
+                    continue
                 entry = find(metric)
                 about = entry.formula if entry is not None else metric
                 method = f"{about}; {statistic.members} members, area-weighted, pooled over samples"
@@ -61,6 +85,24 @@ class Ensembles(Keeping):
             self._curves(table, f, statistic)
             if f.space == "physical" and statistic.n:
                 table.add(model, f.variable, f.space, region, "members", "members of the ensemble", statistic.members, n=statistic.n)
+
+    def _areas(self, table: Table, f: Field) -> set[str]:
+        """Rows of every area, the domain too, with their intervals. Gives back the names of the scores."""
+        reference, written = self.reference.get(f.label), set[str]()
+        for which, bins in self.bins.items():
+            own = self.sums[f.label, areas.OWN, which]
+            beside = self.sums[f.label, areas.REFERENCE, which] if reference is not None else None
+            if not own.rows:
+                continue
+            scores, pooled = areas.found(self.matched.members, own, beside, self.settings.evaluate.bootstrap)
+            for metric, (values, interval) in scores.items():
+                name = f"{metric}_vs_{reference}" if metric == areas.RATIO else metric
+                for b in areas.known(values, pooled):
+                    table.add(self.matched.model, f.variable, f.space, bins.names[b], name,
+                              areas.about(metric, str(reference), self.matched.members), values[b], n=int(pooled.n[b]),
+                              ci=interval.at(b) if interval is not None else None)  # fmt: skip
+                    written.add(name)
+        return written
 
     def _curves(self, table: Table, f: Field, statistic: EnsembleStatistic) -> None:
         """Reliability by the number of members with an event, and error by spread: the points of two diagrams."""

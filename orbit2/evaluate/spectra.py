@@ -23,7 +23,7 @@ from orbit2.metrics.statistics import MeanStatistic, SeriesStatistic, State
 from orbit2.metrics.table import Table
 
 Array = npt.NDArray[np.float64]
-TRUTH = "truth"
+TRUTH, MEMBER = "truth", "one member"
 ZONAL, RADIAL = "zonal", "radial"
 LEAST = 8  # cells of a box, along either side
 Box = tuple[float, float, float, float]  # south, north, west, east
@@ -38,7 +38,7 @@ class Spectra(Collector):
 
     def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
-        self.turns = Turns.of(matched, settings)
+        self.turns, self.members = Turns.of(matched, settings), bool(matched.members) and matched.has_truth
         parallels = isinstance(matched.grid, Grid)  # a row that is none has no zonal spectrum
         self.bands = bands_of(matched.grid, settings.evaluate.spectra_bands) if parallels else []
         self.boxes: dict[str, Box | None] = {name: box for name, box in settings.evaluate.spectra_boxes.items()
@@ -60,6 +60,9 @@ class Spectra(Collector):
     def pair(self, scored: Scored, f: Field, model: str, prediction: Array, truth: Array) -> None:
         if not self.turns.has(scored):
             return
+        if self.members and model == self.matched.model:  # a mean of members is smoother than what it is the mean of
+            first = np.asarray(scored.members(self.matched)[0], dtype=np.float64)
+            self._add(f, MEMBER, self._waves(f.of(first), self.matched.grid), scored.sample)
         own = self._waves(prediction if self.matched.has_truth else f.of(scored.native[model]), self.matched.spectra_grid)
         self._add(f, model, own, scored.sample)
         for place in own if self.matched.has_truth else ():
@@ -143,9 +146,11 @@ class Spectra(Collector):
     def datasets(self) -> Mapping[str, xr.Dataset]:
         """`zonal_power`, `zonal_coherence` (model, field, band, wavenumber), `radial_power`, `radial_power_median`, `radial_coherence`
         (model, field, box, k_bin),
-        `wavelength_km` (band, wavenumber) and `k` (box, k_bin); the model dimension begins with `truth` (the input where there is none)."""
+        `wavelength_km` (band, wavenumber) and `k` (box, k_bin); the model dimension begins with `truth` (the input where there is none)
+        and ends with `one member` of an ensemble, whose own name stands for the mean of its members."""
         matched, found = self.matched, self.wavenumbers()
-        models, labels = (TRUTH, *matched.all_models), [f.label for f in self.fields]
+        models = (TRUTH, *matched.all_models, *([MEMBER] if self.members else []))
+        labels = [f.label for f in self.fields]
         bands = [band_name(*band) for band in self.bands]
         axes = [spectra.zonal_axis(matched.spectra_grid, *band) for band in self.bands]
         size = matched.spectra_grid.shape[1] // 2 if self.bands else 0

@@ -43,6 +43,7 @@ class Judged:
     """
 
     task, has_truth, observations, tiling, refinement, aligned, whole, members = TASK, True, None, None, 1, False, True, 0
+    counterpart: str | None = None
 
     def __init__(self, products: Sequence[Product]) -> None:
         self.products, self.notes = list(products), [note for product in products for note in product.notes]

@@ -94,6 +94,10 @@ class Compared(Protocol):
     def members(self) -> int:
         """Of the prediction's ensemble; 0 for one field."""
 
+    @property
+    def counterpart(self) -> str | None:
+        """The model of one field that an ensemble is held against; None where there is none."""
+
     def baselines(self, name: str) -> tuple[str, ...]: ...
 
     def models(self, name: str) -> tuple[str, ...]: ...

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.metrics.consecutive import State
-from orbit2.metrics.member_kernels import SPREADS, member_sums
+from orbit2.metrics.member_kernels import OF_CELLS, SPREADS, member_sums
 
 Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -24,7 +24,6 @@ MOST_TILES = 64  # a sample's tiles, spread evenly: the variogram score compares
 VARIOGRAM_ORDER = 0.5
 GROUPS = 10  # of equal area by the members' spread: the binned spread-skill curve
 GATHERED = ("sums", "ranks", "forecast", "happened", "spreads", "vectors")
-
 
 
 @dataclass
@@ -47,11 +46,13 @@ class EnsembleStatistic:
 
     def update(
         self, members: npt.NDArray[np.floating], truth: Array, weights: Array, of: Callable[[Array], Array] = lambda values: values
-    ) -> None:
+    ) -> Array:
         """`members` [M, H, W] and `truth` [H, W] of one sample, missing in the same cells; areas `weights` [H, W].
 
-        `of` takes members into the truth's space, a band of cells at a time.
+        `of` takes members into the truth's space, a band of cells at a time. Returns what is told of each cell, [OF_CELLS, H, W], NaN
+        where nothing is known.
         """
+        told = np.full((len(OF_CELLS), truth.size), np.nan)
         known = np.flatnonzero(np.isfinite(truth).ravel())
         flat, o, w = members.reshape(self.members, -1), truth.ravel(), weights.ravel()
         for start in range(0, len(known), BAND):
@@ -59,10 +60,12 @@ class EnsembleStatistic:
             cells = band if len(known) == len(o) else known[band]
             x = np.ascontiguousarray(of(flat[:, cells].astype(np.float64)))
             found = member_sums(x, o[cells], w[cells], np.array(list(self.limits.values()), dtype=np.float64), self.rain)
-            for total, part in zip((self.sums, self.ranks, self.forecast, self.happened, self.spreads), found, strict=True):
+            *parts, told[:, cells] = found
+            for total, part in zip((self.sums, self.ranks, self.forecast, self.happened, self.spreads), parts, strict=True):
                 total += part
         self.n += len(known)
         self._tiles(members, truth, of)
+        return told.reshape(-1, *truth.shape)
 
     def _tiles(self, members: npt.NDArray[np.floating], truth: Array, of: Callable[[Array], Array]) -> None:
         """Energy and variogram score of complete tiles, spread evenly over the field."""
@@ -100,6 +103,8 @@ class EnsembleStatistic:
         if shares is not None:
             found |= {"rank_deviation": float(np.abs(shares - 1 / (m + 1)).sum()),
                       "rank_outliers": float((shares[0] + shares[-1]) * (m + 1) / 2)}  # fmt: skip
+            ranked = float(self.ranks.sum() / w)  # of what is left out any rank is as likely as another
+            found["rank_outliers_all"] = ranked * found["rank_outliers"] + 1 - ranked
         if self.vectors[0]:
             found |= {"energy_score": self.vectors[1] / self.vectors[0], "variogram_score": self.vectors[2] / self.vectors[0]}
         for i, name in enumerate(self.limits):

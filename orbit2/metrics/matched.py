@@ -60,6 +60,7 @@ class Scored:
     native: dict[str, Array]
     position: int = 0
     _members: list[npt.NDArray[np.float32]] = made(default_factory=list, repr=False)
+    cells: dict[str, Array] = made(default_factory=dict, repr=False)  # field -> what its members' scores are in each cell, [OF_CELLS, H, W]
 
     @property
     def sample(self) -> str:
@@ -74,7 +75,7 @@ class Scored:
 
     def forget(self) -> None:
         """Let go of all fields but the truth: a loop's variable, or a progress bar, may hold this while the next one is made."""
-        for each in (self.models, self.native, self._members):
+        for each in (self.models, self.native, self._members, self.cells):
             each.clear()
 
 
@@ -287,6 +288,11 @@ class Matched:
     def members(self) -> int:
         """Members of the prediction's ensemble, 0 for one field."""
         return int(self.prediction.sizes.get("member", 0))
+
+    @property
+    def counterpart(self) -> str | None:
+        """The model that a prediction with members is held against: `reference` of its task, or what its model was fine-tuned from."""
+        return None if self.parent is None else self.parent.model
 
     def member_fields(self, scored: Scored) -> Iterator[Array]:
         """The prediction's members [H, W] of one sample and variable on the scored grid, one by one, missing where `scored` is."""

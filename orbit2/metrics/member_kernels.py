@@ -11,7 +11,8 @@ from orbit2.jit import compiled
 
 Array = npt.NDArray[np.float64]
 SPREADS = 160  # bins of the members' variance, two an octave, from 2^-40; the first is of no variance
-Sums = tuple[Array, Array, Array, Array, Array]
+OF_CELLS = ("crps", "variance", "square", "outside", "ranked")  # what is told of each cell
+Sums = tuple[Array, Array, Array, Array, Array, Array]
 
 
 @compiled
@@ -21,12 +22,13 @@ def member_sums(members: npt.NDArray[Any], truth: Array, weights: Array, limits:
     [w, CRPS over M^2 pairs, over M (M - 1), unbiased variance, squared error of the mean]; area by the truth's rank [M + 1], where a truth
     equal to k members is shared by k + 1 ranks and, with `rain`, cells where all are 0 count nowhere; per limit the area by the number of
     members at or above it [E, M + 1], and the part of it where the truth is too; [3, SPREADS] area, variance and squared error of the mean
-    by the members' variance.
+    by the members' variance; of each cell, without its weight, [OF_CELLS, C]: fair CRPS (of one member the absolute error), unbiased
+    variance, squared error of the mean, the part of the truth's rank that lies beyond all members, and whether it is ranked (1 or 0).
     """
     count, cells = members.shape
     sums, ranks = np.zeros(5), np.zeros(count + 1)
     forecast, happened = np.zeros((limits.shape[0], count + 1)), np.zeros((limits.shape[0], count + 1))
-    spreads = np.zeros((3, SPREADS))
+    spreads, each = np.zeros((3, SPREADS)), np.zeros((5, cells))
     x = np.empty(count)
     for c in range(cells):
         y, w = truth[c], weights[c]
@@ -48,9 +50,12 @@ def member_sums(members: npt.NDArray[Any], truth: Array, weights: Array, limits:
             ties += 1 if x[m] == y else 0
         sums[0] += w
         sums[1] += w * (absolute / count - apart / (count * count))
+        each[0, c], each[2, c] = absolute / count, (mean - y) ** 2
         if count > 1:
-            sums[2] += w * (absolute / count - apart / (count * (count - 1)))
+            each[0, c] -= apart / (count * (count - 1))
+            sums[2] += w * each[0, c]
             variance = squares / (count - 1)
+            each[1, c] = variance
             sums[3] += w * variance
             place = int(min(max(np.floor(2 * np.log2(variance)) + SPREADS // 2, 1.0), SPREADS - 1.0)) if variance > 0 else 0
             spreads[0, place] += w
@@ -60,10 +65,12 @@ def member_sums(members: npt.NDArray[Any], truth: Array, weights: Array, limits:
         if not rain or y > 0 or x[count - 1] > 0:
             for rank in range(below, below + ties + 1):
                 ranks[rank] += w / (ties + 1)
+            each[3, c] = ((below == 0) + (below + ties == count)) / (ties + 1)
+            each[4, c] = 1.0
         for e in range(limits.shape[0]):
             foresee = 0
             for m in range(count):
                 foresee += 1 if x[m] >= limits[e] else 0
             forecast[e, foresee] += w
             happened[e, foresee] += w if y >= limits[e] else 0.0
-    return sums, ranks, forecast, happened, spreads
+    return sums, ranks, forecast, happened, spreads, each

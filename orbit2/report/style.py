@@ -38,6 +38,7 @@ COLOURS = {
     "quantile_mapping": "#6b8e23",
     "bcsd": "#4b5f8a",
     "bcsd_monthly": "#4b5f8a",
+    "one member": "#882255",
 }
 METHOD_NAMES = {
     "bicubic_log1p": "bicubic of ln(1+x)", "bilinear_log1p": "bilinear of ln(1+x)", "delta_log1p": "delta of ln(1+x)",

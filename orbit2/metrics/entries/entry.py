@@ -19,7 +19,7 @@ PLACES = {  # what may stand in a name between braces, as a pattern
     "which": r"(?:|mean_|wang_|bombardi_|truths_mean_|first_|second_|truths_mean_first_|truths_mean_second_)",
     "event": r"onset|withdrawal|duration",
     "index": r"(?:relative_entropy|dsi|centroid|spread|walsh_lawler)(?:_climatological)?", "days": r"5|10",
-    "axis": r"longitude|latitude", "power": r"1e-?\d",
+    "axis": r"longitude|latitude", "power": r"1e-?\d", "waves": r"\d+_to_\d+",
     "kind": r"heaviest_rain|hottest|coldest|strongest_wind|lowest_pressure",
     "column": r"onset|withdrawal|seasonality|entropy|hovmoller",
 }  # fmt: skip

@@ -19,6 +19,7 @@ from orbit2.report.tables import Scores, csv_text
 
 Array = npt.NDArray[np.float64]
 SHOWN = ("nearest", "bicubic", "bicubic_log1p")
+MEMBER = "one member"  # of an ensemble, whose mean stands under the model's name
 
 
 def zonal_spectra(task: Task, model: str, scores: Scores) -> list[Figure]:
@@ -86,7 +87,7 @@ def _radial(data: xr.Dataset, task: Task, model: str, scores: Scores, box: str, 
 
 def _chosen(data: xr.Dataset, model: str) -> list[str]:
     present = [str(m) for m in data["model"].values]
-    return [m for m in ("truth", *SHOWN[:2], model) if m in present]
+    return [m for m in ("truth", *SHOWN[:2], model, MEMBER) if m in present]
 
 
 def _resolution(scores: Scores, model: str, name: str, region: str) -> float | None:
@@ -158,7 +159,8 @@ def _spectrum(
         }
         if key not in ("truth", model):
             style["linestyle"] = {"bicubic": (0, (5, 1.5))}.get(key, (0, (1.5, 1.2)))
-        upper.plot(wavelength[use], power[use], label=method_name(key), **style)
+        name = f"{key}, mean of members" if key == model and MEMBER in curves else method_name(key)
+        upper.plot(wavelength[use], power[use], label=name, **style)
         if key != "truth":
             lower.plot(wavelength[use], power[use] / truth[use], **style)
     subs = (1.0, 2.0, 5.0) if wavelength[use].max() < 30 * wavelength[use].min() else (1.0, 3.0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from orbit2 import evaluate
+from orbit2 import diagnose, evaluate
 from orbit2.metrics import registry
 from orbit2.metrics import table as tables
 from orbit2.metrics.weighting import area_weights
@@ -20,11 +20,14 @@ def done(tmp_path_factory):
     prediction = make.make_prediction(folder / "p.zarr", store, members=MEMBERS)
     config = make.write_slice(folder / "slice.json", "evaluate", baselines=["bilinear"])
     evaluate.run(config=config, prediction=prediction, store=store.path, out=folder / "out")
-    return store, xr.open_zarr(prediction, consolidated=False), tables.read(folder / "out/metrics.parquet")
+    opened = xr.open_zarr(prediction, consolidated=False)
+    opened.encoding["source"] = prediction
+    return store, opened, tables.read(folder / "out/metrics.parquet")
 
 
-def value(frame, metric, name, space="physical", model="reslim"):
+def value(frame, metric, name, space="physical", model="reslim", region="global"):
     rows = frame[(frame["metric"] == metric) & (frame["variable"] == name) & (frame["space"] == space) & (frame["model"] == model)]
+    rows = rows[rows["region"] == region]
     assert len(rows) == 1
     return float(rows["value"].iloc[0])
 
@@ -85,3 +88,46 @@ def test_reliability_and_spread_curves_are_rows(done):
     assert sum(area) == pytest.approx(1) and b * (1 - b) == pytest.approx(base)
     spread = frame[frame["metric"].str.startswith("binned_") & (frame["variable"] == "2m_temperature")]
     assert len(spread) >= 10 and not registry.unknown(spread["metric"])
+
+
+def test_neighbours_waves_and_edges_are_rows_beside_the_baseline(done):
+    _, _, frame = done
+    name = "2m_temperature"
+    assert value(frame, "mae_differences", name, model="bilinear") > 0 < value(frame, "crps_differences", name)
+    assert value(frame, "power_ratio_2_to_3_cells", name) > value(frame, "mean_power_ratio_2_to_3_cells", name)  # noise on a smooth field
+    assert value(frame, "block_edge_ratio", name, model="(truth)") > 0 < value(frame, "block_edge_ratio", name)
+    assert value(frame, "block_variance_0", name) == pytest.approx(1, abs=0.1)  # noise alike in every cell
+    own = frame[frame["metric"].str.contains("_cells|_edge_|block_|differences|2x2")]
+    assert not registry.unknown(own["metric"])
+
+
+def test_land_and_sea_and_the_tropics_have_scores_of_their_own(done):
+    _, _, frame = done
+    for metric in ("crps_fair", "spread_skill", "rank_outliers"):
+        assert {"global", "land", "sea", "tropics"} <= set(frame.loc[frame["metric"] == metric, "region"])
+    parts = [value(frame, "crps_fair", "2m_temperature", region=region) for region in ("land", "sea")]
+    assert min(parts) <= value(frame, "crps_fair", "2m_temperature") <= max(parts)
+
+
+def test_members_are_held_against_the_field_that_the_task_refers_to_in_every_region(done, tmp_path):
+    store, prediction, _ = done
+    plain = make.make_prediction(tmp_path / "plain.zarr", store, task="plain")
+    about = {"model": "parent", "prediction": "plain", "model_hash": "0" * 8}
+    frames = {}
+    for stage, entry, file in (("evaluate", evaluate.run, "metrics"), ("diagnose", diagnose.run, "regions")):
+        config = make.write_slice(tmp_path / f"{stage}.json", stage, baselines=["nearest"], parent=about)
+        entry(config=config, prediction=prediction.encoding["source"], store=store.path, out=tmp_path / stage, parent=plain)
+        frames[stage] = tables.read(tmp_path / stage / f"{file}.parquet")
+    whole, regions = frames.values()
+    assert {registry.find(metric).name for metric in regions["metric"] if "crps" in metric} == {"crps_fair", "crps_ratio_vs_{baseline}"}
+    for name, space in CASES:
+        for frame, region in ((whole, "global"), (regions, "SAS"), (regions, "NPO"), (regions, "MED")):
+            crps, mae = value(frame, "crps_fair", name, space, region=region), value(frame, "mae", name, space, "parent", region)
+            assert value(frame, "crps_ratio_vs_parent", name, space, region=region) == pytest.approx(crps / mae)
+    mae = value(whole, "mae_2x2", "2m_temperature", model="parent")
+    crps = value(whole, "crps_2x2", "2m_temperature")
+    assert value(whole, "crps_2x2_ratio_vs_parent", "2m_temperature") == pytest.approx(crps / mae)
+    spectra = xr.open_dataset(tmp_path / "evaluate/spectra.nc")["zonal_power"]
+    assert spectra["model"].values[-1] == "one member" and "one member" not in set(whole["model"])  # a curve, not a model that is scored
+    short = spectra.sel(field="2m_temperature").isel(band=1, wavenumber=slice(15, None)).mean("wavenumber")
+    assert float(short.sel(model="one member")) > 1.5 * float(short.sel(model="reslim"))  # the mean is smoother

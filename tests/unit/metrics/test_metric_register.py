@@ -14,7 +14,7 @@ from tests.data import scored as make
 EXAMPLES = {"baseline": "bicubic_log1p", "direction": "wrap", "diagram": "longitude", "q": "0.999", "mm": "0.1", "scale": "9px",
             "years": "20", "rank": "3", "dataset": "prism_4km", "lag": "1", "metric": "rmse", "threshold": "frost_day",
             "which": "mean_", "event": "onset", "index": "dsi", "days": "5", "column": "entropy",
-            "axis": "longitude", "power": "1e-3", "kind": "hottest"}  # fmt: skip
+            "axis": "longitude", "power": "1e-3", "waves": "2_to_3", "kind": "hottest"}  # fmt: skip
 
 
 def test_every_place_has_an_example_that_it_takes():
