@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import oaconvolve
+import scipy
 
 from orbit2 import longitudes
 from orbit2.climate.scores import pattern
@@ -93,8 +93,8 @@ def filtered(anomaly: Array) -> Array:
     if anomaly.shape[1] < len(weights):
         return made
     known = np.isfinite(anomaly)
-    passed = oaconvolve(np.where(known, anomaly, 0.0), weights[None], mode="valid", axes=1)
-    there = oaconvolve(known.astype(np.float64), np.full((1, len(weights)), 1 / len(weights)), mode="valid", axes=1)
+    passed = scipy.signal.oaconvolve(np.where(known, anomaly, 0.0), weights[None], mode="valid", axes=1)
+    there = scipy.signal.oaconvolve(known.astype(np.float64), np.full((1, len(weights)), 1 / len(weights)), mode="valid", axes=1)
     made[:, HALF:-HALF] = np.where(there >= 1 - MOST_MISSING - 1e-9, passed, np.nan)
     return made
 

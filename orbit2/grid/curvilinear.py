@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 import xarray as xr
-from scipy.spatial import cKDTree
 
 from orbit2.edges import edge_digest
 from orbit2.errors import OrbitError
@@ -163,6 +162,8 @@ class CurvilinearGrid:
 
     def holds(self, box: Sequence[float]) -> bool:
         """Whether every point of the box's outline has a cell's centre within a cell's diagonal."""
+        from scipy.spatial import cKDTree  # half a second to load, for this alone
+
         south, north, west, east = box
         around = Grid(np.array([south, north], dtype=np.float64), np.array([west, west + width(west, east)], dtype=np.float64)).boundary
         known = np.isfinite(self.lat2d) & np.isfinite(self.lon2d)

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from orbit2.metrics.statistics import Moments
 
@@ -226,4 +226,4 @@ def widening(series: Array, block: int) -> float:
     missed = (1 + persistence) / (1 - persistence) / seen
     share = block / days
     quantile = 1.9600 + 2.9694 * share + 0.4160 * share**2 - 0.5324 * share**3
-    return float(np.sqrt(missed * -(-days // block) * share) * quantile / norm.ppf(1 - (1 - LEVEL) / 2))
+    return float(np.sqrt(missed * -(-days // block) * share) * quantile / ndtri(1 - (1 - LEVEL) / 2))

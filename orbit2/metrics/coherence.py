@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft, signal
+import scipy  # scipy.signal takes half a second to load: where it is used
+from scipy import fft
 
 from orbit2.metrics.spectra import ZonalAxis, _deplane, _hann
 
@@ -26,8 +27,8 @@ def zonal_waves(field: Array, axis: ZonalAxis, periodic: bool) -> Complex:
     if complete.any():
         known = rows[complete]
         if not periodic:
-            window = signal.windows.hann(count, sym=False)
-            known = signal.detrend(known, axis=1) * (window / np.sqrt(np.mean(window**2)))
+            window = scipy.signal.windows.hann(count, sym=False)
+            known = scipy.signal.detrend(known, axis=1) * (window / np.sqrt(np.mean(window**2)))
         found = fft.rfft(known, axis=1)[:, 1:] * (np.sqrt(2) / count)
         if count % 2 == 0:
             found[:, -1] /= np.sqrt(2)  # there is one wave of two cells, not two

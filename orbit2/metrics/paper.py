@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 Array = npt.NDArray[np.float64]
 LEVELS = (0.6827, 0.9545, 0.9973, 0.9999)  # "1, 2, 3 and 4 sigma"
@@ -50,6 +49,8 @@ def day_range(prediction: Array, truth: Array, quantise: bool) -> tuple[float, f
 
     scikit-image's defaults: a uniform window of 7 (along the row for 1-D input), sample covariance, the rim left out.
     """
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity  # bring all of scipy
+
     low, high = min(prediction.min(), truth.min()), max(prediction.max(), truth.max())
     if not high > low:
         return float("nan"), float("nan")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize
+import scipy  # scipy.optimize: where it is used
 
 Array = npt.NDArray[np.float64]
 LEAST_BINS, LEAST_OCTAVES = 10, 2.0  # fewer: not resolvable here
@@ -92,7 +92,7 @@ def _monotone_rows(values: Array, weights: Array) -> Array:
 
 
 def _monotone(values: Array, weights: Array) -> Array:
-    fit: Array = optimize.isotonic_regression(values, weights=weights).x
+    fit: Array = scipy.optimize.isotonic_regression(values, weights=weights).x
     return fit
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from scipy.stats import false_discovery_control, norm
+from scipy.special import ndtr, ndtri
 
 from orbit2.metrics.bootstrap import LEAST_DAYS, LEVEL, Interval, block_length
 
@@ -17,8 +17,8 @@ def chance(interval: Interval) -> Array:
     """Two-sided p-values [B] that a difference of scores is 0: 0.05 where its 95 % interval ends at 0, normal beyond. NaN without one."""
     towards = np.where(interval.value > 0, interval.value - interval.low, interval.high - interval.value)
     with np.errstate(invalid="ignore", divide="ignore"):
-        z = np.abs(interval.value) / towards * norm.ppf(1 - (1 - LEVEL) / 2)
-    p: Array = np.where(interval.value == 0, 1.0, 2 * norm.sf(z))
+        z = np.abs(interval.value) / towards * ndtri(1 - (1 - LEVEL) / 2)
+    p: Array = np.where(interval.value == 0, 1.0, 2 * ndtr(-z))
     return np.where(np.isfinite(interval.low) & np.isfinite(interval.high), p, np.nan)
 
 
@@ -27,6 +27,8 @@ def discoveries(p: npt.ArrayLike, share: float = FALSE_DISCOVERIES) -> npt.NDArr
 
     NaN, where nothing could be tested, is never marked and does not count among the tests.
     """
+    from scipy.stats import false_discovery_control  # a second to load
+
     values = np.asarray(p, dtype=np.float64)
     known = np.isfinite(values)
     marked = np.zeros(values.shape, dtype=bool)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft, signal
+import scipy  # scipy.signal takes half a second to load: where it is used
+from scipy import fft
 
 from orbit2.errors import OrbitError
 from orbit2.grid import EARTH_RADIUS_KM, AnyGrid, Grid
@@ -53,7 +54,7 @@ def zonal_spectrum(field: Array, axis: ZonalAxis, periodic: bool) -> Array:
         return np.full(len(axis.wavenumber), np.nan)
     window, detrend = ("boxcar", "constant") if periodic else ("hann", "linear")
     # density times the bin width (1/N): a Hann window then keeps the variance too, which scaling="spectrum" would not
-    _, power = signal.periodogram(rows[complete], window=window, detrend=detrend, scaling="density", axis=1)
+    _, power = scipy.signal.periodogram(rows[complete], window=window, detrend=detrend, scaling="density", axis=1)
     mean: Array = np.average(power[:, 1:] / rows.shape[1], axis=0, weights=axis.row_weights[complete])
     return mean
 
@@ -128,6 +129,6 @@ def _deplane(field: Array) -> Array:
 
 
 def _hann(ny: int, nx: int) -> Array:
-    window = np.outer(signal.windows.hann(ny, sym=False), signal.windows.hann(nx, sym=False))
+    window = np.outer(scipy.signal.windows.hann(ny, sym=False), scipy.signal.windows.hann(nx, sym=False))
     scaled: Array = window / np.sqrt(np.mean(window**2))
     return scaled

@@ -11,7 +11,6 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
-import seaborn as sns
 from matplotlib.colors import AsinhNorm, BoundaryNorm, Colormap, LinearSegmentedColormap, Normalize, TwoSlopeNorm
 
 from orbit2.variables import is_precipitation, variable
@@ -64,7 +63,10 @@ def look() -> Iterator[None]:
     """The report's matplotlib settings (Agg, no interactive state), undone afterwards."""
     matplotlib.use("Agg", force=False)
     settings: Any = {
-        **sns.axes_style("whitegrid"),
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "patch.edgecolor": "w",
+        "patch.force_edgecolor": True,
         "font.family": "DejaVu Sans",  # ships with matplotlib: the same layout on every machine
         "font.size": 9.5,
         "axes.titlesize": 10.5,

@@ -14,7 +14,6 @@ from functools import partial
 from threading import Condition
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import numpy.typing as npt
 
@@ -126,6 +125,8 @@ class Slabs:
 
     def lazy(self) -> Any:
         """The dask array, in blocks of at most about 16 MiB that do not cross slabs."""
+        import dask.array as da
+
         hours = max(1, BLOCK_BYTES // max(1, self.shape[1] * self.shape[2] * 4))
         blocks: list[int] = []
         for begin, end in zip(self.edges[:-1], self.edges[1:], strict=True):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 from orbit2.climate import circular
 from orbit2.metrics.bootstrap import LEVEL
@@ -89,7 +89,7 @@ class Draws:
     @property
     def wider(self) -> float:
         years, tail = self.counts.shape[1], 1 - (1 - LEVEL) / 2
-        return float(np.sqrt(years / (years - 1)) * t.ppf(tail, years - 1) / norm.ppf(tail))
+        return float(np.sqrt(years / (years - 1)) * stdtrit(years - 1, tail) / ndtri(tail))
 
 
 def _circular(counts: Array, days: Array, length: int) -> Array:

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 import cftime
-import dask.array as da
 import h5py
 import numpy as np
 import numpy.typing as npt
@@ -216,6 +215,8 @@ class KeptDays:
         return self._lazy(name, f"{name}/{source}/{what}", attrs if square else {**attrs, "standard_name": variable(name).standard_name})
 
     def _lazy(self, name: str, path: str, attrs: Mapping[str, str]) -> xr.DataArray:
+        import dask.array as da
+
         series = Series(path, self._places[name], self.numbers, self.grid.shape)
         array = da.from_array(  # type: ignore[no-untyped-call]
             series, chunks=(-1, self._rows, -1), name=f"kept-{path}-{uuid4().hex}", asarray=False, fancy=False,

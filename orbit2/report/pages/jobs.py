@@ -13,7 +13,6 @@ import numpy as np
 
 from orbit2.config import slices
 from orbit2.data.ranges import MUCH, Outside
-from orbit2.model.site import said
 from orbit2.report.inputs import Inputs, Task, ordered
 from orbit2.report.pages.blocks import Block, Section, paragraph
 from orbit2.report.tables import Cell, Scores, Table, label, number, units
@@ -162,6 +161,8 @@ def remembered(task: Task, memories: Mapping[str, Mapping[str, Any]]) -> list[tu
     told = str(task.prediction.attrs.get("site_memory", ""))
     if not told or not memories:
         return []
+    from orbit2.model.site import said  # brings torch, which few pages need
+
     entry = memories.get(task.config.dataset)
     if not told.startswith("on") or entry is None:
         return [_row(task, "site memory", None, None, told)]

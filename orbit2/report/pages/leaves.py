@@ -7,10 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
-from orbit2.data.dataset import Pairs
 from orbit2.grid import Grid
-from orbit2.model import folder
-from orbit2.model.reslim import Reslim
 from orbit2.report.figures import maps
 from orbit2.report.figures.panels import Figure, Panels, Picture
 from orbit2.report.figures.scenes import stamp
@@ -49,6 +46,10 @@ def blocks(inputs: Inputs, task: Task) -> list[Block]:
 
 def leaf_boxes(path: object, task: Task, frame: int) -> tuple[list[Box], int]:
     """(south, north, west, east of every leaf in degrees, number of tokens) for one frame of a global task."""
+    from orbit2.data.dataset import Pairs  # they bring torch, which few pages need
+    from orbit2.model import folder
+    from orbit2.model.reslim import Reslim
+
     loaded, normaliser, _ = folder.load(str(path))
     assert isinstance(loaded, Reslim)
     time, grid = str(task.times[frame]), task.input_grid

@@ -59,6 +59,16 @@ def test_help_starts_quickly_and_loads_nothing_heavy() -> None:
     assert time.perf_counter() - began < 10
 
 
+def test_stages_load_no_library_that_only_others_need() -> None:
+    """Each job is a process of its own, and these take seconds of it."""
+    others = ("torch", "dask.array", "scipy.stats", "scipy.signal", "skimage.metrics.simple_metrics")
+    code = ("import sys, orbit2.retrieve, orbit2.statistics, orbit2.evaluate, orbit2.diagnose, orbit2.report; "
+            f"print([m for m in {others} if m in sys.modules]); "
+            "import orbit2.regrid.build; print('torch' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split("\n")[:2] == ["[]", "False"]
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(capsys, "--version")
     assert code == 0 and re.fullmatch(r"orbit2 \d+\.\d+\.\d+\S*\n", out)
