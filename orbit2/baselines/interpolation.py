@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +18,7 @@ from orbit2.jit import compiled, finite
 Array = npt.NDArray[np.float64]
 METHODS = ("nearest", "bilinear", "bicubic", "conservative", "bilinear_log1p", "bicubic_log1p")
 _CONSERVATION_PASSES = 10
+BAND_CELLS = 1 << 18  # fine cells that are worked on together: 2 MB
 
 
 def methods_for(baselines: Sequence[str], precipitation: bool) -> tuple[str, ...]:
@@ -28,9 +29,11 @@ def methods_for(baselines: Sequence[str], precipitation: bool) -> tuple[str, ...
 
 
 def interpolate(
-    field: npt.NDArray[Any], grid: AnyGrid, factor: int, method: str, *, lower: float | None = None
-) -> npt.NDArray[Any]:
-    """Interpolate a cell-centred `field` [..., H, W] on `grid` to the `factor` times finer grid, [..., sH, sW], same units and dtype.
+    field: npt.NDArray[Any], grid: AnyGrid, factor: int, method: str, *, lower: float | None = None,
+    precision: type[np.floating[Any]] | None = None,
+) -> npt.NDArray[Any]:  # fmt: skip
+    """Interpolate a cell-centred `field` [..., H, W] on `grid` to the `factor` times finer grid, [..., sH, sW], same units; computed in
+    double precision, the result in `precision` (default: the field's own).
 
     Longitude wraps where `grid.periodic`, everything else is edge-replicated. Interpolation is in index space, as torch does it
     (no cos(latitude)): `bilinear` and `bicubic` (a = -0.75) equal `torch.nn.functional.interpolate(mode, align_corners=False)` of
@@ -57,24 +60,58 @@ def interpolate(
     if log:
         lower, values = 0.0, np.log1p(np.maximum(values, 0.0))
     kernel = method.removesuffix("_log1p")
-    if kernel == "conservative":
-        result = _conservative(values, grid, factor, lower)
-    else:
-        result = _kernel(values, grid.periodic, factor, kernel)
-    if log:
-        np.expm1(result, out=result)
-    if lower is not None:
-        np.maximum(result, lower, out=result)  # keeps NaN
-    return result.astype(field.dtype if field.dtype.kind == "f" else np.float64, copy=False)
+    own = field.dtype.type if field.dtype.kind == "f" else np.float64
+    made = np.empty((*values.shape[:-2], *(size * factor for size in grid.shape)), dtype=own if precision is None else precision)
+    for plane, fine in zip(values.reshape(-1, *grid.shape), made.reshape(-1, *made.shape[-2:]), strict=True):
+        for rows, part in _bands(plane, grid, factor, kernel, lower):
+            if log:
+                np.expm1(part, out=part)
+            if lower is not None:
+                np.maximum(part, lower, out=part)  # keeps NaN
+            fine[rows] = part
+    return made
 
 
-def _kernel(values: Array, periodic: bool, factor: int, kernel: str) -> Array:
-    """Separable interpolation, normalised over the valid cells."""
+def _bands(values: Array, grid: AnyGrid, factor: int, kernel: str, lower: float | None) -> Iterator[tuple[slice, Array]]:
+    """The interpolation of one field [H, W] by bands of fine rows, which stay in the cache while they are worked on; a field with holes is
+    one band."""
+    if not np.isfinite(values).all():
+        yield slice(None), _conservative(values, grid, factor, lower) if kernel == "conservative" else _holed(
+            values, grid.periodic, factor, kernel)  # fmt: skip
+        return
+    width = grid.shape[1] * factor
+    weights = relative_areas(grid.refine(factor)) if kernel == "conservative" else np.empty(0)
+    scaled = kernel == "conservative" and lower == 0.0
+    rest: Array | None = None
+    if kernel == "conservative" and not scaled:
+        if weights.ndim != 1:
+            yield slice(None), _conservative(values, grid, factor, lower)
+            return
+        values, rest = _conserving(values, grid, factor, weights)
+    if kernel != "nearest":
+        stencil = "bilinear" if kernel == "conservative" else kernel
+        down, along = _matrix(grid.shape[0], factor, stencil, False), _matrix(grid.shape[1], factor, stencil, grid.periodic)
+        wide = np.ascontiguousarray(along.dot(values.T).T)
+    step = max(1, BAND_CELLS // (width * factor))  # coarse rows
+    for first in range(0, grid.shape[0], step):
+        coarse = slice(first, min(first + step, grid.shape[0]))
+        rows = slice(coarse.start * factor, coarse.stop * factor)
+        if kernel == "nearest":
+            yield rows, np.repeat(np.repeat(values[coarse], factor, axis=1), factor, axis=0)
+            continue
+        part: Array = down[rows].dot(wide)
+        if scaled:
+            _scale(part, values[coarse], weights[rows], factor)
+        elif rest is not None:
+            _by_block(part, factor)[...] += _wide(rest[coarse], factor)
+        yield rows, part
+
+
+def _holed(values: Array, periodic: bool, factor: int, kernel: str) -> Array:
+    """Separable interpolation of a field with missing cells, normalised over the valid ones."""
     if kernel == "nearest":
         return np.repeat(np.repeat(values, factor, axis=-1), factor, axis=-2)
     valid = np.isfinite(values)
-    if valid.all():
-        return _apply(values, periodic, factor, kernel)
     known = valid.astype(np.float64)
     weight = _apply(known, periodic, factor, "bilinear")
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -87,15 +124,12 @@ def _kernel(values: Array, periodic: bool, factor: int, kernel: str) -> Array:
 
 
 def _conservative(values: Array, grid: AnyGrid, factor: int, lower: float | None) -> Array:
+    """Of a field with missing cells, or on a grid whose areas change along rows."""
     weights = relative_areas(grid.refine(factor))
-    if lower != 0.0 and weights.ndim == 1 and np.isfinite(values).all():
-        return _conservative_whole(values, grid, factor, weights)
-    fine = _kernel(values, grid.periodic, factor, "bilinear")
+    whole = np.isfinite(values).all()
+    fine = _apply(values, grid.periodic, factor, "bilinear") if whole else _holed(values, grid.periodic, factor, "bilinear")
     if lower == 0.0:
-        means = block_mean(fine, weights, factor)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = np.where(means > 0, values / means, 1.0)
-        _by_block(fine, factor)[...] *= _wide(np.where(np.isfinite(ratio), ratio, 1.0), factor)
+        _scale(fine, values, weights, factor)
         return fine
     for _ in range(_CONSERVATION_PASSES):
         residual = values - block_mean(fine, weights, factor)
@@ -105,16 +139,23 @@ def _conservative(values: Array, grid: AnyGrid, factor: int, lower: float | None
     return fine
 
 
-def _conservative_whole(values: Array, grid: AnyGrid, factor: int, weights: Array) -> Array:
-    """The same where nothing is missing: every step is linear, so the passes are taken on the coarse grid and interpolated once."""
+def _scale(fine: Array, values: Array, weights: Array, factor: int) -> None:
+    """Multiplies each block of `fine` so that its area mean is the block's value."""
+    means = block_mean(fine, weights, factor)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = np.where(means > 0, values / means, 1.0)
+    _by_block(fine, factor)[...] *= _wide(np.where(np.isfinite(ratio), ratio, 1.0), factor)
+
+
+def _conserving(values: Array, grid: AnyGrid, factor: int, weights: Array) -> tuple[Array, Array]:
+    """The coarse field whose bilinear interpolation is that of all passes, and what is left to add to each block: where nothing is
+    missing every step is linear, so the passes are taken on the coarse grid."""
     rows, columns = _block_mean_of_bilinear(grid.shape, factor, grid.periodic, weights.tobytes())
     given, residual = values, np.empty_like(values)
     for step in range(_CONSERVATION_PASSES + 1):
         residual = values - _along_both(given, rows, columns)
         given = given + residual if step < _CONSERVATION_PASSES else given
-    fine = _apply(given, grid.periodic, factor, "bilinear")
-    _by_block(fine, factor)[...] += _wide(residual, factor)
-    return fine
+    return given, residual
 
 
 @lru_cache(maxsize=8)

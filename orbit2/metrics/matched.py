@@ -313,8 +313,11 @@ class Matched:
         plain = dict.fromkeys([*(method for method in methods if method not in FITTED), *([BASE] if fitted else [])])
         found: dict[str, Array] = {}
         for method in plain:
-            fine = interpolate(field, self._input_grid, self.refinement, method, lower=lower)[self._rows, self._columns]
-            if method == BASE and self.fitted is not None:
+            based = method == BASE and bool(fitted)  # what is fitted starts from what is not rounded
+            precision = np.float64 if based else self._precision
+            fine = interpolate(field, self._input_grid, self.refinement, method, lower=lower, precision=precision)
+            fine = fine[self._rows, self._columns]
+            if based and self.fitted is not None:
                 for one in fitted:
                     found[one] = self.fitted.apply(one, name, fine, field, self.store.times[index], self._precision)
             found[method] = fine.astype(self._precision, copy=False)
