@@ -135,19 +135,27 @@ def count_pairs(prediction: Field, truth: Field, edges: Array, counts: npt.NDArr
 
 @compiled
 def area_at_least(values: Field, weights: Array, limits: Array) -> Array:
-    """[K + 1] weight of the finite values that reach each of `limits` [K], then of all of them."""
-    found = np.zeros(len(limits) + 1)
-    for i in range(values.shape[0]):
-        whole = 0.0
-        for j in range(values.shape[1]):
-            whole += weights[i, j] if finite(np.float64(values[i, j])) else 0.0
-        found[-1] += whole
-        for k in range(len(limits)):
-            summed = 0.0
+    """[K + 1] weight of the finite values that reach each of `limits` [K], then of all of them. Three limits in one pass."""
+    count = len(limits)
+    found = np.zeros(count + 1)
+    for start in range(0, max(count, 1), 3):
+        one = limits[start] if start < count else np.inf
+        two = limits[start + 1] if start + 1 < count else np.inf
+        three = limits[start + 2] if start + 2 < count else np.inf
+        for i in range(values.shape[0]):
+            whole, a, b, c = 0.0, 0.0, 0.0, 0.0
             for j in range(values.shape[1]):
                 value = np.float64(values[i, j])
-                summed += weights[i, j] if finite(value) and value >= limits[k] else 0.0
-            found[k] += summed
+                weight = weights[i, j] if finite(value) else 0.0
+                whole += weight
+                a += weight if value >= one else 0.0
+                b += weight if value >= two else 0.0
+                c += weight if value >= three else 0.0
+            if start == 0:
+                found[count] += whole
+            for k, summed in enumerate((a, b, c)):
+                if start + k < count:
+                    found[start + k] += summed
     return found
 
 

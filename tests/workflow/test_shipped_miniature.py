@@ -121,7 +121,8 @@ def test_a_pretraining_goes_from_its_providers_to_the_report(walk: Any, name: st
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DEMOS)
-def test_another_network_on_the_demos_data_goes_to_the_report(project: Any, name: str) -> None:
+def test_another_network_on_the_demos_data_goes_to_the_report(shared_project: Project, name: str) -> None:
+    """In one folder: the data are those of the demo, whatever the network."""
     few = f"set=[models.{DEMOS[name]}.train.steps=4,models.{DEMOS[name]}.train.validate_every=2]"
-    project("all", "--configfile", f"config/runs/{name}.yaml", "--config", few, timeout=1800)
-    judged(project.folder, load(CONFIG_ROOT / f"runs/{name}.yaml"))
+    shared_project("all", "--configfile", f"config/runs/{name}.yaml", "--config", few, timeout=1800)
+    judged(shared_project.folder, load(CONFIG_ROOT / f"runs/{name}.yaml"))

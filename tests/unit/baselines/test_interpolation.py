@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from orbit2.baselines import interpolate
-from orbit2.baselines.interpolation import block_mean
+from orbit2.baselines.interpolation import METHODS, block_mean
 from orbit2.errors import OrbitError
 from orbit2.grid import global_grid, uniform
 
@@ -39,6 +39,17 @@ def test_float32_agrees_with_torch_to_1e_5():
     ours = interpolate(x, GLOBE, 4, "bicubic")
     assert ours.dtype == np.float32
     assert np.abs(ours - torch_reference(x, True, 4, "bicubic")).max() < 1e-5
+
+
+@pytest.mark.parametrize("grid", [GLOBE, BOX], ids=["periodic", "box"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("lower", [None, 0.0])
+def test_bands_of_rows_and_another_precision_change_no_value(grid, method, lower, monkeypatch):
+    whole = interpolate(field(grid), grid, 3, method, lower=lower)
+    monkeypatch.setattr("orbit2.baselines.interpolation.BAND_CELLS", 400)  # bands of one coarse row and of several
+    banded = interpolate(field(grid), grid, 3, method, lower=lower)
+    single = interpolate(field(grid), grid, 3, method, lower=lower, precision=np.float32)
+    assert (banded == whole).all() and single.dtype == np.float32 and (single == whole.astype(np.float32)).all()
 
 
 @pytest.mark.parametrize("method", ["nearest", "conservative"])

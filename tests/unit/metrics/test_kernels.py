@@ -112,8 +112,9 @@ def test_maps_gather_blocks_of_cells_those_at_the_edge_cut(fields):
 
 def test_areas_that_reach_a_limit(fields):
     values, known = fields[0], np.isfinite(fields[0])
-    expected = [WEIGHTS[known & (values >= least)].sum() for least in (99_990.0, 100_010.0)] + [WEIGHTS[known].sum()]
-    assert kernels.area_at_least(values, WEIGHTS, np.array([99_990.0, 100_010.0])) == pytest.approx(expected, rel=1e-12)
+    for limits in ([], [99_990.0, 100_010.0], [99_990.0, 1e9, 100_010.0], [100_010.0, 99_990.0, 99_980.0, 100_020.0, 0.0]):
+        expected = [WEIGHTS[known & (values >= least)].sum() for least in limits] + [WEIGHTS[known].sum()]
+        assert kernels.area_at_least(values, WEIGHTS, np.array(limits)) == pytest.approx(expected, rel=1e-12)
 
 
 def test_means_along_lines_leave_out_what_is_missing(fields):
