@@ -33,8 +33,10 @@ def heed_signals() -> None:
 heed_signals()
 
 # What takes longest, longest first: begun last, one of them would leave the other workers idle at the end.
-LONGEST = ("workflow/test_miniature.py", "docs/test_pages.py", "workflow/test_dag.py", "workflow", "unit/report", "unit/train",
-           "unit/model", "faults")
+LONGEST = ("workflow/test_miniature.py", "docs/test_pages.py", "unit/report", "parallel/test_mesh_steps.py", "workflow/test_dag.py", "workflow",
+           "parallel", "unit/train", "unit/downscale", "unit/model", "faults", "docs", "science")
+# Folders whose files share what takes long to make (a report, a trained model): one process has them all, and makes it once.
+TOGETHER = ("tests/unit/report/", "tests/unit/downscale/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,6 +50,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((k for k, start in enumerate(LONGEST) if place.startswith(start)), len(LONGEST))
 
     items.sort(key=rank)  # stable
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """`--dist loadfile`, but files that stand TOGETHER are as one."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((place for place in TOGETHER if nodeid.startswith(place)), super()._split_scope(nodeid))
+
+    return Files(config, log)
 
 
 @pytest.fixture(scope="module", autouse=True)
