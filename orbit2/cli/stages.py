@@ -224,6 +224,14 @@ def downscale(
     site_memory: Annotated[bool, typer.Option(
         "--site-memory/--no-site-memory", help="Add what the model learned of single cells, on the grid that it learned it on; not for "
         "inputs of another climate. Of a FILE.")] = True,
+    members: Annotated[int, typer.Option(
+        min=0, help="Members of an ensemble, drawn by the model's noise; 0 = one field. Of a FILE.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the members' noise. Of a FILE.")] = 0,
+    quantiles: Annotated[str | None, typer.Option(
+        help="Keep these of the members instead of them, e.g. 0.1,0.5,0.9. Of a FILE.", show_default=False)] = None,
+    probability: Annotated[list[str] | None, typer.Option(
+        help="Keep the share of members instead of them, e.g. 'precipitation>20', 't2m>=30 degC'; may be repeated. Of a FILE.",
+        show_default=False)] = None,
     device: Device = None,
 ) -> None:
     """Downscale a FILE of your own, or a task of a run (--config and --store); started again, it resumes."""
@@ -233,9 +241,11 @@ def downscale(
             raise OrbitError("give either a FILE or --config with --store, not both")
         with StopRequest():
             from orbit2.downscale import Reading, Settings, downscale_file
+            from orbit2.downscale.derived import quantiles_from
             from orbit2.plan.after import rate
 
-        settings = Settings(tile=tile_size(tile), halo=halo, blend=blend, batch=batch, time_block=time_block, trim=trim)
+        settings = Settings(tile=tile_size(tile), halo=halo, blend=blend, batch=batch, time_block=time_block, trim=trim, members=members,
+                            seed=seed, quantiles=() if quantiles is None else quantiles_from(quantiles), events=tuple(probability or ()))
         said = Reading(renamed(rename or ()), accumulated, time, trust_units)
         downscale_file(input=file, model=model, out=out, static=static, settings=settings, block=block, wall_minutes=wall_minutes,
                        precision=precision, overwrite=overwrite, said=said, device=device, receipt=receipt, rate=rate,
@@ -245,6 +255,9 @@ def downscale(
             raise OrbitError("--overwrite goes with a FILE", hint="a task replaces its own prediction when its settings change")
         if rename or accumulated or time or trust_units or trim or not site_memory:
             raise OrbitError("--rename, --accumulated, --time, --trust-units, --trim and --no-site-memory go with a FILE")
+        if members or seed or quantiles or probability:
+            raise OrbitError("--members, --seed, --quantiles and --probability go with a FILE",
+                             hint="of a task: `downscale.<task>.members` and `seed` in the configuration")  # fmt: skip
         if config is None and store is None:
             raise OrbitError("nothing to downscale", hint="give a FILE, or --config and --store; see --help")
         given = need(config=config, store=store)

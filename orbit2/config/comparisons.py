@@ -10,18 +10,23 @@ from orbit2.variables import log_scored
 
 SAME = ("dataset", "split", "input", "tile", "members", "precision")  # of two predictions that can be compared
 
+ONE_FIELD = {"members": 0, "seed": 0, "reference": None}  # of the same task without members
+
 
 def parents(config: RunConfig) -> dict[str, tuple[str, str]]:
-    """Task -> (the model that its model was fine-tuned from, the name of that one's prediction), where both predict the same.
+    """Task -> (the model that its model was fine-tuned from, the name of that one's prediction), where both predict the same; of a task
+    with members its `reference`, one field: else its own model without noise.
 
     A task of the run that predicts the same samples with the parent serves; where there is none, one is made beside it (`<task>_parent`),
     but not for a task on a data set without a truth of its own: that is inference, too large to be done twice for a comparison.
     """
     found: dict[str, tuple[str, str]] = {}
-    if "parent" not in config.evaluate.baselines:
-        return found
     for task, section in config.downscale.items():
         parent = config.models[section.model].finetune_from
+        if section.members:
+            parent, section = section.reference or section.model, section.model_copy(update=ONE_FIELD)
+        elif "parent" not in config.evaluate.baselines:
+            continue
         if parent is None or section.input != "coarse" or not _applies(config, parent, section):
             continue
         twin = next((name for name, other in config.downscale.items() if other.model == parent and _same(other, section)), None)
@@ -32,7 +37,7 @@ def parents(config: RunConfig) -> dict[str, tuple[str, str]]:
 
 def predictions(config: RunConfig) -> dict[str, DownscaleConfig]:
     """Every prediction of the run by name: the tasks, and those of parents that no task makes."""
-    made = {name: config.downscale[task].model_copy(update={"model": parent, "observations": None})
+    made = {name: config.downscale[task].model_copy(update={**ONE_FIELD, "model": parent, "observations": None})
             for task, (parent, name) in parents(config).items() if name not in config.downscale}
     return {**config.downscale, **made}
 

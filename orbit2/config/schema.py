@@ -87,9 +87,14 @@ class DownscaleConfig(Strict):
         "auto", description="Arithmetic of the network, as in training: auto = bf16 autocast where the device multiplies bf16 fast."
     )
     members: int = Field(
-        0, ge=0, description="Ensemble members drawn by the model's dropout; scores and report use their mean. 0 = one without dropout."
+        0, ge=0, description="Ensemble members, drawn by the noise of a model of `architecture.noise.channels` above 0; 0 = one field, "
+        "without noise.",
     )
-    seed: int = Field(0, ge=0, description="Seed of the members' random numbers.")
+    seed: int = Field(0, ge=0, description="Seed of the members' noise: same seed, member, time and place, same noise.")
+    reference: Given[Name] = Field(
+        None, description="Model of the run whose one field the members are held against (their CRPS against its mean absolute error); "
+        "none = the members' own model without noise.",
+    )
     wall_minutes: Machine[float] = Field(
         0.0, ge=0, description="Finish the item in hand and exit 75 after this many minutes; 0 = no limit."
     )
@@ -241,8 +246,14 @@ class RunConfig(Strict):
             if task.split not in self.datasets[task.dataset].split.blocks:
                 raise ValueError(f"downscale.{name}.split: dataset '{task.dataset}' has no {task.split} block")
             architecture = self.architecture_of(task.model)
-            if task.members and (architecture.kind not in ("reslim", "vit") or not (architecture.dropout or architecture.drop_path)):
-                raise ValueError(f"downscale.{name}.members: drawn by dropout: set dropout or drop_path of '{task.model}' above 0")
+            if task.members and not architecture.noise.channels:
+                raise ValueError(f"downscale.{name}.members: '{task.model}' has no noise: set its architecture.noise.channels above 0")
+            if task.reference is not None:
+                need("model", self.models, task.reference, f"downscale.{name}.reference")
+                if not task.members:
+                    raise ValueError(f"downscale.{name}.reference: only with members")
+                if self.architecture_of(task.reference).refinement != architecture.refinement:
+                    raise ValueError(f"downscale.{name}.reference: '{task.reference}' has another refinement than '{task.model}'")
             if not self.datasets[task.dataset].inputs:
                 raise ValueError(f"downscale.{name}.dataset: '{task.dataset}' has no inputs")
             if task.observations is not None:

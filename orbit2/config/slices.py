@@ -104,9 +104,13 @@ def _of_task(config: RunConfig, task: str) -> list[str]:
 
 
 def parent(config: RunConfig, task: str) -> dict[str, str] | None:
-    """The model that a task's model was fine-tuned from and the name of its prediction; None where there is nothing to compare with."""
+    """The model that a task's model was fine-tuned from, of members their reference, and the name of its prediction; None where there is
+    nothing to compare with. `model` is what it is called beside the task's own: that one without noise is `<model>_no_noise`."""
     found = parents(config).get(task)
-    return None if found is None else {"model": found[0], "prediction": found[1], "model_hash": model_hash(config, found[0])}
+    if found is None:
+        return None
+    own = found[0] == config.downscale[task].model
+    return {"model": f"{found[0]}_no_noise" if own else found[0], "prediction": found[1], "model_hash": model_hash(config, found[0])}
 
 
 def fits(config: RunConfig, task: str) -> str | None:

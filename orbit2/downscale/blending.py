@@ -51,7 +51,7 @@ class Blender:
         return [index for index in among if any(i not in self._done for i in self.sources(index)) and not self._here(index)]
 
     def keep(self, item: Item, fields: FloatArray, seconds: float) -> None:
-        """Put an item's window [T, C, h, w] on disk. Raises OrbitError when the disk is full or fails."""
+        """Put an item's window [T, Layout.channels, h, w] on disk. Raises OrbitError when the disk is full or fails."""
         file = self._file(item.index)
         temporary = file.with_name(f"{file.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}.part")
         try:
@@ -73,7 +73,11 @@ class Blender:
                 continue
             item, layout = self.items[index], self.store.layout
             opened = {self.items[i].tile: np.memmap(self._file(i), np.float32, "r", shape=self._shape(i)) for i in self.sources(index)}
-            self.store.write(item, blend(self.tiling, item.tile, layout.factor, self.grain, opened.__getitem__))
+            core = blend(self.tiling, item.tile, layout.factor, self.grain, opened.__getitem__)
+            if layout.derived:
+                members = core.reshape(len(core), layout.derived.members, -1, *core.shape[2:])
+                core = layout.derived.of(np.moveaxis(members, 1, 0))
+            self.store.write(item, core)
             self._done.add(index)
             for i in self.sources(index):
                 if all(user in self._done for user in self.sources(i)):
@@ -108,7 +112,7 @@ class Blender:
     def _shape(self, index: int) -> tuple[int, int, int, int]:
         item, factor = self.items[index], self.store.layout.factor
         rows, columns = self.tiling.kept(item.tile)
-        return item.count, len(self.store.layout.names), factor * (rows.stop - rows.start), factor * (columns.stop - columns.start)
+        return item.count, self.store.layout.channels, factor * (rows.stop - rows.start), factor * (columns.stop - columns.start)
 
     def _here(self, index: int) -> bool:
         """Whether a window is on disk, whole."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2.data.store_grid import GRID
+from orbit2.downscale.derived import Derived
 from orbit2.grid import AnyGrid, Grid
 from orbit2.provenance import code_version
 from orbit2.times import Times
@@ -26,19 +27,32 @@ _NOT_KEPT = ("units", "standard_name", "_FillValue", "missing_value", "scale_fac
              "bounds")  # fmt: skip
 # Said by every prediction of itself: a file's own would speak of something else.
 _OURS = ("Conventions", "history", "source", "signature", "finalised", "coordinates", "provenance", "refinement", "weights", "precision",
-         "code_version", "model", "model_hash", "input_file", "warnings", "training_range", ATTRIBUTE)  # fmt: skip
+         "code_version", "model", "model_hash", "input_file", "warnings", "training_range", "members", "seed", "noise_scale",
+         "noise_hours", ATTRIBUTE)  # fmt: skip
 
 
 def as_dataset(
     frames: FloatArray, names: Sequence[str], grid: AnyGrid, times: Times, original: Originals | None = None,
-    about: Mapping[str, Any] | None = None, methods: Mapping[str, str] | None = None,
+    about: Mapping[str, Any] | None = None, methods: Mapping[str, str] | None = None, derived: Derived | None = None,
 ) -> xr.Dataset:
-    """[T, C, H, W] in canonical units as a CF Dataset with the global attributes `about`; `methods`: see `attributes`."""
-    known = original or {}
-    data = {name: (("time", *grid.dims), frames[:, i], {**attributes(name, known.get(name), methods), **grid.field_attributes})
-            for i, name in enumerate(names)}  # fmt: skip
+    """[T, C, H, W] in canonical units as a CF Dataset with the global attributes `about`; `methods`: see `attributes`.
+
+    [M, T, C, H, W] of members get a dimension `member`; of what is `derived` of them the channels are its fields'.
+    """
+    known, lead = original or {}, (("member",) if frames.ndim == 5 else ())
+    fields = derived.fields if derived else [(name, name, 0) for name in names]
+    data, first = {}, 0
+    for name, of, quantiles in fields:
+        told, dims, values = attributes(of, known.get(of), methods), (*lead, "time", *grid.dims), frames[..., first, :, :]
+        if derived and quantiles:
+            told, dims = quantile_attributes(told, derived.members), ("quantile", *dims)
+            values = np.moveaxis(frames[..., first : first + quantiles, :, :], -3, 0)
+        elif derived:
+            told = derived.event(name).attributes(derived.members, told.get("cell_methods", ""))
+        data[name] = dims, values, {**told, **grid.field_attributes}
+        first += max(quantiles, 1)
     stamps = times.astype("datetime64[ns]") if times.dtype.kind == "M" else times
-    coords = {"time": ("time", stamps), **coordinates(grid)}
+    coords = {"time": ("time", stamps), **drawn(len(frames) if lead else 0, derived), **coordinates(grid)}
     return xr.Dataset(data, coords=coords, attrs={"Conventions": "CF-1.11", **grid_attribute(grid), **(about or {})})
 
 
@@ -58,11 +72,30 @@ def attributes(
     return {**found, **kept, "original_name": theirs}
 
 
-def described_by(about: Mapping[str, Any], theirs: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Global attributes of a prediction by the model `about`: the user's own are kept, `history` gets a line before theirs (CF 2.6.2)."""
+def drawn(members: int, derived: Derived | None = None) -> dict[str, tuple[str, npt.NDArray[Any], dict[str, str]]]:
+    """Coordinates of members (CF's `realization`), or of the quantiles that are kept of them."""
+    if derived is not None and derived.quantiles:
+        told = {"long_name": "Share of the members at or below", "units": "1"}
+        return {"quantile": ("quantile", np.array(derived.quantiles), told)}
+    if members:
+        told = {"standard_name": "realization", "long_name": "Member of the ensemble", "units": "1"}
+        return {"member": ("member", np.arange(members), told)}
+    return {}
+
+
+def quantile_attributes(told: Mapping[str, Any], members: int) -> dict[str, Any]:
+    """Attributes of a field of quantiles; `told` are those of its variable."""
+    methods = " ".join(filter(None, [str(told.get("cell_methods") or ""), "realization: quantile"]))
+    return {**told, "cell_methods": methods, "comment": f"quantiles of {members} members, linear between them (coordinate `quantile`)"}
+
+
+def described_by(about: Mapping[str, Any], theirs: Mapping[str, Any] | None = None, how: str = "") -> dict[str, Any]:
+    """Global attributes of a prediction by the model `about`: the user's own are kept, `history` gets a line before theirs (CF 2.6.2);
+    `how`: what is needed to make it again, besides model and input."""
     theirs = theirs or {}
     kept = {str(k): plain(v) for k, v in theirs.items() if k not in _OURS and not str(k).startswith("GRIB_")}
     made = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} orbit2 {code_version()} downscale: model {about.get('name')}-{about.get('hash')}"
+    made = f"{made}; {how}" if how else made
     source = f"orbit2 (statistical downscaling) of: {theirs['source']}" if theirs.get("source") else "orbit2 (statistical downscaling)"
     return {**kept, "source": source, "history": "\n".join([made, *([str(theirs["history"])] if theirs.get("history") else [])])}
 

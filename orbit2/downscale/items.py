@@ -19,6 +19,11 @@ class Item:
     tile: int
     member: int
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """What its members share: times and tile."""
+        return self.start, self.tile
+
 
 @dataclass(frozen=True)
 class Items(Sequence[Item]):

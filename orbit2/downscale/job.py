@@ -15,12 +15,14 @@ import numpy.typing as npt
 from orbit2.downscale import timing
 from orbit2.downscale.blending import Blender
 from orbit2.downscale.cf import Originals
+from orbit2.downscale.derived import derived_from
 from orbit2.downscale.items import Item, Items, contiguous, deal, share
-from orbit2.downscale.predictor import Downscaler, Draw, TileSize, random_layers
+from orbit2.downscale.members import Begun, Ensemble, identity_of
+from orbit2.downscale.predictor import Downscaler, TileSize
 from orbit2.downscale.samples import Samples, Statics
 from orbit2.downscale.store import Layout, PredictionStore
 from orbit2.downscale.work import Spent, work
-from orbit2.errors import Interrupted, OrbitError, Reached
+from orbit2.errors import Interrupted, Reached
 from orbit2.files import write_json
 from orbit2.grid import AnyGrid
 from orbit2.parallel import launch
@@ -37,9 +39,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Settings:
-    """How a task is cut and computed: see DownscaleConfig. All of it decides the result, `batch` its rounding, `time_block` its files.
+    """How a task is cut and computed: see DownscaleConfig. All of it decides the result, `batch` its rounding (members': nothing),
+    `time_block` its files.
 
-    `trim`: coarse cells left out of the output at each open side of a box.
+    `trim`: coarse cells left out of the output at each open side of a box. `quantiles` and `events` (expressions of `derived`): kept
+    instead of the members.
     """
 
     tile: TileSize = 0
@@ -50,6 +54,21 @@ class Settings:
     members: int = 0
     seed: int = 0
     trim: int = 0
+    quantiles: tuple[float, ...] = ()
+    events: tuple[str, ...] = ()
+
+
+@dataclass
+class Last:
+    """What the members of one place share, while they follow each other: inputs (the reader's), trunks (the computing thread's)."""
+
+    read: tuple[tuple[int, int], tuple[FloatArray, FloatArray]] | None = None
+    begun: tuple[tuple[int, int], Begun] | None = None
+    ensemble: Ensemble | None = None
+
+    def ensemble_of(self, job: Job) -> Ensemble:
+        self.ensemble = self.ensemble or Ensemble(job.downscaler, job.settings.seed)
+        return self.ensemble
 
 
 @dataclass(frozen=True)
@@ -68,24 +87,49 @@ class Job:
     original: Originals = field(default_factory=dict)  # what a user's file says of its variables
     methods: Mapping[str, str] = field(default_factory=dict)  # CF cell methods of the outputs
     rate: Rate | None = None  # data sheets, for the record of where the time went
+    last: Last = field(default_factory=lambda: Last())
 
     def read(self, item: Item) -> tuple[FloatArray, FloatArray]:
-        """(inputs [T, V, h, w], fine statics [S, sh, sw]) of an item's window."""
-        window = self.layout.tiling[item.tile]
-        return self.samples.read(item.start, item.count, window), self.statics.under(window)
+        """(inputs [T, V, h, w], fine statics [S, sh, sw]) of an item's window; members of one window follow each other, and share them."""
+        if self.last.read is None or self.last.read[0] != item.place:
+            self.last.read = None  # the old ones may go first
+            window = self.layout.tiling[item.tile]
+            fields = self.samples.read(item.start, item.count, window), self.statics.under(window)
+            if not self.layout.items.members:
+                return fields
+            self.last.read = item.place, fields
+        return self.last.read[1]
 
     def compute(self, item: Item, fields: tuple[FloatArray, FloatArray]) -> tuple[FloatArray, float]:
         """(what is kept of the item's window [T, C, sh', sw'], seconds). Batches are formed inside an item, so no other item changes its
         bits."""
         began = time.perf_counter()
-        draw = Draw(self.settings.seed, item.member) if self.settings.members else None
         times = self.layout.times[item.start : item.start + item.count]
         window = self.layout.tiling[item.tile]
         part = self.layout.tiling.kept(item.tile)
-        made = self.downscaler.predict_window(
-            fields[0], self.samples.names, fields[1], self.grid, window, part, times, self.settings.batch, draw
-        )
+        given = fields[0], self.samples.names, fields[1], self.grid, window, part
+        if not self.settings.members:
+            made = self.downscaler.predict_window(*given, times, self.settings.batch)
+        elif self.layout.derived is None:
+            ensemble = self.last.ensemble_of(self)
+            if self.last.begun is None or self.last.begun[0] != item.place:
+                self.last.begun = None
+                self.last.begun = item.place, ensemble.begin(*given, times)
+            made = ensemble.member(self.last.begun[1], item.member)
+        else:
+            made = self._derived(given, times)
         return made, time.perf_counter() - began
+
+    def _derived(self, given: tuple[Any, ...], times: Times) -> FloatArray:
+        """Of all members of a window, a time after the other: what is kept of them, or where windows are mixed first, all of them
+        [T, M C, sh', sw']."""
+        derived, ensemble, made, (fields, *place) = self.layout.derived, self.last.ensemble_of(self), [], given
+        assert derived is not None
+        for k in range(len(times)):
+            begun = ensemble.begin(fields[k : k + 1], *place, times[k : k + 1])
+            members = np.stack([one[0] for one in ensemble.all(begun, derived.members)])  # [M, C, sh', sw']
+            made.append(members.reshape(-1, *members.shape[2:]) if self.layout.tiling.blend else derived.of(members))
+        return np.stack(made)
 
     def fields_of(self, item: Item) -> float:
         """An item's part of one time's whole field."""
@@ -95,20 +139,21 @@ class Job:
 
 
 def layout_of(downscaler: Downscaler, grid: AnyGrid, times: Times, settings: Settings, identity: tuple[Any, ...]) -> Layout:
-    """The files of a task. `identity`: whatever else decides its values. Raises OrbitError for members of a model without dropout."""
-    if settings.members and not random_layers(downscaler.model):
-        raise OrbitError("members are drawn by dropout, which this model has not", where="downscale.members", got=settings.members,
-                         allowed="0, or a model with dropout or drop_path")  # fmt: skip
+    """The files of a task. `identity`: whatever else decides its values. Raises OrbitError for members of a model without noise, and for
+    quantiles or probabilities as `derived_from` does."""
+    members = identity_of(downscaler, settings.seed) if settings.members else None
+    derived = derived_from(downscaler.outputs, settings.members, settings.quantiles, settings.events)
     tiling = downscaler.tiling(grid, settings.tile, settings.halo, settings.blend, settings.trim)
     weights, (site, _) = downscaler.about["sha256"]["weights.safetensors"], downscaler.site(grid)
     return Layout(
         names=downscaler.outputs,
         grid=downscaler.fine_grid(grid, settings.trim),
         times=times,
-        items=Items(len(times), settings.time_block, len(tiling), settings.members),
+        items=Items(len(times), settings.time_block, len(tiling), 0 if derived else settings.members),
         tiling=tiling,
         factor=downscaler.refinement,
-        identity=(downscaler.about.get("hash"), weights, settings.seed if settings.members else None,
+        derived=derived,
+        identity=(downscaler.about.get("hash"), weights, members,
                   *((str(downscaler.dtype),) if downscaler.dtype else ()), *((site.identity,) if site else ()), *identity),
     )
 
@@ -136,7 +181,8 @@ def compute_block(job: Job, ranks: launch.Ranks, block: int = 0, blocks: int = 1
     if ranks.first and store.finalised and len(store.done()) < len(items):
         store.reopen()
     barrier()  # all have looked before anyone writes: the shares fit together
-    todo = deal(left, ranks.rank, ranks.world) if blender is None else contiguous(left, ranks.rank, ranks.world)
+    apart = blender is None and not items.members  # else what follows each other shares something
+    todo = deal(left, ranks.rank, ranks.world) if apart else contiguous(left, ranks.rank, ranks.world)
     inner = set() if blender is None else set(blender.inner(mine)) & set(todo)
 
     def write(item: Item, made: tuple[FloatArray, float]) -> None:

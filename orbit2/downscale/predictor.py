@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import Tensor
 
-from orbit2 import times as clocks
 from orbit2.config.checks import refuse_table
 from orbit2.config.sources import SYNTHETIC, synthetic
 from orbit2.data.augment import coarsen
@@ -26,6 +23,7 @@ from orbit2.door.ingest import Reading, read_inputs
 from orbit2.door.opening import opened
 from orbit2.door.places import label, places
 from orbit2.downscale.cf import as_dataset, described_by
+from orbit2.downscale.derived import derived_from
 from orbit2.downscale.plausible import climate, compare
 from orbit2.errors import OrbitError
 from orbit2.grid import AnyGrid, Grid, ProjectedGrid
@@ -47,6 +45,32 @@ from orbit2.variables import carried_text
 log = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float32]
 TileSize = int | tuple[int, int]
+
+
+@dataclass(frozen=True)
+class View:
+    """What all times of a window share: the names of what is read, statics (normalised) on its coarse and fine cells, place, memory."""
+
+    variables: tuple[str, ...]
+    names: tuple[str, ...]
+    coarse: Tensor
+    fine: Tensor
+    geometry: Geometry
+    maps: Maps | None
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How `Downscaler.downscale` cuts its frames, and what it draws."""
+
+    tile: TileSize
+    halo: int
+    blend: int | None
+    trim: int
+    members: int
+    seed: int
+    quantiles: tuple[float, ...]
+    events: tuple[str, ...]
 
 
 @dataclass(repr=False)
@@ -81,12 +105,12 @@ class Downscaler:
     def refinement(self) -> int:
         return self.model.config.refinement
 
-    def described(self, theirs: Mapping[str, Any] | None = None, warnings: Sequence[str] = ()) -> dict[str, Any]:
+    def described(self, theirs: Mapping[str, Any] | None = None, warnings: Sequence[str] = (), how: str = "") -> dict[str, Any]:
         """What every prediction says of itself (global attributes): of this model and this arithmetic, also where the user's file, with
-        the attributes `theirs`, is a prediction of another. Its warnings still hold; `warnings` follow them."""
+        the attributes `theirs`, is a prediction of another. Its warnings still hold; `warnings` follow them. `how`: for `history`."""
         lines = [*([str(theirs["warnings"])] if theirs and theirs.get("warnings") else []), *warnings]
         return {
-            **described_by(self.about, theirs),
+            **described_by(self.about, theirs, how),
             "model": self.about.get("name", "model"),
             "model_hash": self.about.get("hash", ""),
             "refinement": self.refinement,
@@ -164,6 +188,27 @@ class Downscaler:
             return tiles(grid.shape, grid.periodic, 0, around, domain=domain)
         return tiles(grid.shape, grid.periodic, tile, halo, self.model.config.patch if tile else 1, domain, blend)
 
+    def view(self, variables: Sequence[str], statics: FloatArray, grid: AnyGrid, window: Window) -> View:
+        """What all times of a window share; `statics` [S, sh, sw] are the fine ones under it, `variables` what is read there."""
+        s, near = self.refinement, torch.from_numpy(statics)
+        place, weights = _geometry(grid, window, s)
+        site, _ = self.site(grid)
+        return View(
+            variables=tuple(variables),
+            names=(*variables, *self.model.statics),
+            coarse=self.normaliser.normalise(coarsen(near, weights, s), self.model.statics),
+            fine=self.normaliser.normalise(near, self.model.statics).to(self.device),
+            geometry=place,
+            maps=None if site is None else site.under(window, s).to(self.device),
+        )
+
+    def given(self, view: View, coarse: FloatArray, times: Times) -> tuple[Tensor, Geometry, Tensor]:
+        """What the network reads of T times [T, V, h, w]: normalised inputs and statics, geometry, clock [T, 4]; on the device."""
+        dynamic = self.normaliser.normalise(torch.from_numpy(coarse), view.variables)
+        count = len(dynamic)
+        every = torch.cat([dynamic, view.coarse.expand(count, -1, -1, -1)], 1).to(self.device)
+        return every, view.geometry.expand(count).to(self.device), clock(times).to(self.device)
+
     @torch.inference_mode()
     def predict_window(
         self,
@@ -175,32 +220,18 @@ class Downscaler:
         part: tuple[slice, slice],
         times: Times,
         batch: int = 1,
-        draw: Draw | None = None,
     ) -> FloatArray:
         """The coarse cells `part` of one window (Tiling.kept): coarse [T, V, h, w] (canonical units, NaN = missing) and fine statics
-        [S, sh, sw] on the window of `grid` -> [T, C, sh', sw'] in canonical units. `batch` times go through the network together; a `draw`
-        goes one by one.
+        [S, sh, sw] on the window of `grid` -> [T, C, sh', sw'] in canonical units. `batch` times go through the network together.
         """
-        s = self.refinement
         self.clock.lap("copy")
-        near = torch.from_numpy(statics)
-        place, weights = _geometry(grid, window, s)
-        static_coarse = self.normaliser.normalise(coarsen(near, weights, s), self.model.statics)
-        static_fine = self.normaliser.normalise(near, self.model.statics).to(self.device)
-        names = (*variables, *self.model.statics)
-        site, _ = self.site(grid)
-        maps = None if site is None else site.under(window, s).to(self.device)
-        rows, columns = (scaled(cells, s) for cells in part)
+        view = self.view(variables, statics, grid, window)
+        rows, columns = (scaled(cells, self.refinement) for cells in part)
         parts = []
-        for begin in range(0, len(times), 1 if draw else batch):
-            chosen = slice(begin, begin + (1 if draw else batch))
-            dynamic = self.normaliser.normalise(torch.from_numpy(coarse[chosen]), variables)
-            count = len(dynamic)
-            geometry = place.expand(count)
-            every = torch.cat([dynamic, static_coarse.expand(count, -1, -1, -1)], 1).to(self.device)
-            when = clock(times[chosen]).to(self.device)
-            with _drawing(self.model, draw, times[begin]):
-                physical = self.physical(every, static_fine.expand(count, -1, -1, -1), geometry.to(self.device), names, when, maps)
+        for begin in range(0, len(times), batch):
+            chosen = slice(begin, begin + batch)
+            every, geometry, when = self.given(view, coarse[chosen], times[chosen])
+            physical = self.physical(every, view.fine.expand(len(every), -1, -1, -1), geometry, view.names, when, view.maps)
             parts.append(np.ascontiguousarray(physical[..., rows, columns].numpy()))
         made = parts[0] if len(parts) == 1 else np.concatenate(parts)
         self.clock.lap("other")
@@ -215,12 +246,21 @@ class Downscaler:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             self.clock.lap("forward")
             prediction = self.model(coarse, statics, geometry, names, clock)
+        self.clock.lap("copy")
+        absent = self.model.missing(coarse, names, geometry.periodic)
+        return self.delivered(prediction, coarse, geometry, names, clock, maps, absent)
+
+    def delivered(
+        self, prediction: Tensor, coarse: Tensor, geometry: Geometry, names: Sequence[str], clock: Tensor, maps: Maps | None,
+        absent: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        """What the network said [B, C, sH, sW], with the site memory, in canonical units on the host, NaN where `absent`. The same for
+        every member of a time: the other tensors may be expanded views."""
         if maps is not None:
             moments = self.model.output_moments
             made = maps.added(limited(prediction.float(), self.outputs, moments), clock)
             prediction = settled(made, coarse.float(), names, self.outputs, geometry, self.refinement, moments, self.model.config.conserve)
         self.clock.lap("copy")
-        absent: Tensor | None = self.model.missing(coarse, names, geometry.periodic)
         if absent is not None:
             prediction = prediction.masked_fill(absent, torch.nan)
         return self.normaliser.denormalise(prediction.float().cpu(), self.outputs)
@@ -245,11 +285,16 @@ class Downscaler:
         for i, window in enumerate(tiling):
             fields, statics = window.take(coarse)[None], window.take(static_fine, s)
             made.append(self.predict_window(fields, variables, statics, grid, window, tiling.kept(i), when)[0])
+        return self.joined(tiling, made)
+
+    def joined(self, tiling: Tiling, made: Sequence[FloatArray]) -> FloatArray:
+        """What was kept of every window [..., h, w] as one field [..., sH', sW'], mixed where tiles are."""
+        s = self.refinement
         origin = [part.start * s for part in tiling.domain]
-        out = np.empty((len(self.outputs), *((part.stop - part.start) * s for part in tiling.domain)), dtype=np.float32)
+        out = np.empty((*made[0].shape[:-2], *((part.stop - part.start) * s for part in tiling.domain)), dtype=np.float32)
         for i, window in enumerate(tiling):
             rows, columns = (slice(o.start - first, o.stop - first) for o, first in zip(window.owned(s), origin, strict=True))
-            out[:, rows, columns] = blended(tiling, i, s, self.grain, made.__getitem__)
+            out[..., rows, columns] = blended(tiling, i, s, self.grain, made.__getitem__)
         return out
 
     def statics_file(self, grid: AnyGrid, static: str | Path | None) -> tuple[Path | None, str | None]:
@@ -277,16 +322,24 @@ class Downscaler:
         time: str | None = None,
         trust_units: bool = False,
         trim: int = 0,
+        members: int = 0,
+        seed: int = 0,
+        quantiles: Sequence[float] = (),
+        probability: str | Sequence[str] = (),
     ) -> xr.Dataset:
         """Downscale the model's input variables (any usual names, units, latitude order) in a Dataset, or in files (paths, patterns,
         folders, addresses) -> Dataset on the finer grid, canonical names and units, in memory. A DataArray does for a model of one
-        variable. The other options: see `Reading` and `Settings`. What differs from the training is logged, and said in the attribute
-        `warnings`. Raises OrbitError when an input is missing or unusable."""
+        variable. `members`: so many of an ensemble, drawn with `seed`, in a dimension `member`; with `quantiles` (0 to 1) or `probability`
+        ('precipitation>20') these instead, a time after the other. The other options: see `Reading` and `Settings`. What differs from the
+        training is logged, and said in the attribute `warnings`. Raises OrbitError when an input is missing or unusable, for members of a
+        model without noise, and for expressions that say nothing of its outputs."""
         said = Reading(dict(rename or {}), accumulated, time, trust_units)
+        events = (probability,) if isinstance(probability, str) else tuple(probability)
+        cut = Cut(tile, halo, blend, trim, members, seed, tuple(quantiles), events)
         if isinstance(data, (str, Path, list, tuple)):
             with opened(data, self.inputs, said.rename) as dataset:
-                return self._downscale(dataset, label(places(data)), static, tile, halo, blend, said, trim)
-        return self._downscale(self._dataset(data), "input", static, tile, halo, blend, said, trim)
+                return self._downscale(dataset, label(places(data)), static, cut, said)
+        return self._downscale(self._dataset(data), "input", static, cut, said)
 
     def _dataset(self, data: object) -> xr.Dataset:
         if isinstance(data, xr.DataArray):
@@ -299,27 +352,32 @@ class Downscaler:
                              allowed="an xarray Dataset, or the paths, patterns, folders or addresses of files")  # fmt: skip
         return data
 
-    def _downscale(
-        self, dataset: xr.Dataset, where: str, static: str | Path | None, tile: TileSize, halo: int, blend: int | None, said: Reading,
-        trim: int,
-    ) -> xr.Dataset:  # fmt: skip
+    def _downscale(self, dataset: xr.Dataset, where: str, static: str | Path | None, cut: Cut, said: Reading) -> xr.Dataset:
+        from orbit2.downscale import members as drawn  # which builds on this module
+
+        derived = derived_from(self.outputs, cut.members, cut.quantiles, cut.events)
+        ensemble = drawn.Ensemble(self, cut.seed) if cut.members else None
         inputs = read_inputs(dataset, self.inputs, where, said, maps=self.reads_maps)
         file, about_statics = self.statics_file(inputs.grid, static)
         inputs.warnings += [about_statics] if about_statics else []
         told, outside = climate(inputs, self.about)
-        compared = compare(inputs, self.about, self.normaliser, trust=said.trust_units, trim=trim)
+        compared = compare(inputs, self.about, self.normaliser, trust=said.trust_units, trim=cut.trim)
         for line in (lines := [*inputs.warnings, *compared, *told]):
             log.warning("%s: %s", where, line)
         static_fine = open_static(inputs.grid.refine(self.refinement), self.model.statics, file)
-        frames = np.stack(
-            [
-                self.predict(inputs.frame(i), inputs.names, static_fine, inputs.grid, inputs.times[i], tile, halo, blend, trim)
-                for i in range(len(inputs.times))
-            ]
-        )
-        about = {**self.described(inputs.attrs, lines), **outside, **self.remembering(inputs.grid)}
-        grid = self.fine_grid(inputs.grid, trim)
-        return as_dataset(frames, self.outputs, grid, inputs.times, inputs.named, about, self.methods)
+        tiling, frames = self.tiling(inputs.grid, cut.tile, cut.halo, cut.blend, cut.trim), []
+        for i, time in enumerate(inputs.times):
+            sample = inputs.frame(i), inputs.names, static_fine, inputs.grid, time
+            if ensemble is None:
+                frames.append(self.predict(*sample, cut.tile, cut.halo, cut.blend, cut.trim))
+            else:
+                made = ensemble.frame(*sample, tiling, cut.members)
+                frames.append(derived.of(made) if derived else made)
+        attributes, how = drawn.described(self, cut.members, cut.seed, derived)
+        about = {**self.described(inputs.attrs, lines, how), **outside, **self.remembering(inputs.grid), **attributes}
+        stacked = np.stack(frames, 1 if ensemble and not derived else 0)
+        grid = self.fine_grid(inputs.grid, cut.trim)
+        return as_dataset(stacked, self.outputs, grid, inputs.times, inputs.named, about, self.methods, derived)
 
 
 def _geometry(grid: AnyGrid, window: Window, factor: int) -> tuple[Geometry, Tensor]:
@@ -332,39 +390,6 @@ def _geometry(grid: AnyGrid, window: Window, factor: int) -> tuple[Geometry, Ten
     lat, lon = (torch.from_numpy(each).float()[None] for each in (grid.lat[window.rows], grid.lon[window.columns]))
     weights = torch.from_numpy(grid.refine(factor).lat_weights).float()[torch.from_numpy(window.fine(factor)[0])]
     return Geometry(lat, lon, grid.km, grid.km / factor, window.periodic), weights
-
-
-@dataclass(frozen=True)
-class Draw:
-    """One member of an ensemble: dropout stays on, its random numbers follow from (seed, member, time) alone."""
-
-    seed: int
-    member: int
-
-    def at(self, time: Time) -> int:
-        """The generator's seed for a time: the same for every tile, so that neighbours drop alike."""
-        return int.from_bytes(sha256(f"{self.seed} {self.member} {clocks.stamp(time)}".encode()).digest()[:8], "big") >> 1
-
-
-@contextmanager
-def _drawing(model: Downscaling, draw: Draw | None, time: Time) -> Iterator[None]:
-    """Dropout and stochastic depth on, seeded; afterwards the model and the random numbers are as before."""
-    if draw is None:
-        yield
-        return
-    blocks: nn.Module = model.blocks  # type: ignore[assignment]  # kinds without blocks are refused by `random_layers`
-    with torch.random.fork_rng():
-        torch.manual_seed(draw.at(time))
-        blocks.train()
-        try:
-            yield
-        finally:
-            blocks.eval()
-
-
-def random_layers(model: Downscaling) -> bool:
-    """Whether members of an ensemble would differ."""
-    return isinstance(getattr(model, "blocks", None), nn.Module) and max(model.config.dropout, model.config.drop_path) > 0
 
 
 def load_model(path: str | Path, device: str | torch.device | None = None, precision: str = "fp32") -> Downscaler:

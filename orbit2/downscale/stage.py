@@ -22,8 +22,9 @@ from orbit2.data.pairs import SIDES, PairStore
 from orbit2.door.ingest import Reading, read_inputs
 from orbit2.door.opening import opened
 from orbit2.door.places import Place, label, places, state_of
-from orbit2.downscale import timing
+from orbit2.downscale import members, timing
 from orbit2.downscale.claim import claimed
+from orbit2.downscale.derived import derived_from
 from orbit2.downscale.items import parse_block
 from orbit2.downscale.job import Job, Settings, compute_block, finish, layout_of
 from orbit2.downscale.places import ELSEWHERE, REPLACE, attributes, check_out, check_receipt, described, is_ours
@@ -107,7 +108,7 @@ def _task(
         Fact("the pair store", {"": fingerprint(pairs)}, "copy one and the same to all nodes"),
         Fact("the model", downscaler.about["sha256"], "give all ranks the same --model"),
     ])
-    if task.cuda_graphs:
+    if task.cuda_graphs and not task.members:  # whose two halves are called one by one
         replay_model(downscaler.model, downscaler.device, downscaler.dtype)
     grid, names = pairs.grid(task.input), pairs.variables(task.input)
     used = tuple(name for name in names if name in downscaler.inputs)
@@ -127,12 +128,14 @@ def _task(
         lines, outside = climate_of_task(downscaler.about, samples, pairs.times[indices], grid)
     for line in lines:
         log.warning("%s: %s", section["task"], line)
+    drawn, how = members.described(downscaler, task.members, task.seed)
     about = {
         "task": section["task"],
         "dataset": task.dataset,
         "split": task.split,
         "input": task.input,
-        **downscaler.described(warnings=lines),
+        **downscaler.described(warnings=lines, how=how),
+        **drawn,
         **outside,
         **remembering(downscaler, grid),
         "model": task.model,
@@ -260,8 +263,11 @@ def dataset_job(
     inputs.warnings += [about_statics] if about_statics else []
     for line in inputs.warnings:
         log.warning("%s: %s", name, line)
+    derived = derived_from(downscaler.outputs, settings.members, settings.quantiles, settings.events)
+    drawn, how = members.described(downscaler, settings.members, settings.seed, derived)
     about = {
-        **downscaler.described(inputs.attrs, inputs.warnings),
+        **downscaler.described(inputs.attrs, inputs.warnings, how),
+        **drawn,
         **outside,
         **remembering(downscaler, inputs.grid),
         "input_file": name,

@@ -18,8 +18,9 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from orbit2 import times as clocks
-from orbit2.downscale.cf import Originals, auxiliary, coordinates, fields_on, grid_attribute
+from orbit2.downscale.cf import Originals, auxiliary, coordinates, drawn, fields_on, grid_attribute, quantile_attributes
 from orbit2.downscale.cf import attributes as cf_attributes
+from orbit2.downscale.derived import Derived
 from orbit2.downscale.items import Item, Items
 from orbit2.downscale.journal import Journal, sync
 from orbit2.downscale.places import ELSEWHERE, REPLACE, attributes, described, is_ours
@@ -37,7 +38,10 @@ CODEC: dict[str, Any] = {"cname": "zstd", "clevel": 3, "shuffle": "shuffle", "ty
 
 @dataclass(frozen=True)
 class Layout:
-    """What decides a store's files: variables, fine grid, times, items and tiles. `identity` is everything that decides its values."""
+    """What decides a store's files: variables, fine grid, times, items and tiles. `identity` is everything that decides its values.
+
+    `derived`: what is kept of members instead of them; an item is then computed for all of them.
+    """
 
     names: tuple[str, ...]
     grid: AnyGrid
@@ -46,6 +50,17 @@ class Layout:
     tiling: Tiling
     factor: int
     identity: tuple[Any, ...]
+    derived: Derived | None = None
+
+    @property
+    def fields(self) -> tuple[tuple[str, str, int], ...]:
+        """(array, output that it is of, quantiles of it or 0), in the order of the channels of what is written."""
+        return self.derived.fields if self.derived else tuple((name, name, 0) for name in self.names)
+
+    @property
+    def channels(self) -> int:
+        """Of a window that waits to be mixed with others."""
+        return len(self.names) * (self.derived.members if self.derived else 1)
 
     @property
     def signature(self) -> str:
@@ -53,7 +68,8 @@ class Layout:
         domain = [(part.start, part.stop) for part in tiling.domain]
         cut = [tiling.shape, tiling.periodic, domain, tiling.core, tiling.padded, tiling.halo, tiling.blend, self.factor]
         shape = [self.items.times, self.items.time_block, self.items.tiles, self.items.members]
-        return short_hash([self.names, self.grid.digest, [str(t) for t in self.times], shape, cut, CODEC, self.identity], 16)
+        kept = [self.derived.identity] if self.derived else []
+        return short_hash([self.names, self.grid.digest, [str(t) for t in self.times], shape, cut, CODEC, self.identity, *kept], 16)
 
     def edges(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """(shard, inner chunk) in fine cells along latitude and longitude."""
@@ -116,20 +132,26 @@ class PredictionStore:
         return sum(self.journal.seconds().values())
 
     def write(self, item: Item, fields: npt.NDArray[np.float32], seconds: float = 0.0) -> None:
-        """Write an item's fields [T, C, h, w] and journal it with the seconds it took; what a killed attempt left is replaced.
+        """Write an item's fields [T, C, h, w] (of Layout.fields) and journal it with the seconds it took; what a killed attempt left is
+        replaced.
 
         Raises OrbitError when the disk is full or fails: the item then counts as never written.
         """
         place, number = self.layout.place(item)
         shards: dict[str, int | None] = {}
         try:
-            for i, name in enumerate(self.layout.names):
+            first = 0
+            for name, _, quantiles in self.layout.fields:
                 array = self.root[name]
                 assert isinstance(array, zarr.Array)
-                file = self.path / name / "c" / "/".join(map(str, number))
+                file = self.path / name / "c" / "/".join(map(str, (0, *number) if quantiles else number))
                 _clear(file)
-                values = fields[:, i]
-                array[place] = values[None] if self.layout.items.members else values
+                values = fields[:, first : first + max(quantiles, 1)]
+                first += max(quantiles, 1)
+                if quantiles:
+                    array[(slice(None), *place)] = np.moveaxis(values, 1, 0)
+                else:
+                    array[place] = values[None, :, 0] if self.layout.items.members else values[:, 0]
                 shards[str(file.relative_to(self.path))] = size = _bytes(file)
                 if size is not None:
                     sync(file)
@@ -209,25 +231,30 @@ def _create(path: Path, layout: Layout, about: Mapping[str, Any], original: Orig
     members, time_block = layout.items.members, layout.items.time_block
     shard, chunk = layout.edges()
     on_grid = fields_on(layout.grid)
-    for name in layout.names:
+    for name, of, quantiles in layout.fields:
+        before, sides = (("member",), (members,)) if members else (("quantile",), (quantiles,)) if quantiles else ((), ())
         array = root.create_array(
             name,
-            shape=((members,) if members else ()) + (len(layout.times), *layout.grid.shape),
-            chunks=((1,) if members else ()) + (1, *chunk),
-            shards=((1,) if members else ()) + (time_block, *shard),
+            shape=(*sides, len(layout.times), *layout.grid.shape),
+            chunks=(*(1 for _ in sides), 1, *chunk),
+            shards=(*((quantiles or 1) for _ in sides), time_block, *shard),
             dtype="float32",
             fill_value=float("nan"),
             compressors=BloscCodec(**CODEC),
-            dimension_names=(("member",) if members else ()) + ("time", *layout.grid.dims),
+            dimension_names=(*before, "time", *layout.grid.dims),
         )
-        array.attrs.update({**cf_attributes(name, original.get(name), methods), **on_grid})
+        facts = cf_attributes(of, original.get(of), methods)
+        if layout.derived:
+            count, event = layout.derived.members, None if quantiles else layout.derived.event(name)
+            facts = event.attributes(count, facts.get("cell_methods", "")) if event else quantile_attributes(facts, count)
+        array.attrs.update({**facts, **on_grid})
     seconds, calendar = clocks.seconds(layout.times), clocks.calendar_of(layout.times)
     told = "proleptic_gregorian" if clocks.real(calendar) else calendar
     root.create_array("time", data=seconds, dimension_names=("time",)).attrs.update(
         {"units": TIME_UNITS, "calendar": told, "standard_name": "time", "axis": "T"}
     )
-    if members:
-        root.create_array("member", data=np.arange(members), dimension_names=("member",)).attrs.update({"standard_name": "realization"})
+    for name, (dimension, values, attrs) in drawn(members, layout.derived).items():
+        root.create_array(name, data=values, dimension_names=(dimension,)).attrs.update(attrs)
     for name, value in coordinates(layout.grid).items():
         dims = (value[0],) if isinstance(value[0], str) else value[0]
         array = root.create_array(name, data=np.asarray(value[1]), dimension_names=dims)
