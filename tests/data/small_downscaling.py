@@ -36,6 +36,7 @@ def random_model(
     settings = {"embed_dim": 16, "depth": 1, "heads": 2, "decoder_depth": 1, "residual_width": 4, "residual_blocks": 1, **architecture}
     torch.manual_seed(3)
     model = wake(Reslim(ArchitectureConfig.model_validate(settings), (*NAMES, *STATICS), NAMES, STATICS))
+    model.output_moments.copy_(torch.tensor([MOMENTS[name] for name in NAMES]))
     folder.save(out, model, Normaliser(MOMENTS, 0.1), {"name": "random", "hash": "00000000", "region": region, **(about or {})})
     return out
 

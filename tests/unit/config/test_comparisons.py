@@ -33,6 +33,18 @@ def test_another_prediction_of_the_parent_does_not_serve(change: str) -> None:
     assert made["model_hash"] == slices.downscale(config, "test")["model_hash"] and made["task"] == "conus_parent"
 
 
+def test_members_are_held_against_one_field_of_their_reference() -> None:
+    """Or of their own model without noise; whether or not parents are wanted as baselines."""
+    noisy = ("models.reslim.architecture.noise.channels=2", "downscale.test.members=4", "evaluate.baselines=[bicubic]")
+    config = demo(*noisy)
+    assert parents(config)["test"] == ("reslim", "test_parent") and slices.parent(config, "test")["model"] == "reslim_no_noise"  # type: ignore[index]
+    assert predictions(config)["test_parent"] == config.downscale["test"].model_copy(update={"members": 0})
+    config = demo(*noisy, "downscale.test.seed=7", "downscale.test.reference=conus", "models.conus.region=null")
+    assert parents(config)["test"][0] == "conus" and slices.parent(config, "test")["model"] == "conus"  # type: ignore[index]
+    made = predictions(config)[parents(config)["test"][1]]
+    assert (made.model, made.members, made.reference) == ("conus", 0, None)
+
+
 def test_a_parent_that_cannot_predict_it_is_no_comparison() -> None:
     assert parents(demo("models.reslim.outputs=[mean_sea_level_pressure]", "models.conus.outputs=[2m_temperature]")) == {}
     assert parents(demo("models.reslim.region=[24, 60, 0, 40]")) == {}

@@ -1,9 +1,11 @@
 """What the configuration and the command line accept of a downscaling task."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orbit2.cli import main
 from orbit2.cli.stages import tile_size
 from orbit2.config.load import CONFIG_ROOT, load
 from orbit2.errors import OrbitError
@@ -24,8 +26,25 @@ def test_a_tile_is_a_number_or_two() -> None:
             tile_size(text)
 
 
-def test_members_need_dropout() -> None:
-    with pytest.raises(OrbitError, match=r"downscale\.test\.members: drawn by dropout"):
+NOISY = "models.reslim.architecture.noise.channels=2"
+
+
+def test_members_need_noise() -> None:
+    with pytest.raises(OrbitError, match=r"downscale\.test\.members: 'reslim' has no noise"):
         task(members=4)
-    run = load(CONFIG_ROOT / "config.yaml", ["downscale.test.members=4", "models.reslim.architecture.dropout=0.1"])
-    assert run.downscale["test"].members == 4
+    with pytest.raises(OrbitError, match=r"downscale\.test\.reference: only with members"):
+        task(reference="reslim")
+    run = load(CONFIG_ROOT / "config.yaml", ["downscale.test.members=4", NOISY])
+    assert run.downscale["test"].members == 4 and run.downscale["test"].reference is None
+    with pytest.raises(OrbitError, match=r"reference names unknown model 'reslin'"):
+        load(CONFIG_ROOT / "config.yaml", ["downscale.test.members=4", "downscale.test.reference=reslin", NOISY])
+
+
+def test_of_a_file_members_are_asked_for_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "p.zarr")
+    for words, said in ((["--config", "c.json", "--store", "s", "--members", "4"], "--members, --seed, --quantiles and --probability go"),
+                        (["in.nc", "--quantiles", "1.5"], "--quantiles: not quantiles")):  # fmt: skip
+        with pytest.raises(SystemExit) as stop:
+            main(["downscale", "--model", "m", "--out", out, *words])
+        assert stop.value.code == 2 and said in " ".join(capsys.readouterr().err.split())
+

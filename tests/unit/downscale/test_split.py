@@ -148,24 +148,6 @@ def test_a_regional_model_in_tiles(tiny: Tiny, tmp_path: Path) -> None:
     assert spread < 0.1, "the same model on the same place sees other windows only"
 
 
-def test_members_are_drawn_by_dropout_and_do_not_depend_on_the_split(tiny: Tiny, model: Path, tmp_path: Path) -> None:
-    from orbit2.metrics.predictions import frame
-
-    one, two = tmp_path / "a" / "p.zarr", tmp_path / "b" / "p.zarr"
-    settings = {"members": 3, "seed": 5, "tile": 8, "halo": 2}
-    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
-    run(**arguments(tiny, model, task(tmp_path / "c.json", "03", "05", time_block=3, batch=2, **settings), one))
-    run(**arguments(tiny, model, task(tmp_path / "d.json", "03", "05", time_block=1, batch=1, **settings), two))
-    first, second = (xr.open_zarr(path, consolidated=False)["2m_temperature"] for path in (one, two))
-    assert first.dims == ("member", "time", "lat", "lon") and first.shape == (3, 3, 48, 96)
-    np.testing.assert_allclose(first.values, second.values, rtol=1e-6)
-    values = first.values
-    assert np.abs(values[0] - values[1]).max() > 1e-3 and np.abs(values[1] - values[2]).max() > 1e-3
-    np.testing.assert_allclose(frame(first.to_dataset(), "2m_temperature", 1), values[:, 1].astype(np.float64).mean(0), rtol=1e-12)
-    with pytest.raises(OrbitError, match="dropout"):
-        run(**arguments(tiny, random_model(tmp_path / "plain"), task(tmp_path / "f.json", members=2), tmp_path / "e.zarr"))
-
-
 def test_blocks_that_finish_together_both_find_it_complete(tiny: Tiny, model: Path, tmp_path: Path) -> None:
     """Of blended tiles: what crosses the blocks is mixed by one of them, whichever, and no journal is left behind."""
     PairStore(tiny.store).dataset("coarse").isel(time=[3, 4, 5]).load().drop_encoding().to_netcdf(tmp_path / "in.nc")
