@@ -126,7 +126,7 @@ class Job:
         derived, ensemble, made, (fields, *place) = self.layout.derived, self.last.ensemble_of(self), [], given
         assert derived is not None
         for k in range(len(times)):
-            begun = ensemble.begin(fields[k : k + 1], *place, times[k : k + 1])
+            begun = ensemble.begin(fields[k : k + 1], *place, times=times[k : k + 1])
             members = np.stack([one[0] for one in ensemble.all(begun, derived.members)])  # [M, C, sh', sw']
             made.append(members.reshape(-1, *members.shape[2:]) if self.layout.tiling.blend else derived.of(members))
         return np.stack(made)

@@ -28,10 +28,12 @@ def run(line: str) -> None:
 def test_the_page_on_a_file_of_your_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    random_model(tmp_path / "model", about={
+    about = {
         "step_hours": 1, "statics_from": {"tiny": {"source": "packaged", "relief": None, "fields": ["orography"], "carried": False}},
         "datasets": {"tiny": {"coarse_grid": "global_15.0"}},
-    })  # fmt: skip
+    }  # fmt: skip
+    random_model(tmp_path / "model", about=about)
+    random_model(tmp_path / "noisy", about=about, noise={"channels": 2})
     lat, lon = np.arange(-82.5, 90, 15.0), np.arange(7.5, 360, 15.0)
     warm = np.full((1, len(lat), len(lon)), 280.0, "float32") + 20 * np.cos(np.radians(lat))[None, :, None].astype("float32")
     data = xr.Dataset(
@@ -58,8 +60,12 @@ def test_the_page_on_a_file_of_your_own(
     captured = capsys.readouterr()
     printed = captured.out + captured.err + caplog.text
     for said in ("temp 20", "<Downscaler random-00000000", "no time is given", "near the rim of a box",
-                 "another prediction is already there", "the output is the input"):  # fmt: skip
+                 "another prediction is already there", "the output is the input", "has no noise", "units that do not fit",
+                 "('member', 'time', 'lat', 'lon')"):  # fmt: skip
         assert said in printed, said
     assert (tmp_path / "box.nc").read_bytes() == before
+    assert xr.open_zarr(tmp_path / "g.zarr").sizes["member"] == 4 and not (tmp_path / "j.nc").exists()
+    assert xr.open_dataset(tmp_path / "h.nc")["2m_temperature"].dims[0] == "quantile"
+    assert "probability_of_2m_temperature_at_or_below_0_degC" in xr.open_dataset(tmp_path / "i.nc")
     assert xr.open_dataset(tmp_path / "b.nc")["precipitation_rate"].shape == (1, 48, 96)
     assert xr.open_zarr(tmp_path / "c.zarr")["2m_temperature"].shape == (1, 28, 28)
