@@ -74,10 +74,19 @@ def keep(job: Job, ranks: Ranks, folder: Path, spent: Spent, meter: energy.Meter
 
 
 def _work(job: Job, spent: Spent) -> float | None:
-    """Floating-point operations of the model in the windows of the items that were computed; None where a kernel cannot be counted."""
-    model, tiling = job.downscaler.model, job.layout.tiling
+    """Floating-point operations of the model in the windows of the items that were computed (the trunk of members once for all of a
+    place's); None where a kernel cannot be counted."""
+    model, tiling, members = job.downscaler.model, job.layout.tiling, job.settings.members
     kind = model.config.model_dump_json(), model.inputs, model.outputs, model.statics
-    return timing.operations(lambda: spent.windows * operations(*kind, *tiling.padded))
+
+    def count() -> float:
+        whole, member = operations(*kind, *tiling.padded)
+        if not members:
+            return spent.windows * whole
+        places = spent.windows / max(job.layout.items.members, 1)
+        return places * (whole - member + members * member)
+
+    return timing.operations(count)
 
 
 def told_in(folder: Path) -> list[dict[str, Any]]:

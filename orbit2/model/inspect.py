@@ -17,6 +17,7 @@ from orbit2.model.build import build as build_model
 from orbit2.model.flops import Count
 from orbit2.model.geometry import Geometry
 from orbit2.model.memory import peak_bytes
+from orbit2.model.reslim import Reslim
 from orbit2.notebook import NOTEBOOK
 
 OPTIMISER = 8  # bytes per weight: two fp32 moments of AdamW
@@ -73,6 +74,25 @@ def forward_flops(model: Downscaling, grid: AnyGrid) -> int:
     return _pass(model, grid)[0]
 
 
+def member_flops(model: Downscaling, grid: AnyGrid) -> int:
+    """FLOPs of one member of one sample, its trunk apart; 0 for a model without noise. See `forward_flops`."""
+    if not isinstance(model, Reslim) or not model.config.noise.channels:
+        return 0
+    known = model
+
+    def count() -> int:
+        coarse, statics, geometry = _inputs(known, grid, 1)
+        s = known.config.refinement
+        with torch.no_grad():
+            trunk = known.trunk(coarse, statics, geometry)
+            noise = torch.empty(1, 1, known.config.noise.channels, grid.shape[0] * s, grid.shape[1] * s, device="meta")
+            with Count() as counter:
+                known.members(trunk, noise)
+        return int(counter.flops)
+
+    return NOTEBOOK.ask(("member", cache_key(model, grid)), count, int, int)
+
+
 def _pass(model: Downscaling, grid: AnyGrid) -> tuple[int, int]:
     """(FLOPs, peak bytes of activations) of one forward pass of one sample: counted together, for it is the pass that takes long."""
 
@@ -87,11 +107,13 @@ def _pass(model: Downscaling, grid: AnyGrid) -> tuple[int, int]:
 @lru_cache(256)
 def operations(
     architecture: str, inputs: tuple[str, ...], outputs: tuple[str, ...], statics: tuple[str, ...], rows: int, columns: int
-) -> int:
-    """Floating-point operations of a forward pass on a window of coarse cells, wherever it lies; `architecture` is JSON."""
+) -> tuple[int, int]:
+    """Floating-point operations on a window of coarse cells, wherever it lies: of a forward pass, and of one member apart from its trunk;
+    `architecture` is JSON."""
     with torch.device("meta"):
         model = build_model(ArchitectureConfig.model_validate_json(architecture), inputs, outputs, statics)
-    return forward_flops(model, Grid(np.linspace(0, 60, rows + 1), np.linspace(0, 60, columns + 1)))
+    window = Grid(np.linspace(0, 60, rows + 1), np.linspace(0, 60, columns + 1))
+    return forward_flops(model, window), member_flops(model, window)
 
 
 def activation_bytes(model: Downscaling, grid: AnyGrid, training: bool, batch: int = 1) -> int:

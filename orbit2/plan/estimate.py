@@ -13,7 +13,7 @@ from orbit2.config.schema import RunConfig
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.grid import named
 from orbit2.model.build import Downscaling
-from orbit2.model.inspect import build
+from orbit2.model.inspect import build, forward_flops, member_flops
 from orbit2.parallel.mesh import Sizes, sizes
 from orbit2.plan import price, remedy, stages, tiling
 from orbit2.plan.advise import advice
@@ -166,10 +166,11 @@ def prediction(config: RunConfig, task: str, built: Downscaling, on: Machine) ->
     step = rehearse_prediction(build(config, section.model), cut.window, together, torch.bfloat16 if bf16 else None,
                                gpu=not on.sheet.processor)  # fmt: skip
     memory = Memory(step.memory, on.memory)
-    passes = samples * max(section.members, 1)
+    share = member_flops(built, cut.window) / max(forward_flops(built, cut.window), 1) if section.members else 0.0
+    passes = samples * (1 + share * (section.members - 1)) if section.members else samples  # members share one trunk
     return Task(
         task, section.model, section.dataset, grid.shape, grid.refine(built.config.refinement).shape, samples, section.members,
         section.batch, section.blocks, "bf16" if bf16 else "fp32", float(costs[-1].flops * passes), tuple(pieces(cost) for cost in costs),
         tiling.misplaced(cut, token_side(built.config)), task not in config.downscale, memory,
-        price.task(config, task, built, step, cut, together, passes, on, bf16),
+        price.task(config, task, built, step, cut, together, passes, samples * max(section.members, 1), on, bf16),
     )  # fmt: skip

@@ -89,9 +89,11 @@ def _validated(config: RunConfig, name: str, one: Training) -> int:
 
 
 def task(
-    config: RunConfig, name: str, built: Downscaling, step: Rehearsal, cut: Cut, together: int, passes: int, on: Machine, bf16: bool
+    config: RunConfig, name: str, built: Downscaling, step: Rehearsal, cut: Cut, together: int, passes: float, fields: int, on: Machine,
+    bf16: bool,
 ) -> Time:
-    """A prediction by `built` of `passes` fields cut into the windows of `cut`, `together` in a pass of the network (`step`).
+    """A prediction by `built` of `fields` fields cut into the windows of `cut`, in what is as much as `passes` passes of the network
+    (`step`), `together` in one.
 
     One device does a task, several the blocks of one; what is written goes beside what is computed.
     """
@@ -104,9 +106,9 @@ def task(
     edges = [shard_and_chunk(cells, core * factor, count)
              for cells, core, count in zip((rows, columns), cut.tiling.core, cut.tiling.counts, strict=True)]  # fmt: skip
     chunks = section.time_block * math.prod(shard // chunk for shard, chunk in edges)
-    writing = passes * 4 * len(built.outputs) * rows * columns / (WRITTEN * max(min(chunks, int(on.sheet.cores_each)), 1))
+    writing = fields * 4 * len(built.outputs) * rows * columns / (WRITTEN * max(min(chunks, int(on.sheet.cores_each)), 1))
     spent["writing"] = max(writing - sum(spent.values()), 0.0)
-    devices = min(on.count, passes * len(cut.tiling)) if section.blocks > 1 else 1
+    devices = min(on.count, fields * len(cut.tiling)) if section.blocks > 1 else 1
     shared = {part: seconds / devices for part, seconds in spent.items()}
     return _time(on, devices, shared, split.flops * rounds / devices, split.watts, section.wall_minutes, bf16)
 

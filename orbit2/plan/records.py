@@ -151,7 +151,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Task:
-    """A prediction: `samples` times, `members` of each (0: one without dropout), cut as the last of `cuts`; `misplaced` windows begin
+    """A prediction: `samples` times, `members` of each (0: one field without noise), cut as the last of `cuts`; `misplaced` windows begin
     inside a token. `parent`: made for comparison, no task of the run's own."""
 
     name: str
