@@ -101,14 +101,14 @@ def measure(model: Downscaler, store: PairStore, frames: list[int], sizes: tuple
     return found
 
 
-def drawn(ensemble: Ensemble, sample: Sample, count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """`count` members [M, C, H, W] of the same windows of `size` cells: with halos thrown away, and mixed."""
+def drawn(ensemble: Ensemble, sample: Sample, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """All members [M, C, H, W] of the same windows of `size` cells: with halos thrown away, and mixed."""
     model, (coarse, names, statics, grid, time) = ensemble.downscaler, sample
     tiling, plain = model.tiling(grid, size, HALO), model.tiling(grid, size, HALO, 0)
     s, made, cores = model.refinement, [], []
     for i, window in enumerate(tiling):
         begun = ensemble.begin(window.take(coarse)[None], names, window.take(statics, s), grid, window, tiling.kept(i), np.array([time]))
-        made.append(np.stack([one[0] for one in ensemble.all(begun, count)]))
+        made.append(np.stack([one[0] for one in ensemble.all(begun)]))
         rows, columns = (scaled(part, s) for part in tiling.own_part(i))
         cores.append(made[-1][..., rows, columns])
     return model.joined(plain, cores), model.joined(tiling, made)
@@ -127,7 +127,7 @@ def measure_members(
     """As `measure`, of `count` members and of their spread."""
     names = store.variables("fine")
     used = tuple(name for name in names if name in model.inputs)
-    positions, whole, ensemble = [names.index(name) for name in used], store.grid("fine"), Ensemble(model, 0)
+    positions, whole, ensemble = [names.index(name) for name in used], store.grid("fine"), Ensemble(model, count)
     statics = open_static(whole.refine(model.refinement), model.model.statics, None)
     found: Found = {}
     for origin in origins:
@@ -136,9 +136,9 @@ def measure_members(
         kept: dict[tuple[int, str, str, str], SeamStatistic] = {}
         for index in frames:
             sample = (np.roll(store.read("fine", index)[positions], -origin, axis=-1), used, near, grid, store.times[index])
-            uncut = told_of(ensemble.frame(*sample, model.tiling(grid), count), model.outputs)
+            uncut = told_of(ensemble.frame(*sample, model.tiling(grid)), model.outputs)
             for size in sizes:
-                sides = (*(told_of(one, model.outputs) for one in drawn(ensemble, sample, count, size)), uncut)
+                sides = (*(told_of(one, model.outputs) for one in drawn(ensemble, sample, size)), uncut)
                 for border in borders(model.tiling(grid, size, HALO), grid.refine(model.refinement), model.refinement):
                     for side, made in zip(SIDES, sides, strict=True):
                         for field, each in made.items():

@@ -67,7 +67,7 @@ class Last:
     ensemble: Ensemble | None = None
 
     def ensemble_of(self, job: Job) -> Ensemble:
-        self.ensemble = self.ensemble or Ensemble(job.downscaler, job.settings.seed)
+        self.ensemble = self.ensemble or Ensemble(job.downscaler, job.settings.members, job.settings.seed)
         return self.ensemble
 
 
@@ -114,7 +114,7 @@ class Job:
             ensemble = self.last.ensemble_of(self)
             if self.last.begun is None or self.last.begun[0] != item.place:
                 self.last.begun = None
-                self.last.begun = item.place, ensemble.begin(*given, times)
+                self.last.begun = item.place, ensemble.begin(*given, times, item.member)
             made = ensemble.member(self.last.begun[1], item.member)
         else:
             made = self._derived(given, times)
@@ -127,7 +127,7 @@ class Job:
         assert derived is not None
         for k in range(len(times)):
             begun = ensemble.begin(fields[k : k + 1], *place, times=times[k : k + 1])
-            members = np.stack([one[0] for one in ensemble.all(begun, derived.members)])  # [M, C, sh', sw']
+            members = np.stack([one[0] for one in ensemble.all(begun)])  # [M, C, sh', sw']
             made.append(members.reshape(-1, *members.shape[2:]) if self.layout.tiling.blend else derived.of(members))
         return np.stack(made)
 

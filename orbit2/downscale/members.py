@@ -6,7 +6,8 @@ a time is computed alone, so that no batch, time block, order, process or number
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ FloatArray = npt.NDArray[np.float32]
 # Members that go through the decoder together, always so many: a GPU's kernels depend on the batch, and one member would leave it idle.
 TOGETHER = {"cpu": 1}
 TOGETHER_ELSEWHERE = 4
+MOST_THREADS = 4  # that make noise
 
 
 def noisy(model: Downscaling) -> bool:
@@ -85,78 +87,92 @@ class Begun:
     part: tuple[slice, slice]
     passes: list[Pass]
     kept: tuple[int, FloatArray] | None = None
+    ahead: tuple[int, list[list[Future[Tensor]]]] | None = None  # the noise of a block, by pass and member, while it is made
 
 
 class Ensemble:
-    """Members of a Downscaler's windows, drawn with `seed`. Used by one thread."""
+    """Members 0 to `count` - 1 of a Downscaler's windows, drawn with `seed`. Used by one thread; the next noise is made beside it."""
 
-    def __init__(self, downscaler: Downscaler, seed: int = 0) -> None:
+    def __init__(self, downscaler: Downscaler, count: int, seed: int = 0) -> None:
         """Raises OrbitError for a model without noise."""
-        self.downscaler, self.model, self.seed = downscaler, check(downscaler), seed
+        self.downscaler, self.model, self.count, self.seed = downscaler, check(downscaler), count, seed
         self.together = TOGETHER.get(downscaler.device.type, TOGETHER_ELSEWHERE)
+        self._pool = ThreadPoolExecutor(min(self.together, MOST_THREADS), "noise")
 
     @torch.inference_mode()
     def begin(
         self, coarse: FloatArray, variables: tuple[str, ...], statics: FloatArray, grid: AnyGrid, window: Window,
-        part: tuple[slice, slice], times: Times,
+        part: tuple[slice, slice], times: Times, first: int = 0,
     ) -> Begun:  # fmt: skip
-        """The trunk for all times of a window; arguments as of `Downscaler.predict_window`."""
+        """The trunk for all times of a window; arguments as of `Downscaler.predict_window`. `first`: the member that is wanted first."""
         made = self.downscaler
         made.clock.lap("copy")
-        view, passes = made.view(variables, statics, grid, window), []
+        begun = Begun(made.view(variables, statics, grid, window), window, part, [])
+        view, stamps, calendar = begun.view, [clocks.stamp(time) for time in times], clocks.calendar_of(times)
+        self._ask(begun, stamps, calendar, first // self.together)
         for k in range(len(times)):
             every, geometry, when = made.given(view, coarse[k : k + 1], times[k : k + 1])
             made.clock.lap("forward")
             with torch.autocast(made.device.type, made.dtype, enabled=made.dtype is not None):
                 trunk = self.model.trunk(every, view.fine[None], geometry, view.names, when)
             absent = self.model.missing(every, view.names, geometry.periodic)
-            passes.append(Pass(clocks.stamp(times[k]), clocks.calendar_of(times), trunk, every, geometry, when, absent))
+            begun.passes.append(Pass(stamps[k], calendar, trunk, every, geometry, when, absent))
         made.clock.lap("other")
-        return Begun(view, window, part, passes)
+        return begun
+
+    def _ask(self, begun: Begun, stamps: Sequence[str], calendar: str, block: int) -> list[list[Future[Tensor]]]:
+        """The noise [K, sH, sW] of a block's members, by time: asked for now, unless it was before. None is made beyond the last member."""
+        if begun.ahead is None or begun.ahead[0] != block:
+            noise, window, s = self.model.config.noise, begun.window, self.downscaler.refinement
+            members = range(block * self.together, min((block + 1) * self.together, self.count))
+            begun.ahead = block, [[self._pool.submit(white, self.seed, member, stamp, window.rows, window.columns, noise.channels, s,
+                                                     noise.hours, calendar) for member in members] for stamp in stamps]  # fmt: skip
+        return begun.ahead[1]
 
     def member(self, begun: Begun, number: int) -> FloatArray:
         """Member `number`, counted from 0: the window's `part` [T, C, sh', sw'] in canonical units."""
         block, place = divmod(number, self.together)
         if begun.kept is None or begun.kept[0] != block:
             begun.kept = None  # the old one may go first
-            begun.kept = block, self._block(begun, range(block * self.together, (block + 1) * self.together))
+            begun.kept = block, self._block(begun, block)
         member: FloatArray = begun.kept[1][place]
         return member
 
     def frame(
         self, coarse: FloatArray, variables: tuple[str, ...], static_fine: FloatArray, grid: AnyGrid, time: Time, tiling: Tiling,
-        members: int,
     ) -> FloatArray:  # fmt: skip
-        """All `members` of one frame in memory, [M, C, sH', sW']; arguments as of `Downscaler.predict`."""
+        """All members of one frame in memory, [M, C, sH', sW']; arguments as of `Downscaler.predict`."""
         made = self.downscaler
         s, when, windows = made.refinement, np.array([time]), []
         for i, window in enumerate(tiling):
             fields, statics = window.take(coarse)[None], window.take(static_fine, s)
             begun = self.begin(fields, variables, statics, grid, window, tiling.kept(i), when)
-            windows.append(np.stack([one[0] for one in self.all(begun, members)]))
+            windows.append(np.stack([one[0] for one in self.all(begun)]))
         return made.joined(tiling, windows)
 
-    def all(self, begun: Begun, members: int) -> Iterator[FloatArray]:
-        """Members 0 to `members` - 1, one after the other."""
-        return (self.member(begun, number) for number in range(members))
+    def all(self, begun: Begun) -> Iterator[FloatArray]:
+        """All members, one after the other."""
+        return (self.member(begun, number) for number in range(self.count))
 
     @torch.inference_mode()
-    def _block(self, begun: Begun, members: range) -> FloatArray:
-        """[members, T, C, sh', sw']."""
-        made, view, window = self.downscaler, begun.view, begun.window
+    def _block(self, begun: Begun, block: int) -> FloatArray:
+        """[members, T, C, sh', sw'] of a block; where there are fewer, the rest of it is of no noise."""
+        made, view, parts = self.downscaler, begun.view, []
         rows, columns = (scaled(cells, made.refinement) for cells in begun.part)
-        noise, parts = self.model.config.noise, []
-        for one in begun.passes:
+        stamps, calendar = [one.stamp for one in begun.passes], begun.passes[0].calendar
+        asked = self._ask(begun, stamps, calendar, block)
+        if (block + 1) * self.together < self.count:
+            self._ask(begun, stamps, calendar, block + 1)
+        for one, futures in zip(begun.passes, asked, strict=True):
+            made.clock.lap("waiting")
+            drawn = [future.result() for future in futures]
             made.clock.lap("copy")
-            z = torch.stack([white(self.seed, member, one.stamp, window.rows, window.columns, noise.channels, made.refinement, noise.hours,
-                                   one.calendar) for member in members])  # fmt: skip
-            z = z[None].to(made.device)
+            z = torch.stack([*drawn, *(torch.zeros_like(drawn[0]) for _ in range(self.together - len(drawn)))])[None].to(made.device)
             made.clock.lap("forward")
             with torch.autocast(made.device.type, made.dtype, enabled=made.dtype is not None):
-                fine = self.model.members(one.trunk, z)[0]
-            count, geometry = len(members), one.geometry.expand(len(members))
-            physical = made.delivered(fine, one.coarse.expand(count, -1, -1, -1), geometry, view.names, one.clock.expand(count, -1),
-                                      view.maps, one.absent)  # fmt: skip
+                fine = self.model.members(one.trunk, z)[0, : len(drawn)]
+            physical = made.delivered(fine, one.coarse.expand(len(drawn), -1, -1, -1), one.geometry.expand(len(drawn)), view.names,
+                                      one.clock.expand(len(drawn), -1), view.maps, one.absent)  # fmt: skip
             parts.append(physical[..., rows, columns].numpy())
         made.clock.lap("other")
         made.clock.read()

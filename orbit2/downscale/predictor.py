@@ -356,7 +356,7 @@ class Downscaler:
         from orbit2.downscale import members as drawn  # which builds on this module
 
         derived = derived_from(self.outputs, cut.members, cut.quantiles, cut.events)
-        ensemble = drawn.Ensemble(self, cut.seed) if cut.members else None
+        ensemble = drawn.Ensemble(self, cut.members, cut.seed) if cut.members else None
         inputs = read_inputs(dataset, self.inputs, where, said, maps=self.reads_maps)
         file, about_statics = self.statics_file(inputs.grid, static)
         inputs.warnings += [about_statics] if about_statics else []
@@ -371,7 +371,7 @@ class Downscaler:
             if ensemble is None:
                 frames.append(self.predict(*sample, cut.tile, cut.halo, cut.blend, cut.trim))
             else:
-                made = ensemble.frame(*sample, tiling, cut.members)
+                made = ensemble.frame(*sample, tiling)
                 frames.append(derived.of(made) if derived else made)
         attributes, how = drawn.described(self, cut.members, cut.seed, derived)
         about = {**self.described(inputs.attrs, lines, how), **outside, **self.remembering(inputs.grid), **attributes}

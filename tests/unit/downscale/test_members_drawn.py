@@ -137,7 +137,7 @@ def test_blocks_of_members_on_other_devices_are_of_one_size(
 def test_windows_get_the_noise_of_the_globes_cells(tiny: Tiny, noisy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Across the seam, and at a pole, where windows are moved inward."""
     loaded, store = load_model(noisy), PairStore(tiny.store)
-    ensemble, grid, seen = members.Ensemble(loaded, 5), store.grid("coarse"), []
+    ensemble, grid, seen = members.Ensemble(loaded, 4, 5), store.grid("coarse"), []
     original = ensemble.model.members
     monkeypatch.setattr(ensemble.model, "members", lambda trunk, z: seen.append(z) or original(trunk, z))
     tiling = loaded.tiling(grid, (6, 9), 2)
