@@ -76,6 +76,7 @@ def measure(model: Downscaler, store: PairStore, frames: list[int], sizes: tuple
     used = [name for name in names if name in model.inputs]
     positions = [names.index(name) for name in used]
     whole = store.grid("fine")
+    assert isinstance(whole, Grid)
     statics = open_static(whole.refine(model.refinement), model.model.statics, None)
     found: Found = {}
     for origin in origins:
@@ -128,6 +129,7 @@ def measure_members(
     names = store.variables("fine")
     used = tuple(name for name in names if name in model.inputs)
     positions, whole, ensemble = [names.index(name) for name in used], store.grid("fine"), Ensemble(model, count)
+    assert isinstance(whole, Grid)
     statics = open_static(whole.refine(model.refinement), model.model.statics, None)
     found: Found = {}
     for origin in origins:

@@ -107,26 +107,26 @@ class Job:
         times = self.layout.times[item.start : item.start + item.count]
         window = self.layout.tiling[item.tile]
         part = self.layout.tiling.kept(item.tile)
-        given = fields[0], self.samples.names, fields[1], self.grid, window, part
+        place = self.samples.names, fields[1], self.grid, window, part
         if not self.settings.members:
-            made = self.downscaler.predict_window(*given, times, self.settings.batch)
+            made = self.downscaler.predict_window(fields[0], *place, times, self.settings.batch)
         elif self.layout.derived is None:
             ensemble = self.last.ensemble_of(self)
             if self.last.begun is None or self.last.begun[0] != item.place:
                 self.last.begun = None
-                self.last.begun = item.place, ensemble.begin(*given, times, item.member)
+                self.last.begun = item.place, ensemble.begin(fields[0], *place, times, item.member)
             made = ensemble.member(self.last.begun[1], item.member)
         else:
-            made = self._derived(given, times)
+            made = self._derived(fields[0], place, times)
         return made, time.perf_counter() - began
 
-    def _derived(self, given: tuple[Any, ...], times: Times) -> FloatArray:
+    def _derived(self, fields: FloatArray, place: tuple[Any, ...], times: Times) -> FloatArray:
         """Of all members of a window, a time after the other: what is kept of them, or where windows are mixed first, all of them
-        [T, M C, sh', sw']."""
-        derived, ensemble, made, (fields, *place) = self.layout.derived, self.last.ensemble_of(self), [], given
+        [T, M C, sh', sw']. `fields` [T, V, h, w], `place`: what else `Ensemble.begin` takes before the times."""
+        derived, ensemble, made = self.layout.derived, self.last.ensemble_of(self), []
         assert derived is not None
         for k in range(len(times)):
-            begun = ensemble.begin(fields[k : k + 1], *place, times=times[k : k + 1])
+            begun = ensemble.begin(fields[k : k + 1], *place, times[k : k + 1])
             members = np.stack([one[0] for one in ensemble.all(begun)])  # [M, C, sh', sw']
             made.append(members.reshape(-1, *members.shape[2:]) if self.layout.tiling.blend else derived.of(members))
         return np.stack(made)

@@ -49,12 +49,14 @@ def mine(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(tiny: Tiny, model: Path, folder: Path, block: str | None = None, last: str = "05", **settings: Any) -> Path:
     folder.mkdir(exist_ok=True)
     config = task(folder / "task.config", "03", last, **{**CUT, **settings})
-    run(**arguments(tiny, model, config, folder / "p.zarr"), block=block, receipt=folder / "r.json" if block else None)
+    where: dict[str, Any] = arguments(tiny, model, config, folder / "p.zarr")
+    run(**where, block=block, receipt=folder / "r.json" if block else None)
     return folder / "p.zarr"
 
 
 def opened(path: Path) -> xr.Dataset:
-    return xr.open_zarr(path, consolidated=False).load()
+    stored: xr.Dataset = xr.open_zarr(path, consolidated=False).load()
+    return stored
 
 
 @pytest.mark.parametrize("blend", [None, 0])
@@ -62,7 +64,7 @@ def test_jobs_in_another_order_write_the_same_bits(
     tiny: Tiny, noisy: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blend: int | None
 ) -> None:
     """Three jobs that share windows, the last first; and times in other batches."""
-    split = {"time_block": 3, "batch": 2, "blend": blend}
+    split: dict[str, Any] = {"time_block": 3, "batch": 2, "blend": blend}
     expected = whole if blend is None else made(tiny, noisy, tmp_path / "one", time_block=3, blend=0)
     made(tiny, noisy, tmp_path / "b", "init", **split)
     for block in ("2/3", "0/3", "1/3", "finalise"):
@@ -137,9 +139,15 @@ def test_blocks_of_members_on_other_devices_are_of_one_size(
 def test_windows_get_the_noise_of_the_globes_cells(tiny: Tiny, noisy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Across the seam, and at a pole, where windows are moved inward."""
     loaded, store = load_model(noisy), PairStore(tiny.store)
-    ensemble, grid, seen = members.Ensemble(loaded, 4, 5), store.grid("coarse"), []
+    ensemble, grid = members.Ensemble(loaded, 4, 5), store.grid("coarse")
+    seen: list[torch.Tensor] = []
     original = ensemble.model.members
-    monkeypatch.setattr(ensemble.model, "members", lambda trunk, z: seen.append(z) or original(trunk, z))
+
+    def watched(trunk: Any, noise: torch.Tensor) -> torch.Tensor:
+        seen.append(noise)
+        return original(trunk, noise)
+
+    monkeypatch.setattr(ensemble.model, "members", watched)
     tiling = loaded.tiling(grid, (6, 9), 2)
     globe = white(5, 3, "2026-01-01T03:00:00", range(12), range(24), 2, 4, 6)
     fields, statics, names = store.read("coarse", 3), store.static_values("fine"), store.variables("coarse")
@@ -154,8 +162,8 @@ def test_windows_get_the_noise_of_the_globes_cells(tiny: Tiny, noisy: Path, monk
 
 @pytest.mark.parametrize("blend", [0, None])
 def test_quantiles_and_probabilities_are_those_of_the_stored_members(mine: Path, noisy: Path, tmp_path: Path, blend: int | None) -> None:
-    cut = {"tile": (6, 12), "halo": 2, "blend": blend, "members": 5, "seed": 5, "time_block": 3}
-    kept = {"quantiles": (0.1, 0.5, 0.9), "events": ("precipitation>3", "t2m<=-1.5 degC")}
+    cut: dict[str, Any] = {"tile": (6, 12), "halo": 2, "blend": blend, "members": 5, "seed": 5, "time_block": 3}
+    kept: dict[str, Any] = {"quantiles": (0.1, 0.5, 0.9), "events": ("precipitation>3", "t2m<=-1.5 degC")}
     downscale_file(input=mine, model=noisy, out=tmp_path / "m.zarr", settings=Settings(**cut))
     downscale_file(input=mine, model=noisy, out=tmp_path / "q.nc", settings=Settings(**cut, **kept))
     stored, found = opened(tmp_path / "m.zarr"), xr.load_dataset(tmp_path / "q.nc")
@@ -172,7 +180,7 @@ def test_quantiles_and_probabilities_are_those_of_the_stored_members(mine: Path,
     assert "5 members of seed 5, noise_scale 1; quantiles 0.1, 0.5, 0.9; probability of" in found.attrs["history"]
     if blend is None:
         loaded = load_model(noisy)
-        options = {"tile": (6, 12), "halo": 2, "members": 5, "seed": 5}
+        options: dict[str, Any] = {"tile": (6, 12), "halo": 2, "members": 5, "seed": 5}
         drawn = loaded.downscale(mine, **options)
         np.testing.assert_array_equal(drawn[RAIN], stored[RAIN])
         made = loaded.downscale(mine, **options, quantiles=(0.9, 0.1), probability="precipitation>3")
@@ -193,12 +201,12 @@ def test_other_calendars_and_boxes_have_members(mine: Path, noisy: Path) -> None
 def test_what_cannot_be_drawn_is_refused(tiny: Tiny, mine: Path, noisy: Path, tmp_path: Path) -> None:
     plain = random_model(tmp_path / "plain")
     with pytest.raises(OrbitError, match="has no noise"):
-        run(**arguments(tiny, plain, task(tmp_path / "t.config", members=2), tmp_path / "a.zarr"))
+        made(tiny, plain, tmp_path / "a")
     with pytest.raises(OrbitError, match="has no noise"):
         load_model(plain).downscale(mine, members=2)
-    for count, kept in ((0, {"quantiles": (0.5,)}), (1, {"events": ("t2m>280",)})):
+    for settings in (Settings(quantiles=(0.5,)), Settings(members=1, events=("t2m>280",))):
         with pytest.raises(OrbitError, match=r"--members.*2 or more"):
-            downscale_file(input=mine, model=noisy, out=tmp_path / "b.zarr", settings=Settings(members=count, **kept))
+            downscale_file(input=mine, model=noisy, out=tmp_path / "b.zarr", settings=settings)
     assert not (tmp_path / "b.zarr").exists()
 
 
