@@ -25,6 +25,7 @@ from orbit2.downscale.work import Spent, work
 from orbit2.errors import Interrupted, Reached
 from orbit2.files import write_json
 from orbit2.grid import AnyGrid
+from orbit2.model.tiles import Window
 from orbit2.parallel import launch
 from orbit2.parallel.reduce import any_rank, barrier
 from orbit2.parallel.watch import tick
@@ -33,6 +34,7 @@ from orbit2.times import Times
 from orbit2.timing import Rate
 
 FloatArray = npt.NDArray[np.float32]
+Place = tuple[tuple[str, ...], FloatArray, AnyGrid, Window, tuple[slice, slice]]  # names, fine statics, grid, window, its part
 LAST_ITEM = 60.0  # seconds kept free before the job's end: what is finished is kept already
 log = logging.getLogger(__name__)
 
@@ -120,7 +122,7 @@ class Job:
             made = self._derived(fields[0], place, times)
         return made, time.perf_counter() - began
 
-    def _derived(self, fields: FloatArray, place: tuple[Any, ...], times: Times) -> FloatArray:
+    def _derived(self, fields: FloatArray, place: Place, times: Times) -> FloatArray:
         """Of all members of a window, a time after the other: what is kept of them, or where windows are mixed first, all of them
         [T, M C, sh', sw']. `fields` [T, V, h, w], `place`: what else `Ensemble.begin` takes before the times."""
         derived, ensemble, made = self.layout.derived, self.last.ensemble_of(self), []
