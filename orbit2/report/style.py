@@ -61,12 +61,11 @@ def colour(name: str) -> str:
 @contextmanager
 def look() -> Iterator[None]:
     """The report's matplotlib settings (Agg, no interactive state), undone afterwards."""
+    import seaborn as sns  # here: it takes a second, and only drawing needs it
+
     matplotlib.use("Agg", force=False)
     settings: Any = {
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "patch.edgecolor": "w",
-        "patch.force_edgecolor": True,
+        **sns.axes_style("whitegrid"),
         "font.family": "DejaVu Sans",  # ships with matplotlib: the same layout on every machine
         "font.size": 9.5,
         "axes.titlesize": 10.5,

@@ -28,6 +28,8 @@ NOT_IMPORTED = {
     "tensorboard": "torch.utils.tensorboard needs it",
 }
 OPTIONAL_IMPORTS = {"xesmf", "flash_attn", "pynvml"}  # extras, guarded where they are imported
+# The packages that the project was asked to be built with: none goes, however quick it would be without.
+ASKED_FOR = {"snakemake", "torch", "xarray", "dask", "cdsapi", "rioxarray", "xesmf", "flash-attn", "pandas", "seaborn"}
 BUILD_SCRIPTS = {"make_sample.py"}  # run once by a maintainer, never by a user
 
 
@@ -58,6 +60,11 @@ def test_everything_imported_is_declared_and_everything_declared_is_used() -> No
     used = imported()
     assert used - declared == set()
     assert declared - used == set(NOT_IMPORTED)
+
+
+def test_the_packages_asked_for_are_there() -> None:
+    groups = project()
+    assert ASKED_FOR <= {canonicalize_name(r.name) for name in ("main", "gpu", "esmf") for r in groups[name]}
 
 
 def test_environment_is_in_step() -> None:

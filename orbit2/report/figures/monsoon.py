@@ -18,7 +18,7 @@ from orbit2.climate.matrix import COLUMNS, metric, published
 from orbit2.metrics.netcdf import grid_of_file
 from orbit2.report import text
 from orbit2.report.figures import maps
-from orbit2.report.figures.panels import Figure, Panels, Picture, one
+from orbit2.report.figures.panels import Figure, Panels, Picture, heatmap, one
 from orbit2.report.style import COLOURS, INK, MUTED, RAIN_LEVELS, colour, display, method_name
 from orbit2.report.tables import Scores, csv_text, label, number
 
@@ -68,14 +68,9 @@ def matrix(scores: Scores, model: str, name: str, task: str) -> Figure | None:
     for i, (title, values) in enumerate(everything.items()):
         ax = panels.axes(i, (0.26, 0.16, 0.72, 1 - 0.16 - 0.62 / height))
         foreign = title.startswith("Published")
-        ax.imshow(values, cmap="Greys" if foreign else "YlGnBu", vmin=40, vmax=110 if foreign else 104, aspect="auto")
-        for y, x in np.ndindex(values.shape):
-            said = f"{values[y, x]:.1f}" if np.isfinite(values[y, x]) else "–"
-            ax.text(x, y, said, ha="center", va="center", fontsize=8, color="white" if values[y, x] > 82 else INK)
-        ax.set_xticks(range(len(COLUMNS)), [HEADS[column] for column in COLUMNS], fontsize=7.5)
-        ax.set_yticks(range(len(domains)), [title_of(domain) for domain in domains], fontsize=8)
-        ax.grid(False)
-        ax.tick_params(length=0)
+        heatmap(ax, values, "Greys" if foreign else "YlGnBu", (40, 110 if foreign else 104), ".1f",
+                [HEADS[column] for column in COLUMNS], [title_of(domain) for domain in domains])  # fmt: skip
+        ax.tick_params(axis="x", labelsize=7.5)
         ax.set_title(title, pad=5, fontsize=10, color=MUTED if foreign else INK)
         if foreign:
             ax.text(1, 1.03, "another data set", transform=ax.transAxes, fontsize=7, color=MUTED, ha="right", va="bottom")

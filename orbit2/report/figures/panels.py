@@ -113,6 +113,20 @@ def strip(words: str, width: int, ground: str = "white") -> npt.NDArray[np.uint8
     return panel.render()[0][:, :width]
 
 
+def heatmap(
+    ax: Axes, values: npt.NDArray[np.float64], cmap: str, limits: tuple[float, float], fmt: str, columns: list[str], rows: list[str]
+) -> None:
+    """A table of numbers in colour, the first row on top; – where there is none."""
+    import seaborn as sns  # here: it takes a second, and only drawing needs it
+
+    sns.heatmap(values, ax=ax, cmap=cmap, vmin=limits[0], vmax=limits[1], cbar=False, annot=True, fmt=fmt, annot_kws={"fontsize": 8},
+                xticklabels=columns, yticklabels=rows)  # fmt: skip
+    for y, x in np.argwhere(~np.isfinite(values)):
+        ax.text(x + 0.5, y + 0.5, "–", ha="center", va="center", fontsize=8)
+    ax.grid(False)
+    ax.tick_params(rotation=0, length=0, labelsize=8)
+
+
 def one(panels: Panels, name: str, title: str, caption: str, alts: list[str], csv: str, columns: int = 2) -> Figure:
     """A finished line-art figure."""
     whole, *cuts = panels.render(len(alts))

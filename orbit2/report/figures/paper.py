@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from orbit2.metrics.table import TRUTH
 from orbit2.metrics.verdict import spaces
-from orbit2.report.figures.panels import Figure, Panels, one
+from orbit2.report.figures.panels import Figure, Panels, heatmap, one
 from orbit2.report.style import COLOURS, INK, MUTED, colour, method_name
 from orbit2.report.tables import Scores, csv_text, label, number, units
 from orbit2.times import SEASONS
@@ -123,15 +123,9 @@ def fractions(scores: Scores, model: str, names: Sequence[str], task: str) -> Fi
     height = panels.height
     for i, who in enumerate(methods):
         ax = panels.axes(i, (0.17, 0.5 / height, 0.8, 1 - 0.9 / height))
-        ax.imshow(values[who], cmap="YlGnBu", vmin=0, vmax=1, aspect="auto")
-        for y, x in np.argwhere(np.isfinite(values[who])):
-            value = values[who][y, x]
-            ax.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if value > 0.6 else INK)
-        ax.set_xticks(range(len(sizes)), [f"{n}" for n in sizes])
-        ax.set_yticks(range(len(thresholds)), [_event(t) for t in thresholds])
+        heatmap(ax, values[who], "YlGnBu", (0, 1), ".2f", [f"{n}" for n in sizes], [_event(t) for t in thresholds])
         ax.set_xlabel("window, cells", fontsize=8.5)
         ax.set_title(method_name(who), pad=5)
-        ax.grid(False)
         alts.append(f"Fractions skill score of {method_name(who)} by threshold and window; {number(values[who][0, 0])} at the lowest "
                     "threshold and one cell.")  # fmt: skip
     csv = csv_text(pd.DataFrame([{"variable": name, "model": who, "threshold": t, "window": n, "fss": values[who][y, x]}
