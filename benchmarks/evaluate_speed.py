@@ -63,7 +63,8 @@ FACTOR, SAMPLES = 4, 4  # two days are fitted to, two are scored
 FITTED = 2
 SIZES = {"small": 1.0, "large": 0.25}  # degrees of the input: the truth has 720 x 1440 and 2880 x 5760 cells
 STRUCTURE = ("ssim", "spectra", "fss", "sal", "harmonics", "paper", "overtime")  # every n-th day only: `evaluate.every`
-ASKED = ("moments", "distribution", "interpolations", "fitted baselines", "masks", "spaces", "scores", "regions")  # of the target
+ASKED = ("moments", "distribution", "interpolations", "fitted baselines", "masks", "spaces", "scores", "regions",
+         "own_tails")  # of the target; thresholds of each cell's own among its quantiles
 MOST = {"small": 0.4, "large": 6.0}  # core seconds of a day and variable
 MOST_GB = 3.0
 WINDOW = 9  # cells of a neighbourhood
