@@ -171,7 +171,7 @@ def table(found: Found) -> list[dict[str, Any]]:
             print(f"{field + ', ' + direction:<46}" + "".join(f"{text:>26}" for text in shown))
             mixed, uncut = ratios["mixed"].value, ratios["never cut"].value
             rows.append({
-                "field": field, "direction": direction, "claimed": not is_precipitation(field.split(": ")[-1]) or "ln(" in field,
+                "field": field, "direction": direction, "claimed": "ln(" in field or not is_precipitation(field.split(": ")[-1]),
                 "from_one": abs(mixed - 1), "from_uncut": abs(mixed - uncut),
                 "ratio": {side: {"value": r.value, "interval": r.interval, "n": r.n} for side, r in ratios.items()},
             })  # fmt: skip

@@ -18,8 +18,11 @@ from orbit2.downscale import Settings, downscale_file, load_model, members, run
 from orbit2.downscale.derived import derived_from, event_from, quantiles_from
 from orbit2.downscale.items import Items
 from orbit2.errors import OrbitError
+from orbit2.grid import Grid
+from orbit2.model.inspect import forward_flops, member_flops
 from orbit2.model.noise import white
 from tests.data.small_downscaling import arguments, exit_code, forked, random_model, shards, task
+from tests.data.small_models import demo_model
 from tests.data.tiny_training import Tiny
 
 NOISE = {"channels": 2, "hours": 6}
@@ -253,3 +256,11 @@ def test_members_of_a_place_follow_each_other() -> None:
     items = Items(5, 2, 3, 4)
     assert [item.member for item in items][:8] == [0, 1, 2, 3] * 2
     assert len({item.place for item in items}) == 9 and all(items[i].place == items[i - i % 4].place for i in range(len(items)))
+
+
+def test_a_member_costs_less_than_a_prediction() -> None:
+    """Its trunk is counted once; a model without noise has none."""
+    grid = Grid(np.linspace(-90, 90, 13), np.linspace(0, 360, 25))
+    with torch.device("meta"):
+        drawn, plain = demo_model(noise=NOISE, depth=6), demo_model(depth=6)
+    assert 0 < member_flops(drawn, grid) < 0.6 * forward_flops(drawn, grid) and member_flops(plain, grid) == 0
