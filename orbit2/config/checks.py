@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orbit2 import times
 from orbit2.config.dataset import Period, duration
-from orbit2.config.network import ArchitectureConfig
+from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.config.sources import traits
 from orbit2.errors import OrbitError
 from orbit2.grid import AnyGrid, Grid, named
@@ -95,6 +95,25 @@ def _apart(run: RunConfig, user: str, key: str, period: Period, calendar: str, s
     if tested - to < gap and learned - until < gap:
         raise ValueError(f"{user}: its test block ({test.start} to {test.end}) is not {duration(gap)} away from the {seen} "
                          f"({period.start} to {period.end}): scores would be of weather that it has learned")  # fmt: skip
+
+
+def noise(run: RunConfig) -> None:
+    """Members are made by noise, learned by `crps`; what is frozen was trained before."""
+    for name, model in run.models.items():
+        architecture = run.architecture_of(name)
+        if (wrong := unfit_noise(model.train, architecture)) is not None:
+            raise ValueError(f"models.{name}: {wrong}")
+        if model.train.freeze_trunk and (architecture.kind != "reslim" or model.finetune_from is None):
+            raise ValueError(f"models.{name}: `freeze_trunk` keeps the weights of a Reslim that it was fine-tuned from: set finetune_from")
+
+
+def unfit_noise(train: TrainConfig, architecture: ArchitectureConfig) -> str | None:
+    """Why this loss and this architecture do not go together; None when they do."""
+    if train.loss == "crps" and not architecture.noise.channels:
+        return "loss `crps` needs members, which noise makes: set architecture.noise.channels above 0 (2 is fair)"
+    if train.loss != "crps" and architecture.noise.channels:
+        return f"loss `{train.loss}` never sees the members that architecture.noise makes: set train.loss: crps"
+    return None
 
 
 def positions(run: RunConfig) -> None:

@@ -159,9 +159,20 @@ class TrainConfig(Strict):
     variable_quantiles: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(
         {}, description="Level per output variable for `quantile` (default `quantile`)."
     )
-    spectral_weight: float = Field(0.1, ge=0, description="Weight of the log-power term that `spectral` adds to the mean square.")
-    spectral_segment: int = Field(64, ge=8, description="Longest wavelength (fine cells along a row) that `spectral` compares.")
-    ensemble: int = Field(4, ge=2, description="Members of `crps`: forward passes with different dropout; time and memory grow with it.")
+    spectral_weight: float = Field(
+        0.1, ge=0, description="Weight of the log-power term that `spectral` adds to the mean square, `crps` to the CRPS."
+    )
+    spectral_segment: int = Field(64, ge=8, description="Longest wavelength (fine cells along a row) that `spectral` and `crps` compare.")
+    ensemble: int = Field(4, ge=2, description="Members of a sample for `crps`: 2 are enough; time and memory grow with them.")
+    crps_alpha: Later[float] = Field(
+        0.95, ge=0, le=1, description="`crps`: 1 is the fair score, in which one of two members may be wrong at no cost; less: almost fair."
+    )
+    difference_weight: Later[float] = Field(1.0, ge=0, description="`crps`: weight of the CRPS of differences between neighbouring cells.")
+    rain_weight: Later[float] = Field(0.4, ge=0, description="`crps`: weight of the CRPS of rain in sqrt(mm), which sees the heavy tail.")
+    freeze_trunk: Later[bool] = Field(
+        False, description="`crps`: train the decoder and the residual path alone; the transformer and what leads into both keep their "
+        "weights, at half the cost of a step.",
+    )
     perceptual_weight: float = Field(0.1, ge=0, description="Weight of the feature term that `perceptual` adds to the mean square.")
     perceptual_steps: int = Field(200, ge=1, description="Steps for which the encoder of `perceptual` is trained beforehand.")
     precipitation_threshold: float = Field(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from orbit2.config import checks
-from orbit2.config.base import Band, Box, Given, Machine, Name, Place, Strict
+from orbit2.config.base import Band, Box, Given, Kind, Machine, Name, Place, Strict, kind_of
 from orbit2.config.dataset import DatasetConfig
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.config.sources import SourcesConfig, banner
@@ -21,7 +21,9 @@ class ModelConfig(Strict):
 
     datasets: tuple[Name, ...] = Field(min_length=1, description="Datasets it trains on (keys of `datasets`).")
     finetune_from: Name | None = Field(None, description="Model whose weights it starts from; makes this a finetune job.")
-    architecture: ArchitectureConfig | None = Field(None, description="The network; inherited when fine-tuning.")
+    architecture: ArchitectureConfig | None = Field(
+        None, description="The network; inherited when fine-tuning, where `noise` alone may be added."
+    )
     region: Box | None = Field(None, description="Train on this box only (south, north, west, east, degrees).")
     leave_out: Given[Box] = Field(
         None, description="Leave the truth of this box (south, north, west, east, degrees) out of training and validation, while its "
@@ -35,7 +37,10 @@ class ModelConfig(Strict):
         if self.architecture is None and self.finetune_from is None:
             raise ValueError("give `architecture`, or `finetune_from` to inherit one")
         if self.architecture is not None and self.finetune_from is not None:
-            raise ValueError("a fine-tuned model inherits its architecture: remove `architecture`")
+            given = self.architecture.model_fields_set - {"noise"}
+            whole = {name for name, field in ArchitectureConfig.model_fields.items() if kind_of(field) == Kind.SCIENCE} - {"noise"}
+            if given and (not given >= whole or self.architecture != ArchitectureConfig(noise=self.architecture.noise)):  # a slice has all
+                raise ValueError("a fine-tuned model inherits its architecture: only `architecture.noise` can be added to it")
         return self
 
 
@@ -231,8 +236,6 @@ class RunConfig(Strict):
             if model.finetune_from is not None:
                 need("model", self.models, model.finetune_from, f"models.{name}.finetune_from")
             architecture = self.architecture_of(name)
-            if model.train.loss == "crps" and not (architecture.dropout or architecture.drop_path):
-                raise ValueError(f"models.{name}: loss `crps` draws its members by dropout: set architecture.dropout or drop_path above 0")
             for dataset in model.datasets:
                 factor = self.datasets[dataset].refinement
                 if factor != architecture.refinement:
@@ -264,6 +267,7 @@ class RunConfig(Strict):
                     raise ValueError(f"downscale.{name}.observations: '{task.observations}' has no outputs")
         if self.report.map_task is not None:
             need("downscale task", self.downscale, self.report.map_task, "report.map_task")
+        checks.noise(self)
         checks.regions(self)
         checks.positions(self)
         checks.spacings(self)
@@ -277,10 +281,15 @@ class RunConfig(Strict):
         return banner(source for dataset in self.datasets.values() for source in dataset.sources)
 
     def architecture_of(self, name: str) -> ArchitectureConfig:
-        """The architecture of model `name`, that of its eldest ancestor."""
-        found = self.models[self.lineage(name)[-1]].architecture
-        assert found is not None
-        return found
+        """The architecture of model `name`: that of its eldest ancestor, with the noise that it or its nearest ancestor adds."""
+        own = [self.models[ancestor].architecture for ancestor in self.lineage(name)]
+        assert own[-1] is not None
+        added = next((each.noise for each in own[:-1] if each is not None), own[-1].noise)
+        if added == own[-1].noise:
+            return own[-1]
+        if own[-1].kind != "reslim":
+            raise OrbitError("noise is of Reslim alone", where=f"models.{name}.architecture.noise", got=own[-1].kind, allowed="reslim")
+        return ArchitectureConfig.model_validate({**own[-1].model_dump(), "noise": added})
 
     def lineage(self, name: str) -> list[str]:
         """Model `name` and its fine-tuning ancestors, the eldest last."""

@@ -23,7 +23,7 @@ class Batch:
     weights [B or 1, 1, sH, sW] (cell area, zero in the halo, mean 1 over the sample's core), clock [B, 4].
 
     On tiles B counts windows, `samples` names each window's, and `context` (bool, like weights) marks halo cells that other
-    tiles of the sample own.
+    tiles of the sample own. `noise` [B, M, K, sH, sW] of M members, for a model that has them (see `noisy`).
     """
 
     coarse: Tensor
@@ -35,12 +35,13 @@ class Batch:
     variables: tuple[str, ...]
     samples: list[str]
     context: Tensor | None = None
+    noise: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """On `device`: as it is where it is there already."""
         moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in ("coarse", "fine", "statics", "weights", "clock")}
-        context = None if self.context is None else self.context.to(device)
-        return replace(self, **moved, geometry=self.geometry.to(device), context=context)
+        context, noise = (None if each is None else each.to(device) for each in (self.context, self.noise))
+        return replace(self, **moved, geometry=self.geometry.to(device), context=context, noise=noise)
 
 
 @dataclass
@@ -62,6 +63,7 @@ class Packed:
     ground: Ground
     windows: Sequence[Window] | None = None
     counted: bool = True
+    noise: Tensor | None = None
     took: Mapping[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -73,11 +75,12 @@ class Packed:
 
     def pin_memory(self) -> Packed:
         """In page-locked memory, which a GPU copies from by itself: what a DataLoader with `pin_memory` calls."""
-        coarse = None if self.coarse is None else self.coarse.pin_memory()
-        return replace(self, coarse=coarse, fine=self.fine.pin_memory(), clock=self.clock.pin_memory())
+        coarse, noise = (None if each is None else each.pin_memory() for each in (self.coarse, self.noise))
+        return replace(self, coarse=coarse, fine=self.fine.pin_memory(), clock=self.clock.pin_memory(), noise=noise)
 
     def part(self, first: int, last: int) -> Packed:
         """Some of its samples or tiles; memory is shared."""
         cut = slice(first, last)
-        return replace(self, coarse=None if self.coarse is None else self.coarse[cut], fine=self.fine[cut], clock=self.clock[cut],
-                       samples=self.samples[cut], windows=None if self.windows is None else self.windows[cut])  # fmt: skip
+        coarse, noise = (None if each is None else each[cut] for each in (self.coarse, self.noise))
+        return replace(self, coarse=coarse, fine=self.fine[cut], clock=self.clock[cut], samples=self.samples[cut], noise=noise,
+                       windows=None if self.windows is None else self.windows[cut])  # fmt: skip

@@ -184,6 +184,7 @@ class Ground:
             variables=self.variables,
             samples=packed.samples,
             context=context,
+            noise=None if packed.noise is None else packed.noise.to(device, non_blocking=device.type != "cpu"),
         )
 
     def physical(self, packed: Packed, device: torch.device, room: int = 0) -> tuple[Tensor, Tensor]:

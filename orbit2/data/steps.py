@@ -14,6 +14,7 @@ import torch
 from orbit2.data.batch import Packed
 from orbit2.data.cutting import Cutting
 from orbit2.data.dataset import Pairs
+from orbit2.data.noisy import Noise
 from orbit2.data.order import Order
 from orbit2.errors import OrbitError
 
@@ -23,7 +24,8 @@ class Steps(torch.utils.data.Dataset[list[Packed]]):
 
     Several datasets alternate, one dataset per batch, the same on all ranks. `rank` of `world` data ranks takes every world-th sample
     of the global batch (ranks of one model-parallel group pass the same). With `cutting` a batch holds tiles of its samples, and the
-    `tile_world` ranks of a tile group deal the tiles of the same samples out between them.
+    `tile_world` ranks of a tile group deal the tiles of the same samples out between them. `noise`, where members are trained, is by
+    step and place in the GLOBAL batch.
     Raises OrbitError where a rank, a tile rank or a micro-batch would have nothing.
     """
 
@@ -39,11 +41,13 @@ class Steps(torch.utils.data.Dataset[list[Packed]]):
         tile_rank: int = 0,
         tile_world: int = 1,
         accumulate: int = 1,
+        noise: Noise | None = None,
     ) -> None:
         if batch_size < world:
             raise OrbitError("fewer samples per step than ranks", got=batch_size, allowed=f">= {world}", hint="raise train.batch_size")
         self.datasets, self.batch_size, self.seed, self.augment, self.rank, self.world = datasets, batch_size, seed, augment, rank, world
         self.cutting, self.tile_rank, self.tile_world, self.accumulate = cutting, tile_rank, tile_world, accumulate
+        self.noise = noise
         self._check()
         self.order = Order([len(d.indices) for d in datasets], batch_size, seed)
 
@@ -84,6 +88,9 @@ class Steps(torch.utils.data.Dataset[list[Packed]]):
             pieces = [(k, tiling[n]) for k, n in dealt]
         pairs.store.took()  # nobody asks for what validation read
         share = pairs.packed(indices, view, pieces)
+        if self.noise is not None:
+            owners = [places[k] for k, _ in pieces] if pieces is not None else places
+            share = self.noise.added(share, [f"step {step} sample {place}" for place in owners])
         parts, took = [share.part(*ends) for ends in self._parts(len(share))], pairs.store.took()
         return [replace(parts[0], took={**took, "packing": perf_counter() - began - sum(took.values())}), *parts[1:]]
 

@@ -6,7 +6,7 @@ The model works on normalised fields (NaN = missing) and knows variables by name
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -133,6 +133,11 @@ class Reslim(Scaled):
                 fine, coarse, trunk.names, self.outputs, geometry, self.config.refinement, self.output_moments, conserve, exempt, leak
             )
         return fine if noise is None else fine.view(-1, count, *fine.shape[1:])
+
+    def trunk_parameters(self) -> Iterator[nn.Parameter]:
+        """Those that `trunk` computes with."""
+        after = ("decoder.", "residual.blocks.", "residual.leave.")
+        yield from (parameter for name, parameter in self.named_parameters() if not name.startswith(after))
 
     def gaps(self, coarse: Tensor, variables: Sequence[str]) -> Gaps:
         """What is missing in coarse [B, V, H, W]."""

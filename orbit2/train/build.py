@@ -18,6 +18,7 @@ from orbit2.data.cache import of_node
 from orbit2.data.cutting import Cutting
 from orbit2.data.dataset import Pairs
 from orbit2.data.fingerprint import fingerprint
+from orbit2.data.noisy import Noise
 from orbit2.data.pairs import PairStore
 from orbit2.data.steps import Steps
 from orbit2.data.transforms import Normaliser
@@ -29,6 +30,7 @@ from orbit2.model.build import build as build_model
 from orbit2.model.compiled import compile_model, wants_compilation
 from orbit2.model.heap import keep_heap
 from orbit2.model.precision import autocast_dtype
+from orbit2.model.reslim import Reslim
 from orbit2.model.transfer import transfer
 from orbit2.parallel.apply import apply, fill
 from orbit2.parallel.launch import Ranks
@@ -129,7 +131,11 @@ class Setup:
         self.average = Average(self.model, self.config.ema)
         self.optimizer = build(self.model, self.config)
         weights = [self.config.variable_weights.get(name, 1.0) for name in self.outputs]
-        self.objective = losses.Objective(self.config, self.outputs, architecture)
+        self.objective = losses.Objective(self.config, self.outputs, architecture, self.normaliser)
+        if (seen := self.objective.seen) is not None:
+            measured = from_first(residual_scales(self.model, self.training, seen) if here.first else None)
+            assert measured is not None
+            self.objective.measured(*measured, here.device)
         self.channel_weights = torch.tensor(weights, device=here.device)
         self.steps = Steps(
             self.training,
@@ -142,6 +148,7 @@ class Setup:
             self.mesh.place["tiles"],
             shape.tiles,
             self.config.accumulate,
+            Noise(architecture.noise.channels, self.objective.members, self.config.seed) if self.objective.members > 1 else None,
         )
 
     def _network(self, origin: Downscaling | None, ancestor: Mapping[str, Any]) -> Downscaling:
@@ -159,14 +166,22 @@ class Setup:
         self.origin = from_first(self.origin)
         compiled = wants_compilation(self.config.compile, here.device)
         if not self.mesh.split:
+            self._freeze(real)
             apply(real.to(here.device), self.mesh, checkpointing=self.config.checkpointing)
             compile_model(real, self.config.compile, here.device)
             return real
         model = self.blank("meta")
         model.set_scale(*scales)
+        self._freeze(model)
         apply(model, self.mesh, checkpointing=self.config.checkpointing, compiled=compiled, dtype=self.dtype)
         fill(model, values, here.device)
         return model
+
+    def _freeze(self, model: Downscaling) -> None:
+        """No gradient for what members share, where it keeps its weights."""
+        if self.config.freeze_trunk and isinstance(model, Reslim):
+            for parameter in model.trunk_parameters():
+                parameter.requires_grad_(False)
 
     def averaged(self) -> dict[str, Tensor]:
         """The network's state with averaged weights: what is validated, kept as the best and delivered. Shares its memory."""

@@ -15,6 +15,7 @@ from orbit2.model.site import said
 from orbit2.provenance import code_version
 from orbit2.sources.catalogue import source
 from orbit2.sources.files import facts as facts_of_files
+from orbit2.train import noise_scale
 from orbit2.variables import variable
 
 LICENCE = "The weights and the code that reads them: MIT. The data they were trained on keep their own terms:"
@@ -52,7 +53,7 @@ def write_card(path: Path, model: Downscaling, about: Mapping[str, Any], curve: 
             lines.append("  Its grids may be finer than the source's own: neighbouring cells then repeat, without fine structure to learn.")
         if data["split"].get("gap_days") is not None:
             lines.append(f"  Its blocks of time may be as close as {data['split']['gap_days']:g} days (set by hand).")
-    lines += remembered(about.get("site_memory") or {})
+    lines += remembered(about.get("site_memory") or {}) + noise_scale.told(about)
     lines += ["", "## Variables", "", "| role | variable | units |", "|---|---|---|"]
     for role, names in (("input", model.inputs), ("output", model.outputs), ("fine static", model.statics)):
         lines += [f"| {role} | `{name}` | {variable(name).units} |" for name in names]
@@ -60,7 +61,8 @@ def write_card(path: Path, model: Downscaling, about: Mapping[str, Any], curve: 
         "",
         "## Validation",
         "",
-        f"RMSE over the RMSE of {config.interpolation} interpolation of the same inputs (validation block, network space: z-scores, and "
+        ("Fair CRPS of members over the mean absolute error" if config.noise.channels else "RMSE over the RMSE")
+        + f" of {config.interpolation} interpolation of the same inputs (validation block, network space: z-scores, and "
         "ln(1 + mm) for precipitation; below 1 is better" + ("; without the site memory" if about.get("site_memory") else "") + "):",
         "",
         "| variable | ratio |",
@@ -72,7 +74,9 @@ def write_card(path: Path, model: Downscaling, about: Mapping[str, Any], curve: 
         *([f"- **{SYNTHETIC}.** It has learned nothing about weather."] if synthetic(trained_on(about["datasets"])) else []),
         "- Scores above come from the validation block, which chose the weights; the report has the test block.",
         "- Trained for the resolutions, seasons and regions listed above; elsewhere it extrapolates.",
-        "- Deterministic: it gives a conditional mean, too smooth for extremes.",
+        "- The spread of members knows the training climate and data like its own: not a biased input, another climate, or tails beyond "
+        "99.9 % that few samples showed. The prediction without noise is for previews: the mean of members is better."
+        if config.noise.channels else "- Deterministic: it gives a conditional mean, too smooth for extremes.",
         "",
         "## Licence",
         "",

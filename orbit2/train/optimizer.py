@@ -18,6 +18,8 @@ def build(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW in one pass over the weights (fused); no weight decay on norms, biases and embeddings (paper section IV)."""
     groups: dict[object, dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         decay = config.weight_decay if decays(name, parameter) else 0.0
         alike = decay > 0, mesh_of(parameter)  # one pass takes tensors of one mesh
         groups.setdefault(alike, {"params": [], "weight_decay": decay})["params"].append(parameter)

@@ -1,9 +1,10 @@
 """Learns a model's site memory (orbit2.model.site): sums over the training block, then weights from the validation block alone.
 
-Runs after training, over the weights that are delivered. Of every cell it keeps sums of residual, prediction and waves, never samples:
-the mean residual, the slope of the residual on the prediction, and what is left in the rhythm of the day and the year. How much of each
-is added back is three weights per variable, those of WEIGHTS that do best on the validation block after conservation; in a cell with n of
-at most N samples a weight w becomes n / (n + k) with k = N (1 / w - 1). Never looks at a test sample.
+Runs after training, over the weights that are delivered. Of a model with members the prediction is the mean of a few, and no slope is
+learned: the same map is added to every member, so that their spread stays. Of every cell it keeps sums of residual, prediction and waves,
+never samples: the mean residual, the slope of the residual on the prediction, and what is left in the rhythm of the day and the year. How
+much of each is added back is three weights per variable, those of WEIGHTS that do best on the validation block after conservation; in a
+cell with n of at most N samples a weight w becomes n / (n + k) with k = N (1 / w - 1). Never looks at a test sample.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from orbit2.data.dataset import Batch, Packed, Pairs, clock
+from orbit2.data.noisy import Noise
 from orbit2.data.transforms import curved, restored
 from orbit2.data.view import Box
 from orbit2.grid import AnyGrid
@@ -29,7 +31,7 @@ from orbit2.parallel.reduce import any_rank, from_first, total
 from orbit2.parallel.watch import tick
 from orbit2.signals import StopRequest, heed_parent, held_back
 from orbit2.train.build import Setup
-from orbit2.train.validation import Held, spread
+from orbit2.train.validation import SCORED, Held, predicted, spread
 
 MOST = 4096  # samples of a training block that are read, spread over it; never more than a quarter of what training saw
 LEAST = 64
@@ -90,11 +92,26 @@ class Sums:
 
 @dataclass(frozen=True)
 class Memory:
-    """The memory of one dataset on its fine `grid`: maps (None where nothing helped), and what config.json says."""
+    """The memory of one dataset on its fine `grid`: maps (None where nothing helped), and what config.json says. `corner`: the grid's first
+    row and column in the store's fine grid, which has `width` columns."""
 
     grid: AnyGrid
     maps: Maps | None
     about: dict[str, Any]
+    corner: tuple[int, int]
+    width: int
+
+    def under(self, here: Box) -> Maps:
+        """The maps of these cells of the store's fine grid; nothing is added where there are none."""
+        assert self.maps is not None
+        rows = torch.arange(here.rows) + here.south - self.corner[0]
+        columns = torch.remainder(torch.arange(here.columns) + here.west - self.corner[1], self.width)
+        height, width = self.maps.offset.shape[-2:]
+        inside = ((rows >= 0) & (rows < height))[:, None] & (columns < width)
+        taken = rows.clamp(0, height - 1)[:, None], columns.clamp_max(width - 1)
+        offset, slope, cycle = (torch.where(inside, each[(..., *taken)], 0.0)
+                                for each in (self.maps.offset, self.maps.slope, self.maps.cycle))  # fmt: skip
+        return Maps(offset, slope, cycle, self.maps.cycles)
 
     def place(self, name: str) -> str | None:
         """Its file in the model folder."""
@@ -182,7 +199,7 @@ def learn(setup: Setup, stop: StopRequest | None = None) -> Memories | None:
     for one in sums:
         one.at = total(one.at.to(setup.here.device) if setup.mesh.data is not None else one.at, setup.mesh.data).cpu()
     learned = [one.learned() for one in sums]
-    grids = list(itertools.product(WEIGHTS, WEIGHTS, WEIGHTS))
+    grids = list(itertools.product(WEIGHTS, WEIGHTS[:1] if setup.architecture.noise.channels else WEIGHTS, WEIGHTS))
     errors = [torch.zeros(len(grids), len(setup.outputs), 2, dtype=torch.float64) for _ in sums]
     for found in _passes(setup, setup.validation, JUDGES, stop):
         if found is None:
@@ -197,8 +214,8 @@ def learn(setup: Setup, stop: StopRequest | None = None) -> Memories | None:
         factors, gains = from_first(_chosen(error, grids, known.cycles))
         part, maps = pairs.whole.fine_domain, known.maps(factors)
         cut = Maps(maps.offset[(..., *part)], maps.slope[(..., *part)], maps.cycle[(..., *part)], maps.cycles)
-        grid = pairs.store.grid("fine").crop(*(slice(first + cells.start, first + cells.stop)
-                                               for first, cells in zip((one.box.south, one.box.west), part, strict=True)))  # fmt: skip
+        cells = [slice(first + inner.start, first + inner.stop) for first, inner in zip((one.box.south, one.box.west), part, strict=True)]
+        grid = pairs.store.grid("fine").crop(*cells)
         about = {
             "grid": grid.describe(),
             "period": [str(time)[:16] for time in pairs.store.times[pairs.indices[[0, -1]]]],
@@ -210,7 +227,8 @@ def learn(setup: Setup, stop: StopRequest | None = None) -> Memories | None:
                         for name, row in zip(setup.outputs, factors.tolist(), strict=True)},
             "gain": {name: round(gain, 4) for name, gain in zip(setup.outputs, gains.tolist(), strict=True)},
         }  # fmt: skip
-        result[pairs.name] = Memory(grid, cut if bool(factors.any()) else None, about)
+        corner = cells[0].start, cells[1].start
+        result[pairs.name] = Memory(grid, cut if bool(factors.any()) else None, about, corner, pairs.store.grid("fine").shape[1])
     return result
 
 
@@ -243,7 +261,9 @@ def _passes(setup: Setup, datasets: Sequence[Pairs], samples: int, stop: StopReq
     window that counts; None once `stop` came."""
     model = setup.model.eval()
     size = -(-setup.config.batch_size // setup.mesh.sizes.readers // setup.config.accumulate)
-    held = Held(datasets, samples, size, setup.mesh.part, setup.mesh.sizes.data, setup.cutting)
+    channels = setup.architecture.noise.channels
+    noise = Noise(channels, SCORED) if channels else None
+    held = Held(datasets, samples, size, setup.mesh.part, setup.mesh.sizes.data, setup.cutting, noise)
     loader: torch.utils.data.DataLoader[tuple[int, list[Packed]]] = torch.utils.data.DataLoader(
         held, batch_size=None, num_workers=min(setup.config.workers, len(held)), pin_memory=setup.here.device.type == "cuda",
         worker_init_fn=heed_parent,
@@ -264,11 +284,13 @@ def _passes(setup: Setup, datasets: Sequence[Pairs], samples: int, stop: StopReq
 
 
 def _predicted(setup: Setup, model: Downscaling, batch: Batch) -> Tensor:
-    """[B, C, h, w] in network space, NaN where the model delivers nothing."""
+    """[B, C, h, w] in network space, NaN where the model delivers nothing; of a model with members the mean of them."""
     with torch.autocast(setup.here.device.type, setup.dtype, enabled=setup.dtype is not None):
-        made: Tensor = model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock)
+        made = predicted(model, batch).float()
+    count = 1 if batch.noise is None else made.shape[1]
+    made = limited(made.view(-1, *made.shape[-3:]), setup.outputs, setup.model.output_moments)
+    made = made.view(-1, count, *made.shape[1:]).mean(1) if count > 1 else made
     absent: Tensor | None = model.missing(batch.coarse, batch.variables, batch.geometry.periodic)
-    made = limited(made.float(), setup.outputs, setup.model.output_moments)
     return made if absent is None else made.masked_fill(absent, torch.nan)
 
 

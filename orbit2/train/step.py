@@ -15,6 +15,7 @@ from orbit2.parallel.sharded import layout, local, sharing
 from orbit2.timing import Clock
 from orbit2.train import auxiliary, losses
 from orbit2.train.losses import Terms
+from orbit2.train.validation import predicted
 
 if TYPE_CHECKING:
     from orbit2.train.build import Setup
@@ -62,11 +63,17 @@ def forward(setup: Setup, batch: Batch) -> tuple[Terms, Tensor]:
     """(sums of the loss, target [B, C, sH, sW] without the cells that nothing can be said of) of one batch."""
     model, half = setup.model, setup.dtype
     with torch.autocast(setup.here.device.type, half, enabled=half is not None, cache_enabled=not setup.mesh.split):
-        members = [model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock) for _ in range(setup.objective.members)]
-    prediction = members[0] if len(members) == 1 else torch.stack(members)
+        prediction = predicted(model, batch)
+    if batch.noise is not None:
+        prediction = prediction.transpose(0, 1)
     target = masked(setup, batch)
-    scale = model.scale(batch.geometry)
-    return setup.objective.terms(prediction, target, batch.weights, batch.geometry.periodic, scale, batch.context), target
+    return terms(setup, prediction, target, batch), target
+
+
+def terms(setup: Setup, prediction: Tensor, target: Tensor, batch: Batch) -> Terms:
+    """The loss's sums for a prediction [(M,) B, C, sH, sW]."""
+    place, scale = batch.geometry, setup.model.scale(batch.geometry)
+    return setup.objective.terms(prediction, target, batch.weights, place.periodic, scale, batch.context, place.coarse_km)
 
 
 def masked(setup: Setup, batch: Batch) -> Tensor:
@@ -77,14 +84,13 @@ def masked(setup: Setup, batch: Batch) -> Tensor:
 
 @torch.no_grad()
 def denominators(setup: Setup, batches: Sequence[Batch | Packed]) -> tuple[Tensor, Tensor]:
-    """What the sums over the global batch are divided by: [2, C], and the auxiliary loss's. No network decides them."""
-    sums, weight = torch.zeros(2, len(setup.outputs), device=setup.here.device), torch.zeros((), device=setup.here.device)
+    """What the sums over the global batch are divided by: [1 + P, C], and the auxiliary loss's. No network decides them."""
+    sums, weight = torch.zeros(1, len(setup.outputs), device=setup.here.device), torch.zeros((), device=setup.here.device)
     for batch in (part.to(setup.here.device) for part in batches):
         target = masked(setup, batch)
         blank = torch.zeros_like(target)
         blank = blank.expand(setup.objective.members, *target.shape) if setup.objective.members > 1 else blank
-        scale = setup.model.scale(batch.geometry)
-        sums += setup.objective.terms(blank, target, batch.weights, batch.geometry.periodic, scale, batch.context).packed()
+        sums = sums + terms(setup, blank, target, batch).packed()
         weight += auxiliary.weight(setup.model, batch, target)
     both = total(torch.cat([sums.flatten(), weight[None]]), setup.mesh.data)
     return both[:-1].view_as(sums), both[-1]

@@ -26,13 +26,14 @@ from orbit2.errors import Interrupted, OrbitError, Reached
 from orbit2.files import write_json, write_text
 from orbit2.model import carried, folder
 from orbit2.model.build import Downscaling
+from orbit2.model.reslim import Reslim
 from orbit2.parallel import alike
 from orbit2.parallel.launch import heed_job, ranks
 from orbit2.parallel.reduce import Fact, agree_on, any_rank, gathered
 from orbit2.parallel.watch import tick
 from orbit2.signals import StopRequest, heed_parent, held_back
 from orbit2.timing import NAME, Rate
-from orbit2.train import site
+from orbit2.train import noise_scale, site
 from orbit2.train.build import Setup, prepare
 from orbit2.train.card import write_card
 from orbit2.train.checkpoint import Checkpoints
@@ -211,9 +212,17 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
             raise pause()
         memories = learned
         progress.say(site.told(memories))
+    fitted: noise_scale.Fitted | None = None
+    if setup.architecture.noise.channels:
+        progress.doing("fitting the noise scale")
+        with setup.average.swapped():
+            fitted = noise_scale.fit(setup, memories, stop)
+        if fitted is None:
+            raise pause()
+        progress.say(str(fitted))
     if (model := setup.whole(setup.averaged())) is not None:  # on the first rank
         best_step = best_found.step if best_found else step
-        finish(setup, model, out, checkpoints.folder, step, best_step, seconds + time.monotonic() - began, memories)
+        finish(setup, model, out, checkpoints.folder, step, best_step, seconds + time.monotonic() - began, memories, fitted)
     progress.status("done")
     timing.write("done")
 
@@ -248,8 +257,9 @@ def _suspects(batches: Sequence[Batch | Packed], own: Tensor) -> str:
 
 def finish(
     setup: Setup, model: Downscaling, out: Path, checkpoints: Path, step: int, best: int, seconds: float, memories: site.Memories,
+    fitted: noise_scale.Fitted | None = None,
 ) -> None:  # fmt: skip
-    """Write the folder of `model`, the averaged weights of step `best`, with its site memory, curve, provenance and card."""
+    """Write the folder of `model`, the averaged weights of step `best`, with its site memory, noise scale, curve, provenance and card."""
     from orbit2.provenance import record
 
     stores = {pairs.name: pairs.store for pairs in setup.training}
@@ -280,7 +290,10 @@ def finish(
         "precision": str(setup.dtype or torch.float32),
         **({} if setup.cutting is None else {"tiles": str(setup.cutting)}),
         **({"site_memory": site.about(memories)} if memories else {}),
+        **({} if fitted is None else {"noise_scale": fitted.scale, "noise": fitted.about}),
     }
+    if fitted is not None and isinstance(model, Reslim):
+        model.noise_scale = fitted.scale
     write_json(out / "provenance.json", record("train", config=dict(setup.section), config_hash=setup.section["hash"]))
     write_card(out / "card.md", model, about, out / "metrics.jsonl")
     folder.save(out, model, setup.normaliser, about, statics, site.files(memories, model.outputs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,15 +13,16 @@ from torch import Tensor
 
 from orbit2.data.cutting import Cutting
 from orbit2.data.dataset import Batch, Packed, Pairs
-from orbit2.data.transforms import curved
+from orbit2.data.noisy import Noise
 from orbit2.model.build import Downscaling
 from orbit2.parallel.mesh import Mesh
 from orbit2.parallel.reduce import any_rank, from_first, total
 from orbit2.parallel.watch import tick
 from orbit2.signals import StopRequest, heed_parent, held_back
-from orbit2.variables import variable
+from orbit2.train.losses.ensemble import fair_crps, least
 
 SCALE_SAMPLES = 64
+SCORED = 4  # members of a validation
 
 
 def spread(count: int, limit: int) -> npt.NDArray[np.int64]:
@@ -35,15 +36,26 @@ def spread(count: int, limit: int) -> npt.NDArray[np.int64]:
     return edges[:-1] + np.random.default_rng(0).integers(np.diff(edges))
 
 
+def predicted(model: Downscaling, batch: Batch) -> Tensor:
+    """[B, C, sH, sW], or with the batch's noise members [B, M, C, sH, sW]."""
+    if batch.noise is None:
+        return model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock)  # type: ignore[no-any-return]
+    made: Tensor = model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock, noise=batch.noise)
+    return made
+
+
 class Held(torch.utils.data.Dataset[tuple[int, list[Packed]]]):
     """One rank's share of the validation samples: (dataset, batches to score) item by item, as many items on every rank.
 
-    At most `samples` of each dataset. An item is `size` samples in one batch or, cut, one sample tile by tile. Where a rank's samples
-    run out its batch counts nothing: ranks that share a network compute together or wait for ever.
+    At most `samples` of each dataset, with `noise` where members are scored: a sample has the same in every validation. An item is `size`
+    samples in one batch or, cut, one sample tile by tile. Where a rank's samples run out its batch counts nothing: ranks that share a
+    network compute together or wait for ever.
     """
 
-    def __init__(self, datasets: Sequence[Pairs], samples: int, size: int, rank: int, world: int, cutting: Cutting | None) -> None:
-        self.datasets, self.cutting = datasets, cutting
+    def __init__(
+        self, datasets: Sequence[Pairs], samples: int, size: int, rank: int, world: int, cutting: Cutting | None, noise: Noise | None = None
+    ) -> None:
+        self.datasets, self.cutting, self.noise = datasets, cutting, noise
         self.items: list[tuple[int, list[int], bool]] = []
         size = 1 if cutting else size
         for which, pairs in enumerate(datasets):
@@ -61,6 +73,8 @@ class Held(torch.utils.data.Dataset[tuple[int, list[Packed]]]):
         pairs = self.datasets[which]
         whole = self.cutting is None
         batches = [pairs.packed(indices)] if whole else [piece for index in indices for piece in pairs.pieces(index, self.cutting)]
+        if self.noise is not None:
+            batches = [self.noise.added(batch, batch.samples) for batch in batches]
         return which, batches if counted else [replace(batch, counted=False) for batch in batches]
 
 
@@ -77,14 +91,17 @@ def validate_model(
     workers: int = 0,
     stop: StopRequest | None = None,
 ) -> dict[str, Any] | None:
-    """{"validation_loss": mean over outputs of RMSE / interpolation RMSE, "validation_ratio": {output: ratio}}.
+    """{"validation_loss": mean over outputs of RMSE / interpolation RMSE, "validation_ratio": {output: ratio}}; of a model with members
+    the fair CRPS of SCORED of them / mean absolute error of the interpolation.
 
     In network space (ln(1 + mm) for precipitation, not below dry), area-weighted over the core; every dataset counts alike. Samples
     (see `Held`) are shared by the ranks of `mesh` that read different data. With `cutting` on all tiles of a sample, one at a time:
     memory on the device does not grow with the grid. None when `stop` came in between, on any rank: half a validation is no score.
     """
     model.eval()
-    held = Held(datasets, samples, size, mesh.part, mesh.sizes.data, cutting)
+    channels = model.config.noise.channels
+    noise = Noise(channels, SCORED) if channels else None
+    held = Held(datasets, samples, size, mesh.part, mesh.sizes.data, cutting, noise)
     loader: torch.utils.data.DataLoader[tuple[int, list[Packed]]] = torch.utils.data.DataLoader(
         held, batch_size=None, num_workers=min(workers, len(held)), pin_memory=mesh.device.type == "cuda", worker_init_fn=heed_parent
     )
@@ -98,43 +115,47 @@ def validate_model(
         for piece in pieces:
             batch = piece.to(mesh.device)
             with torch.autocast(mesh.device.type, dtype, enabled=dtype is not None):
-                prediction = model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock)
+                prediction = predicted(model, batch)
             base = model.residual.interpolation_of(batch.coarse, list(batch.variables), batch.geometry.periodic)
             batch.fine = torch.where(torch.isfinite(base), batch.fine, torch.nan)
-            dry = _dry(model.outputs, datasets[which]).to(mesh.device)
-            for row, fields in enumerate((prediction.float(), base)):
-                sums[row, which] += _squares(torch.maximum(fields, dry), batch)
+            dry = least(model.outputs, datasets[which].normaliser).to(mesh.device)
+            made, base = torch.maximum(prediction.float(), dry), torch.maximum(base, dry)
+            if noise is None:
+                found = _squares(made, batch), _squares(base, batch)
+            else:
+                found = summed(fair_crps(made.transpose(0, 1), batch.fine), batch), summed((base - batch.fine).abs(), batch)
+            sums[:, which] += torch.stack(found)
     sums = total(sums, mesh.data)
-    ratio = torch.where(sums[1] > 0, sums[0] / sums[1].clamp_min(1e-30), torch.nan).nanmean(0).sqrt()
+    ratio = torch.where(sums[1] > 0, sums[0] / sums[1].clamp_min(1e-30), torch.nan).nanmean(0)
+    ratio = ratio.sqrt() if noise is None else ratio
     loss = float(ratio.nanmean()) if bool(torch.isfinite(sums).all()) else torch.nan  # what nothing scores is left out, a NaN is not
-    found = {"validation_loss": loss, "validation_ratio": dict(zip(model.outputs, ratio.tolist(), strict=True))}
-    return from_first(found)  # what is best, and when to stop, is decided by it: not by the last bit of a rank's own device
+    told = {"validation_loss": loss, "validation_ratio": dict(zip(model.outputs, ratio.tolist(), strict=True))}
+    return from_first(told)  # what is best, and when to stop, is decided by it: not by the last bit of a rank's own device
 
 
-def _dry(outputs: Sequence[str], pairs: Pairs) -> Tensor:
-    """Lower bound [C, 1, 1] in network space: no rain for precipitation, the beginning of the range for what is seen through a transform,
-    none for the others."""
-    least = torch.tensor([float(variable(name).valid[0]) for name in outputs])
-    low = pairs.normaliser.normalise(least[:, None, None], outputs)
-    return torch.stack([low[i] if curved(name) else torch.full((1, 1), -torch.inf) for i, name in enumerate(outputs)])
+def summed(error: Tensor, batch: Batch) -> Tensor:
+    """Errors [B, C, sH, sW] of cells with a truth, by area [C]."""
+    return (torch.where(torch.isfinite(batch.fine), error, 0.0) * batch.weights).double().sum((0, 2, 3))
 
 
 def _squares(fields: Tensor, batch: Batch) -> Tensor:
-    error = torch.where(torch.isfinite(batch.fine), fields - batch.fine, 0.0) ** 2 * batch.weights
-    return error.double().sum((0, 2, 3))
+    return summed((fields - batch.fine) ** 2, batch)
 
 
-def residual_scales(model: Downscaling, datasets: Sequence[Pairs]) -> tuple[tuple[float, ...], Tensor]:
+def residual_scales(
+    model: Downscaling, datasets: Sequence[Pairs], seen: Callable[[Tensor], Tensor] | None = None
+) -> tuple[tuple[float, ...], Tensor]:
     """(coarse spacings [km] of the datasets, ascending; `residual_scale` at each [K, C]): what `Scaled.set_scale` takes.
 
-    Datasets of the same spacing share one. A variable that no dataset of a spacing has takes the scale of the nearest that have it.
+    Datasets of the same spacing share one. `seen`: what of normalised fields is compared, where that is not they themselves. A variable
+    that no dataset of a spacing has takes the scale of the nearest that have it.
     """
     groups: dict[float, list[Pairs]] = {}
     for pairs in sorted(datasets, key=lambda one: one.store.grid("coarse").km):
         km = pairs.store.grid("coarse").km
         same = next((known for known in groups if abs(known - km) < 1e-3 * km), km)
         groups.setdefault(same, []).append(pairs)
-    logs, table = np.log(list(groups)), torch.stack([_typical_error(model, group) for group in groups.values()])
+    logs, table = np.log(list(groups)), torch.stack([_typical_error(model, group, seen) for group in groups.values()])
     for column in table.T:
         known = torch.isfinite(column).numpy()
         if known.any() and not known.all():
@@ -149,7 +170,7 @@ def residual_scale(model: Downscaling, datasets: Sequence[Pairs]) -> Tensor:
 
 
 @torch.no_grad()
-def _typical_error(model: Downscaling, datasets: Sequence[Pairs]) -> Tensor:
+def _typical_error(model: Downscaling, datasets: Sequence[Pairs], seen: Callable[[Tensor], Tensor] | None = None) -> Tensor:
     """`residual_scale`, NaN where there is nothing to measure."""
     sums = torch.zeros(2, len(model.outputs), dtype=torch.float64)
     for pairs in datasets:
@@ -157,6 +178,9 @@ def _typical_error(model: Downscaling, datasets: Sequence[Pairs]) -> Tensor:
             batch = pairs.batch([int(index)])
             base = model.residual.interpolation_of(batch.coarse, list(batch.variables), batch.geometry.periodic)
             batch.fine = torch.where(torch.isfinite(base), batch.fine, torch.nan)
+            if seen is not None:
+                missing = ~torch.isfinite(batch.fine)
+                base, batch.fine = seen(base), seen(batch.fine).masked_fill(missing, torch.nan)
             sums[0] += _squares(base, batch)
             sums[1] += (torch.isfinite(batch.fine) * batch.weights).double().sum((0, 2, 3))
     scale = (sums[0] / sums[1].clamp_min(1e-12)).sqrt().float()

@@ -41,7 +41,7 @@ class Tiny:
             "validation": ["2026-01-01T09:00", "2026-01-01T09:00"],
             "test": ["2026-01-01T11:00", "2026-01-01T11:00"],
         }
-        architecture = {
+        architecture: dict[str, Any] = {
             "embed_dim": 16,
             "depth": 1,
             "heads": 2,
@@ -51,6 +51,8 @@ class Tiny:
             "dropout": 0.1,
             "drop_path": 0.1,
         }
+        if train.get("loss") == "crps":
+            architecture["noise"] = {"channels": 1}
         section = {"datasets": ["tiny"], "train": settings, **(model or {})}
         if "finetune_from" not in section:
             section["architecture"] = architecture

@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from orbit2.config.checks import unfit_noise
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.data.dataset import Pairs
+from orbit2.data.transforms import Normaliser
 from orbit2.errors import OrbitError, did_you_mean
+from orbit2.model.constraints import leaky
+from orbit2.model.reslim import LEAK
+from orbit2.model.scale import Scaled
 from orbit2.parallel.launch import Ranks
 from orbit2.parallel.reduce import total
 from orbit2.train.losses import perceptual
-from orbit2.train.losses.ensemble import fair_crps, pinball
+from orbit2.train.losses.ensemble import Amounts, fair_crps, of_differences, of_log_power, pinball
 from orbit2.train.losses.spectral import log_power
-from orbit2.train.losses.terms import Terms, scored, squared, terms
+from orbit2.train.losses.terms import Scored, Terms, scored, squared, terms
 
 
 class Objective:
-    """`members` forward passes make a prediction (1 but for `crps`); `prior_weight` is what `combine` weights the prior with.
+    """A prediction has `members` (1 but for `crps`); `prior_weight` is what `combine` weights the prior, or each of them, with.
 
-    Raises OrbitError for `crps` without dropout (all members would be equal) and for the quantile of an unknown output.
+    `normaliser`: what the outputs are in their own units, which the members of `crps` are judged in too. Raises OrbitError for `crps`
+    without noise (all members would be equal), for noise without `crps`, and for the quantile of an unknown output.
     """
 
-    def __init__(self, config: TrainConfig, outputs: Sequence[str], architecture: ArchitectureConfig) -> None:
+    prior_weight: float | tuple[float, ...]
+
+    def __init__(
+        self, config: TrainConfig, outputs: Sequence[str], architecture: ArchitectureConfig, normaliser: Normaliser | None = None
+    ) -> None:
         self.config = config
+        self.amounts = Amounts.of(outputs, normaliser) if normaliser is not None and config.loss == "crps" else None
+        self.roots = Scaled()
+        self.roots.register_buffer("output_scale", torch.ones(len(outputs)))
         self.members = config.ensemble if config.loss == "crps" else 1
         weights = {"bayesian_tv": config.tv_weight, "spectral": config.spectral_weight, "perceptual": config.perceptual_weight}
         self.prior_weight = weights.get(config.loss, 0.0)
-        if config.loss == "crps" and not (architecture.dropout or architecture.drop_path):
-            raise OrbitError("loss `crps` draws its members by dropout, and this architecture has none",
-                             hint="set architecture.dropout or architecture.drop_path above 0")  # fmt: skip
+        if config.loss == "crps":
+            self.prior_weight = (config.difference_weight, config.spectral_weight, config.rain_weight)
+        if (wrong := unfit_noise(config, architecture)) is not None:
+            raise OrbitError(wrong)
         for name in config.variable_quantiles:
             if name not in outputs:
                 raise OrbitError("not an output of this model", where="train.variable_quantiles", got=name,
@@ -44,6 +58,18 @@ class Objective:
         if self.encoder is not None:
             fitted = perceptual.fit(datasets, scale, self.config.perceptual_steps, self.config.seed).to(here.device).state_dict()
             self.restore({name: total(value if here.first else torch.zeros_like(value)) for name, value in fitted.items()}, here)
+
+    @property
+    def seen(self) -> Callable[[Tensor], Tensor] | None:
+        """What else the interpolation's typical error is wanted of, for `measured`: roots of rain; None where nothing is."""
+        return self.amounts.roots if self.amounts is not None and self.config.rain_weight and bool(self.amounts.rain.any()) else None
+
+    def measured(self, km: Sequence[float], table: Tensor, device: torch.device) -> None:
+        """The interpolation's error [K, C] in the roots of rain, at coarse spacings `km` [K]."""
+        self.roots.set_scale(km, table)
+        self.roots.to(device)
+        if self.amounts is not None:
+            self.amounts = self.amounts.to(device)
 
     def state(self) -> dict[str, Tensor]:
         """What a resumed run needs to have the same loss."""
@@ -62,21 +88,57 @@ class Objective:
         periodic: bool,
         scale: Tensor | None = None,
         context: Tensor | None = None,
+        km: float = 0.0,
     ) -> Terms:
-        """Sums of one batch, as `losses.terms`; prediction [M, B, C, H, W] for `crps`. Tiles of a batch may have different cores."""
+        """Sums of one batch, as `losses.terms`; prediction [M, B, C, H, W] for `crps`. Tiles of a batch may have different cores. `km`:
+        the coarse spacing."""
         loss = self.config.loss
         if loss not in ("quantile", "crps", "spectral", "perceptual"):
             return terms(prediction, target, weights, periodic, loss, scale, context)
+        if loss == "crps":
+            second = ((weights > 0) if context is None else (weights > 0) | context) & torch.isfinite(target)
+            return self._members(prediction, target, weights, second, periodic, scale, km)
         cells = scored(prediction, target, weights, scale)
         if loss == "quantile":
             return cells.terms(pinball(cells.divided, cells.truth, self.levels.to(cells.truth)))
-        if loss == "crps":
-            return cells.terms(fair_crps(cells.divided, cells.truth))
         if self.encoder is not None:
             prior = perceptual.feature_distance(self.encoder, cells.divided, cells.truth, cells.weight, periodic)
         else:
-            cores = (weights > 0)[:, 0].expand(-1, *target.shape[2:])  # one for all samples, or each its own
-            groups = zip(cores, *(f.chunk(len(cores)) for f in (cells.divided, cells.truth, cells.weight)), strict=True)
-            parts = [log_power(p, t, w, core, self.config.spectral_segment, periodic) for core, p, t, w in groups]
-            prior = (torch.stack([n for n, _ in parts]).sum(0), torch.stack([d for _, d in parts]).sum(0))
+            segment = self.config.spectral_segment
+            prior = _by_core(cells, weights, lambda p, t, w, core: log_power(p, t, w, core, segment, periodic))
         return cells.terms(squared(cells.divided, cells.truth), prior)
+
+    def _members(
+        self, members: Tensor, target: Tensor, weights: Tensor, second: Tensor, periodic: bool, scale: Tensor | None, km: float
+    ) -> Terms:
+        """Almost fair CRPS of cells, and as priors of neighbours' differences, of log power and of rain in sqrt(mm)."""
+        config, alpha, amounts = self.config, self.config.crps_alpha, self.amounts
+        if amounts is not None:
+            members = leaky(members, LEAK, amounts.least.to(members))
+        cells = scored(members, target, weights, scale)
+        data = fair_crps(cells.divided, cells.truth, alpha)
+        nothing = torch.zeros_like(cells.weight[0, :, 0, 0]), torch.ones_like(cells.weight[0, :, 0, 0])
+        differences = power = rain = nothing
+        if config.difference_weight:
+            differences = of_differences(cells.divided, cells.truth, cells.weight, second.to(cells.weight), periodic, alpha)
+        if config.spectral_weight:
+            segment = config.spectral_segment
+            power = _by_core(cells, weights, lambda p, t, w, core: of_log_power(p, t, w, core, segment, periodic, alpha))
+        if self.seen is not None and amounts is not None:
+            unit = self.roots.scale_at(km)[:, None, None]
+            truth = torch.where(torch.isfinite(target), target, members.mean(0).detach())
+            found = fair_crps(amounts.roots(cells.prediction) / unit, amounts.roots(truth) / unit, alpha)
+            area = cells.weight * amounts.rain[:, None, None]
+            rain = (area * found).sum((0, 2, 3)), area.sum((0, 2, 3))
+        return cells.terms(data, (torch.stack([differences[0], power[0], rain[0]]), torch.stack([differences[1], power[1], rain[1]])))
+
+
+def _by_core(
+    cells: Scored, weights: Tensor, loss: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """Sums of loss(prediction, truth, weight, core [H, W]) over samples that have a core each, or one for all."""
+    cores = (weights > 0)[:, 0].expand(-1, *cells.truth.shape[2:])
+    batch = cells.divided.ndim - 4
+    groups = zip(cores, cells.divided.chunk(len(cores), batch), cells.truth.chunk(len(cores)), cells.weight.chunk(len(cores)), strict=True)
+    parts = [loss(p, t, w, core) for core, p, t, w in groups]
+    return torch.stack([n for n, _ in parts]).sum(0), torch.stack([d for _, d in parts]).sum(0)

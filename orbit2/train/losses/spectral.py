@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -20,25 +22,36 @@ def log_power(prediction: Tensor, truth: Tensor, weight: Tensor, core: Tensor, s
     sum_band area mean_k (ln(P + floor) - ln(T + floor))^2 / sum_band area. Prediction and truth meet on the same rows at the
     same wavenumber, so latitude needs no other care; a segment lies within one tile.
     """
+    found = mean_power([prediction, truth], weight, core, segment, periodic)
+    if found is None:
+        return weight.new_zeros(weight.shape[1]), weight.new_zeros(weight.shape[1])
+    mean, total = found
+    logarithm = torch.log(mean + FLOOR)
+    difference = ((logarithm[0] - logarithm[1]) ** 2).mean(-1)
+    return (total * difference).sum((0, 2, 3)), total.sum((0, 2, 3))
+
+
+def mean_power(
+    fields: Sequence[Tensor], weight: Tensor, core: Tensor, segment: int, periodic: bool
+) -> tuple[Tensor, Tensor] | None:
+    """Of F fields [B, C, H, W]: (power [F, B, C, bands, S, K] averaged by area over bands of 8 rows, area of each [B, C, bands, S]), as
+    `log_power` has them; None where the core is less than two columns wide."""
     rows, columns = core.any(1).nonzero()[:, 0], core.any(0).nonzero()[:, 0]
     if len(columns) < 2:
-        return weight.new_zeros(weight.shape[1]), weight.new_zeros(weight.shape[1])
+        return None
     inside = (..., slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
     closed = periodic and len(columns) == core.shape[1]
     weight = weight[inside]
     valid = weight > 0
-    fields = torch.stack([torch.where(valid, prediction[inside], 0.0), torch.where(valid, truth[inside], 0.0)])
+    whole = torch.stack([torch.where(valid, field[inside], 0.0) for field in fields])
     length = min(segment, weight.shape[-1])
     circle = closed and length == weight.shape[-1]
-    power = _power(_segments(fields, length, closed), circle)  # [2, B, C, H, S, K]
+    power = _power(_segments(whole, length, closed), circle)  # [F, B, C, H, S, K]
     area = _segments(weight, length, closed)
     area = area.mean(-1) * (area > 0).all(-1)  # [B, C, H, S]
     area, power = _banded(area, 2), _banded(power, 3)  # rows -> [bands, BAND]
     total = area.sum(3)
-    mean = (area[..., None] * power).sum(4) / torch.where(total > 0, total, 1.0)[..., None]
-    logarithm = torch.log(mean + FLOOR)
-    difference = ((logarithm[0] - logarithm[1]) ** 2).mean(-1)
-    return (total * difference).sum((0, 2, 3)), total.sum((0, 2, 3))
+    return (area[..., None] * power).sum(4) / torch.where(total > 0, total, 1.0)[..., None], total
 
 
 def _segments(fields: Tensor, length: int, closed: bool) -> Tensor:

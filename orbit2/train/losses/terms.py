@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,8 @@ DIAGONAL = 2**-0.5
 class Terms:
     """Numerators and denominators [C] of the data term and the prior: sums over cells, to be added over ranks and tiles.
 
-    The prior is whatever is added to the data term: total variation, log power, features; 0 / 1 where there is none.
+    The prior is whatever is added to the data term: total variation, log power, features; 0 / 1 where there is none. Of several of them
+    [P, C], each with a weight of its own.
     """
 
     data: Tensor
@@ -28,8 +29,8 @@ class Terms:
     prior_weight: Tensor
 
     def packed(self) -> Tensor:
-        """Denominators as one tensor [2, C] (what ranks exchange before dividing)."""
-        return torch.stack([self.data_weight, self.prior_weight]).detach()
+        """Denominators as one tensor [1 + P, C] (what ranks exchange before dividing)."""
+        return torch.cat([self.data_weight[None], self.prior_weight.view(-1, len(self.data_weight))]).detach()
 
 
 @dataclass
@@ -112,14 +113,14 @@ def total_variation(fields: Tensor, mask: Tensor, periodic: bool, second_mask: T
     total, count = fields.new_zeros(fields.shape[1]), fields.new_zeros(fields.shape[1])
     others = mask if second_mask is None else second_mask
     for rows, columns, factor in ((0, 1, 1.0), (1, 0, 1.0), (1, 1, DIAGONAL), (1, -1, DIAGONAL)):
-        first, second = _neighbours(fields, rows, columns, periodic)
-        both = _neighbours(mask, rows, columns, periodic)[0] * _neighbours(others, rows, columns, periodic)[1]
+        first, second = neighbours(fields, rows, columns, periodic)
+        both = neighbours(mask, rows, columns, periodic)[0] * neighbours(others, rows, columns, periodic)[1]
         total = total + factor * (both * (first - second).abs()).sum((0, 2, 3))
         count = count + both.sum((0, 2, 3))
     return total, count
 
 
-def _neighbours(fields: Tensor, rows: int, columns: int, periodic: bool) -> tuple[Tensor, Tensor]:
+def neighbours(fields: Tensor, rows: int, columns: int, periodic: bool) -> tuple[Tensor, Tensor]:
     """Pairs of cells (i, j) and (i + rows, j + columns)."""
     height, width = fields.shape[-2:]
     first, second = fields[..., : height - rows, :], fields[..., rows:, :]
@@ -132,13 +133,19 @@ def _neighbours(fields: Tensor, rows: int, columns: int, periodic: bool) -> tupl
     return first[..., -columns:], second[..., : width + columns]
 
 
-def combine(part: Terms, denominators: Tensor, channel_weights: Tensor, prior_weight: float) -> tuple[Tensor, Tensor, Tensor]:
-    """(loss, data term, prior): sums of this part over GLOBAL denominators [2, C], weighted over channels.
+def combine(
+    part: Terms, denominators: Tensor, channel_weights: Tensor, prior_weight: float | Sequence[float]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(loss, data term, prior): sums of this part over GLOBAL denominators [1 + P, C], weighted over channels. Of several priors, each
+    with its `prior_weight`, the prior is their weighted sum.
 
     Added over all ranks it is the loss of the whole global batch; a channel without any valid cell counts nothing.
     """
     alive = (denominators[0] > 0).to(channel_weights.dtype) * channel_weights
     share = alive / alive.sum().clamp_min(1e-12)
     data = (share * part.data / denominators[0].clamp_min(1e-12)).sum()
-    prior = (share * part.prior / denominators[1].clamp_min(1e-12)).sum()
-    return data + prior_weight * prior, data, prior
+    ratios = (share * part.prior.view(-1, len(share)) / denominators[1:].clamp_min(1e-12)).sum(1)
+    if isinstance(prior_weight, float | int):
+        return data + prior_weight * ratios[0], data, ratios[0]
+    prior = torch.stack([weight * ratio for weight, ratio in zip(prior_weight, ratios, strict=True)]).sum()
+    return data + prior, data, prior

@@ -15,13 +15,13 @@ from orbit2.train.losses.ensemble import fair_crps, pinball
 from orbit2.train.losses.spectral import FLOOR, log_power
 
 KINDS = ["bayesian_tv", "mse", "mae", "huber", "quantile", "spectral", "crps", "perceptual"]
-NOISY = ArchitectureConfig(dropout=0.1)
+NOISY = ArchitectureConfig.model_validate({"noise": {"channels": 2}})
 
 
 def objective(loss: str, **changes: Any) -> Objective:
     torch.manual_seed(3)
     config = TrainConfig.model_validate({"loss": loss, "spectral_segment": 8, "ensemble": 3, "variable_quantiles": {"b": 0.8}, **changes})
-    made = Objective(config, ("a", "b"), NOISY)
+    made = Objective(config, ("a", "b"), NOISY if loss == "crps" else ArchitectureConfig())
     if made.encoder is not None:
         made.encoder.double()
     return made
@@ -86,14 +86,16 @@ def test_members_that_agree_cost_their_absolute_error() -> None:
     assert torch.allclose(same.data, terms(prediction, target, weights, True, "mae").data, rtol=1e-12)
 
 
-def test_crps_without_dropout_is_refused() -> None:
-    with pytest.raises(OrbitError, match="dropout"):
-        Objective(TrainConfig(loss="crps"), ("a",), ArchitectureConfig())
+def test_crps_without_noise_and_noise_without_crps_are_refused() -> None:
+    with pytest.raises(OrbitError, match="architecture.noise"):
+        Objective(TrainConfig(loss="crps"), ("a",), ArchitectureConfig(dropout=0.1))
+    with pytest.raises(OrbitError, match="never sees the members"):
+        Objective(TrainConfig(), ("a",), NOISY)
 
 
 def test_quantile_of_an_unknown_output_is_refused() -> None:
     with pytest.raises(OrbitError, match="2m_temperature"):
-        Objective(TrainConfig(loss="quantile", variable_quantiles={"2m_temperatur": 0.9}), ("2m_temperature",), NOISY)
+        Objective(TrainConfig(loss="quantile", variable_quantiles={"2m_temperatur": 0.9}), ("2m_temperature",), ArchitectureConfig())
 
 
 def test_log_power_of_a_doubled_field() -> None:
@@ -179,7 +181,7 @@ def test_ranks_with_unequal_masks_add_up_in_value_and_gradient(loss: str) -> Non
 def test_tiles_with_halos_and_unequal_masks_add_up_to_the_globe(loss: str) -> None:
     prediction, target, _ = batch(loss)
     weights = torch.rand(1, 1, 10, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).add(0.1).expand(1, 1, 10, 16)
-    made = objective(loss)
+    made = objective(loss, spectral_weight=0.0)  # whose segments lie within one tile
     x = prediction.clone().requires_grad_()
     whole = value(made, made.terms(x, target, weights, True))
     (expected,) = torch.autograd.grad(whole, x)
@@ -254,11 +256,11 @@ def test_old_losses_through_the_objective_are_the_same_bits(loss: str) -> None:
     assert made.prior_weight == (0.02 if loss == "bayesian_tv" else 0.0) and made.members == 1
 
 
-def test_configuration_refuses_crps_without_dropout(root: Any) -> None:
+def test_configuration_refuses_crps_without_noise(root: Any) -> None:
     from orbit2.config.load import load
 
     config = load(root / "config" / "config.yaml").model_dump(mode="json", exclude_unset=True)
     name = next(name for name, model in config["models"].items() if "architecture" in model)
     config["models"][name].setdefault("train", {})["loss"] = "crps"
-    with pytest.raises(ValueError, match="drop_path"):
+    with pytest.raises(ValueError, match="loss `crps` needs members"):
         RunConfig.model_validate(config)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from orbit2.config.network import TrainConfig
+from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.data.dataset import Pairs
 from orbit2.data.pairs import PairStore
 from orbit2.data.transforms import Normaliser
@@ -19,7 +19,6 @@ from orbit2.files import read_json
 from orbit2.parallel.launch import Ranks
 from orbit2.train.losses import Objective, perceptual
 from tests.data.tiny_training import NAMES, Tiny
-from tests.unit.train.test_losses_kinds import NOISY
 from tests.unit.train.test_resume import ENVIRONMENT, curve, train
 
 SCALE = torch.tensor([0.2, 0.5])
@@ -40,7 +39,7 @@ def test_every_loss_improves_on_interpolation(tiny: Tiny, tmp_path: Path, loss: 
     train(tiny, tmp_path, loss=loss, steps=24, validate_every=12, ensemble=2, perceptual_steps=5)
     scores = [r["validation_loss"] for r in curve(tmp_path) if "validation_loss" in r]
     assert scores[-1] < 0.95 and scores[-1] < scores[0]
-    assert all((r["prior"] > 0) == (loss in ("spectral", "perceptual")) for r in curve(tmp_path) if "prior" in r)
+    assert all((r["prior"] > 0) == (loss in ("spectral", "perceptual", "crps")) for r in curve(tmp_path) if "prior" in r)
 
 
 @pytest.mark.parametrize("loss", ["crps", "perceptual"])
@@ -89,10 +88,10 @@ def test_encoder_learned_the_fields(tiny: Tiny, network: perceptual.Denoiser) ->
 def test_encoder_travels_in_the_state() -> None:
     here = Ranks(0, 1, torch.device("cpu"))
     config = TrainConfig(loss="perceptual")
-    first, second = Objective(config, ("a",), NOISY), Objective(config, ("a",), NOISY)
+    first, second = (Objective(config, ("a",), ArchitectureConfig()) for _ in range(2))
     second.restore(first.state(), here)
     assert all(torch.equal(tensor, second.state()[name]) for name, tensor in first.state().items())
-    assert Objective(TrainConfig(), ("a",), NOISY).state() == {}
+    assert Objective(TrainConfig(), ("a",), ArchitectureConfig()).state() == {}
 
 
 @pytest.mark.slow
