@@ -65,13 +65,14 @@ def cache_key(model: Downscaling, grid: AnyGrid) -> tuple[Hashable, ...]:
     return model.config.model_dump_json(), names, grid.shape, grid.periodic, grid.km
 
 
-def forward_flops(model: Downscaling, grid: AnyGrid) -> int:
-    """FLOPs of one forward pass of one sample on `grid` (multiply and add counted apart), by torch's own formulas.
+def forward_flops(model: Downscaling, grid: AnyGrid, members: int = 0) -> int:
+    """FLOPs of one forward pass of one sample on `grid` (multiply and add counted apart), by torch's own formulas; of `members` of it,
+    which share the trunk, where they are more than 0.
 
     `model` is on the meta device; interpolations and pointwise functions are not counted.
     """
-
-    return _pass(model, grid)[0]
+    one = _pass(model, grid, min(members, 1))[0]
+    return one if members < 2 else one + (members - 1) * member_flops(model, grid)
 
 
 def member_flops(model: Downscaling, grid: AnyGrid) -> int:
@@ -93,15 +94,21 @@ def member_flops(model: Downscaling, grid: AnyGrid) -> int:
     return NOTEBOOK.ask(("member", cache_key(model, grid)), count, int, int)
 
 
-def _pass(model: Downscaling, grid: AnyGrid) -> tuple[int, int]:
+def trunk_flops(model: Downscaling, grid: AnyGrid) -> int:
+    """FLOPs of what members share."""
+    return forward_flops(model, grid, 1) - member_flops(model, grid)
+
+
+def _pass(model: Downscaling, grid: AnyGrid, members: int = 0) -> tuple[int, int]:
     """(FLOPs, peak bytes of activations) of one forward pass of one sample: counted together, for it is the pass that takes long."""
 
     def count() -> tuple[int, int]:
         with Count() as counter:
-            peak = _peak(model, grid, False, 1)
+            peak = _peak(model, grid, False, 1, members)
         return int(counter.flops), peak
 
-    return NOTEBOOK.ask(("pass", cache_key(model, grid)), count, list, lambda told: (int(told[0]), int(told[1])))
+    key = ("pass", cache_key(model, grid), *((members,) if members else ()))
+    return NOTEBOOK.ask(key, count, list, lambda told: (int(told[0]), int(told[1])))
 
 
 @lru_cache(256)
@@ -116,23 +123,28 @@ def operations(
     return forward_flops(model, window), member_flops(model, window)
 
 
-def activation_bytes(model: Downscaling, grid: AnyGrid, training: bool, batch: int = 1) -> int:
-    """Peak bytes of activations in fp32 for `batch` samples on `grid`; with `training`, of a step with its gradients.
+def activation_bytes(model: Downscaling, grid: AnyGrid, training: bool, batch: int = 1, members: int = 0) -> int:
+    """Peak bytes of activations in fp32 for `batch` samples, or `members` of each, on `grid`; with `training`, of a step with gradients.
 
     `model` is on the meta device. Weights, inputs, optimiser state and what a library keeps for itself come on top.
     """
 
     if batch == 1 and not training:
-        return _pass(model, grid)[1]
-    return NOTEBOOK.ask(("activations", cache_key(model, grid), training, batch), lambda: _peak(model, grid, training, batch), int, int)
+        return _pass(model, grid, members)[1]
+    key = ("activations", cache_key(model, grid), training, batch, *((members,) if members else ()))
+    return NOTEBOOK.ask(key, lambda: _peak(model, grid, training, batch, members), int, int)
 
 
-def _peak(model: Downscaling, grid: AnyGrid, training: bool, batch: int) -> int:
+def _peak(model: Downscaling, grid: AnyGrid, training: bool, batch: int, members: int = 0) -> int:
     coarse, statics, geometry = _inputs(model, grid, batch)
     was = model.training
     model.train(training)
     known = [*model.parameters(), *model.buffers(), coarse, statics, geometry.lat, geometry.lon]
-    peak = peak_bytes(lambda: model(coarse, statics, geometry), known, training)
+    more = {}
+    if members:
+        with torch.device("meta"):
+            more = {"noise": torch.empty(batch, members, model.config.noise.channels, *statics.shape[2:])}
+    peak = peak_bytes(lambda: model(coarse, statics, geometry, **more), [*known, *more.values()], training)
     model.train(was)
     for parameter in model.parameters():
         parameter.grad = None

@@ -113,8 +113,8 @@ def _steps(
         drawn, cuts = min(train.tiles_per_sample or len(used.tiling), len(used.tiling)), [*cuts, used]
     parts = -(-each * drawn // mesh.tiles)
     together = -(-parts // train.accumulate)
-    members = train.ensemble if train.loss == "crps" else 1  # forward passes kept for one backward pass
-    costs = [tiling.cost(built, label, cut, members * count, trained=True)
+    members = train.ensemble if train.loss == "crps" else 0
+    costs = [tiling.cost(built, label, cut, count, trained=True, members=members, frozen=train.freeze_trunk)
              for label, cut, count in zip(("untiled", "tiled"), cuts, (each, together)[-len(cuts):], strict=False)]  # fmt: skip
     flops = costs[-1].flops * drawn // len(used.tiling)
     step: Rehearsal | None = None

@@ -37,6 +37,7 @@ from orbit2.plan.casts import BLAS_BYTES, THREADS, GpuCasts
 from orbit2.plan.operators import Operator
 from orbit2.plan.watch import Collective, Valueless, Watch
 from orbit2.train.average import Average
+from orbit2.train.build import freeze
 from orbit2.train.losses import Objective
 from orbit2.train.optimizer import build
 from orbit2.train.state import optimizer_state
@@ -243,13 +244,14 @@ def _step(
     parts = min(train.accumulate, PARTS)
     with world(shape, train.mesh.channels, rank) as mesh:
         model.train()
+        freeze(model, train)
         apply(model, mesh, checkpointing=train.checkpointing, dtype=dtype)
         with Valueless() as fake:
             stage = Stage(model, train, mesh, grid, together, parts, dtype)
             held = stage.held()  # before it is on: a look into a DTensor is an operator
             with Watch(shape, fake) as watch, _casts(gpu):
                 watch.known(held)
-                watch.follow(model, stage.members)
+                watch.follow(model, 1)
                 stage.step()
         inputs = _bytes(_tensors(stage.batches[0]))
         gradients = watch.there_at_peak(local(p.grad) for p in model.parameters() if p.grad is not None)
@@ -294,7 +296,8 @@ def _parts(watch: Watch, gradients: int, library: int) -> tuple[int, int, int, i
 
 def _waiting(batch: Batch) -> int:
     """Bytes of a batch as loaders hand it on: 16-bit codes of fields, the rest is with the ground."""
-    return 2 * (batch.coarse.numel() + batch.fine.numel()) + batch.clock.nbytes
+    noise = 0 if batch.noise is None else batch.noise.nbytes
+    return 2 * (batch.coarse.numel() + batch.fine.numel()) + batch.clock.nbytes + noise
 
 
 def prediction(
@@ -334,20 +337,16 @@ class Stage:
         self, model: Downscaling, train: TrainConfig, mesh: Mesh, grid: Grid, together: int, parts: int, dtype: torch.dtype | None = None
     ) -> None:
         _fill(model)
-        self.model, self.batches = model, [_batch(model, grid, together) for _ in range(parts)]
+        members = train.ensemble if train.loss == "crps" else 0
+        self.model, self.batches = model, [_batch(model, grid, together, members) for _ in range(parts)]
         self.optimizer, self.average = build(model, train), Average(model, train.ema)
         self.moments = optimizer_state(model, self.optimizer)
         here = Ranks(0, mesh.sizes.world, torch.device("cpu"))
         trainer = SimpleNamespace(
             model=model, mesh=mesh, config=train, here=here, optimizer=self.optimizer, average=self.average, dtype=dtype,
-            objective=Objective(train, model.outputs, model.config), outputs=model.outputs, channel_weights=torch.ones(len(model.outputs)),
+            objective=_objective(train, model), outputs=model.outputs, channel_weights=torch.ones(len(model.outputs)),
         )  # fmt: skip
         self._setup = cast("Setup", trainer)
-
-    @property
-    def members(self) -> int:
-        """Passes of the model in a part of a step."""
-        return self._setup.objective.members
 
     def step(self) -> None:
         gradients(self._setup, self.batches, 0)
@@ -360,19 +359,25 @@ class Stage:
         return [local(tensor) for tensor in state] + [tensor for batch in self.batches for tensor in _tensors(batch)]
 
 
+def _objective(train: TrainConfig, model: Downscaling) -> Objective:
+    return Objective(train, model.outputs, model.config, Normaliser(dict.fromkeys(model.outputs, (0.0, 1.0))))
+
+
 def _tensors(batch: Batch) -> list[Tensor]:
-    return [batch.coarse, batch.fine, batch.statics, batch.weights, batch.clock, batch.geometry.lat, batch.geometry.lon]
+    noise = [] if batch.noise is None else [batch.noise]
+    return [batch.coarse, batch.fine, batch.statics, batch.weights, batch.clock, batch.geometry.lat, batch.geometry.lon, *noise]
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(local(tensor).nbytes for tensor in tensors)
 
 
-def _batch(model: Downscaling, grid: Grid, count: int) -> Batch:
+def _batch(model: Downscaling, grid: Grid, count: int, members: int = 0) -> Batch:
     """Fields of nothing in particular, complete."""
     s, (height, width) = model.config.refinement, grid.shape
     fine = (height * s, width * s)
     geometry = Geometry(torch.ones(count, height), torch.ones(count, width), grid.km, grid.km / s, grid.periodic)
     return Batch(torch.ones(count, len(model.inputs), height, width), torch.ones(count, len(model.outputs), *fine),
                  torch.ones(count, len(model.statics), *fine), torch.ones(1, 1, *fine), torch.ones(count, 4), geometry,
-                 tuple(model.inputs), [str(number) for number in range(count)])  # fmt: skip
+                 tuple(model.inputs), [str(number) for number in range(count)],
+                 noise=torch.ones(count, members, model.config.noise.channels, *fine) if members else None)  # fmt: skip

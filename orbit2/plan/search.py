@@ -87,15 +87,13 @@ class Load:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is counted once of a model: `parameters` outside the blocks and of one of its `depth` blocks; `half`: bf16 is multiplied;
-    `copies`: passes forward whose activations are kept together."""
+    """What is counted once of a model: `parameters` outside the blocks and of one of its `depth` blocks; `half`: bf16 is multiplied."""
 
     parameters: int
     block_parameters: int
     depth: int
     average: bool
     half: bool
-    copies: int
     loads: tuple[Load, ...]
 
     def per_rank(self, mesh: Sizes) -> float:
@@ -123,14 +121,16 @@ def facts(config: RunConfig, name: str, shares: dict[str, float], tile: Size, ha
         drawn = len(cut.tiling) if tiling.edges(tile) != (0, 0) else 1
         if tiling.edges(tile) != (0, 0) and section.train.tiles_per_sample:
             drawn = min(section.train.tiles_per_sample, drawn)
-        loads.append(_load(shallow, numbers, depth, cut.window, shares[key], drawn))
+        members = section.train.ensemble if section.train.loss == "crps" else 0
+        loads.append(_load(shallow, numbers, depth, cut.window, shares[key], drawn, members))
     train = section.train
-    return Facts(numbers[0] - block, block, depth, train.ema > 0, half, train.ensemble if train.loss == "crps" else 1, tuple(loads))
+    return Facts(numbers[0] - block, block, depth, train.ema > 0, half, tuple(loads))
 
 
-def _load(shallow: Sequence[Downscaling], parameters: Sequence[int], depth: int, window: Grid, share: float, drawn: int) -> Load:
-    flops = [forward_flops(model, window) for model in shallow]
-    held = [activation_bytes(model, window, True) - FLOAT * count for model, count in zip(shallow, parameters, strict=True)]
+def _load(shallow: Sequence[Downscaling], parameters: Sequence[int], depth: int, window: Grid, share: float, drawn: int,
+          members: int) -> Load:  # fmt: skip
+    flops = [forward_flops(model, window, members) for model in shallow]
+    held = [activation_bytes(model, window, True, 1, members) - FLOAT * count for model, count in zip(shallow, parameters, strict=True)]
     block_flops, block_bytes = (max(b - a, 0) if depth > 1 else 0 for a, b in (flops, held))
     side = tokens(shallow[0], window) * getattr(shallow[0].config, "embed_dim", 0)
     return Load(share, drawn, flops[0] - block_flops, block_flops, max(held[0] - block_bytes, 0), block_bytes, FLOAT * side)
@@ -167,7 +167,7 @@ def memory(choice: Choice, known: Facts) -> float:
     mesh = choice.mesh
     state = known.per_rank(mesh) * (STATE + (FLOAT if known.average else 0))
     gathered = 2 * FLOAT * (known.parameters + 2 * known.block_parameters / mesh.tp) if mesh.shards > 1 else 0
-    return state + gathered + max(_together(choice, load) * known.copies * _held(choice, load, known) for load in known.loads)
+    return state + gathered + max(_together(choice, load) * _held(choice, load, known) for load in known.loads)
 
 
 def _together(choice: Choice, load: Load) -> int:
@@ -196,11 +196,11 @@ def seconds(choice: Choice, known: Facts, device: Device) -> float:
     again = {"none": (0, 0), "blocks": (0, 1), "all": (1, 1)}[choice.checkpointing]
     cut = mesh.sp * mesh.tp
     for load in known.loads:
-        windows = _windows(choice, load) * known.copies
+        windows = _windows(choice, load)
         flops = load.flops * (3 + again[0]) + known.depth * load.block_flops * (3 + again[1]) / cut
         touched = load.bytes * (1 + again[0] / 3) + known.depth * load.block_bytes / cut * (1 + again[1] / 3)
         touched *= TOUCHED * (MIXED if known.half else 1)
-        starts = choice.accumulate * known.copies * CALLS * CALL * (known.depth * (3 + again[1]) + 2 * (3 + again[0]))
+        starts = choice.accumulate * CALLS * CALL * (known.depth * (3 + again[1]) + 2 * (3 + again[0]))
         work = windows * (flops / (device.rate("bf16" if known.half else "fp32") * REACHED) + touched / device.bandwidth)
         total += load.share * (max(work, starts) + _said(choice, known, load, device))
     return total
@@ -222,7 +222,7 @@ def _said(choice: Choice, known: Facts, load: Load, device: Device) -> float:
     if mesh.replicas > 1:
         blocks = known.depth * said("all-reduce", block / mesh.shards, "ddp", "tiles")
         total += blocks + said("all-reduce", rest / mesh.shards, "ddp", "tiles")
-    tokens_sent = (HALF if known.half else 1) * _together(choice, load) * known.copies * load.input
+    tokens_sent = (HALF if known.half else 1) * _together(choice, load) * load.input
     passes = 3 if choice.checkpointing != "none" else 2
     if mesh.tp > 1:
         total += choice.accumulate * known.depth * 2 * passes * said("all-reduce", tokens_sent / mesh.sp, "tp")

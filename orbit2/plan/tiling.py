@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from orbit2.data.dataset import REGION_HALO
 from orbit2.grid import Grid
 from orbit2.model.build import Downscaling
-from orbit2.model.inspect import activation_bytes, forward_flops, tokens
+from orbit2.model.inspect import activation_bytes, forward_flops, tokens, trunk_flops
 from orbit2.model.tiles import Tiling, of_box, tiles
 
 Size = int | tuple[int, int]
@@ -62,10 +62,16 @@ class Cost:
     activations: int
 
 
-def cost(model: Downscaling, name: str, cut: Cut, together: int, trained: bool) -> Cost:
-    """Count `model` (on the meta device) with `together` windows at once; `trained` counts the backward pass and gradients too."""
-    flops = forward_flops(model, cut.window) * len(cut.tiling) * (1 + BACKWARD if trained else 1)
-    return Cost(name, cut, tokens(model, cut.window), flops, activation_bytes(model, cut.window, trained, together))
+def cost(
+    model: Downscaling, name: str, cut: Cut, together: int, trained: bool, members: int = 0, frozen: bool = False
+) -> Cost:
+    """Count `model` (on the meta device) with `together` windows at once; `trained` counts the backward pass and gradients too, but of the
+    trunk where that is `frozen`. `members` of a window share the trunk."""
+    flops = forward_flops(model, cut.window, members) * (1 + BACKWARD if trained else 1)
+    if trained and frozen:
+        flops -= BACKWARD * trunk_flops(model, cut.window)
+    memory = activation_bytes(model, cut.window, trained, together, members)
+    return Cost(name, cut, tokens(model, cut.window), flops * len(cut.tiling), memory)
 
 
 def misplaced(cut: Cut, side: int) -> int:

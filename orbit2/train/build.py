@@ -166,22 +166,16 @@ class Setup:
         self.origin = from_first(self.origin)
         compiled = wants_compilation(self.config.compile, here.device)
         if not self.mesh.split:
-            self._freeze(real)
+            freeze(real, self.config)
             apply(real.to(here.device), self.mesh, checkpointing=self.config.checkpointing)
             compile_model(real, self.config.compile, here.device)
             return real
         model = self.blank("meta")
         model.set_scale(*scales)
-        self._freeze(model)
+        freeze(model, self.config)
         apply(model, self.mesh, checkpointing=self.config.checkpointing, compiled=compiled, dtype=self.dtype)
         fill(model, values, here.device)
         return model
-
-    def _freeze(self, model: Downscaling) -> None:
-        """No gradient for what members share, where it keeps its weights."""
-        if self.config.freeze_trunk and isinstance(model, Reslim):
-            for parameter in model.trunk_parameters():
-                parameter.requires_grad_(False)
 
     def averaged(self) -> dict[str, Tensor]:
         """The network's state with averaged weights: what is validated, kept as the best and delivered. Shares its memory."""
@@ -224,6 +218,13 @@ class Setup:
             model.set_scale(self.model.scale_km, torch.ones(len(self.model.scale_km), len(self.outputs)))
         model.load_state_dict(full)
         return model.eval()
+
+
+def freeze(model: Downscaling, config: TrainConfig) -> None:
+    """No gradient for what members share, where it keeps its weights."""
+    if config.freeze_trunk and isinstance(model, Reslim):
+        for parameter in model.trunk_parameters():
+            parameter.requires_grad_(False)
 
 
 def cutting(config: TrainConfig, architecture: ArchitectureConfig) -> Cutting | None:

@@ -157,11 +157,20 @@ class Timing:
         if (setup := self._setup) is None:
             return 0.0
         kind = setup.architecture.model_dump_json(), setup.inputs, setup.outputs, setup.statics
-        forward = timing.operations(lambda: sum(count * operations(*kind, *shape) for shape, count in self._windows.items()))
-        if forward is None:
+
+        def work() -> float:
+            total = 0.0
+            for shape, count in self._windows.items():
+                one, member = operations(*kind, *shape)
+                forward = one + (setup.objective.members - 1) * member  # which share the trunk
+                total += count * (forward * (1 + BACKWARD) - (one - member) * BACKWARD * setup.config.freeze_trunk)
+            return total
+
+        found = timing.operations(work)
+        if found is None:
             self._windows.clear()  # said once
             return 0.0
-        return forward * setup.objective.members * (1 + BACKWARD)
+        return found
 
 
 def sampled(wanted: int, before: int, validate_every: int) -> int:

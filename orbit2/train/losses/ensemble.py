@@ -87,7 +87,7 @@ class Amounts:
 
     @classmethod
     def of(cls, outputs: Sequence[str], normaliser: Normaliser) -> Amounts:
-        rain = torch.tensor([is_precipitation(name) and transform_of(name) == "log1p" for name in outputs])
+        rain = torch.tensor([is_rain(name) for name in outputs])
         moments = torch.tensor([normaliser.moments[name] for name in outputs])[:, :, None, None]
         return cls(least(outputs, normaliser), rain, moments[:, 0], moments[:, 1])
 
@@ -99,6 +99,11 @@ class Amounts:
         rain = self.rain[:, None, None]
         seen = torch.where(rain, fields * self.std.to(fields.dtype) + self.mean.to(fields.dtype), 0.0)
         return torch.where(rain, (torch.expm1(seen).clamp_min(0) + DRIZZLE).sqrt(), 0.0)
+
+
+def is_rain(name: str) -> bool:
+    """Whether it is rain, seen as ln(1 + mm)."""
+    return is_precipitation(name) and transform_of(name) == "log1p"
 
 
 def least(outputs: Sequence[str], normaliser: Normaliser) -> Tensor:

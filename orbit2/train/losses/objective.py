@@ -18,7 +18,7 @@ from orbit2.model.scale import Scaled
 from orbit2.parallel.launch import Ranks
 from orbit2.parallel.reduce import total
 from orbit2.train.losses import perceptual
-from orbit2.train.losses.ensemble import Amounts, fair_crps, of_differences, of_log_power, pinball
+from orbit2.train.losses.ensemble import Amounts, fair_crps, is_rain, of_differences, of_log_power, pinball
 from orbit2.train.losses.spectral import log_power
 from orbit2.train.losses.terms import Scored, Terms, scored, squared, terms
 
@@ -37,6 +37,7 @@ class Objective:
     ) -> None:
         self.config = config
         self.amounts = Amounts.of(outputs, normaliser) if normaliser is not None and config.loss == "crps" else None
+        self.rainy = self.amounts is not None and bool(config.rain_weight) and any(is_rain(name) for name in outputs)
         self.roots = Scaled()
         self.roots.register_buffer("output_scale", torch.ones(len(outputs)))
         self.members = config.ensemble if config.loss == "crps" else 1
@@ -62,7 +63,7 @@ class Objective:
     @property
     def seen(self) -> Callable[[Tensor], Tensor] | None:
         """What else the interpolation's typical error is wanted of, for `measured`: roots of rain; None where nothing is."""
-        return self.amounts.roots if self.amounts is not None and self.config.rain_weight and bool(self.amounts.rain.any()) else None
+        return self.amounts.roots if self.amounts is not None and self.rainy else None
 
     def measured(self, km: Sequence[float], table: Tensor, device: torch.device) -> None:
         """The interpolation's error [K, C] in the roots of rain, at coarse spacings `km` [K]."""
@@ -124,7 +125,7 @@ class Objective:
         if config.spectral_weight:
             segment = config.spectral_segment
             power = _by_core(cells, weights, lambda p, t, w, core: of_log_power(p, t, w, core, segment, periodic, alpha))
-        if self.seen is not None and amounts is not None:
+        if self.rainy and amounts is not None:
             unit = self.roots.scale_at(km)[:, None, None]
             truth = torch.where(torch.isfinite(target), target, members.mean(0).detach())
             found = fair_crps(amounts.roots(cells.prediction) / unit, amounts.roots(truth) / unit, alpha)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from orbit2.model.geometry import valueless
+
 BAND = 8  # rows whose power is averaged before the logarithm, which would otherwise see one draw's noise
 FLOOR = 1e-3  # of the power density of white noise as large as the interpolation's error
 
@@ -36,11 +38,16 @@ def mean_power(
 ) -> tuple[Tensor, Tensor] | None:
     """Of F fields [B, C, H, W]: (power [F, B, C, bands, S, K] averaged by area over bands of 8 rows, area of each [B, C, bands, S]), as
     `log_power` has them; None where the core is less than two columns wide."""
-    rows, columns = core.any(1).nonzero()[:, 0], core.any(0).nonzero()[:, 0]
-    if len(columns) < 2:
+    extent = slice(0, core.shape[0]), slice(0, core.shape[1])
+    if not valueless(core):
+        found = [core.any(dim).nonzero()[:, 0] for dim in (1, 0)]
+        if not len(found[0]):
+            return None
+        extent = slice(int(found[0][0]), int(found[0][-1]) + 1), slice(int(found[1][0]), int(found[1][-1]) + 1)
+    if extent[1].stop - extent[1].start < 2:
         return None
-    inside = (..., slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
-    closed = periodic and len(columns) == core.shape[1]
+    inside = (..., *extent)
+    closed = periodic and extent[1].stop - extent[1].start == core.shape[1]
     weight = weight[inside]
     valid = weight > 0
     whole = torch.stack([torch.where(valid, field[inside], 0.0) for field in fields])

@@ -22,7 +22,7 @@ CASES: dict[str, tuple[dict[str, object], dict[str, object]]] = {  # of the netw
     "reslim": (NETWORK, {}),
     "recomputed in four parts": (NETWORK, {"accumulate": 4, "checkpointing": "all"}),
     "compressed": ({**NETWORK, "compression": {"mode": "budget", "ratio": 4, "max_leaf": 4}}, {}),
-    "an ensemble": ({**NETWORK, "drop_path": 0.1}, {"loss": "crps", "ensemble": 2}),
+    "an ensemble": ({**NETWORK, "noise": {"channels": 1}}, {"loss": "crps", "ensemble": 2}),
     "vit": ({"kind": "vit", "embed_dim": 32, "depth": 1, "heads": 2}, {}),
     "unet": ({"kind": "unet"}, {}),
     "conv": ({"kind": "conv"}, {}),
