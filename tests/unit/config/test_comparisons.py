@@ -35,7 +35,8 @@ def test_another_prediction_of_the_parent_does_not_serve(change: str) -> None:
 
 def test_members_are_held_against_one_field_of_their_reference() -> None:
     """Or of their own model without noise; whether or not parents are wanted as baselines."""
-    noisy = ("models.reslim.architecture.noise.channels=2", "downscale.test.members=4", "evaluate.baselines=[bicubic]")
+    learned = ("models.reslim.train.loss=crps", "models.conus.train.loss=crps")
+    noisy = ("models.reslim.architecture.noise.channels=2", *learned, "downscale.test.members=4", "evaluate.baselines=[bicubic]")
     config = demo(*noisy)
     assert parents(config)["test"] == ("reslim", "test_parent") and slices.parent(config, "test")["model"] == "reslim_no_noise"  # type: ignore[index]
     assert predictions(config)["test_parent"] == config.downscale["test"].model_copy(update={"members": 0})

@@ -47,6 +47,7 @@ EXAMPLE = {"variables": "2m_temperature", "datasets": "pairs", "models": "base",
 OTHER: dict[str, Any] = {
     "label": "another",
     "models.<name>.architecture.noise.channels": 2,
+    "downscale.<name>.reference": "child",
     "variables.<name>.units": "degC",
     "variables.<name>.range": [160.0, 340.0],
     "variables.<name>.period": "6h",
@@ -103,6 +104,7 @@ FILES = {"datasets": {"pairs": {"source": "files", "frequency": "native", "files
 PART = {"standard_name": "", "units": "K", "range": [150.0, 350.0]}
 VECTOR = {"variables": {"2m_temperature": {"vector": {"partner": "second", "component": "east"}},
                         "second": {**PART, "vector": {"partner": "2m_temperature", "component": "north"}}, "third": PART}}
+NOISY = {"models": {"base": {"architecture": {"noise": {"channels": 1}}, "train": {"loss": "crps"}}, "child": {"train": {"loss": "crps"}}}}
 # What else must be said, before and after, for a key to be free; and what must change along with it.
 BESIDE: dict[str, dict[str, Any]] = {
     "variables.<name>.period": {"variables": {"2m_temperature": {"kind": "mean"}}},
@@ -116,8 +118,9 @@ BESIDE: dict[str, dict[str, Any]] = {
     "datasets.<name>.fine_grid": FREE,
     "models.<name>.finetune_from": {"models": {"base": {"architecture": None, "finetune_from": "first"},
                                                "first": RUN["models"]["base"], "second": RUN["models"]["base"]}},
-    "models.<name>.architecture.noise.channels": {"models": {
-        "base": {"architecture": {"noise": {"channels": 1}}, "train": {"loss": "crps"}}, "child": {"train": {"loss": "crps"}}}},
+    "models.<name>.architecture.noise.channels": NOISY,
+    "downscale.<name>.members": NOISY,
+    "downscale.<name>.reference": {**NOISY, "downscale": {"task": {"members": 4}}},
     "models.<name>.train.freeze_trunk": {"models": {"base": {"architecture": None, "finetune_from": "first"},
                                                     "first": RUN["models"]["base"]}},
     "models.<name>.architecture.width": {"models": {"base": {"architecture": {"kind": "unet", "dropout": 0.0}}}},

@@ -26,7 +26,7 @@ def test_a_tile_is_a_number_or_two() -> None:
             tile_size(text)
 
 
-NOISY = "models.reslim.architecture.noise.channels=2"
+NOISY = ("models.reslim.architecture.noise.channels=2", "models.reslim.train.loss=crps", "models.conus.train.loss=crps")
 
 
 def test_members_need_noise() -> None:
@@ -34,10 +34,10 @@ def test_members_need_noise() -> None:
         task(members=4)
     with pytest.raises(OrbitError, match=r"downscale\.test\.reference: only with members"):
         task(reference="reslim")
-    run = load(CONFIG_ROOT / "config.yaml", ["downscale.test.members=4", NOISY])
+    run = load(CONFIG_ROOT / "config.yaml", ["downscale.test.members=4", *NOISY])
     assert run.downscale["test"].members == 4 and run.downscale["test"].reference is None
     with pytest.raises(OrbitError, match=r"reference names unknown model 'reslin'"):
-        load(CONFIG_ROOT / "config.yaml", ["downscale.test.members=4", "downscale.test.reference=reslin", NOISY])
+        load(CONFIG_ROOT / "config.yaml", ["downscale.test.members=4", "downscale.test.reference=reslin", *NOISY])
 
 
 def test_of_a_file_members_are_asked_for_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
