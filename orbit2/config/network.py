@@ -105,7 +105,7 @@ class ArchitectureConfig(Strict):
     compression: CompressionConfig = Field(
         default_factory=lambda: CompressionConfig(), description="Adaptive spatial compression (reslim)."
     )
-    noise: Later[NoiseConfig] = Field(NoiseConfig(), description="Noise for members (reslim; docs/uncertainty.md).")
+    noise: Later[NoiseConfig] = Field(NoiseConfig(), description="Noise for members (reslim; docs/model.md).")
     width: int = Field(32, ge=1, description="unet, conv: channels on the fine grid (unet doubles them per level).")
     levels: int = Field(3, ge=1, description="unet: how often the fine grid is halved.")
     layers: int = Field(3, ge=1, description="conv: 3x3 convolutions before the last one.")
