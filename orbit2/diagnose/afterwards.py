@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import xarray as xr
 
-from orbit2.diagnose import areas, cells, events, own_regions, thresholds
+from orbit2.diagnose import areas, cells, events, extreme_years, own_regions, thresholds
 from orbit2.diagnose.climate import joined
 from orbit2.diagnose.kept import Kept, KeptDays
 from orbit2.diagnose.kept.days import STAND_IN
@@ -39,6 +39,7 @@ def rows(table: Table, days: KeptDays, matched: Compared, settings: Settings) ->
     scored = own_regions.rows(table, days, own.some() + apart if apart is not None else own.some(), matched, draws)
     notes = [{"diagnostic": f"scores of the region {name}", "needs": "cells in its polygon that were scored", "has": days.grid.describe(),
               "status": "not computed: nothing was scored there"} for name in own.names if name not in scored]  # fmt: skip
+    notes += extreme_years.rows(table, days, matched, draws)
     return notes + thresholds.rows(table, days, areas.given(days, matched.region) + own.some(), settings.thresholds, matched, draws)
 
 

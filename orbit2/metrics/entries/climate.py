@@ -13,6 +13,12 @@ ENTRIES = (
     Entry("covered_area_fraction", "area of the task's cells in the region's polygon over the polygon's area, land and sea",
           "Iturbide et al. 2020, Earth Syst. Sci. Data 12:2959", "1", "none",
           "By exact shares; on grids of more than 262,144 cells by centres.", spaces=ONLY_PHYSICAL, stages=ONLY),
+    Entry("change_halves", "mean of p over the last half of the whole years less that over the first half, then over the domain", "orbit2",
+          "field", "truth", "Ten years hold one change and much weather: no trend.", spaces=ONLY_PHYSICAL, stages=ONLY),
+    Entry("change_halves_rmse", "RMSE over blocks of cells of the change of p from that of o", "orbit2", "field", "lower",
+          "The row of nearest neighbour is the input's own change.", spaces=ONLY_PHYSICAL, stages=ONLY),
+    Entry("change_halves_pearson_r", "correlation over blocks of cells of the changes of p and o", "orbit2", "1", "higher",
+          "The row of nearest neighbour is the input's own change.", spaces=ONLY_PHYSICAL, stages=ONLY),
     Entry("hovmoller_{diagram}_pattern_r", "centred, area-weighted correlation of the diagrams of p and o (time and longitude: mean over a "
           "band; time and latitude: mean over longitudes)", HOVMOLLER, "1", "higher", SAMPLES,
           spaces=ONLY_PHYSICAL, stages=ONLY),

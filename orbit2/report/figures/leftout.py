@@ -11,7 +11,7 @@ from orbit2.baselines import METHODS
 from orbit2.report.figures import maps
 from orbit2.report.figures.panels import Figure, Panels, one
 from orbit2.report.style import MUTED, colour, method_name
-from orbit2.report.tables import Cell, Scores, Table, csv_text, label, units
+from orbit2.report.tables import Cell, Scores, Table, csv_text, label, traced, units
 
 INSIDE, REST = "left_out:box", "left_out:rest"
 KINDS = {INSIDE: "left out", REST: "elsewhere"}
@@ -43,8 +43,11 @@ def reading(scores: Scores, model: str, names: Sequence[str], box: maps.Box) -> 
     said = f"{model} never saw the truth of {maps.describe_box(box)}, in training or validation. "
     if not leads:
         return said + "Elsewhere it is behind interpolation for every variable, so there is no lead that it could keep."
-    return said + (f"Its lead over the best interpolation holds there for {len(kept)} of the {len(leads)} variables for which it has one "
-                   "elsewhere.")  # fmt: skip
+    pairs = {region: [scores.row(who, name, "rmse", region=region) for name in (leads if region == INSIDE else found)
+                      for who in (model, found[name][region][1])] for region in KINDS}  # fmt: skip
+    counted = traced(str(len(kept)), *pairs[INSIDE], how="lower"), traced(str(len(leads)), *pairs[REST], how="lower")
+    held = " of the ".join(counted)
+    return f"{said}Its lead over the best interpolation holds there for {held} variables for which it has one elsewhere."  # fmt: skip
 
 
 def table(scores: Scores, model: str, names: Sequence[str], task: str) -> Table | None:

@@ -35,17 +35,18 @@ def reading(scores: Scores, model: str, name: str) -> str:
     own, nearest = (scores.value(who, name, "waves_pattern_r", region=REGION) for who in (model, "nearest"))
     if own is None:
         return ""
-    said = f"Waves of 20 to 100 days along the equator, {label(name).lower()}: {model} correlates with the truth by {number(own, 3)}"
-    said += f", nearest neighbour by {number(nearest, 3)}. " if nearest is not None else ". "
+    said = f"Waves of 20 to 100 days along the equator, {label(name).lower()}: {model} correlates with the truth by "
+    said += scores.told(model, name, "waves_pattern_r", region=REGION)
+    said += f", nearest neighbour by {scores.told('nearest', name, 'waves_pattern_r', region=REGION)}. " if nearest is not None else ". "
     if not scores.value(ANY, name, "waves_discriminate", region=REGION):
         return said + "No verdict: a control does as well, so that this section cannot tell methods apart."
     best = scores.best(model, name, "waves_nrmse", "physical", REGION)
     error = scores.value(model, name, "waves_nrmse", region=REGION)
     if best is None or error is None:
         return said
-    won = error < best[1]
-    return said + (f"Its error over the truth's standard deviation, {number(error, 3)}, is {'below' if won else 'not below'} the lowest "
-                   f"of the baselines ({method_name(best[0])}, {number(best[1], 3)}).")  # fmt: skip
+    won, met = error < best[1], [scores.told(who, name, "waves_nrmse", region=REGION) for who in (model, best[0])]
+    return said + (f"Its error over the truth's standard deviation, {met[0]}, is {'below' if won else 'not below'} the lowest "
+                   f"of the baselines ({method_name(best[0])}, {met[1]}).")  # fmt: skip
 
 
 def table(scores: Scores, model: str, name: str, task: str) -> Table | None:

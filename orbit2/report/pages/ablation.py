@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from orbit2.config.comparisons import SAME
 from orbit2.metrics.verdict import spaces
-from orbit2.report.figures import leftout, maps
+from orbit2.report.figures import extremeyears, leftout, maps
 from orbit2.report.figures.panels import Figure, Panels, one
 from orbit2.report.inputs import Inputs, Task
 from orbit2.report.pages.blocks import Block, Section, paragraph, shown
@@ -64,6 +64,23 @@ def left_out_sections(inputs: Inputs, task: Task) -> list[Section]:
         words = f"No whole day was scored both in and outside {maps.describe_box(box)}, so nothing can be said."
         section.blocks = [paragraph(words, "note")]
     return [section]
+
+
+def extreme_year_sections(inputs: Inputs, task: Task) -> list[Section]:
+    """The highest year beside the others, and the change over the years; none where diagnose has neither (why stands under what the run
+    cannot say)."""
+    if inputs.regions is None:
+        return []
+    scores, model, names = Scores(inputs.regions, task.name), task.config.model, task.variables
+    section = Section("years", "Does it hold in the hottest and wettest year, and keep a change?", "Extreme years")
+    for words, found in (
+        (extremeyears.reading(scores, model, names), shown(extremeyears.figure(scores, model, names, task.name))),
+        (extremeyears.change_reading(scores, model, names), [
+            Block("table", table=table) for table in [extremeyears.change_table(scores, model, names, task.name)] if table is not None]),
+    ):  # fmt: skip
+        section.blocks += [paragraph(words, "reading")] if words else []
+        section.blocks += found
+    return [section] if section.blocks else []
 
 
 def _settings(inputs: Inputs, tasks: Sequence[Task]) -> Table:

@@ -120,6 +120,7 @@ def build(inputs: Inputs, config: Path, out: Path, foresee: costs.Foresee | None
         sections.patterns_section(inputs, task, scores),
         *ablation.sections(inputs, task),
         *ablation.left_out_sections(inputs, task),
+        *ablation.extreme_year_sections(inputs, task),
         *climate.sections(inputs, task),
         *monsoon.sections(inputs, task),
         *monsoon.wave_sections(inputs, task),

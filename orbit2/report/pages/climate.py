@@ -16,7 +16,7 @@ from orbit2.report.inputs import Inputs, Task
 from orbit2.report.interactive import regionmap
 from orbit2.report.pages.blocks import Block, Section, paragraph, shown
 from orbit2.report.style import method_name
-from orbit2.report.tables import Cell, Scores, Table, label, lower, number, units
+from orbit2.report.tables import Cell, Scores, Table, label, lower, number, traced, units
 from orbit2.variables import VARIABLES
 
 SKILL = "rmse_skill_vs_best_baseline"
@@ -109,14 +109,18 @@ def _counts(task: Task, scores: Scores, regions: list[str]) -> str:
                  for space in spaces(variable_name)}  # fmt: skip
         if not any(found.values()):
             continue
-        counts = [f"{sum(v > 0 for v in skill.values())} of {len(skill)} in {units(variable_name, space)}"
+        rows = {space: [scores.row(task.config.model, variable_name, SKILL, space, r) for r in skill] for space, skill in found.items()}
+        counts = [f"{traced(str(sum(v > 0 for v in skill.values())), *rows[space], how='positive')} of "
+                  f"{traced(str(len(skill)), *rows[space], how='rows')} in {units(variable_name, space)}"
                   for space, skill in found.items()]  # fmt: skip
         if len(found) == 1:
             parts.append(f"{counts[0].partition(' in ')[0]} for {lower(label(variable_name))}")
         else:
             both = set.intersection(*(set(skill) for skill in found.values()))
             won = sum(all(skill[r] > 0 for skill in found.values()) for r in both)
-            parts.append(f"{won} of {len(both)} for {lower(label(variable_name))} ({', '.join(counts)})")
+            rows_of = [scores.row(task.config.model, variable_name, SKILL, space, r) for r in sorted(both) for space in found]
+            won_of = traced(str(won), *rows_of, how="both"), traced(str(len(both)), *rows_of, how="pairs")
+            parts.append(f"{' of '.join(won_of)} for {lower(label(variable_name))} ({', '.join(counts)})")
     return f"Regions in which {task.config.model} beats the best baseline: " + ", ".join(parts) + "." if parts else ""
 
 
@@ -217,16 +221,21 @@ def _hovmoller_verdict(scores: Scores, model: str, names: list[str], band: str) 
         return "Nearest-neighbour interpolation was not scored, so what a diagram of this record can tell apart is not known."
     told = [n for n in names if (v := scores.value("nearest", n, r, region=band)) is not None and v < DISCRIMINATES]
     if not told:
+        known = {n: v for n in names if (v := scores.value("nearest", n, r, region=band)) is not None}
+        ends = [scores.told("nearest", which(known, key=lambda n: known[n]), r, region=band, digits=2) for which in (min, max)]
         return (f"These diagrams cannot discriminate: on {frames(scores.rows)}, nearest-neighbour interpolation alone, which moves nothing "
-                f"and adds nothing, already correlates with the truth by {number(min(controls), 2)} to {number(max(controls), 2)}. "
+                f"and adds nothing, already correlates with the truth by {' to '.join(ends)}. "
                 "No verdict.")
-    better = []
+    better, pairs = [], []
     for name in told:
         own, best = scores.value(model, name, metric, region=band), scores.best(model, name, metric, "physical", band)
-        if own is not None and best is not None and own < best[1]:
-            better.append(name)
-    left = len(names) - len(told)
-    rest = f" For the other {left} nearest neighbour alone comes close: the diagram cannot discriminate, no verdict." if left else ""
+        if own is not None and best is not None:
+            pairs += [scores.row(who, name, metric, region=band) for who in (model, best[0])]
+            better += [name] if own < best[1] else []
+    left = [n for n in names if n not in told]
+    others = traced(str(len(left)), *(scores.row("nearest", n, r, region=band) for n in left), how="rows")
+    rest = f" For the other {others} nearest neighbour alone comes close: the diagram cannot discriminate, no verdict." if left else ""
     where = ", ".join(lower(label(n)) for n in told)
     return (f"Where nearest-neighbour interpolation correlates by less than {DISCRIMINATES:g} ({where}), {model} is nearer to the truth "
-            f"than every baseline for {len(better)} of {len(told)}.{rest}")
+            f"than every baseline for {traced(str(len(better)), *pairs, how='lower')} of "
+            f"{traced(str(len(told)), *(scores.row('nearest', n, r, region=band) for n in told), how='rows')}.{rest}")

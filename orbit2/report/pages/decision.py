@@ -23,6 +23,7 @@ TITLES = {"mean": "day to day", "timing": "season timing", "heavy_rain": "heavy 
           "drought": "drought"}  # fmt: skip
 
 DOMAIN = "monsoon domain"
+APART = ("left_out:", "years:")  # rows of parts of the domain or of the record that nobody decides about
 LEVELS = {
     "yes": "its average error lies within the tolerance, and it is closer to the truth than everything that is available today, by more "
            "than chance explains.",
@@ -46,7 +47,7 @@ def section(inputs: Inputs, task: Task) -> Section:
     scores = everything(inputs, task)
     places = regions(task, scores)
     found = judged(inputs, task, scores, places)
-    model, rests = task.config.model, verdict.basis(Scores(inputs.scores, task.name))
+    model, rests = task.config.model, verdict.rests(Scores(inputs.scores, task.name))
     page = Section("decision", "Where, and for what, can it be used?", "Decide", part="Decide")
     given = text.inputs(sections.facts(task))
     page.blocks = [paragraph(given, "reading"), Block("levels", pairs=tuple(LEVELS.items()))]
@@ -83,7 +84,7 @@ def regions(task: Task, scores: Scores) -> list[Place]:
     present = [str(region) for region in dict.fromkeys(scores.rows["region"])]
     own = [Place(key, TITLES_OF.get(key.partition(":")[2], key.partition(":")[2]) if key.startswith(monsoon.PREFIX) else
                  key.partition(":")[2], DOMAIN if key.startswith(monsoon.PREFIX) else key.partition(":")[0])
-           for key in present if ":" in key]  # fmt: skip
+           for key in present if ":" in key and not key.startswith(APART)]  # fmt: skip
     named = [place for key, place in names.items() if key in present]
     domains = [place for place in own if place.kind == DOMAIN]
     return [whole, *(place for place in own if place.kind != DOMAIN), *named, *domains]

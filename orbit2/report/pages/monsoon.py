@@ -7,7 +7,7 @@ from orbit2.report.figures.fields import open_netcdf
 from orbit2.report.inputs import Inputs, Task
 from orbit2.report.pages.blocks import Block, Section, paragraph, shown
 from orbit2.report.style import method_name
-from orbit2.report.tables import Cell, Scores, Table, label, lower, number
+from orbit2.report.tables import Cell, Scores, Table, label, lower, number, traced
 
 EVENTS = ("onset", "withdrawal")
 
@@ -66,9 +66,13 @@ def _reading(scores: Scores, model: str, name: str) -> str:
         best = min(found, key=lambda d: found[d])
         rivals = {d: scores.best(model, name, f"monsoon_{event}_mae", "physical", monsoon.PREFIX + d) for d in found}
         won = sum(rival is not None and found[d] < rival[1] for d, rival in rivals.items())
-        said.append(f"{event.capitalize()} of the season of {lower(label(name))} is off by {number(found[best], 2)} days "
-                    f"({monsoon.title_of(best)}) to {number(found[worst], 2)} days ({monsoon.title_of(worst)}) on average over cells and "
-                    f"years; {model} is nearer than every baseline in {won} of {len(found)} domains.")  # fmt: skip
+        metric, where = f"monsoon_{event}_mae", {d: monsoon.PREFIX + d for d in found}
+        ends = [f"{scores.told(model, name, metric, region=where[d], digits=2)} days ({monsoon.title_of(d)})" for d in (best, worst)]
+        pairs = [scores.row(who, name, metric, region=where[d]) for d, rival in rivals.items() if rival for who in (model, rival[0])]
+        counted = (traced(str(won), *pairs, how="lower"),
+                   traced(str(len(found)), *(scores.row(model, name, metric, region=r) for r in where.values()), how="rows"))
+        said.append(f"{event.capitalize()} of the season of {lower(label(name))} is off by {' to '.join(ends)} on average over cells "
+                    f"and years; {model} is nearer than every baseline in {' of '.join(counted)} domains.")  # fmt: skip
     if not said:
         return "The run has seasonality of rain and no dates of its seasons; under what the run cannot say stands why."
     return " ".join(said)

@@ -12,7 +12,7 @@ from orbit2.report.inputs import Inputs, Task, ordered
 from orbit2.report.interactive import dates
 from orbit2.report.pages import leaves, members, protocols, seasons, verdict, years
 from orbit2.report.pages.blocks import Block, Section, paragraph, shown
-from orbit2.report.tables import Cell, Scores, Table, number
+from orbit2.report.tables import Cell, Scores, Table, number, traced
 
 
 def when(text_value: str) -> str:
@@ -228,16 +228,21 @@ def _structure(task: Task, scores: Scores) -> list[Block]:
                          *(Cell.of(v, 3, strong=True, note=number(base[m]) if base[m] is not None else "") for m, v in own.items())))
     if not rows:
         return []
-    (low, weakest, space, _), (high, strongest, *_) = min(real), max(real)
-    beyond = sum(r > base for r, _, _, base in real if base is not None)
+    (_, weakest, space, _), (_, strongest, most, _) = min(real), max(real)
+    metric = "fine_pearson_r"
+    known = [(r > base, v, s) for r, v, s, base in real if base is not None]
+    pairs = [scores.row(who, v, metric, s) for _, v, s in known for who in (name, against or "")]
+    beyond = traced(str(sum(higher for higher, *_ in known)), *pairs, how="higher")
     words = (
-        f"What lies inside the input's cells (each field minus its means over them) correlates with the truth's by {number(low, 2)} "
-        f"({tables.lower(tables.label(weakest))}, {tables.units(weakest, space)}) to {number(high, 2)} "
+        f"What lies inside the input's cells (each field minus its means over them) correlates with the truth's by "
+        f"{scores.told(name, weakest, metric, space, digits=2)} ({tables.lower(tables.label(weakest))}, {tables.units(weakest, space)}) to "
+        f"{scores.told(name, strongest, metric, most, digits=2)} "
         f"({tables.lower(tables.label(strongest))}); 1 would be all real, 0 all invented. "
     )
     if against:
-        words += f"It is higher than bicubic interpolation's for {beyond} of {len(real)} rows. "
-    words += f"On {verdict.basis(scores)}."
+        of = traced(str(len(real)), *(scores.row(name, v, metric, s) for _, v, s, _ in real), how="rows")
+        words += f"It is higher than bicubic interpolation's for {beyond} of {of} rows. "
+    words += f"On {verdict.rests(scores)}."
     table = Table(
         "fine_structure",
         f"Fine structure of {name}: correlation with the truth's, standard deviation over the truth's (1 is right, below 1 too smooth), "

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orbit2.metrics.table import TRUTH
-from orbit2.metrics.verdict import Judged, beyond_chance, judge, wins
+from orbit2.metrics.verdict import DIFFERENCE, Judged, beyond_chance, judge, wins
 from orbit2.metrics.verdict import basis as _basis
 from orbit2.report.style import method_name
-from orbit2.report.tables import Scores, between, label, lower, number, units
+from orbit2.report.tables import Row, Scores, label, lower, traced, units
 
 
 def judged(scores: Scores, names: Sequence[str]) -> list[Judged]:
@@ -22,34 +22,52 @@ def basis(scores: Scores) -> str:
     return _basis(scores.rows)
 
 
+def rests(scores: Scores) -> str:
+    """`basis` for a sentence of the page: its numbers keep their rows."""
+    counted = scores.rows[scores.rows["metric"] == "n_samples"]
+    if not len(counted):
+        return basis(scores)
+    where = counted.iloc[0]
+    row = Row(scores.task, *(str(where[name]) for name in ("model", "variable", "space", "region", "metric", "season")))
+    words, _, span = basis(scores).partition(" within ")
+    count, _, unit = words.partition(" ")
+    told = f"{traced(count, row)} {unit}" if unit else words
+    if not span:
+        return told
+    length, _, rest = span.partition(" ")
+    return f"{told} within {traced(length, row, how='span')} {rest}"
+
+
 def reading(scores: Scores, names: Sequence[str]) -> str:
     """A few plain sentences about the headline. A variable is won when it is won in every space that it is judged in."""
     found = judged(scores, names)
     if not found:
         return "No baseline was scored beside the model, so nothing can be said about its skill."
     model, won, plain = found[0].model, wins(found), wins(found, "interpolation")
-    said = [f"On {basis(scores)}: {model} has a lower RMSE than every baseline for {_of(won)}."]
+    said = [f"On {rests(scores)}: {model} has a lower RMSE than every baseline for {_of(won)}."]
     told = beyond_chance(found)
     if told:
         said.append("Beyond chance, the 95 % interval of the difference to the best baseline lying below 0 in every space, that is so for "
                     f"{_of(told)}.")  # fmt: skip
     lost = [one for one in found if not one.won]
     if lost:
-        said.append(f"It loses {_listed(_against(one, *one.best) for one in lost)}.")
+        said.append(f"It loses {_listed(_against(scores, one, one.best[0]) for one in lost)}.")
     if plain and plain != won:
         said.append(f"Against interpolation alone it wins {_of(plain)}.")
     gains = sorted((one for one in found if won[one.variable] and one.best[1] > 0), key=lambda one: one.value / one.best[1])
     if gains:
-        said.append(f"Its largest gain is {_percent(1 - gains[0].value / gains[0].best[1])}: {_against(gains[0], *gains[0].best)}.")
-    return " ".join([*said, *_parent(found)])
+        most = gains[0]
+        gain = traced(f"{100 * (1 - most.value / most.best[1]):.1f}".replace("-", "−"), *_rows(scores, most, most.best[0]), how="gain")
+        said.append(f"Its largest gain is {gain} %: {_against(scores, most, most.best[0])}.")
+    return " ".join([*said, *_parent(scores, found)])
 
 
-def _parent(found: Sequence[Judged]) -> list[str]:
+def _parent(scores: Scores, found: Sequence[Judged]) -> list[str]:
     """Beside the model that it was fine-tuned from."""
     beside = [(one, one.parent) for one in found if one.parent is not None]
     if not beside:
         return []
-    behind = [_against(one, *parent) for one, parent in beside if one.value >= parent[1]]
+    behind = [_against(scores, one, parent[0]) for one, parent in beside if one.value >= parent[1]]
     words = f"Fine-tuning: on the same cells it has a lower RMSE than its parent {beside[0][1][0]} for {_of(wins(found, 'parent'))}"
     return [f"{words}; it loses {_listed(behind)}." if behind else f"{words}."]
 
@@ -64,19 +82,20 @@ def _of(won: dict[str, bool]) -> str:
     return f"all {_count(total)} variables" if count == total else f"{_count(count)} of {_count(total)} variables"
 
 
-def _against(one: Judged, other: str, value: float) -> str:
+def _rows(scores: Scores, one: Judged, other: str) -> list[Row]:
+    """Of the RMSE of the model and of another."""
+    return [scores.row(who, one.variable, "rmse", one.space) for who in (one.model, other)]
+
+
+def _against(scores: Scores, one: Judged, other: str) -> str:
     """`2 m temperature (0.707 against 0.594 K with regression per cell)`."""
-    unit = units(one.variable, one.space)
-    return f"{lower(label(one.variable))} ({number(one.value)} against {number(value)} {unit} with {method_name(other)})"
+    own, value = (scores.told(who, one.variable, "rmse", one.space) for who in (one.model, other))
+    return f"{lower(label(one.variable))} ({own} against {value} {units(one.variable, one.space)} with {method_name(other)})"
 
 
 def _listed(words: object) -> str:
     entries = list(words)  # type: ignore[call-overload]
     return entries[0] if len(entries) == 1 else f"{', '.join(entries[:-1])} and {entries[-1]}"
-
-
-def _percent(gain: float) -> str:
-    return f"{100 * gain:.1f} %".replace("-", "−")
 
 
 def _count(value: int) -> str:
@@ -97,18 +116,21 @@ class Tile:
 
 def tiles(scores: Scores, names: Sequence[str]) -> list[Tile]:
     """Per variable and space: RMSE of the model relative to the best baseline, as a percentage."""
-    found, rests = [], basis(scores)
+    found, rest = [], rests(scores)
     for one in judged(scores, names):
         other, value = one.best
         if value <= 0:
             continue
         change = 100 * (one.value / value - 1)
         unit = units(one.variable, one.space)
-        sure = rests if one.gap is None else f"95 % interval of the difference {between(one.gap)} {unit}"
+        gap = scores.ends(one.model, one.variable, f"{DIFFERENCE}{other}", one.space)
+        sure = rest if one.gap is None else f"95 % interval of the difference {gap} {unit}"
         sure += ": may be chance" if one.gap is not None and one.gap[0] <= 0 <= one.gap[1] else ""
         space = f", {unit}" if unit in ("mm/day", "ln(1 + mm/day)") else ""
-        found.append(Tile(f"{label(one.variable)}{space}", f"{change:+.1f} %".replace("-", "−"),
-                          f"RMSE {number(one.value)} against {number(value)} {unit} ({method_name(other)})", sure, change < 0))  # fmt: skip
+        shown = traced(f"{change:+.1f}".replace("-", "−"), *_rows(scores, one, other), how="change")
+        own, best = (scores.told(who, one.variable, "rmse", one.space) for who in (one.model, other))
+        found.append(Tile(f"{label(one.variable)}{space}", f"{shown} %", f"RMSE {own} against {best} {unit} ({method_name(other)})", sure,
+                          change < 0))  # fmt: skip
     return found
 
 
@@ -119,14 +141,21 @@ def extremes(scores: Scores, model: str, names: Sequence[str]) -> list[str]:
         own, truth = (scores.value(m, name, "quantile_0.999") for m in (model, TRUTH))
         if own is None or not truth:
             continue
-        wet = [(scores.value(model, name, f"wet_share_{least}"), scores.value(TRUTH, name, f"wet_share_{least}"), least)
-               for least in ("0.1", "1")]  # fmt: skip
-        if wet[0][0] is None:  # the tail of a variable that is no rain: how far the range reaches
+        if scores.value(model, name, "wet_share_0.1") is None:  # the tail of a variable that is no rain: how far the range reaches
             continue
         ratio = own / truth
         verdict = "about right" if 0.95 <= ratio <= 1.05 else "too strong" if ratio > 1 else "too weak"
-        shares = " and ".join(f"{100 * a:.0f} % against {100 * b:.0f} % of the area has at least {least} mm/day"
-                              for a, b, least in wet if a is not None and b is not None)  # fmt: skip
-        found.append(f"{label(name)}: the 99.9 % quantile is {number(own)} mm/day against {number(truth)} of the truth ({ratio:.2f} times: "
+        shares = " and ".join(f"{a} % against {b} % of the area has at least {least} mm/day" for least in ("0.1", "1")
+                              if (a := _share(scores, model, name, least)) and (b := _share(scores, TRUTH, name, least)))  # fmt: skip
+        high = [scores.told(who, name, "quantile_0.999") for who in (model, TRUTH)]
+        times = traced(f"{ratio:.2f}", *(scores.row(who, name, "quantile_0.999") for who in (model, TRUTH)), how="ratio")
+        found.append(f"{label(name)}: the 99.9 % quantile is {high[0]} mm/day against {high[1]} of the truth ({times} times: "
                      f"heavy rain is {verdict}); {shares}.")  # fmt: skip
     return found
+
+
+def _share(scores: Scores, who: str, name: str, least: str) -> str:
+    """Of the area where it rains so much, in per cent; empty where it was not counted."""
+    metric = f"wet_share_{least}"
+    value = scores.value(who, name, metric)
+    return "" if value is None else traced(f"{100 * value:.0f}", scores.row(who, name, metric), how="percent")

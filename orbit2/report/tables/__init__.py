@@ -4,8 +4,9 @@ from orbit2.report.tables.cells import Cell, Table, between, csv_text, lower, nu
 from orbit2.report.tables.errors import baseline_table, gap, grey, ratio, rmse_table, sure
 from orbit2.report.tables.others import all_scores, distribution_table, other_table
 from orbit2.report.tables.scores import Scores, heading, label, units
+from orbit2.report.tables.traced import Row, plain, traced
 
 __all__ = [
-    "Cell", "Scores", "Table", "all_scores", "baseline_table", "between", "csv_text", "distribution_table", "gap", "grey", "heading",
-    "label", "lower", "number", "other_table", "ratio", "rmse_table", "sure", "units",
+    "Cell", "Row", "Scores", "Table", "all_scores", "baseline_table", "between", "csv_text", "distribution_table", "gap", "grey", "heading",
+    "label", "lower", "number", "other_table", "plain", "ratio", "rmse_table", "sure", "traced", "units",
 ]  # fmt: skip

@@ -12,7 +12,8 @@ from orbit2.baselines import BASELINES
 from orbit2.errors import OrbitError
 from orbit2.metrics.others import PREFIX
 from orbit2.report.style import pretty_units
-from orbit2.report.tables.cells import Cell
+from orbit2.report.tables.cells import Cell, number
+from orbit2.report.tables.traced import Row, traced
 from orbit2.variables import is_precipitation, variable
 
 
@@ -46,6 +47,23 @@ class Scores:
     ) -> tuple[float, float] | None:
         """The score's 95 % interval, None where it has none."""
         return self._intervals.get((model, name, space, region or self.domain, metric))
+
+    def row(self, model: str, name: str, metric: str, space: str = "physical", region: str | None = None, column: str = "value") -> Row:
+        """Where `value` and `interval` read it."""
+        return Row(self.task, model, name, space, region or self.domain, metric, self.season, column)
+
+    def told(self, model: str, name: str, metric: str, space: str = "physical", region: str | None = None, digits: int = 3) -> str:
+        """The score for a sentence of the page, with its row."""
+        return traced(number(self.value(model, name, metric, space, region), digits), self.row(model, name, metric, space, region))
+
+    def ends(self, model: str, name: str, metric: str, space: str = "physical", region: str | None = None) -> str:
+        """Its interval for a sentence, `−0.32 to −0.21`, with its row; empty where it has none."""
+        found = self.interval(model, name, metric, space, region)
+        if found is None:
+            return ""
+        shown = (traced(number(end), self.row(model, name, metric, space, region, column))
+                 for end, column in zip(found, ("ci_low", "ci_high"), strict=True))  # fmt: skip
+        return " to ".join(shown)
 
     @property
     def sure(self) -> bool:

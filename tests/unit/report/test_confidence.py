@@ -8,7 +8,7 @@ from orbit2.cli.headline import headline
 from orbit2.metrics import table
 from orbit2.metrics.verdict import basis, beyond_chance, judge
 from orbit2.report.pages import climate, seasons, verdict
-from orbit2.report.tables import Scores, baseline_table, rmse_table
+from orbit2.report.tables import Scores, baseline_table, plain, rmse_table
 
 NAMES = ["2m_temperature", "precipitation_rate"]
 FIELDS = (("2m_temperature", "physical"), ("precipitation_rate", "physical"), ("precipitation_rate", "log1p"))
@@ -54,16 +54,16 @@ def test_the_headline_has_intervals_or_says_why_not(tmp_path: Path) -> None:
 
 def test_the_report_puts_intervals_beside_every_headline_number() -> None:
     found = Scores(scores(lost=True).frame(), "t")
-    assert "Beyond chance" in (words := verdict.reading(found, NAMES)) and "for one of two variables" in words
+    assert "Beyond chance" in (words := plain(verdict.reading(found, NAMES))) and "for one of two variables" in words
     tiles = verdict.tiles(found, NAMES)
-    assert tiles[0].basis == "95 % interval of the difference −0.250 to −0.150 K"
-    assert tiles[2].basis.endswith("−0.250 to 0.0100 ln(1 + mm/day): may be chance")
+    assert plain(tiles[0].basis) == "95 % interval of the difference −0.250 to −0.150 K"
+    assert plain(tiles[2].basis).endswith("−0.250 to 0.0100 ln(1 + mm/day): may be chance")
     row = rmse_table(found, "net", NAMES).rows[0]
     assert row[1].note == "0.700 to 0.900" and row[4].note == "difference −0.250 to −0.150"
     assert rmse_table(found, "net", NAMES).rows[2][4].note.endswith("may be chance")
     assert baseline_table(found, "net", NAMES, "t").rows[1][1].note == "0.900 to 1.10"
     short = Scores(scores(short=True).frame(), "t")
-    assert verdict.tiles(short, NAMES)[0].basis == "4 frames within 18 hours, too short for a confidence interval"
+    assert plain(verdict.tiles(short, NAMES)[0].basis) == "4 frames within 18 hours, too short for a confidence interval"
     assert "Beyond chance" not in verdict.reading(short, NAMES) and rmse_table(short, "net", NAMES).rows[0][1].note == ""
     assert basis(scores(by_season=False).frame().assign(ci_low=float("nan"))) == "366 days, without a confidence interval"
 

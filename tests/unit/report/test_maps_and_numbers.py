@@ -14,7 +14,7 @@ from orbit2.report import text
 from orbit2.report.figures import coast, maps
 from orbit2.report.pages import climate, verdict
 from orbit2.report.style import display
-from orbit2.report.tables import Scores, baseline_table, number, rmse_table
+from orbit2.report.tables import Scores, baseline_table, number, plain, rmse_table
 
 
 def ring_area(line: np.ndarray) -> float:
@@ -123,9 +123,9 @@ def scores_of(rows: list[tuple[str, str, str, float]]) -> Scores:
 def test_reading_says_so_when_the_model_loses() -> None:
     lost = scores_of([("net", "2m_temperature", "physical", 1.5), ("bicubic", "2m_temperature", "physical", 1.0)])
     assert "lower RMSE than every baseline for none of its one variable. It loses 2 m temperature (1.50 against 1.00 K with bicubic)" in (
-        verdict.reading(lost, ["2m_temperature"]))  # fmt: skip
+        plain(verdict.reading(lost, ["2m_temperature"])))  # fmt: skip
     tile = verdict.tiles(lost, ["2m_temperature"])[0]
-    assert (tile.value, tile.good) == ("+50.0 %", False) and "without a confidence interval" in tile.basis
+    assert (plain(tile.value), tile.good) == ("+50.0 %", False) and "without a confidence interval" in tile.basis
     mixed = scores_of(
         [
             ("net", "2m_temperature", "physical", 0.8),
@@ -134,7 +134,7 @@ def test_reading_says_so_when_the_model_loses() -> None:
             ("bicubic", "mean_sea_level_pressure", "physical", 60.0),
         ]
     )
-    words = verdict.reading(mixed, ["2m_temperature", "mean_sea_level_pressure"])
+    words = plain(verdict.reading(mixed, ["2m_temperature", "mean_sea_level_pressure"]))
     assert "for one of two variables" in words and "It loses mean sea level pressure (90.0 against 60.0 Pa with bicubic)" in words
     assert "20.0 %: 2 m temperature (0.800 against 1.00 K with bicubic)" in words
 
@@ -151,9 +151,9 @@ RAIN = [
 def test_rain_is_won_only_in_both_spaces() -> None:
     """10 % better in ln(1 + mm), 80 % worse in mm/day: both are shown, and it is no win."""
     rain = scores_of(RAIN)
-    shown = {tile.title: tile.value for tile in verdict.tiles(rain, ["precipitation_rate"])}
+    shown = {tile.title: plain(tile.value) for tile in verdict.tiles(rain, ["precipitation_rate"])}
     assert shown == {"Precipitation, mm/day": "+80.0 %", "Precipitation, ln(1 + mm/day)": "−10.0 %"}
-    words = verdict.reading(rain, ["precipitation_rate"])
+    words = plain(verdict.reading(rain, ["precipitation_rate"]))
     assert "for none of its one variable" in words and "It loses precipitation (9.00 against 5.00 mm/day with bicubic)" in words
     better = scores_of([*RAIN[:3], ("net", "precipitation_rate", "physical", 4.0), RAIN[4]])
     assert "for its one variable" in verdict.reading(better, ["precipitation_rate"])
@@ -163,7 +163,7 @@ def test_rain_is_won_only_in_both_spaces() -> None:
 def test_fitted_baselines_and_the_parent_are_in_the_verdict() -> None:
     rows = [("net", "2m_temperature", "physical", 0.7), ("bicubic", "2m_temperature", "physical", 1.1),
             ("delta", "2m_temperature", "physical", 0.6), ("foundation", "2m_temperature", "physical", 0.65)]  # fmt: skip
-    words = verdict.reading(scores_of(rows), ["2m_temperature"])
+    words = plain(verdict.reading(scores_of(rows), ["2m_temperature"]))
     assert "It loses 2 m temperature (0.700 against 0.600 K with delta). Against interpolation alone it wins its one variable." in words
     assert "than its parent foundation for none of its one variable; it loses 2 m temperature (0.700 against 0.650 K with" in words
     table = rmse_table(scores_of(rows), "net", ["2m_temperature"])
@@ -182,7 +182,7 @@ def tails(own: float, wet: float) -> Scores:
 
 
 def test_words_about_extremes_follow_the_numbers() -> None:
-    strong, weak, right = (" ".join(verdict.extremes(tails(own, 0.72), "net", ["precipitation_rate"])) for own in (73.5, 40.0, 64.0))
+    strong, weak, right = (plain(" ".join(verdict.extremes(tails(own, 0.72), "net", ["precipitation_rate"]))) for own in (73.5, 40.0, 64.0))
     assert "73.5 mm/day against 64.6 of the truth (1.14 times: heavy rain is too strong)" in strong
     assert "72 % against 63 % of the area has at least 0.1 mm/day" in strong
     assert "too weak" in weak and "about right" in right
@@ -197,7 +197,7 @@ def hovmoller(nearest: float) -> str:
     for model, r, nrmse in (("net", 0.999, 0.05), ("bicubic", 0.99, 0.1), ("nearest", nearest, 0.2)):
         built.add(model, "2m_temperature", "physical", "5S-5N", "hovmoller_longitude_pattern_r", "m", r)
         built.add(model, "2m_temperature", "physical", "5S-5N", "hovmoller_longitude_nrmse", "m", nrmse)
-    return climate._hovmoller_verdict(Scores(built.frame(), "t"), "net", ["2m_temperature"], "5S-5N")
+    return plain(climate._hovmoller_verdict(Scores(built.frame(), "t"), "net", ["2m_temperature"], "5S-5N"))
 
 
 def test_a_hovmoller_diagram_that_nearest_neighbour_solves_gives_no_verdict() -> None:

@@ -10,7 +10,7 @@ from orbit2.metrics import registry
 from orbit2.metrics.table import Table
 from orbit2.report.figures import conservation, ensembles, leftout, waves
 from orbit2.report.style import look
-from orbit2.report.tables import Scores
+from orbit2.report.tables import Scores, plain
 
 RAIN, T = "total_precipitation_24hr", "2m_temperature"
 
@@ -71,8 +71,8 @@ def test_a_left_out_region_stands_beside_the_best_interpolation_and_not_beside_w
         assert leftout.figure(scores([]), "net", [T], "t") is None
     assert figure is not None and figure.csv is not None
     assert figure.csv.splitlines()[1:] == [f"{T},left out,0.75,bicubic", f"{T},elsewhere,0.5,bicubic"]
-    assert "holds there for 1 of the 1 variables" in leftout.reading(left_out(1.5, 1.0), "net", [T], (0, 20, 350, 10))
-    assert "holds there for 0 of the 1" in leftout.reading(left_out(2.5, 1.0), "net", [T], (0, 20, 350, 10))
+    assert "holds there for 1 of the 1 variables" in plain(leftout.reading(left_out(1.5, 1.0), "net", [T], (0, 20, 350, 10)))
+    assert "holds there for 0 of the 1" in plain(leftout.reading(left_out(2.5, 1.0), "net", [T], (0, 20, 350, 10)))
     assert "no lead that it could keep" in leftout.reading(left_out(2.5, 3.0), "net", [T], (0, 20, 350, 10))
     table = leftout.table(left_out(1.5, 1.0), "net", [T], "t")
     assert table is not None and [cell.value for cell in table.rows[0][1:]] == [1.5, 2.0, 1.0, 2.0]

@@ -16,7 +16,7 @@ from orbit2.metrics.table import Table
 from orbit2.report.figures import monsoon
 from orbit2.report.pages import monsoon as page
 from orbit2.report.style import look
-from orbit2.report.tables import Scores, uses
+from orbit2.report.tables import Scores, plain, uses
 
 RAIN = "precipitation_rate"
 SOME = ("south_asia", "australia")
@@ -85,7 +85,7 @@ def test_the_matrix_has_the_rows_values_and_the_published_ones_apart(scores: Sco
 
 
 def test_dates_are_told_in_days_with_the_baseline_that_is_nearer(scores: Scores) -> None:
-    words = page._reading(scores, "net", RAIN)
+    words = plain(page._reading(scores, "net", RAIN))
     assert "is off by 3.0 days (South Asia) to 9.0 days (Australia)" in words and "in 1 of 2 domains" in words
     table = page.dates_table(scores, "net", RAIN, "t")
     assert table is not None and [row[0].text for row in table.rows] == ["South Asia", "Australia"]

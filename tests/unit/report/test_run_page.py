@@ -94,26 +94,6 @@ def test_every_number_of_a_table_is_a_row_or_a_quotient_of_two(made: SimpleNames
         assert kind == "scores" or "data-quotient" not in body
 
 
-def test_numbers_in_the_sentences_of_the_verdict_are_rows_too(made: SimpleNamespace) -> None:
-    """Decimals of the large numbers and of the readings above the tables: a row's value or interval, or a percentage of two rows."""
-    folder = made.root / "results" / "tiny"
-    rows = pd.concat([table.read(folder / stage / "metrics.parquet") for stage in ("evaluate", "diagnose")])
-    values = pd.concat([rows[name] for name in ("value", "ci_low", "ci_high")]).dropna().to_numpy()
-    rmse = rows[rows["metric"] == "rmse"]
-    ratios = np.concatenate([np.divide.outer(group["value"].to_numpy(), group["value"].to_numpy()).ravel()
-                             for _, group in rmse.groupby(["task", "variable", "space", "region"])])  # fmt: skip
-    tiles = re.findall(r'<b class="(?:good|bad)">([+−][\d.]+) %</b>', made.html)
-    assert len(tiles) == 5
-    for text in tiles:
-        assert np.isclose(100 * (ratios - 1), float(text.replace("−", "-")), atol=0.05 + 1e-9).any(), text
-    notes = re.findall(r"RMSE ([\d.,]+) against ([\d.,]+)", made.html)
-    assert len(notes) >= 5
-    for text in (part for pair in notes for part in pair):
-        number = text.replace(",", "").rstrip(".")
-        digits = len(number.partition(".")[2])
-        assert (np.abs(values - float(number)) <= 0.5 * 10**-digits + 1e-12).any(), text
-
-
 def test_the_list_of_contents_has_every_figure_and_table(made: SimpleNamespace) -> None:
     listed = list(csv.DictReader(io.StringIO((made.out / "tables" / "contents.csv").read_text(encoding="utf-8"))))
     figures = {row["name"] for row in listed if row["kind"] == "figure"}

@@ -1,0 +1,141 @@
+"""Numbers in sentences: each is read from the rows that stand at its place, and no sentence that judges has a number without rows."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from orbit2.metrics import table
+from orbit2.report.interactive.widgets import environment
+from orbit2.report.tables import Row, plain, traced
+from orbit2.report.tables.traced import HOW
+
+TOLD = re.compile(r'<span data-how="([a-z]+)" data-rows="([^"]*)">([^<]*)</span>')
+KEY = ["task", "model", "variable", "space", "region", "metric", "season"]
+NAMED = re.compile(  # digits that are no scores: names of variables, units and levels, thresholds, places, what an event is
+    r"\b2 m (maximum |minimum )?temperature|\b10 m|95 %|99\.9 %|ln\(1 \+ mm/day\)|at least [\d.]+ mm/day|below 0 in every|[\d.]+°|"
+    r"1 would be all real, 0 all invented|less than 0\.95|4 × 4|relative to [\d.]+|\d+ to 100 days along")
+
+
+class Rows:
+    """The tables of both stages by key."""
+
+    def __init__(self, made: SimpleNamespace) -> None:
+        folder = made.root / "results" / "tiny"
+        frame = pd.concat([table.read(folder / stage / "metrics.parquet") for stage in ("evaluate", "diagnose")])
+        frame = frame[frame["protocol"] == "standard"]
+        self.frame = frame.drop_duplicates([*KEY, "value"]).set_index(KEY).sort_index()
+
+    def column(self, key: list[str], name: str) -> object:
+        found = self.frame.loc[[tuple(key[:7])], name].unique()
+        assert len(found) == 1, key  # a row that exists, and only one
+        return found[0]
+
+    def expected(self, how: str, keys: list[list[str]]) -> float:
+        """What stands there, from the rows' own values."""
+        if how == "span":
+            first, _, last = str(self.column(keys[0], "date_range")).partition("/")
+            hours = (np.datetime64(last, "m") - np.datetime64(first, "m")) / np.timedelta64(60, "m")
+            return float(hours if hours < 48 else hours / 24)
+        values = [float(self.column(key, key[7])) for key in keys]  # type: ignore[arg-type]
+        pairs = list(zip(values[::2], values[1::2], strict=how in ("higher", "lower", "both", "pairs", "ratio", "change", "gain")))
+        match how:
+            case "rows":
+                return len(values)
+            case "pairs":
+                return len(pairs)
+            case "positive":
+                return sum(value > 0 for value in values)
+            case "both":
+                return sum(a > 0 and b > 0 for a, b in pairs)
+            case "higher":
+                return sum(a > b for a, b in pairs)
+            case "lower":
+                return sum(a < b for a, b in pairs)
+            case "ratio":
+                return pairs[0][0] / pairs[0][1]
+            case "change":
+                return 100 * (pairs[0][0] / pairs[0][1] - 1)
+            case "gain":
+                return 100 * (1 - pairs[0][0] / pairs[0][1])
+            case "percent":
+                return 100 * values[0]
+            case _:
+                return values[0]
+
+
+def shown_as(text: str) -> tuple[float, float]:
+    """The number of a text, and half of its last digit."""
+    digits = text.replace(",", "").replace("−", "-").replace("+", "")
+    if "×" in digits:
+        mantissa, _, power = digits.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")).partition(" × 10")
+        return float(mantissa) * 10.0 ** int(power), 0.5 * 10.0 ** (int(power) - len(mantissa.partition(".")[2]))
+    return float(digits), 0.5 * 10.0 ** -len(digits.partition(".")[2])
+
+
+def test_every_number_of_a_sentence_is_what_its_own_rows_give(made: SimpleNamespace) -> None:
+    rows, found = Rows(made), TOLD.findall(made.html)
+    assert len(found) > 60 and {"value", "change", "gain", "rows", "positive", "both", "higher", "ratio", "percent", "span"} <= {
+        how for how, *_ in found}  # fmt: skip
+    for how, keys, text in found:
+        told, half = shown_as(html.unescape(text))
+        assert rows.expected(how, json.loads(html.unescape(keys))) == pytest.approx(told, abs=half * 1.001 + 1e-12), (how, keys, text)
+
+
+def test_a_number_of_another_place_is_found(made: SimpleNamespace) -> None:
+    """The test above can fail: no sentence's number is its neighbour's."""
+    rows, values = Rows(made), [(json.loads(html.unescape(keys)), text) for how, keys, text in TOLD.findall(made.html) if how == "value"]
+    other = {tuple(keys[0]): shown_as(text) for keys, text in values}
+    wrong = [abs(rows.expected("value", [list(key)]) - told) > half for key in other for at, (told, half) in other.items()
+             if at[1:] != key[1:]]  # fmt: skip
+    assert np.mean(wrong) > 0.9
+
+
+def sentences(page: str) -> list[str]:
+    """What judges: readings, the large numbers with what is under them, points of the decision page, extremes."""
+    found = re.findall(r'<p class="reading">(.*?)</p>', page, re.DOTALL)
+    for tile in re.findall(r'<div class="tile">(.*?)</div></div>', page, re.DOTALL):
+        found += re.findall(r'<b class="\w+">(.*?)</b>|<div class="n(?: rests)?">(.*?)$', tile, re.DOTALL)[0][:1]
+        found += re.findall(r'<div class="n(?: rests)?">(.*?)(?:</div>|$)', tile, re.DOTALL)
+    return [*found, *re.findall(r"<p[^>]*>([^<]*the 99\.9 % quantile is .*?)</p>", page, re.DOTALL)]
+
+
+def test_no_sentence_that_judges_has_a_number_without_rows(made: SimpleNamespace) -> None:
+    found = sentences(made.html)
+    assert len(found) > 20
+    for words in found:
+        rest = NAMED.sub("", html.unescape(TOLD.sub("", words)))
+        assert not re.search(r"\d", rest), rest
+
+
+def test_counts_of_the_decision_page_are_those_of_its_table(made: SimpleNamespace) -> None:
+    """`use it in 3 of 44, with care in 40, not in 1`: of the rows of the CSV beside the page."""
+    judged = pd.read_csv(made.out / "tables/decision_maps.csv", keep_default_na=False)
+    columns = judged.groupby(["use", "variable", "of"], sort=False)
+    section = made.html[made.html.index('<section id="decision">') : made.html.index('<section id="results">')]
+    points = [html.unescape(TOLD.sub(r"\3", point)) for point in re.findall(r"<li>(.*?)</li>", section)]
+    counts = [tuple(int(n) for n in found[0]) for point in points
+              if (found := re.findall(r"use it in (\d+) of (\d+), with care in (\d+), not in (\d+)", point))]  # fmt: skip
+    expected = []
+    for _, rows in columns:
+        levels = rows[~rows["region"].isin(["global", "domain"])]["level"]
+        expected.append(((levels == "use").sum(), len(levels), (levels == "with care").sum(), (levels == "not").sum()))
+    assert len(counts) > 2 and counts == [one for one in expected if one[1]]
+
+
+def test_marks_are_plain_words_elsewhere_and_escaped_on_the_page(made: SimpleNamespace) -> None:
+    row = Row("t", "<net>", "2m_temperature", "physical", "global", "rmse")
+    words = f"It is {traced('1.50', row)} K & more."
+    assert plain(words) == "It is 1.50 K & more." and set(HOW) > {"value", "gain"}
+    made_of = environment().from_string("{{ words }}").render(words=words)
+    ((how, keys, shown),) = TOLD.findall(made_of)
+    assert (how, json.loads(html.unescape(keys)), shown) == ("value", [row.key()], "1.50")
+    assert "&amp; more" in made_of and "<net>" not in made_of
+    written = [made.html, *(path.read_text(encoding="utf-8") for path in (made.out / "tables").glob("*.csv"))]
+    assert not any(re.search("[\ue000-\ue002]", text) for text in written)
