@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import matplotlib
 import numpy as np
 import numpy.typing as npt
@@ -76,7 +78,7 @@ def skill(scores: Scores, model: str, names: list[str], against: str = "bicubic"
             )
             seen.add(m)
     ax.axvline(1, color=COLOURS.get(against, MUTED), linewidth=1.2, linestyle="--", zorder=1)
-    ax.set_yticks(range(len(rows)), [name for name, _ in rows])
+    ax.set_yticks(range(len(rows)), [textwrap.fill(name, 27) for name, _ in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.margins(x=0.04)
     ax.grid(False, axis="y")

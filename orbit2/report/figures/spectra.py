@@ -111,7 +111,8 @@ def band_title(band: str) -> str:
 
 
 def _power_label(units: str, per: str) -> str:
-    return f"Power {per}" if units in ("1", "–") else f"Power {per} (({units})²)"
+    squared = f"{units}²" if units.isalpha() else f"({units})²"
+    return f"Power {per}" if units in ("1", "–") else f"Power {per} ({squared})"
 
 
 Series = tuple[str, Array, dict[str, Array], float | None, tuple[float, float]]

@@ -143,12 +143,13 @@ def map_section(inputs: Inputs, task: Task) -> Section:
         layers = scenes.frame_layers(task, variable_name, frame, name)
         title = tables.label(variable_name)
         blocks = []
+        south, north, *_ = maps.extent(task.grid)
         if task.grid.periodic:
             blocks += shown(
                 scenes.world_figure(
                     layers,
                     f"map_{variable_name}",
-                    f"{title}, global",
+                    f"{title}, {'global' if south <= -89 and north >= 89 else maps.describe_box(maps.extent(task.grid))}",
                     f"{scenes.stamp(task.times[frame])}. Equal Earth projection (equal area).",
                     box if inside else None,
                 )
