@@ -97,8 +97,11 @@ def _filled(artist: Any) -> bool:
     if isinstance(artist, matplotlib.lines.Line2D):
         return bool(np.isfinite(np.asarray(artist.get_xydata(), dtype=float)).all(axis=-1).any())
     if isinstance(artist, matplotlib.image.AxesImage | matplotlib.collections.QuadMesh):
-        return bool(np.ma.count(np.ma.masked_invalid(artist.get_array())))
-    return isinstance(artist, matplotlib.collections.Collection | matplotlib.patches.Patch) and artist is not artist.axes.patch
+        values = artist.get_array()
+        return values is not None and bool(np.ma.count(np.ma.masked_invalid(values)))
+    if not isinstance(artist, matplotlib.collections.Collection | matplotlib.patches.Patch):
+        return False
+    return artist.axes is None or artist is not artist.axes.patch
 
 
 @pytest.fixture(params=list(CASES))

@@ -156,7 +156,7 @@ def test_reading_names_the_true_gain(made: SimpleNamespace) -> None:
     scores = Scores(table.read(made.root / "results/tiny/evaluate/metrics.parquet"), "test")
     own, best = scores.value("reslim", "2m_temperature", "rmse"), scores.best("reslim", "2m_temperature", "rmse", "physical")
     assert own is not None and best is not None
-    assert f"{100 * (own / best[1] - 1):+.1f} %".replace("-", "−") in made.html
+    assert f"{100 * (own / best[1] - 1):+.1f}</span> %".replace("-", "−") in made.html
     assert "reslim has a lower RMSE than every baseline for" in made.html and "too short for a confidence interval" in made.html
 
 

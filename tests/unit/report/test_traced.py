@@ -19,7 +19,7 @@ from orbit2.report.tables.traced import HOW
 TOLD = re.compile(r'<span data-how="([a-z]+)" data-rows="([^"]*)">([^<]*)</span>')
 KEY = ["task", "model", "variable", "space", "region", "metric", "season"]
 NAMED = re.compile(  # digits that are no scores: names of variables, units and levels, thresholds, places, what an event is
-    r"\b2 m (maximum |minimum )?temperature|\b10 m|95 %|99\.9 %|ln\(1 \+ mm/day\)|at least [\d.]+ mm/day|below 0 in every|[\d.]+°|"
+    r"\b2 m (maximum |minimum )?temperature|\b10 m|95 %|99\.9 %|ln\(1 ?\+ ?(mm/day|x)\)|at least [\d.]+ mm/day|below 0 in every|[\d.]+°|"
     r"1 would be all real, 0 all invented|less than 0\.95|4 × 4|relative to [\d.]+|\d+ to 100 days along")
 
 
@@ -33,7 +33,7 @@ class Rows:
         self.frame = frame.drop_duplicates([*KEY, "value"]).set_index(KEY).sort_index()
 
     def column(self, key: list[str], name: str) -> object:
-        found = self.frame.loc[[tuple(key[:7])], name].unique()
+        found = self.frame[name].loc[[tuple(key[:7])]].unique()
         assert len(found) == 1, key  # a row that exists, and only one
         return found[0]
 
@@ -98,7 +98,8 @@ def test_a_number_of_another_place_is_found(made: SimpleNamespace) -> None:
 
 
 def sentences(page: str) -> list[str]:
-    """What judges: readings, the large numbers with what is under them, points of the decision page, extremes."""
+    """What judges: readings, the large numbers with what is under them, extremes. Not how many checks passed: that counts its own table."""
+    page = re.sub(r'<section id="checks">.*?</section>', "", page, flags=re.DOTALL)
     found = re.findall(r'<p class="reading">(.*?)</p>', page, re.DOTALL)
     for tile in re.findall(r'<div class="tile">(.*?)</div></div>', page, re.DOTALL):
         found += re.findall(r'<b class="\w+">(.*?)</b>|<div class="n(?: rests)?">(.*?)$', tile, re.DOTALL)[0][:1]
