@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from PIL import Image
 
 DPI = 200
@@ -45,10 +46,23 @@ class Panels:
             )
         )
 
+    def _fit_titles(self) -> None:
+        """Titles that would run into the next panel are written smaller."""
+        width = self.width * DPI
+        for ax in self.figure.axes:
+            words = ax.get_title(loc="left")
+            title = next((text for text in ax.get_children() if isinstance(text, Text) and words and text.get_text() == words), None)
+            if title is not None:
+                extent, middle = title.get_window_extent(), ax.get_window_extent().x0 + 1
+                edge = (middle // width + 1) * width - 0.02 * width
+                if extent.x1 > edge and extent.width:
+                    title.set_fontsize(title.get_fontsize() * max(0.5, (edge - extent.x0) / extent.width))
+
     def render(self, count: int | None = None) -> list[npt.NDArray[np.uint8]]:
         """Draw, close and return [whole, panel 0, panel 1, ...] as RGB arrays."""
         canvas = self.figure.canvas
         assert isinstance(canvas, FigureCanvasAgg)
+        self._fit_titles()
         canvas.draw()  # type: ignore[no-untyped-call]
         whole = np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
         plt.close(self.figure)
