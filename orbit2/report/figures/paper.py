@@ -67,7 +67,8 @@ def taylor(frame: pd.DataFrame, task: str, model: str, names: Sequence[str]) -> 
         ax.legend(list(handles.values()), list(handles), loc="center left", fontsize=7.5, handletextpad=0.3)
         alts.append("Legend: " + ", ".join(handles) + ".")
     else:
-        panels.figure.axes[0].legend(list(handles.values()), list(handles), loc="upper right", fontsize=6, handletextpad=0.2)
+        panels.figure.axes[0].legend(list(handles.values()), list(handles), loc="upper right", fontsize=6, handletextpad=0.2,
+                                      frameon=True, framealpha=0.92, edgecolor="none")  # fmt: skip
     return one(
         panels, f"taylor_{task}", "Taylor diagrams",
         "The star is the truth. Angle: correlation; distance from the corner: standard deviation over the truth's; distance from the "
