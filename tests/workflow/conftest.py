@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.looking import LOOKS, look
+
 ROOT = Path(__file__).resolve().parents[2]
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 STAGES = ("retrieve", "regrid", "statistics", "train", "finetune", "downscale", "evaluate", "diagnose", "report")
@@ -34,8 +36,9 @@ class Project:
 
     def __call__(self, *arguments: str, profile: str = "local", check: bool = True, timeout: int = 300) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(self.folder), "XDG_CACHE_HOME": str(self.folder / ".cache")}
-        done = subprocess.run([*SNAKEMAKE, "--profile", f"profiles/{profile}", *arguments], cwd=self.folder, env=environment,
-                              capture_output=True, text=True, timeout=timeout, check=False)
+        words = ["--profile", f"profiles/{profile}", *arguments]
+        done = look(words, self.folder, environment, timeout) if LOOKS & set(arguments) else subprocess.run(
+            [*SNAKEMAKE, *words], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
         if check:
             assert done.returncode == 0, done.stdout + done.stderr
         return done
