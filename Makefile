@@ -12,7 +12,7 @@ GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 # TORCH="torch==2.9.1" overrides, and pip's own PIP_* variables are respected.
 TORCH ?= $(if $(GPU),torch>=2.6,torch==2.13.0+cpu torch==2.13.0)
 
-.PHONY: help install demo demo-climate interruptions test test-slow test-shipped test-slurm test-faults test-browser slurm-demo slurm-here lint format docs costs picture bench snakemake-report constraints clean distclean
+.PHONY: help install demo demo-climate interruptions test test-slow test-shipped test-slurm test-faults test-browser slurm-demo slurm-here lint style format docs costs picture bench snakemake-report constraints clean distclean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -60,8 +60,8 @@ demo-climate: install ## Ten years of a SYNTHETIC test world through every stage
 slurm-demo: slurm-here install ## The demo through a SLURM of two virtual nodes that is started for it, training on both (results/slurm-demo)
 	@$(BIN)/python -m tests.workflow.slurm_demo
 
-test: lint ## Linters, types, import rules, then the tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+test: style ## Linters and import rules, then the tests, and types (mypy --strict) beside them
+	@ORBIT2_TYPES=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: install ## The tests that take minutes (a small pipeline from end to end among them)
 	@$(BIN)/python -m pytest -m "slow and not slurm"
@@ -87,9 +87,11 @@ test-browser: install ## The report in headless Chromium: clicks, keys, colours,
 test-faults: install ## Every stage under signals, a dead reader and a full disk, the slow rows too
 	@$(BIN)/python -m pytest -m "slow or not slow" tests/faults
 
-lint: install ## ruff, mypy --strict, import rules, snakefmt
-	@$(BIN)/ruff check orbit2 tests benchmarks docs
+lint: style ## ruff, mypy --strict, import rules, snakefmt
 	@$(BIN)/mypy
+
+style: install
+	@$(BIN)/ruff check orbit2 tests benchmarks docs
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/snakefmt --check --compact-diff workflow
 

@@ -33,8 +33,8 @@ def heed_signals() -> None:
 heed_signals()
 
 # What takes longest, longest first: begun last, one of them would leave the other workers idle at the end.
-LONGEST = ("workflow/test_miniature.py", "docs/test_pages.py", "unit/report", "parallel/test_mesh_steps.py", "workflow/test_dag.py",
-           "workflow", "parallel", "unit/train", "unit/downscale", "unit/model", "faults", "docs", "science")
+LONGEST = ("workflow/test_miniature.py", "docs/test_pages.py", "unit/report", "parallel/test_mesh_steps.py", "docs/test_types.py",
+           "workflow/test_dag.py", "workflow", "parallel", "unit/train", "unit/downscale", "unit/model", "faults", "docs", "science")
 # Folders whose files share what takes long to make (a report, a trained model): one process has them all, and makes it once.
 TOGETHER = ("tests/unit/report/", "tests/unit/downscale/")
 
