@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import subprocess
@@ -25,7 +26,10 @@ def _snakemake(arguments: Sequence[str], folder: Path, environment: Mapping[str,
     sys.argv = ["snakemake", *arguments]
     from snakemake.cli import main
 
-    main()  # exits
+    try:
+        main()  # exits
+    finally:
+        atexit._run_exitfuncs()  # a forked process does not by itself: the table of node-hours is printed there
 
 
 def look(arguments: Sequence[str], folder: Path, environment: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
