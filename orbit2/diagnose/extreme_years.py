@@ -20,6 +20,7 @@ Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 HIGHEST, OTHERS = "years:highest", "years:others"
 LEAST_YEARS, LEAST_HALVES = 3, 10  # whole years: for an extreme one among them; for a change between halves of five
+ROUNDING = 1e-5
 MOST_MISSING = 15  # days of a whole year: ETCCDI's rule
 
 
@@ -117,6 +118,8 @@ def _differences(days: KeptDays, name: str, who: str, before: Bools, after: Bool
 
 
 def _correlation(a: Array, b: Array, weights: Array) -> float:
+    """NaN where one of them is the same everywhere, but for the rounding of days in single precision."""
+    least = ROUNDING * max(float(np.abs(a).max()), float(np.abs(b).max()))
     a, b = a - a @ weights, b - b @ weights
-    spread = float(np.sqrt((a**2 @ weights) * (b**2 @ weights)))
-    return float((a * b) @ weights) / spread if spread > 0 else float("nan")
+    spreads = [float(np.sqrt(x**2 @ weights)) for x in (a, b)]
+    return float((a * b) @ weights) / (spreads[0] * spreads[1]) if min(spreads) > least else float("nan")
