@@ -9,14 +9,17 @@ import pandas as pd
 
 from orbit2.errors import OrbitError
 from orbit2.metrics import table
-from orbit2.metrics.verdict import Judged, basis, beyond_chance, judge, wins
+from orbit2.metrics.verdict import DOMAINS, Judged, basis, beyond_chance, judge, wins
+
+RATIO = "crps_ratio_vs_"
 
 
 def headline(run: Path) -> str:
     """Text: the report's path, and per task RMSE of the model beside the best interpolation, the best fitted baseline and its parent.
 
     Where the record is long enough, the difference to the best baseline has its 95 % interval. Precipitation is compared in mm/day and in
-    ln(1 + mm/day); it is a win only in both. Losses are named like wins, with what they rest on.
+    ln(1 + mm/day); it is a win only in both. Losses are named like wins, with what they rest on. Of a task with members the fair CRPS
+    beside the mean absolute error of the field that they are held against, and their spread over their error.
     """
     scores = table.read(run / "evaluate" / "metrics.parquet")
     lines = [f"Report: {page}" if (page := run / "report" / "index.html").is_file() else f"No report yet in {run}", ""]
@@ -24,7 +27,7 @@ def headline(run: Path) -> str:
         rows = scores[scores["task"] == task]
         region = next(str(r) for r in rows["region"] if r in ("global", "domain"))
         lines += [f"RMSE of task '{task}' (model '{judged[0].model}', region {region}, against {rows.iloc[0].reference})"]
-        lines += [*_table(judged), *_verdict(judged, basis(rows)), ""]
+        lines += [*_table(judged), *_verdict(judged, basis(rows)), *members(rows), ""]
     return "\n".join(lines).rstrip()
 
 
@@ -50,6 +53,26 @@ def _table(judged: Sequence[Judged]) -> list[str]:
         lines.append(f"  {one.variable:<26}{one.value:>9.4g}" + "".join(f"{cell:>29}" for cell in cells)
                      + "".join(f"{cell:>15}" for cell in [*beside, ratio]) + (f"{_ends(one.gap):>27}" if sure else "")
                      + f"  {one.units}")  # fmt: skip
+    return lines
+
+
+def members(rows: pd.DataFrame) -> list[str]:
+    """Fair CRPS of each variable and space; nothing for a task with one field."""
+    own = rows[(rows["region"].isin(DOMAINS)) & (rows["season"] == "all") & (rows["protocol"] == "standard")]
+    crps = own[own["metric"] == "crps_fair"]
+    if crps.empty:
+        return []
+    values = dict(zip(zip(own["variable"], own["space"], own["metric"], own["model"], strict=True), own["value"], strict=True))
+    ratio = next((str(metric) for metric in own["metric"] if str(metric).startswith(RATIO)), None)
+    count, other = own.loc[own["metric"] == "members", "value"], ratio.removeprefix(RATIO) if ratio else ""
+    lines = [f"  CRPS (fair) of {int(count.iloc[0]) if len(count) else 'the'} members; the RMSE above is of their mean",
+             f"  {'variable':<26}{'CRPS':>9}" + (f"{f'MAE of {other}':>24}{'ratio':>8}" if ratio else "") + f"{'spread/error':>14}"]
+    for name, space, model, value in zip(crps["variable"], crps["space"], crps["model"], crps["value"], strict=True):
+        mae, beside = values.get((name, space, "mae", other)), values.get((name, space, ratio, model))
+        spread = values.get((name, space, "spread_skill", model))
+        cells = [f"{'-' if mae is None else f'{mae:.4g}':>24}{'-' if beside is None else f'{beside:.3f}':>8}"] if ratio else []
+        units = "" if space == "physical" else "  ln(1+x)"
+        lines.append(f"  {name:<26}{value:>9.4g}" + "".join(cells) + f"{'-' if spread is None else f'{spread:.2f}':>14}{units}")
     return lines
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,7 +16,7 @@ from orbit2.metrics.compared import Compared
 from orbit2.metrics.ensemble import EnsembleStatistic
 from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Scored
-from orbit2.metrics.statistics import Moments, PairStatistic
+from orbit2.metrics.statistics import MeanStatistic, Moments, PairStatistic, Statistic
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
 from orbit2.variables import is_precipitation
@@ -41,7 +43,10 @@ class MemberRegions(Keeping):
             self.paired = {WHICH: self.bins} if self.reference else {}
             self.sums = {(f.label, whose): PairStatistic(self.bins) for f in self.wanted for whose in (areas.OWN, areas.REFERENCE)
                          if whose == areas.OWN or f.label in self.reference}  # fmt: skip
-        self.statistics = self.sums
+        self.ranges: dict[tuple[str, ...], MeanStatistic] = {
+            (f.label, "range"): MeanStatistic() for f in self.wanted if f.space == "physical" and matched.members > 1}
+        sums: Mapping[tuple[str, ...], Statistic] = self.sums
+        self.statistics = {**sums, **self.ranges}
 
     def begin(self, scored: Scored, f: Field, truth: Array) -> None:
         if f not in self.wanted:
@@ -55,6 +60,13 @@ class MemberRegions(Keeping):
         if len(self.cut.cell):
             at = self.cut.cell
             own.put(day, areas.sums(cells[:, at], weights[at] * self.cut.share, self.cut.region, count))
+        if (f.label, "range") in self.ranges:
+            index = self.bins.index.ravel()
+            inside = np.flatnonzero(index >= 0)
+            place = np.concatenate([index[inside], self.cut.region])
+            cell, share = np.concatenate([inside, self.cut.cell]), np.concatenate([np.ones(len(inside)), self.cut.share])
+            found = areas.means(scored.members(self.matched), truth, cell, weights[cell] * share, place, count)
+            self.ranges[f.label, "range"].update(found)
 
     def put(self, scored: Scored, f: Field, model: str, which: str, row: Moments) -> None:
         if model == self.reference.get(f.label):
@@ -78,3 +90,8 @@ class MemberRegions(Keeping):
                     table.add(self.matched.model, f.variable, f.space, self.bins.names[b], name,
                               areas.about(metric, str(reference), self.matched.members) + edge, values[b], n=int(pooled.n[b]),
                               ci=interval.at(b) if interval is not None else None)  # fmt: skip
+            ranges = self.ranges.get((f.label, "range"))
+            for metric, values in zip(areas.RANGE, ranges.finalise() if ranges is not None else (), strict=ranges is not None):
+                for b in np.flatnonzero(np.isfinite(values)):
+                    table.add(self.matched.model, f.variable, f.space, self.bins.names[b], metric,
+                              areas.range_method(metric, self.matched.members) + edge, values[b], n=ranges.samples if ranges else 0)

@@ -18,13 +18,15 @@ from orbit2.metrics.weighting import area_weights
 Array = npt.NDArray[np.float64]
 HEAVY = {"r95p": 0.95, "r99p": 0.99}
 FEW_CELLS = 16_384  # of variables that have no indices: their state is a fourth then
+BAND = 8  # members that are followed through the years, for the band of what is rare
 LEAST_DAYS = 365 - MOST_MISSING  # of a task, else no year can be whole
 
 
 class ClimateIndices(Keeping):
     """One DailyStatistic per variable on a lattice of cells; nothing for samples that are no days, or of less than a year.
 
-    Of an ensemble the first member counts as the model: the mean of members has no extremes.
+    Of an ensemble the first member counts as the model: the mean of members has no extremes. At most BAND members are followed, each by
+    itself, for the band of levels that are reached once in many years.
     """
 
     name, stage = "climate", "evaluate"
@@ -38,10 +40,11 @@ class ClimateIndices(Keeping):
         days = times.numbers(ends, self.calendar) if daily else np.zeros(2)
         self.active = bool(days[-1] - days[0] + 1 >= LEAST_DAYS)
         names = matched.variables if self.active else ()
+        self.more = max(0, min(matched.members, BAND) - 1)  # members beside the first
         shape = matched.grid.shape
         self.lattices = {name: Lattice.of(shape, MOST_CELLS if role(name) != OTHER else FEW_CELLS) for name in names}
         self.statistics: dict[tuple[str, ...], DailyStatistic] = {
-            (name,): DailyStatistic(name, 1 + len(matched.models(name)), lattice.size, self._heavy(name, lattice))
+            (name,): DailyStatistic(name, 1 + len(matched.models(name)) + self.more, lattice.size, self._heavy(name, lattice))
             for name, lattice in self.lattices.items()
         }
 
@@ -59,6 +62,7 @@ class ClimateIndices(Keeping):
             if self.matched.members:
                 models[self.matched.model] = scored.members(self.matched)[0]
             fields = [scored.truth, *(models[model] for model in self.matched.models(scored.variable))]
+            fields += list(scored.members(self.matched)[1 : 1 + self.more]) if self.more else []
             lattice = self.lattices[scored.variable]
             statistic.update(day_of(scored.sample, self.calendar), np.stack([lattice.take(field) for field in fields]))
 
@@ -99,7 +103,13 @@ class ClimateIndices(Keeping):
         errors = np.sqrt((values[:, known] - values[0, known]) ** 2 @ weights / weights.sum())
         method = f"{about}; area-weighted over cells{lattice.method}"
         region, n = self.matched.region, int(known.sum()) * years
-        for i, model in enumerate((TRUTH, *self.matched.models(name))):
+        models = self.matched.models(name)
+        if self.more and "_return_" in metric:
+            band = means[[1 + models.index(self.matched.model), *range(1 + len(models), len(means))]]
+            for end, value in (("lowest", band.min()), ("highest", band.max())):
+                table.add(self.matched.model, name, "physical", region, f"{metric}_{end}", f"{method}; {end} of {len(band)} members",
+                          float(value), n=n)  # fmt: skip
+        for i, model in enumerate((TRUTH, *models)):
             own = f"{method}; of the first member" if self.matched.members and model == self.matched.model else method
             table.add(model, name, "physical", region, metric, own, means[i], n=n)
             if model != TRUTH:

@@ -15,7 +15,7 @@ from orbit2.metrics.ensemble import EnsembleStatistic
 from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Scored
 from orbit2.metrics.registry import find
-from orbit2.metrics.statistics import Moments, PairStatistic, Statistic
+from orbit2.metrics.statistics import MeanStatistic, Moments, PairStatistic, Statistic
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
 from orbit2.variables import is_precipitation
@@ -43,8 +43,10 @@ class Ensembles(Keeping):
         self.sums: dict[tuple[str, ...], PairStatistic] = {
             (f.label, whose, which): PairStatistic(bins) for f in fields for which, bins in self.bins.items()
             for whose in (areas.OWN, areas.REFERENCE) if whose == areas.OWN or f.label in self.reference}  # fmt: skip
+        self.ranges: dict[tuple[str, ...], MeanStatistic] = {
+            (f.label, "range", which): MeanStatistic() for f in fields if f.space == "physical" for which in self.bins}
         whole: Mapping[tuple[str, ...], Statistic] = {(label,): each for label, each in self.whole.items()}
-        self.statistics = {**whole, **self.sums}
+        self.statistics = {**whole, **self.sums, **self.ranges}
 
     def _events(self, f: Field) -> dict[str, float]:
         if f.space != "physical":
@@ -61,7 +63,11 @@ class Ensembles(Keeping):
         scored.cells[f.label] = cells
         flat, weights, day = cells.reshape(len(cells), -1), self.weights.ravel(), times.day(scored.sample)
         for which, bins in self.bins.items():
-            self.sums[f.label, areas.OWN, which].put(day, areas.sums(flat, weights, bins.index.ravel(), len(bins.names)))
+            index, count = bins.index.ravel(), len(bins.names)
+            self.sums[f.label, areas.OWN, which].put(day, areas.sums(flat, weights, index, count))
+            if f.space == "physical" and self.matched.members > 1:
+                members = scored.members(self.matched)
+                self.ranges[f.label, "range", which].update(areas.means(members, truth, np.arange(truth.size), weights, index, count))
 
     def put(self, scored: Scored, f: Field, model: str, which: str, row: Moments) -> None:
         if model == self.reference.get(f.label):
@@ -102,6 +108,12 @@ class Ensembles(Keeping):
                               areas.about(metric, str(reference), self.matched.members), values[b], n=int(pooled.n[b]),
                               ci=interval.at(b) if interval is not None else None)  # fmt: skip
                     written.add(name)
+            ranges = self.ranges.get((f.label, "range", which))
+            if ranges is not None and ranges.samples:
+                for metric, values in zip(areas.RANGE, ranges.finalise(), strict=True):
+                    for b in np.flatnonzero(np.isfinite(values)):
+                        table.add(self.matched.model, f.variable, f.space, bins.names[b], metric,
+                                  areas.range_method(metric, self.matched.members), values[b], n=ranges.samples)  # fmt: skip
         return written
 
     def _curves(self, table: Table, f: Field, statistic: EnsembleStatistic) -> None:

@@ -23,7 +23,7 @@ Array = npt.NDArray[np.float64]
 LAND_FRACTION = 0.5
 TROPICS = 20.0  # degrees: WMO's area of verification
 OWN, REFERENCE = "members", "reference"
-__all__ = ["OF_CELLS", "OWN", "REFERENCE", "about", "area_bins", "found", "known", "scores", "sums"]
+__all__ = ["OF_CELLS", "OWN", "REFERENCE", "about", "area_bins", "found", "known", "means", "range_method", "scores", "sums"]
 CRPS, SPREAD_SKILL, OUTLIERS, RATIO = "crps_fair", "spread_skill", "rank_outliers", "crps_ratio"
 
 
@@ -53,6 +53,35 @@ def sums(cells: Array, weights: Array, index: npt.NDArray[np.integer], count: in
     none = np.zeros(count)
     crps, variance, square, outside, ranked = (summed(w * values) for values in part)
     return Moments(summed(np.ones(len(w))), summed(w), none, none, variance, ranked, outside, square, crps)
+
+
+def means(members: npt.NDArray[np.floating], truth: Array, cell: npt.NDArray[np.integer], weights: Array,
+          place: npt.NDArray[np.integer], count: int) -> Array:
+    """[2, count] by bin: from the lowest to the highest member's mean, and whether the truth's mean lies between them (1 or 0). `cell` [N]
+    of fields `members` [M, H, W] and `truth` [H, W] (in row order), their `weights` and bin `place`, -1 for none. NaN of what is empty."""
+    use = (place >= 0) & np.isfinite(truth.ravel()[cell])
+    cell, weights, place = cell[use], weights[use], place[use]
+    total = np.bincount(place, weights, count)
+    known = total > 0
+
+    def mean(field: npt.NDArray[np.floating]) -> Array:
+        summed = np.bincount(place, weights * field.ravel()[cell].astype(np.float64), count)
+        return np.divide(summed, total, out=np.full(count, np.nan), where=known)
+
+    each, own = np.stack([mean(member) for member in members]), mean(truth)
+    low, high = each.min(axis=0), each.max(axis=0)
+    return np.stack([high - low, np.where(known, ((own >= low) & (own <= high)).astype(np.float64), np.nan)])
+
+
+RANGE = ("area_mean_range", "area_mean_inside")
+
+
+def range_method(metric: str, members: int) -> str:
+    """The `method` of a row of RANGE."""
+    if metric == RANGE[0]:
+        return f"highest less lowest of {members} members' area means, mean over samples"
+    return (f"share of samples whose area mean of the truth lies between the lowest and the highest of {members} members; "
+            f"{(members - 1) / (members + 1):.3g} of a calibrated ensemble")
 
 
 def scores(members: int, reference: bool) -> dict[Key, Score]:

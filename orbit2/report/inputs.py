@@ -138,6 +138,24 @@ class Task:
         """The model's field [H, W] on `grid`."""
         return predictions.frame(self.prediction, name, frame)
 
+    @property
+    def members(self) -> int:
+        """Of the prediction's ensemble; 0 for one field."""
+        return int(self.prediction.sizes.get("member", 0))
+
+    def ensemble(self, name: str, frame: int, most: int = 3) -> tuple[Array, Array, list[Array]]:
+        """Mean and standard deviation (unbiased) of the members [H, W] on `grid`, and the first `most` of them. Read one by one."""
+        field, count = self.prediction[name].isel(time=frame), self.members
+        mean, square, first = np.zeros(self.grid.shape), np.zeros(self.grid.shape), list[Array]()
+        for member in range(count):
+            values = np.asarray(field.isel(member=member).to_numpy(), dtype=np.float64)
+            if member < most:
+                first.append(values)
+            step = values - mean
+            mean += step / (member + 1)
+            square += step * (values - mean)
+        return mean, np.sqrt(square / max(1, count - 1)), first
+
     def input(self, name: str, frame: int) -> Array:
         """The input's whole field on `input_grid`. Raises OrbitError where the variable is no input."""
         return self._stored(self.input_side, name, frame)

@@ -152,6 +152,9 @@ def inputs(facts: Mapping[str, Any]) -> str:
             "as the errors of the method.")
 
 
+NO_LEVELS = ("Levels that are reached once in many years need at least 20 years of days, so that members say nothing of them here.")
+
+
 def limits(facts: Mapping[str, Any]) -> list[str]:
     """What this run cannot say, from its facts: `frames`, `first`, `last`, `training_frames`, `days`, `source`, `intervals`,
     `refinement`, `copies` and `others` (inputs that are averages of the truth, and outputs that have none), `finer` (side: by how much

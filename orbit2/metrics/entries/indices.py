@@ -18,11 +18,15 @@ _INDICES = tuple(
         Entry(f"{name}_rmse", f"RMSE over cells of {name}'s mean over years", ETCCDI, _UNITS[UNITS[name]], "lower", spaces=ONLY_PHYSICAL),
     )
 )  # fmt: skip
+RETURN_BANDS: tuple[tuple[str, Units], ...] = (("rx1day", "mm"), ("txx", "K"))
 ENTRIES = (
     *_INDICES,
     Entry("rx1day_return_{years}", "x_T = mu + sigma / xi ((-ln(1 - 1/T))^-xi - 1) of a GEV fitted to a cell's annual highest days by "
           "L-moments, area-weighted over cells", "Hosking, Wallis and Wood 1985, Technometrics 27:251", "mm", "truth",
           "Not told from less than 20 years, nor beyond twice the record. scipy's shape is -xi.", spaces=ONLY_PHYSICAL),
+    *(Entry(f"{index}_return_{{years}}_{end}", f"the {end} of the members' levels, each followed through all years by itself", "orbit2",
+            unit, "none", "At most 8 members; other years are not in it.", spaces=ONLY_PHYSICAL)
+      for index, unit in RETURN_BANDS for end in ("lowest", "highest")),
     Entry("rx1day_return_{years}_rmse", "RMSE over cells of that level", "Hosking, Wallis and Wood 1985, Technometrics 27:251", "mm",
           "lower", spaces=ONLY_PHYSICAL),
     Entry("txx_return_{years}", "as `rx1day_return_{years}`, of a cell's annual highest daily maxima",

@@ -103,18 +103,20 @@ def world_figure(layers: list[Layer], name: str, title: str, caption: str, box: 
     return _figure(panels, layers, name, title, caption, None, "Global map")
 
 
-def zoom_figure(layers: list[Layer], name: str, title: str, caption: str, box: maps.Box, csv: str | None = None) -> Figure:
-    """The same maps inside `box`, two panels a row; the panel's shape follows the box's."""
+def zoom_figure(
+    layers: list[Layer], name: str, title: str, caption: str, box: maps.Box, csv: str | None = None, columns: int = 2, width: float = 4.65,
+) -> Figure:  # fmt: skip
+    """The same maps inside `box`, two panels a row or `columns` of `width` inches; the panel's shape follows the box's."""
     aspect = maps.aspect(layers[0].grid, box)
-    width, height = 4.65, float(np.clip(3.95 / aspect + 1.1, 2.7, 5.4))
-    panels = Panels(-(-len(layers) // 2), 2, width, height)
+    height = float(np.clip(0.85 * width / aspect + 1.1, 2.7, 5.4))
+    panels = Panels(-(-len(layers) // columns), columns, width, height)
     top, foot = 0.32 / height, 0.80 / height
     for i, layer in enumerate(layers):
         ax = panels.axes(i, (0.115, foot, 0.855, 1 - top - foot))
         image = maps.zoom(ax, layer.values, layer.grid, box, layer.cmap, layer.norm)
         ax.set_title(layer.title, pad=5)
         maps.colourbar(panels.axes(i, (0.16, 0.42 / height, 0.68, 0.11 / height)), image, layer.units)
-    return _figure(panels, layers, name, title, f"{caption} {text.COAST_ENLARGED}", csv, f"Map of {maps.describe_box(box)}")
+    return _figure(panels, layers, name, title, f"{caption} {text.COAST_ENLARGED}", csv, f"Map of {maps.describe_box(box)}", columns)
 
 
 def zoomed(
@@ -126,10 +128,12 @@ def zoomed(
     return zoom_figure(layers(task, name, frame, model, box), figure, where, caption, box, csv=box_csv(task, name, frame, model, box))
 
 
-def _figure(panels: Panels, layers: list[Layer], name: str, title: str, caption: str, csv: str | None, kind: str) -> Figure:
+def _figure(
+    panels: Panels, layers: list[Layer], name: str, title: str, caption: str, csv: str | None, kind: str, columns: int = 2
+) -> Figure:  # fmt: skip
     whole, *cuts = panels.render(len(layers))
     pictures = tuple(Picture(pixels, f"{kind}, {layer.title}: {layer.alt}.") for pixels, layer in zip(cuts, layers, strict=True))
-    return Figure(name, title, caption, pictures, whole, csv=csv)
+    return Figure(name, title, caption, pictures, whole, columns, csv=csv)
 
 
 def box_csv(task: Task, name: str, frame: int, model: str, box: maps.Box, against: str | None = "bicubic") -> str:

@@ -63,7 +63,7 @@ def widget(task: Task, model: str, zoom: maps.Box, dates: int, frame: int) -> Wi
                 for view in views:
                     pixels = view.draw(values, grid, look.cmap, norms[view.key])
                     pictures[f"{view.key}/{name}/{i}/{key}"] = Still.of(pixels, f"{label(name)}, {layers[key]}, {stamps[i]}")
-        variables[name] = {"label": label(name), "bars": {key: _bar(look, norm) for key, norm in norms.items()}}
+        variables[name] = {"label": label(name), "bars": {key: bar(look.cmap, norm, look.units) for key, norm in norms.items()}}
     now = frames.index(frame)
     shown = [picture for key, picture in pictures.items() if key.split("/")[0] == views[0].key and int(key.split("/")[2]) == now]
     every = [*(bar for one in variables.values() for bar in one["bars"].values()), *shown]
@@ -148,12 +148,12 @@ def _fields(task: Task, name: str, frame: int, look: Display) -> dict[str, tuple
     return found
 
 
-def _bar(look: Display, norm: Normalize) -> Picture:
+def bar(cmap: Colormap, norm: Normalize, units: str, what: str = "maps of every date") -> Picture:
     """The colour bar, by itself."""
     panels = Panels(1, 1, 4.6, 0.55)
     ax = panels.axes(0, (0.04, 0.70, 0.92, 0.24))
-    image = AxesImage(ax, cmap=look.cmap, norm=norm)
+    image = AxesImage(ax, cmap=cmap, norm=norm)
     image.set_data([[0.0]])
-    maps.colourbar(ax, image, look.units)
+    maps.colourbar(ax, image, units)
     _, pixels = panels.render(1)
-    return Picture(pixels, f"Colour bar of the maps of every date, in {look.units}.", photographic=False)
+    return Picture(pixels, f"Colour bar of the {what}, in {units}.", photographic=False)

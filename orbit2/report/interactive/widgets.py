@@ -18,7 +18,7 @@ from orbit2.report.figures.panels import Picture
 from orbit2.report.tables.traced import marked
 
 QUALITY = 76  # of maps; line art is lossless
-SCRIPTS = ("page", "tables", "regions", "dates", "start")
+SCRIPTS = ("page", "tables", "regions", "dates", "members", "start")
 
 
 @dataclass(frozen=True, eq=False)

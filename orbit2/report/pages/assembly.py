@@ -23,7 +23,7 @@ from orbit2.report.figures.fields import open_netcdf
 from orbit2.report.inputs import Inputs, read
 from orbit2.report.interactive.shelf import Shelf
 from orbit2.report.interactive.widgets import Address, environment, script
-from orbit2.report.pages import ablation, climate, costs, decision, jobs, monsoon, records, seams, sections, tasks
+from orbit2.report.pages import ablation, climate, costs, decision, jobs, monsoon, records, seams, sections, sure, tasks
 from orbit2.report.pages.blocks import Section
 from orbit2.report.style import look
 from orbit2.report.tables import Scores, csv_text
@@ -114,6 +114,7 @@ def build(inputs: Inputs, config: Path, out: Path, foresee: costs.Foresee | None
     chapters = [
         decision.section(inputs, task),
         sections.headline(inputs, task, scores),
+        *sure.sections(inputs, task),
         sections.map_section(inputs, task),
         sections.spectra_section(task, scores),
         sections.density_section(task, scores),
@@ -125,7 +126,8 @@ def build(inputs: Inputs, config: Path, out: Path, foresee: costs.Foresee | None
         *monsoon.sections(inputs, task),
         *monsoon.wave_sections(inputs, task),
     ]
-    others = [other for other in inputs.tasks.values() if other.name != task.name]
+    told = {task.name, *([one.name] if (one := sure.task_of(inputs, task)) is not None else [])}
+    others = [other for other in inputs.tasks.values() if other.name not in told]
     chapters += [tasks.regional_section(inputs, other) for other in others if other.has_truth]
     chapters += [tasks.observed_section(inputs, other) for other in others if other.observations is not None]
     chapters += [tasks.zero_shot_section(inputs, other) for other in others if not other.has_truth and other.observations is None]

@@ -12,7 +12,7 @@ from orbit2.report import text
 from orbit2.report.figures import lamps, monsoon
 from orbit2.report.figures.fields import open_netcdf
 from orbit2.report.inputs import Inputs, Task
-from orbit2.report.pages import records, sections, verdict
+from orbit2.report.pages import probabilities, records, sections, verdict
 from orbit2.report.pages.blocks import Block, Section, paragraph, shown
 from orbit2.report.style import method_name, pretty_units
 from orbit2.report.tables import Cell, Scores, Table, csv_text, label, lower, number, uses
@@ -61,6 +61,7 @@ def section(inputs: Inputs, task: Task) -> Section:
         paragraph(_rule(inputs.config.report.tolerance, found, rests), "note"),
         *shown(lamps.lamp_maps(task, found, columns, places_csv(found, places), [_title(c) for c in columns])),
         Block("table", table=_table(model, found, columns, [place for place in places if any(one.region == place.key for one in found)])),
+        *probabilities.blocks(inputs, task),
         Block("heading", text="What stands behind it"),
         Block("facts", pairs=(*_today(found), *_facts(inputs, task, scores, rests))),
     ]

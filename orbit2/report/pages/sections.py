@@ -10,7 +10,7 @@ from orbit2.report.figures.fields import open_netcdf
 from orbit2.report.figures.panels import Figure
 from orbit2.report.inputs import Inputs, Task, ordered
 from orbit2.report.interactive import dates
-from orbit2.report.pages import leaves, members, protocols, seasons, verdict, years
+from orbit2.report.pages import leaves, members, protocols, seasons, sure, verdict, years
 from orbit2.report.pages.blocks import Block, Section, paragraph, shown
 from orbit2.report.tables import Cell, Scores, Table, number, traced
 
@@ -61,6 +61,7 @@ def headline(inputs: Inputs, task: Task, scores: Scores) -> Section:
     section = Section("results", "How well does it do?", "Results")
     section.blocks = [
         paragraph(verdict.reading(scores, names), "reading"),
+        *sure.headline(inputs, task),
         Block("tiles", tiles=tuple(verdict.tiles(scores, names))),
         paragraph(
             f"The large numbers are the change in RMSE against the best baseline; negative is better. Rain counts as won only where it is "
@@ -84,7 +85,7 @@ def headline(inputs: Inputs, task: Task, scores: Scores) -> Section:
         Block("table", table=tables.baseline_table(scores, name, names, task.name)),
         *seasons.blocks(scores, name, names, task.name),
         *_tails(scores, name, names),
-        *further(scores, name, names, task.name),
+        *years.climate_blocks(scores, name, names, task.name),  # of members a section of its own tells
         Block("heading", text="Other scores"),
         Block("table", table=tables.other_table(scores, name, names, against)),
         *protocols.blocks(scores, name, names, task.name),

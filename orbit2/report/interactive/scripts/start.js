@@ -3,5 +3,6 @@ theme();
 tables();
 regions();
 dates();
+members();
 enlarge();
 missing();

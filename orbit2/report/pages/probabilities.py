@@ -1,0 +1,117 @@
+"""How sure, on the page to decide from: what a share of members is worth as a probability, what members say of means of areas and of rare
+levels. Says why where there are no members."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from orbit2.metrics.table import TRUTH
+from orbit2.report import text
+from orbit2.report.inputs import Inputs, Task
+from orbit2.report.pages import sure
+from orbit2.report.pages.blocks import Block, paragraph
+from orbit2.report.tables import Cell, Scores, Table, label, number, units
+
+WITHOUT = ("How sure it is of a single value is not told here: no task of the run has members. A model with `architecture.noise.channels` "
+           "above 0 and a task with `members` give probabilities, and this page says then whether they can be relied on.")  # fmt: skip
+BINS = ((0.0, 0.1), (0.1, 0.4), (0.4, 0.6), (0.6, 0.9), (0.9, 1.0))
+NAMES = ("0–10 % of members", "10–40 %", "40–60 %", "60–90 %", "90–100 %")
+
+
+def blocks(inputs: Inputs, main: Task) -> list[Block]:
+    """For the decision page: what a share of members is worth as a probability, what members say of means of areas, and of rare levels."""
+    task = sure.task_of(inputs, main)
+    if task is None:
+        return [Block("heading", text="How sure is it?"), paragraph(WITHOUT, "note")]
+    scores, name = Scores(inputs.scores, task.name), task.config.model
+    found = [Block("heading", text="How sure is it?"), paragraph(sure.reading(scores, name, task.variables, task.members)),
+             paragraph(sure.of_number(task.members), "note")]  # fmt: skip
+    said = probabilities(scores, name, task.variables, task)
+    found += [Block("table", table=said)] if said is not None else [
+        paragraph("No event was seen often enough to say whether a share of members is its probability.", "note")]  # fmt: skip
+    means = area_means(inputs, scores, name, task)
+    found += [Block("table", table=means)] if means is not None else []
+    levels = return_bands(scores, name, task)
+    if levels is not None:
+        found.append(Block("table", table=levels))
+    else:
+        found.append(paragraph(text.NO_LEVELS, "note"))
+    return found
+
+
+def probabilities(scores: Scores, name: str, names: Sequence[str], task: Task) -> Table | None:
+    """Per event: how often it came where so many members have it, beside what they said."""
+    own = scores.rows[(scores.rows["model"] == name) & scores.rows["metric"].str.startswith("reliability_frequency_")]
+    rows = []
+    for one in names:
+        metrics = own.loc[own["variable"] == one, "metric"]
+        events = dict.fromkeys(str(metric).removeprefix("reliability_frequency_").rpartition("_")[0] for metric in metrics)
+        for event in events:
+            points = [(k / task.members, scores.value(name, one, f"reliability_area_{event}_{k}") or 0.0,
+                       scores.value(name, one, f"reliability_frequency_{event}_{k}") or 0.0) for k in range(task.members + 1)]  # fmt: skip
+            share, area, came = np.array(points).T
+            if float(area @ came) <= 0:
+                continue
+            cells = []
+            for i, (low, high) in enumerate(BINS):
+                use = ((share > low) if i else (share >= 0)) & (share <= high)
+                total = float(area[use].sum())
+                told = f"said {100 * float(area[use] @ share[use]) / total:.0f} %, {number(100 * total, 2)} % of the area" if total > 0 else ""
+                cells.append(Cell.of(100 * float(area[use] @ came[use]) / total if total > 1e-5 else None, 2, note=told))
+            rows.append((Cell(f"{label(one)}, {said(event, one)}", note=f"{number(100 * float(area @ came), 2)} % of the area"), *cells,
+                         Cell.of(scores.value(name, one, f"brier_skill_{event}"), 2)))  # fmt: skip
+    if not rows:
+        return None
+    caption = ("Probability of a threshold at one cell and time: how often (%) it came where so many members have it; in grey what they "
+               "said. Where both agree, the share of members is the probability. Brier skill: against always forecasting how often it "
+               "comes; 0 or below is no help.")  # fmt: skip
+    return Table(f"probabilities_{task.name}", caption, ("Event", *NAMES, "Brier skill"), tuple(rows))
+
+
+def said(event: str, name: str) -> str:
+    """`≥ 10 mm/day`, `≥ the training 99 %`."""
+    return f"≥ the training {100 * float(event[1:]):g} %" if event.startswith("q") else f"≥ {event} {units(name)}"
+
+
+def area_means(inputs: Inputs, scores: Scores, name: str, task: Task) -> Table | None:
+    """Means of areas: how far apart the lowest and the highest member are, and how often the truth lies between them."""
+    regional = Scores(inputs.regions, task.name) if inputs.regions is not None else None
+    rows = []
+    for source in filter(None, (scores, regional)):
+        own = source.rows[(source.rows["model"] == name) & (source.rows["metric"] == "area_mean_range")]
+        for region in dict.fromkeys(own["region"]):
+            cells = []
+            for one in task.variables:
+                inside = source.value(name, one, "area_mean_inside", "physical", str(region))
+                cells.append(Cell.of(source.value(name, one, "area_mean_range", "physical", str(region)), 2,
+                                     note=f"truth inside {inside:.0%}" if inside is not None else ""))  # fmt: skip
+            rows.append((Cell("Whole domain" if region == source.domain else str(region)), *cells))
+    if not rows:
+        return None
+    caption = (f"Interval of a mean over an area, from the lowest to the highest of {task.members} members: its mean width, and how "
+               f"often the truth's mean lies in it ({(task.members - 1) / (task.members + 1):.0%} where the members are right). Members "
+               "keep the means of the input's cells where `conserve` is on: all that is uncertain lies inside them, and the mean of many "
+               "cells has hardly any spread. That the input is right is taken for granted.")  # fmt: skip
+    return Table(f"area_means_{task.name}", caption, ("Area", *(f"{label(one)} ({units(one)})" for one in task.variables)), tuple(rows),
+                 collapsed=f"Intervals of the means of {len(rows)} areas" if len(rows) > 12 else "")  # fmt: skip
+
+
+def return_bands(scores: Scores, name: str, task: Task) -> Table | None:
+    """Return levels with what the members say of them, beside the truth's; None for a short record."""
+    rows = []
+    for one in task.variables:
+        own = scores.rows[(scores.rows["variable"] == one) & (scores.rows["model"] == name)
+                          & scores.rows["metric"].str.fullmatch(r".+_return_\d+_lowest")]  # fmt: skip
+        for metric in (str(m).removesuffix("_lowest") for m in own["metric"]):
+            ends = [scores.value(name, one, f"{metric}_{end}") for end in ("lowest", "highest")]
+            truth, mine = scores.value(TRUTH, one, metric), scores.value(name, one, metric)
+            what, _, years = metric.rpartition("_return_")
+            rows.append((Cell(f"{label(one)}, {what} once in {years} years", note=units(one)), Cell.of(truth, 3), Cell.of(mine, 3),
+                         *(Cell.of(end, 3) for end in ends)))  # fmt: skip
+    if not rows:
+        return None
+    caption = ("Level reached once in so many years, mean over cells, of the truth and of members, each followed through all years by "
+               "itself. The band is that of members alone: other years are not in it.")  # fmt: skip
+    return Table(f"return_bands_{task.name}", caption, ("Level", "truth", "first member", "lowest member", "highest member"), tuple(rows))
