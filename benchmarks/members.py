@@ -13,7 +13,6 @@ every seed is within its limits. Writes benchmarks/results/members.json.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -98,11 +97,9 @@ class Scores:
         frame = table.read(folder / "evaluate" / "metrics.parquet")
         self.frame = frame[(frame["task"] == TASK) & (frame["season"] == "all") & (frame["protocol"] == "standard")
                            & (frame["region"] == "global")]  # fmt: skip
-        self.names = [name for name in config.datasets[config.downscale[TASK].dataset].outputs]
-        self.values = {key: float(value) for *key_, value in self._rows() for key in [tuple(key_)]}
-
-    def _rows(self) -> list[tuple[Any, ...]]:
-        return list(self.frame[["model", "variable", "space", "metric", "value"]].itertuples(index=False, name=None))
+        self.names = list(config.datasets[config.downscale[TASK].dataset].outputs)
+        rows = self.frame[["model", "variable", "space", "metric", "value"]].itertuples(index=False, name=None)
+        self.values = {tuple(key): float(value) for *key, value in rows}
 
     def value(self, model: str, name: str, metric: str, space: str | None = None) -> float:
         """NaN where the table has none; by default in the space that a variable is judged in."""
@@ -145,8 +142,9 @@ class Scores:
                     given = store.read("coarse", index)[store.variable_index("coarse", name)].astype(np.float64)
                     frame = prediction[name].isel(time=t)
                     fields = [frame.isel(member=m) for m in range(frame.sizes["member"])] if "member" in frame.dims else [frame]
-                    off = max(off, *(float(np.nanmax(np.abs(block_mean(field.to_numpy().astype(np.float64), areas, store.refinement) - given)))
-                                     for field in fields))  # fmt: skip
+                    for field in fields:
+                        means = block_mean(field.to_numpy().astype(np.float64), areas, store.refinement)
+                        off = max(off, float(np.nanmax(np.abs(means - given))))
                 worst.append(off / EXACT[variable(name).units])
             found[name] = (worst[0], worst[1])
         return found
@@ -168,8 +166,9 @@ ROWS = (
     Row("block means, worst over what rounding allows", 0.0, 1.0, lambda s: s.blocks()),
 )
 TOLD = (  # not required, told beside
-    ("CRPS of differences / MAE of them", f"crps_differences_ratio_vs_{PARENT}"), ("CRPS of 2 x 2 means / MAE of them", f"crps_2x2_ratio_vs_{PARENT}"),
-)  # fmt: skip
+    ("CRPS of differences / MAE of them", f"crps_differences_ratio_vs_{PARENT}"),
+    ("CRPS of 2 x 2 means / MAE of them", f"crps_2x2_ratio_vs_{PARENT}"),
+)
 
 
 def costs(config: RunConfig, folder: Path) -> dict[str, float]:
@@ -180,14 +179,16 @@ def costs(config: RunConfig, folder: Path) -> dict[str, float]:
     for who, task in ((MEMBERS, TASK), (PARENT, "test")):
         attributes = xr.open_zarr(folder / "downscale" / f"{task}.zarr", consolidated=False, chunks=None).attrs
         seconds[who] = float(attributes.get("seconds_per_sample", float("nan")))
-    return {"training_seconds": float(about.get("training_seconds", float("nan"))), "noise_scale": float(about.get("noise_scale", float("nan"))),
-            "seconds_of_16_members": seconds[MEMBERS], "seconds_of_one_field": seconds[PARENT]}  # fmt: skip
+    told = {key: float(about.get(key, float("nan"))) for key in ("training_seconds", "noise_scale")}
+    return {**told, "seconds_of_16_members": seconds[MEMBERS],
+            "seconds_of_one_field": seconds[PARENT]}  # fmt: skip
 
 
 def report(found: dict[int, dict[str, Any]], names: Sequence[str]) -> bool:
     """Prints the table; whether every seed is within every limit."""
     heads = [SHORT.get(name, name) for name in names]
-    print(f"\n{'mean of seeds ' + ', '.join(map(str, found)):<58}{'required':>14}" + "".join(f"{head:>9}" for head in heads) + "   deterministic")
+    first = f"mean of seeds {', '.join(map(str, found))}"
+    print(f"\n{first:<58}{'required':>14}" + "".join(f"{head:>9}" for head in heads) + "   deterministic")
     good = True
     for row in ROWS:
         cells, beside = [], []
@@ -205,7 +206,8 @@ def report(found: dict[int, dict[str, Any]], names: Sequence[str]) -> bool:
             "told" if not np.isfinite(row.high) else f"<= {row.high:g}")
         print(f"{row.title:<58}{limits:>14}" + "".join(cells) + "   " + " ".join(beside))
     for title, metric in TOLD:
-        print(f"{title:<58}{'told':>14}" + "".join(f"{np.mean([seed['told'][metric][name] for seed in found.values()]):>8.3f} " for name in names))
+        means = [float(np.mean([seed["told"][metric][name] for seed in found.values()])) for name in names]
+        print(f"{title:<58}{'told':>14}" + "".join(f"{mean:>8.3f} " for mean in means))
     for seed, one in found.items():
         print(f"seed {seed}: " + ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in one["costs"].items()))
     print("* at least one seed is outside")
@@ -229,7 +231,7 @@ def main() -> int:
     good = report(found, names)
     print(f"claim (every row of every seed within its limits): {'holds' if good else 'DOES NOT HOLD'}")
     limits = {row.title: [row.low if np.isfinite(row.low) else None, row.high if np.isfinite(row.high) else None] for row in ROWS}
-    write_json(arguments.out, {"seeds": {str(seed): json.loads(json.dumps(one)) for seed, one in found.items()}, "limits": limits, "holds": good,
+    write_json(arguments.out, {"seeds": {str(seed): one for seed, one in found.items()}, "limits": limits, "holds": good,
                                "code_version": code_version()})  # fmt: skip
     return int(not good)
 

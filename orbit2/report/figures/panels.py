@@ -18,6 +18,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 DPI = 200
+PALETTE = 256  # colours of a page's picture: half the bytes, and none is off by more than 16 of 255
 WARNING = "#f0b429"  # of the page's banner, too
 
 
@@ -72,13 +73,19 @@ class Panels:
         return [whole, *(whole[r * height : (r + 1) * height, c * width : (c + 1) * width] for r, c in cuts)]
 
 
+def _packed(image: Image.Image, **how: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", method=2, **how)
+    return buffer.getvalue()
+
+
 @dataclass(frozen=True)
 class Picture:
     """One <img>: pixels and the words that stand for them."""
 
     pixels: npt.NDArray[np.uint8]
     alt: str
-    photographic: bool = True  # smooth shading: lossy compression is fine; line art stays lossless
+    photographic: bool = True  # smooth shading: lossy compression is fine; line art stays sharp
 
     @property
     def size(self) -> tuple[int, int]:
@@ -86,11 +93,13 @@ class Picture:
         return self.pixels.shape[1] // 2, self.pixels.shape[0] // 2
 
     def webp(self, quality: int) -> bytes:
-        """As WebP: lossless for line art, `quality` (1-100) for maps."""
-        buffer = io.BytesIO()
-        effort = quality if self.photographic else 40  # of a lossless picture, `quality` is only how hard to search
-        Image.fromarray(self.pixels).save(buffer, "WEBP", quality=effort, lossless=not self.photographic, method=2)
-        return buffer.getvalue()
+        """As WebP: in PALETTE colours without loss, or of a map with `quality` (1-100) where that is smaller."""
+        image = Image.fromarray(self.pixels)
+        few = image.quantize(PALETTE, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).convert("RGB")
+        packed = [_packed(few, quality=40, lossless=True)]  # of a lossless picture, `quality` is only how hard to search
+        if self.photographic:
+            packed.append(_packed(image, quality=quality))
+        return min(packed, key=len)
 
 
 @dataclass(frozen=True)

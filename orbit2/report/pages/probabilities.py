@@ -58,7 +58,8 @@ def probabilities(scores: Scores, name: str, names: Sequence[str], task: Task) -
             for i, (low, high) in enumerate(BINS):
                 use = ((share > low) if i else (share >= 0)) & (share <= high)
                 total = float(area[use].sum())
-                told = f"said {100 * float(area[use] @ share[use]) / total:.0f} %, {number(100 * total, 2)} % of the area" if total > 0 else ""
+                chance = 100 * float(area[use] @ share[use]) / total if total > 0 else 0.0
+                told = f"said {chance:.0f} %, {number(100 * total, 2)} % of the area" if total > 0 else ""
                 cells.append(Cell.of(100 * float(area[use] @ came[use]) / total if total > 1e-5 else None, 2, note=told))
             rows.append((Cell(f"{label(one)}, {said(event, one)}", note=f"{number(100 * float(area @ came), 2)} % of the area"), *cells,
                          Cell.of(scores.value(name, one, f"brier_skill_{event}"), 2)))  # fmt: skip
