@@ -92,6 +92,6 @@ class MemberRegions(Keeping):
                               ci=interval.at(b) if interval is not None else None)  # fmt: skip
             ranges = self.ranges.get((f.label, "range"))
             for metric, values in zip(areas.RANGE, ranges.finalise() if ranges is not None else (), strict=ranges is not None):
-                for b in np.flatnonzero(np.isfinite(values)):
+                for b in map(int, np.flatnonzero(np.isfinite(values))):
                     table.add(self.matched.model, f.variable, f.space, self.bins.names[b], metric,
                               areas.range_method(metric, self.matched.members) + edge, values[b], n=ranges.samples if ranges else 0)

@@ -111,7 +111,7 @@ class Ensembles(Keeping):
             ranges = self.ranges.get((f.label, "range", which))
             if ranges is not None and ranges.samples:
                 for metric, values in zip(areas.RANGE, ranges.finalise(), strict=True):
-                    for b in np.flatnonzero(np.isfinite(values)):
+                    for b in map(int, np.flatnonzero(np.isfinite(values))):
                         table.add(self.matched.model, f.variable, f.space, bins.names[b], metric,
                                   areas.range_method(metric, self.matched.members), values[b], n=ranges.samples)  # fmt: skip
         return written

@@ -66,7 +66,8 @@ def means(members: npt.NDArray[np.floating], truth: Array, cell: npt.NDArray[np.
 
     def mean(field: npt.NDArray[np.floating]) -> Array:
         summed = np.bincount(place, weights * field.ravel()[cell].astype(np.float64), count)
-        return np.divide(summed, total, out=np.full(count, np.nan), where=known)
+        found: Array = np.divide(summed, total, out=np.full(count, np.nan), where=known)
+        return found
 
     each, own = np.stack([mean(member) for member in members]), mean(truth)
     low, high = each.min(axis=0), each.max(axis=0)
