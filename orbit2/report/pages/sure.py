@@ -37,7 +37,8 @@ def sections(inputs: Inputs, main: Task) -> list[Section]:
     section = Section("sure", "How sure is it?", "How sure")
     section.blocks = [
         paragraph(" ".join([reading(scores, name, names, task.members), f"On {verdict.basis(scores)}."]), "reading"),
-        paragraph(of_number(task.members), "note"),
+        paragraph(f"{of_number(task.members)} What members mean, when they are wrong and what they cost: docs/uncertainty.md of orbit2.",
+                  "note"),
         Block("table", table=area_table(scores, name, names, task)),
         *_viewer(inputs, task),
         Block("heading", text="Truth, mean, three members, spread"),
