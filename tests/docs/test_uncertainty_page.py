@@ -1,4 +1,4 @@
-"""docs/uncertainty.md: its commands run on a small model with noise."""
+"""docs/uncertainty.md: its commands run on a small model with noise, and its configuration is one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 
+from orbit2.config.load import from_mapping, read_yaml
 from tests.data.small_downscaling import random_model
 from tests.docs.blocks import ROOT, blocks
 from tests.docs.test_own_file_page import run
@@ -36,3 +38,12 @@ def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.Monkey
             exec(compile(text, "uncertainty.md", "exec"), {})
     assert "('time', 'lat', 'lon')" in capsys.readouterr().out
     assert xr.open_zarr("members.zarr", consolidated=False).sizes["member"] == 8
+
+
+def test_the_configuration_shown_extends_the_demo() -> None:
+    (text,) = [text for language, text in blocks(PAGE) if language == "yaml"]
+    shown, demo = yaml.safe_load(text), read_yaml(ROOT / "config/runs/demo.yaml")
+    for section, entries in shown.items():
+        demo[section].update(entries)
+    run_ = from_mapping(demo)
+    assert run_.architecture_of("members").noise.channels == 2 and run_.downscale["test_members"].members == 16
