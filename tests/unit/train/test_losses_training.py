@@ -95,7 +95,7 @@ def test_encoder_travels_in_the_state() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", ["spectral", "perceptual", "quantile"])
+@pytest.mark.parametrize("loss", ["spectral", "perceptual", "quantile", "crps"])
 def test_two_ranks_take_the_same_steps(tiny: Tiny, tmp_path: Path, loss: str) -> None:
     config = tiny.slice(tmp_path / "config.json", loss=loss, steps=4, validate_every=2, perceptual_steps=5)
     text = json.loads(config.read_text())
