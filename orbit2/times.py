@@ -7,6 +7,7 @@ are keys of dicts; whatever else is asked of them is asked here."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import cftime
 
 DAY_SECONDS = 86_400
+MONTH_HOURS = 730  # the step of months, as configurations say it; no month is as long
+SHORTEST_MONTH = 28 * 24  # hours
 Time = Any  # np.datetime64, or cftime.datetime
 Times = npt.NDArray[Any]  # [T] datetime64[s], or cftime dates of one calendar
 REAL = ("standard", "gregorian", "proleptic_gregorian")  # numpy's dates; they differ before 1582 only
@@ -97,6 +100,26 @@ def steps(times: Times) -> npt.NDArray[np.float64]:
     return np.asarray(np.diff(seconds(times)) / 3600.0)
 
 
+def months(step_hours: float) -> bool:
+    """Whether samples so far apart are months."""
+    return step_hours >= SHORTEST_MONTH
+
+
+def month_starts(times: Times) -> Times:
+    """[T] 00:00 of the first day of each time's month."""
+    if np.issubdtype(times.dtype, np.datetime64):
+        return np.asarray(times.astype("datetime64[M]").astype("datetime64[s]"))
+    return np.array([begin(f"{stamp(time)[:8]}01", calendar_of(times)) for time in times], dtype=object)
+
+
+def each_month(first: Time, last: Time) -> Times:
+    """00:00 of the first day of every month that begins from `first` to `last` (of one calendar), inclusive."""
+    calendar = calendar_of(np.array([first]))
+    names = [f"{y:04d}-{m:02d}-01" for y in range(year(stamp(first)), year(stamp(last)) + 1) for m in range(1, 13)]
+    found = normal(np.array([begin(name, calendar) for name in names]))
+    return np.asarray(found[(found >= first) & (found <= last)])
+
+
 def clock(times: Times) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """[T] each: the place in the year and in the day, as shares of them. A year of another calendar is as long as that has it."""
     if np.issubdtype(times.dtype, np.datetime64):
@@ -113,12 +136,26 @@ def apart(earlier: Time, later: Time) -> float:
     return float(span / np.timedelta64(1, "s")) if isinstance(span, np.timedelta64) else float(span.total_seconds())
 
 
+def shifted(time: Time, seconds: float) -> Time:
+    """A time so much later."""
+    return time + (np.timedelta64(round(seconds), "s") if isinstance(time, np.datetime64) else timedelta(seconds=round(seconds)))
+
+
 def as_real(time: Time) -> np.datetime64:
     """The date of the real calendar by the same name; 30 February is the month's last day. For what compares times of two calendars."""
     text = stamp(time)
     last = days_of_month(text)
     found: np.datetime64 = np.datetime64(text if int(text[8:10]) <= last else f"{text[:8]}{last}{text[10:]}", "s")
     return found
+
+
+def of_any(text: str) -> np.datetime64:
+    """What a date of some calendar is called in the real one; for spans and orders where nobody says the calendar. Raises ValueError for
+    what is a date of none."""
+    for calendar in CALENDARS:
+        if is_date(text, calendar):
+            return as_real(begin(text, calendar))
+    raise ValueError(f"not a date of any calendar: {text!r}")
 
 
 def days_of_month(sample: str, calendar: str = "standard") -> int:
@@ -148,6 +185,11 @@ def stamps(times: npt.NDArray[Any]) -> list[str]:
     if np.issubdtype(times.dtype, np.datetime64):
         return [str(sample) for sample in np.datetime_as_string(times, unit="s")]
     return [stamp(time) for time in times]
+
+
+def span(times: Sequence[Time] | Times) -> str:
+    """First to last, in words."""
+    return f"{stamp(times[0])} to {stamp(times[-1])}" if len(times) else "nothing"
 
 
 def is_date(text: str, calendar: str) -> bool:

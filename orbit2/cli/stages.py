@@ -194,6 +194,8 @@ def downscale(
         help="Your own NetCDF, Zarr or GRIB, or zips of them: files, patterns, folders, addresses.", show_default=False)] = None,
     config: MaybeConfig = None,
     store: Annotated[Path | None, typer.Option(help="Pair store (pairs.zarr) to take the samples from.", show_default=False)] = None,
+    climate: Annotated[Path | None, typer.Option(
+        help="Pair store to whose training inputs those of a task with `map_climate` are mapped.", show_default=False)] = None,
     static: Annotated[Path | None, typer.Option(
         "--static", "--statics", help="File of static fields (canonical names), or `packaged`; default: those of the training.")] = None,
     tile: Annotated[str, typer.Option(help="Core tile edge in coarse cells (N or ROWS,COLUMNS); 0 = no tiles. Of a FILE.")] = "0",
@@ -266,7 +268,7 @@ def downscale(
             from orbit2.plan.after import rate
 
             run(config=given["config"], store=given["store"], model=model, out=out, block=block, receipt=receipt, device=device,
-                wall_minutes=wall_minutes, rate=rate)
+                wall_minutes=wall_minutes, rate=rate, climate=climate)
 
 
 Root = Annotated[Path, typer.Option(help="Folder that the paths in the configuration are relative to.")]

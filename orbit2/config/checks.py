@@ -116,6 +116,28 @@ def unfit_noise(train: TrainConfig, architecture: ArchitectureConfig) -> str | N
     return None
 
 
+def climates(run: RunConfig) -> None:
+    """Inputs are mapped to a dataset that the model was trained on, and nothing of that is fitted on what anything is judged by."""
+    for name, task in run.downscale.items():
+        if task.map_climate is None:
+            continue
+        trained, user = run.models[task.model].datasets, f"downscale.{name}.map_climate"
+        if task.input != "coarse":
+            raise ValueError(f"{user}: only with `input: coarse`")
+        if task.map_climate.onto is not None and task.map_climate.onto not in trained:
+            raise ValueError(f"{user}.onto: '{task.map_climate.onto}' is no dataset of '{task.model}': {', '.join(trained)}")
+        for key in dict.fromkeys((*trained, task.dataset)):
+            dataset = run.datasets[key]
+            blocks = {block: period for block, period in dataset.split.blocks.items() if block != "train"}
+            for block, period in blocks.items():
+                (first, last), (begin, end) = ([times.of_any(times.day(text)) for text in (p.start, p.end)]
+                                               for p in (task.map_climate.period, period))  # fmt: skip
+                if first <= end and begin <= last:
+                    fitted = task.map_climate.period
+                    raise ValueError(f"{user}.period: {fitted.start} to {fitted.end} holds {block} years of '{key}' ({period.start} to "
+                                     f"{period.end}): what is fitted on them knows what it is judged by")
+
+
 def positions(run: RunConfig) -> None:
     """A table of positions serves one grid, whole: the model's and its ancestors' datasets, and every task."""
     for name in run.models:

@@ -13,8 +13,10 @@ from pydantic import Field, field_validator, model_validator
 
 from orbit2 import times
 from orbit2.config.base import Given, Machine, Strict
-from orbit2.config.files import FilesConfig, resolved
+from orbit2.config.files import STEPS, FilesConfig
+from orbit2.config.own_files import resolved
 from orbit2.config.sources import SourceName, traits
+from orbit2.errors import OrbitError
 from orbit2.grid import named
 from orbit2.variables import variable
 
@@ -115,12 +117,13 @@ class DatasetConfig(Strict):
     inputs: tuple[str, ...] = Field(description="Dynamic input variables (canonical names) on the coarse grid.")
     outputs: tuple[str, ...] = Field(description="Output variables (canonical names) on the fine grid.")
     statics: tuple[str, ...] = Field(("land_sea_mask", "orography", "slope"), description="Static fields on both grids.")
-    frequency: Literal["native", "hourly", "daily"] = Field(
-        "native", description="Samples: every hour, every day, or what the source holds (sample: 24 frames; ERA5: hours; others: days)."
+    frequency: Literal["native", "hourly", "3h", "6h", "12h", "daily"] = Field(
+        "native", description="Samples: every hour, every 3, 6 or 12 (at 00, 03, ... UTC), every day, or what the source holds (sample: 24 "
+        "frames; ERA5: hours; your own files: their longest step; others: days)."
     )
     calendar: Given[Literal["standard", "proleptic_gregorian", "julian", "noleap", "all_leap", "360_day"]] = Field(
         None, description="Calendar that the split's dates and the samples count in (CF name); null: the real one. 2000-02-30 is a day of "
-        "`360_day`. Of stores that are made in Python: `source: files` is built from files of the real calendar only, so far."
+        "`360_day`. Of `source: files` it is found in the files."
     )
     coarse_grid: str = Field(
         description="Named coarse grid: `global_<degrees>`, `us_<arc minutes>`, `prism_<arc minutes>`; `@south,north,west,east` cuts one. "
@@ -155,11 +158,12 @@ class DatasetConfig(Strict):
             elsewhere = {name for source, names in listed.items() if source != "coarse_files" for name in names}
             coarse = [name for name in inputs if name not in elsewhere and (given["source"] == "files" or name in listed["coarse_files"])]
             section = FilesConfig.model_validate(section)
-        except (KeyError, TypeError, ValueError):
+            daily = any(not traits(name).adopted and not traits(name).hourly for name in (given["source"], *listed))
+            asked = "daily" if daily and given.get("frequency", "native") == "native" else str(given.get("frequency", "native"))
+        except (KeyError, TypeError, ValueError, OrbitError):
             return given  # said below, with its place
-        spans = [(name, period.first, period.last) for name, period in split.blocks.items()]
         fine = tuple(dict.fromkeys((*(outputs if given["source"] == "files" else ()), *(() if section.coarse else coarse))))
-        return resolved(given, coarse if section.coarse else (), fine, spans)
+        return resolved(given, coarse if section.coarse else (), fine, split, asked)
 
     @field_validator("inputs", "outputs", "statics")
     @classmethod
@@ -182,8 +186,9 @@ class DatasetConfig(Strict):
             for text in (period.start, period.end):
                 if not times.is_date(text, self.counted):
                     raise ValueError(f"split.{name}: {text} is no date of the calendar {self.counted}")
-        if not times.real(self.counted) and self.files is None:
-            raise ValueError(f"calendar: {self.source} counts in the real calendar; only `files` may count in {self.counted}")
+        others = [name for name in self.sources if not traits(name).adopted]
+        if not times.real(self.counted) and others:
+            raise ValueError(f"calendar: {others[0]} counts in the real calendar; only `files` may count in {self.counted}")
         return self
 
     @model_validator(mode="after")
@@ -203,12 +208,13 @@ class DatasetConfig(Strict):
             raise ValueError("`files` goes with source: files (or input_sources: coarse_files), and these with it")
         if adopted and self.files is not None and self.files.found is not None:
             rest = {traits(name).step_hours for name in self.sources if not traits(name).adopted and not traits(name).hourly}
-            if rest - {self.files.found.step_hours} or (self.sources != tuple(adopted) and self.files.found.step_hours not in (1, 24)):
+            mixed = self.sources != tuple(adopted)
+            if rest - {self.files.found.step_hours} or (mixed and self.files.found.step_hours not in STEPS.values()):
                 raise ValueError(f"the files have a step of {self.files.found.step_hours} hours, the other sources another")
-            if self.frequency != "native" and {"hourly": 1, "daily": 24}[self.frequency] != self.files.found.step_hours:
+            if self.frequency != "native" and STEPS[self.frequency] != self.files.found.step_hours:
                 raise ValueError(f"the files have a step of {self.files.found.step_hours} hours: frequency cannot be {self.frequency}")
         other = sorted(name for name in self.sources if (not traits(name).hourly or traits(name).packaged) and not traits(name).adopted)
-        if self.frequency == "hourly" and other:
+        if self.frequency not in ("native", "daily") and other:
             raise ValueError(f"only era5 has hourly fields, not {', '.join(other)}")
         if any(traits(name).packaged for name in self.sources) and (len(self.sources) > 1 or self.frequency != "native"):
             raise ValueError("the packaged sample cannot be combined with other sources or averaged to days")
@@ -231,7 +237,7 @@ class DatasetConfig(Strict):
         if told:
             raise ValueError(f"split: {told}; the weather of neighbouring days is nearly the same (split.gap_days sets another least gap)")
         over_day = [name for name in (*self.inputs, *self.outputs) if "interval: 24 hours" in variable(name).cell_methods]
-        if over_day and self.step_hours == 1 and (told := self.split.close(np.timedelta64(23, "h"), self.counted)):
+        if over_day and self.step_hours < 24 and (told := self.split.close(np.timedelta64(23, "h"), self.counted)):
             raise ValueError(f"split: {told}, and {over_day[0]} covers 24 hours")
         return self
 
@@ -262,9 +268,9 @@ class DatasetConfig(Strict):
 
     @property
     def step_hours(self) -> int:
-        """Hours between samples (1 or 24; of files what they have)."""
+        """Hours between samples (of files what they have; 730 of months)."""
         if self.files is not None and self.files.found is not None:
             return self.files.found.step_hours
         if self.frequency == "native":
             return 1 if all(traits(name).hourly for name in self.sources) else 24
-        return 1 if self.frequency == "hourly" else 24
+        return STEPS[self.frequency]

@@ -52,7 +52,7 @@ def spans(dataset: DatasetConfig, source: str, settings: SourcesConfig) -> Itera
     """
     made = recipes(source, names_from(dataset, source), settings)
     for first, last in stretches(dataset):
-        if dataset.step_hours != 1:
+        if dataset.step_hours >= 24:
             first, last = (value.astype("datetime64[D]").astype("datetime64[s]") for value in (first, last))
         own = windows(made, first, last, dataset.step_hours) if traits(source).hourly else {r.raw: (first, last) for r in made.values()}
         for raw, (begin, end) in own.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -24,14 +25,36 @@ class Recipe:
     """How a variable is made: from which raw variable, and by which reduction over 24 hours (None: it is the raw variable)."""
 
     raw: str
-    over_day: str | None = None
+    over_day: Literal["mean", "max", "min"] | None = None
+
+
+MADE_OF = {  # 24-hour fields -> what hourly files hold of them
+    "total_precipitation_24hr": "precipitation_rate", "2m_temperature_max": "2m_temperature", "2m_temperature_min": "2m_temperature",
+}  # fmt: skip
+How = Literal["moment", "mean", "sum", "max", "min"]
+_KIND: dict[str, How] = {"point": "moment", "mean": "mean", "sum": "sum", "maximum": "max", "minimum": "min"}
+
+
+def over(name: str, raw: str) -> str:
+    """What hourly files are read as where a variable is made of them: water that falls as a rate, so that amounts must say their period."""
+    return MADE_OF[name] if raw == name == "total_precipitation_24hr" else raw
+
+
+def reduction(name: str, raw: str, step_hours: int) -> How:
+    """How hours of `raw` become samples of `name` every `step_hours`: by the variable's kind; moments are averaged over days, and taken as
+    they are in shorter steps."""
+    if name != raw and name in MADE_OF:
+        return recipe(name, raw).over_day or "mean"
+    kind = _KIND[variable(name).cell_methods.split()[1]]
+    return "mean" if kind == "moment" and step_hours >= DAY else kind
 
 
 def recipe(name: str, raw: str) -> Recipe:
     """24-hour precipitation in mm is the mean of the hourly rates in mm per day."""
     if raw == name:
         return Recipe(raw)
-    return Recipe(raw, {"total_precipitation_24hr": "mean", "2m_temperature_max": "max", "2m_temperature_min": "min"}[name])
+    ways: dict[str, Literal["mean", "max", "min"]] = {"2m_temperature_max": "max", "2m_temperature_min": "min"}
+    return Recipe(raw, ways.get(name, "mean"))
 
 
 def recipes(source: str, names: Iterable[str], settings: SourcesConfig) -> dict[str, Recipe]:
@@ -54,7 +77,7 @@ def windows(made: Mapping[str, Recipe], first: np.datetime64, last: np.datetime6
     """Of each raw field of an hourly source the first and last stamp that samples at `first` ... `last` are made of."""
     found: dict[str, Window] = {}
     for r in made.values():
-        if step_hours == 1:
+        if step_hours < DAY:
             begin, end = (first - (DAY - 1) * HOUR if r.over_day else first), last
         else:
             shift = int(ends_its_hour(r.raw)) * HOUR

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from orbit2.config import checks
 from orbit2.config.base import Band, Box, Given, Kind, Machine, Name, Place, Strict, kind_of
-from orbit2.config.dataset import DatasetConfig
+from orbit2.config.dataset import DatasetConfig, Period
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.config.sources import SourcesConfig, banner
 from orbit2.config.thresholds import DEFAULT, ThresholdConfig
@@ -61,6 +61,16 @@ Baseline = Literal[
 Cells = Annotated[int, Field(ge=0)]
 
 
+class MapClimateConfig(Strict):
+    """Inputs of another climate than the training's (a GCM's), mapped to it by quantiles before they are downscaled; trends stay."""
+
+    period: Period = Field(
+        description="What is fitted on: samples of the task's dataset in it, against the training inputs; no validation or test block of "
+        "the model's datasets, nor of the task's own."
+    )
+    onto: Name | None = Field(None, description="Dataset of the model whose training inputs are mapped to; none: its first.")
+
+
 class DownscaleConfig(Strict):
     """One downscaling task: which model, which samples."""
 
@@ -69,6 +79,9 @@ class DownscaleConfig(Strict):
     split: Literal["train", "validation", "test"] = Field("test", description="Time block to downscale.")
     input: Literal["coarse", "fine"] = Field(
         "coarse", description="`coarse`: the pair's input (has a truth); `fine`: the pair's truth, to a still finer grid."
+    )
+    map_climate: Given[MapClimateConfig] = Field(
+        None, description="Map the inputs to the climate of the training's first: for a GCM, whose biases the model never saw."
     )
     observations: Name | None = Field(
         None, description="Dataset whose fine fields are the truth, on their own grid; predictions and baselines are averaged to it."
@@ -273,6 +286,7 @@ class RunConfig(Strict):
         checks.spacings(self)
         checks.synthetic(self)
         checks.blocks(self)
+        checks.climates(self)
         return self
 
     @property

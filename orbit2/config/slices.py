@@ -19,8 +19,8 @@ from orbit2.config.variables import VariableConfig, named_in
 from orbit2.errors import OrbitError
 
 __all__ = [
-    "dataset", "diagnose", "downscale", "evaluate", "fits", "machine_keys", "model", "parent", "part", "predictions", "region_files",
-    "report", "retrieve", "sources_of", "whole",
+    "dataset", "diagnose", "downscale", "evaluate", "fits", "machine_keys", "mapped_onto", "model", "parent", "part", "predictions",
+    "region_files", "report", "retrieve", "sources_of", "whole",
 ]
 
 
@@ -74,6 +74,13 @@ def model(config: RunConfig, name: str) -> dict[str, Any]:
     return {**model_slice(config, name), "hash": model_hash(config, name), **declared(config, _of_model(config, name))}
 
 
+def mapped_onto(config: RunConfig, task: str) -> str:
+    """The dataset to whose training inputs those of a task with `map_climate` are mapped."""
+    section = predictions(config)[task]
+    asked = section.map_climate.onto if section.map_climate is not None else None
+    return asked or config.models[section.model].datasets[0]
+
+
 def downscale(config: RunConfig, task: str) -> dict[str, Any]:
     """For one downscaling task."""
     section = predictions(config)[task]
@@ -83,6 +90,7 @@ def downscale(config: RunConfig, task: str) -> dict[str, Any]:
         "downscale": science(section),
         "model_hash": model_hash(config, section.model),
         "dataset_hash": dataset_hash(config, section.dataset),
+        **({"climate_hash": dataset_hash(config, mapped_onto(config, task))} if section.map_climate else {}),
         "observations_hash": dataset_hash(config, section.observations) if section.observations else None,
         "period": science(getattr(split, section.split)),
         **declared(config, _of_task(config, task)),

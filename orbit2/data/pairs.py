@@ -86,7 +86,7 @@ class PairStore:
     def cell_methods(self, name: str) -> str:
         """What the samples of a variable are over time (CF); stores from before say it by their daily spacing."""
         stored: dict[str, str] = self.attributes.get("cell_methods", {})
-        return stored.get(name) or cell_methods(name, 24 if len(self.times) > 1 and self.step_hours >= 24 else 1)
+        return stored.get(name) or cell_methods(name, max(self.step_hours, 24) if len(self.times) > 1 and self.step_hours >= 24 else 1)
 
     def array(self, side: Side, name: str) -> zarr.Array[Any]:
         found = self.root[f"{side}/{name}"]

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,17 +25,18 @@ from orbit2.files import read_json, short_hash, write_json
 from orbit2.grid import AnyGrid, CurvilinearGrid, from_attributes, from_centres, of_dataset
 from orbit2.longitudes import eastward
 from orbit2.progress import doing
+from orbit2.times import DAY_SECONDS, Times, calendar_of, from_seconds, normal, seconds
 
 log = logging.getLogger(__name__)
-VERSION = 2  # of what is kept
+VERSION = 3  # of what is kept
 DESCRIBED = ("standard_name", "units", "long_name", "cell_methods")
-Times = npt.NDArray[np.datetime64]
 
 
 @dataclass(frozen=True)
 class Header:
-    """Fields of one file that share a grid and times. `fields`: name -> what it says of itself. `runs`: [first second of the epoch, step in
-    seconds, count], in order; none for what has no time. `begins`: hour of the day at which its time bounds begin."""
+    """Fields of one file that share a grid and times. `fields`: name -> what it says of itself. `runs`: [first second since 1970 of its
+    calendar, step in seconds, count], in order; none for what has no time. `begins`: hour of the day at which its time bounds begin;
+    `names`: which of their ends a stamp is."""
 
     file: str
     bytes: int
@@ -45,12 +46,18 @@ class Header:
     calendar: str
     cells: Mapping[str, Any]  # the grid's attributes; of a curvilinear one its digest and a few words only
     begins: float | None = None
+    names: Literal["begin", "middle", "end"] | None = None
 
     @property
     def stamps(self) -> Times:
-        """datetime64[s], [T]."""
+        """[T]: datetime64[s], or cftime dates of another calendar."""
+        return from_seconds(self.seconds, calendar=self.calendar)
+
+    @property
+    def seconds(self) -> npt.NDArray[np.int64]:
+        """[T] since 1970-01-01 of the calendar."""
         pieces = [first + step * np.arange(count, dtype=np.int64) for first, step, count in self.runs]
-        return np.concatenate([np.empty(0, np.int64), *pieces]).astype("datetime64[s]")
+        return np.concatenate([np.empty(0, np.int64), *pieces])
 
     @property
     def grid(self) -> AnyGrid:
@@ -163,13 +170,13 @@ def _of(data: xr.Dataset, path: Path, key: str, status: os.stat_result, wanted: 
         return None
     grid, dims = _grid(data, path, next((name for name in wanted if name in fields), None))
     name = time_name(data)
-    stamps = dates(data[name], path) if name is not None else np.empty(0, "datetime64[s]")
-    calendar = str(data[name].encoding.get("calendar") or "standard") if name is not None else "standard"
+    stamps = dates(data[name], path, others=True) if name is not None else np.empty(0, "datetime64[s]")
+    calendar = calendar_of(stamps)
     about = {n: {k: str(v.attrs[k]) for k in DESCRIBED if k in v.attrs} for n, v in fields.items() if dims <= set(v.dims)}
     cells = grid.to_attributes()
     if isinstance(grid, CurvilinearGrid):  # hundreds of megabytes
         cells = {"kind": cells["kind"], "digest": grid.digest, "about": grid.describe()}
-    return Header(key, status.st_size, status.st_mtime_ns, about, _runs(stamps), calendar, cells, _begins(data, name))
+    return Header(key, status.st_size, status.st_mtime_ns, about, _runs(stamps), calendar, cells, *_bounds(data, name, stamps))
 
 
 def _grid(data: xr.Dataset, path: Path, field: str | None) -> tuple[AnyGrid, set[str]]:
@@ -187,7 +194,7 @@ def _grid(data: xr.Dataset, path: Path, field: str | None) -> tuple[AnyGrid, set
 
 def _runs(stamps: Times) -> list[list[int]]:
     """Times as runs of equal steps."""
-    values = np.sort(stamps.astype(np.int64))
+    values = np.sort(seconds(stamps)) if len(stamps) else np.empty(0, np.int64)
     if not len(values):
         return []
     steps = np.diff(values)
@@ -201,13 +208,15 @@ def _runs(stamps: Times) -> list[list[int]]:
     return runs
 
 
-def _begins(data: xr.Dataset, name: str | None) -> float | None:
-    """Hour of the day at which the first interval of time begins, where the file says its bounds."""
+def _bounds(data: xr.Dataset, name: str | None, stamps: Times) -> tuple[float | None, Literal["begin", "middle", "end"] | None]:
+    """Hour of the day at which the first interval of time begins, and what of it its stamp is, where the file says its bounds."""
     bounds = None if name is None else data[name].attrs.get("bounds") or data[name].encoding.get("bounds")
     if bounds is None or bounds not in data.variables or data[bounds].ndim != 2 or not data[bounds].size:
-        return None
-    first = data[bounds][0, 0]
-    if first.dtype.kind != "M":
-        return None
-    moment = first.values.astype("datetime64[s]")
-    return float((moment - moment.astype("datetime64[D]")) / np.timedelta64(3600, "s"))
+        return None, None
+    ends = data[bounds][0].values
+    if ends.dtype.kind not in "MO" or len(ends) != 2:
+        return None, None
+    begin, end = seconds(normal(ends)).tolist()
+    stamp = int(seconds(stamps[:1])[0])
+    names: Literal["begin", "middle", "end"] = "begin" if stamp <= begin else "end" if stamp >= end else "middle"
+    return (begin % DAY_SECONDS) / 3600, names if end > begin else None

@@ -17,6 +17,7 @@ from orbit2.door.axes import horizontal, time_name
 from orbit2.door.damage import reading
 from orbit2.door.stamps import written
 from orbit2.errors import OrbitError
+from orbit2.times import Times, months, normal, steps
 
 SAME = 1e-4  # degrees or metres per cell: how far coordinates of one grid may be apart (float32 beside float64)
 COMPARED = 3  # times that two files both have, of which the fields are compared
@@ -114,6 +115,10 @@ def joined(parts: Sequence[tuple[object, xr.Dataset]], notes: list[str]) -> xr.D
         first = next(part for part in found if part.time is not None)
         merged = merged.assign_coords({axis: (axis, common, first.data[axis].attrs)})
         merged[axis].encoding.update({k: v for k, v in first.data[axis].encoding.items() if k in ("units", "calendar")})
+        bounds = _bounds_of_months([part for part in found if part.time is not None], common)
+        if bounds is not None:
+            merged[axis].attrs["bounds"] = "time_bnds"
+            merged["time_bnds"] = (axis, "bnds"), bounds
     return merged
 
 
@@ -246,6 +251,24 @@ def _on_grid_of(first: xr.DataArray, field: xr.DataArray, name: str, there: obje
 
 def _is_bounds(part: Part, name: str) -> bool:
     return part.time is not None and name in (part.data[part.time].attrs.get("bounds"), part.data[part.time].encoding.get("bounds"))
+
+
+def _bounds_of_months(parts: Sequence[Part], common: Times) -> npt.NDArray[Any] | None:
+    """[T, 2] The time bounds of months, whose stamps do not tell their lengths (CESM's are the ends of months); None of shorter steps, and
+    where a file has none, or two files differ."""
+    common = normal(common)
+    if common.dtype.kind not in "MO" or len(common) < 2 or not months(float(np.median(steps(common)))):
+        return None
+    known: dict[Any, npt.NDArray[Any]] = {}
+    for part in parts:
+        name = part.data[str(part.time)].attrs.get("bounds") or part.data[str(part.time)].encoding.get("bounds")
+        rows = part.data[name].values if name in part.data.variables else np.empty(0)
+        if rows.shape != (len(part.stamps), 2) or rows.dtype.kind not in "MO":
+            return None
+        for stamp, row in zip(normal(part.stamps), rows, strict=True):
+            if not (known.setdefault(stamp, row) == row).all():
+                return None
+    return np.stack([known[stamp] for stamp in common])
 
 
 def _is_time(field: xr.DataArray, axis: Any) -> bool:

@@ -81,7 +81,10 @@ def find(dataset: xr.Dataset, name: str, chosen: Mapping[str, str], where: objec
         found.append(dataset[candidate])
     facts = variable(name)
     if not likely and len(matches := _by_standard_name(dataset, name)) == 1:
-        return dataset[matches[0]]
+        field = _at_level(dataset[matches[0]], name, where)
+        if field is not None:
+            return field
+        found.append(dataset[matches[0]])
     held = ", ".join(map(str, dataset.data_vars)) or "no variables"
     if found:
         held += f" ({_levels_of(found[0])})"

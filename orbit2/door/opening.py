@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import xarray as xr
 
@@ -104,10 +104,23 @@ def _single(file: Any, names: Sequence[str], also: Collection[str], where: Path,
         return _grib(file, names, also, where)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of calendars: `stamps` says what is to be said
-        if kind == "hdf5":
-            refuse_broken_hdf5(file)
-        engine = "h5netcdf" if kind == "hdf5" else "netcdf4"
-        return [stack.enter_context(xr.open_dataset(file, engine=engine, chunks=None, cache=False))]
+        return [stack.enter_context(read(file))]
+
+
+def read(file: Any, *, decode_times: bool = True, classic: Literal["netcdf4", "scipy"] = "netcdf4") -> xr.Dataset:
+    """A NetCDF file (its path, or a member of a zip where it lies), lazily: the one place where files of providers and users are opened.
+
+    HDF5 goes through h5py: the netCDF library reads 6 kB for each hour's expver, and may not be used from several threads. `classic`:
+    what reads NetCDF 3 (`scipy` from threads). Raises what these raise, for a damaged file OSError, for another kind ValueError.
+    """
+    kind = kind_of(file)
+    if kind == "hdf5":
+        refuse_broken_hdf5(file)
+    elif kind != "netcdf":
+        raise ValueError("not NetCDF by its first bytes")
+    engine = "h5netcdf" if kind == "hdf5" else classic
+    found: xr.Dataset = xr.open_dataset(file, engine=engine, chunks=None, cache=False, decode_times=decode_times)
+    return found
 
 
 def kind_of(file: Any) -> str:

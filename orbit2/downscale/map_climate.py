@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -25,23 +25,25 @@ from orbit2.door.ingest import Inputs, Reading, read_inputs
 from orbit2.door.opening import opened
 from orbit2.door.places import label, places
 from orbit2.downscale.cf import as_dataset
+from orbit2.downscale.claim import claimed
 from orbit2.downscale.mapping import LEAST, Trend, described, facts, lacking, mapped, months_of, trend
-from orbit2.downscale.places import REPLACE, check_out
+from orbit2.downscale.places import REPLACE, attributes, check_out
 from orbit2.downscale.store import TIME_UNITS, unwritten
 from orbit2.errors import OrbitError
-from orbit2.files import atomic, read_json
+from orbit2.files import atomic, read_json, short_hash
 from orbit2.grid import AnyGrid, Grid
 from orbit2.model.folder import FORMAT
 from orbit2.progress import counted
 from orbit2.provenance import code_version
 from orbit2.remap import Regridder
-from orbit2.times import calendar_of, is_date, stamps
+from orbit2.times import Times, calendar_of, is_date, stamps
 
 log = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float32]
 BLOCK_BYTES = 64 * 2**20  # of fields on their way
 WINDOW_BYTES = 256 * 2**20  # of series being mapped, with what xsdba makes of them (COPIES of float64)
 COPIES = 10
+METHOD = 1  # of the mapping: what is there of another one is made again
 HELD_OUT = ("validation", "test")
 
 
@@ -83,24 +85,86 @@ def run(
         inputs = read_inputs(dataset, wanted.names, label(found), said, maps=not isinstance(target, Grid))
         for line in inputs.warnings:
             log.warning("%s: %s", label(found), line)
-        moments = stamps(inputs.times)
-        fitted = np.array([first <= moment <= last for moment in moments])
-        wanted, told = _same_period(wanted, first, last, moments, fitted, label(found))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{place.name}.map-", dir=place.parent) as folder:
-            try:
-                work = _Work(Path(folder), inputs, wanted, target)
-                work.gather()
-                rows = work.map(moments, fitted)
-                lines = [described(name, *row) for name, row in rows.items()]
-                method = f"quantile delta mapping (xsdba {version('xsdba')}) by cell and month, fitted on {first} to {last} against {told}"
-                history = "; ".join([f"map-climate: {method}", *lines])
-                fit = {"method": method, "period": [first, last], "dataset": wanted.dataset, "samples": len(wanted.samples),
-                       "trends": {name: facts(*row) for name, row in rows.items()}}  # fmt: skip
-                work.write(place, history, fit)
-            except OSError as error:
-                raise unwritten(out, error) from None
-    log.info("wrote %s: %s", out, method)
+        with claimed(place, None):
+            return _map(inputs, wanted, (first, last), place, {})
+
+
+class StoreInputs:
+    """The coarse fields of a pair store, as files are read: all usable samples, in order."""
+
+    def __init__(self, pairs: PairStore, names: Sequence[str]) -> None:
+        self.names = tuple(name for name in names if name in pairs.variables("coarse"))
+        self.samples = np.flatnonzero(pairs.usable)
+        self.times, self.grid, self.where = pairs.times[self.samples], pairs.grid("coarse"), pairs.path
+        self.attrs: dict[str, Any] = {}
+        self.warnings: list[str] = []
+        self.named: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._pairs, self._places = pairs, [pairs.variable_index("coarse", name) for name in self.names]
+
+    def frame(self, index: int) -> FloatArray:
+        """[V, H, W] of one sample."""
+        return self._pairs.read("coarse", int(self.samples[index]))[self._places]
+
+
+def map_store(*, pairs: PairStore, model: Path, onto: PairStore, period: Mapping[str, str], out: Path) -> None:
+    """Write the coarse fields of a task's store, mapped to the climate of the training inputs in the store `onto`, to the Zarr store `out`;
+    fitted on the samples of `period` (`start`, `end`). Kept where it is there already, of the same stores, model and period; what a job
+    that was killed left is removed, and done again. Raises OrbitError as `run`."""
+    about = _about(model)
+    first, last = _span(period)
+    _apart(about, first, last)
+    wanted = _reference(about, onto)
+    made_of = short_hash([pairs.attributes.get("content"), onto.attributes.get("content"), str(pairs.attributes.get("config_hash")),
+                          wanted.dataset, about.get("hash"), first, last, METHOD], 16)  # fmt: skip
+    with claimed(out, None):
+        if attributes(out).get("mapped_from") == made_of:
+            log.info("%s is there already, mapped from the same", out)
+            return
+        inputs = StoreInputs(pairs, wanted.names)
+        lacks = [name for name in wanted.names if name not in inputs.names]
+        if lacks:
+            raise OrbitError("the task's store lacks inputs that are to be mapped", where=pairs.path, got=", ".join(inputs.names),
+                             allowed=", ".join(wanted.names))  # fmt: skip
+        _map(inputs, wanted, (first, last), out, {"mapped_from": made_of})
+
+
+def mapped_inputs(path: Path, names: Sequence[str], times: Times) -> tuple[Inputs, str]:
+    """The mapped fields `names` at `times`, and what was done to them (JSON). Raises OrbitError where they are not there."""
+    if not (path / "zarr.json").is_file():
+        raise OrbitError("the task's mapped inputs are not there", where=path, hint="begin the task with --block init")
+    dataset = xr.open_dataset(path, engine="zarr", chunks=None, cache=False, consolidated=False)
+    found = read_inputs(dataset, names, path, native=True)
+    place = {stamp: i for i, stamp in enumerate(stamps(found.times))}
+    chosen = [place[stamp] for stamp in stamps(times)]
+    arrays = {name: array.isel(time=chosen) for name, array in found.arrays.items()}
+    return replace(found, arrays=arrays, times=found.times[chosen], gaps=True), str(dataset.attrs["climate_mapping"])
+
+
+def _map(
+    inputs: Inputs | StoreInputs, wanted: Reference, period: tuple[str, str], place: Path, marks: Mapping[str, str]
+) -> list[str]:
+    """Fit, map and write to `place`, which appears at once; a line per variable. The caller has claimed it."""
+    first, last = period
+    moments = stamps(inputs.times)
+    fitted = np.array([first <= moment <= last for moment in moments])
+    wanted, told = _same_period(wanted, first, last, moments, fitted, str(inputs.where))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    for left in place.parent.glob(f".{place.name}.map-*"):  # by a job that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f".{place.name}.map-", dir=place.parent) as folder:
+        try:
+            work = _Work(Path(folder), inputs, wanted, wanted.store.grid("coarse"))
+            work.gather()
+            rows = work.map(moments, fitted)
+            lines = [described(name, *row) for name, row in rows.items()]
+            method = f"quantile delta mapping (xsdba {version('xsdba')}) by cell and month, fitted on {first} to {last} against {told}"
+            history = "; ".join([f"map-climate: {method}", *lines])
+            fit = {"method": method, "period": [first, last], "dataset": wanted.dataset, "samples": len(wanted.samples),
+                   "trends": {name: facts(*row) for name, row in rows.items()}}  # fmt: skip
+            work.write(place, history, fit, marks)
+        except OSError as error:
+            raise unwritten(place, error) from None
+    log.info("wrote %s: %s", place, method)
     for line in lines:
         log.info("%s", line)
     return lines
@@ -186,7 +250,7 @@ def _same_period(
 class _Work:
     """Series of the input and of the training on one grid, in scratch stores whose chunks are short in time and narrow in space."""
 
-    def __init__(self, folder: Path, inputs: Inputs, wanted: Reference, target: AnyGrid) -> None:
+    def __init__(self, folder: Path, inputs: Inputs | StoreInputs, wanted: Reference, target: AnyGrid) -> None:
         self.folder, self.inputs, self.wanted, self.grid = folder, inputs, wanted, target
         (height, width), lengths = target.shape, (len(inputs.times), len(wanted.samples))
         self.block = max(1, BLOCK_BYTES // (4 * len(wanted.names) * height * width))
@@ -245,13 +309,13 @@ class _Work:
             found[name] = one, other, float(training[1] / training[0])
         return found
 
-    def write(self, place: Path, history: str, fit: Mapping[str, Any]) -> None:
+    def write(self, place: Path, history: str, fit: Mapping[str, Any], marks: Mapping[str, str]) -> None:
         """The mapped fields as a Zarr store or NetCDF file at `place`, which appears at once."""
         names, times, theirs = self.wanted.names, self.inputs.times, self.inputs.attrs
         kept = {k: v for k, v in theirs.items() if isinstance(v, (str, int, float)) and not isinstance(v, bool) and k != "warnings"}
         line = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} orbit2 {code_version()} {history}"
         about = {**kept, "history": "\n".join([line, *([str(theirs["history"])] if theirs.get("history") else [])]),
-                 "climate_mapping": json.dumps(fit),
+                 "climate_mapping": json.dumps(fit), **marks,
                  **({"warnings": "\n".join(self.inputs.warnings)} if self.inputs.warnings else {})}  # fmt: skip
         path, encoding = self.folder / "mapped.zarr", {"time": {"units": TIME_UNITS, "calendar": calendar_of(times), "dtype": "int64"}}
         for start in range(0, len(times), self.block):

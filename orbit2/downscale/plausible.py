@@ -167,9 +167,9 @@ def _period(inputs: Inputs, about: Mapping[str, Any]) -> list[str]:
     monthly = any(w.split()[-1:] in (["avgua"], ["avgad"], ["avgid"]) for w in words) or (step is not None and step >= MONTH)
     daily = not monthly and (step is not None and step >= 24) and any("mean" in w or not w.strip() for w in words)
     given = "monthly" if monthly else "daily" if daily else "hourly" if step == 1 and float(trained) >= 24 else None
-    if given is None or (given == "daily" and float(trained) >= 24):
+    learned = "monthly" if clocks.months(float(trained)) else "daily" if float(trained) >= 24 else "hourly"
+    if given is None or given == learned:
         return []
-    learned = "daily" if float(trained) >= 24 else "hourly"
     apart = "" if step is None else f" (a step of {step:g} h)"
     return [f"averaging period: the input looks like {given} fields{apart}, the model was trained on {learned} ones"]
 

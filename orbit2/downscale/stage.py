@@ -12,6 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from orbit2 import outputs
@@ -48,11 +50,12 @@ PATIENCE = timedelta(days=2)  # ranks that live finish their shares at different
 
 
 def run(*, config: Path, model: Path, store: Path, out: Path, block: str | None = None, receipt: Path | None = None,
-        device: str | None = None, wall_minutes: float = 0.0, rate: Rate | None = None) -> None:  # fmt: skip
+        device: str | None = None, wall_minutes: float = 0.0, rate: Rate | None = None, climate: Path | None = None) -> None:  # fmt: skip
     """Downscale a task's samples (slice file `config`) to the Zarr store `out`, and write `out` with suffix .json as its receipt.
 
     `block` does a part of that: `init` makes the empty store, `i/n` computes a share of the items (any number of processes at once),
-    `finalise` checks that all are there; init and shares write `receipt`. Raises OrbitError when store and model do not fit,
+    `finalise` checks that all are there; init and shares write `receipt`. A task with `map_climate` has its inputs mapped first, to those
+    of the pair store `climate`, into a store beside `out` (with suffix .mapped.zarr). Raises OrbitError when store and model do not fit,
     Interrupted when it was asked to stop, or after `wall_minutes` or those of the task.
     """
     with launch.ranks(PATIENCE, device) as ranks:  # first of all: an error of one is told to the others
@@ -60,6 +63,7 @@ def run(*, config: Path, model: Path, store: Path, out: Path, block: str | None 
         check_receipt(receipt)
         check_receipt(out.with_suffix(".json"))
         outputs.file(timing_of(out), "format", "total", "tries")
+        _map(config, model, store, out, climate, first=ranks.first and block in (None, "init"))
         job, task = _task(config, model, store, out, ranks, rate)
         with claimed(out, block, ranks.first):
             if block in (None, "init") and ranks.first:
@@ -74,6 +78,24 @@ def run(*, config: Path, model: Path, store: Path, out: Path, block: str | None 
                 _finish(job, 1 if block is None else task.blocks)
             elif ranks.first and receipt is not None:
                 write_json(receipt, told)
+
+
+def _mapped(out: Path) -> Path:
+    return out.with_suffix(".mapped.zarr")
+
+
+def _map(config: Path, model: Path, store: Path, out: Path, climate: Path | None, *, first: bool) -> None:
+    """The inputs of a task with `map_climate`, mapped by the `first` process. Raises OrbitError where `climate` is not told."""
+    task = validate(DownscaleConfig, read_slice(config)["downscale"], config)
+    if task.map_climate is not None:
+        if climate is None:
+            raise OrbitError("the task's inputs are to be mapped: to which pair store's?", where=config, hint="give it as --climate")
+        if first:
+            from orbit2.downscale.map_climate import map_store
+
+            period = {"start": task.map_climate.period.start, "end": task.map_climate.period.end}
+            map_store(pairs=PairStore(store), model=model, onto=PairStore(climate), period=period, out=_mapped(out))
+        barrier()
 
 
 def _finish(job: Job, blocks: int) -> None:
@@ -123,9 +145,10 @@ def _task(
         raise OrbitError(
             "no samples in the period", where=store, got=str(section["period"]), allowed=f"{pairs.times[0]} to {pairs.times[-1]}"
         )
-    samples, lines, outside = StoreSamples(pairs, task.input, indices.tolist(), used), list[str](), dict[str, str]()
+    samples, lines, outside = _samples(task, pairs, indices, used, out)
     if task.dataset not in downscaler.about.get("datasets", {}):
-        lines, outside = climate_of_task(downscaler.about, samples, pairs.times[indices], grid)
+        lines, range_ = climate_of_task(downscaler.about, samples, pairs.times[indices], grid)
+        outside |= range_
     for line in lines:
         log.warning("%s: %s", section["task"], line)
     drawn, how = members.described(downscaler, task.members, task.seed)
@@ -143,7 +166,9 @@ def _task(
         "provenance": json.dumps(record("downscale", config_hash=section["model_hash"])),
     }
     settings = Settings(task.tile, task.halo, task.blend, task.time_block, task.batch, task.members, task.seed)
-    identity = (section["model_hash"], section.get("dataset_hash"), task.input)
+    identity: tuple[Any, ...] = (section["model_hash"], section.get("dataset_hash"), task.input)
+    if task.map_climate is not None:
+        identity = (*identity, section["climate_hash"], task.map_climate.period.start, task.map_climate.period.end)
     job = Job(
         label=section["task"],
         path=out,
@@ -158,6 +183,18 @@ def _task(
         methods={**downscaler.methods, **{name: pairs.cell_methods(name) for side in SIDES for name in pairs.variables(side)}},
     )
     return job, task
+
+
+def _samples(
+    task: DownscaleConfig, pairs: PairStore, indices: npt.NDArray[np.int64], used: tuple[str, ...], out: Path
+) -> tuple[StoreSamples | FileSamples, list[str], dict[str, str]]:
+    """The task's inputs as they are, or mapped; lines to be said (none yet); attributes that say how they were mapped."""
+    if task.map_climate is None:
+        return StoreSamples(pairs, task.input, indices.tolist(), used), [], {}
+    from orbit2.downscale.map_climate import mapped_inputs
+
+    inputs, told = mapped_inputs(_mapped(out), used, pairs.times[indices])
+    return FileSamples(inputs, task.time_block), [], {"climate_mapping": told}
 
 
 def remembering(downscaler: Downscaler, grid: AnyGrid) -> dict[str, str]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from orbit2.baselines import BASELINES, METHODS
 from orbit2.metrics.others import PREFIX
+from orbit2.times import apart, of_any
 from orbit2.variables import is_precipitation, log_scored, variable
 
 DOMAINS = ("global", "domain")
@@ -127,7 +128,7 @@ def _hours(scores: pd.DataFrame) -> float | None:
     """From the first to the last frame; None where the table does not say."""
     first, _, last = str(scores["date_range"].iloc[0]).partition("/")
     try:
-        return float((np.datetime64(last, "m") - np.datetime64(first, "m")) / np.timedelta64(60, "m"))
+        return apart(of_any(first), of_any(last)) / 3600
     except ValueError:
         return None
 

@@ -17,7 +17,7 @@ from orbit2.grid import Grid, named
 from orbit2.model.inspect import vocabulary
 from orbit2.plan.records import Stored
 from orbit2.retrieve.stage import outstanding
-from orbit2.sources.times import plan_times
+from orbit2.sources.times import plan_times, planned_in
 
 PACKED, STATIC, FLOAT = 2, 4, 4  # bytes of a value: of a sample in a pair store, of its static fields, of a prediction
 # What is left of them when compressed, measured: pair stores of the ERA5 week that ships with orbit2 (benchmarks/pairstore_read.py),
@@ -90,15 +90,14 @@ def output_grid(config: RunConfig, task: str) -> Grid:
 def task_samples(config: RunConfig, task: str) -> int:
     """Times that a task predicts."""
     section = predictions(config)[task]
-    period, times = config.datasets[section.dataset].split.blocks[section.split], plan_times(config.datasets[section.dataset])
-    count = int(((times >= period.first) & (times <= period.last)).sum())
+    dataset = config.datasets[section.dataset]
+    count = planned_in(dataset, dataset.split.blocks[section.split])
     return min(count, section.max_samples) if section.max_samples else count
 
 
 def training_samples(config: RunConfig, name: str) -> int:
     """Times of a dataset's training block."""
-    times, period = plan_times(config.datasets[name]), config.datasets[name].split.train
-    return 0 if period is None else int(((times >= period.first) & (times <= period.last)).sum())
+    return planned_in(config.datasets[name], config.datasets[name].split.train)
 
 
 def _finalised(path: Path) -> bool:

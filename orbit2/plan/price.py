@@ -20,7 +20,7 @@ from orbit2.plan.records import Time, Training
 from orbit2.plan.rehearse import Rehearsal
 from orbit2.plan.tiling import Cut
 from orbit2.plan.time import CPU, GPU, Split, predict, saving
-from orbit2.sources.times import plan_times
+from orbit2.sources.times import planned_in
 
 MINUTE = 60.0
 # Bytes of a prediction that a core compresses and writes in a second: benchmarks/downscale_throughput.py, 398 MB in 15.0 s beside the
@@ -83,8 +83,7 @@ def _forward(one: Training, batch: int, mesh: Sizes) -> float:
 def _validated(config: RunConfig, name: str, one: Training) -> int:
     """Samples of a dataset that a validation scores."""
     dataset, limit = config.datasets[one.dataset], config.models[name].train.validate_samples
-    period, times = dataset.split.validation, plan_times(dataset)
-    count = 0 if period is None else int(((times >= period.first) & (times <= period.last)).sum())
+    count = planned_in(dataset, dataset.split.validation)
     return min(count, limit) if limit else count
 
 

@@ -22,7 +22,7 @@ from orbit2.files import read_json, short_hash, write_json
 from orbit2.progress import doing
 from orbit2.provenance import code_version, record
 from orbit2.regrid import kept
-from orbit2.regrid.fields import DAY_OF_HOURLY, runs
+from orbit2.regrid.fields import covered, runs
 from orbit2.regrid.health import open_begun, part_intact, same_shards, shard_sizes
 from orbit2.regrid.job import Job, Opened, read_job
 from orbit2.regrid.parts import Part, plan_parts
@@ -32,6 +32,7 @@ from orbit2.sources.files import facts, said_of, static_files
 from orbit2.sources.source import Facts
 from orbit2.sources.static import open_static
 from orbit2.sources.times import Times, plan_times
+from orbit2.times import span, stamps
 from orbit2.variables import cell_methods, variable
 
 log = logging.getLogger(__name__)
@@ -64,13 +65,13 @@ def initialise(*, config: Path, resources: Path, store: Path, out: Path | None =
                 beyond |= {(side, name): share for side, share in one.outside.items() if share > 0.001}
     for (side, name), share in beyond.items():
         log.warning("%.1f %% of the %s grid lies outside %s's files and stays missing", 100 * share, side, name)
-    own_statics = static_files(job.dataset.files)
+    own_statics, rename = static_files(job.dataset.files), job.dataset.files.rename if job.dataset.files is not None else {}
     sides = {}
     for side in SIDES:
         folder = resources / "static" / manifest.VERSION
-        static = open_static(job.grid(side), job.dataset.statics, folder, job.settings.static, own=own_statics)
+        static = open_static(job.grid(side), job.dataset.statics, folder, job.settings.static, own=own_statics, rename=rename)
         sides[side] = SideSpec(job.grid(side), job.names(side), job.dataset.statics, static)
-    days = {name: DAY_OF_HOURLY[job.dataset.step_hours] if traits(name).hourly else _facts(job, name).day for name in job.dataset.sources}
+    days = {name: covered(job.dataset.step_hours) if traits(name).hourly else _facts(job, name).day for name in job.dataset.sources}
     own = [name for name in job.dataset.inputs if name in job.dataset.outputs and job.dataset.source_of(name) == job.dataset.source]
     store_layout.initialise(store, sides["coarse"], sides["fine"], times, shard=job.dataset.samples_per_shard, attributes={
         "dataset": job.name, "config_hash": job.hash, "source": job.dataset.source, "code_version": code_version(),
@@ -180,7 +181,7 @@ class Tally:
             self.missing[side] += absent.sum(axis=(0, 2, 3))
             self.cells[side] += values.shape[0] * values.shape[2] * values.shape[3]
             if len(self.job.names(side)):
-                self.gaps |= {str(time) for time in times[absent.all(axis=(1, 2, 3))]}
+                self.gaps |= set(stamps(times[absent.all(axis=(1, 2, 3))]))
             for i, name in enumerate(self.job.names(side)):
                 _check_range(name, values[:, i])
 
@@ -249,7 +250,7 @@ def _block(opened: dict[str, Opened], job: Job, times: Times) -> dict[Side, Floa
     try:
         values = compute(*lazy, scheduler="threads", num_workers=allowance.threads())  # type: ignore[no-untyped-call]
     except (OSError, RuntimeError, EOFError) as error:
-        raise OrbitError(f"provider file cannot be read ({' '.join(str(error).split())[:160]})", where=f"{times[0]} to {times[-1]}",
+        raise OrbitError(f"provider file cannot be read ({' '.join(str(error).split())[:160]})", where=span(times),
                          hint="`orbit2 retrieve --verify` finds and fetches damaged files") from None
     result = {side: np.empty((len(times), len(job.names(side)), *job.grid(side).shape), dtype=np.float32) for side in SIDES}
     for (side, i, _, _), field in zip(wanted, values, strict=True):

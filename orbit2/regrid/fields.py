@@ -7,6 +7,8 @@ D 01:00 ... D+1 00:00; instantaneous fields use D 00:00 ... 23:00 (mean, or extr
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -15,16 +17,19 @@ from orbit2 import allowance
 from orbit2.config.files import BRIDGED
 from orbit2.config.recipes import DAY, HOUR, Recipe, ends_its_hour, recipe, windows
 from orbit2.errors import OrbitError
-from orbit2.times import steps
+from orbit2.times import months, normal, span, stamp, steps
 
-__all__ = ["DAY_OF_HOURLY", "DailyFields", "HourlyFields", "Recipe", "at", "positions", "raw_window", "recipe", "runs", "trailing_day"]
+__all__ = ["DailyFields", "HourlyFields", "Recipe", "covered", "at", "positions", "raw_window", "recipe", "runs", "trailing_day"]
 
-Times = npt.NDArray[np.datetime64]
+Times = npt.NDArray[Any]  # [T] datetime64[s], or cftime dates (own files in another calendar)
 FloatArray = npt.NDArray[np.float32]
-DAY_OF_HOURLY = {  # hours between samples: what 24-hour fields made of hourly ones cover
-    1: "24 hours ending at the stamp, UTC",
-    24: "00:00 to 24:00 UTC of the date (accumulations: hours ending 01 to 24; instantaneous values: 00 to 23)",
-}
+OF_HOURS = "24 hours ending at the stamp, UTC"  # what 24-hour fields made of hourly ones cover
+OF_DAYS = "00:00 to 24:00 UTC of the date (accumulations: hours ending 01 to 24; instantaneous values: 00 to 23)"
+
+
+def covered(step_hours: int) -> str:
+    """What 24-hour fields that are made of hourly ones cover, in samples so far apart."""
+    return OF_HOURS if step_hours < DAY else OF_DAYS
 
 
 def raw_window(recipes: dict[str, Recipe], times: Times, step_hours: int) -> tuple[np.datetime64, np.datetime64]:
@@ -34,8 +39,10 @@ def raw_window(recipes: dict[str, Recipe], times: Times, step_hours: int) -> tup
 
 
 def runs(times: Times) -> list[Times]:
-    """`times` cut where neighbours are further apart than a month: a part may reach over a hole between two periods."""
-    return np.split(times, np.flatnonzero(steps(times) * 3600 >= BRIDGED) + 1)
+    """`times` cut where neighbours are further apart than a month (months: than two): a part may reach over a hole between two periods."""
+    apart = steps(times) * 3600
+    longest = 2 * BRIDGED if len(apart) and months(float(apart.min()) / 3600) else BRIDGED
+    return np.split(times, np.flatnonzero(apart >= longest) + 1)
 
 
 class HourlyFields:
@@ -55,25 +62,26 @@ class HourlyFields:
 
     def whole_days(self) -> int:
         """How many raw fields are held in memory hour by hour."""
-        return len({r.raw for r in self.recipes.values() if r.over_day}) if self.step_hours == 1 else 0
+        return len({r.raw for r in self.recipes.values() if r.over_day}) if self.step_hours < DAY else 0
 
     def _stamps(self, r: Recipe, times: Times) -> Times:
         """Every raw stamp that variables at `times` are made of."""
-        if self.step_hours != 1:
+        if self.step_hours >= DAY:
             return (times[:, None] + int(ends_its_hour(r.raw)) * HOUR + np.arange(DAY) * HOUR).ravel()
         return np.arange(times[0] - (DAY - 1) * HOUR, times[-1] + HOUR, HOUR) if r.over_day else times
 
     def block(self, times: Times) -> dict[str, xr.DataArray]:
         """Each variable as an array (time, lat, lon) at `times`, lazy where nothing was accumulated."""
-        if self.step_hours != 1:
+        if self.step_hours >= DAY:
             return {name: self._daily(r, times) for name, r in self.recipes.items()}
         loaded = self._last_days({r.raw for r in self.recipes.values() if r.over_day}, times)
         result = {}
         for name, r in self.recipes.items():
             if r.over_day:
-                result[name] = loaded[r.raw][DAY - 1 :].copy(data=trailing_day(loaded[r.raw].values, r.over_day)).chunk({"time": 4})
+                made = loaded[r.raw][DAY - 1 :].copy(data=trailing_day(loaded[r.raw].values, r.over_day))
+                result[name] = made[:: self.step_hours].chunk({"time": 4})
             elif r.raw in loaded:
-                result[name] = loaded[r.raw][DAY - 1 :].chunk({"time": 4})
+                result[name] = loaded[r.raw][DAY - 1 :: self.step_hours].chunk({"time": 4})
             else:
                 result[name] = at(self.source, r.raw, times)
         return result
@@ -81,7 +89,7 @@ class HourlyFields:
     def _last_days(self, raws: set[str], times: Times) -> dict[str, xr.DataArray]:
         """Every hour from 23 before the first time to the last one, in memory."""
         stamps = self._stamps(Recipe("", "mean"), times)
-        if raws and len(stamps) != len(times) + DAY - 1:
+        if raws and len(stamps) != (len(times) - 1) * self.step_hours + DAY:
             raise OrbitError("24-hour fields need every hour of the source", got=", ".join(sorted(raws)), hint="ask for hourly variables")
         result = {}
         for raw in raws:
@@ -132,12 +140,12 @@ def _read(source: xr.Dataset, raw: str, stamps: Times) -> xr.DataArray:
 
 def positions(source: xr.Dataset, raw: str, stamps: Times) -> npt.NDArray[np.intp]:
     """Where the stamps lie in the source. Raises OrbitError naming the first ones that are not there."""
-    held = source["time"].values.astype("datetime64[s]")
+    held = normal(source["time"].values)
     position = np.minimum(np.searchsorted(held, stamps), max(len(held) - 1, 0))
     absent = stamps[held[position] != stamps] if len(held) else stamps
     if len(absent):
-        raise OrbitError(f"{len(absent)} configured times are not in the source files", where=raw, got=", ".join(map(str, absent[:3])),
-                         allowed=f"{held[0]} to {held[-1]}" if len(held) else "nothing", hint="retrieve them, or change the periods")
+        raise OrbitError(f"{len(absent)} configured times are not in the source files", where=raw, got=", ".join(map(stamp, absent[:3])),
+                         allowed=span(held), hint="retrieve them, or change the periods")
     return position
 
 

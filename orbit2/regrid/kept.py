@@ -13,13 +13,14 @@ from orbit2.files import read_json, short_hash, write_json
 from orbit2.sources import manifest
 from orbit2.sources.receipts import DAY
 from orbit2.sources.source import Window
+from orbit2.times import shifted
 
 FOLDER = ".built"  # beside the receipts; Snakemake knows nothing of it
 
 
 def made_from(resources: Path, sources: Sequence[str], window: Window) -> str:
     """The provider files in `window` (first and last sample), as their manifests tell them apart: fetched anew, they are others."""
-    first, last = window[0] - DAY, window[1] + DAY
+    first, last = shifted(window[0], -DAY), shifted(window[1], DAY)
     told = {}
     for name in sources:
         records = manifest.select(manifest.read(resources / name / manifest.VERSION)["files"], None, first, last)

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2.config.sources import DaymetConfig
-from orbit2.door.damage import Guarded, reading, refuse_broken_hdf5
+from orbit2.door.damage import Guarded, reading
+from orbit2.door.opening import read
 from orbit2.door.stamps import CALENDARS, decoded
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.sources.source import Facts, Need, Request
@@ -216,14 +217,7 @@ def _opened(path: Path) -> xr.Dataset:
     """By h5py or scipy, which may be used from several threads at once (the netCDF library may not, and files are checked in threads)."""
     if not path.is_file():
         raise OrbitError("file not found", where=path)
-    with open(path, "rb") as handle:
-        head = handle.read(4)
-    engine = {b"\x89HDF": "h5netcdf", b"CDF\x01": "scipy", b"CDF\x02": "scipy"}.get(head)
-    if engine is None:
-        raise ValueError("not NetCDF by its first bytes")
-    if engine == "h5netcdf":
-        refuse_broken_hdf5(path)
-    return xr.open_dataset(path, engine=engine, decode_times=False, cache=False)
+    return read(path, decode_times=False, classic="scipy")
 
 
 def _blocks(shape: tuple[int, ...], own: tuple[int, ...], begin: int, end: int) -> list[tuple[int, ...]]:

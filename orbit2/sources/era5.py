@@ -119,7 +119,7 @@ class Era5:
         """What files must hold for `wanted`, and between which stamps: sea surface temperature where a temperature is."""
         over = [window for name, window in wanted.items() if name in _TEMPERATURES]
         sea = (min((b for b, _ in over), default=None), max((e for _, e in over), default=None))
-        return {name: wanted.get(name, sea) for name in self._files_names(tuple(wanted))}  # type: ignore[arg-type]
+        return {name: wanted.get(name, sea) for name in self._files_names(tuple(wanted))}
 
     def _files_names(self, names: Sequence[str]) -> tuple[str, ...]:
         """What files must hold for `names`."""
@@ -256,7 +256,8 @@ def open_era5(
                              hint=f"the files hold: {', '.join(sorted(offered)) or 'nothing readable'}")
         refuse_long_periods(name, held)
         if steps == "hourly" or (steps == "as held" and is_hourly(held)):
-            refuse_gaps(name, held, *(windows[name] if windows else (first, last)), paths)
+            begin, end = windows[name] if windows else (first, last)
+            refuse_gaps(name, held, begin, end, paths)
         merged[name] = join(name, [piece for piece in held if len(piece.stamps)] or held[:1])
     reference = next(iter(merged.values()))
     for name, one in merged.items():

@@ -18,9 +18,10 @@ import xarray as xr
 
 from orbit2.door.archive import unpack
 from orbit2.door.axes import horizontal, time_name
-from orbit2.door.damage import reading, refuse_broken_hdf5
+from orbit2.door.damage import reading
 from orbit2.door.ecmwf import LEXICON, Field
 from orbit2.door.grib import open_grib
+from orbit2.door.opening import kind_of, read
 from orbit2.door.stamps import CALENDARS, dates
 from orbit2.door.stored import Member, stored_members
 from orbit2.errors import OrbitError
@@ -36,7 +37,6 @@ FloatArray = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
 Times = npt.NDArray[np.datetime64]
 _LEVELS = ("pressure_level", "isobaricInhPa", "plev", "level")
-_HDF5 = b"\x89HDF"
 
 
 @dataclass(frozen=True)
@@ -93,25 +93,17 @@ def _contents(path: Path) -> Iterator[Path | Member]:
     """The file itself or, of a zip (CDS has sent zips named .nc), its data files: in place where they are not compressed."""
     if not path.is_file():
         raise OrbitError("file not found", where=path)
-    if _kind(path) != "zip":
+    if kind_of(path) != "zip":
         yield path
         return
     try:
         members = stored_members(path, SUFFIXES)
     except zipfile.BadZipFile as error:
         raise OrbitError(f"damaged archive ({error})", where=path, hint="delete it and retrieve it again") from None
-    if members and all(member.head(4) == _HDF5 for member in members):
+    if members and all(kind_of(member) == "hdf5" for member in members):
         yield from members
     else:
         yield from unpack(path, SUFFIXES)
-
-
-def _kind(file: Path) -> str:
-    """By content, not by name: "hdf5" (netCDF 4), "netcdf" (3), "grib", "zip" or "unknown"."""
-    with open(file, "rb") as handle:
-        head = handle.read(4)
-    kinds = {_HDF5: "hdf5", b"CDF\x01": "netcdf", b"CDF\x02": "netcdf", b"CDF\x05": "netcdf", b"GRIB": "grib", b"PK\x03\x04": "zip"}
-    return kinds.get(head, "unknown")
 
 
 def _described(raw: xr.Dataset) -> set[str]:
@@ -125,17 +117,10 @@ def _described(raw: xr.Dataset) -> set[str]:
 
 def _open(file: Path | Member, names: Sequence[str], others: set[str]) -> list[xr.Dataset]:
     """The file's hypercubes, undecoded beyond CF scaling and time; names that a GRIB file has besides are added to `others`."""
-    kind = "hdf5" if isinstance(file, Member) else _kind(file)
-    match kind:
-        case "hdf5":  # not netCDF-C: it reads 6 kB for each hour's expver
-            refuse_broken_hdf5(file)
-            return [_times_decoded(xr.open_dataset(file, engine="h5netcdf", decode_times=False), file)]
-        case "netcdf":
-            return [_times_decoded(xr.open_dataset(file, engine="netcdf4", decode_times=False), file)]
-        case "grib":
-            assert isinstance(file, Path)
-            return open_grib(file, {short for name in names for short in LEXICON[name].grib}, others)
-    raise ValueError("neither NetCDF nor GRIB by its first bytes")
+    if kind_of(file) != "grib":
+        return [_times_decoded(read(file, decode_times=False), file)]
+    assert isinstance(file, Path)
+    return open_grib(file, {short for name in names for short in LEXICON[name].grib}, others)
 
 
 def _times_decoded(raw: xr.Dataset, file: Path | Member) -> xr.Dataset:

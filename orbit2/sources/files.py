@@ -4,15 +4,18 @@ never written."""
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from orbit2.config.files import DAY, SIDE, FilesConfig
+from orbit2.config.files import DAY, SIDE, FilesConfig, Found, Reduced
+from orbit2.config.own_times import slot
+from orbit2.config.recipes import reduction
 from orbit2.door.axes import uneven
 from orbit2.door.headers import Header, headers, record_of
 from orbit2.door.ingest import Inputs, Reading, read_inputs
@@ -22,7 +25,8 @@ from orbit2.errors import OrbitError
 from orbit2.files import short_hash
 from orbit2.grid import Grid
 from orbit2.sources import manifest, slabs
-from orbit2.sources.source import Facts
+from orbit2.sources.source import Facts, Window
+from orbit2.times import Time, Times, calendar_of, from_seconds, month_starts, months, seconds, shifted, span, stamps
 from orbit2.units import Scale, convert
 from orbit2.variables import variable
 
@@ -35,7 +39,11 @@ def facts(source: str, config: FilesConfig) -> Facts:
     start = getattr(config.day_starts, SIDE[source])
     day = "as the files have it" if start is None else f"24 hours from {start:+g} h after 00:00 UTC of the date"
     step = config.found.step_hours if config.found is not None else 24
-    day = day if 3600 * step >= DAY else f"stamps every {step} hours, UTC"
+    day = "months of the files' calendar" if months(step) else day if step >= 24 else f"stamps every {step} hours, UTC"
+    reduced = config.found.reduced(source) if config.found is not None else None
+    if reduced is not None:
+        day = f"24 hours from {reduced.begins:+g} h after 00:00 UTC of the date" if step >= 24 else day
+        day += f", made of values every {reduced.hours} h"
     whose = "the files' own"
     return Facts(title=f"the user's own files ({SIDE[source]} side)", licence=whose, doi=None, attribution=config.credit or whose, day=day)
 
@@ -49,20 +57,21 @@ def records(source: str, patterns: Sequence[str], names: Sequence[str], also: Se
 
 
 def _record(path: Path, held: Sequence[Header]) -> manifest.Record:
-    stamps = [header.stamps for header in held if header.runs]
-    first, last = min(times[0] for times in stamps), max(times[-1] for times in stamps)
+    spans = [(int(times[0]), int(times[-1])) for times in (header.seconds for header in held if header.runs)]
+    ends = min(first for first, _ in spans), max(last for _, last in spans)
+    first, last = stamps(from_seconds(ends, calendar=held[0].calendar))
     file = record_of(path)
     return {"file": str(file), "bytes": held[0].bytes, "modified_ns": held[0].modified_ns, "origin": "adopted",
-            "sha256": manifest.fingerprint(file), "first": manifest.stamp(first), "last": manifest.stamp(last)}  # fmt: skip
+            "sha256": manifest.fingerprint(file), "first": first, "last": last}  # fmt: skip
 
 
-def still_there(source: str, folder: Path, patterns: Sequence[str], first: np.datetime64, last: np.datetime64) -> list[Path]:
+def still_there(source: str, folder: Path, patterns: Sequence[str], first: Time, last: Time) -> list[Path]:
     """The adopted files of `patterns` within two stamps, as they were when they were adopted. Raises OrbitError naming the first one that
     is gone or has changed, and where none was adopted."""
     listed = {str(r["file"]): r for r in manifest.select(manifest.read(folder)["files"], None, first, last)}
     chosen = {file: record for file, record in listed.items() if _of(file, patterns)}
     if not chosen:
-        raise OrbitError("no adopted file holds these times", where=", ".join(patterns), got=f"{first} to {last}",
+        raise OrbitError("no adopted file holds these times", where=", ".join(patterns), got=span((first, last)),
                          hint="run the retrieve stage, or change the periods")  # fmt: skip
     for file, record in chosen.items():
         try:
@@ -94,25 +103,27 @@ def _of(file: str, patterns: Sequence[str]) -> bool:
     return False
 
 
-def open_files(
-    source: str, config: FilesConfig, folder: Path, wanted: Mapping[str, tuple[np.datetime64, np.datetime64]]
-) -> xr.Dataset:
+def open_files(source: str, config: FilesConfig, folder: Path, wanted: Mapping[str, Window]) -> xr.Dataset:
     """The variables of a dataset's own files, each between its two stamps (inclusive), lazily, as `Source.open` promises.
 
-    Daily fields have 00:00 of their date, whatever hour the files write. Raises OrbitError for files that are gone or changed, and for
-    what `read_inputs` refuses.
+    Daily fields have 00:00 of their date and months 00:00 of their first day, whatever hour the files write; hours of a side that is finer
+    than the samples are made into these (`found.reduced`). Times are those of the files' calendar. Raises OrbitError for files that are
+    gone or changed, and for what `read_inputs` refuses.
     """
     first, last = min(begin for begin, _ in wanted.values()), max(end for _, end in wanted.values())
-    daily = config.found is None or 3600 * config.found.step_hours >= DAY
-    margin = np.timedelta64(DAY if daily else 0, "s")
-    paths = still_there(source, folder, config.patterns(source), first, last + margin)
+    found, side = config.found or Found(step_hours=24), SIDE[source]
+    reduced = found.reduced(source)
+    margin = 0 if found.step_hours < 24 and reduced is None else 31 * DAY if months(found.step_hours) else 2 * DAY
+    paths = still_there(source, folder, config.patterns(source), shifted(first, -margin), shifted(last, margin))
+    raw = {name: reduced.raw.get(name, name) if reduced is not None else name for name in wanted}
     stack = ExitStack()
     try:
-        data = stack.enter_context(opened(list(paths), tuple(wanted), config.rename))
-        rename = {theirs: ours for theirs, ours in config.rename.items() if theirs in data.data_vars and ours in wanted}
-        inputs = read_inputs(data, tuple(wanted), label(paths), Reading(rename=rename, accumulated=config.accumulated),
-                             native=True)
-        result = _lazy(inputs, daily, first, last)
+        names = tuple(dict.fromkeys(raw.values()))
+        data = stack.enter_context(opened(list(paths), names, config.rename))
+        asked = {theirs: raw.get(ours, ours) for theirs, ours in config.rename.items()}
+        rename = {theirs: ours for theirs, ours in asked.items() if theirs in data.data_vars and ours in names}
+        inputs = read_inputs(data, names, label(paths), Reading(rename=rename, accumulated=config.accumulated), native=True)
+        result = _lazy(inputs, found, reduced, raw, (first, last), side in (found.closing or ()))
     except BaseException:
         stack.close()
         raise
@@ -124,26 +135,63 @@ def label(paths: Sequence[Path]) -> str:
     return str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
 
 
-def _lazy(inputs: Inputs, daily: bool, first: np.datetime64, last: np.datetime64) -> xr.Dataset:
-    stamps = inputs.times.astype("datetime64[D]").astype("datetime64[s]") if daily else inputs.times.astype("datetime64[s]")
-    inside = np.flatnonzero((stamps >= first.astype("datetime64[s]")) & (stamps <= last.astype("datetime64[s]")))
-    begin, end = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
-    cache, arrays, cells, grid = slabs.Cache(), {}, inputs.grid.shape, inputs.grid
-    for name, field in inputs.arrays.items():
-        read = _Field(field, inputs, name)
-        borders = slabs.edges(begin, end, _chunk(field), cells[0] * cells[1])
-        cache.expect(int(np.max(np.diff(borders))) * cells[0] * cells[1] * 4, 0)
-        slab = slabs.Slabs(read, 0, 1, (id(inputs), name), borders, cells, cache)
-        lazy = slab.lazy() if end > begin else np.empty((0, *cells), np.float32)
+def _lazy(
+    inputs: Inputs, found: Found, reduced: Reduced | None, raw: Mapping[str, str], window: Window, closing: bool
+) -> xr.Dataset:
+    cache, arrays, grid, lengths = slabs.Cache(), {}, inputs.grid, set()
+    rows, columns = grid.shape
+    for name in raw:
+        field = inputs.arrays[raw[name]]
+        read: Any = _Field(field, inputs, raw[name])
+        own, many, chunk = _samples(inputs.times, found.step_hours, closing), 1, _chunk(field)
+        if reduced is not None:
+            hours = Hours(inputs.times, reduced, name, found.step_hours)
+            read, own, many = _Reduced(read, hours), hours.samples, hours.many
+        inside = np.flatnonzero((own >= window[0]) & (own <= window[1]))
+        begin, end = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
+        borders = slabs.edges(begin, end, max(1, chunk // many), many * rows * columns)
+        slab = int(np.max(np.diff(borders))) * rows * columns * 4
+        cache.expect(slab, slab * many if many > 1 else 0)
+        lazy = slabs.Slabs(read, 0, 1, (id(inputs), name), borders, grid.shape, cache).lazy() if end > begin else np.empty(
+            (0, rows, columns), np.float32)
         about = variable(name)
-        arrays[name] = (("time", *grid.dims), lazy, {"units": about.units, "standard_name": about.standard_name})
-    result = xr.Dataset(arrays, coords={"time": stamps[begin:end].astype("datetime64[ns]")})
+        time = own[begin:end]
+        coordinate = time.astype("datetime64[ns]") if time.dtype.kind == "M" else time
+        arrays[name] = xr.DataArray(lazy, {"time": coordinate}, ("time", *grid.dims), name,
+                                    {"units": about.units, "standard_name": about.standard_name})  # fmt: skip
+        lengths.add((len(time), *time[[0, -1]]) if len(time) else (0,))
+    result = xr.merge(arrays.values(), join="outer" if len(lengths) > 1 else "exact", compat="override")
     if isinstance(grid, Grid) and not uneven(grid):
         result = result.assign_coords(lat=grid.lat, lon=grid.lon)
     else:
         result.attrs["grid"] = grid  # of this process only: nothing is written of it
     result.attrs["decoding_bytes"] = cache.largest, cache.work
     return result
+
+
+def _samples(times: Times, step_hours: int, closing: bool) -> Times:
+    """[T] The samples that the files' own times are. `closing`: stamps are the ends of their months."""
+    if months(step_hours):
+        return month_starts(from_seconds(seconds(times) - int(closing), calendar=calendar_of(times)))
+    if step_hours < 24:
+        return times
+    return from_seconds(seconds(times) // DAY * DAY, calendar=calendar_of(times))
+
+
+class Hours:
+    """Which of a file's times make which sample of a variable. `samples` [S]: those of which every hour is there; `first` [S]: where in the
+    file each begins; `many`: how many times each is made of; `how`: the reduction (moments of steps shorter than a day: none)."""
+
+    def __init__(self, times: Times, reduced: Reduced, name: str, step_hours: int) -> None:
+        how = reduction(name, reduced.raw.get(name, name), step_hours)
+        step, sample = 3600 * reduced.hours, 3600 * step_hours
+        slots = slot(seconds(times), reduced.stamps[name], step, sample, reduced.begins)
+        made, first, counts = np.unique(slots, return_index=True, return_counts=True)
+        self.how, self.many = ("mean", 1) if how == "moment" else (how, sample // step)
+        whole = counts == self.many
+        self.samples, self.first = from_seconds(made[whole], calendar=calendar_of(times)), first[whole]
+        if (np.diff(slots) < 0).any():
+            raise OrbitError("times do not increase", where=f"files: {name}", hint="sort them, e.g. with xarray: dataset.sortby('time')")
 
 
 class _Field:
@@ -164,6 +212,29 @@ class _Field:
         return [np.ascontiguousarray(found)]
 
 
+_WAYS: dict[str, Callable[[FloatArray], npt.NDArray[Any]]] = {
+    "mean": lambda raw: raw.mean(axis=1, dtype=np.float64), "sum": lambda raw: raw.sum(axis=1, dtype=np.float64),
+    "max": lambda raw: raw.max(axis=1), "min": lambda raw: raw.min(axis=1),
+}  # fmt: skip
+
+
+class _Reduced:
+    """Samples `a` to `b` of one field of hours, [S, H, W]; a sample with a missing hour is missing there."""
+
+    def __init__(self, field: _Field, hours: Hours) -> None:
+        self.field, self.hours = field, hours
+
+    def __call__(self, begin: int, end: int) -> list[FloatArray]:
+        first, many = self.hours.first[begin:end], self.hours.many
+        if end > begin and int(first[-1] - first[0]) == many * (end - begin - 1):  # no hole between them: one reading
+            raw = self.field(int(first[0]), int(first[-1]) + many)[0]
+            raw = raw.reshape(end - begin, many, *raw.shape[1:])
+        else:
+            raw = np.stack([self.field(int(at), int(at) + many)[0] for at in first])
+        found: FloatArray = _WAYS[self.hours.how](raw)
+        return [found.astype(np.float32)]
+
+
 def _plain(columns: npt.NDArray[np.int64]) -> bool:
     return bool((columns == np.arange(len(columns))).all())
 
@@ -176,7 +247,6 @@ def _chunk(field: xr.DataArray) -> int:
     if not sizes or field.encoding.get("contiguous") or len(sizes) != field.ndim:
         return 1
     return max(1, int(sizes[field.dims.index("time")]))
-
 
 
 def static_files(config: FilesConfig | None) -> list[Path]:

@@ -60,8 +60,10 @@ def entry(
     return record
 
 
-def stamp(time: np.datetime64 | str, *, end: bool = False) -> str:
+def stamp(time: times.Time | str, *, end: bool = False) -> str:
     """`YYYY-MM-DDTHH:MM:SS`, which sorts as text; with `end`, a bare day means its last second."""
+    if not isinstance(time, str | np.datetime64):  # a date of another calendar
+        return times.stamp(time)
     return str(times.end(time) if end else times.begin(time))
 
 
@@ -156,7 +158,7 @@ def gaps(
 
 
 def select(
-    records: Iterable[Record], variables: Sequence[str] | None, first: np.datetime64 | None, last: np.datetime64 | None,
+    records: Iterable[Record], variables: Sequence[str] | None, first: times.Time | None, last: times.Time | None,
     box: Sequence[float] | None = None,
 ) -> list[Record]:
     """The records that match, in their order."""

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from orbit2.files import read_json
 from orbit2.sources.manifest import Record, select
 from orbit2.sources.source import Window
+from orbit2.times import shifted
 
 KEPT = ("file", "bytes", "first", "last")  # of a file's record
-DAY = np.timedelta64(1, "D")  # a sample is made of hours before and after its stamp
+DAY = 86400.0  # seconds: a sample is made of hours before and after its stamp
 
 
 def held(records: Iterable[Record]) -> list[dict[str, Any]]:
@@ -29,7 +28,7 @@ def lost(receipt: Path, folder: Path, windows: Sequence[Window]) -> list[Path]:
     """
     content = read_json(receipt)
     listed = content.get("held", []) if isinstance(content, dict) else []
-    needed = {str(r["file"]): r for first, last in windows for r in select(listed, None, first - DAY, last + DAY)}
+    needed = {str(r["file"]): r for first, last in windows for r in select(listed, None, shifted(first, -DAY), shifted(last, DAY))}
     return [folder / name for name, record in sorted(needed.items()) if _size(folder / name) != record["bytes"]]
 
 

@@ -14,6 +14,7 @@ import xarray as xr
 
 from orbit2.door.axes import horizontal
 from orbit2.door.damage import reading
+from orbit2.door.opening import read
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid, from_centres
 from orbit2.longitudes import eastward, follow
@@ -67,7 +68,7 @@ def check(path: Path) -> None:
 
 
 def _opened(path: Path) -> xr.Dataset:
-    return xr.open_dataset(path, engine="netcdf4")
+    return read(path)
 
 
 def _axes(file: xr.Dataset, path: Path) -> tuple[xr.DataArray, Grid, bool, npt.NDArray[np.int64]]:

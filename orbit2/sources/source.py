@@ -10,6 +10,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import xarray as xr
 
+from orbit2.times import Time
+
 ClientName = Literal["packaged", "synthetic", "http", "cds", "arco", "earthdata"]
 Box = tuple[float, float, float, float]  # south, north, west, east in degrees
 
@@ -55,7 +57,7 @@ class Facts:
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
-Window = tuple[np.datetime64, np.datetime64]  # first and last stamp, datetime64[s]
+Window = tuple[Time, Time]  # first and last stamp, datetime64[s]; of own files in another calendar cftime dates
 
 
 class Source(Protocol):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
@@ -41,6 +41,7 @@ Array = npt.NDArray[np.float64]
 COVERS = ("high_vegetation_cover", "low_vegetation_cover")  # ERA5's landcover is their sum
 PACKAGED = ("land_sea_mask", "orography")
 TIMES = ("time", "Time", "valid_time", "t", "month")  # fields that have a time have any
+_RENAMED: dict[Path, dict[str, str]] = {}  # what the user calls the fields of his files
 LARGE = 2**25  # cells (256 MB in memory): a user's field with more is read around the target only
 RELIEF = ("orography", "subgrid_orography_deviation")
 ERA5_FILE, PACKAGED_FILE, RELIEF_PREFIX = "era5_static.nc", "static_0.25deg.nc", "relief_"
@@ -109,11 +110,12 @@ class Static:
 
 def open_static(
     grid: AnyGrid, names: Sequence[str], path: Path | None = None, config: StaticConfig | None = None, cache: str | None = None,
-    own: Sequence[Path] = (),
+    own: Sequence[Path] = (), rename: Mapping[str, str] | None = None,
 ) -> FloatArray:
     """Static fields [S, H, W] on `grid`, canonical units, in the order of `names`.
 
-    `own`: files that come first, for what they hold. `path`: one file with fields by any usual names, or the folder that `retrieve`
+    `own`: files that come first, for what they hold; `rename`: names in them -> canonical names.
+    `path`: one file with fields by any usual names, or the folder that `retrieve`
     filled, or None for the packaged 0.25 degree fields. With `config`, only the files that it asks for count in a folder; without, a
     relief comes before ERA5's fields and these before the packaged ones. Fields are averaged conservatively, and interpolated linearly
     where `grid` is finer than the file; fractions stay within 0 and 1. `slope` is the gradient of the orography AT the target grid (metres
@@ -121,11 +123,12 @@ def open_static(
     from the relief inside each cell where there is one, else from ERA5. `cache`: see Regridder. Raises OrbitError for a field that the
     files do not have.
     """
+    _call(own, rename or {})
     if not isinstance(grid, Grid):
         maps = [file for file in (*own, *([path] if path is not None and path.is_file() else [])) if on_a_map(file)]
         wanted = {*names, "orography"} if "slope" in names else set(names)
         direct = {name: _averaged(grid, file, name, cache) for file in reversed(maps) for name in _held(file) if name in wanted}
-        return on_map(grid, names, path, lambda base, wanted: open_static(base, wanted, path, config, cache, own), direct)
+        return on_map(grid, names, path, lambda base, wanted: open_static(base, wanted, path, config, cache, own, rename), direct)
     files = [*own, *_sources(path, config)]
     result = np.empty((len(names), *grid.shape), dtype=np.float32)
     known: dict[str, Array] = {}
@@ -229,6 +232,15 @@ def _averaged(grid: AnyGrid, path: Path, name: str, cache: str | None) -> Array:
     if not np.isfinite(field).all():
         raise OrbitError("the static file does not cover the grid", where=path, got=source.describe(), allowed=grid.describe())
     return np.clip(field, 0.0, 1.0) if _is_share(name) else field
+
+
+def _call(files: Sequence[Path], rename: Mapping[str, str]) -> None:
+    """Fields of `files` are found by the names that the user says. What was read under other ones is read again."""
+    theirs = {name: ours for name, ours in rename.items() if variable(ours).kind == "static"}
+    changed = [file for file in files if _RENAMED.get(file, {}) != theirs]
+    _RENAMED.update(dict.fromkeys(changed, theirs))
+    for cached in (_held, _axes, _read, _on_a_map) if changed else ():
+        cached.cache_clear()
 
 
 def _is_share(name: str) -> bool:
@@ -369,9 +381,10 @@ def _on_a_map(path: Path) -> bool:
 
 def _opened(path: Path, anywhere: bool = False) -> xr.Dataset:
     """The file with its latitudes and longitudes as `lat` and `lon`; on any grid as it is with `anywhere`."""
-    stack = ExitStack()
-    parts = parts_of(path, [name for name, about in VARIABLES.items() if about.kind == "static"], (), stack)
+    stack, rename = ExitStack(), _RENAMED.get(path, {})
+    parts = parts_of(path, [name for name, about in VARIABLES.items() if about.kind == "static"], tuple(rename), stack)
     opened = joined(parts, [])
+    opened = opened.rename({theirs: ours for theirs, ours in rename.items() if theirs in opened.data_vars})
     opened.set_close(stack.close)
     if anywhere:
         return opened

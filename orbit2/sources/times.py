@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from orbit2 import times as calendars
-from orbit2.config.dataset import DatasetConfig
+from orbit2.config.dataset import DatasetConfig, Period
 from orbit2.config.needs import stretches
 from orbit2.config.sources import traits
 from orbit2.errors import OrbitError
@@ -24,6 +24,9 @@ def plan_times(dataset: DatasetConfig) -> Times:
     if traits(dataset.source).packaged:
         with xr.open_dataset(WEEK, engine="netcdf4") as week:
             available = week["time"].values.astype("datetime64[s]")
+    elif calendars.months(dataset.step_hours):
+        available = np.concatenate([calendars.each_month(first, last) for first, last in spans])
+        available = _without(available, dataset)
     elif dataset.calendar is not None and not calendars.real(dataset.calendar):
         available = _of_calendar(dataset, spans)
     else:
@@ -33,15 +36,22 @@ def plan_times(dataset: DatasetConfig) -> Times:
         late = np.timedelta64(0 if found is None else round(3600 * found.first_hour), "s")
         available = np.concatenate([np.arange(first.astype(unit).astype("datetime64[s]") + late, last + np.timedelta64(1, "s"), step)
                                     for first, last in spans])
-        for begin, end in () if found is None else found.lacking:
-            available = available[(available < np.datetime64(begin, "s")) | (available > np.datetime64(end, "s"))]
+        available = _without(available, dataset)
     times: Times = np.concatenate([available[(available >= first) & (available <= last)] for first, last in spans])
     for name, period in dataset.split.blocks.items():
         begin, end = period.bounds(dataset.counted)
         if not ((times >= begin) & (times <= end)).any():
             raise OrbitError(f"no samples in the {name} period", got=f"{period.start} to {period.end}",
-                             allowed=f"{available[0]} to {available[-1]}" if len(available) else "nothing")
+                             allowed=calendars.span(available))
     return times
+
+
+def planned_in(dataset: DatasetConfig, period: Period | None) -> int:
+    """How many samples of a dataset lie in a period of its split; 0 of none."""
+    if period is None:
+        return 0
+    times, (first, last) = plan_times(dataset), period.bounds(dataset.counted)
+    return int(((times >= first) & (times <= last)).sum())
 
 
 def _of_calendar(dataset: DatasetConfig, spans: list[tuple[calendars.Time, calendars.Time]]) -> Times:
@@ -53,7 +63,12 @@ def _of_calendar(dataset: DatasetConfig, spans: list[tuple[calendars.Time, calen
         midnight = calendars.begin(calendars.day(calendars.stamp(first)), calendar)
         begin, end = calendars.seconds(np.array([midnight, last], dtype=object))
         pieces.append(calendars.from_seconds(np.arange(begin + late, end + 1, step), calendar=calendar))
-    available: Times = np.concatenate(pieces)
+    return _without(np.concatenate(pieces), dataset)
+
+
+def _without(available: Times, dataset: DatasetConfig) -> Times:
+    """The times that the dataset's own files have."""
+    found, calendar = None if dataset.files is None else dataset.files.found, dataset.counted
     for start, stop in () if found is None else found.lacking:
         inside = (available >= calendars.begin(start, calendar)) & (available <= calendars.begin(stop, calendar))
         available = available[~inside]

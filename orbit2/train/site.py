@@ -30,6 +30,7 @@ from orbit2.model.site import FOLDER, Maps, limited, said, settled, waves, write
 from orbit2.parallel.reduce import any_rank, from_first, total
 from orbit2.parallel.watch import tick
 from orbit2.signals import StopRequest, heed_parent, held_back
+from orbit2.times import DAY_SECONDS, apart, seconds, stamp
 from orbit2.train.build import Setup
 from orbit2.train.validation import SCORED, Held, predicted, spread
 
@@ -167,8 +168,8 @@ def cycles_of(times: Any, step_hours: float) -> tuple[str, ...]:
     """The cycles that these samples can tell: of the year where they span one, of the day where they see enough of its hours; PER_WAVE
     samples for each coefficient."""
     found: list[str] = []
-    days = (times[-1] - times[0]) / np.timedelta64(1, "D") + step_hours / 24
-    hours = len(np.unique((times - times.astype("datetime64[D]")) // np.timedelta64(1, "h")))
+    days = apart(times[0], times[-1]) / DAY_SECONDS + step_hours / 24
+    hours = len(np.unique(seconds(times) % DAY_SECONDS // 3600))
     wanted = [*(("year", "half_year") if days >= YEAR else ()),
               *(("day",) if hours > 2 else ()), *(("half_day",) if hours > 4 else ())]  # fmt: skip
     for name in wanted:
@@ -218,9 +219,9 @@ def learn(setup: Setup, stop: StopRequest | None = None) -> Memories | None:
         grid = pairs.store.grid("fine").crop(*cells)
         about = {
             "grid": grid.describe(),
-            "period": [str(time)[:16] for time in pairs.store.times[pairs.indices[[0, -1]]]],
+            "period": [stamp(time)[:16] for time in pairs.store.times[pairs.indices[[0, -1]]]],
             "samples": min(len(pairs.indices), most),
-            "judged_on": [str(time)[:16] for time in judges.store.times[judges.indices[[0, -1]]]],
+            "judged_on": [stamp(time)[:16] for time in judges.store.times[judges.indices[[0, -1]]]],
             "judged_samples": min(len(judges.indices), JUDGES),
             "cycles": list(known.cycles),
             "factors": {name: dict(zip(("offset", "slope", "cycles"), row, strict=True))

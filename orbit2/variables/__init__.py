@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orbit2.times import months
 from orbit2.variables.registry import (
     ATTRIBUTE,
     BUILT_IN,
@@ -22,12 +23,18 @@ __all__ = [
     "never_negative", "transform_of", "variable",
 ]  # fmt: skip
 _DAY = "time: mean (interval: 24 hours)"
+_MONTH = "time: mean (interval: 1 month)"
 _OVER = ("time: mean", "time: sum", "time: maximum", "time: minimum")
 
 
 def cell_methods(name: str, step_hours: float) -> str:
-    """CF cell methods of a variable in samples `step_hours` apart: a day's sample of what is no 24-hour field is the mean of the day."""
+    """CF cell methods of a variable in samples `step_hours` apart: a day's sample of what is no 24-hour field is the mean of the day, a
+    month's the mean of the month."""
     own = variable(name).cell_methods
+    if months(step_hours):
+        if own.startswith(("time: point", "time: mean")):
+            return _MONTH
+        return f"{own} (interval: 1 month)" if own in _OVER else f"{own} {_MONTH}"
     if own in _OVER:  # over the time between samples, however long
         return f"{own} (interval: {step_hours:g} hour{'' if step_hours == 1 else 's'})"
     if step_hours < 24 or "interval: 24 hours" in own:

@@ -120,8 +120,19 @@ def task_store(wildcards):
 
 
 def task_inputs(wildcards):
-    """The finished store that a task downscales."""
-    return f"{DATASETS[PREDICTIONS[wildcards.task].dataset]}/finalised.json"
+    """The finished store that a task downscales, and the one whose climate its inputs are mapped to."""
+    mapped = [slices.mapped_onto(RUN, wildcards.task)] if PREDICTIONS[wildcards.task].map_climate else []
+    return [
+        f"{DATASETS[name]}/finalised.json" for name in dict.fromkeys((PREDICTIONS[wildcards.task].dataset, *mapped))
+    ]
+
+
+def task_source(wildcards):
+    """The stores that a prediction reads, as command-line options."""
+    mapped = PREDICTIONS[wildcards.task].map_climate
+    return f"--store {task_store(wildcards)}" + (
+        f" --climate {STORES[slices.mapped_onto(RUN, wildcards.task)]}" if mapped else ""
+    )
 
 
 def task_truth(wildcards):

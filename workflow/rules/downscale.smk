@@ -25,12 +25,12 @@ rule downscale_task:
         launch=launch,
         deadline=deadline,
         model=task_model,
-        store=task_store,
+        store=task_source,
         prediction=f"{R}/downscale/{{task}}.zarr",
     message:
         "downscale: {wildcards.task}"
     shell:
-        "logged {log} {params.launch}orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} --memory-mb {resources.mem_mb} --threads {threads}{params.deadline}"
+        "logged {log} {params.launch}orbit2 downscale --config {input.config} --model {params.model} {params.store} --out {params.prediction} --memory-mb {resources.mem_mb} --threads {threads}{params.deadline}"
 
 
 rule downscale_init:
@@ -53,12 +53,12 @@ rule downscale_init:
         runtime=minutes(60),
     params:
         model=task_model,
-        store=task_store,
+        store=task_source,
         prediction=f"{R}/downscale/{{task}}.zarr",
     message:
         "downscale: new store for {wildcards.task}"
     shell:
-        "logged {log} orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} --block init --receipt {output} --memory-mb {resources.mem_mb} --threads {threads}"
+        "logged {log} orbit2 downscale --config {input.config} --model {params.model} {params.store} --out {params.prediction} --block init --receipt {output} --memory-mb {resources.mem_mb} --threads {threads}"
 
 
 rule downscale_block:
@@ -82,13 +82,13 @@ rule downscale_block:
         launch=launch,
         deadline=deadline,
         model=task_model,
-        store=task_store,
+        store=task_source,
         prediction=f"{R}/downscale/{{task}}.zarr",
         share=lambda wildcards: wildcards.block.replace("of", "/"),
     message:
         "downscale: {wildcards.task}, block {params.share}"
     shell:
-        "logged {log} {params.launch}orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} --block {params.share} --receipt {output} --memory-mb {resources.mem_mb} --threads {threads}{params.deadline}"
+        "logged {log} {params.launch}orbit2 downscale --config {input.config} --model {params.model} {params.store} --out {params.prediction} --block {params.share} --receipt {output} --memory-mb {resources.mem_mb} --threads {threads}{params.deadline}"
 
 
 rule downscale_finalise:
@@ -114,12 +114,12 @@ rule downscale_finalise:
         runtime=minutes(60),
     params:
         model=task_model,
-        store=task_store,
+        store=task_source,
         prediction=f"{R}/downscale/{{task}}.zarr",
     message:
         "downscale: {wildcards.task} complete"
     shell:
-        "logged {log} orbit2 downscale --config {input.config} --model {params.model} --store {params.store} --out {params.prediction} --block finalise --memory-mb {resources.mem_mb} --threads {threads}"
+        "logged {log} orbit2 downscale --config {input.config} --model {params.model} {params.store} --out {params.prediction} --block finalise --memory-mb {resources.mem_mb} --threads {threads}"
 
 
 rule downscale:

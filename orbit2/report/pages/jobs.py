@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from orbit2.config import slices
 from orbit2.data.ranges import MUCH, Outside
 from orbit2.report.inputs import Inputs, Task, ordered
 from orbit2.report.pages.blocks import Block, Section, paragraph
 from orbit2.report.tables import Cell, Scores, Table, label, number, units
+from orbit2.times import begin, calendar_of
 from orbit2.variables import is_precipitation
 
 KWH = 3.6e6  # joules
@@ -166,7 +165,8 @@ def remembered(task: Task, memories: Mapping[str, Mapping[str, Any]]) -> list[tu
     entry = memories.get(task.config.dataset)
     if not told.startswith("on") or entry is None:
         return [_row(task, "site memory", None, None, told)]
-    blocks = [tuple(np.datetime64(time) for time in entry[key]) for key in ("period", "judged_on")]
+    calendar = calendar_of(task.times)
+    blocks = [tuple(begin(time, calendar) for time in entry[key]) for key in ("period", "judged_on")]
     seen = any(bool(((task.times >= first) & (task.times <= last)).any()) for first, last in blocks)
     about = f"learned {' to '.join(entry['period'])}, judged {' to '.join(entry['judged_on'])}"
     return [_row(task, "site memory", None, None, f"{told}: {said(entry)}"),

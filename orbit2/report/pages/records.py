@@ -21,6 +21,7 @@ from orbit2.report.inputs import Inputs, Model, Task, ordered
 from orbit2.report.pages import ablation, jobs, sections, verdict
 from orbit2.report.pages.blocks import Block, Section, paragraph
 from orbit2.report.tables import Cell, Scores, Table
+from orbit2.times import day, of_any
 
 MANY_FILES = 60
 
@@ -138,8 +139,8 @@ def _untold(inputs: Inputs, scores: Scores, task: Task) -> list[str]:
 def limits_section(inputs: Inputs, task: Task) -> Section:
     periods = task.dataset.split.blocks.values()
     scores = Scores(inputs.scores, task.name)
-    blocks = [np.datetime64(x[:10]) for period in periods for x in (period.start, period.end)]
-    days = int((max(blocks) - min(blocks)).astype("timedelta64[D]").astype(int)) + 1
+    blocks = [of_any(day(x)) for period in periods for x in (period.start, period.end)]
+    days = int((max(blocks) - min(blocks)) / np.timedelta64(1, "D")) + 1
     facts = {
         "frames": len(task.times),
         "first": scenes.stamp(task.times[0]),

@@ -76,6 +76,12 @@ OTHER: dict[str, Any] = {
     "datasets.<name>.files.accumulated": "24h",
     "datasets.<name>.files.found.step_hours": 6,
     "datasets.<name>.files.found.lacking": [["2001-01-01T00:00:00", "2001-01-03T00:00:00"]],
+    "datasets.<name>.files.found.closing": ["coarse"],
+    **{f"datasets.<name>.files.found.{side}.{key}": value for side in ("coarse", "fine")
+       for key, value in (("hours", 3), ("stamps", {"2m_temperature": "end"}), ("raw", {"2m_temperature_max": "2m_temperature"}))},
+    "downscale.<name>.map_climate.period.start": "2002-01-01",
+    "downscale.<name>.map_climate.period.end": "2004-12-31",
+    "downscale.<name>.map_climate.onto": "pairs",
     "models.<name>.finetune_from": "second",
     "models.<name>.architecture.refinement": 2,
     "models.<name>.datasets": ["pairs", "others"],
@@ -101,6 +107,8 @@ WORLD = {"datasets": {name: {"source": "synthetic", "frequency": "native", "fine
 # A user's own files, which nobody looks for: what they say is said.
 FILES = {"datasets": {"pairs": {"source": "files", "frequency": "native", "files": {
     "coarse": ["c.nc"], "fine": ["f.nc"], "found": {"step_hours": 24}}}}}  # fmt: skip
+HOURS = {"hours": 1, "stamps": {"2m_temperature": "moment"}}
+MAPPED = {"downscale": {"task": {"map_climate": {"period": {"start": "2001-01-01", "end": "2005-12-31"}}}}}
 PART = {"standard_name": "", "units": "K", "range": [150.0, 350.0]}
 VECTOR = {"variables": {"2m_temperature": {"vector": {"partner": "second", "component": "east"}},
                         "second": {**PART, "vector": {"partner": "2m_temperature", "component": "north"}}, "third": PART}}
@@ -132,7 +140,10 @@ BESIDE: dict[str, dict[str, Any]] = {
 }
 BESIDE |= {f"datasets.<name>.{key}": FILES for key in ("calendar", *(f"files.{each}" for each in (
     "coarse", "fine", "statics", "rename", "accumulated", "day_starts.coarse", "day_starts.fine", "day_starts.apart", "credit",
-    "found.step_hours", "found.first_hour", "found.lacking")))}  # fmt: skip
+    "stamps.coarse", "stamps.fine", "found.step_hours", "found.first_hour", "found.lacking", "found.closing")))}  # fmt: skip
+BESIDE |= {f"datasets.<name>.files.found.{side}.{key}": merge(FILES, {"datasets": {"pairs": {"files": {"found": {side: HOURS}}}}})
+           for side in ("coarse", "fine") for key in ("hours", "begins", "stamps", "raw")}  # fmt: skip
+BESIDE |= {f"downscale.<name>.map_climate.{key}": MAPPED for key in ("period.start", "period.end", "onto")}
 ALONG: dict[str, dict[str, Any]] = {
     "models.<name>.architecture.refinement": {"datasets": {"pairs": {"fine_grid": "global_2"}}},
     "variables.<name>.vector.partner": {"variables": {
