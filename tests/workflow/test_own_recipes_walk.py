@@ -90,7 +90,7 @@ def test_hrrr_is_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     split = {part: {"start": f"2001-01-{day}T00:00", "end": f"2001-01-{day}T11:00"}
              for part, day in (("train", "01"), ("validation", "02"), ("test", "03"))}  # fmt: skip
     raw = small(maps.raw({"fine": "hrrr/*.grib2", "credit": "NOAA"}, HRRR, coarse_grid="coarsen_4", split={**split, "gap_days": 0.5},
-                         statics=["orography"]))  # fmt: skip
+                         statics=["land_sea_mask", "orography"]))  # fmt: skip
     done = walked(raw, lambda: map_archive.write_hrrr(Path("hrrr")), tmp_path, monkeypatch)
     fine = named(done.run.datasets["mine"].fine_grid)
     made = xr.open_zarr(str(done.home / "downscale/test.zarr"), consolidated=False, decode_coords="all")
