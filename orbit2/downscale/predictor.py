@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from orbit2.model import folder
 from orbit2.model.blend import blend as blended
 from orbit2.model.build import Downscaling
 from orbit2.model.carried import chosen
-from orbit2.model.geometry import Geometry
+from orbit2.model.geometry import Geometry, of_window
 from orbit2.model.heap import keep_heap
 from orbit2.model.precision import PRECISIONS, autocast_dtype
 from orbit2.model.site import Maps, Site, limited, of, settled
@@ -191,7 +191,7 @@ class Downscaler:
     def view(self, variables: Sequence[str], statics: FloatArray, grid: AnyGrid, window: Window) -> View:
         """What all times of a window share; `statics` [S, sh, sw] are the fine ones under it, `variables` what is read there."""
         s, near = self.refinement, torch.from_numpy(statics)
-        place, weights = _geometry(grid, window, s)
+        place, weights = of_window(grid, window, s)
         site, _ = self.site(grid)
         return View(
             variables=tuple(variables),
@@ -378,18 +378,6 @@ class Downscaler:
         stacked = np.stack(frames, 1 if ensemble and not derived else 0)
         grid = self.fine_grid(inputs.grid, cut.trim)
         return as_dataset(stacked, self.outputs, grid, inputs.times, inputs.named, about, self.methods, derived)
-
-
-def _geometry(grid: AnyGrid, window: Window, factor: int) -> tuple[Geometry, Tensor]:
-    """Of a window of `grid`, and the relative areas of its fine cells: [sh] of rows, or [sh, sw]."""
-    if not isinstance(grid, Grid):
-        part = grid.crop(*(slice(int(index[0]), int(index[-1]) + 1) for index in (window.rows, window.columns)))
-        geometry = Geometry.of(part, factor)
-        assert geometry.areas is not None
-        return replace(geometry, coarse_km=grid.km, fine_km=grid.km / factor), geometry.areas[0]
-    lat, lon = (torch.from_numpy(each).float()[None] for each in (grid.lat[window.rows], grid.lon[window.columns]))
-    weights = torch.from_numpy(grid.refine(factor).lat_weights).float()[torch.from_numpy(window.fine(factor)[0])]
-    return Geometry(lat, lon, grid.km, grid.km / factor, window.periodic), weights
 
 
 def load_model(path: str | Path, device: str | torch.device | None = None, precision: str = "fp32") -> Downscaler:

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from orbit2.areas import relative_areas
 from orbit2.grid import AnyGrid, Grid
+from orbit2.model.tiles import Window
 
 Array = npt.NDArray[np.float64]
 
@@ -199,3 +200,15 @@ def _token_centres_2d(lat: Tensor, lon: Tensor, rows: int, columns: int, patch: 
 def _patch_means(values: Tensor, patch: int) -> Tensor:
     """[B, n p] -> [B, n]."""
     return values.view(len(values), -1, patch).mean(2)
+
+
+def of_window(grid: AnyGrid, window: Window, factor: int) -> tuple[Geometry, Tensor]:
+    """Of a window of `grid`, and the relative areas of its fine cells: [sh] of rows, or [sh, sw]."""
+    if not isinstance(grid, Grid):
+        part = grid.crop(*(slice(int(index[0]), int(index[-1]) + 1) for index in (window.rows, window.columns)))
+        geometry = Geometry.of(part, factor)
+        assert geometry.areas is not None
+        return replace(geometry, coarse_km=grid.km, fine_km=grid.km / factor), geometry.areas[0]
+    lat, lon = (torch.from_numpy(each).float()[None] for each in (grid.lat[window.rows], grid.lon[window.columns]))
+    weights = torch.from_numpy(grid.refine(factor).lat_weights).float()[torch.from_numpy(window.fine(factor)[0])]
+    return Geometry(lat, lon, grid.km, grid.km / factor, window.periodic), weights
