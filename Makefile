@@ -30,7 +30,7 @@ install: .venv/.installed ## Create .venv and install orbit2 with its developmen
 .venv/.torch: .venv/.created
 	@for build in $(foreach build,$(TORCH),'$(build)'); do \
 	  echo "Installing $$build ..."; \
-	  $(BIN)/python -m pip install --no-compile -qq "$$build" && exit 0 || echo "$$build could not be installed" >&2; \
+	  $(BIN)/python -m pip install -qq "$$build" && exit 0 || echo "$$build could not be installed" >&2; \
 	done; exit 1
 	@echo '$(TORCH)' > $@
 # A build that is asked for and is not the one that is there is installed, also into an environment that is complete.
@@ -44,7 +44,7 @@ endif
 .venv/.installed: .venv/.torch pyproject.toml constraints.txt
 	@echo "Installing orbit2 and what it needs ..."
 	@grep -v '^torch==' constraints.txt > .venv/constraints.txt
-	@$(BIN)/python -m pip install --no-compile -qq -c .venv/constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install -qq -c .venv/constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: install ## Run the whole pipeline on the real ERA5 that ships with orbit2; prints the report's path and the headline numbers

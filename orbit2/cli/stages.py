@@ -242,8 +242,7 @@ def downscale(
         if config is not None or store is not None:
             raise OrbitError("give either a FILE or --config with --store, not both")
         with StopRequest():
-            from orbit2.downscale import Reading, Settings, downscale_file
-            from orbit2.downscale.derived import quantiles_from
+            from orbit2.downscale import Reading, Settings, downscale_file, quantiles_from
             from orbit2.plan.after import rate
 
         settings = Settings(tile=tile_size(tile), halo=halo, blend=blend, batch=batch, time_block=time_block, trim=trim, members=members,

@@ -222,4 +222,5 @@ def test_a_stage_hears_what_slurm_tells_the_snakemake_around_it(number: int, tmp
     process.send_signal(number)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 1 and ", SLURM job 17, attempt 2, requeued 2 time(s)\n" in log.with_name(".a.log").read_text(), said
-    assert ("requeue 17\n" in called.read_text()) == (number == signal.SIGUSR1) and "=== stopped at 7 of 9 steps" in said
+    asked = called.read_text() if called.exists() else ""  # by nothing, where nothing else asks either
+    assert ("requeue 17\n" in asked) == (number == signal.SIGUSR1) and "=== stopped at 7 of 9 steps" in said

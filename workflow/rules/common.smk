@@ -130,9 +130,8 @@ def task_inputs(wildcards):
 def task_source(wildcards):
     """The stores that a prediction reads, as command-line options."""
     mapped = PREDICTIONS[wildcards.task].map_climate
-    return f"--store {task_store(wildcards)}" + (
-        f" --climate {STORES[slices.mapped_onto(RUN, wildcards.task)]}" if mapped else ""
-    )
+    climate = f" --climate {STORES[slices.mapped_onto(RUN, wildcards.task)]}" if mapped else ""
+    return f"--store {task_store(wildcards)}{climate}"
 
 
 def task_truth(wildcards):

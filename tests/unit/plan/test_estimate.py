@@ -72,7 +72,7 @@ def test_training_and_tasks_tiled_and_untiled(tiny: Path) -> None:
     state = [memory.parts[name] for name in records.STATE]
     assert state == pytest.approx([4 * parameters, 8 * parameters, 4 * parameters], rel=0.005)  # AdamW's step counts come on top
     activations = activation_bytes(built, part, True, 3 * 5)  # without the loss, whose terms are as large as the fine fields
-    assert activations < memory.need - memory.state - memory.parts["inputs"] < 2 * activations
+    assert activations < memory.need - memory.state - memory.parts["inputs"] < 2.1 * activations
     assert [(one.windows, one.core, one.window, one.tokens) for one in task.cuts[1:]] == [(6, (6, 8), (10, 12), 30)]
     assert (task.coarse, task.fine, task.samples, task.misplaced) == ((12, 24), (48, 96), 1, 0)
     text = render(found, config)

@@ -65,7 +65,7 @@ def test_a_task_is_as_slow_as_the_slower_of_computing_and_writing(
     """One field in 6 windows of a core of 6 x 8, a pass each; two outputs, shards of one chunk."""
     monkeypatch.setattr(price, "step_of", lambda *_: Split(forward, 0, 0, 0, 0, 0, 10**9, None))
     cut = tiling.inference(named("global_15.0"), None, (6, 8), 2, 2)
-    found = price.task(config, "test", build(config, "small"), None, cut, 1, 1, A100, True)  # type: ignore[arg-type]
+    found = price.task(config, "test", build(config, "small"), None, cut, 1, 1, 1, A100, True)  # type: ignore[arg-type]
     outputs = len(build(config, "small").outputs)
     assert found.wall == pytest.approx(max(6 * forward, writing * outputs / 2), rel=1e-6) and found.devices == 1 and found.joules is None
     assert sum(found.split.values()) == pytest.approx(found.wall)
