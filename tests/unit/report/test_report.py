@@ -245,6 +245,7 @@ def report(root: Path, made: SimpleNamespace) -> str:
     return (out / "index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow  # a second whole report
 def test_optional_inputs_may_be_missing(made: SimpleNamespace, tmp_path: Path) -> None:
     """Without diagnose, curves and the other tasks the page still stands and says what it lacks."""
     root = copy_of(made, tmp_path)
