@@ -33,7 +33,7 @@ import torch
 import xarray as xr
 from globe_900m import HALO, INPUTS, OUTPUTS, TILE, formula, published_model, spread
 
-from orbit2.downscale import Settings, downscale_file, load_model
+from orbit2.downscale import Reading, Settings, downscale_file, load_model
 from orbit2.downscale.stage import dataset_job
 from orbit2.files import write_json
 from orbit2.grid import global_grid
@@ -68,7 +68,7 @@ def turn(model: Path, folder: Path, degrees: float, start: int, count: int, nois
     write_input(source, degrees, start, count, noise)
     settings = Settings(tile=TILE, halo=HALO)
     with xr.open_dataset(source, engine="zarr", chunks=None, cache=False, consolidated=False) as dataset:
-        job = dataset_job(load_model(model), dataset, source, folder / "unused.zarr", None, settings)
+        job = dataset_job(load_model(model), dataset, [source], folder / "unused.zarr", None, settings, Reading())
         chosen = [job.layout.items[i] for i in np.linspace(0, len(job.layout.items) - 1, min(ALONE, len(job.layout.items))).astype(int)]
         held = [(item, job.read(item)) for item in chosen]
         job.compute(*held[0])

@@ -23,6 +23,7 @@ from orbit2.data.pairs import PairStore
 from orbit2.files import write_json
 from orbit2.model import folder
 from orbit2.parallel.launch import Ranks
+from orbit2.parallel.mesh import Mesh, Sizes
 from orbit2.provenance import code_version
 from orbit2.train import run
 from orbit2.train.validation import validate_model
@@ -33,7 +34,9 @@ ROOT = Path(__file__).resolve().parents[1]
 def score(model_folder: Path, store: PairStore, period: dict[str, str]) -> dict[str, float]:
     model, normaliser, about = folder.load(model_folder)
     pairs = Pairs(store, (period["start"], period["end"]), normaliser, model.outputs, about["region"])
-    result: dict[str, float] = validate_model(model, [pairs], None, Ranks(0, 1, torch.device("cpu")))["validation_ratio"]
+    found = validate_model(model, [pairs], None, Mesh(Sizes(), Ranks(0, 1, torch.device("cpu"))))
+    assert found is not None  # nobody asks it to stop
+    result: dict[str, float] = found["validation_ratio"]
     return result
 
 

@@ -20,12 +20,10 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLOSC_NTHREADS"):
 
 import argparse
 import json
-import multiprocessing
 import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +33,11 @@ import numpy as np
 import torch
 import xarray as xr
 import yaml
+from alone import alone
 
 from orbit2.config.network import ArchitectureConfig
 from orbit2.data.transforms import Normaliser
-from orbit2.downscale import Settings, load_model
+from orbit2.downscale import Reading, Settings, load_model
 from orbit2.downscale.job import compute_block
 from orbit2.downscale.stage import dataset_job
 from orbit2.downscale.store import begin
@@ -115,7 +114,7 @@ def measure(model: Path, place: Path, box: tuple[float, float, float, float], sh
     dask.config.set(scheduler="synchronous")
     grid = uniform(*box, *shape)
     downscaler = load_model(model, "cpu")
-    job = dataset_job(downscaler, lazy_globe(grid), Path("formula"), place, None, Settings(tile=TILE, halo=HALO))
+    job = dataset_job(downscaler, lazy_globe(grid), [Path("formula")], place, None, Settings(tile=TILE, halo=HALO), Reading())
     begin(job.path, job.layout, job.about)
     down, along = job.layout.tiling.counts
     whole = len(job.layout.items)
@@ -133,19 +132,6 @@ def measure(model: Path, place: Path, box: tuple[float, float, float, float], sh
         "read_share": spent.read / wall, "compute_share": spent.compute / wall, "write_share": spent.write / wall,
         "waiting_share": spent.waiting / wall,
     })  # fmt: skip
-
-
-def alone(act: Callable[..., None], *arguments: Any) -> dict[str, Any]:
-    """The answer of a fresh process."""
-    context = multiprocessing.get_context("spawn")
-    told = context.SimpleQueue()
-    process = context.Process(target=act, args=(*arguments, told))
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise SystemExit(f"the measurement ended with {process.exitcode}")
-    answer: dict[str, Any] = told.get()
-    return answer
 
 
 def main() -> int:

@@ -18,7 +18,6 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLOSC_NTHREADS"):
     os.environ[_name] = "1"
 
 import argparse
-import multiprocessing
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from alone import alone
 
 from orbit2.config.network import ArchitectureConfig
 from orbit2.data.transforms import Normaliser
@@ -94,19 +94,6 @@ def measure(source: Path, model: Path, out: Path, settings: Settings, told: Any)
     told.put({"peak_mb": megabytes("VmHWM") - before, "core_seconds": time.process_time() - core, "stored_mb": bytes_stored / 1e6})
 
 
-def alone(*arguments: Any) -> dict[str, Any]:
-    """The answer of a fresh process."""
-    context = multiprocessing.get_context("spawn")
-    told = context.SimpleQueue()
-    process = context.Process(target=measure, args=(*arguments, told))
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise SystemExit(f"the measurement ended with {process.exitcode}")
-    answer: dict[str, Any] = told.get()
-    return answer
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="4 degrees, judged by nothing, nothing written; for a look")
@@ -124,7 +111,7 @@ def main() -> int:
         model, source = make_model(place / "model"), make_input(place / "in.nc", degrees)
         for number, (name, settings) in enumerate(CASES.items()):
             if not arguments.only or (arguments.only == "derived") == bool(settings.quantiles):
-                found[name] = alone(source, model, place / f"{number}.zarr", settings)
+                found[name] = alone(measure, source, model, place / f"{number}.zarr", settings)
             if name in found:
                 row = found[name]
                 print(f"{name:<32}{row['peak_mb']:>10.0f}{row['core_seconds']:>10.1f}{row['stored_mb']:>12.1f}", flush=True)

@@ -25,6 +25,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,25 +71,35 @@ def fields(prediction: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarr
     return found
 
 
-def measure(model: Downscaler, store: PairStore, frames: list[int], sizes: tuple[int, ...], origins: tuple[int, ...]) -> Found:
-    """(side, field, direction) -> a statistic for every way of cutting."""
+def turned(model: Downscaler, store: PairStore, frames: list[int], origins: tuple[int, ...]) -> Iterator[tuple[Grid, Iterator[Sample]]]:
+    """(grid, its samples) of the store's frames with the globe cut open at each origin."""
     names = store.variables("fine")
-    used = [name for name in names if name in model.inputs]
+    used = tuple(name for name in names if name in model.inputs)
     positions = [names.index(name) for name in used]
     whole = store.grid("fine")
     assert isinstance(whole, Grid)
     statics = open_static(whole.refine(model.refinement), model.model.statics, None)
-    found: Found = {}
+
+    def samples(origin: int, grid: Grid) -> Iterator[Sample]:
+        near = np.roll(statics, -origin * model.refinement, axis=-1)
+        for index in frames:
+            yield np.roll(store.read("fine", index)[positions], -origin, axis=-1), used, near, grid, store.times[index]
+            print(f"from {origin} degrees east, frame {index}: done", file=sys.stderr, flush=True)
+
     for origin in origins:
         grid = rolled(whole, origin)
-        near = np.roll(statics, -origin * model.refinement, axis=-1)
+        yield grid, samples(origin, grid)
+
+
+def measure(model: Downscaler, store: PairStore, frames: list[int], sizes: tuple[int, ...], origins: tuple[int, ...]) -> Found:
+    """(side, field, direction) -> a statistic for every way of cutting."""
+    found: Found = {}
+    for grid, samples in turned(model, store, frames, origins):
         cuts = {size: borders(model.tiling(grid, size, HALO), grid.refine(model.refinement), model.refinement) for size in sizes}
         kept = {(size, side, field, border.name): SeamStatistic(border)
                 for size, lines in cuts.items() for border in lines for side in SIDES
                 for field in fields(np.empty((len(model.outputs), 1, 1)), model.outputs)}  # fmt: skip
-        for index in frames:
-            coarse = np.roll(store.read("fine", index)[positions], -origin, axis=-1)
-            sample = (coarse, used, near, grid, store.times[index])
+        for sample in samples:
             uncut = fields(model.predict(*sample), model.outputs)
             for size, lines in cuts.items():
                 thrown, mixed = (fields(model.predict(*sample, size, HALO, blend), model.outputs) for blend in (0, None))
@@ -96,7 +107,6 @@ def measure(model: Downscaler, store: PairStore, frames: list[int], sizes: tuple
                     for side, made in zip(SIDES, (thrown, mixed, uncut), strict=True):
                         for field, values in made.items():
                             kept[size, side, field, border.name].update(values)
-            print(f"from {origin} degrees east, frame {index}: done", file=sys.stderr, flush=True)
         for (_, *key), statistic in kept.items():
             found.setdefault((key[0], key[1], key[2]), []).append(statistic)
     return found
@@ -126,18 +136,11 @@ def measure_members(
     model: Downscaler, store: PairStore, frames: list[int], sizes: tuple[int, ...], origins: tuple[int, ...], count: int
 ) -> Found:
     """As `measure`, of `count` members and of their spread."""
-    names = store.variables("fine")
-    used = tuple(name for name in names if name in model.inputs)
-    positions, whole, ensemble = [names.index(name) for name in used], store.grid("fine"), Ensemble(model, count)
-    assert isinstance(whole, Grid)
-    statics = open_static(whole.refine(model.refinement), model.model.statics, None)
+    ensemble = Ensemble(model, count)
     found: Found = {}
-    for origin in origins:
-        grid = rolled(whole, origin)
-        near = np.roll(statics, -origin * model.refinement, axis=-1)
+    for grid, samples in turned(model, store, frames, origins):
         kept: dict[tuple[int, str, str, str], SeamStatistic] = {}
-        for index in frames:
-            sample = (np.roll(store.read("fine", index)[positions], -origin, axis=-1), used, near, grid, store.times[index])
+        for sample in samples:
             uncut = told_of(ensemble.frame(*sample, model.tiling(grid)), model.outputs)
             for size in sizes:
                 sides = (*(told_of(one, model.outputs) for one in drawn(ensemble, sample, size)), uncut)
@@ -147,7 +150,6 @@ def measure_members(
                             statistic = kept.setdefault((size, side, field, border.name), SeamStatistic(border))
                             for values in each:
                                 statistic.update(values)
-            print(f"from {origin} degrees east, frame {index}: done", file=sys.stderr, flush=True)
         for (_, *key), statistic in kept.items():
             found.setdefault((key[0], key[1], key[2]), []).append(statistic)
     return found
