@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from orbit2.data.view import View
+from orbit2.data.view import Box, View
 from orbit2.model.geometry import Geometry
 from orbit2.model.tiles import Window
 
@@ -68,6 +68,11 @@ class Packed:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    @property
+    def boxes(self) -> list[Box]:
+        """The store's coarse cells of each sample or tile."""
+        return [self.view.under(window) for window in self.windows] if self.windows else [self.view.under(None)] * len(self)
 
     def to(self, device: torch.device) -> Batch:
         """Unpacked and normalised on `device`; from pinned memory the copies run beside what the device is doing."""

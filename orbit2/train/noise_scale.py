@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orbit2.data.dataset import Batch, Packed
+from orbit2.data.dataset import Batch
 from orbit2.data.noisy import Noise
 from orbit2.model.reslim import Reslim
 from orbit2.model.site import Maps, limited, settled
 from orbit2.parallel.reduce import any_rank, from_first, total
 from orbit2.parallel.watch import tick
-from orbit2.signals import StopRequest, heed_parent, held_back
+from orbit2.signals import StopRequest
 from orbit2.train.build import Setup
 from orbit2.train.losses.ensemble import fair_crps, least
 from orbit2.train.site import Memories
@@ -65,14 +65,8 @@ def fit(setup: Setup, memories: Memories, stop: StopRequest | None = None) -> Fi
     size = -(-setup.config.batch_size // mesh.sizes.readers // setup.config.accumulate)
     noise = Noise(model.config.noise.channels, MEMBERS)
     held = Held(setup.validation, JUDGES, size, mesh.part, mesh.sizes.data, setup.cutting, noise)
-    loader: torch.utils.data.DataLoader[tuple[int, list[Packed]]] = torch.utils.data.DataLoader(
-        held, batch_size=None, num_workers=min(setup.config.workers, len(held)), pin_memory=setup.here.device.type == "cuda",
-        worker_init_fn=heed_parent,
-    )  # fmt: skip
     sums = torch.zeros(len(SCALES) + 1, len(setup.validation), len(setup.outputs), dtype=torch.float64, device=setup.here.device)
-    with held_back():
-        items = iter(loader)
-    for which, pieces in items:
+    for which, pieces in held.read(setup.config.workers, setup.here.device):
         if any_rank(bool(stop)):
             return None
         tick("noise scale")
@@ -80,7 +74,7 @@ def fit(setup: Setup, memories: Memories, stop: StopRequest | None = None) -> Fi
         dry, memory = least(setup.outputs, pairs.normaliser).to(setup.here.device), memories.get(pairs.name)
         for piece in pieces:
             batch = piece.to(setup.here.device)
-            boxes = [piece.view.under(window).finer(piece.view.factor) for window in piece.windows or [None] * len(piece)]
+            boxes = [box.finer(piece.view.factor) for box in piece.boxes]
             maps = None if memory is None or memory.maps is None else [memory.under(box).to(setup.here.device) for box in boxes]
             base = model.residual.interpolation_of(batch.coarse, list(batch.variables), batch.geometry.periodic)
             batch.fine = torch.where(torch.isfinite(base), batch.fine, torch.nan)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orbit2.data.dataset import Batch, Packed, Pairs, clock
+from orbit2.data.dataset import Batch, Pairs, clock
 from orbit2.data.noisy import Noise
 from orbit2.data.transforms import curved, restored
 from orbit2.data.view import Box
@@ -29,7 +29,7 @@ from orbit2.model.build import Downscaling
 from orbit2.model.site import FOLDER, Maps, limited, said, settled, waves, write
 from orbit2.parallel.reduce import any_rank, from_first, total
 from orbit2.parallel.watch import tick
-from orbit2.signals import StopRequest, heed_parent, held_back
+from orbit2.signals import StopRequest
 from orbit2.times import DAY_SECONDS, apart, seconds, stamp
 from orbit2.train.build import Setup
 from orbit2.train.validation import SCORED, Held, predicted, spread
@@ -265,13 +265,7 @@ def _passes(setup: Setup, datasets: Sequence[Pairs], samples: int, stop: StopReq
     channels = setup.architecture.noise.channels
     noise = Noise(channels, SCORED) if channels else None
     held = Held(datasets, samples, size, setup.mesh.part, setup.mesh.sizes.data, setup.cutting, noise)
-    loader: torch.utils.data.DataLoader[tuple[int, list[Packed]]] = torch.utils.data.DataLoader(
-        held, batch_size=None, num_workers=min(setup.config.workers, len(held)), pin_memory=setup.here.device.type == "cuda",
-        worker_init_fn=heed_parent,
-    )  # fmt: skip
-    with held_back():
-        items = iter(loader)
-    for which, pieces in items:
+    for which, pieces in held.read(setup.config.workers, setup.here.device):
         if any_rank(bool(stop)):
             yield None
             return
@@ -280,8 +274,7 @@ def _passes(setup: Setup, datasets: Sequence[Pairs], samples: int, stop: StopReq
             batch = piece.to(setup.here.device)
             prediction = _predicted(setup, model, batch)
             if piece.counted:
-                boxes = [piece.view.under(window) for window in piece.windows or [None] * len(piece)]
-                yield [(which, box.finer(piece.view.factor), batch, prediction, k) for k, box in enumerate(boxes)]
+                yield [(which, box.finer(piece.view.factor), batch, prediction, k) for k, box in enumerate(piece.boxes)]
 
 
 def _predicted(setup: Setup, model: Downscaling, batch: Batch) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -68,6 +68,14 @@ class Held(torch.utils.data.Dataset[tuple[int, list[Packed]]]):
     def __len__(self) -> int:
         return len(self.items)
 
+    def read(self, workers: int, device: torch.device) -> Iterator[tuple[int, list[Packed]]]:
+        """All items in order, by at most `workers` processes, for `device`."""
+        loader: torch.utils.data.DataLoader[tuple[int, list[Packed]]] = torch.utils.data.DataLoader(
+            self, batch_size=None, num_workers=min(workers, len(self)), pin_memory=device.type == "cuda", worker_init_fn=heed_parent
+        )
+        with held_back():
+            return iter(loader)
+
     def __getitem__(self, number: int) -> tuple[int, list[Packed]]:
         which, indices, counted = self.items[number]
         pairs = self.datasets[which]
@@ -102,13 +110,8 @@ def validate_model(
     channels = model.config.noise.channels
     noise = Noise(channels, SCORED) if channels else None
     held = Held(datasets, samples, size, mesh.part, mesh.sizes.data, cutting, noise)
-    loader: torch.utils.data.DataLoader[tuple[int, list[Packed]]] = torch.utils.data.DataLoader(
-        held, batch_size=None, num_workers=min(workers, len(held)), pin_memory=mesh.device.type == "cuda", worker_init_fn=heed_parent
-    )
     sums = torch.zeros(2, len(datasets), len(model.outputs), dtype=torch.float64, device=mesh.device)
-    with held_back():
-        items = iter(loader)
-    for which, pieces in items:
+    for which, pieces in held.read(workers, mesh.device):
         if any_rank(bool(stop)):
             return None
         tick("validation")
