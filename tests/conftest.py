@@ -67,10 +67,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 @pytest.fixture(scope="module", autouse=True)
 def declarations_forgotten() -> Iterator[None]:
-    """A name means one thing in a process: what a file of tests declares or opens is forgotten after it."""
+    """A name means one thing in a process: what others declared or opened (fixtures of the session, too) counts for no file of tests."""
     from orbit2.variables.registry import forgetting
 
-    with forgetting():
+    with forgetting(afresh=True):
         yield
 
 

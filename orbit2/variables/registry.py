@@ -99,11 +99,18 @@ def carried_text(names: Iterable[str]) -> dict[str, str]:
 
 
 @contextmanager
-def forgetting() -> Iterator[None]:
-    """What is declared inside is forgotten afterwards: for who looks at several runs in one process, one after the other."""
+def forgetting(afresh: bool = False) -> Iterator[None]:
+    """What is declared inside is forgotten afterwards: for who looks at several runs in one process, one after the other.
+
+    `afresh`: inside only the built-in rows are known, whatever was declared or opened before.
+    """
     everything: tuple[dict[str, Any], ...] = (VARIABLES, _declared, _taken)
     with _lock:
         before = [dict(live) for live in everything]
+        if afresh:
+            for live, kept in zip(everything, (BUILT_IN, {}, {}), strict=True):
+                live.clear()
+                live.update(kept)
     try:
         yield
     finally:

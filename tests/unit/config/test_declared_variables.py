@@ -27,7 +27,7 @@ from orbit2.metrics import table
 from orbit2.model.constraints import block_mean, conserve_blocks, row_weights
 from orbit2.model.geometry import Geometry
 from orbit2.units import conversion
-from orbit2.variables import BUILT_IN, VARIABLES, cell_methods, declare, floor, forgetting, is_precipitation, variable
+from orbit2.variables import BUILT_IN, VARIABLES, adopt, cell_methods, declare, floor, forgetting, is_precipitation, variable
 
 SNOW = {"standard_name": "surface_snow_thickness", "units": "m", "range": [0, 20], "transform": "log1p", "aliases": ["snd"]}
 HUMID = {"standard_name": "relative_humidity", "units": "%", "range": [0, 110], "transform": "logit"}
@@ -91,6 +91,17 @@ def test_a_name_means_one_thing() -> None:
     run(SECTION | {"humidity": {**HUMID, "long_name": "How moist it is"}})  # a label is no meaning
     with pytest.raises(OrbitError, match=r"'snow_depth' means something else here .*units"):
         run({"snow_depth": {**SNOW, "units": "cm"}})
+
+
+def test_forgetting_can_start_from_the_built_in_rows(tmp_path: Path) -> None:
+    declared(**SECTION)
+    adopt(None, ["2m_temperature"], "a store opened before")  # its meaning counts from here on
+    with forgetting(afresh=True):
+        assert "humidity" not in VARIABLES
+        run({"2m_temperature": {"range": [200, 330]}})
+    assert variable("humidity").valid == (0, 110) and variable("2m_temperature") == BUILT_IN["2m_temperature"]
+    with pytest.raises(OrbitError, match="than in a store opened before"):
+        run({"2m_temperature": {"range": [200, 330]}})
 
 
 def test_the_hash_of_a_dataset_covers_what_it_uses_of_the_declarations() -> None:
