@@ -56,12 +56,15 @@ _TRANSFORMER = (
     "embed_dim", "depth", "heads", "mlp_ratio", "decoder_depth", "patch", "position", "table_shape", "time_embedding", "drop_path",
     "dropout", "attention",
 )  # fmt: skip
+_PUBLISHED = ("cnn_ratio", "km")
+_OWN = ("residual_width", "residual_blocks", "compression", "noise")
 # Keys of the architecture that a kind does not read.
 UNUSED: dict[str, tuple[str, ...]] = {
-    "reslim": ("width", "levels", "layers"),
-    "vit": ("residual_width", "residual_blocks", "compression", "noise", "width", "levels", "layers"),
-    "unet": (*_TRANSFORMER, "residual_width", "residual_blocks", "compression", "noise", "layers"),
-    "conv": (*_TRANSFORMER, "residual_width", "residual_blocks", "compression", "noise", "levels"),
+    "reslim": ("width", "levels", "layers", *_PUBLISHED),
+    "vit": (*_OWN, "width", "levels", "layers", *_PUBLISHED),
+    "unet": (*_TRANSFORMER, *_OWN, "layers", *_PUBLISHED),
+    "conv": (*_TRANSFORMER, *_OWN, "levels", *_PUBLISHED),
+    "orbit2": (*_OWN, "position", "time_embedding", "conserve", "width", "levels", "layers"),
 }
 FLASH_HEAD_DIM = 256  # the largest head size of flash-attn
 
@@ -74,8 +77,10 @@ def flash_heads(embed_dim: int) -> list[int]:
 class ArchitectureConfig(Strict):
     """The network (paper section III; published sizes in config/models)."""
 
-    kind: Literal["reslim", "vit", "unet", "conv"] = Field(
-        "reslim", description="Architecture: Reslim, or a baseline on the interpolated FINE grid: ViT, U-Net, plain convolutions."
+    kind: Literal["reslim", "vit", "unet", "conv", "orbit2"] = Field(
+        "reslim",
+        description="Architecture: Reslim; a baseline on the interpolated FINE grid: ViT, U-Net, plain convolutions; or orbit2, the "
+        "network of the published ORBIT-2 weights (docs/published_weights.md).",
     )
     embed_dim: int = Field(128, ge=8, description="Embedding width D.")
     depth: int = Field(4, ge=0, description="Transformer blocks.")
@@ -85,7 +90,9 @@ class ArchitectureConfig(Strict):
     patch: int = Field(2, ge=1, description="Patch size p in coarse cells (vit: in fine cells).")
     refinement: int = Field(4, ge=1, description="Refinement factor s: fine cells per coarse cell along a side.")
     position: Literal["geographic", "table"] = Field("geographic", description="Position embedding.")
-    table_shape: tuple[int, int] = Field((90, 180), description="Tokens (rows, columns) of the `table` position embedding.")
+    table_shape: tuple[int, int] = Field(
+        (90, 180), description="Tokens (rows, columns) of the `table` position embedding (orbit2: before it is resized)."
+    )
     time_embedding: bool = Field(False, description="Add day of year and hour of day to every token.")
     interpolation: Literal["bilinear", "bicubic"] = Field("bicubic", description="Interpolation of the residual path.")
     residual_width: int = Field(48, ge=0, description="Channels of the residual path's convolutions; 0 leaves pure interpolation.")
@@ -109,6 +116,10 @@ class ArchitectureConfig(Strict):
     width: int = Field(32, ge=1, description="unet, conv: channels on the fine grid (unet doubles them per level).")
     levels: int = Field(3, ge=1, description="unet: how often the fine grid is halved.")
     layers: int = Field(3, ge=1, description="conv: 3x3 convolutions before the last one.")
+    cnn_ratio: Later[int] = Field(4, ge=1, description="orbit2: channels of the residual path on the fine grid.")
+    km: Later[float] = Field(
+        0.0, ge=0, description="orbit2: spacing of the inputs (km) that the network is told; 0 = that of the grid."
+    )
 
     @model_validator(mode="after")
     def _heads(self) -> ArchitectureConfig:

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from orbit2.config.network import ArchitectureConfig
 from orbit2.model.conv import PlainConv
+from orbit2.model.published import Published
 from orbit2.model.reslim import Reslim
 from orbit2.model.unet import UNet
 from orbit2.model.upsampled import Upsampled
@@ -15,10 +16,13 @@ from orbit2.model.vit import UpsampledViT
 # What is trained, saved and applied. Both have: config, inputs, outputs, statics, scale(geometry), output_moments,
 # residual.interpolation_of(coarse, names, periodic), missing(coarse, names, periodic) and
 # forward(coarse, statics, geometry, variables, clock) -> [B, C, sH, sW].
-Downscaling: TypeAlias = Reslim | Upsampled
+Downscaling: TypeAlias = Reslim | Upsampled | Published
 
-KINDS: dict[str, type[Reslim] | type[Upsampled]] = {"reslim": Reslim, "vit": UpsampledViT, "unet": UNet, "conv": PlainConv}
-TITLES = {"reslim": "Reslim", "vit": "Upsample-first ViT", "unet": "U-Net", "conv": "Plain convolution"}
+KINDS: dict[str, type[Reslim] | type[Upsampled] | type[Published]] = {
+    "reslim": Reslim, "vit": UpsampledViT, "unet": UNet, "conv": PlainConv, "orbit2": Published,
+}  # fmt: skip
+TITLES = {"reslim": "Reslim", "vit": "Upsample-first ViT", "unet": "U-Net", "conv": "Plain convolution",
+          "orbit2": "Published ORBIT-2"}  # fmt: skip
 
 
 def build(architecture: ArchitectureConfig, inputs: Sequence[str], outputs: Sequence[str], statics: Sequence[str]) -> Downscaling:

@@ -52,7 +52,7 @@ def rooms(model: Downscaling) -> dict[str, int]:
 
 def tokens(model: Downscaling, grid: AnyGrid) -> int:
     """Tokens that attention works on for coarse `grid`, before any compression; 0 for a model without attention."""
-    if model.config.kind not in ("reslim", "vit"):
+    if model.config.kind not in ("reslim", "vit", "orbit2"):
         return 0
     scale = model.config.refinement if model.config.kind == "vit" else 1
     height, width = (-(-size * scale // model.config.patch) for size in grid.shape)

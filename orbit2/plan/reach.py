@@ -12,7 +12,7 @@ INTERPOLATION = REACH
 
 def attends(config: ArchitectureConfig) -> bool:
     """Whether attention reads every cell of a tile, so that no halo makes it equal to the untiled field."""
-    return config.kind in ("reslim", "vit") and config.depth > 0
+    return config.kind in ("reslim", "vit", "orbit2") and config.depth > 0
 
 
 def reach(config: ArchitectureConfig) -> int:
@@ -24,6 +24,8 @@ def reach(config: ArchitectureConfig) -> int:
         lowest = 1 << config.levels
         blocks = sum(5 << level for level in range(config.levels))  # two convolutions down, one merging and two up
         return INTERPOLATION + math.ceil((2 + blocks + 2 * lowest + lowest - 1) / s)
+    if config.kind == "orbit2":
+        return max(INTERPOLATION, p)  # besides attention: its layout reads tokens of other rows, as no halo makes equal
     decoder = (config.decoder_depth + 1) * p  # whole tokens; at a token's edge the last convolution looks into the next one
     if config.kind == "vit":
         return INTERPOLATION + math.ceil(decoder / s)
@@ -33,7 +35,7 @@ def reach(config: ArchitectureConfig) -> int:
 
 def token_side(config: ArchitectureConfig) -> int:
     """Coarse cells that a window should begin on a multiple of, for its tokens to lie as in the whole field."""
-    if config.kind == "reslim":
+    if config.kind in ("reslim", "orbit2"):
         return config.patch
     if config.kind == "conv":
         return 1

@@ -132,6 +132,8 @@ BESIDE: dict[str, dict[str, Any]] = {
     "models.<name>.train.freeze_trunk": {"models": {"base": {"architecture": None, "finetune_from": "first"},
                                                     "first": RUN["models"]["base"]}},
     "models.<name>.architecture.width": {"models": {"base": {"architecture": {"kind": "unet", "dropout": 0.0}}}},
+    "models.<name>.architecture.cnn_ratio": {"models": {"base": {"architecture": {"kind": "orbit2", "compression": {"mode": "off"}}}}},
+    "models.<name>.architecture.km": {"models": {"base": {"architecture": {"kind": "orbit2", "compression": {"mode": "off"}}}}},
     "models.<name>.architecture.levels": {"models": {"base": {"architecture": {"kind": "unet", "dropout": 0.0}}}},
     "models.<name>.architecture.layers": {"models": {"base": {"architecture": {"kind": "conv", "dropout": 0.0}}}},
     "report.thresholds.<name>.below": {"report": {"thresholds": {"heavy_rain_20mm": {
