@@ -12,7 +12,7 @@ GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 # TORCH="torch==2.9.1" overrides, and pip's own PIP_* variables are respected.
 TORCH ?= $(if $(GPU),torch>=2.6,torch==2.13.0+cpu torch==2.13.0)
 
-.PHONY: help install demo demo-climate interruptions test test-slow test-shipped test-slurm test-faults test-browser slurm-demo slurm-here lint style format docs costs picture bench snakemake-report constraints clean distclean
+.PHONY: help install compiled demo demo-climate interruptions test test-slow test-shipped test-slurm test-faults test-browser slurm-demo slurm-here lint style format docs costs picture bench snakemake-report constraints clean distclean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -47,12 +47,15 @@ endif
 	@$(BIN)/python -m pip install -qq -c .venv/constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: install ## Run the whole pipeline on the real ERA5 that ships with orbit2; prints the report's path and the headline numbers
+compiled: install # orbit2's own modules, once: where Python writes no bytecode (PYTHONDONTWRITEBYTECODE), every start of a stage would compile them
+	@$(BIN)/python -m compileall -q orbit2
+
+demo: compiled ## Run the whole pipeline on the real ERA5 that ships with orbit2; prints the report's path and the headline numbers
 	@if compgen -G '.snakemake/locks/*' >/dev/null; then $(BIN)/orbit2 unlock; fi  # left by a killed run; a live one is left alone
 	@$(BIN)/snakemake --profile profiles/local all
 	@$(BIN)/orbit2 report headline results/demo
 
-demo-climate: install ## Ten years of a SYNTHETIC test world through every stage: a full climate report (results/demo_climate)
+demo-climate: compiled ## Ten years of a SYNTHETIC test world through every stage: a full climate report (results/demo_climate)
 	@if compgen -G '.snakemake/locks/*' >/dev/null; then $(BIN)/orbit2 unlock; fi
 	@$(BIN)/snakemake --profile profiles/local all --configfile config/runs/demo_climate.yaml
 	@$(BIN)/orbit2 report headline results/demo_climate
@@ -60,14 +63,14 @@ demo-climate: install ## Ten years of a SYNTHETIC test world through every stage
 slurm-demo: slurm-here install ## The demo through a SLURM of two virtual nodes that is started for it, training on both (results/slurm-demo)
 	@$(BIN)/python -m tests.workflow.slurm_demo
 
-test: style ## Linters and import rules, then the tests, and types (mypy --strict) beside them
+test: style compiled ## Linters and import rules, then the tests, and types (mypy --strict) beside them
 	@ORBIT2_TYPES=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-test-slow: install ## The tests that take minutes (a small pipeline from end to end among them)
+test-slow: compiled ## The tests that take minutes (a small pipeline from end to end among them)
 	@$(BIN)/python -m pytest -m "slow and not slurm"
 
-test-shipped: install ## Every shipped run in small, from the providers (on local servers) to the report (half an hour)
-	@$(BIN)/python -m pytest -m "slow or not slow" tests/workflow/test_shipped_miniature.py tests/workflow/test_whole_run.py \
+test-shipped: compiled ## Every shipped run in small, from the providers (on local servers) to the report (half an hour)
+	@$(BIN)/python -m pytest -m "slow or not slow" tests/workflow/test_miniature.py tests/workflow/test_shipped_miniature.py tests/workflow/test_whole_run.py \
 	  tests/workflow/test_climate_demo.py tests/workflow/test_little_reports.py tests/workflow/test_tiles_run.py tests/workflow/test_own_data.py \
 	  tests/workflow/test_own_maps_walk.py tests/workflow/test_own_recipes_walk.py
 

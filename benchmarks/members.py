@@ -75,7 +75,7 @@ def run(seed: int, cores: int) -> tuple[RunConfig, Path]:
     where = Path(slices.run_folder(config))
     target = where / "evaluate" / "metrics.parquet"
     subprocess.run([sys.executable, "-m", "snakemake", "--profile", "profiles/local", "--cores", str(cores), "--configfile", str(path),
-                    str(target)], cwd=ROOT, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+                    "--", str(target)], cwd=ROOT, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
     return config, ROOT / where
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("MPLCONFIGDIR", str(Path(tempfile.gettempdir()) / f"orbit2-tests-matplotlib-{os.getuid()}"))  # its list of fonts
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -33,7 +35,7 @@ def heed_signals() -> None:
 heed_signals()
 
 # What takes longest, longest first: begun last, one of them would leave the other workers idle at the end.
-LONGEST = ("workflow/test_miniature.py", "docs/test_pages.py", "unit/report", "parallel/test_mesh_steps.py", "docs/test_types.py",
+LONGEST = ("docs/test_pages.py", "unit/report", "parallel/test_mesh_steps.py", "docs/test_types.py",
            "workflow/test_dag.py", "workflow", "parallel", "unit/train", "unit/downscale", "unit/model", "faults", "docs", "science")
 # Folders whose files share what takes long to make (a report, a trained model): one process has them all, and makes it once.
 TOGETHER = ("tests/unit/report/", "tests/unit/downscale/")

@@ -13,6 +13,7 @@ import torch
 from orbit2.plan.devices import DEVICES, ETHERNET, GIGA, INSIDE, Device, Link
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+LONG = 0.02  # seconds of a product beside which calling it is nothing
 HOST = 10 * GIGA  # bytes/s between processes of one machine: a copy through its memory
 
 
@@ -25,8 +26,8 @@ def measured(name: str) -> Device:
     """
     gpu = name == "this" and torch.cuda.is_available()
     device = torch.device("cuda" if gpu else "cpu")
-    side, length = (8192, 1 << 28) if gpu else (1024, 1 << 24)
-    rates = {precision: 2 * side**3 / _fastest(_product(side, dtype, device), device) for precision, dtype in DTYPES.items()}
+    sides, length = ((8192,), 1 << 28) if gpu else ((256, 512, 1024), 1 << 24)
+    rates = {precision: _rate(dtype, device, sides) for precision, dtype in DTYPES.items()}
     values = torch.empty(length, device=device)
     target = torch.empty_like(values)
     bandwidth = 2 * values.nbytes / _fastest(lambda: target.copy_(values), device)  # read and written
@@ -41,6 +42,17 @@ def measured(name: str) -> Device:
     return replace(sheet or fallback, rates=rates, memory=memory, bandwidth=bandwidth, per_node=count, cores=cores, host_memory=host,
                    node_watts=None if sheet is None or sheet.watts is None else sheet.watts * count,
                    source=f"measured here: {title}", reached=1.0)  # fmt: skip
+
+
+def _rate(dtype: torch.dtype, device: torch.device, sides: tuple[int, ...]) -> float:
+    """FLOP/s of a product of the first of `sides` that takes LONG enough; a processor may emulate bf16, a hundred times slower."""
+    rate = 0.0
+    for side in sides:
+        seconds = _fastest(_product(side, dtype, device), device)
+        rate = 2 * side**3 / seconds
+        if seconds > LONG:
+            break
+    return rate
 
 
 def _product(side: int, dtype: torch.dtype, device: torch.device) -> Callable[[], object]:

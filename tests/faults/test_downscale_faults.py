@@ -168,6 +168,7 @@ def test_a_reader_that_fails_ends_the_work_with_its_own_error(given: dict[str, P
     assert computed(given["out"]) == [0, 1, 2, 3], "what was computed before is kept"
 
 
+@pytest.mark.slow
 def test_memory_goes_with_the_tile_not_with_the_domain(tmp_path: Path) -> None:
     """Eight times the domain (17 million coarse cells), read, computed and written by window: the peak stays within 10 %."""
     model = random_model(tmp_path / "model")

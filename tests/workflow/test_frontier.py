@@ -78,6 +78,7 @@ def test_frontier_runs_the_orbit2_chain_as_one_dag(chain: set[tuple[str, str]]) 
 LARGE = ("--configfile", "config/config.yaml", "--config", 'set=["models.reslim.train.batch_size=256"]')  # samples of a step
 
 
+@pytest.mark.slow
 def test_frontier_starts_one_task_per_device_without_torchrun(shared_project: Any) -> None:
     """On the nodes that plan finds for the profile's device: here one is enough."""
     printed = shared_project.text("-n", "-p", "train", *LARGE, profile="frontier")

@@ -24,6 +24,9 @@ from tests.data.miniature import LEAST, MOST, RAIN, SECRETS
 from tests.workflow.conftest import Project
 
 
+pytestmark = pytest.mark.slow  # five minutes: `make test-shipped`
+
+
 def cell_means(name: str, day: np.datetime64, grid: Grid) -> np.ndarray:
     """Area means of the formula over each cell, from 8 x 8 points."""
     fine = grid.refine(8)

@@ -24,6 +24,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
     return int(importlib.import_module("gpu").main())
 
 
+@pytest.mark.slow
 def test_gpu_script_runs_small_on_a_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert gpu(monkeypatch, "--quick", "--out-dir", str(tmp_path)) == 0
     found = json.loads((tmp_path / "gpu_cpu_quick.json").read_text())

@@ -102,6 +102,7 @@ def test_one_graph_when_predicting_other_variables_and_precision() -> None:
     assert (found - expected).abs().max() < 1e-5
 
 
+@pytest.mark.slow
 def test_as_many_graphs_as_a_foundation_run_needs_and_an_error_beyond(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch stops at 8 variants; four datasets, complete or not, trained and validated, are more."""
     plain, fast = pair()

@@ -50,6 +50,7 @@ def provider_file(path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+@pytest.mark.slow
 def test_a_part_keeps_within_the_memory_that_it_is_given(tmp_path: Path) -> None:
     """The whole process, imports included, on a source larger than that."""
     folder = tmp_path / "resources/era5" / manifest.VERSION
