@@ -23,7 +23,6 @@ from tests.data import miniature
 from tests.data.miniature import LEAST, MOST, RAIN, SECRETS
 from tests.workflow.conftest import Project
 
-
 pytestmark = pytest.mark.slow  # five minutes: `make test-shipped`
 
 
