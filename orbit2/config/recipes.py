@@ -1,7 +1,7 @@
 """What a dataset's variables are made of in a source's files, and at which stamps those are needed. From the configuration alone.
 
-Hourly samples: at stamp T precipitation, maximum and minimum of 24 hours cover the stamps T-23 h ... T. Daily samples: what is
-accumulated or taken over the hour ENDING at a stamp uses D 01:00 ... D+1 00:00, instantaneous fields D 00:00 ... 23:00.
+Hourly samples: at stamp T precipitation, maximum and minimum of 24 hours cover the stamps T-23 h ... T. Samples every 3, 6 or 12 hours: these
+too, and means and extremes of an hour are of the hours that end at T since the sample before. Daily samples: what is accumulated or taken over the hour ENDING at a stamp uses D 01:00 ... D+1 00:00, instantaneous fields D 00:00 ... 23:00.
 """
 
 from __future__ import annotations
@@ -73,12 +73,18 @@ def ends_its_hour(raw: str) -> bool:
     return "interval: 1 hour" in variable(raw).cell_methods
 
 
+def since(raw: str, step_hours: int) -> How | None:
+    """How the hours that end at a stamp become the raw field of samples every `step_hours` < 24; None: it is the field at the stamp."""
+    return reduction(raw, raw, step_hours) if step_hours > 1 and ends_its_hour(raw) else None
+
+
 def windows(made: Mapping[str, Recipe], first: np.datetime64, last: np.datetime64, step_hours: int) -> dict[str, Window]:
     """Of each raw field of an hourly source the first and last stamp that samples at `first` ... `last` are made of."""
     found: dict[str, Window] = {}
     for r in made.values():
         if step_hours < DAY:
-            begin, end = (first - (DAY - 1) * HOUR if r.over_day else first), last
+            before = DAY - 1 if r.over_day else step_hours - 1 if since(r.raw, step_hours) else 0
+            begin, end = first - before * HOUR, last
         else:
             shift = int(ends_its_hour(r.raw)) * HOUR
             begin, end = first + shift, last + (DAY - 1) * HOUR + shift

@@ -1,6 +1,7 @@
 """The fields of a dataset at its sample times, from what the sources' files hold. Never reads a stamp outside the sample's own day.
 
 Hourly samples (ERA5): at stamp T precipitation, maximum and minimum cover the 24 hours that end at T: stamps T-23 h ... T.
+Every 3, 6 or 12 hours: the same, and what is of an hour (rates of precipitation) covers the hours since the sample before.
 Daily samples: date D covers 00-24 UTC. What ERA5 accumulates or takes the extreme of over the hour ENDING at a stamp uses the stamps
 D 01:00 ... D+1 00:00; instantaneous fields use D 00:00 ... 23:00 (mean, or extremes of the 24 values).
 """
@@ -15,7 +16,7 @@ import xarray as xr
 
 from orbit2 import allowance
 from orbit2.config.files import BRIDGED
-from orbit2.config.recipes import DAY, HOUR, Recipe, ends_its_hour, recipe, windows
+from orbit2.config.recipes import DAY, HOUR, Recipe, ends_its_hour, recipe, reduction, since, windows
 from orbit2.errors import OrbitError
 from orbit2.times import months, normal, span, stamp, steps
 
@@ -68,7 +69,9 @@ class HourlyFields:
         """Every raw stamp that variables at `times` are made of."""
         if self.step_hours >= DAY:
             return (times[:, None] + int(ends_its_hour(r.raw)) * HOUR + np.arange(DAY) * HOUR).ravel()
-        return np.arange(times[0] - (DAY - 1) * HOUR, times[-1] + HOUR, HOUR) if r.over_day else times
+        if r.over_day:
+            return np.arange(times[0] - (DAY - 1) * HOUR, times[-1] + HOUR, HOUR)
+        return (times[:, None] + np.arange(1 - self.step_hours, 1) * HOUR).ravel() if since(r.raw, self.step_hours) else times
 
     def block(self, times: Times) -> dict[str, xr.DataArray]:
         """Each variable as an array (time, lat, lon) at `times`, lazy where nothing was accumulated."""
@@ -80,6 +83,8 @@ class HourlyFields:
             if r.over_day:
                 made = loaded[r.raw][DAY - 1 :].copy(data=trailing_day(loaded[r.raw].values, r.over_day))
                 result[name] = made[:: self.step_hours].chunk({"time": 4})
+            elif how := since(r.raw, self.step_hours):
+                result[name] = self._over(r, times, self.step_hours, how)
             elif r.raw in loaded:
                 result[name] = loaded[r.raw][DAY - 1 :: self.step_hours].chunk({"time": 4})
             else:
@@ -104,10 +109,14 @@ class HourlyFields:
         return result
 
     def _daily(self, r: Recipe, dates: Times) -> xr.DataArray:
-        """Over the 24 stamps of each date; the mean where the variable is a raw one."""
-        days = at(self.source, r.raw, self._stamps(r, dates)).drop_vars("time").coarsen(time=DAY).construct(time=("time", "hour"))
-        reduced: xr.DataArray = getattr(days, r.over_day or "mean")("hour", skipna=False)  # mean, max or min
-        return reduced.assign_coords(time=dates.astype("datetime64[ns]")).astype(np.float32)
+        """Over the 24 stamps of each date; by the variable's kind where it is a raw one."""
+        return self._over(r, dates, DAY, r.over_day or reduction(r.raw, r.raw, DAY))
+
+    def _over(self, r: Recipe, times: Times, hours: int, how: str) -> xr.DataArray:
+        """Mean, greatest or least of the `hours` stamps of each time."""
+        held = at(self.source, r.raw, self._stamps(r, times)).drop_vars("time").coarsen(time=hours).construct(time=("time", "hour"))
+        reduced: xr.DataArray = getattr(held, how)("hour", skipna=False)
+        return reduced.assign_coords(time=times.astype("datetime64[ns]")).astype(np.float32)
 
 
 class DailyFields:

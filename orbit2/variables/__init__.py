@@ -22,14 +22,15 @@ __all__ = [
     "cell_methods", "declarations", "declare", "falls", "floor", "forgetting", "from_json", "is_precipitation", "log_scored",
     "never_negative", "transform_of", "variable",
 ]  # fmt: skip
+_HOUR = " (interval: 1 hour)"
 _DAY = "time: mean (interval: 24 hours)"
 _MONTH = "time: mean (interval: 1 month)"
 _OVER = ("time: mean", "time: sum", "time: maximum", "time: minimum")
 
 
 def cell_methods(name: str, step_hours: float) -> str:
-    """CF cell methods of a variable in samples `step_hours` apart: a day's sample of what is no 24-hour field is the mean of the day, a
-    month's the mean of the month."""
+    """CF cell methods of a variable in samples `step_hours` apart: what is of an hour is of the hours between samples, a day's sample of a
+    moment is the mean of the day, a month's the mean of the month."""
     own = variable(name).cell_methods
     if months(step_hours):
         if own.startswith(("time: point", "time: mean")):
@@ -37,9 +38,11 @@ def cell_methods(name: str, step_hours: float) -> str:
         return f"{own} (interval: 1 month)" if own in _OVER else f"{own} {_MONTH}"
     if own in _OVER:  # over the time between samples, however long
         return f"{own} (interval: {step_hours:g} hour{'' if step_hours == 1 else 's'})"
+    if step_hours > 1 and own.endswith(_HOUR):
+        return f"{own.removesuffix(_HOUR)} (interval: {step_hours:g} hours)"
     if step_hours < 24 or "interval: 24 hours" in own:
         return own
-    return _DAY if own in ("time: point", "time: mean (interval: 1 hour)") else f"{own} {_DAY}"
+    return _DAY if own == "time: point" else f"{own} {_DAY}"
 
 
 def never_negative(name: str) -> bool:

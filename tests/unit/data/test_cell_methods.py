@@ -27,7 +27,9 @@ def test_a_day_of_what_is_no_day_itself_is_its_mean() -> None:
     assert cell_methods("precipitation_rate", 24) == DAILY
     for name in ("total_precipitation_24hr", "2m_temperature_max"):
         assert cell_methods(name, 24) == cell_methods(name, 1)
-    assert cell_methods("2m_temperature_max_1hr", 24) == f"time: maximum (interval: 1 hour) {DAILY}"
+    assert cell_methods("2m_temperature_max_1hr", 24) == "time: maximum (interval: 24 hours)"
+    assert cell_methods("precipitation_rate", 3) == "time: mean (interval: 3 hours)" and cell_methods("2m_temperature", 3) == "time: point"
+    assert cell_methods("precipitation_rate", 1) == "time: mean (interval: 1 hour)"
 
 
 def test_a_store_of_daily_means_says_so(tmp_path: Path) -> None:
