@@ -1,7 +1,8 @@
 """What a dataset's variables are made of in a source's files, and at which stamps those are needed. From the configuration alone.
 
-Hourly samples: at stamp T precipitation, maximum and minimum of 24 hours cover the stamps T-23 h ... T. Samples every 3, 6 or 12 hours: these
-too, and means and extremes of an hour are of the hours that end at T since the sample before. Daily samples: what is accumulated or taken over the hour ENDING at a stamp uses D 01:00 ... D+1 00:00, instantaneous fields D 00:00 ... 23:00.
+Hourly samples: at stamp T precipitation, maximum and minimum of 24 hours cover the stamps T-23 h ... T. Every 3, 6 or 12 hours: the same,
+and means and extremes of an hour become those of the hours since the sample before. Daily samples: what is accumulated or taken over the
+hour ENDING at a stamp uses D 01:00 ... D+1 00:00, instantaneous fields D 00:00 ... 23:00.
 """
 
 from __future__ import annotations

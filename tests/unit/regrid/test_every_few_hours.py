@@ -1,4 +1,4 @@
-"""ERA5 of its provider every 3, 6 or 12 hours: moments as they are, rates over the hours since the sample before, 24-hour fields of all hours."""
+"""ERA5 of its provider every 3, 6 or 12 hours: moments as they are, rates over the hours since the sample before, 24-hour fields of all."""
 
 from __future__ import annotations
 
