@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 
+from orbit2.door.damage import reading
+from orbit2.door.opening import read
 from orbit2.errors import OrbitError
 from orbit2.grid import AnyGrid, Grid, from_attributes
 from orbit2.grid.sphere import distance_km
@@ -43,7 +44,7 @@ def on_map(
 
 def _fields(grid: AnyGrid, names: Sequence[str], path: Path | None, made: Callable[[Grid, Sequence[str]], FloatArray]) -> FloatArray:
     if path is not None and path.is_file():
-        with xr.open_dataset(path) as opened:
+        with reading(path, "NetCDF with static fields"), read(path) as opened:
             if GRID in opened.attrs and set(names) <= set(opened.data_vars):
                 own = from_attributes(json.loads(opened.attrs[GRID]))
                 fields = np.stack([opened[name].to_numpy().astype(np.float32) for name in names])
