@@ -1,4 +1,5 @@
-"""Recipes on maps, in small, from `retrieve` to the report in this process: WRF's nested domains, a CORDEX model beside a reanalysis."""
+"""Recipes on maps, in small, from `retrieve` to the report: WRF's nested domains, a CORDEX model beside a reanalysis, in this process;
+WRF's by Snakemake, too."""
 
 from __future__ import annotations
 
@@ -12,11 +13,12 @@ import xarray as xr
 import yaml
 
 from orbit2.config.load import CONFIG_ROOT, from_mapping
-from orbit2.config.schema import RunConfig
+from orbit2.data.pairs import PairStore
 from orbit2.grid import ProjectedGrid, named
 from tests.data import map_archive
 from tests.data.own_archive import Walked, call, walk
 from tests.unit.regrid.test_own_maps import WINDS, expected
+from tests.workflow.conftest import Project
 
 NAMES = ["2m_temperature", *WINDS]
 NETWORK = {"embed_dim": 16, "depth": 1, "heads": 2, "decoder_depth": 1, "residual_width": 4, "residual_blocks": 1, "conserve": False}
@@ -26,14 +28,14 @@ CORDEX = {"coarse": "era.nc", "fine": "cordex/*.nc", "statics": "fixed.nc", "day
           "credit": "a regional model"}  # fmt: skip
 
 
-def recipe(files: dict[str, Any], coarse: str, factor: int) -> RunConfig:
-    raw = yaml.safe_load((CONFIG_ROOT / "runs/own_data.yaml").read_text(encoding="utf-8"))
+def recipe(files: dict[str, Any], coarse: str, factor: int) -> dict[str, Any]:
+    raw: dict[str, Any] = yaml.safe_load((CONFIG_ROOT / "runs/own_data.yaml").read_text(encoding="utf-8"))
     raw["datasets"]["mine"] |= {"inputs": NAMES, "outputs": NAMES, "files": files, "split": map_archive.SPLIT, "coarse_grid": coarse,
                                 "samples_per_part": 64, "samples_per_shard": 64}  # fmt: skip
     few = {"steps": 4, "batch_size": 2, "validate_every": 2}
     raw["models"]["reslim"] |= {"architecture": {**NETWORK, "refinement": factor}, "train": few}
     raw["evaluate"] = {"bootstrap": 20, "spectra_bands": [], "spectra_boxes": {}}
-    return from_mapping(raw)
+    return raw
 
 
 @pytest.mark.slow
@@ -43,7 +45,7 @@ def test_a_recipe_on_a_map_is_walked(case: str, tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ORBIT2_CACHE", str(tmp_path / "cache"))
     map_archive.write_wrf(Path("wrf")) if case == "wrf" else map_archive.write_cordex(Path())
-    done = walk(recipe(WRF, "from_files", 3) if case == "wrf" else recipe(CORDEX, "coarsen_4", 4))
+    done = walk(from_mapping(recipe(WRF, "from_files", 3) if case == "wrf" else recipe(CORDEX, "coarsen_4", 4)))
     pairs, fine = done.pairs, named(done.run.datasets["mine"].fine_grid)
     dims = ("y", "x") if case == "wrf" else ("rlat", "rlon")
     assert pairs.grid("fine").same_as(fine) and fine.dims == dims
@@ -65,6 +67,26 @@ def test_a_recipe_on_a_map_is_walked(case: str, tmp_path: Path, monkeypatch: pyt
     page = (done.home / "report/index.html").read_text(encoding="utf-8")
     assert "a regional model" in page
     _file_on_the_map(done, case)
+
+
+@pytest.mark.slow
+def test_snakemake_runs_a_lambert_map_to_the_report(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    map_archive.write_wrf(tmp_path / "wrf")
+    (tmp_path / "config/runs/map.yaml").write_text(yaml.safe_dump(recipe(WRF, "from_files", 3)), encoding="utf-8")
+    options = ("--configfile", "config/runs/map.yaml")
+    project("all", *options, timeout=900)
+    (folder,) = (tmp_path / "results/data").glob("mine-????????")
+    fine = PairStore(folder / "pairs.zarr").grid("fine")
+    assert isinstance(fine, ProjectedGrid) and not fine.rotated and fine.shape == (27, 33)
+    home = tmp_path / "results/own_data"
+    made = xr.open_zarr(str(home / "downscale/test.zarr"), consolidated=False, decode_coords="all")
+    assert made["2m_temperature"].dims == ("time", "y", "x")
+    np.testing.assert_allclose(made["lat"], fine.lat2d)
+    assert np.isfinite(made["2m_temperature"].values).all()
+    page = (home / "report/index.html").read_text(encoding="utf-8")
+    assert "a regional model" in page and not pd.read_parquet(home / "evaluate/metrics.parquet").empty
+    assert project.planned("all", *options) == {}
 
 
 def _file_on_the_map(done: Walked, case: str) -> None:
