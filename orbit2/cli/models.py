@@ -70,6 +70,9 @@ def export(path: Path, out: Path, archive: Path | None = None) -> list[Path]:
             raise OrbitError("cannot be written into the model or the exported folder", where=option, got=str(place),
                              hint="give another place")  # fmt: skip
     _, _, config = folder.load(path)
+    if "weights_licence" in config:
+        raise OrbitError("imported weights are their publisher's: orbit2 writes no folder with its own licence for them", where=path,
+                         hint="pass on the checkpoint's page and the command that imported it")  # fmt: skip
     if not (path / "card.md").is_file():
         raise OrbitError("the model has no card", where=path / "card.md", hint="give the `model/` folder that the train stage writes")
     part = out.with_name(f".{out.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}.part")

@@ -231,6 +231,28 @@ def map_climate(
         typer.echo(line)
 
 
+@model.command("import")
+def model_import(
+    checkpoints: Annotated[list[Path], typer.Argument(help="Checkpoint (.ckpt), or all rank files of a split one.", show_default=False)],
+    config: Annotated[Path, typer.Option(help="The YAML beside it: heads, variables, spacing, tiles.", show_default=False)],
+    statistics: Annotated[Path, typer.Option(help="Folder with normalize_mean.npz and normalize_std.npz.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write; must hold no model.", show_default=False)],
+    statics: Annotated[Path | None, typer.Option(help="Folder with the static fields (.npy), which the model then carries.")] = None,
+    output_statistics: Annotated[Path | None, typer.Option(help="Such a folder of the fine data, for outputs; rain needs none.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Dataset of the YAML that the weights were last trained on.")] = None,
+    km: Annotated[float | None, typer.Option(min=0, help="Spacing of the inputs that the network is told; default: the YAML's.")] = None,
+    grid: Annotated[str | None, typer.Option(help="Grid of the static fields; default: the nodes of a whole globe.")] = None,
+    sst: Annotated[bool, typer.Option("--sst/--no-sst", help="Read the sea's temperature where the air's is an input.")] = True,
+) -> None:
+    """Make a model folder of the published ORBIT-2 weights (docs/published_weights.md)."""
+    from orbit2.model.importing import run
+
+    for line in run(checkpoints, config, statistics, out, statics=statics, output_statistics=output_statistics, dataset=dataset, km=km,
+                    grid=grid, sst=sst):  # fmt: skip
+        typer.echo(f"warning: {line}", err=True)
+    typer.echo(out)
+
+
 def register(app: typer.Typer) -> None:
     app.command("map-climate")(map_climate)
     app.command("plan")(plan_run)

@@ -293,6 +293,7 @@ def dataset_job(
     """What downscaling a lazy Dataset (of `files`) to `out` means; see `compute_block`."""
     name = label(files)
     inputs = read_inputs(dataset, downscaler.inputs, files[0] if len(files) == 1 else name, said, maps=downscaler.reads_maps)
+    inputs = downscaler.as_trained(inputs, settings.tile)
     inputs.warnings += compare(inputs, downscaler.about, downscaler.normaliser, trust=said.trust_units, trim=settings.trim)
     told, outside = climate(inputs, downscaler.about)
     inputs.warnings += told

@@ -23,13 +23,15 @@ US_BOX = (24.0, 50.0, 235.0, 295.0)
 PRISM_SHIFT = Fraction(-1, 48)
 CELLS = "cells_"
 _DECIMALS, _EVEN = 6, 2e-5  # of degrees: float32 coordinates are no better
-_NAMES = "global_<degrees>, us_<arc minutes> or prism_<arc minutes>, each with @south,north,west,east for a part of it"
+_NAMES = "global_<degrees>, nodes_<degrees>, us_<arc minutes> or prism_<arc minutes>, each with @south,north,west,east for a part of it"
 
 
 def named(name: str) -> Grid:
     """The grid of a name, with every edge the nearest double to its exact value.
 
     - `global_<degrees>`: cell centred, edges at 90 S and 0 E: `global_5.625`, `global_1.40625`, `global_0.25`, `global_0.0625`;
+    - `nodes_<degrees>`: cells AROUND the nodes of ERA5's own grid, from 90 S (half a cell) and 0 E, without the row at 90 N: `nodes_0.25`
+      has 720 rows, as the published ORBIT-2 weights read them;
     - `us_<arc minutes>`: the paper's box, edges at 24 N and 235 E, to 50 N and 295 E: `us_15`, `us_3.75`, `us_0.625`;
     - `prism_<arc minutes>`: that box moved by half a PRISM cell (1/48 degree south and west), so that `prism_2.5` is PRISM's
       own 4 km grid, `prism_0.5` its 800 m grid and `prism_10` nests `prism_2.5` four by four;
@@ -42,12 +44,20 @@ def named(name: str) -> Grid:
     if name.startswith((CELLS, "{")):
         return _spelled_out(name)
     whole, _, box = name.partition("@")
-    match = re.fullmatch(r"(global|us|prism)_([0-9]+(?:\.[0-9]+)?)", whole)
+    match = re.fullmatch(r"(global|nodes|us|prism)_([0-9]+(?:\.[0-9]+)?)", whole)
     if not match or float(match[2]) == 0:
         raise OrbitError("unknown grid name", got=name, allowed=_NAMES, hint="e.g. global_1.0, us_15, prism_2.5, us_15@36,40,255,262")
     shift = PRISM_SHIFT if match[1] == "prism" else Fraction(0)
     if match[1] == "global":
         grid = global_grid(float(match[2]))
+    elif match[1] == "nodes":
+        rows_ = Fraction(180) / Fraction(match[2])
+        count = round(rows_)
+        if count < 3 or abs(rows_ - count) > Fraction(1, 10**6):
+            raise OrbitError("the globe does not divide into cells of this size", got=f"{match[2]} degrees")
+        step = Fraction(180, count)
+        grid = Grid(np.concatenate([[-90.0], exact_edges(-90 + step / 2, 90 - step / 2, count - 1)]),
+                    exact_edges(-step / 2, 360 - step / 2, 2 * count))  # fmt: skip
     else:
         size = Fraction(match[2]) / 60
         south, north, west, east = (Fraction(side) for side in US_BOX)

@@ -23,6 +23,7 @@ from orbit2.model.geometry import Geometry, complete, pad, select, to_multiple, 
 from orbit2.model.residual import ResidualPath
 from orbit2.model.scale import Scaled
 
+AIR, SEA = "2m_temperature", "sea_surface_temperature"
 BAND_TOKENS = 8192  # of a band of rows whose variables are aggregated at once: memory goes with it, never with tokens x variables x D
 
 
@@ -30,7 +31,9 @@ class Published(Scaled):
     """y = conv(head(ViT(x))) + convolutions(outputs' own inputs, statics), all of it in normalised space: no interpolation is added.
 
     Arguments and buffers are Reslim's. `statics` are read on the COARSE grid, in their order, after the outputs; every output must be an
-    input. `config.km` is what the resolution embedding is given (0: the grid's own spacing). Raises OrbitError for an output that is none.
+    input. Where the sea's temperature is among the inputs beside the air's, it is no variable of its own: it takes that one's place where
+    it is known, as in the training (both are normalised alike). `config.km` is what the resolution embedding is given (0: the grid's own
+    spacing). Raises OrbitError for an output that is none.
     """
 
     output_moments: Tensor
@@ -41,7 +44,8 @@ class Published(Scaled):
         for name in (*outputs, *statics):
             self._known(name, self.inputs)
         width, count = config.embed_dim, len(self.outputs)
-        self.aggregate = VariableAggregation(self.inputs, config.patch, width, config.heads)
+        self.vocabulary = tuple(name for name in self.inputs if name != SEA or AIR not in self.inputs)
+        self.aggregate = VariableAggregation(self.vocabulary, config.patch, width, config.heads)
         self.position = ResizedTable(width, config.table_shape)
         self.resolution = LinearResolution(width)
         self.blocks = Blocks.of(config)
@@ -68,12 +72,24 @@ class Published(Scaled):
         Fine statics and the clock are not read. Raises OrbitError for a variable that it does not know, and without an output's own input
         or a static.
         """
-        names = tuple(variables) if variables is not None else self.inputs
+        coarse, names = self.merged(coarse, tuple(variables) if variables is not None else self.inputs)
         tokens = self.norm(self.blocks(self.embed(coarse, names, geometry)))
         height, width = (size * self.config.refinement for size in coarse.shape[-2:])
         fine = self.decoder(tokens, self.grid(coarse))[..., :height, :width]
         result: Tensor = self.smooth(fine) + self.convolved(coarse, names)
         return result
+
+    def merged(self, coarse: Tensor, names: tuple[str, ...]) -> tuple[Tensor, tuple[str, ...]]:
+        """Fields and names without the sea's temperature, which is put where it is known."""
+        if SEA not in names or SEA in self.vocabulary:
+            return coarse, names
+        if AIR not in names:
+            raise OrbitError("the sea's temperature stands for the air's, which is not given", got=SEA, allowed=f"{AIR} beside it")
+        sea, air = coarse[:, names.index(SEA)], names.index(AIR)
+        fields = [
+            torch.where(torch.isfinite(sea), sea, coarse[:, i]) if i == air else coarse[:, i] for i, n in enumerate(names) if n != SEA
+        ]
+        return torch.stack(fields, 1), tuple(name for name in names if name != SEA)
 
     def grid(self, coarse: Tensor) -> tuple[int, int]:
         """Rows and columns of tokens."""
@@ -107,6 +123,7 @@ class Published(Scaled):
 
     def missing(self, coarse: Tensor, variables: Sequence[str], periodic: bool) -> Tensor | None:
         """Fine cells [B, C, sH, sW] whose own input is missing there or near by: never trained on or delivered; None when complete."""
+        coarse, variables = self.merged(coarse, tuple(variables))
         if complete(coarse):
             return None
         far = ~torch.isfinite(self.residual.interpolation_of(coarse, list(variables), periodic))

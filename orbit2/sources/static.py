@@ -317,8 +317,11 @@ def _read_now(path: Path, name: str) -> tuple[AnyGrid, Array]:
             return grid, _in_range(field.to_numpy(), path, name)
     with _opened(path) as opened:
         field = _era5_field(opened, name, path) if path.name.removesuffix(".part") == ERA5_FILE else _own_field(opened, name, path)
+        told = opened.attrs.get(GRID)
     if set(field.dims) != {"lat", "lon"}:
         raise OrbitError("static field must have dimensions (lat, lon)", where=f"{path}: {name}", got=field.dims)
+    if told is not None:  # a model's own says its grid exactly, and lies in its order
+        return from_attributes(json.loads(told)), _in_range(field.transpose("lat", "lon").to_numpy(), path, name)
     order, lon = eastward(field["lon"].to_numpy(), decimals=9)
     field = field.transpose("lat", "lon").isel(lon=order).assign_coords(lon=lon).sortby("lat")
     values = field.to_numpy()

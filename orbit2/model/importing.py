@@ -1,0 +1,305 @@
+"""A published checkpoint becomes a model folder: what its shapes cannot say comes from its YAML and statistics, or is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import xarray as xr
+import yaml
+
+from orbit2.config.network import ArchitectureConfig
+from orbit2.data.store_grid import GRID
+from orbit2.data.transforms import Normaliser
+from orbit2.errors import OrbitError, did_you_mean
+from orbit2.files import sha256, short_hash, write_text
+from orbit2.grid import Grid, named
+from orbit2.model import folder
+from orbit2.model.build import build
+from orbit2.model.published import AIR, SEA, Published
+from orbit2.model.published_tiles import TRAINED
+from orbit2.model.published_weights import State, architecture, converted, read
+from orbit2.provenance import code_version
+from orbit2.variables import Variable, declare, is_precipitation, variable
+
+THRESHOLD = 0.25  # mm in 24 hours: at or below it counts as dry, as in the training
+STATICS = ("land_sea_mask", "orography", "lattitude", "landcover")  # as the checkpoints spell them, in the order that they are read in
+OURS = {"lattitude": "row_latitude", "landcover": "landcover_class"}
+ROWS = (
+    Variable("row_latitude", "rlat", "", "degrees_north", "static", "zscore", "Latitude of a row, as read", (-90, 90), parity=-1),
+    Variable("landcover_class", "lcc", "", "1", "static", "zscore", "Number of a land cover class, read as a number", (0, 1000)),
+)  # fmt: skip
+SIZES = {"refinement": "superres_mag", "patch": "patch_size"} | {
+    name: name for name in ("cnn_ratio", "embed_dim", "depth", "decoder_depth", "mlp_ratio")
+}
+GRAVITY = 9.80665
+LICENCE = (
+    "The weights are their publisher's, and so is their licence: orbit2 does not know it. Read it on their page before you pass them on."
+)
+Statistics = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the YAML says of one dataset."""
+
+    name: str
+    heads: int
+    order: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    km: float
+    tiles: tuple[int, int] | None  # (tiles along each axis, overlap)
+    sizes: Mapping[str, float]
+
+
+def run(
+    checkpoints: Sequence[Path], config: Path, statistics: Path, out: Path, *, statics: Path | None = None,
+    output_statistics: Path | None = None, dataset: str | None = None, km: float | None = None, grid: str | None = None, sst: bool = True,
+) -> list[str]:  # fmt: skip
+    """Write the model folder `out`; returns lines to be said. Raises OrbitError where files do not fit together or say too little: then
+    nothing is written."""
+    if (out / "config.json").exists():
+        raise OrbitError("a model is already there", where=out, hint="give another folder, or delete it first")
+    told, lines = _told(config, dataset, km), []
+    state, differing, epoch = read(checkpoints)
+    if differing:
+        lines.append(f"{len(differing)} tensors that all ranks should share differ between the rank files, the first rank's are taken: "
+                     f"{', '.join(differing)}")  # fmt: skip
+    found = architecture(state, told.heads, told.km, checkpoints[0])
+    _fit(found, state, told, config)
+    declare(ROWS, out)
+    inputs, outputs, fixed = (tuple(OURS.get(name, name) for name in names) for names in (told.inputs, told.outputs, STATICS))
+    merged = sst and AIR in inputs
+    dynamic = [name for name in inputs if name not in fixed]
+    model = build(found, [*dynamic, *([SEA] if merged else []), *fixed], outputs, fixed)
+    assert isinstance(model, Published)
+    order = [told.order.index({ours: theirs for theirs, ours in OURS.items()}.get(name, name)) for name in model.vocabulary]
+    moments = _moments(told, _statistics(statistics), merged)
+    weights = _scaled(converted(state, found, order), outputs, moments, output_statistics)
+    model.load_state_dict({**model.state_dict(), **weights})
+    model.output_moments.copy_(torch.tensor([moments[name] for name in outputs]))
+    fields = None if statics is None else _fields(statics, grid, found.refinement, moments)
+    about = _about(checkpoints, config, told, epoch, fields, differing, merged)
+    folder.save(
+        out, model.eval(), Normaliser(moments, THRESHOLD), about, {} if fields is None else {"published": fields},
+        {"card.md": lambda path: write_text(path, _card(about, model, told))},
+    )  # fmt: skip
+    if fields is None:
+        lines.append("no --statics: every prediction needs --static FILE with " + ", ".join(fixed))
+    return lines
+
+
+def _told(path: Path, dataset: str | None, km: float | None) -> Told:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        model, data, tiling = content["model"], content["data"], content.get("tiling") or {}
+        inputs = data["dict_in_variables"]
+    except (OSError, yaml.YAMLError) as error:
+        raise OrbitError("the checkpoint's configuration cannot be read", where=path, got=" ".join(str(error).split())) from None
+    except (KeyError, TypeError) as error:
+        raise OrbitError("not the configuration of a published checkpoint", where=path, got=f"no {error}",
+                         allowed="sections model and data, with data.dict_in_variables") from None  # fmt: skip
+    names = list(inputs) if isinstance(inputs, dict) else ["data"]
+    if dataset is None and len(names) > 1:
+        raise OrbitError("the configuration has several datasets: which one were the weights last trained on?", where=path,
+                         allowed=", ".join(names), hint="say it with --dataset")  # fmt: skip
+    name = dataset or names[0]
+    if name not in names:
+        raise OrbitError(
+            "no such dataset in the configuration", where=path, got=name, allowed=", ".join(names), hint=did_you_mean(name, names)
+        )
+
+    def of(section: Mapping[str, Any], key: str, otherwise: str) -> Any:
+        value = section.get(key)
+        value = value.get(name) if isinstance(value, dict) else value
+        if value is None:
+            raise OrbitError(
+                f"the configuration does not say `{key}`" + (f" of {name}" if section is data else ""), where=path, hint=otherwise
+            )
+        return value
+
+    add = "add it to a copy of the file: it is not in the checkpoint"
+    spacing = km if km is not None else float(of(data, "spatial_resolution", "say it with --km, the spacing of the inputs, e.g. 28"))
+    cut = (int(of(tiling, "div", add)), int(of(tiling, "overlap", add))) if tiling.get("do_tiling") else None
+    sizes = {ours: float(model[theirs]) for ours, theirs in SIZES.items() if theirs in model}
+    order, read_, made = (tuple(map(str, of(data, key, add))) for key in ("default_vars", "dict_in_variables", "dict_out_variables"))
+    return Told(name, int(of(model, "num_heads", add)), order, read_, made, spacing, cut, sizes)
+
+
+def _fit(found: ArchitectureConfig, state: State, told: Told, where: Path) -> None:
+    """Raises OrbitError where the YAML's sizes and lists are not those of the weights: loading alone would not notice."""
+    for key, value in told.sizes.items():
+        if getattr(found, key) != value:
+            raise OrbitError(
+                f"the configuration belongs to other weights: {key}", where=where, got=f"{value:g}", allowed=f"{getattr(found, key):g}"
+            )
+    for what, names, count in (("default_vars", told.order, state["var_embed"].shape[1]),
+                               ("dict_out_variables", told.outputs, state["conv_out.weight"].shape[0])):  # fmt: skip
+        if len(names) != count or len(set(names)) != count:
+            raise OrbitError(f"{what} does not fit the weights", where=where, got=f"{len(names)} names", allowed=f"{count}, each once")
+    if state["path2.0.weight"].shape[1] != len(told.outputs) + len(STATICS):
+        raise OrbitError("weights of another network", where=where, got=f"{state['path2.0.weight'].shape[1]} fields of the residual path")
+    for names, among, what in ((told.inputs, told.order, "default_vars"), ((*STATICS, *told.outputs), told.inputs, "dict_in_variables")):
+        for name in names:
+            if name not in among:
+                raise OrbitError(f"not among {what}", where=where, got=name, allowed=", ".join(among), hint=did_you_mean(name, among))
+    if len(set(told.inputs)) != len(told.inputs):
+        raise OrbitError("an input is listed twice", where=where, got=", ".join(told.inputs))
+    for name in told.inputs:
+        if name not in STATICS:
+            variable(name)
+
+
+def _statistics(path: Path) -> Statistics:
+    """Mean and standard deviation by the published name."""
+    try:
+        means, spreads = (np.load(path / f"normalize_{kind}.npz", allow_pickle=False) for kind in ("mean", "std"))
+        return {name: (float(np.ravel(means[name])[0]), float(np.ravel(spreads[name])[0])) for name in means.files if name in spreads.files}
+    except (OSError, ValueError, IndexError) as error:
+        raise OrbitError(
+            "statistics cannot be read", where=path, got=str(error), allowed="normalize_mean.npz and normalize_std.npz"
+        ) from None
+
+
+def _moments(told: Told, known: Statistics, merged: bool) -> dict[str, tuple[float, float]]:
+    found: dict[str, tuple[float, float]] = {}
+    for name in told.inputs:
+        if name not in STATICS and is_precipitation(name):
+            found[name] = 0.0, 1.0  # ln(1 + mm), not standardised
+        elif name not in known or not known[name][1] > 0:
+            raise OrbitError("no usable statistics of an input", got=name, allowed=", ".join(sorted(known)), hint="--statistics DIR")
+        else:
+            found[OURS.get(name, name)] = known[name]
+    return {**found, SEA: found[AIR]} if merged else found
+
+
+def _scaled(weights: State, outputs: Sequence[str], moments: Statistics, where: Path | None) -> State:
+    """Outputs come in the fine data's z-scores, orbit2 reads them in the input's: the last layers take the difference, exactly."""
+    plain = [name for name in outputs if not is_precipitation(name)]
+    if plain and where is None:
+        raise OrbitError(
+            "outputs have statistics of their own (of the fine data)", got=", ".join(plain), hint="give --output-statistics DIR"
+        )
+    for c, name in enumerate(outputs):
+        if name in plain and where is not None:
+            fine = _statistics(where)
+            if name not in fine:
+                raise OrbitError("no statistics of an output", where=where, got=name, allowed=", ".join(sorted(fine)))
+            (mean, std), (own, spread) = fine[name], moments[name]
+            for key in ("smooth.weight", "smooth.bias", "leave.weight", "leave.bias"):
+                weights[key] = weights[key].clone()
+                weights[key][c] *= std / spread
+            weights["smooth.bias"][c] += (mean - own) / spread
+    return weights
+
+
+def _fields(path: Path, name: str | None, refinement: int, moments: dict[str, tuple[float, float]]) -> xr.Dataset:
+    """The static fields on the fine grid, every coarse value repeated: averaged back they are what they were. Changes the moments of a
+    geopotential, which becomes metres."""
+    values: dict[str, npt.NDArray[np.float32]] = {}
+    for each in STATICS:
+        files = sorted(path.glob(f"{each}*.npy"))
+        if len(files) != 1:
+            raise OrbitError(
+                f"no single file of {each}", where=path, got=", ".join(f.name for f in files) or "none", allowed=f"{each}*.npy"
+            )
+        values[each] = np.squeeze(np.load(files[0], allow_pickle=False)).astype(np.float32)
+    shapes = {field.shape for field in values.values()}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 2 or not all(np.isfinite(field).all() for field in values.values()):
+        raise OrbitError("static fields do not fit together", where=path, got=", ".join(map(str, shapes)), allowed="one shape, no gaps")
+    grid = _grid(values["lattitude"], name, path)
+    if np.abs(values["orography"]).max() > variable("orography").valid[1]:  # the z-scores stay the same
+        values["orography"] /= GRAVITY
+        mean, std = moments["orography"]
+        moments["orography"] = mean / GRAVITY, std / GRAVITY
+    fine = grid.refine(refinement)
+    repeated = {OURS.get(each, each): np.kron(field, np.ones((refinement, refinement), np.float32)) for each, field in values.items()}
+    return xr.Dataset(
+        {each: (fine.dims, field, {"units": variable(each).units}) for each, field in repeated.items()},
+        coords={"lat": ("lat", fine.lat, {"units": "degrees_north"}), "lon": ("lon", fine.lon, {"units": "degrees_east"})},
+        attrs={
+            "source": f"static fields published with the weights ({path.name}), repeated on the fine grid",
+            GRID: json.dumps(fine.to_attributes()),
+        },
+    )
+
+
+def _grid(latitude: npt.NDArray[np.float32], name: str | None, where: Path) -> Grid:
+    """The coarse grid of the static fields. Raises OrbitError where it is neither named nor the nodes of a whole globe."""
+    height, width = latitude.shape
+    if name is None:
+        if latitude[0, 0] > latitude[-1, 0]:
+            raise OrbitError("rows go from north to south", where=where, allowed="row 0 in the south")
+        if width != 2 * height or abs(latitude[0, 0] + 90) > 1e-3 or abs(latitude[1, 0] - latitude[0, 0] - 180 / height) > 1e-3:
+            raise OrbitError("on which grid are the static fields?", where=where, got=f"{height}x{width} from {latitude[0, 0]:g} north",
+                             hint="say it with --grid, e.g. cells_24,54,120,235,295,240")  # fmt: skip
+        name = f"nodes_{180 / height:.10g}"
+    grid = named(name)
+    if grid.shape != (height, width):
+        raise OrbitError(
+            "the static fields have another shape than the grid", where=where, got=f"{height}x{width}", allowed=grid.describe()
+        )
+    return grid
+
+
+def _about(
+    checkpoints: Sequence[Path], config: Path, told: Told, epoch: int | None, fields: xr.Dataset | None,
+    differing: Sequence[str], merged: bool,
+) -> dict[str, Any]:  # fmt: skip
+    sums = {path.name: sha256(path) for path in (*checkpoints, config)}
+    names = [OURS.get(name, name) for name in STATICS]
+    grid = "" if fields is None else f"{fields.sizes['lat']}x{fields.sizes['lon']} cells"
+    return {
+        "name": checkpoints[0].name.split(".ckpt")[0],
+        "hash": short_hash(sums),
+        "origin": "imported weights that the ORBIT-2 authors published",
+        "weights_licence": LICENCE,
+        "imported": {
+            "files": sums,
+            "dataset": told.name,
+            "epoch": epoch,
+            "km": told.km,
+            "sst_over_sea": merged,
+            "differing": list(differing),
+        },
+        "cell_methods": {name: variable(name).cell_methods for name in told.outputs},
+        "statics_from": {
+            "published": {"source": "unknown", "relief": None, "fields": names, "fine_grid": grid, "carried": fields is not None}
+        },
+        **({TRAINED: {"div": told.tiles[0], "overlap": told.tiles[1]}} if told.tiles else {}),
+        "code_version": code_version(),
+    }
+
+
+def _card(about: Mapping[str, Any], model: Published, told: Told) -> str:
+    config, facts = model.config, about["imported"]
+    dynamic = [name for name in model.inputs if name not in model.statics]
+    size = tuple(config.patch * side for side in config.table_shape)
+    lines = [
+        f"# {about['name']}", "",
+        f"Weights that the authors of ORBIT-2 (arXiv 2505.04802) published, imported by orbit2 {about['code_version']}; not trained by it.",
+        f"Refinement {config.refinement}x, {sum(p.numel() for p in model.parameters()):,} parameters, a table of positions for inputs of"
+        f" {size[0]} x {size[1]} cells, told a spacing of {config.km:g} km, dataset `{told.name}`"
+        + (f", epoch {facts['epoch']}." if facts["epoch"] is not None else "."),
+        "", "## From", "",
+        *(f"- `{name}`, sha256 {digest}" for name, digest in facts["files"].items()),
+        *([f"- Ranks disagree on {len(facts['differing'])} tensors, the first one's are here: {', '.join(facts['differing'])}."]
+          if facts["differing"] else []),
+        "", "## Variables", "", "| role | variable | units |", "|---|---|---|",
+        *(f"| {role} | `{name}` | {variable(name).units} |"
+          for role, names in (("input", dynamic), ("output", model.outputs), ("static", model.statics))
+          for name in names),
+        "", "## Limits", "",
+        "- What the weights were trained on and how they scored is their publisher's to say; orbit2 has not verified it.",
+        "- Convolutions pad with zeros, also at the date line; tiles are not mixed unless asked for.",
+        "- Deterministic: it gives a conditional mean, too smooth for extremes.",
+        "", "## Licence", "", LICENCE, "",
+    ]  # fmt: skip
+    return "\n".join(lines)
