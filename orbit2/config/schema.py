@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from orbit2.config import checks
-from orbit2.config.base import Band, Box, Given, Kind, Machine, Name, Place, Strict, kind_of
+from orbit2.config.base import WHERE_GIVEN, Band, Box, Given, Kind, Machine, Name, Place, Strict, kind_of
 from orbit2.config.dataset import DatasetConfig, Period
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.config.sources import SourcesConfig, banner
@@ -38,7 +38,8 @@ class ModelConfig(Strict):
             raise ValueError("give `architecture`, or `finetune_from` to inherit one")
         if self.architecture is not None and self.finetune_from is not None:
             given = self.architecture.model_fields_set - {"noise"}
-            whole = {name for name, field in ArchitectureConfig.model_fields.items() if kind_of(field) == Kind.SCIENCE} - {"noise"}
+            whole = {name for name, field in ArchitectureConfig.model_fields.items()
+                     if kind_of(field) == Kind.SCIENCE and WHERE_GIVEN not in field.metadata}  # fmt: skip
             if given and (not given >= whole or self.architecture != ArchitectureConfig(noise=self.architecture.noise)):  # a slice has all
                 raise ValueError("a fine-tuned model inherits its architecture: only `architecture.noise` can be added to it")
         return self

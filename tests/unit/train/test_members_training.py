@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from orbit2.config import slices
 from orbit2.config.load import from_mapping, load
-from orbit2.config.schema import RunConfig
+from orbit2.config.network import ArchitectureConfig
+from orbit2.config.schema import ModelConfig, RunConfig
 from orbit2.data.cutting import Cutting
 from orbit2.data.noisy import Noise
 from orbit2.data.pairs import PairStore
@@ -136,6 +138,9 @@ def test_a_fine_tuned_model_may_add_noise_and_nothing_else(root: Path) -> None:
     run = configured(root, architecture={"noise": {"channels": 2}})
     added, inherited = run.architecture_of("second"), run.architecture_of("reslim")
     assert added.noise.channels == 2 and added.model_copy(update={"noise": inherited.noise}) == inherited
+    told = slices.model(run, "second")["model"]  # what its job reads: no key of later that is at its default
+    assert set(ArchitectureConfig.model_fields) > set(told["architecture"])
+    assert ModelConfig.model_validate(told) == run.models["second"]
     with pytest.raises(OrbitError, match="inherits its architecture"):
         configured(root, architecture={"embed_dim": 128, "noise": {"channels": 2}})
     with pytest.raises(OrbitError, match="needs members"):
