@@ -4,7 +4,7 @@
     .venv/bin/python benchmarks/members.py --seeds 0     # a short run: nothing is trained where `make demo` has been
 
 For each seed the demo's workflow is run up to the scores of `test_members`: the deterministic model (800 steps), the second stage that is
-fine-tuned from it with noise (150 steps, almost fair CRPS), 16 members of the 4 test frames, and their scores beside the parent's. All
+fine-tuned from it with noise (300 steps, almost fair CRPS), 16 members of the 4 test frames, and their scores beside the parent's. All
 numbers but the last two rows are read from the tables of `orbit2 evaluate`; rain is judged in ln(1 + mm/day), its extent and tail in mm.
 Prints the mean of the seeds beside the least and the greatest of them, what is required, and the parent's; exits 1 unless every row of
 every seed is within its limits. Writes benchmarks/results/members.json.
