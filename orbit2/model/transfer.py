@@ -32,6 +32,10 @@ def transfer(parent: Downscaling, child: Downscaling) -> Transfer:
     """Copy every weight of `parent` that `child` has a place for, variable by variable. Raises OrbitError for another kind of model."""
     if parent.config.kind != child.config.kind:
         raise OrbitError("weights of another kind of model cannot be taken over", got=parent.config.kind, allowed=child.config.kind)
+    if child.config.kind == "orbit2" and (parent.inputs, parent.outputs, parent.statics) != (child.inputs, child.outputs, child.statics):
+        raise OrbitError("the network of the published weights is fine-tuned on the variables that it was trained on, in their order",
+                         got=[*child.inputs, *child.outputs], allowed=[*parent.inputs, *parent.outputs],
+                         hint="fine-tune on these variables, or train `kind: reslim` on others")  # fmt: skip
     source, target = parent.state_dict(), child.state_dict()
     s2 = parent.config.refinement**2
     block = parent.config.patch**2 * (s2 if parent.config.kind == "reslim" else 1)  # fine cells of a token, per output
@@ -43,7 +47,9 @@ def transfer(parent: Downscaling, child: Downscaling) -> Transfer:
         if name not in source:
             continue
         old = source[name]
-        if name in per_input:
+        if parent.config.kind == "orbit2":  # the same variables: every row where it was
+            tensor.copy_(old)
+        elif name in per_input:
             _rows(tensor, old, inputs, 1)
         elif name == "output_scale":
             for row, km in zip(tensor.view(-1, len(child.outputs)), child.scale_km or (0.0,), strict=True):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,13 @@ import yaml
 
 from orbit2.cli import main
 from orbit2.downscale import load_model
+from orbit2.errors import OrbitError
 from orbit2.grid import named
 from orbit2.model.geometry import Geometry
+from orbit2.model.transfer import transfer
 from orbit2.variables import forgetting
 from tests.data.oracle import COMMITTED, CONTAINER, RANKS, STATICS, case
+from tests.docs.blocks import blocks
 
 ROWS, COLUMNS = 28, 56  # in 2 x 2 tiles with overlap 2: the 16 x 32 cells that the table is of
 ORDER = ["land_sea_mask", "orography", "lattitude", "landcover", "2m_temperature", "2m_temperature_max", "2m_temperature_min",
@@ -166,3 +172,35 @@ def test_ranks_that_disagree_are_named(published: dict[str, Any], capsys: pytest
         assert orbit2("model", "import", ranks[0], *settled, folder / "half") == 2
         assert "head.0.weight" in (folder / "model" / "card.md").read_text()
         assert load_model(folder / "model").refinement == 4
+
+
+def test_the_commands_of_the_page(
+    published: dict[str, Any], root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """docs/published_weights.md, word for word, on the oracle's weights under the names of the page."""
+    folder, name = published["folder"], "global_9.5m_precipitation"
+    shutil.copy(CONTAINER, folder / f"{name}.ckpt")
+    (folder / "tiny.yaml").rename(folder / f"{name}.yaml")
+    (folder / "fine").rename(folder / "fine_mean_std")
+    for place, pattern in (("mean_std", "normalize_*.npz"), ("static_variables", "*_6deg.npy")):
+        (folder / place).mkdir()
+        for path in folder.glob(pattern):
+            path.rename(folder / place / path.name)
+    monkeypatch.chdir(folder)
+    (text,) = [text for language, text in blocks(root / "docs/published_weights.md") if language == "bash"]
+    with forgetting(afresh=True):
+        for line in text.splitlines():
+            assert orbit2(*shlex.split(line)[1:]) == 0, capsys.readouterr().err
+        parent = load_model(folder / "published").model
+        child = copy.deepcopy(parent)
+        for weight in child.parameters():
+            torch.nn.init.zeros_(weight)
+        assert transfer(parent, child).new == []
+        assert all(torch.equal(weight, parent.state_dict()[key]) for key, weight in child.state_dict().items())
+        child.outputs = child.outputs[:2]
+        with pytest.raises(OrbitError, match="fine-tuned on the variables"):
+            transfer(parent, child)
+    with xr.open_dataset(folder / "fine.nc") as found:
+        assert set(OUT) <= set(found)
+    card = (folder / "published" / "card.md").read_text()
+    assert "publisher" in card and all(name in card for name in OUT)

@@ -30,6 +30,8 @@ class Noon(datetime):
     def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
         return datetime(2001, 1, 1, 12, tzinfo=UTC)
 
+pytestmark = pytest.mark.slow  # half a minute: `make test-slow`
+
 
 @pytest.fixture(scope="module")
 def make(archive: Path) -> Callable[[Path], object]:
