@@ -13,6 +13,7 @@ import xarray as xr
 
 from orbit2.data.store_grid import GRID
 from orbit2.downscale.derived import Derived
+from orbit2.errors import OrbitError
 from orbit2.grid import AnyGrid, Grid
 from orbit2.provenance import code_version
 from orbit2.times import Times
@@ -138,3 +139,16 @@ def coordinates(grid: AnyGrid) -> dict[str, Any]:
         )
         result[f"{axis}_bnds"] = ((axis, "bnds"), np.stack([edges[:-1], edges[1:]], -1))
     return result
+
+
+def handed(data: object, inputs: Sequence[str]) -> xr.Dataset:
+    """What a user handed over in memory, as a Dataset; a DataArray does for a model of one variable. Raises OrbitError for others."""
+    if isinstance(data, xr.DataArray):
+        if len(inputs) == 1:
+            return data.to_dataset(name=data.name or inputs[0])
+        raise OrbitError("one DataArray, but the model reads several variables", got=str(data.name), allowed=", ".join(inputs),
+                         hint="give a Dataset")  # fmt: skip
+    if not isinstance(data, xr.Dataset):
+        raise OrbitError("not data that can be downscaled", got=type(data).__name__,
+                         allowed="an xarray Dataset, or the paths, patterns, folders or addresses of files")  # fmt: skip
+    return data

@@ -22,7 +22,7 @@ from orbit2.data.transforms import Normaliser
 from orbit2.door.ingest import Inputs, Reading, read_inputs
 from orbit2.door.opening import opened
 from orbit2.door.places import label, places
-from orbit2.downscale.cf import as_dataset, described_by
+from orbit2.downscale.cf import as_dataset, described_by, handed
 from orbit2.downscale.derived import derived_from
 from orbit2.downscale.plausible import climate, compare
 from orbit2.errors import OrbitError
@@ -204,8 +204,7 @@ class Downscaler:
         built = tuple(config.patch * side for side in config.table_shape)
         cut = self.tiling(grid, tile).padded
         if cut != built:
-            inputs.warnings.append(f"positions: tiles of {cut[0]}x{cut[1]} cells, made for {built[0]}x{built[1]}: the table"
-                                   " of positions is resized, at a loss")  # fmt: skip
+            inputs.warnings.append(f"positions: tiles of {cut[0]}x{cut[1]} cells, made for {built[0]}x{built[1]}: table resized, at a loss")
         return inputs
 
     def view(self, variables: Sequence[str], statics: FloatArray, grid: AnyGrid, window: Window) -> View:
@@ -359,18 +358,7 @@ class Downscaler:
         if isinstance(data, (str, Path, list, tuple)):
             with opened(data, self.inputs, said.rename) as dataset:
                 return self._downscale(dataset, label(places(data)), static, cut, said)
-        return self._downscale(self._dataset(data), "input", static, cut, said)
-
-    def _dataset(self, data: object) -> xr.Dataset:
-        if isinstance(data, xr.DataArray):
-            if len(self.inputs) == 1:
-                return data.to_dataset(name=data.name or self.inputs[0])
-            raise OrbitError("one DataArray, but the model reads several variables", got=str(data.name), allowed=", ".join(self.inputs),
-                             hint="give a Dataset")  # fmt: skip
-        if not isinstance(data, xr.Dataset):
-            raise OrbitError("not data that can be downscaled", got=type(data).__name__,
-                             allowed="an xarray Dataset, or the paths, patterns, folders or addresses of files")  # fmt: skip
-        return data
+        return self._downscale(handed(data, self.inputs), "input", static, cut, said)
 
     def _downscale(self, dataset: xr.Dataset, where: str, static: str | Path | None, cut: Cut, said: Reading) -> xr.Dataset:
         from orbit2.downscale import members as drawn  # which builds on this module

@@ -1,7 +1,6 @@
 """Static fields on any grid: the packaged 0.25 degree ones, ERA5's own, a finer relief. Never z-scores a fraction, never fills.
 
-Retrieved files lie in one folder; the configuration says which of them counts for which field.
-"""
+Retrieved files lie in one folder; the configuration says which of them counts for which field."""
 
 from __future__ import annotations
 
