@@ -12,6 +12,7 @@ import xarray as xr
 
 from orbit2.cli import main
 from orbit2.config import slices
+from orbit2.config.load import merge
 from orbit2.config.schema import RunConfig
 from orbit2.data.pairs import PairStore
 from orbit2.files import write_json
@@ -68,7 +69,8 @@ def build(run: RunConfig, name: str = "mine") -> PairStore:
     folder, store = Path(slices.dataset_folder(run, name)), slices.store(run, name)
     write_json(folder / "config.json", slices.whole(run, "dataset", name))
     for source in slices.receipts(run, name):
-        write_json(Path(f"requests/{source}.json"), slices.retrieve(run, source, name))
+        asks = merge(slices.retrieve(run, source, name), slices.machine_keys(run, "retrieve", source, name))
+        write_json(Path(f"requests/{source}.json"), asks)
         asked = ("-c", f"requests/{source}.json", "--receipt", f"requests/{source}.done.json")
         call("retrieve", source, *asked, "--out", f"resources/{source}/v1")
     common = ("-c", str(folder / "config.json"), "--store", store)

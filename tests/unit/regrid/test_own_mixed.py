@@ -13,9 +13,10 @@ import yaml
 from orbit2.config.load import CONFIG_ROOT, from_mapping
 from orbit2.data.pairs import PairStore
 from orbit2.sources import manifest
-from tests.data import own_archive
+from tests.data import own_archive, prism_files
 from tests.data.era5_dataset import relist
-from tests.data.own_archive import COARSE_LAT, COARSE_LON, FINE_LAT, FINE_LON, build, product, warmth
+from tests.data.own_archive import FINE_LAT, FINE_LON, build, product, warmth
+from tests.data.servers.prism import PrismServer
 
 SPLIT = {"train": {"start": "2001-01-01", "end": "2001-01-08"}, "validation": {"start": "2001-01-10", "end": "2001-01-11"},
          "test": {"start": "2001-01-13", "end": "2001-01-14"}, "gap_days": 0}  # fmt: skip
@@ -66,12 +67,27 @@ def test_observations_with_era5_as_their_input(here: Path, monkeypatch: pytest.M
 
 
 def test_own_coarse_files_for_a_provider_s_truth(here: Path) -> None:
-    """`source: prism` with `coarse_files`: the configuration stands, and each side is its own source's."""
-    product(COARSE_LAT, COARSE_LON, "2001-01-01", "2001-01-14").to_netcdf("coarse.nc", engine="h5netcdf")
-    changes = {"source": "prism", "inputs": WARM, "outputs": ["2m_temperature_max"], "input_sources": {"coarse_files": WARM},
-               "files": {"coarse": "coarse.nc"}, "coarse_grid": "us_60", "fine_grid": "us_15"}  # fmt: skip
-    mine = from_mapping(raw(**changes)).datasets["mine"]
-    assert set(mine.sources) == {"prism", "coarse_files"} and mine.source_of(WARM[0]) == "coarse_files" and mine.step_hours == 24
+    """`source: prism` with `coarse_files`: the provider's days are fetched, and each side holds its own source's formula."""
+    data = product(np.arange(35.5, 43.0), np.arange(4.5, 14.0), "2001-01-01", "2001-01-14")
+    data.assign_coords(lon=data["lon"] + 246).to_netcdf("coarse.nc", engine="h5netcdf")  # the formula of Europe, over the US
+    window = prism_files.Window(south=38 - 2 / 24, west=-107 - 2 / 24, rows=53, columns=77)
+
+    def served(element: str, day: str) -> bytes:
+        number = int(day) - 20010101
+        field = warmth(number, window.lat[:, None], window.lon[None] + 114) + 6 - 273.15
+        return prism_files.write_bil_zip(here / f"{day}.zip", element, day, field, window=window).read_bytes()
+
+    with PrismServer(served) as server:
+        changes = {"source": "prism", "inputs": WARM, "outputs": ["2m_temperature_max"], "input_sources": {"coarse_files": WARM},
+                   "files": {"coarse": "coarse.nc"}, "coarse_grid": "us_60@38,40,253,256", "fine_grid": "us_15@38,40,253,256",
+                   "frequency": "daily"}  # fmt: skip
+        run = from_mapping(raw(**changes) | {"sources": {"prism": {"url": server.url}, "transfer": {"backoff_seconds": 0.05}}})
+        mine = run.datasets["mine"]
+        assert set(mine.sources) == {"prism", "coarse_files"} and mine.source_of(WARM[0]) == "coarse_files" and mine.step_hours == 24
+        pairs = build(run)
+    assert len(pairs.times) == 14 and pairs.usable.all()
+    right(pairs, "coarse", lambda day, lat, lon: warmth(day, lat, lon - 246), 0.03)
+    right(pairs, "fine", lambda day, lat, lon: warmth(day, lat, lon - 246) + 6, 0.03)
 
 
 def test_rows_on_the_poles_are_averaged_to_a_named_grid(here: Path) -> None:
