@@ -78,6 +78,7 @@ def test_ranks_that_differ_are_an_error_of_one_line(tiny: Tiny, tmp_path: Path, 
     assert f"rank 1 of 2 on {os.uname().nodename}: ranks disagree on {what}; got " in errors[0] and DIFFER[what] in errors[0]
 
 
+@pytest.mark.slow
 def test_another_revision_of_the_code_is_found(tiny: Tiny, tmp_path: Path) -> None:
     """Two processes started by hand, one of them with sources with one more comment."""
     shutil.copytree(ROOT / "orbit2", tmp_path / "other" / "orbit2", ignore=shutil.ignore_patterns("__pycache__", "*.zip", "*.npz", "*.nc"))

@@ -107,6 +107,7 @@ def test_memory_is_what_torch_allocates(root: Path) -> None:
     assert found.passing - found.inputs == pytest.approx(measured, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_world_that_is_kept_changes_nothing() -> None:
     """Rehearsed on another grid, on another mesh and again: as in worlds of their own, and none is left."""
 

@@ -96,6 +96,7 @@ def test_four_ranks_then_two_then_three_are_one_run(tiny: Tiny, tmp_path: Path, 
         torch.testing.assert_close(resumed[name], tensor, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_rank_that_dies_in_the_middle_of_a_save_costs_that_save_alone(
     tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root, root / "results/tiny/report"
 
 
+@pytest.mark.slow
 def test_the_report_has_its_maps(made: tuple[Path, Path]) -> None:
     _, out = made
     html = (out / "index.html").read_text(encoding="utf-8")
@@ -82,6 +83,7 @@ def test_the_report_has_its_maps(made: tuple[Path, Path]) -> None:
     assert "spherical harmonics" in html and "radial spectra of the whole domain are given instead" in html
 
 
+@pytest.mark.slow
 def test_a_month_is_animated_on_the_map_s_axes(made: tuple[Path, Path]) -> None:
     root, _ = made
     task = read(root / "results/tiny/config/report.json", root).tasks["test"]

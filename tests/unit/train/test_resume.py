@@ -89,6 +89,7 @@ def test_checkpoint_of_another_configuration_is_refused(tiny: Tiny, tmp_path: Pa
         train(tiny, tmp_path, steps=4, learning_rate=1e-3)
 
 
+@pytest.mark.slow
 def test_two_ranks_take_the_same_steps(tiny: Tiny, tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     settings = {"steps": 6, "validate_every": 3}
