@@ -126,7 +126,8 @@ class DatasetConfig(Strict):
         "`360_day`. Of `source: files` it is found in the files."
     )
     coarse_grid: str = Field(
-        description="Named coarse grid: `global_<degrees>`, `us_<arc minutes>`, `prism_<arc minutes>`; `@south,north,west,east` cuts one. "
+        description="Named coarse grid: `global_<degrees>`, `nodes_<degrees>`, `us_<arc minutes>`, `prism_<arc minutes>`; "
+        "`@south,north,west,east` cuts one. "
         "Of `files`: `from_files`, or `coarsen_<n>`, blocks of n fine cells."
     )
     fine_grid: str = Field(description="Named fine grid, or of `files` `from_files`; its cells must nest in the coarse ones.")

@@ -80,7 +80,7 @@ def run(
     dynamic = [name for name in inputs if name not in fixed]
     model = build(found, [*dynamic, *([SEA] if merged else []), *fixed], outputs, fixed)
     assert isinstance(model, Published)
-    order = [told.order.index({ours: theirs for theirs, ours in OURS.items()}.get(name, name)) for name in model.vocabulary]
+    order = [[OURS.get(name, name) for name in told.order].index(name) for name in model.vocabulary]
     moments = _moments(told, _statistics(statistics), merged)
     weights = _scaled(converted(state, found, order), outputs, moments, output_statistics)
     model.load_state_dict({**model.state_dict(), **weights})

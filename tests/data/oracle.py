@@ -51,7 +51,7 @@ def known(folder: Path) -> list[tuple[str, str]]:
 
 
 def case(folder: Path, network: str, which: str) -> Case:
-    if not folder.is_dir():
+    if folder != COMMITTED and not folder.is_dir():  # what is committed is there
         pytest.skip(f"the full oracle is not at {folder.name}/ beside the repository")
     facts = json.loads((folder / f"oracle_{network}.json").read_text())
     told: dict[str, Any] = next(entry for entry in facts["cases"] if entry["case"] == which)
