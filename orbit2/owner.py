@@ -105,12 +105,12 @@ class Owner:
         self._last = time.monotonic()
         self._thread.start()
 
-    def sure(self) -> None:
-        """Before something is written that must not be written twice: quick, unless this process was suspended for a while.
+    def sure(self, now: bool = False) -> None:
+        """Before something is written that must not be written twice: quick, unless this process was suspended for a while, or `now`.
 
         Raises OrbitError when another process has taken over meanwhile.
         """
-        if time.monotonic() - self._last > 3 * BEAT and not self._stands():
+        if (now or time.monotonic() - self._last > 3 * BEAT) and not self._stands():
             raise self._lost()
 
     def give_up(self) -> None:
@@ -170,7 +170,11 @@ def hold(
         for rival in rivals():  # who came at the same moment
             _outlive(rival, until, None, say)
         owner.live()
-        yield owner
+        try:
+            yield owner
+        except Exception:
+            owner.sure(now=True)  # what could not be written because another one tidied up here says so
+            raise
     finally:
         owner.give_up()
 

@@ -73,10 +73,10 @@ class Checkpoints:
                 kept.remove(half)
             yield
 
-    def sure(self) -> None:
+    def sure(self, now: bool = False) -> None:
         """On the process that is `alone`: raises OrbitError when another one has taken over (see `owner`)."""
         if self._owner is not None:
-            self._owner.sure()
+            self._owner.sure(now)
 
     def save(self, state: Mapping[str, Any], step: int) -> None:
         """Write `step-<n>`, then drop all but the newest of those before it; first waits for the save before this one.
@@ -98,6 +98,7 @@ class Checkpoints:
             writing.result()
         except CheckpointException as error:
             if _rank() == 0:
+                self.sure(now=True)  # it may be another one's by now
                 kept.remove(temporary(path))
             _raise(error, path, "written", "those before it are kept: make room, then run the same command to go on")
 

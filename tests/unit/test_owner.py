@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -217,6 +218,30 @@ def test_an_owner_that_was_replaced_ends(tmp_path: Path, capfd: pytest.CaptureFi
         os.kill(pid, signal.SIGCONT)
         assert exit_code(pid) == 1
         assert not wrote.exists() and owner.read(path)["pid"] == os.getpid()
+    assert "another process has taken over what this one was writing; got 'process" in capfd.readouterr().err
+
+
+def test_one_that_fails_because_it_was_replaced_says_that(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What it was writing when it fell asleep was tidied up by its successor: not a file that is missing, nor a disk that is full."""
+    path, half = tmp_path / "owner.json", tmp_path / ".half.part"
+
+    def writes() -> None:
+        owner.machine = lambda: ELSEWHERE  # type: ignore[assignment]
+        owner.BEAT = 60.0  # its thread sleeps on
+        try:
+            with owner.hold(path, "writes here"):
+                half.touch()
+                os.kill(os.getpid(), signal.SIGSTOP)
+                half.rename(tmp_path / "whole")
+        except OrbitError as error:
+            print(error, file=sys.stderr, flush=True)
+
+    pid = forked(writes)
+    assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
+    with owner.hold(path, "writes here", patience=10):
+        half.unlink()
+        os.kill(pid, signal.SIGCONT)
+        assert exit_code(pid) == 0 and owner.read(path)["pid"] == os.getpid()
     assert "another process has taken over what this one was writing; got 'process" in capfd.readouterr().err
 
 
