@@ -225,8 +225,8 @@ datasets:
 NEW = {"retrieve_source": 2, "regrid_init": 1, "regrid_part": 3, "regrid_finalise": 1}
 
 
-@pytest.mark.parametrize("label", ["demo", "another"])  # the same run, and another one that shares a dataset with it
-@pytest.mark.parametrize("day", [26, 25], ids=["other days", "the same days"])
+@pytest.mark.parametrize(("label", "day"), [  # the same run, and another one that shares a dataset with it; other days, the same days
+    ("demo", 26), ("another", 25), pytest.param("demo", 25, marks=pytest.mark.slow), pytest.param("another", 26, marks=pytest.mark.slow)])
 def test_a_new_dataset_concerns_no_finished_one(copied: Project, label: str, day: int) -> None:
     """Also where the provider's files were deleted after the store was finished. All of it is planned in one call."""
     project = copied

@@ -48,7 +48,9 @@ def batch(masked: bool, seed: int = 0) -> tuple[Tensor, Tensor, Geometry, tuple[
 BUDGET = {"compression": {"mode": "budget", "ratio": 4, "max_leaf": 4}}  # 6 x 12 tokens lie on 8 x 12
 
 
-@pytest.mark.parametrize("changes", [{}, {"conserve": True, "position": "table", "table_shape": (6, 12)}, BUDGET])
+@pytest.mark.parametrize(
+    "changes", [pytest.param({}, marks=pytest.mark.slow), {"conserve": True, "position": "table", "table_shape": (6, 12)}, BUDGET]
+)
 def test_one_graph_and_the_same_training_step(changes: dict[str, object]) -> None:
     """Complete and masked batches: no graph break (fullgraph raises), gradients as eager, one compilation for each."""
     plain, fast = pair(**changes)
