@@ -2,6 +2,7 @@
 
     .venv/bin/python benchmarks/members.py               # seeds 0-2; what is not trained yet is (7 minutes of two cores a seed)
     .venv/bin/python benchmarks/members.py --seeds 0     # a short run: nothing is trained where `make demo` has been
+    .venv/bin/python benchmarks/members.py --no-memory   # both sides without site memory: what the network alone does
 
 For each seed the demo's workflow is run up to the scores of `test_members`: the deterministic model (800 steps), the second stage that is
 fine-tuned from it with noise (300 steps, almost fair CRPS), 16 members of the 4 test frames, and their scores beside the parent's. All
@@ -45,10 +46,10 @@ SHORT = {"2m_temperature": "T", "10m_u_component_of_wind": "u", "10m_v_component
 EXACT = {"K": 1e-3, "m s-1": 1e-3, "Pa": 0.5, "mm day-1": 1e-3}  # of block means: rounding of stored float32, and of rain's steps
 
 
-def configuration(seed: int) -> dict[str, Any]:
+def configuration(seed: int, memory: bool) -> dict[str, Any]:
     """The demo's run with another seed of both trainings; seed 0 shares its models with `make demo`. What the demo lacks is added."""
     raw: dict[str, Any] = yaml.safe_load(DEMO.read_text(encoding="utf-8"))
-    raw["label"] = f"members_seed{seed}"
+    raw["label"] = label(seed, memory)
     parent = raw["models"][PARENT]
     raw["models"].setdefault(MEMBERS, {
         "datasets": parent["datasets"], "finetune_from": PARENT, "architecture": {"noise": {"channels": 2}},
@@ -57,18 +58,24 @@ def configuration(seed: int) -> dict[str, Any]:
     if seed:
         for name in (PARENT, MEMBERS):
             raw["models"][name]["train"]["seed"] = seed
+    for name in (PARENT, MEMBERS):
+        raw["models"][name]["train"]["site_memory"] = memory
     task = raw["downscale"][TASK]
     raw["downscale"] = {"test": raw["downscale"]["test"], TASK: task}
     raw["models"] = {name: raw["models"][name] for name in (PARENT, MEMBERS)}
     return raw
 
 
-def run(seed: int, cores: int) -> tuple[RunConfig, Path]:
+def label(seed: int, memory: bool) -> str:
+    return f"members_seed{seed}" + ("" if memory else "_no_memory")
+
+
+def run(seed: int, cores: int, memory: bool) -> tuple[RunConfig, Path]:
     """The seed's scores, through the workflow: what is there already is kept. Raises CalledProcessError where a stage fails."""
     folder = ROOT / "results" / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"members_seed{seed}.yaml"
-    text = yaml.safe_dump(configuration(seed), sort_keys=False)
+    path = folder / f"{label(seed, memory)}.yaml"
+    text = yaml.safe_dump(configuration(seed, memory), sort_keys=False)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")
     config = load(path)
@@ -218,12 +225,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "members.json")
+    parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    memory = not arguments.no_memory
+    out = arguments.out or ROOT / "benchmarks" / "results" / f"members{'' if memory else '_no_memory'}.json"
     found: dict[int, dict[str, Any]] = {}
     names: Sequence[str] = ()
     for seed in arguments.seeds:
-        config, folder = run(seed, arguments.cores)
+        config, folder = run(seed, arguments.cores, memory)
         scores = Scores(config, folder)
         names = scores.names
         found[seed] = {"rows": {row.title: row.of(scores) for row in ROWS}, "costs": costs(config, folder),
@@ -231,7 +241,7 @@ def main() -> int:
     good = report(found, names)
     print(f"claim (every row of every seed within its limits): {'holds' if good else 'DOES NOT HOLD'}")
     limits = {row.title: [row.low if np.isfinite(row.low) else None, row.high if np.isfinite(row.high) else None] for row in ROWS}
-    write_json(arguments.out, {"seeds": {str(seed): one for seed, one in found.items()}, "limits": limits, "holds": good,
+    write_json(out, {"seeds": {str(seed): one for seed, one in found.items()}, "limits": limits, "holds": good,
                                "code_version": code_version()})  # fmt: skip
     return int(not good)
 

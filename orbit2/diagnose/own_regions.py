@@ -131,7 +131,7 @@ def daily(days: KeptDays, name: str, models: list[str], areas: Areas) -> dict[st
         w += share @ weights.T
         for model in models:
             p = np.where(valid, cells_of(days.means(name, model), stretch, used) - centre, 0.0)
-            se = np.where(valid, cells_of(days.squared(name, model), stretch, used), 0.0)
+            se = np.where(valid, cells_of(days.squared(name, model), stretch, used), 0.0) if days.apart else (p - truth) ** 2
             for k, value in enumerate((p, truth, p * p, truth * truth, p * truth, se)):
                 sums[model][k] += (share * value) @ weights.T
     return {model: _moments(n, w, centre, *(*each, np.zeros(shape))) for model, each in sums.items()}
@@ -212,7 +212,7 @@ def _picked(moments: Mapping[str, Moments], use: npt.NDArray[np.int64]) -> dict[
 def cells_of(array: xr.DataArray, stretch: slice, used: npt.NDArray[np.bool_]) -> Array:
     """[T, those]: the blocks of a stretch of rows that are used."""
     part = array.isel({array.dims[1]: stretch}).to_numpy()
-    found: Array = part[:, used].astype(np.float64)
+    found: Array = (part.reshape(len(part), -1) if used.all() else part[:, used]).astype(np.float64)
     return found
 
 

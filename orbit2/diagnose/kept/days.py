@@ -195,6 +195,11 @@ class KeptDays:
         kept = f"{name}/{self._source(name, model)}/means" in self._paths
         return self._days(name, model, "means" if kept else "values", "area-weighted mean over the block")
 
+    @cached_property
+    def apart(self) -> bool:
+        """Whether squared errors are kept: where a day has several samples, or a block several cells, they are no squares of means."""
+        return any(path.endswith("/squared") for path in self._paths)
+
     def squared(self, name: str, model: str) -> xr.DataArray:
         """Mean over each block (and the samples of the day) of (model - truth)^2."""
         if f"{name}/{self._source(name, model)}/squared" in self._paths:
