@@ -28,6 +28,12 @@ def beside(stack: xr.DataArray) -> str:
     return "bicubic" if "bicubic" in stack["model"].values else str(stack.attrs.get("best_baseline", ""))
 
 
+def dated(stamps: list[str]) -> list[str]:
+    """Stamps `2000-07-19 00:00 UTC` with what tells the rows of a diagram apart: of days their dates, of several years these too."""
+    days, years = len({stamp[10:] for stamp in stamps}) == 1, len({stamp[:4] for stamp in stamps}) > 1
+    return [stamp[0 if days or years else 5 : 10 if days else 16] for stamp in stamps]
+
+
 def hovmoller(task: Task, data: xr.Dataset, variable_name: str, model: str) -> Figure:
     look = display(variable_name)
     stack = data[f"{variable_name}_longitude"]
@@ -37,7 +43,7 @@ def hovmoller(task: Task, data: xr.Dataset, variable_name: str, model: str) -> F
         if key in stack["model"].values
     }
     truth = shown_fields["truth"]
-    times = [scenes.stamp(t)[5:16] for t in normal(data["time"].to_numpy())]
+    times = dated([scenes.stamp(t) for t in normal(data["time"].to_numpy())])
     lon, edges = _longitudes(task, data)
     rows = np.arange(len(times) + 1) - 0.5
     layers: list[tuple[str, Array, Any, Any, str]] = [("Truth", truth, look.cmap, look.norm(truth), look.units)]

@@ -40,7 +40,7 @@ def taylor(frame: pd.DataFrame, task: str, model: str, names: Sequence[str]) -> 
         return None
     table = pd.DataFrame(points)
     found = list(dict.fromkeys(table["variable"]))
-    panels, alts = Panels(-(-len(found) // 3), 3, 3.1, 3.3), []
+    panels, alts = Panels(-(-(len(found) + 1) // 3), 3, 3.1, 3.3), []  # one more holds the legend
     for i, name in enumerate(found):
         rows = table[table["variable"] == name]
         ax = panels.axes(i, (0.13, 0.13, 0.82, 0.7))
@@ -52,7 +52,7 @@ def taylor(frame: pd.DataFrame, task: str, model: str, names: Sequence[str]) -> 
             ax.plot(reach * r0, reach * np.sqrt(max(0.0, 1 - r0**2)), MARKERS[season], color=colour(who), markersize=size,
                     alpha=1 if own else 0.85, zorder=4 if own else 3, clip_on=False,
                     label=f"{method_name(who)}{'' if season == 'all' else ', ' + season}")  # fmt: skip
-        ax.set_title(label(name) + (", ln(1 + x)" if spaces(name)[-1] == "log1p" else ""), pad=16, fontsize=9.5)
+        ax.set_title(label(name) + (",\nln(1 + x)" if spaces(name)[-1] == "log1p" else ""), pad=16, fontsize=9.5)
         mine = rows[(rows["model"] == model) & (rows["season"] == "all")]
         told = "no point of the model"
         if len(mine):
@@ -61,14 +61,10 @@ def taylor(frame: pd.DataFrame, task: str, model: str, names: Sequence[str]) -> 
     handles: dict[str, Any] = {}
     for ax in panels.figure.axes:
         handles |= {text: handle for handle, text in zip(*ax.get_legend_handles_labels(), strict=True) if text not in handles}
-    if len(found) % 3:  # the empty panel holds the legend
-        ax = panels.axes(len(found), (0.05, 0.05, 0.9, 0.9))
-        ax.set_axis_off()
-        ax.legend(list(handles.values()), list(handles), loc="center left", fontsize=7.5, handletextpad=0.3)
-        alts.append("Legend: " + ", ".join(handles) + ".")
-    else:
-        panels.figure.axes[0].legend(list(handles.values()), list(handles), loc="upper right", fontsize=6, handletextpad=0.2,
-                                      frameon=True, framealpha=0.92, edgecolor="none")  # fmt: skip
+    ax = panels.axes(len(found), (0.05, 0.05, 0.9, 0.9))
+    ax.set_axis_off()
+    ax.legend(list(handles.values()), list(handles), loc="center left", fontsize=7.5, handletextpad=0.3)
+    alts.append("Legend: " + ", ".join(handles) + ".")
     return one(
         panels, f"taylor_{task}", "Taylor diagrams",
         "The star is the truth. Angle: correlation; distance from the corner: standard deviation over the truth's; distance from the "

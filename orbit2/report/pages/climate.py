@@ -179,14 +179,14 @@ def _hovmoller(task: Task, scores: Scores) -> Section:
         ),
         paragraph(_hovmoller_verdict(scores, name, names, band), "reading"),
     ]
-    others = tuple(dict.fromkeys(who for who in (beside(data[f"{names[0]}_longitude"]), "nearest") if who in scores.baselines(name)))
     rows = []
     for variable_name in names:
-        row = [Cell(label(variable_name))]
+        row, other = [Cell(label(variable_name))], beside(data[f"{variable_name}_longitude"])
         for metric in ("hovmoller_longitude_pattern_r", "hovmoller_longitude_nrmse"):
             row += [
                 Cell.of(scores.value(name, variable_name, metric, region=band), 4, strong=True),
-                *(Cell.of(scores.value(other, variable_name, metric, region=band), 4) for other in others),
+                Cell.of(scores.value(other, variable_name, metric, region=band), 4, note=method_name(other) if other else ""),
+                Cell.of(scores.value("nearest", variable_name, metric, region=band), 4),
             ]
         rows.append(tuple(row))
     section.blocks.append(
@@ -196,7 +196,7 @@ def _hovmoller(task: Task, scores: Scores) -> Section:
                 "hovmoller_scores",
                 "Agreement of the diagrams with the truth: pattern correlation (1 is perfect) and RMSE over the truth's standard "
                 "deviation (0 is perfect).",
-                ("Variable", f"correlation, {name}", *map(method_name, others), f"RMSE/σ, {name}", *map(method_name, others)),
+                ("Variable", f"correlation, {name}", "drawn beside it", "nearest", f"RMSE/σ, {name}", "drawn beside it", "nearest"),
                 tuple(rows),
             ),
         )
