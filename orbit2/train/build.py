@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -44,6 +44,9 @@ from orbit2.train.optimizer import build
 from orbit2.train.state import optimizer_state
 from orbit2.train.validation import residual_scales
 
+if TYPE_CHECKING:
+    from orbit2.train.remembered import Remembered
+
 
 def prepare(config: TrainConfig, device: torch.device) -> None:
     """Threads, seeds and determinism."""
@@ -69,7 +72,8 @@ class Setup:
         parent: Path | None,
         here: Ranks,
     ) -> None:
-        self.section, self.config, self.here = section, model_config.train, here
+        self.section, self.config, self.here, self.fine_tuned = section, model_config.train, here, parent is not None
+        self.remembered: Remembered | None = None  # site memory that members are trained beside
         self.clock = Clock()  # that steps lap; the trainer's is the record's
         missing = [name for name in model_config.datasets if name not in stores or name not in statistics]
         if missing:

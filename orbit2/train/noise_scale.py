@@ -26,6 +26,7 @@ from orbit2.train.site import Memories
 from orbit2.train.validation import SCORED, Held, summed
 
 SCALES = (1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3)
+FIRST = slice(2, 5)  # of SCALES: they are scored first, and those beyond only where the best lies at an end (CRPS has one least in them)
 MEMBERS = 16
 JUDGES = 16  # samples of a validation block, at most
 WIDE = 1.2  # a scale above it says that the model knows its training samples too well
@@ -33,21 +34,22 @@ WIDE = 1.2  # a scale above it says that the model knows its training samples to
 
 @dataclass(frozen=True)
 class Fitted:
-    """`scale`, and the score of every one of SCALES: fair CRPS of MEMBERS / mean absolute error of the interpolation, over variables."""
+    """`scale`, and the scores of those of SCALES that were asked: fair CRPS of MEMBERS / mean absolute error of the interpolation, over
+    variables."""
 
     scale: float
-    scores: tuple[float, ...]
+    scores: dict[float, float]
     samples: int
 
     @property
     def about(self) -> dict[str, Any]:
         """What config.json says of it."""
         return {"members": MEMBERS, "judged_samples": self.samples,
-                "scores": {f"{scale:g}": round(score, 5) for scale, score in zip(SCALES, self.scores, strict=True)}}  # fmt: skip
+                "scores": {f"{scale:g}": round(score, 5) for scale, score in sorted(self.scores.items())}}  # fmt: skip
 
     def __str__(self) -> str:
-        told = f"noise scale {self.scale:g}: CRPS {min(self.scores):.4f} of the interpolation's error on the validation block"
-        told += f" ({self.scores[0]:.4f} at 1)" if self.scale != 1 else ""
+        told = f"noise scale {self.scale:g}: CRPS {self.scores[self.scale]:.4f} of the interpolation's error on the validation block"
+        told += f" ({self.scores[1.0]:.4f} at 1)" if self.scale != 1 and 1.0 in self.scores else ""
         return told + (f"; {narrow(self.scale)}" if self.scale > WIDE else "")
 
 
@@ -57,15 +59,29 @@ def narrow(scale: float) -> str:
             "set by few validation samples; train on more, or for fewer steps")  # fmt: skip
 
 
-@torch.no_grad()
 def fit(setup: Setup, memories: Memories, stop: StopRequest | None = None) -> Fitted | None:
     """The scale of the noise. Collective: every rank gets the same. None when `stop` came in between, on any rank."""
+    scores: dict[float, float] = {}
+    asked: tuple[float, ...] = SCALES[FIRST]
+    while asked:
+        if (found := _scored(setup, memories, asked, stop)) is None:
+            return None
+        scores |= found
+        best = min(sorted(scores), key=lambda scale: scores[scale])
+        beyond = SCALES[: FIRST.start][::-1] if best == min(scores) else SCALES[FIRST.stop :] if best == max(scores) else ()
+        asked = tuple(scale for scale in beyond if scale not in scores)
+    return Fitted(best, scores, sum(min(len(pairs.indices), JUDGES) for pairs in setup.validation))
+
+
+@torch.no_grad()
+def _scored(setup: Setup, memories: Memories, scales: Sequence[float], stop: StopRequest | None) -> dict[float, float] | None:
+    """Of each of `scales`; None once `stop` came."""
     model, mesh = setup.model.eval(), setup.mesh
     assert isinstance(model, Reslim)
     size = -(-setup.config.batch_size // mesh.sizes.readers // setup.config.accumulate)
     noise = Noise(model.config.noise.channels, MEMBERS)
     held = Held(setup.validation, JUDGES, size, mesh.part, mesh.sizes.data, setup.cutting, noise)
-    sums = torch.zeros(len(SCALES) + 1, len(setup.validation), len(setup.outputs), dtype=torch.float64, device=setup.here.device)
+    sums = torch.zeros(len(scales) + 1, len(setup.validation), len(setup.outputs), dtype=torch.float64, device=setup.here.device)
     for which, pieces in held.read(setup.config.workers, setup.here.device):
         if any_rank(bool(stop)):
             return None
@@ -79,25 +95,23 @@ def fit(setup: Setup, memories: Memories, stop: StopRequest | None = None) -> Fi
             base = model.residual.interpolation_of(batch.coarse, list(batch.variables), batch.geometry.periodic)
             batch.fine = torch.where(torch.isfinite(base), batch.fine, torch.nan)
             sums[-1, which] += summed((torch.maximum(base, dry) - batch.fine).abs(), batch)
-            for row, members in enumerate(_scaled(setup, model, batch)):
+            for row, members in enumerate(_scaled(setup, model, batch, scales)):
                 made = members if maps is None else remembered(members, batch, model, maps)
                 sums[row, which] += summed(fair_crps(torch.maximum(made, dry).transpose(0, 1), batch.fine), batch)
     sums = total(sums, mesh.data)
     ratios = torch.where(sums[-1] > 0, sums[:-1] / sums[-1].clamp_min(1e-30), torch.nan)
-    scores = from_first(ratios.nanmean(1).nanmean(1).tolist())  # every dataset, then every variable alike
-    best = min(range(len(SCALES)), key=lambda i: scores[i])
-    return Fitted(SCALES[best], tuple(scores), sum(min(len(pairs.indices), JUDGES) for pairs in setup.validation))
+    return dict(zip(scales, from_first(ratios.nanmean(1).nanmean(1).tolist()), strict=True))  # every dataset, then every variable alike
 
 
-def _scaled(setup: Setup, model: Reslim, batch: Batch) -> Iterator[Tensor]:
-    """Members [B, M, C, sH, sW] of a batch for each of SCALES, a few at a time through the network."""
+def _scaled(setup: Setup, model: Reslim, batch: Batch, scales: Sequence[float]) -> Iterator[Tensor]:
+    """Members [B, M, C, sH, sW] of a batch for each of `scales`, a few at a time through the network."""
     noise = batch.noise
     assert noise is not None
     arguments = (batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock)
     half = torch.autocast(setup.here.device.type, setup.dtype, enabled=setup.dtype is not None)
     with half:
         trunk = None if setup.mesh.split else model.trunk(*arguments)  # weights that are spread are gathered by `forward` alone
-    for scale in SCALES:
+    for scale in scales:
         with half:
             parts = [model(*arguments, noise=scale * part) if trunk is None else model.members(trunk, scale * part)
                      for part in torch.split(noise, SCORED, 1)]  # fmt: skip

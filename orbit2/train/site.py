@@ -180,8 +180,8 @@ def cycles_of(times: Any, step_hours: float) -> tuple[str, ...]:
     return tuple(found)
 
 
-def learn(setup: Setup, stop: StopRequest | None = None) -> Memories | None:
-    """The memory of every dataset. Collective: every rank gets the same.
+def learn(setup: Setup, stop: StopRequest | None = None, members: int = SCORED) -> Memories | None:
+    """The memory of every dataset; of a model with noise, of the mean of so many `members`. Collective: every rank gets the same.
 
     None when `stop` came in between, on any rank: the next start begins with it again.
     """
@@ -191,7 +191,7 @@ def learn(setup: Setup, stop: StopRequest | None = None) -> Memories | None:
         times = pairs.store.times[pairs.indices[spread(len(pairs.indices), most)]]
         width = pairs.store.grid("fine").shape[1]
         sums.append(Sums(len(setup.outputs), pairs.whole.fine, width, cycles_of(times, pairs.store.step_hours), times))
-    for found in _passes(setup, setup.training, most, stop):
+    for found in _passes(setup, setup.training, most, members, stop):
         if found is None:
             return None
         for which, here, batch, prediction, k in found:
@@ -202,7 +202,7 @@ def learn(setup: Setup, stop: StopRequest | None = None) -> Memories | None:
     learned = [one.learned() for one in sums]
     grids = list(itertools.product(WEIGHTS, WEIGHTS[:1] if setup.architecture.noise.channels else WEIGHTS, WEIGHTS))
     errors = [torch.zeros(len(grids), len(setup.outputs), 2, dtype=torch.float64) for _ in sums]
-    for found in _passes(setup, setup.validation, JUDGES, stop):
+    for found in _passes(setup, setup.validation, JUDGES, members, stop):
         if found is None:
             return None
         for which, here, batch, prediction, k in found:
@@ -257,13 +257,13 @@ Found = list[tuple[int, Box, Batch, Tensor, int]]
 
 
 @torch.no_grad()
-def _passes(setup: Setup, datasets: Sequence[Pairs], samples: int, stop: StopRequest | None) -> Iterator[Found | None]:
+def _passes(setup: Setup, datasets: Sequence[Pairs], samples: int, members: int, stop: StopRequest | None) -> Iterator[Found | None]:
     """Predictions of the ranks' shares: (dataset, fine cells, batch, prediction [B, C, h, w], position in the batch) of every
     window that counts; None once `stop` came."""
     model = setup.model.eval()
     size = -(-setup.config.batch_size // setup.mesh.sizes.readers // setup.config.accumulate)
     channels = setup.architecture.noise.channels
-    noise = Noise(channels, SCORED) if channels else None
+    noise = Noise(channels, members) if channels else None
     held = Held(datasets, samples, size, setup.mesh.part, setup.mesh.sizes.data, setup.cutting, noise)
     for which, pieces in held.read(setup.config.workers, setup.here.device):
         if any_rank(bool(stop)):

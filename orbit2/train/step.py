@@ -37,10 +37,11 @@ def gradients(setup: Setup, batches: Sequence[Batch | Packed], step: int, clock:
     torch.manual_seed(seed % 2**64)  # dropout needs no stored generator state
     known = denominators(setup, batches) if len(batches) > 1 else None
     shown = []
-    for number, batch in enumerate(part.to(setup.here.device) for part in batches):
+    for number, packed in enumerate(batches):
+        batch = packed.to(setup.here.device)
         clock.lap("forward")
         _last(model, number == len(batches) - 1)
-        part, target = forward(setup, batch)
+        part, target = forward(setup, batch, packed)
         sums, weight = (total(part.packed(), mesh.data), None) if known is None else known
         loss, data, prior = losses.combine(part, sums, setup.channel_weights, setup.objective.prior_weight)
         loss = auxiliary.with_auxiliary(loss, model, batch, target, weight, mesh.data)
@@ -59,11 +60,14 @@ def update(setup: Setup, step: int) -> None:
     setup.average.update(step + 1)
 
 
-def forward(setup: Setup, batch: Batch) -> tuple[Terms, Tensor]:
-    """(sums of the loss, target [B, C, sH, sW] without the cells that nothing can be said of) of one batch."""
+def forward(setup: Setup, batch: Batch, packed: Batch | Packed | None = None) -> tuple[Terms, Tensor]:
+    """(sums of the loss, target [B, C, sH, sW] without the cells that nothing can be said of) of one batch; `packed`: what it was made
+    of, which says where it lies."""
     model, half = setup.model, setup.dtype
     with torch.autocast(setup.here.device.type, half, enabled=half is not None, cache_enabled=not setup.mesh.split):
         prediction = predicted(model, batch)
+    if setup.remembered is not None and isinstance(packed, Packed):
+        prediction = setup.remembered.added(prediction.float(), batch, packed, own=True)
     if batch.noise is not None:
         prediction = prediction.transpose(0, 1)
     target = masked(setup, batch)

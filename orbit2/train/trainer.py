@@ -33,7 +33,7 @@ from orbit2.parallel.reduce import Fact, agree_on, any_rank, gathered
 from orbit2.parallel.watch import tick
 from orbit2.signals import StopRequest, heed_parent, held_back
 from orbit2.timing import NAME, Rate
-from orbit2.train import noise_scale, site
+from orbit2.train import noise_scale, remembered, site
 from orbit2.train.build import Setup, prepare
 from orbit2.train.card import write_card
 from orbit2.train.checkpoint import Checkpoints
@@ -135,7 +135,7 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
         share = -(-config.batch_size // setup.mesh.sizes.readers // config.accumulate)
         with setup.average.swapped():
             found = validate_model(setup.model, setup.validation, setup.dtype, setup.mesh, setup.cutting, samples=config.validate_samples,
-                                   size=share, workers=config.workers, stop=stop)  # fmt: skip
+                                   size=share, workers=config.workers, stop=stop, remembered=setup.remembered)  # fmt: skip
         if found is None:
             return
         stop.took("validation", time.monotonic() - start)
@@ -155,6 +155,15 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
         if found is None:
             save()
         raise pause()
+    if remembered.wanted(setup):
+        progress.doing("learning the site memory")
+        with setup.average.swapped():
+            beside = remembered.prepare(setup, checkpoints.folder, stop)
+        if beside is None:
+            raise pause()
+        progress.say(f"trained beside {site.told(beside)}")
+        assert isinstance(setup.model, Reslim)
+        setup.remembered = remembered.Remembered(setup.model, beside)
     if unscored():
         score()
         if unscored():
@@ -204,7 +213,9 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
     if (best_found := checkpoints.best()) is not None:  # once the last checkpoint is whole
         checkpoints.read(best_found, {"model": setup.averaged()}, setup.convert)
     memories: site.Memories = {}
-    if config.site_memory:
+    if setup.remembered is not None:
+        memories = setup.remembered.memories
+    elif config.site_memory:
         progress.doing("learning the site memory")
         with setup.average.swapped():
             learned = site.learn(setup, stop)

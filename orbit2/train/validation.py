@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ from orbit2.parallel.reduce import any_rank, from_first, total
 from orbit2.parallel.watch import tick
 from orbit2.signals import StopRequest, heed_parent, held_back
 from orbit2.train.losses.ensemble import fair_crps, least
+
+if TYPE_CHECKING:
+    from orbit2.train.remembered import Remembered
 
 SCALE_SAMPLES = 64
 SCORED = 4  # members of a validation
@@ -98,9 +101,10 @@ def validate_model(
     size: int = 1,
     workers: int = 0,
     stop: StopRequest | None = None,
+    remembered: Remembered | None = None,
 ) -> dict[str, Any] | None:
     """{"validation_loss": mean over outputs of RMSE / interpolation RMSE, "validation_ratio": {output: ratio}}; of a model with members
-    the fair CRPS of SCORED of them / mean absolute error of the interpolation.
+    the fair CRPS of SCORED of them / mean absolute error of the interpolation, with the site memory that they are trained beside.
 
     In network space (ln(1 + mm) for precipitation, not below dry), area-weighted over the core; every dataset counts alike. Samples
     (see `Held`) are shared by the ranks of `mesh` that read different data. With `cutting` on all tiles of a sample, one at a time:
@@ -119,6 +123,8 @@ def validate_model(
             batch = piece.to(mesh.device)
             with torch.autocast(mesh.device.type, dtype, enabled=dtype is not None):
                 prediction = predicted(model, batch)
+            if remembered is not None:
+                prediction = remembered.added(prediction.float(), batch, piece, own=False)
             base = model.residual.interpolation_of(batch.coarse, list(batch.variables), batch.geometry.periodic)
             batch.fine = torch.where(torch.isfinite(base), batch.fine, torch.nan)
             dry = least(model.outputs, datasets[which].normaliser).to(mesh.device)
