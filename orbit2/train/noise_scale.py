@@ -67,9 +67,9 @@ def fit(setup: Setup, memories: Memories, stop: StopRequest | None = None) -> Fi
         if (found := _scored(setup, memories, asked, stop)) is None:
             return None
         scores |= found
-        best = min(sorted(scores), key=lambda scale: scores[scale])
+        best = min(sorted(scores), key=scores.__getitem__)
         beyond = SCALES[: FIRST.start][::-1] if best == min(scores) else SCALES[FIRST.stop :] if best == max(scores) else ()
-        asked = tuple(scale for scale in beyond if scale not in scores)
+        asked = tuple(one for one in beyond if one not in scores)
     return Fitted(best, scores, sum(min(len(pairs.indices), JUDGES) for pairs in setup.validation))
 
 

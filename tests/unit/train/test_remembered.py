@@ -1,4 +1,4 @@
-"""A second stage with noise beside its parent's site memory: which cells, a sample's own share, what is delivered, going on after a stop."""
+"""A second stage with noise beside its parent's site memory: which cells, a sample's own share, what is delivered, a stop."""
 
 from __future__ import annotations
 
