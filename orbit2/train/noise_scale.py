@@ -26,7 +26,7 @@ from orbit2.train.site import Memories
 from orbit2.train.validation import SCORED, Held, summed
 
 SCALES = (1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3)
-FIRST = slice(2, 5)  # of SCALES: they are scored first, and those beyond only where the best lies at an end (CRPS has one least in them)
+LOW, HIGH = 2, 5  # of SCALES: those between are scored first, and those beyond only where the best lies at an end (CRPS has one least in them)
 MEMBERS = 16
 JUDGES = 16  # samples of a validation block, at most
 WIDE = 1.2  # a scale above it says that the model knows its training samples too well
@@ -62,13 +62,13 @@ def narrow(scale: float) -> str:
 def fit(setup: Setup, memories: Memories, stop: StopRequest | None = None) -> Fitted | None:
     """The scale of the noise. Collective: every rank gets the same. None when `stop` came in between, on any rank."""
     scores: dict[float, float] = {}
-    asked: tuple[float, ...] = SCALES[FIRST]
+    asked = SCALES[LOW:HIGH]
     while asked:
         if (found := _scored(setup, memories, asked, stop)) is None:
             return None
         scores |= found
         best = min(sorted(scores), key=scores.__getitem__)
-        beyond = SCALES[: FIRST.start][::-1] if best == min(scores) else SCALES[FIRST.stop :] if best == max(scores) else ()
+        beyond = SCALES[:LOW][::-1] if best == min(scores) else SCALES[HIGH:] if best == max(scores) else ()
         asked = tuple(one for one in beyond if one not in scores)
     return Fitted(best, scores, sum(min(len(pairs.indices), JUDGES) for pairs in setup.validation))
 
