@@ -26,7 +26,7 @@ from orbit2.train.site import Memories
 from orbit2.train.validation import SCORED, Held, summed
 
 SCALES = (1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3)
-LOW, HIGH = 2, 5  # of SCALES: those between are scored first, and those beyond only where the best lies at an end (CRPS has one least in them)
+LOW, HIGH = 2, 5  # of SCALES: those between are scored first, those beyond only where the best lies at an end (CRPS has one least)
 MEMBERS = 16
 JUDGES = 16  # samples of a validation block, at most
 WIDE = 1.2  # a scale above it says that the model knows its training samples too well
