@@ -19,6 +19,8 @@ from PIL import Image
 
 DPI = 200
 PALETTE = 256  # colours of a page's picture: half the bytes, and none is off by more than 16 of 255
+ROUNDED = [255 if value > 253 else (value + 2) // 4 * 4 for value in range(256)] * 3  # before they are chosen: half the time
+DENSE = 0.05  # bytes per pixel from which a map may be smaller with loss
 WARNING = "#f0b429"  # of the page's banner, too
 
 
@@ -95,9 +97,9 @@ class Picture:
     def webp(self, quality: int) -> bytes:
         """As WebP: in PALETTE colours without loss, or of a map with `quality` (1-100) where that is smaller."""
         image = Image.fromarray(self.pixels)
-        few = image.quantize(PALETTE, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).convert("RGB")
+        few = image.point(ROUNDED).quantize(PALETTE, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).convert("RGB")
         packed = [_packed(few, quality=40, lossless=True)]  # of a lossless picture, `quality` is only how hard to search
-        if self.photographic:
+        if self.photographic and len(packed[0]) > DENSE * image.width * image.height:
             packed.append(_packed(image, quality=quality))
         return min(packed, key=len)
 
