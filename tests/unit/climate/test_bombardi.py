@@ -75,3 +75,11 @@ def test_missing_days_and_the_ends_of_a_record_give_no_date(shift: np.ndarray) -
     assert np.isnan(onset[0, 3]) and np.isfinite(withdrawal[0, 3])
     assert np.isnan(withdrawal[0, -1])  # its half year would end in the next year
     assert np.isnan(bombardi.turns(np.full((1, 3, LENGTH), np.nan))[1]).all()
+
+
+def test_quartiles_are_those_of_numpy() -> None:
+    random = np.random.default_rng(0)
+    dates = random.uniform(0, 365, (200, YEARS))
+    dates[random.random(dates.shape) < 0.4] = np.nan
+    dates = dates[np.isfinite(dates).sum(axis=1) >= 4]
+    np.testing.assert_allclose(bombardi.quartiles(dates), np.nanquantile(dates, [0.25, 0.75], axis=1), rtol=1e-12)

@@ -8,7 +8,7 @@ import xarray as xr
 
 from orbit2.metrics import registry
 from orbit2.metrics.table import Table
-from orbit2.report.figures import conservation, ensembles, leftout, waves
+from orbit2.report.figures import conservation, ensembles, hovmoller, leftout, waves
 from orbit2.report.style import look
 from orbit2.report.tables import Scores, plain
 
@@ -109,3 +109,15 @@ def test_waves_are_drawn_and_told_with_a_verdict_only_where_there_is_one() -> No
     assert "No verdict" in waves.reading(told(0, 0.4), "net", RAIN) and waves.reading(scores([]), "net", RAIN) == ""
     table = waves.table(told(1, 0.4), "net", RAIN, "t")
     assert table is not None and [row[0].text for row in table.rows] == ["truth", "net", "nearest"]
+
+
+@pytest.mark.parametrize(
+    ("stamps", "rows"),
+    [
+        (["2000-07-19 00:00 UTC", "2000-07-20 00:00 UTC"], ["2000-07-19", "2000-07-20"]),
+        (["2026-03-30 18:00 UTC", "2026-03-31 01:00 UTC"], ["03-30 18:00", "03-31 01:00"]),
+        (["1999-12-31 18:00 UTC", "2000-01-01 00:00 UTC"], ["1999-12-31 18:00", "2000-01-01 00:00"]),
+    ],
+)
+def test_rows_of_a_time_longitude_diagram_are_told_apart(stamps: list[str], rows: list[str]) -> None:
+    assert hovmoller.dated(stamps) == rows
