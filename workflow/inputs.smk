@@ -37,7 +37,33 @@ def deadline(wildcards, resources):
 
 def parent_of(wildcards):
     """The folder of the model whose weights this one starts from."""
-    return f"{MODELS[RUN.models[MODEL_OF[wildcards.model]].finetune_from]}/model"
+    return MODEL_PATHS[RUN.models[MODEL_OF[wildcards.model]].finetune_from]
+
+
+def ready(name):
+    """What says that a model is there; an imported one is known by what is in it, not by its age, and may lack where one only looks."""
+    if RUN.models[name].imported is None:
+        return f"{MODEL_PATHS[name]}/config.json"
+    return ancient(f"{MODEL_PATHS[name]}/config.json") if there(name) else []
+
+
+@cache
+@one_line()
+def there(name):
+    """Whether an imported model's folder is there. A run that is to do something ends where it is not."""
+    section = RUN.models[name].imported
+    if not section.there and workflow.is_main_process:
+        if not looking():
+            section.refuse_absent(name)
+        print(
+            f"models.{name}: {section.folder} is not there yet, this only plans: docs/published_weights.md says how to get and import it",
+            file=sys.stderr,
+        )
+    return section.there
+
+
+def task_ready(wildcards):
+    return ready(PREDICTIONS[wildcards.task].model)
 
 
 def task_parts(wildcards):

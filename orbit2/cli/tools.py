@@ -68,7 +68,8 @@ def _fit(config: RunConfig, model: str | None, on: Machine, hours: float | None,
     from orbit2.files import to_text
     from orbit2.plan import fit, fit_tasks
 
-    found = [fit.fit(config, name, on, hours=hours, allow=allow) for name in ([model] if model else config.models)]
+    found = [fit.fit(config, name, on, hours=hours, allow=allow) for name in ([model] if model else config.models)
+             if name not in config.models or config.models[name].imported is None]
     tasks = [fit_tasks.fit_task(config, name, on, hours=hours, allow=allow)
              for name, section in config.downscale.items() if model in (None, section.model)]  # fmt: skip
     fits = all(one.fits for one in found) and all(one.fits for one in tasks)
@@ -153,6 +154,9 @@ def config_check(file: RunFile, overrides: Overrides = None) -> None:
     from orbit2.config.load import load
 
     run = load(file, overrides or ())
+    for name, section in run.models.items():
+        if section.imported is not None:
+            section.imported.refuse_absent(name)
     counts = f"{len(run.datasets)} datasets, {len(run.models)} models, {len(run.downscale)} downscaling tasks"
     typer.echo(f"{file}: ok (run '{run.label}': {counts})")
 

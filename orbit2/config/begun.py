@@ -31,7 +31,7 @@ def _task(run: RunConfig, name: str, section: DownscaleConfig, root: Path) -> Do
     """Another number of blocks re-runs nothing that is finished: its receipt is younger than what it was told and its model."""
     folder = root / slices.run_folder(run)
     receipt, told = folder / "downscale" / f"{name}.json", folder / "config" / f"downscale_{name}.json"
-    model = root / slices.model_folder(run, section.model) / "model/config.json"
+    model = root / slices.model_path(run, section.model) / "config.json"
     blocks = _read(receipt).get("blocks")
     if not isinstance(blocks, int) or blocks < 1 or _read(told) != json.loads(json.dumps(slices.downscale(run, name))):
         return section

@@ -14,7 +14,7 @@ from orbit2.grid import AnyGrid, Grid, named
 
 if TYPE_CHECKING:
     from orbit2.config.base import Box
-    from orbit2.config.schema import RunConfig
+    from orbit2.config.schema import DownscaleConfig, RunConfig
 
 FINER = 0.99  # of the source's spacing: what rounding of coordinates leaves
 GEOGRAPHIC = "set architecture.position: geographic"
@@ -75,17 +75,46 @@ def synthetic(run: RunConfig) -> None:
 
 def blocks(run: RunConfig) -> None:
     """No test block meets, or comes close to, what the model or an ancestor learned from or was chosen by: weather is the same whatever
-    the dataset that shows it."""
+    the dataset that shows it. Of an imported model that is what its folder says, if it says it."""
     for name, model in run.models.items():
         tested = {f"models.{name}: dataset '{key}'": key for key in model.datasets}
         tested |= {f"downscale.{task}: dataset '{t.dataset}'": t.dataset
                    for task, t in run.downscale.items() if t.model == name and t.split == "test"}  # fmt: skip
         for older in run.lineage(name):
+            if (found := run.models[older].imported) is not None:
+                for told_ in found.facts.learned:
+                    for user, key in tested.items():
+                        seen = f"{told_.block}, which '{older}' says that it saw"
+                        _apart(run, user, key, Period(start=told_.start, end=told_.end), told_.calendar, seen)
             for learned in run.models[older].datasets:
                 for block, period in run.datasets[learned].split.blocks.items():
                     for user, key in tested.items() if block != "test" else ():
                         told = f"{block} block of '{learned}', which model '{older}' saw"
                         _apart(run, user, key, period, run.datasets[learned].counted, told)
+
+
+def imported(run: RunConfig, name: str, task: DownscaleConfig) -> None:
+    """A task's dataset gives an imported model what it reads, in its refinement; of inputs that are mapped to a climate none is known."""
+    section = run.models[task.model].imported
+    if section is None:
+        return
+    dataset, facts, user = run.datasets[task.dataset], section.facts, f"downscale.{name}"
+    if task.map_climate is not None:
+        raise ValueError(f"{user}.map_climate: the climate that '{task.model}' was trained in is not here, for it was imported")
+    factor = facts.network.refinement
+    if task.input == "coarse" and dataset.outputs and dataset.refinement != factor:
+        raise ValueError(f"{user}: '{task.model}' refines {factor} times, dataset '{task.dataset}' {dataset.refinement} times")
+    given = dataset.inputs if task.input == "coarse" else dataset.outputs
+    needed = facts.outputs if facts.network.kind == "orbit2" else ()  # its residual path reads them
+    absent = [output for output in needed if output not in given]
+    if absent:
+        raise ValueError(f"{user}: '{task.model}' reads {', '.join(absent)}, which dataset '{task.dataset}' does not have: "
+                         f"it has {', '.join(given)}")  # fmt: skip
+    if not set(facts.inputs) & set(given):
+        raise ValueError(f"{user}: dataset '{task.dataset}' has none of the inputs of '{task.model}': {', '.join(facts.inputs)}")
+    if dataset.outputs and not set(facts.outputs) & set(dataset.outputs) and task.observations is None:
+        raise ValueError(f"{user}: '{task.model}' predicts {', '.join(facts.outputs)}, of which dataset '{task.dataset}' has no truth: "
+                         f"{', '.join(dataset.outputs)}")  # fmt: skip
 
 
 def _apart(run: RunConfig, user: str, key: str, period: Period, calendar: str, seen: str) -> None:
@@ -100,6 +129,8 @@ def _apart(run: RunConfig, user: str, key: str, period: Period, calendar: str, s
 def noise(run: RunConfig) -> None:
     """Members are made by noise, learned by `crps`; what is frozen was trained before."""
     for name, model in run.models.items():
+        if model.imported is not None:
+            continue
         architecture = run.architecture_of(name)
         if (wrong := unfit_noise(model.train, architecture)) is not None:
             raise ValueError(f"models.{name}: {wrong}")

@@ -106,8 +106,11 @@ def others(config: RunConfig, task: str) -> tuple[str, ...]:
 def _applies(config: RunConfig, parent: str, section: DownscaleConfig) -> bool:
     """Whether the parent predicts something of what its child does, from something of what its child is given, where its child does."""
     model, dataset = config.models[parent], config.datasets[section.dataset]
-    inputs = {name for key in model.datasets for name in config.datasets[key].inputs}
-    outputs = set(model.outputs or (name for key in model.datasets for name in config.datasets[key].outputs))
+    if model.imported is not None:
+        inputs, outputs = set(model.imported.facts.inputs), set(model.imported.facts.outputs)
+    else:
+        inputs = {name for key in model.datasets for name in config.datasets[key].inputs}
+        outputs = set(model.outputs or (name for key in model.datasets for name in config.datasets[key].outputs))
     child = config.models[section.model]
     wanted = set(child.outputs or (name for key in child.datasets for name in config.datasets[key].outputs))
     return bool(inputs & set(dataset.inputs) and outputs & wanted) and _covers(model.region, child.region)

@@ -41,7 +41,8 @@ def from_mapping(raw: Mapping[str, Any], overrides: Sequence[str] = (), *, base:
     except OrbitError as error:
         section, _, rest = error.what.partition(".")
         name = rest.partition(".")[0]
-        if "Field required" in error.what and name not in known.get(section, [name]):  # made by --set alone: a slip, or half a new one
+        little = "Field required" in error.what or "give `datasets`" in error.what
+        if little and name not in known.get(section, [name]):  # made by --set alone: a slip, or half a new one
             raise OrbitError(f"no '{name}' among {section}, and too little to make one ({error.what})", where="--set", got=name,
                              allowed=", ".join(known[section]), hint=did_you_mean(name, known[section])) from None  # fmt: skip
         raise
@@ -173,8 +174,11 @@ def model_hash(config: RunConfig, name: str) -> str:
 
 
 def model_slice(config: RunConfig, name: str) -> dict[str, Any]:
-    """What training model `name` depends on: the science keys of its own section and its datasets, its parent's hash."""
+    """What training model `name` depends on: the science keys of its own section and its datasets, its parent's hash; of one that is not
+    trained what lies in its folder, wherever that is."""
     model = config.models[name]
+    if model.imported is not None:
+        return {"imported": model.imported.facts.content}
     return {
         "name": name,
         "model": science(model),

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from orbit2.config import checks
 from orbit2.config.base import WHERE_GIVEN, Band, Box, Given, Kind, Machine, Name, Place, Strict, kind_of
 from orbit2.config.dataset import DatasetConfig, Period
+from orbit2.config.imported import ImportedConfig
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.config.sources import SourcesConfig, banner
 from orbit2.config.thresholds import DEFAULT, ThresholdConfig
@@ -17,9 +18,13 @@ from orbit2.errors import OrbitError, did_you_mean
 
 
 class ModelConfig(Strict):
-    """A trained model: foundation pretraining, or fine-tuning of another one."""
+    """A trained model: foundation pretraining, or fine-tuning of another one; or one that is taken as it is (`imported`)."""
 
-    datasets: tuple[Name, ...] = Field(min_length=1, description="Datasets it trains on (keys of `datasets`).")
+    datasets: tuple[Name, ...] = Field((), description="Datasets it trains on (keys of `datasets`); needed unless it is `imported`.")
+    imported: Given[ImportedConfig] = Field(
+        None, description="A folder of `orbit2 model import`, or any model folder: `imported: FOLDER`. It is applied and scored, never "
+        "trained; other models may be fine-tuned from it. Stands alone in its section.",
+    )
     finetune_from: Name | None = Field(None, description="Model whose weights it starts from; makes this a finetune job.")
     architecture: ArchitectureConfig | None = Field(
         None, description="The network; inherited when fine-tuning, where `noise` alone may be added."
@@ -34,6 +39,13 @@ class ModelConfig(Strict):
 
     @model_validator(mode="after")
     def _architecture_or_parent(self) -> ModelConfig:
+        if self.imported is not None:
+            for key, field in type(self).model_fields.items():
+                if key != "imported" and getattr(self, key) != field.get_default(call_default_factory=True):
+                    raise ValueError(f"an imported model is taken as it is: remove `{key}`, or fine-tune another model from it")
+            return self
+        if not self.datasets:
+            raise ValueError("give `datasets` to train on, or `imported`: a folder with a model")
         if self.architecture is None and self.finetune_from is None:
             raise ValueError("give `architecture`, or `finetune_from` to inherit one")
         if self.architecture is not None and self.finetune_from is not None:
@@ -43,6 +55,11 @@ class ModelConfig(Strict):
             if given and (not given >= whole or self.architecture != ArchitectureConfig(noise=self.architecture.noise)):  # a slice has all
                 raise ValueError("a fine-tuned model inherits its architecture: only `architecture.noise` can be added to it")
         return self
+
+    @property
+    def network(self) -> ArchitectureConfig | None:
+        """Its own network; None where it has its parent's."""
+        return self.architecture if self.imported is None else self.imported.facts.network
 
 
 class DataConfig(Strict):
@@ -273,6 +290,7 @@ class RunConfig(Strict):
                     raise ValueError(f"downscale.{name}.reference: '{task.reference}' has another refinement than '{task.model}'")
             if not self.datasets[task.dataset].inputs:
                 raise ValueError(f"downscale.{name}.dataset: '{task.dataset}' has no inputs")
+            checks.imported(self, name, task)
             if task.observations is not None:
                 need("dataset", self.datasets, task.observations, f"downscale.{name}.observations")
                 if task.input != "coarse":
@@ -297,7 +315,7 @@ class RunConfig(Strict):
 
     def architecture_of(self, name: str) -> ArchitectureConfig:
         """The architecture of model `name`: that of its eldest ancestor, with the noise that it or its nearest ancestor adds."""
-        own = [self.models[ancestor].architecture for ancestor in self.lineage(name)]
+        own = [self.models[ancestor].network for ancestor in self.lineage(name)]
         assert own[-1] is not None
         added = next((each.noise for each in own[:-1] if each is not None), own[-1].noise)
         if added == own[-1].noise:

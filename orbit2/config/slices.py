@@ -54,6 +54,12 @@ def model_folder(config: RunConfig, name: str) -> str:
     return str(PurePosixPath("results/models") / f"{name}-{model_hash(config, name)}")
 
 
+def model_path(config: RunConfig, name: str) -> str:
+    """The model's own folder: `model_folder` holds it beside its checkpoints, an imported one lies where the user has it."""
+    imported = config.models[name].imported
+    return str(PurePosixPath(model_folder(config, name)) / "model") if imported is None else imported.folder
+
+
 def run_folder(config: RunConfig) -> str:
     return str(PurePosixPath("results") / config.label)
 
@@ -177,7 +183,8 @@ def report(config: RunConfig) -> dict[str, Any]:
         "label": config.label,
         "run": run,
         "datasets": {name: dataset_folder(config, name) for name in config.datasets},
-        "models": {name: model_folder(config, name) for name in config.models},
+        "models": {name: model_folder(config, name) if section.imported is None else section.imported.folder
+                   for name, section in config.models.items()},
         "folder": run_folder(config),
     }
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import xarray as xr
 import zarr
 
+from orbit2.config.imported import FORMAT
 from orbit2.data.pairs import PairStore
 from orbit2.door.ingest import Inputs, Reading, read_inputs
 from orbit2.door.opening import opened
@@ -32,7 +33,6 @@ from orbit2.downscale.store import TIME_UNITS, unwritten
 from orbit2.errors import OrbitError
 from orbit2.files import atomic, read_json, short_hash
 from orbit2.grid import AnyGrid, Grid
-from orbit2.model.folder import FORMAT
 from orbit2.progress import counted
 from orbit2.provenance import code_version
 from orbit2.remap import Regridder

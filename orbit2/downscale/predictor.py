@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,15 @@ import xarray as xr
 from torch import Tensor
 
 from orbit2.config.checks import refuse_table
+from orbit2.config.imported import TRAINED_TILES
 from orbit2.config.sources import SYNTHETIC, synthetic
 from orbit2.data.augment import coarsen
 from orbit2.data.dataset import REGION_HALO, clock
 from orbit2.data.transforms import Normaliser
-from orbit2.door.ingest import Inputs, Reading, read_inputs
+from orbit2.door.ingest import Reading, read_inputs
 from orbit2.door.opening import opened
 from orbit2.door.places import label, places
+from orbit2.downscale.as_published import as_trained
 from orbit2.downscale.cf import as_dataset, described_by, handed
 from orbit2.downscale.derived import derived_from
 from orbit2.downscale.plausible import climate, compare
@@ -34,7 +36,7 @@ from orbit2.model.carried import chosen
 from orbit2.model.geometry import Geometry, of_window
 from orbit2.model.heap import keep_heap
 from orbit2.model.precision import PRECISIONS, autocast_dtype
-from orbit2.model.published_tiles import TRAINED, equal_tiles, without_pole
+from orbit2.model.published_tiles import equal_tiles
 from orbit2.model.site import Maps, Site, limited, of, settled
 from orbit2.model.tiles import Tiling, Window, scaled, tiles
 from orbit2.provenance import code_version
@@ -179,10 +181,10 @@ class Downscaler:
     def tiling(self, grid: AnyGrid, tile: TileSize = 0, halo: int = 8, blend: int | None = None, trim: int = 0) -> Tiling:
         """Tiles over what this model covers of `grid` (see `domain`), or one for tile 0. Raises OrbitError for tiles, or a grid that it
         was not trained on, where the model knows places from a table."""
-        if TRAINED in self.about and tile in (0, (0, 0)):
+        if TRAINED_TILES in self.about and tile in (0, (0, 0)):
             if trim:
                 raise OrbitError("tiles as trained cover the whole input", where="--trim", got=trim, allowed="0, or a tile size")
-            return equal_tiles(grid, self.about[TRAINED], blend)
+            return equal_tiles(grid, self.about[TRAINED_TILES], blend)
         domain = self.domain(grid, trim)
         region = self.about.get("region")
         here = grid if region is None else grid.crop(*grid.window(region))
@@ -192,20 +194,6 @@ class Downscaler:
             around = trim if self.about.get("region") is None else REGION_HALO
             return tiles(grid.shape, grid.periodic, 0, around, domain=domain)
         return tiles(grid.shape, grid.periodic, tile, halo, self.model.config.patch if tile else 1, domain, blend)
-
-    def as_trained(self, inputs: Inputs, tile: TileSize = 0) -> Inputs:
-        """A file's fields where published weights read them: without ERA5's row at 90 N. Says where their table of positions is resized."""
-        config = self.model.config
-        if config.kind != "orbit2" or "imported" not in self.about:
-            return inputs
-        grid = without_pole(inputs.grid)
-        if grid is not inputs.grid:
-            inputs = replace(inputs, grid=grid, rows=inputs.rows[: grid.shape[0]])
-        built = tuple(config.patch * side for side in config.table_shape)
-        cut = self.tiling(grid, tile).padded
-        if cut != built:
-            inputs.warnings.append(f"positions: tiles of {cut[0]}x{cut[1]} cells, made for {built[0]}x{built[1]}: table resized, at a loss")
-        return inputs
 
     def view(self, variables: Sequence[str], statics: FloatArray, grid: AnyGrid, window: Window) -> View:
         """What all times of a window share; `statics` [S, sh, sw] are the fine ones under it, `variables` what is read there."""
@@ -365,7 +353,8 @@ class Downscaler:
 
         derived = derived_from(self.outputs, cut.members, cut.quantiles, cut.events)
         ensemble = drawn.Ensemble(self, cut.members, cut.seed) if cut.members else None
-        inputs = self.as_trained(read_inputs(dataset, self.inputs, where, said, maps=self.reads_maps), cut.tile)
+        inputs = read_inputs(dataset, self.inputs, where, said, maps=self.reads_maps)
+        inputs = as_trained(self, inputs, cut.tile, cut.halo)
         file, about_statics = self.statics_file(inputs.grid, static)
         inputs.warnings += [about_statics] if about_statics else []
         told, outside = climate(inputs, self.about)

@@ -24,7 +24,7 @@ from orbit2.data.pairs import SIDES, PairStore
 from orbit2.door.ingest import Reading, read_inputs
 from orbit2.door.opening import opened
 from orbit2.door.places import Place, label, places, state_of
-from orbit2.downscale import members, timing
+from orbit2.downscale import as_published, members, timing
 from orbit2.downscale.claim import claimed
 from orbit2.downscale.derived import derived_from
 from orbit2.downscale.items import parse_block
@@ -149,6 +149,7 @@ def _task(
     if task.dataset not in downscaler.about.get("datasets", {}):
         lines, range_ = climate_of_task(downscaler.about, samples, pairs.times[indices], grid)
         outside |= range_
+    lines = [*lines, *as_published.lacking(downscaler, used), *as_published.resized(downscaler, grid, task.tile, task.halo)]
     for line in lines:
         log.warning("%s: %s", section["task"], line)
     drawn, how = members.described(downscaler, task.members, task.seed)
@@ -161,6 +162,7 @@ def _task(
         **drawn,
         **outside,
         **remembering(downscaler, grid),
+        **as_published.tiled(downscaler, task.tile),
         "model": task.model,
         "model_hash": section["model_hash"],
         "provenance": json.dumps(record("downscale", config_hash=section["model_hash"])),
@@ -293,7 +295,7 @@ def dataset_job(
     """What downscaling a lazy Dataset (of `files`) to `out` means; see `compute_block`."""
     name = label(files)
     inputs = read_inputs(dataset, downscaler.inputs, files[0] if len(files) == 1 else name, said, maps=downscaler.reads_maps)
-    inputs = downscaler.as_trained(inputs, settings.tile)
+    inputs = as_published.as_trained(downscaler, inputs, settings.tile, settings.halo)
     inputs.warnings += compare(inputs, downscaler.about, downscaler.normaliser, trust=said.trust_units, trim=settings.trim)
     told, outside = climate(inputs, downscaler.about)
     inputs.warnings += told
@@ -308,6 +310,7 @@ def dataset_job(
         **drawn,
         **outside,
         **remembering(downscaler, inputs.grid),
+        **as_published.tiled(downscaler, settings.tile),
         "input_file": name,
         "provenance": json.dumps(record("downscale", inputs=_checked(files))),
     }

@@ -8,6 +8,7 @@ consistency only: area-weighted block means of the prediction against its own in
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as made
@@ -24,6 +25,7 @@ from orbit2.baselines.fitted import BASE, Fitted
 from orbit2.baselines.interpolation import block_mean, interpolate, methods_for
 from orbit2.baselines.training import Training
 from orbit2.config.comparisons import PRODUCTS
+from orbit2.config.imported import TRAINED_TILES
 from orbit2.data.pairs import PairStore, Side
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.grid import AnyGrid
@@ -213,6 +215,11 @@ class Matched:
     def tiling(self) -> Tiling | None:
         """Tiles that the prediction was made of; None without (a window that cuts input cells cannot be tiled)."""
         cells = (self._rows, self._columns)
+        told = self.prediction.attrs.get(TRAINED_TILES)
+        if told and self._tile in (0, (0, 0)):
+            from orbit2.model.published_tiles import equal_tiles
+
+            return equal_tiles(self._input_grid, json.loads(str(told)), self._blend) if self.whole else None
         if self._tile in (0, (0, 0)) or not self.aligned:
             return None
         from orbit2.model.tiles import tiles  # brings torch, which only tiled tasks need

@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from safetensors.torch import load_file, save_file
 
+from orbit2.config.imported import FORMAT
 from orbit2.config.load import validate
 from orbit2.config.network import ArchitectureConfig
 from orbit2.data.transforms import Normaliser
@@ -23,7 +24,6 @@ from orbit2.model.reslim import Reslim
 from orbit2.variables import ATTRIBUTE, adopt
 from orbit2.variables import carried as carried_rows
 
-FORMAT = "orbit2-model-1"
 WEIGHTS = "weights.safetensors"
 
 

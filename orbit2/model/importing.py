@@ -14,6 +14,7 @@ import torch
 import xarray as xr
 import yaml
 
+from orbit2.config.imported import TRAINED_TILES
 from orbit2.config.network import ArchitectureConfig
 from orbit2.data.store_grid import GRID
 from orbit2.data.transforms import Normaliser
@@ -23,7 +24,6 @@ from orbit2.grid import Grid, named
 from orbit2.model import folder
 from orbit2.model.build import build
 from orbit2.model.published import AIR, SEA, Published
-from orbit2.model.published_tiles import TRAINED
 from orbit2.model.published_weights import State, architecture, converted, read
 from orbit2.provenance import code_version
 from orbit2.variables import Variable, declare, is_precipitation, variable
@@ -273,7 +273,7 @@ def _about(
         "statics_from": {
             "published": {"source": "unknown", "relief": None, "fields": names, "fine_grid": grid, "carried": fields is not None}
         },
-        **({TRAINED: {"div": told.tiles[0], "overlap": told.tiles[1]}} if told.tiles else {}),
+        **({TRAINED_TILES: {"div": told.tiles[0], "overlap": told.tiles[1]}} if told.tiles else {}),
         "code_version": code_version(),
     }
 

@@ -26,6 +26,8 @@ OPTIMISER = 8  # bytes per weight: two fp32 moments of AdamW
 def vocabulary(config: RunConfig, name: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """(inputs, then statics; outputs; statics) of model `name`, as training makes them: what a parent reads comes first and stays."""
     section = config.models[name]
+    if section.imported is not None:
+        return section.imported.facts.inputs, section.imported.facts.outputs, section.imported.facts.statics
     datasets = [config.datasets[key] for key in section.datasets]
     older: list[str] = []
     statics: list[str] = []
@@ -184,7 +186,12 @@ def table(model: Downscaling, grids: Mapping[str, AnyGrid]) -> list[str]:
 def describe(config: RunConfig, name: str) -> str:
     """A table of model `name`: rooms, tokens, FLOPs and memory on each of its datasets' coarse grids."""
     grids = {key: named(config.datasets[key].coarse_grid) for key in config.models[name].datasets}
-    return "\n".join([f"model         {name}", *table(build(config, name), grids)])
+    imported = config.models[name].imported
+    if imported is not None:
+        grids = {key: named(config.datasets[key].coarse_grid) for key in dict.fromkeys(
+            task.dataset for task in config.downscale.values() if task.model == name)}  # fmt: skip
+    said = [] if imported is None else [f"imported      {imported.folder}" + ("" if imported.there else " (not there yet)")]
+    return "\n".join([f"model         {name}", *said, *table(build(config, name), grids)])
 
 
 def size(count: int) -> str:

@@ -12,8 +12,6 @@ from orbit2.errors import OrbitError
 from orbit2.grid import AnyGrid, Grid
 from orbit2.model.tiles import Tiling, Window
 
-TRAINED = "trained_tiles"  # of a model's config.json: {div, overlap}
-
 
 @dataclass(frozen=True, eq=False)
 class EqualTiles(Tiling):

@@ -63,6 +63,8 @@ def _pairs(config: RunConfig, name: str) -> Stored:
 
 def _model(config: RunConfig, name: str, parameters: int) -> Iterator[Stored]:
     """The model folder; and checkpoints: those that are kept, the best, and the one that is being written beside them."""
+    if config.models[name].imported is not None:  # lies where the user has it
+        return
     train, folder = config.models[name].train, Path(slices.model_folder(config, name))
     there = (folder / "model" / "weights.safetensors").is_file()
     step = STEP if train.ema else STEP - 4

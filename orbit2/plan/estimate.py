@@ -49,7 +49,7 @@ def plan_on(config: RunConfig, on: Machine, model: str | None = None, stores: Ma
     chosen = [model] if model else list(config.models)
     built = {name: build(config, name) for name in chosen}
     with staying():
-        models = tuple(training(config, name, built[name], on, stores or {}) for name in chosen)
+        models = tuple(training(config, name, built[name], on, stores or {}) for name in chosen if config.models[name].imported is None)
     tasks = tuple(prediction(config, task, built[section.model], on)
                   for task, section in predictions(config).items() if section.model in built)  # fmt: skip
     kept = _stored(config, built, model)
@@ -157,9 +157,11 @@ def prediction(config: RunConfig, task: str, built: Downscaling, on: Machine) ->
     dataset, region, patch = config.datasets[section.dataset], config.models[section.model].region, built.config.patch
     grid = named(dataset.fine_grid if section.input == "fine" else dataset.coarse_grid)
     together = 1 if section.members else min(section.batch, section.time_block)
-    cut = tiling.inference(grid, region, section.tile, section.halo, patch)
-    costs = [tiling.cost(built, "untiled", tiling.inference(grid, region, 0, 0, patch), together, trained=False)]
-    if tiling.edges(section.tile) != (0, 0):
+    cut = tiling.of_task(grid, config, section, patch)
+    tiled = tiling.edges(section.tile) != (0, 0)
+    whole = tiling.inference(grid, region, 0, 0, patch) if tiled else cut
+    costs = [tiling.cost(built, "untiled" if len(whole.tiling) == 1 else "as trained", whole, together, trained=False)]
+    if tiled:
         costs.append(tiling.cost(built, "x".join(str(n) for n in cut.tiling.counts) + " tiles", cut, together, trained=False))
     samples = task_samples(config, task)
     bf16 = price.multiplies_bf16(section.precision, on)

@@ -171,7 +171,8 @@ class Finder:
 
     def _bytes(self, tile: Size) -> int:
         """Of the fields that one time of an item has, both sides, float32."""
-        cut = tiling.inference(self.grid, self.config.models[self.section.model].region, tile, self.section.halo, self.built.config.patch)
+        section = self.section.model_copy(update={"tile": tile})
+        cut = tiling.of_task(self.grid, self.config, section, self.built.config.patch)
         inputs, outputs, _ = vocabulary(self.config, self.section.model)
         return 4 * math.prod(cut.tiling.padded) * (len(inputs) + len(outputs) * self.built.config.refinement**2)
 

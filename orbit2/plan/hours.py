@@ -24,6 +24,8 @@ def seconds(config: RunConfig, device: str, nodes: Mapping[str, int]) -> dict[st
     node = machine(device, nodes=1)
     found: dict[str, dict[str, float]] = {"train": {}, "downscale": {}}
     for name, one in built.items():
+        if config.models[name].imported is not None:
+            continue
         model = training(config, name, one, machine(device, nodes=nodes.get(name, 1)), {}, advised=False)
         if model.time.wall is not None:
             found["train"][name] = model.time.wall

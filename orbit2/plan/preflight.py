@@ -135,6 +135,8 @@ def _requeue(profile: Profile) -> Iterator[Finding]:
 def _trainings(profile: Profile, config: RunConfig) -> Iterator[tuple[Finding, queues.Asked | None]]:
     """Nodes and time of each training that the profile gives a device, and whether plan says that it does."""
     for name, model in config.models.items():
+        if model.imported is not None:
+            continue
         rule = TRAINING[model.finetune_from is not None]
         device, own, each = (profile.said(key, rule) for key in ("device", "nodes", "tasks_per_node"))
         if device is None:

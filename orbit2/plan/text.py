@@ -20,10 +20,17 @@ UNTOLD = "not told: disk of scores and report"
 def render(plan: Plan, config: RunConfig) -> str:
     """All of it; `config` is the run that was planned."""
     models = {each.name: build(config, each.name) for each in plan.models}
+    imported = dict.fromkeys(task.model for task in plan.tasks if task.model not in models)
     parts = [verdict(plan)]
     for each in plan.models:
         tasks = [task for task in plan.tasks if task.model == each.name]
         parts.append([*_model(config, each, models[each.name]), *(line for task in tasks for line in _task(task))])
+    for name in imported:
+        section, tasks = config.models[name].imported, [task for task in plan.tasks if task.model == name]
+        assert section is not None
+        there = "" if section.there else ", not there yet: sizes are those that its publisher tells"
+        parts.append([f"{name}: imported from {section.folder}{there}; nothing is trained", *table(build(config, name), {}),
+                      *(line for task in tasks for line in _task(task))])  # fmt: skip
     parts += [_disk(plan.stored), *_sequences(config, models), _assumptions(plan.assumptions)]
     return "\n\n".join("\n".join(part) for part in parts)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orbit2.config.schema import DownscaleConfig, RunConfig
 from orbit2.data.dataset import REGION_HALO
 from orbit2.grid import Grid
 from orbit2.model.build import Downscaling
 from orbit2.model.inspect import activation_bytes, forward_flops, tokens, trunk_flops
+from orbit2.model.published_tiles import equal_tiles
 from orbit2.model.tiles import Tiling, of_box, tiles
 
 Size = int | tuple[int, int]
@@ -36,6 +38,15 @@ def inference(grid: Grid, region: Sequence[float] | None, tile: Size, halo: int,
     whole = edges(tile) == (0, 0)
     halo = (REGION_HALO if region is not None else 0) if whole else halo
     return _cut(grid, tiles(grid.shape, grid.periodic, tile, halo, 1 if whole else patch, None if region is None else grid.window(region)))
+
+
+def of_task(grid: Grid, config: RunConfig, section: DownscaleConfig, patch: int) -> Cut:
+    """How a task is cut; by an imported model into the tiles that it was trained on, unless the task says others."""
+    model = config.models[section.model]
+    told = None if model.imported is None or edges(section.tile) != (0, 0) else model.imported.facts.tiles
+    if told is None:
+        return inference(grid, model.region, section.tile, section.halo, patch)
+    return _cut(grid, equal_tiles(grid, {"div": told[0], "overlap": told[1]}, section.blend))
 
 
 def training(grid: Grid, region: Sequence[float] | None, tile: Size, halo: int, patch: int) -> Cut:

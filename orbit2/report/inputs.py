@@ -203,6 +203,20 @@ class Model:
     timing: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
+    def origin(self) -> str:
+        """Where the weights of a model that was not trained in this run came from, and whose they are; empty for all others."""
+        if self.config.imported is None:
+            return ""
+        said = [str(self.about.get("origin", "weights of another run")), "nothing of them was trained in this run"]
+        files = dict(self.about.get("imported", {})).get("files", {})
+        said += [f"made of {', '.join(files)}"] if files else []
+        said += [str(self.about["weights_licence"]).rstrip(".")] if self.about.get("weights_licence") else []
+        years = [f"{told.block} ({told.start} to {told.end})" for told in self.config.imported.facts.learned]
+        said.append(f"they learned from {', '.join(years)}" if years else
+                    "the years that they learned from are unknown here: those of the test may be among them")  # fmt: skip
+        return "; ".join(said)
+
+    @property
     def parameters(self) -> int | None:
         value = self.about.get("parameters")
         return value if isinstance(value, int) else None
@@ -225,7 +239,8 @@ class Inputs:
     resources: list[tuple[str, dict[str, Any]]]  # provider files and their entries in the manifests of retrieve
 
     def main_task(self) -> Task:
-        """The task of the headline and maps: `report.map_task`, else the first with a truth. Raises OrbitError when there is none."""
+        """The task of the headline and maps: `report.map_task`, else the first with a truth, else the first with observations on a grid of
+        their own. Raises OrbitError when there is none."""
         chosen = self.config.report.map_task
         if chosen is not None:
             if not self.tasks[chosen].has_truth:
@@ -241,6 +256,9 @@ class Inputs:
                 return task
         for task in self.tasks.values():
             if task.has_truth:
+                return task
+        for task in self.tasks.values():
+            if task.observations is not None:
                 return task
         raise OrbitError("no downscaling task has a truth to compare with", where="downscale", hint="add a task with `input: coarse`")
 
@@ -279,7 +297,8 @@ def read(config: Path, root: Path) -> Inputs:
         root=root,
         folder=folder,
         tasks=tasks,
-        models={name: _model(run, name, root / str(path) / "model") for name, path in raw["models"].items()},
+        models={name: _model(run, name, root / str(path) / ("model" if run.models[name].imported is None else ""))
+                for name, path in raw["models"].items()},
         statistics={name: _optional(root / str(path) / "statistics.json") for name, path in raw["datasets"].items()},
         scores=table.read(folder / "evaluate" / "metrics.parquet"),
         regions=table.read(regions) if regions.is_file() else None,
@@ -290,7 +309,8 @@ def read(config: Path, root: Path) -> Inputs:
 def _model(run: RunConfig, name: str, folder: Path) -> Model:
     if not (folder / "config.json").is_file():
         stage = "finetune" if run.models[name].finetune_from else "train"
-        raise OrbitError("model folder not found", where=folder, hint=f"run the {stage} stage first")
+        hint = f"run the {stage} stage first" if run.models[name].imported is None else "the run names it as `imported`"
+        raise OrbitError("model folder not found", where=folder, hint=hint)
     return Model(
         name,
         run.models[name],

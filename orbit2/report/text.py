@@ -160,7 +160,7 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
     `refinement`, `copies` and `others` (inputs that are averages of the truth, and outputs that have none), `finer` (side: by how much
     it is finer than the source), `gap` (least time between blocks where it was set by hand), `untold` (needs years, has no rows),
     `members` of the prediction (0: one estimate), `synthetic` (the truth is a formula), `alone` (the model, where no other predicted the
-    same samples)."""
+    same samples), `origin` (where a model that was not trained here came from)."""
     found = []
     if facts["frames"] < 30:
         found.append(
@@ -197,6 +197,7 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
         *([f"Only {facts['alone']} predicted these samples in this run, so what its size, parts or losses bring is not told: another "
            "entry of `models` and a task with it on the same samples would stand beside it; `orbit2 report --compare RUN_A RUN_B` sets "
            "two runs beside each other."] if facts.get("alone") else []),
+        f"The weights are not of this run: {facts['origin']}." if facts.get("origin") else
         "One training run with one seed is shown; another seed gives somewhat different numbers.",
         f"Too short a record, or nothing to judge them by: it tells nothing of {' nor of '.join([*facts.get('untold', ()), 'trends'])}.",
     ]

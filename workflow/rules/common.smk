@@ -112,7 +112,7 @@ def store_of(wildcards):
 
 
 def task_model(wildcards):
-    return f"{MODELS[PREDICTIONS[wildcards.task].model]}/model"
+    return MODEL_PATHS[PREDICTIONS[wildcards.task].model]
 
 
 def task_store(wildcards):
@@ -166,7 +166,8 @@ TASKS = list(RUN.downscale)
 with one_line():  # all that functions of rules look up: what they are asked thousands of times cannot fail there
     # name -> folder, and the other way round for wildcards (a folder's last part is <name>-<hash>)
     DATASETS = {name: slices.dataset_folder(RUN, name) for name in RUN.datasets}
-    MODELS = {name: slices.model_folder(RUN, name) for name in RUN.models}
+    MODELS = {name: slices.model_folder(RUN, name) for name, model in RUN.models.items() if model.imported is None}
+    MODEL_PATHS = {name: slices.model_path(RUN, name) for name in RUN.models}
     DATASET_OF = {Path(folder).name: name for name, folder in DATASETS.items()}
     MODEL_OF = {Path(folder).name: name for name, folder in MODELS.items()}
     STORES = {name: slices.store(RUN, name) for name in RUN.datasets}

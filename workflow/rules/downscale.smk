@@ -8,7 +8,7 @@ SPLIT = [task for task in PREDICTIONS if BLOCKS[task] > 1]
 rule downscale_task:
     input:
         config=task_config("downscale"),
-        model=lambda wildcards: f"{task_model(wildcards)}/config.json",
+        model=task_ready,
         data=task_inputs,
         gone=prediction_gone,
     output:
@@ -36,7 +36,7 @@ rule downscale_task:
 rule downscale_init:
     input:
         config=task_config("downscale"),
-        model=lambda wildcards: f"{task_model(wildcards)}/config.json",
+        model=task_ready,
         data=task_inputs,
         gone=prediction_gone,
     output:
@@ -64,7 +64,7 @@ rule downscale_init:
 rule downscale_block:
     input:
         config=task_config("downscale"),
-        model=lambda wildcards: f"{task_model(wildcards)}/config.json",
+        model=task_ready,
         data=task_inputs,
         init=f"{R}/downscale/{{task}}.parts/init.json",
     output:
@@ -94,7 +94,7 @@ rule downscale_block:
 rule downscale_finalise:
     input:
         config=task_config("downscale"),
-        model=lambda wildcards: f"{task_model(wildcards)}/config.json",
+        model=task_ready,
         data=task_inputs,
         blocks=lambda wildcards: [
             f"{R}/downscale/{wildcards.task}.parts/{i}of{BLOCKS[wildcards.task]}.json"

@@ -6,7 +6,7 @@ rule finetune_model:
     input:
         config=model_config,
         data=training_data,
-        parent=lambda wildcards: f"{parent_of(wildcards)}/config.json",
+        parent=lambda wildcards: ready(RUN.models[MODEL_OF[wildcards.model]].finetune_from),
     output:
         MODEL_FILES,
     log:

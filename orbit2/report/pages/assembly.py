@@ -111,14 +111,17 @@ def build(inputs: Inputs, config: Path, out: Path, foresee: costs.Foresee | None
     for name in ("spectra.nc", "density.nc", "maps.nc"):
         open_netcdf(task.evaluate / name, "evaluate")  # found missing or damaged before any drawing
     scores = Scores(inputs.scores, task.name)
-    chapters = [
-        decision.section(inputs, task),
+    own = [
         sections.headline(inputs, task, scores),
         *sure.sections(inputs, task),
         sections.map_section(inputs, task),
         sections.spectra_section(task, scores),
         sections.density_section(task, scores),
         sections.patterns_section(inputs, task, scores),
+    ] if task.has_truth else [tasks.observed_section(inputs, task)]  # fmt: skip
+    chapters = [
+        decision.section(inputs, task),
+        *own,
         *ablation.sections(inputs, task),
         *ablation.left_out_sections(inputs, task),
         *ablation.extreme_year_sections(inputs, task),

@@ -82,6 +82,8 @@ def _done(inputs: Inputs, foresee: Foresee | None) -> list[Done]:
 def _training(inputs: Inputs) -> list[Block]:
     rows = []
     for model in ordered(inputs):
+        if model.origin:
+            continue
         about = model.about
         rates = [float(r["samples_per_second"]) for r in model.curve if isinstance(r.get("samples_per_second"), (int, float))]
         rows.append(
@@ -95,6 +97,8 @@ def _training(inputs: Inputs) -> list[Block]:
                 Cell(str(about.get("precision", "n/a")).removeprefix("torch.")),
             )
         )
+    if not rows:
+        return []
     caption = "Training, as measured by the train stage (samples per second: median of the logged steps)."
     columns = ("Model", "parameters", "steps", "batch", "seconds", "samples/s", "precision")
     return [Block("table", table=Table("cost_training", caption, columns, tuple(rows), source="records"))]

@@ -241,5 +241,6 @@ def _facts(inputs: Inputs, task: Task, scores: Scores, rests: str) -> list[tuple
               ("Period", f"{sections.when(scores.text('date_range').replace('/', ' to '))}, {rests}"),
               ("Licence and credit", " ".join(credits) or credit),
               ("Made again by", records.command(inputs)),
-              ("Model", f"{model.name}, hash {model.hash}" + (f"; SHA-256 of {', '.join(digests)}" if digests else ""))]  # fmt: skip
+              ("Model", f"{model.name}, hash {model.hash}" + (f"; SHA-256 of {', '.join(digests)}" if digests else "")
+               + (f"; {model.origin}" if model.origin else ""))]  # fmt: skip
     return pairs

@@ -93,7 +93,8 @@ def _describe(model: Model) -> str:
     about = model.about
     parts = [f"hash {model.hash}"]
     parts += [f"{key} {about[name]}" for key, name in (("seed", "seed"), ("weights of step", "best_step")) if about.get(name) is not None]
-    parts.append(f"fine-tuned from {model.config.finetune_from}" if model.config.finetune_from else "trained from random weights")
+    parts.append(model.origin or (f"fine-tuned from {model.config.finetune_from}" if model.config.finetune_from else
+                                  "trained from random weights"))  # fmt: skip
     if model.provenance.get("code_version"):
         parts.append(f"trained by orbit2 {model.provenance['code_version']}")
     return ", ".join(parts)
@@ -154,6 +155,7 @@ def limits_section(inputs: Inputs, task: Task) -> Section:
         "untold": _untold(inputs, scores, task),
         "members": int(task.prediction.sizes.get("member", 0)),
         "synthetic": synthetic(task.dataset.sources),
+        "origin": inputs.models[task.config.model].origin,
         "alone": task.config.model if len(ablation.alike(inputs, task)) < 2 else "",
     }
     section = Section("limits", "What this run cannot say", "Limits", part="Run")

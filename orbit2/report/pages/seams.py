@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
+from orbit2.config.imported import TRAINED_TILES
 from orbit2.report.figures.fields import field_title, open_netcdf
 from orbit2.report.figures.seams import control_name, crossing, direction_title, interval, profiles, ratios, row_of, units_of
 from orbit2.report.inputs import Inputs, Task
@@ -15,7 +16,8 @@ TOLERANCE = 0.05  # a ratio this near to 1 counts as no seam
 
 def sections(inputs: Inputs, task: Task) -> list[Section]:
     """One section for a task predicted on tiles; none for others and for a single tile."""
-    if task.config.tile in (0, (0, 0)):
+    as_trained = TRAINED_TILES in task.prediction.attrs
+    if task.config.tile in (0, (0, 0)) and not as_trained:
         return []
     data = open_netcdf(task.evaluate / "seams.nc", "evaluate")
     if "mean_difference" not in data:
@@ -28,7 +30,8 @@ def sections(inputs: Inputs, task: Task) -> list[Section]:
               if blend else "more on every side that are computed and thrown away")  # fmt: skip
     section.blocks = [
         paragraph(
-            f"{task.config.model} predicted this task on tiles of {rows} × {columns} coarse cells, each with {int(data.attrs['halo'])} "
+            f"{task.config.model} predicted this task on tiles of {rows} × {columns} coarse cells"
+            f"{', as it was trained,' if as_trained else ','} each with {int(data.attrs['halo'])} "
             f"{beyond}. If it depends on what lies beyond, neighbouring tiles disagree and the field "
             f"{'changes too quickly' if blend else 'jumps'} at their border. The seam ratio is the mean absolute difference of the two "
             f"fine cells on either side of a border, over the same at the boundaries of coarse cells {blend + 1} and {blend + 2} coarse "

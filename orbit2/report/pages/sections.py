@@ -8,7 +8,7 @@ from orbit2.report import tables, text
 from orbit2.report.figures import cells, coherence, conservation, curves, errors, events, maps, paper, scenes, spectra
 from orbit2.report.figures.fields import open_netcdf
 from orbit2.report.figures.panels import Figure
-from orbit2.report.inputs import Inputs, Task, ordered
+from orbit2.report.inputs import Inputs, Model, Task, ordered
 from orbit2.report.interactive import dates
 from orbit2.report.pages import leaves, members, protocols, seasons, sure, verdict, years
 from orbit2.report.pages.blocks import Block, Section, paragraph, shown
@@ -26,21 +26,28 @@ def lead(inputs: Inputs, task: Task) -> list[str]:
     model = inputs.models[name]
     coarse, fine = task.store.grid("coarse"), task.store.grid("fine")
     what, credit = text.source_of(dataset)
-    blocks = dataset.split.blocks
-    names = ", ".join(tables.lower(tables.label(v)) for v in dataset.outputs)
+    names = ", ".join(tables.lower(tables.label(v)) for v in task.variables)
     size = f"{model.parameters:,} parameters" if model.parameters is not None else "size unknown"
     architecture = inputs.config.architecture_of(name).kind.capitalize()
     first = (
         f"{architecture} ({size}) refines {what} from {scenes.spacing(coarse)} to {scenes.spacing(fine)} "
         f"({coarse.shape[0]} × {coarse.shape[1]} to {fine.shape[0]} × {fine.shape[1]} cells) for {names}. "
-        f"Trained on {when(blocks['train'].start)} to {when(blocks['train'].end)}, tuned on {when(blocks['validation'].start)} to "
-        f"{when(blocks['validation'].end)}, tested on {len(task.times)} unseen frames from {scenes.stamp(task.times[0])} to "
-        f"{scenes.stamp(task.times[-1])}. Every score below is beside interpolations of the very same inputs, and beside corrections of "
-        f"them that were fitted to the training samples."
+        f"{_learned(model, task)}. Every score below is beside interpolations of the very same inputs"
+        + (", and beside corrections of them that were fitted to the training samples." if "train" in task.dataset.split.blocks else ".")
     )
     given = text.inputs({**facts(task), "experiment": experiment(inputs.config, task.name)})
     credits = dict.fromkeys(str(entry["attribution"]) for _, entry in inputs.resources if entry.get("attribution"))
     return [first, given, " ".join(credits) or credit]
+
+
+def _learned(model: Model, task: Task) -> str:
+    """`Trained on ... to ..., tuned on ..., tested on ...`; of imported weights where they come from."""
+    first, last = scenes.stamp(task.times[0]), scenes.stamp(task.times[-1])
+    if model.origin:
+        return f"{model.name}: {model.origin}. Tested on {len(task.times)} frames from {first} to {last}"
+    blocks = task.dataset.split.blocks
+    return (f"Trained on {when(blocks['train'].start)} to {when(blocks['train'].end)}, tuned on {when(blocks['validation'].start)} to "
+            f"{when(blocks['validation'].end)}, tested on {len(task.times)} unseen frames from {first} to {last}")  # fmt: skip
 
 
 def facts(task: Task) -> dict[str, object]:
@@ -313,14 +320,18 @@ def patterns_section(inputs: Inputs, task: Task, scores: Scores) -> Section:
 
 def training_section(inputs: Inputs) -> Section:
     section = Section("training", "Training", "Training", part="Run")
-    section.blocks.append(
-        paragraph(
-            "The weights kept are those with the lowest validation error in the space that the network is trained in: normalised fields, "
-            "rain as ln(1 + x) alone. Rain in mm/day has no say in that choice; it is judged above, on the test block.",
-            "note",
+    if any(not model.origin for model in inputs.models.values()):
+        section.blocks.append(
+            paragraph(
+                "The weights kept are those with the lowest validation error in the space that the network is trained in: normalised "
+                "fields, rain as ln(1 + x) alone. Rain in mm/day has no say in that choice; it is judged above, on the test block.",
+                "note",
+            )
         )
-    )
     for model in ordered(inputs):
+        if model.origin:
+            section.blocks.append(paragraph(f"{model.name}: {model.origin}.", "note"))
+            continue
         figure = curves.training(model)
         section.blocks += shown(figure) if figure else [paragraph(f"No training curve was kept for {model.name}.", "note")]
     return section

@@ -28,10 +28,12 @@ def regional_section(inputs: Inputs, task: Task) -> Section:
         title, short = f"{task.config.dataset}: {spacings}", f"{task.config.dataset}"
     section = Section(f"regional-{task.name}", title, short)
     origin = f"{name} continues from the weights of {parent} and was trained further on" if parent else f"{name} was trained on"
+    if model.origin:
+        origin = f"{name} is not of this run: {model.origin}. It is applied to"
     alone = f" {parent} itself was not applied here, so what fine-tuning brought is not measured." if parent else ""
     domain = maps.describe_box(_domain(task))
     scored = domain if domain == where else f"{domain} (every cell of the coarse grid that the box touches)"
-    trained = f"{where} only" if region else ", ".join(model.config.datasets)
+    trained = f"{where} only" if region else ", ".join(model.config.datasets) or task.config.dataset
     section.blocks = [
         paragraph(
             f"{origin} {trained}. Scores of {', '.join(tables.lower(tables.label(v)) for v in task.variables)} are for "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shlex
 import shutil
 from pathlib import Path
@@ -21,16 +22,10 @@ from orbit2.grid import named
 from orbit2.model.geometry import Geometry
 from orbit2.model.transfer import transfer
 from orbit2.variables import forgetting
-from tests.data.oracle import COMMITTED, CONTAINER, RANKS, STATICS, case
+from tests.data import published_world as world
+from tests.data.oracle import CONTAINER, RANKS
+from tests.data.published_world import COLUMNS, ORDER, OUT, ROWS
 from tests.docs.blocks import blocks
-
-ROWS, COLUMNS = 28, 56  # in 2 x 2 tiles with overlap 2: the 16 x 32 cells that the table is of
-ORDER = ["land_sea_mask", "orography", "lattitude", "landcover", "2m_temperature", "2m_temperature_max", "2m_temperature_min",
-         "10m_u_component_of_wind", "total_precipitation_24hr"]  # fmt: skip
-OUT = ["total_precipitation_24hr", "2m_temperature_min", "2m_temperature_max"]
-MEAN = {"land_sea_mask": 0.3, "orography": 400.0, "lattitude": -3.0, "landcover": 5.0, "2m_temperature": 280.0, "2m_temperature_max": 284.0,
-        "2m_temperature_min": 276.0, "10m_u_component_of_wind": 1.0}  # fmt: skip
-STD = {name: 0.45 if name == "land_sea_mask" else 700.0 if name == "orography" else 50.0 if name == "lattitude" else 5.0 for name in MEAN}
 
 
 def orbit2(*words: object) -> int:
@@ -42,71 +37,19 @@ def orbit2(*words: object) -> int:
 @pytest.fixture
 def published(tmp_path: Path) -> dict[str, Any]:
     """What lies beside the oracle's weights: YAML, statistics, static fields; and a user's file, from north to south, with 90 N."""
-    random, settings = np.random.default_rng(0), {
-        "model": {"preset": "tiny", "superres_mag": 4, "cnn_ratio": 4, "patch_size": 2, "embed_dim": 32, "depth": 2, "decoder_depth": 2,
-                  "num_heads": 4, "mlp_ratio": 4},
-        "tiling": {"do_tiling": True, "div": 2, "overlap": 2},
-        "data": {"spatial_resolution": {"TINY": 28}, "default_vars": ORDER, "dict_in_variables": {"TINY": ORDER},
-                 "dict_out_variables": {"TINY": OUT}},
-    }  # fmt: skip
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(settings))
-    for kind, values in (("mean", MEAN), ("std", STD)):
-        np.savez(tmp_path / f"normalize_{kind}.npz", **{name: np.array([value]) for name, value in values.items()})
-    fine = tmp_path / "fine"
-    fine.mkdir()
-    np.savez(fine / "normalize_mean.npz", **{name: np.array([MEAN[name] + 1]) for name in OUT[1:]})
-    np.savez(fine / "normalize_std.npz", **{name: np.array([2 * STD[name]]) for name in OUT[1:]})
     south = -90 + 180 / ROWS * np.arange(ROWS)
-    statics = {"land_sea_mask": random.random((ROWS, COLUMNS)), "orography": 900 * random.random((ROWS, COLUMNS)),
-               "lattitude": np.repeat(south[:, None], COLUMNS, 1), "landcover": random.integers(0, 17, (ROWS, COLUMNS))}  # fmt: skip
-    for name, field in statics.items():
-        np.save(tmp_path / f"{name}_6deg.npy", field.astype("float32"))
-    shape = (2, ROWS + 1, COLUMNS)
-    fields = {"2m_temperature": 280 + 5 * random.standard_normal(shape), "2m_temperature_max": 284 + 5 * random.standard_normal(shape),
-              "2m_temperature_min": 276 + 5 * random.standard_normal(shape), "10m_u_component_of_wind": 5 * random.standard_normal(shape),
-              "total_precipitation_24hr": np.maximum(random.gamma(0.5, 6, shape) - 1, 0)}  # fmt: skip
-    fields["sea_surface_temperature"] = np.where(random.random(shape) < 0.5, 285 + random.standard_normal(shape), np.nan)
-    units = {"10m_u_component_of_wind": "m s-1", "total_precipitation_24hr": "mm"}
-    data = xr.Dataset(
-        {name: (("time", "lat", "lon"), field.astype("float32"), {"units": units.get(name, "K")}) for name, field in fields.items()},
-        coords={"time": np.array(["2020-01-01", "2020-01-02"], "datetime64[ns]"), "lat": np.append(south, 90.0),
-                "lon": 360 / COLUMNS * np.arange(COLUMNS)},
-    )  # fmt: skip
+    statics = world.beside(tmp_path, south)
+    days = np.array(["2020-01-01", "2020-01-02"], "datetime64[ns]")
+    made = world.fields(np.random.default_rng(0), (2, ROWS + 1, COLUMNS))
+    data = world.dataset(made, days, np.append(south, 90.0), 360 / COLUMNS * np.arange(COLUMNS))
     data.isel(lat=slice(None, None, -1)).to_netcdf(tmp_path / "day.nc")
-    return {"folder": tmp_path, "settings": settings, "statics": statics, "data": data.isel(lat=slice(0, ROWS))}
+    return {"folder": tmp_path, "settings": world.settings(), "statics": statics, "data": data.isel(lat=slice(0, ROWS))}
 
 
 def imported(published: dict[str, Any], *more: object) -> int:
     folder = published["folder"]
     return orbit2("model", "import", CONTAINER, "--config", folder / "tiny.yaml", "--statistics", folder, "--statics", folder,
                   "--output-statistics", folder / "fine", "-o", folder / "model", *more)  # fmt: skip
-
-
-def expected(published: dict[str, Any]) -> np.ndarray[Any, Any]:
-    """The oracle's network on normalised fields, cut and put together by hand, in physical units [T, C, sH, sW]."""
-    one, data = case(COMMITTED, "A", "base"), published["data"]
-    sea = data["sea_surface_temperature"]
-    data = data.assign({"2m_temperature": data["2m_temperature"].where(np.isnan(sea), sea)})
-    channels = []
-    for name in ORDER:
-        field = np.broadcast_to(published["statics"][name], (2, ROWS, COLUMNS)) if name in STATICS else data[name].to_numpy()
-        if name == "total_precipitation_24hr":
-            channels.append(np.log1p(np.where(field <= 0.25, 0, field)))
-        else:
-            channels.append((field - MEAN[name]) / STD[name])
-    coarse = torch.from_numpy(np.stack(channels, 1).astype("float32"))
-    made = np.empty((2, 3, 4 * ROWS, 4 * COLUMNS), "float32")
-    for i, j in np.ndindex(2, 2):
-        row, column = i * (ROWS - 16), j * (COLUMNS - 32)
-        with torch.no_grad():
-            tile = one.model(coarse[..., row : row + 16, column : column + 32], None, one.geometry, ORDER).numpy()
-        height, width = 4 * ROWS // 2, 4 * COLUMNS // 2
-        top, left = 4 * 2 * i, 4 * 4 * j  # all of the halo lies inward
-        made[..., i * height : (i + 1) * height, j * width : (j + 1) * width] = tile[..., top : top + height, left : left + width]
-    made[:, 0] = np.expm1(np.maximum(made[:, 0], 0))
-    for c, name in enumerate(OUT[1:], 1):
-        made[:, c] = made[:, c] * 2 * STD[name] + MEAN[name] + 1
-    return made
 
 
 def test_an_imported_checkpoint_downscales_as_its_own_network_does(published: dict[str, Any]) -> None:
@@ -120,7 +63,7 @@ def test_an_imported_checkpoint_downscales_as_its_own_network_does(published: di
         made = np.stack([found[name].to_numpy() for name in OUT], 1)
         assert "resized" not in found.attrs.get("warnings", "")
         other = np.stack([mixed[name].to_numpy() for name in OUT], 1)
-    right = expected(published)
+    right = world.expected(published["data"], published["statics"])
     assert made.shape == right.shape
     assert np.abs(made[:, 1:] - right[:, 1:]).max() < 1e-3  # K
     assert (np.abs(made[:, 0] - right[:, 0]) / (1 + right[:, 0])).max() < 1e-4
@@ -128,6 +71,7 @@ def test_an_imported_checkpoint_downscales_as_its_own_network_does(published: di
     border = 4 * ROWS // 2
     assert changed[border - 4 : border + 4].any() and not changed[: border - 4, : 2 * COLUMNS - 4].any()
     assert not changed[: border - 4, :4].any() and not changed[border + 4 :, :4].any()  # the date line is an edge
+    assert json.loads(found.attrs["trained_tiles"]) == {"div": 2, "overlap": 2}
     card = (folder / "model" / "card.md").read_text()
     assert "oracle_A_container.ckpt" in card and "publisher" in card
 
