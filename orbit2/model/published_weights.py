@@ -18,7 +18,7 @@ from orbit2.model.attention import by_head
 
 State = dict[str, Tensor]
 STATE = "model_state_dict"
-PREFIXES = ("module.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod.")  # of wrappers, anywhere in a name
+WRAPPERS = {"module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_orig_mod"}  # parts of a name, anywhere in it
 RANK = re.compile(r"_rank_(\d+)$")
 ROWS = ("var_agg.q.weight", "mlp.fc1.weight", "mlp.fc1.bias")  # tensor parallel: rows of each rank one below the other
 STACKED = {"attn.qkv.weight": 3, "attn.qkv.bias": 3, "var_agg.kv.weight": 2}  # the same of each of so many matrices
@@ -70,9 +70,7 @@ def _file(path: Path) -> tuple[State, int | None]:
 
 
 def _bare(name: str) -> str:
-    for prefix in PREFIXES:
-        name = name.replace(prefix, "")
-    return name
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
 def merged(ranks: Sequence[Mapping[str, Tensor]], where: object = "rank files") -> tuple[State, list[str]]:

@@ -16,7 +16,7 @@ import xarray as xr
 import yaml
 
 from orbit2.cli import main
-from orbit2.downscale import load_model
+from orbit2.downscale import as_published, load_model
 from orbit2.errors import OrbitError
 from orbit2.grid import named
 from orbit2.model.geometry import Geometry
@@ -116,6 +116,43 @@ def test_ranks_that_disagree_are_named(published: dict[str, Any], capsys: pytest
         assert orbit2("model", "import", ranks[0], *settled, folder / "half") == 2
         assert "head.0.weight" in (folder / "model" / "card.md").read_text()
         assert load_model(folder / "model").refinement == 4
+
+
+def test_names_of_wrappers_and_a_geopotential_are_the_same_model(published: dict[str, Any]) -> None:
+    """Names as `torch.compile` and FSDP write them; orography given as a geopotential (m2 s-2), its statistics with it, becomes metres."""
+    folder, gravity = published["folder"], 9.80665
+    settled, height = ("--statics", folder, "--output-statistics", folder / "fine"), 3 * published["statics"]["orography"]
+    np.save(folder / "orography_6deg.npy", height.astype("float32"))
+    with forgetting(afresh=True):
+        assert imported(published) == 0
+    content = torch.load(CONTAINER, weights_only=True)
+    state = content["model_state_dict"]
+    wrapped = {f"_orig_mod.module.{name.replace('attn.', '_fsdp_wrapped_module.attn.')}": value for name, value in state.items()}
+    torch.save({**content, "model_state_dict": wrapped}, folder / "wrapped.ckpt")
+    np.save(folder / "orography_6deg.npy", (gravity * height).astype("float32"))
+    for kind, values in (("mean", world.MEAN), ("std", world.STD)):
+        told = {**values, "orography": gravity * values["orography"]}
+        np.savez(folder / f"normalize_{kind}.npz", **{name: np.array([value]) for name, value in told.items()})
+    with forgetting(afresh=True):
+        assert orbit2("model", "import", folder / "wrapped.ckpt", "--config", folder / "tiny.yaml", "--statistics", folder, *settled,
+                      "-o", folder / "again") == 0  # fmt: skip
+        one, other = (load_model(folder / name) for name in ("model", "again"))
+    assert all(torch.equal(weight, other.model.state_dict()[name]) for name, weight in one.model.state_dict().items())
+    for name, moments in one.normaliser.moments.items():
+        assert other.normaliser.moments[name] == pytest.approx(moments)
+    with xr.open_dataset(folder / "model/statics/published.nc") as right, xr.open_dataset(folder / "again/statics/published.nc") as made:
+        np.testing.assert_allclose(made["orography"], right["orography"], rtol=1e-6)
+
+
+def test_a_task_on_another_grid_is_told_of(published: dict[str, Any]) -> None:
+    with forgetting(afresh=True):
+        assert imported(published) == 0
+        model = load_model(published["folder"] / "model")
+    assert as_published.resized(model, named(f"nodes_{180 / ROWS:.10g}")) == []
+    (line,) = as_published.resized(model, named("global_10"))
+    assert "tiles of 11x22 cells, made for 16x32" in line
+    assert as_published.lacking(model, model.inputs[:4]) == ["inputs: the weights were trained with total_precipitation_24hr too, which is "
+                                                             "not given here"]  # fmt: skip
 
 
 def test_the_commands_of_the_page(

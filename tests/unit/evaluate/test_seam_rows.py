@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+import zarr
 
 from orbit2 import evaluate
 from orbit2.metrics import table as tables
@@ -93,3 +94,15 @@ def test_a_box_is_cut_from_its_own_corner(store: make.PairStore, tmp_path: Path)
     frame = run(tmp_path, prediction, store, 4)
     assert seam(frame, "reslim", "seam_ratio_meridians").value > 3 and "seam_ratio_wrap" not in set(frame.metric)
     assert set(frame[frame.metric.str.startswith("seam_ratio")].region) == {"domain"}
+
+
+def test_borders_of_the_tiles_that_a_model_was_trained_on(store: make.PairStore, tmp_path: Path) -> None:
+    """The configuration knows no tiles then: the prediction says which it is made of (docs/published_weights.md)."""
+    prediction = make.make_prediction(tmp_path / "p.zarr", store, field=stepped(72, 30.0), names=("2m_temperature",))
+    zarr.open_group(str(prediction)).attrs["trained_tiles"] = json.dumps({"div": 2, "overlap": 2})
+    frame = run(tmp_path, prediction, store, 0)
+    own, truth = (seam(frame, model, "seam_ratio_meridians") for model in ("reslim", "(truth)"))
+    assert own.value > 5 and 0.7 < truth.value < 1.3 and "tiles of 9 x 18 coarse cells, halo 1, not mixed" in own.method
+    assert seam(frame, "reslim", "seam_ratio_wrap").value > 5
+    parallels = [seam(frame, model, "seam_ratio_parallels").value for model in ("reslim", "(truth)")]
+    assert parallels[0] == pytest.approx(parallels[1], rel=1e-3)
