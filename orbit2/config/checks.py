@@ -82,10 +82,9 @@ def blocks(run: RunConfig) -> None:
                    for task, t in run.downscale.items() if t.model == name and t.split == "test"}  # fmt: skip
         for older in run.lineage(name):
             if (found := run.models[older].imported) is not None:
-                for told_ in found.facts.learned:
+                for which, start, end, calendar in found.facts.learned:
                     for user, key in tested.items():
-                        seen = f"{told_.block}, which '{older}' says that it saw"
-                        _apart(run, user, key, Period(start=told_.start, end=told_.end), told_.calendar, seen)
+                        _apart(run, user, key, Period(start=start, end=end), calendar, f"{which}, which '{older}' says that it saw")
             for learned in run.models[older].datasets:
                 for block, period in run.datasets[learned].split.blocks.items():
                     for user, key in tested.items() if block != "test" else ():

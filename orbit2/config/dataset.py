@@ -127,7 +127,7 @@ class DatasetConfig(Strict):
     )
     coarse_grid: str = Field(
         description="Named coarse grid: `global_<degrees>`, `nodes_<degrees>`, `us_<arc minutes>`, `prism_<arc minutes>`; "
-        "`@south,north,west,east` cuts one. "
+        "`@south,north,west,east` cuts one, `/n` divides its cells. "
         "Of `files`: `from_files`, or `coarsen_<n>`, blocks of n fine cells."
     )
     fine_grid: str = Field(description="Named fine grid, or of `files` `from_files`; its cells must nest in the coarse ones.")

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from orbit2.config.base import Given, Place, Strict
+from orbit2.config.base import Given, Machine, Strict
 from orbit2.config.network import ArchitectureConfig
 from orbit2.errors import OrbitError
 from orbit2.files import short_hash
@@ -48,15 +48,6 @@ PUBLISHED: dict[str, tuple[dict[str, int], tuple[int, int], tuple[str, ...], tup
 }  # stem -> (sizes, tokens of the table of positions, inputs, outputs, (tiles along each side, overlap))
 
 
-class Learned(Strict):
-    """A block of time that the model learned from, or was chosen by."""
-
-    block: str = Field(description="Which: `train block of 'era5_week'`.")
-    start: str = Field(description="First time (ISO 8601).")
-    end: str = Field(description="Last time.")
-    calendar: str = Field("standard", description="Calendar of both (CF name).")
-
-
 class ImportedFound(Strict):
     """What the folder says of itself; made from it, not written by hand."""
 
@@ -66,7 +57,9 @@ class ImportedFound(Strict):
     outputs: tuple[str, ...] = Field(description="Its output variables.")
     statics: tuple[str, ...] = Field((), description="Its static fields.")
     tiles: Given[tuple[int, int]] = Field(None, description="Tiles along each side that it was trained on, and their overlap (cells).")
-    learned: tuple[Learned, ...] = Field((), description="Blocks of time that it learned from; none: it does not say.")
+    learned: tuple[tuple[str, str, str, str], ...] = Field(
+        (), description="Blocks of time that it learned from or was chosen by: which, first and last time, calendar; none: it does not say."
+    )
 
     @property
     def network(self) -> ArchitectureConfig:
@@ -76,7 +69,7 @@ class ImportedFound(Strict):
 class ImportedConfig(Strict):
     """A model that is taken as it is: nothing is trained."""
 
-    folder: Place[str] = Field(
+    folder: Machine[str] = Field(
         "", description="Model folder (of `orbit2 model import`, or of another run), seen from the folder that orbit2 is started in."
     )
     found: ImportedFound | None = Field(None, description="What the folder says (made when the configuration is read; not to be written).")
@@ -143,8 +136,7 @@ def found_in(folder: Path) -> dict[str, Any]:
 def _facts(content: Mapping[str, Any]) -> dict[str, Any]:
     told = content.get(TRAINED_TILES)
     learned = [
-        {"block": f"{block} block of '{name}'", "start": period["start"], "end": period["end"],
-         **({"calendar": data["calendar"]} if data.get("calendar") else {})}
+        (f"{block} block of '{name}'", period["start"], period["end"], data.get("calendar") or "standard")
         for name, data in (content.get("datasets") or {}).items()
         for block, period in (data.get("split") or {}).items() if block in ("train", "validation") and isinstance(period, Mapping)
     ]  # fmt: skip

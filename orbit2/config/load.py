@@ -178,7 +178,7 @@ def model_slice(config: RunConfig, name: str) -> dict[str, Any]:
     trained what lies in its folder, wherever that is."""
     model = config.models[name]
     if model.imported is not None:
-        return {"imported": model.imported.facts.content}
+        return {"imported": science(model.imported.facts)}
     return {
         "name": name,
         "model": science(model),

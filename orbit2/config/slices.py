@@ -183,8 +183,7 @@ def report(config: RunConfig) -> dict[str, Any]:
         "label": config.label,
         "run": run,
         "datasets": {name: dataset_folder(config, name) for name in config.datasets},
-        "models": {name: model_folder(config, name) if section.imported is None else section.imported.folder
-                   for name, section in config.models.items()},
+        "models": {name: model_folder(config, name) for name in config.models},
         "folder": run_folder(config),
     }
 

@@ -43,7 +43,7 @@ def resized(on: Downscaler, grid: AnyGrid, tile: TileSize = 0, halo: int = 8) ->
 def lacking(on: Downscaler, names: Sequence[str]) -> list[str]:
     """What is said where a task's store does not have all that the weights were trained to read (the sea's temperature may lack)."""
     absent = [name for name in on.inputs if name not in names and name != SEA]
-    if "imported" not in on.about or not absent:
+    if not _published(on) or not absent:
         return []
     return [f"inputs: the weights were trained with {', '.join(absent)} too, which is not given here"]
 
@@ -55,4 +55,5 @@ def tiled(on: Downscaler, tile: TileSize = 0) -> dict[str, str]:
 
 
 def _published(on: Downscaler) -> bool:
-    return on.model.config.kind == "orbit2" and "imported" in on.about
+    """Imported, or fine-tuned from what was."""
+    return on.model.config.kind == "orbit2" and "weights_licence" in on.about

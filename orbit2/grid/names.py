@@ -23,7 +23,8 @@ US_BOX = (24.0, 50.0, 235.0, 295.0)
 PRISM_SHIFT = Fraction(-1, 48)
 CELLS = "cells_"
 _DECIMALS, _EVEN = 6, 2e-5  # of degrees: float32 coordinates are no better
-_NAMES = "global_<degrees>, nodes_<degrees>, us_<arc minutes> or prism_<arc minutes>, each with @south,north,west,east for a part of it"
+_NAMES = ("global_<degrees>, nodes_<degrees>, us_<arc minutes> or prism_<arc minutes>, each with /n for its cells divided by n and "
+          "@south,north,west,east for a part of it")  # fmt: skip
 
 
 def named(name: str) -> Grid:
@@ -35,6 +36,7 @@ def named(name: str) -> Grid:
     - `us_<arc minutes>`: the paper's box, edges at 24 N and 235 E, to 50 N and 295 E: `us_15`, `us_3.75`, `us_0.625`;
     - `prism_<arc minutes>`: that box moved by half a PRISM cell (1/48 degree south and west), so that `prism_2.5` is PRISM's
       own 4 km grid, `prism_0.5` its 800 m grid and `prism_10` nests `prism_2.5` four by four;
+    - `NAME/n`: the cells of NAME divided by n along both sides: `nodes_0.25/4`, whose first row's cells are half as high as the others;
     - `NAME@south,north,west,east`: the cells of NAME inside a box, e.g. `us_15@36,40,255,262`; west may be negative, the box
       may cross 0 E. For PRISM the box is given before the move, so that one suffix serves the US grids of either kind;
     - `cells_<south>,<north>,<rows>,<west>,<east>,<columns>`: any even grid; or `to_attributes` of any other one, as JSON (see `spelled`).
@@ -44,6 +46,12 @@ def named(name: str) -> Grid:
     if name.startswith((CELLS, "{")):
         return _spelled_out(name)
     whole, _, box = name.partition("@")
+    if "/" in whole:
+        base, _, count = whole.partition("/")
+        if not count.isdecimal() or int(count) < 2:
+            raise OrbitError("not a number of parts of a cell", got=name, allowed="NAME/2, NAME/4, ...")
+        grid = named(base).refine(int(count))
+        return _part(grid, box, float(PRISM_SHIFT if base.startswith("prism") else 0), name) if "@" in name else grid
     match = re.fullmatch(r"(global|nodes|us|prism)_([0-9]+(?:\.[0-9]+)?)", whole)
     if not match or float(match[2]) == 0:
         raise OrbitError("unknown grid name", got=name, allowed=_NAMES, hint="e.g. global_1.0, us_15, prism_2.5, us_15@36,40,255,262")

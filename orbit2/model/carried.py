@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from orbit2.config.needs import MADE
-from orbit2.data.pairs import PairStore
+from orbit2.data.pairs import PairStore, Side
 from orbit2.data.store_grid import GRID
 from orbit2.errors import OrbitError
 from orbit2.grid import AnyGrid, Grid, from_attributes, from_centres
 from orbit2.remap import Regridder
-from orbit2.sources.static import PACKAGED
+from orbit2.sources.static import PACKAGED, open_static
 from orbit2.variables import variable
 
 FOLDER = "statics"  # in the model folder, a NetCDF file per dataset
@@ -88,6 +89,30 @@ def chosen(folder: Path | None, about: Mapping[str, Any], fine: AnyGrid, statics
     where = "; ".join(grid.describe() for grid in grids.values()) or "none"
     raise OrbitError(f"the statics that the model was trained with ({sources}) do not reach here", where=folder, got=fine.describe(),
                      allowed=where, hint=SAY)  # fmt: skip
+
+
+class Lent(PairStore):
+    """A pair store with a model's own static fields in place of its own."""
+
+    def __init__(self, store: PairStore, names: tuple[str, ...], values: npt.NDArray[np.float32]) -> None:
+        self.__dict__.update(store.__dict__)
+        self.attributes = {**store.attributes, "static_source": {"source": "unknown", "relief": None}}
+        self._lent, self._values = names, values
+
+    def statics(self, side: Side) -> tuple[str, ...]:
+        return self._lent if side == "fine" else super().statics(side)
+
+    def static_values(self, side: Side) -> npt.NDArray[np.float32]:
+        return self._values if side == "fine" else super().static_values(side)
+
+
+def lent(store: PairStore, folder: Path, about: Mapping[str, Any], statics: tuple[str, ...]) -> PairStore:
+    """The store, with the fields that the model in `folder` carries where it lacks any of its `statics`: of a network that cannot do
+    without them. Raises OrbitError where they do not reach."""
+    if about["architecture"]["kind"] != "orbit2" or set(statics) <= set(store.statics("fine")):
+        return store
+    grid = store.grid("fine")
+    return Lent(store, statics, open_static(grid, statics, chosen(folder, about, grid, statics)[0]))
 
 
 def same_statics(about: Mapping[str, Any], store: PairStore) -> None:

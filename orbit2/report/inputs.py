@@ -211,7 +211,7 @@ class Model:
         files = dict(self.about.get("imported", {})).get("files", {})
         said += [f"made of {', '.join(files)}"] if files else []
         said += [str(self.about["weights_licence"]).rstrip(".")] if self.about.get("weights_licence") else []
-        years = [f"{told.block} ({told.start} to {told.end})" for told in self.config.imported.facts.learned]
+        years = [f"{block} ({start} to {end})" for block, start, end, _ in self.config.imported.facts.learned]
         said.append(f"they learned from {', '.join(years)}" if years else
                     "the years that they learned from are unknown here: those of the test may be among them")  # fmt: skip
         return "; ".join(said)
@@ -297,8 +297,7 @@ def read(config: Path, root: Path) -> Inputs:
         root=root,
         folder=folder,
         tasks=tasks,
-        models={name: _model(run, name, root / str(path) / ("model" if run.models[name].imported is None else ""))
-                for name, path in raw["models"].items()},
+        models={name: _model(run, name, root / slices.model_path(run, name)) for name in raw["models"]},
         statistics={name: _optional(root / str(path) / "statistics.json") for name, path in raw["datasets"].items()},
         scores=table.read(folder / "evaluate" / "metrics.parquet"),
         regions=table.read(regions) if regions.is_file() else None,

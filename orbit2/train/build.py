@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from orbit2.config.checks import refuse_table
+from orbit2.config.imported import TRAINED_TILES
 from orbit2.config.load import validate
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.config.schema import DataConfig, ModelConfig
@@ -27,6 +28,7 @@ from orbit2.files import read_json, short_hash
 from orbit2.model import attention, folder
 from orbit2.model.build import Downscaling
 from orbit2.model.build import build as build_model
+from orbit2.model.carried import lent
 from orbit2.model.compiled import compile_model, wants_compilation
 from orbit2.model.heap import keep_heap
 from orbit2.model.precision import autocast_dtype
@@ -85,7 +87,6 @@ class Setup:
         opened = {name: PairStore(stores[name], *cache) for name in model_config.datasets}
         facts = {name: read_json(statistics[name]) for name in model_config.datasets}
         inputs = _union(opened[n].variables("coarse") for n in opened)
-        statics = _union(opened[n].statics("fine") for n in opened)
         available = _union(opened[n].variables("fine") for n in opened)
         self.outputs = tuple(model_config.outputs) if model_config.outputs else available
         self.normaliser = _normaliser(facts, self.config.precipitation_threshold)
@@ -95,6 +96,9 @@ class Setup:
         if parent is not None:
             origin, inherited, ancestor = folder.load(parent, weights=here.first)  # the others get theirs from it
             self.normaliser = inherited.extended(self.normaliser)
+            opened = {name: lent(store, parent, ancestor, origin.statics) for name, store in opened.items()}
+        statics = _union(opened[n].statics("fine") for n in opened)
+        if origin is not None:
             inputs, statics = _union([origin.inputs[: len(origin.inputs) - len(origin.statics)], inputs]), _union([origin.statics, statics])
         agree_on(_files(opened, facts, {} if parent is None else ancestor["sha256"]))
         architecture = validate(ArchitectureConfig, section["architecture"], "architecture")
@@ -129,6 +133,7 @@ class Setup:
                 for name, store in opened.items()
             ]
 
+        self.handed_on = {key: ancestor[key] for key in (TRAINED_TILES, "weights_licence") if key in ancestor}  # of imported weights
         self.training, self.validation = pairs("train"), pairs("validation")
         self.origin = "random initialisation"
         self.model = self._network(origin, ancestor)

@@ -80,7 +80,7 @@ def write_card(path: Path, model: Downscaling, about: Mapping[str, Any], curve: 
         "",
         "## Licence",
         "",
-        LICENCE,
+        about.get("weights_licence", LICENCE),
         "",
         *(f"- {credit}" for credit in credits(about["datasets"])),
         "",

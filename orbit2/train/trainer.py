@@ -287,6 +287,7 @@ def finish(
         "training_seconds": round(seconds, 2),
         "region": setup.section["model"]["region"],
         "origin": setup.origin,
+        **setup.handed_on,
         "datasets": setup.section["datasets"],
         **({"grids": told} if told else {}),
         "cell_methods": _methods(setup),

@@ -41,8 +41,11 @@ SMALL = {  # shipped dataset -> its grids, the box of them, and machine keys tha
     "era5_112km_18": ("global_1.0", "global_0.25", WIDE, {"samples_per_part": 72}),
     "era5_28km": ("global_0.25", "global_0.0625", BOX, {"samples_per_shard": 2}),
     "imerg_daily": ("global_0.1", "global_0.1", BOX, {"samples_per_shard": 2}),
+    "era5_nodes": ("nodes_0.25", "nodes_0.25/4", "38.125,40.125,253.125,256.125", {"samples_per_shard": 2}),
+    "imerg_2021": ("global_0.1", "global_0.1", BOX, {"samples_per_shard": 2}),
+    "us_120x240": ("cells_38,40,8,253,256,12", "cells_38,40,32,253,256,48", "", {"samples_per_part": 6, "samples_per_shard": 2}),
 }  # fmt: skip
-SCORED_ONLY = ("era5_28km", "imerg_daily")
+SCORED_ONLY = ("era5_28km", "imerg_daily", "era5_nodes", "imerg_2021")
 STEPS = {"batch_size": 2, "workers": 0, "threads": 1, "warmup_steps": 2, "precision": "fp32", "validate_every": 10}
 TILE, HALO = 6, 2  # coarse cells
 NO_PRISM = "20200227"  # a day that PRISM's service does not have
@@ -73,6 +76,8 @@ def era5(name: str, times: npt.NDArray[np.datetime64], lat: Array, lon: Array) -
 
 
 def _hour(name: str, time: np.datetime64, lat: Array, lon: Array) -> Array:
+    if name == "sea_surface_temperature":
+        return np.full(lat.shape, np.nan)  # all of it is land
     hour = (time - time.astype("datetime64[D]")) / np.timedelta64(1, "h")
     if name == "total_precipitation":  # metres of the hour that ends at the stamp: at 00:00 it is the day before's
         return rain((time - np.timedelta64(1, "h")).astype("datetime64[D]"), lat, lon) / 24 / 1000
@@ -142,9 +147,10 @@ class Providers:
         ten days), sizes of models, lengths of trainings, tiles, and the boxes that are drawn."""
         whole = load(CONFIG_ROOT / "runs" / f"{name}.yaml")
         datasets = {
-            key: {"coarse_grid": f"{coarse}@{box}", "fine_grid": f"{fine}@{box}", "split": TEST if key in SCORED_ONLY else SPLIT, **cut}
+            key: {"coarse_grid": f"{coarse}{box and '@'}{box}", "fine_grid": f"{fine}{box and '@'}{box}",
+                  "split": TEST if key in SCORED_ONLY else SPLIT, **cut}
             for key, (coarse, fine, box, cut) in SMALL.items() if key in whole.datasets}  # fmt: skip
-        models = {key: _model(section) for key, section in whole.models.items()}
+        models = {key: _model(section) for key, section in whole.models.items() if section.imported is None}
         tiled = {key: {"tile": TILE, "halo": HALO} for key, task in whole.downscale.items() if task.tile}
         return {
             "include": f"runs/{name}.yaml", "label": label, "sources": self.services, "datasets": datasets, "models": models,

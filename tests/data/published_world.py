@@ -145,3 +145,68 @@ def run(**more: Any) -> dict[str, Any]:
         "report": {"zoom": [30.0, 45.0, 240.0, 280.0]},
     }  # fmt: skip
     return merge(plain, more)
+
+
+CHILD = {
+    "models": {"mine": {"datasets": ["mine"], "finetune_from": "published", "train": {
+        "steps": 4, "batch_size": 2, "validate_every": 2, "learning_rate": 1e-3, "warmup_steps": 1, "precision": "fp32", "workers": 0}}},
+    "downscale": {"mine": {"model": "mine", "dataset": "mine"}},
+}  # fmt: skip
+
+
+PUBLISHED_ORDER = [
+    "land_sea_mask", "orography", "lattitude", "landcover", "2m_temperature", "2m_temperature_max", "2m_temperature_min",
+    *(f"temperature_{level}" for level in (200, 500, 850)), "10m_u_component_of_wind",
+    *(f"u_component_of_wind_{level}" for level in (200, 500, 850)), "10m_v_component_of_wind",
+    *(f"v_component_of_wind_{level}" for level in (200, 500, 850)), *(f"specific_humidity_{level}" for level in (200, 500, 850)),
+    "total_precipitation_24hr", "volumetric_soil_water_layer_1"]  # fmt: skip
+
+
+def checkpoint(path: Path, outputs: int, table: tuple[int, int], width: int = 16, seed: int = 0) -> None:
+    """Random weights in the published format (23 variables, one block, one layer of the head, patches of 2, refined 4 times)."""
+    random = torch.Generator().manual_seed(seed)
+
+    def made(*shape: int) -> torch.Tensor:
+        return 0.2 * torch.randn(shape, generator=random)
+
+    count = len(PUBLISHED_ORDER)
+    state = {"var_embed": made(1, count, width), "var_query": made(1, 1, width), "pos_embed": made(1, table[0] * table[1], width),
+             "spatial_embed.weight": 0.01 * made(width, 1), "spatial_embed.bias": made(width), "var_agg.q.weight": made(width, width),
+             "var_agg.kv.weight": made(2 * width, width), "head.2.weight": made(64 * outputs, width), "head.2.bias": made(64 * outputs),
+             "conv_out.weight": made(outputs, outputs, 3, 3), "conv_out.bias": made(outputs),
+             "path2.0.weight": made(64, outputs + 4, 3, 3), "path2.0.bias": made(64), "path2.3.weight": made(outputs, 4, 3, 3),
+             "path2.3.bias": made(outputs), "blocks.0.attn.qkv.weight": made(3 * width, width),
+             "blocks.0.attn.qkv.bias": made(3 * width), "blocks.0.mlp.fc1.weight": made(4 * width, width),
+             "blocks.0.mlp.fc1.bias": made(4 * width), "blocks.0.mlp.fc2.weight": made(width, 4 * width),
+             "blocks.0.mlp.fc2.bias": made(width)}  # fmt: skip
+    for i in range(count):
+        state |= {f"token_embeds.{i}.proj.weight": made(width, 1, 2, 2), f"token_embeds.{i}.proj.bias": made(width)}
+    for name in ("var_agg.proj", "blocks.0.attn.proj", "head.0"):
+        state |= {f"{name}.weight": made(width, width), f"{name}.bias": made(width)}
+    for name in ("norm", "blocks.0.norm1", "blocks.0.norm2"):
+        state |= {f"{name}.weight": 1 + made(width), f"{name}.bias": made(width)}
+    torch.save({"epoch": 3, "model_state_dict": state, "optimizer_state_dict": {}, "scheduler_state_dict": {}}, path)
+
+
+def small_published(folder: Path, name: str, inputs: list[str], outputs: list[str], grid: str, tiles: dict[str, Any]) -> None:
+    """`folder`/published/NAME: such weights, imported on `grid`; `tiles`: the section of the YAML."""
+    from orbit2.grid import named
+
+    source, cells = folder / f"from_{name}", named(grid)
+    source.mkdir(parents=True)
+    checkpoint(source / f"{name}.ckpt", len(outputs), (3, 6))
+    (source / f"{name}.yaml").write_text(yaml.safe_dump({
+        "model": {"superres_mag": 4, "cnn_ratio": 4, "patch_size": 2, "embed_dim": 16, "depth": 1, "decoder_depth": 1, "num_heads": 2,
+                  "mlp_ratio": 4},
+        "tiling": tiles, "data": {"spatial_resolution": {"S": 28}, "default_vars": PUBLISHED_ORDER, "dict_in_variables": {"S": inputs},
+                                  "dict_out_variables": {"S": outputs}}}))  # fmt: skip
+    means = {one: 280.0 if "temperature" in one else 0.3 if one == "land_sea_mask" else 1.0 for one in PUBLISHED_ORDER}
+    stds = {one: 20.0 if "temperature" in one else 700.0 if one == "orography" else 1.0 for one in PUBLISHED_ORDER}
+    for kind, values in (("mean", means), ("std", stds)):
+        np.savez(source / f"normalize_{kind}.npz", **{key: np.array([value]) for key, value in values.items()})
+    statics = {"land_sea_mask": np.ones(cells.shape), "orography": np.full(cells.shape, 1500.0), "landcover": np.ones(cells.shape),
+               "lattitude": np.repeat(cells.lat[:, None], cells.shape[1], 1)}  # fmt: skip
+    for key, field in statics.items():
+        np.save(source / f"{key}_0.25deg.npy", field.astype("float32"))
+    importing.run([source / f"{name}.ckpt"], source / f"{name}.yaml", source, folder / "published" / name, statics=source,
+                  output_statistics=source, grid=grid)  # fmt: skip

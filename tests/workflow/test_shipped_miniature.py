@@ -21,7 +21,8 @@ CHAIN = ("foundation", "us_finetune", "imerg_global", "orbit2")  # each takes th
 ALONE = ("daymet_1km", "daymet_pretrain", "era5_18_outputs", "era5_pretrain", "prism_pretrain")
 DEMOS = {"demo_conv": "conv", "demo_unet": "unet", "demo_vit": "vit"}  # run -> its model
 ELSEWHERE = {"demo": "test_whole_run.py", "demo_climate": "test_climate_demo.py", "demo_tiles": "test_tiles_run.py",
-             "own_data": "test_own_data.py"}  # fmt: skip
+             "own_data": "test_own_data.py",
+             "published_global": "test_published_walk.py", "published_us": "test_published_walk.py"}  # fmt: skip
 SET = {  # all that may differ from the shipped run, by the last words of its keys
     "label", "coarse_grid", "fine_grid", "split", "samples_per_part", "samples_per_shard", "embed_dim", "depth", "heads", "decoder_depth",
     "residual_width", "residual_blocks", "batch_size", "workers", "threads", "warmup_steps", "precision", "validate_every", "steps",

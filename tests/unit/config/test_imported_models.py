@@ -15,13 +15,15 @@ from orbit2.cli import main
 from orbit2.config import slices
 from orbit2.config.comparisons import parents
 from orbit2.config.imported import PUBLISHED, expected
-from orbit2.config.load import from_mapping, model_hash
+from orbit2.config.load import CONFIG_ROOT, from_mapping, load, model_hash
 from orbit2.config.network import ArchitectureConfig
 from orbit2.config.schema import RunConfig
 from orbit2.errors import OrbitError
 from orbit2.files import write_json
+from orbit2.grid import named
 from orbit2.model.build import build
 from orbit2.model.inspect import describe
+from orbit2.model.published_tiles import equal_tiles
 from orbit2.plan import plan
 from orbit2.plan.hours import seconds
 from orbit2.plan.text import render
@@ -53,7 +55,8 @@ def test_the_folder_is_the_model(tmp_path: Path) -> None:
         assert slices.downscale(loaded(tmp_path / "b"), "test") != told
     again = RunConfig.model_validate(json.loads(json.dumps(run.model_dump(mode="json"))))
     assert again == run  # what was found is not looked for again
-    assert slices.report(run)["models"] == {"theirs": str(tmp_path / "a")}
+    assert slices.report(run) == slices.report(loaded(tmp_path / "a"))
+    assert slices.machine_keys(run, "report")["run"]["models"]["theirs"]["imported"] == {"folder": str(tmp_path / "a")}
 
 
 @pytest.mark.parametrize(("more", "says"), [
@@ -138,3 +141,19 @@ def test_it_costs_no_training(tmp_path: Path) -> None:
     text = render(told, run)
     assert "nothing is trained" in text and "downscale.test" in text
     assert seconds(run, "h200", {})["train"] == {}
+
+
+@pytest.mark.parametrize("name", ["published_global", "published_us"])
+def test_what_ships_for_published_weights_gives_them_what_they_read(name: str) -> None:
+    """Every input but the static fields, and windows of the size of their table: nothing is missing, nothing is resized."""
+    run = load(CONFIG_ROOT / f"runs/{name}.yaml")
+    assert run.sources.era5.sst_over_sea
+    for task in run.downscale.values():
+        section, dataset, grid = run.models[task.model].imported, run.datasets[task.dataset], named(run.datasets[task.dataset].coarse_grid)
+        assert section is not None and Path(section.folder).parent == Path("published") and Path(section.folder).name in PUBLISHED
+        facts = section.facts
+        assert set(facts.inputs) - {"sea_surface_temperature", *facts.statics} <= set(dataset.inputs)
+        assert dataset.refinement == facts.network.refinement
+        tiling = equal_tiles(grid, {"div": facts.tiles[0], "overlap": facts.tiles[1]}, None) if facts.tiles else None
+        window = tiling.padded if tiling else grid.shape
+        assert window == tuple(facts.network.patch * side for side in facts.network.table_shape)

@@ -89,6 +89,12 @@ OTHER: dict[str, Any] = {
     "models.<name>.region": [20.0, 60.0, 230.0, 300.0],
     "models.<name>.leave_out": [20.0, 60.0, 230.0, 300.0],
     "models.<name>.architecture.table_shape": [45, 90],
+    "models.<name>.imported.found.architecture": {"kind": "orbit2", "embed_dim": 32},
+    "models.<name>.imported.found.inputs": BOTH[::-1],
+    "models.<name>.imported.found.outputs": BOTH[:1],
+    "models.<name>.imported.found.statics": ["land_sea_mask"],
+    "models.<name>.imported.found.tiles": [2, 2],
+    "models.<name>.imported.found.learned": [["train block of 'theirs'", "1990-01-01", "1991-01-01", "standard"]],
     "downscale.<name>.model": "child",
     "downscale.<name>.dataset": "others",
     "downscale.<name>.observations": "seen",
@@ -108,6 +114,8 @@ WORLD = {"datasets": {name: {"source": "synthetic", "frequency": "native", "fine
 FILES = {"datasets": {"pairs": {"source": "files", "frequency": "native", "files": {
     "coarse": ["c.nc"], "fine": ["f.nc"], "found": {"step_hours": 24}}}}}  # fmt: skip
 HOURS = {"hours": 1, "stamps": {"2m_temperature": "moment"}}
+IMPORTED = {"models": {"base": {"datasets": [], "architecture": None, "imported": {"folder": "theirs", "found": {
+    "content": "0", "architecture": {"kind": "orbit2"}, "inputs": BOTH, "outputs": BOTH}}}}}  # fmt: skip
 MAPPED = {"downscale": {"task": {"map_climate": {"period": {"start": "2001-01-01", "end": "2005-12-31"}}}}}
 PART = {"standard_name": "", "units": "K", "range": [150.0, 350.0]}
 VECTOR = {"variables": {"2m_temperature": {"vector": {"partner": "second", "component": "east"}},
@@ -145,6 +153,8 @@ BESIDE |= {f"datasets.<name>.{key}": FILES for key in ("calendar", *(f"files.{ea
     "stamps.coarse", "stamps.fine", "found.step_hours", "found.first_hour", "found.lacking", "found.closing")))}  # fmt: skip
 BESIDE |= {f"datasets.<name>.files.found.{side}.{key}": merge(FILES, {"datasets": {"pairs": {"files": {"found": {side: HOURS}}}}})
            for side in ("coarse", "fine") for key in ("hours", "begins", "stamps", "raw")}  # fmt: skip
+BESIDE |= {f"models.<name>.imported.{key}": IMPORTED for key in ("folder", *(f"found.{each}" for each in (
+    "content", "architecture", "inputs", "outputs", "statics", "tiles", "learned")))}  # fmt: skip
 BESIDE |= {f"downscale.<name>.map_climate.{key}": MAPPED for key in ("period.start", "period.end", "onto")}
 ALONG: dict[str, dict[str, Any]] = {
     "models.<name>.architecture.refinement": {"datasets": {"pairs": {"fine_grid": "global_2"}}},
