@@ -72,7 +72,8 @@ test-slow: compiled ## The tests that take minutes (a small pipeline from end to
 test-shipped: compiled ## Every shipped run in small, from the providers (on local servers) to the report (half an hour)
 	@$(BIN)/python -m pytest -m "slow or not slow" tests/workflow/test_miniature.py tests/workflow/test_shipped_miniature.py tests/workflow/test_whole_run.py \
 	  tests/workflow/test_climate_demo.py tests/workflow/test_little_reports.py tests/workflow/test_tiles_run.py tests/workflow/test_own_data.py \
-	  tests/workflow/test_own_maps_walk.py tests/workflow/test_own_recipes_walk.py
+	  tests/workflow/test_own_maps_walk.py tests/workflow/test_own_recipes_walk.py \
+	  tests/workflow/test_published_walk.py
 
 test-slurm: slurm-here install ## The tests on a real SLURM of virtual nodes on this machine (as root: memory is limited, too)
 	@$(BIN)/python -m pytest -m slurm

@@ -100,7 +100,8 @@ def row(plan: Plan, parts: dict[str, int]) -> dict[str, Any]:
         "slices": sum(time.slices or 0 for time in trained),
         "device_seconds": plan.device_seconds,
         "joules": plan.joules,
-        "memory": max(each.memory.need for model in plan.models for each in model.trainings),
+        "memory": max((each.memory.need for model in plan.models for each in model.trainings), default=0)
+        or max(task.memory.need for task in plan.tasks),  # nothing is trained with imported weights
     }
 
 

@@ -83,6 +83,17 @@ def test_rank_files_make_the_same_network_whole() -> None:
 
 
 @pytest.mark.slow
+def test_compiled_by_inductor_on_the_cpu() -> None:
+    """What `train.compile: on` runs: C++ of its own, in which sums may be taken in another order."""
+    for network, which in (("A", "base"), ("A", "grid12x20")):
+        one = case(COMMITTED, network, which)
+        plain = one.output()
+        compile_model(one.model, "on", torch.device("cpu"))
+        torch.testing.assert_close(one.output(), plain, rtol=0, atol=1e-4)
+        assert (one.output() - one.stages["output"]).abs().max() < 1e-4
+
+
+@pytest.mark.slow
 def test_compiled() -> None:
     one = case(COMMITTED, "A", "subset")
     compile_model(one.model, "on", torch.device("cpu"), backend="eager")
