@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,15 @@ class Task:
         if GRID in self.prediction.attrs:
             return grid_of(self.prediction, self.prediction_path)
         return from_centres(self.prediction["lat"].to_numpy(), self.prediction["lon"].to_numpy())
+
+    @property
+    def scored(self) -> Task:
+        """The task with the grid that its scores are on, for who draws fields of evaluate and diagnose: of one with observations theirs."""
+        if self.observations is None:
+            return self
+        grid, other = self.observations.grid("fine"), replace(self)
+        other.__dict__["grid"] = grid.crop(*predictions.inside(grid, self.grid))
+        return other
 
     @property
     def variables(self) -> list[str]:

@@ -120,14 +120,14 @@ def build(inputs: Inputs, config: Path, out: Path, foresee: costs.Foresee | None
         sections.patterns_section(inputs, task, scores),
     ] if task.has_truth else [tasks.observed_section(inputs, task)]  # fmt: skip
     chapters = [
-        decision.section(inputs, task),
+        decision.section(inputs, task.scored),
         *own,
         *ablation.sections(inputs, task),
         *ablation.left_out_sections(inputs, task),
         *ablation.extreme_year_sections(inputs, task),
-        *climate.sections(inputs, task),
-        *monsoon.sections(inputs, task),
-        *monsoon.wave_sections(inputs, task),
+        *climate.sections(inputs, task.scored),
+        *monsoon.sections(inputs, task.scored),
+        *monsoon.wave_sections(inputs, task.scored),
     ]
     told = {task.name, *([one.name] if (one := sure.task_of(inputs, task)) is not None else [])}
     others = [other for other in inputs.tasks.values() if other.name not in told]
