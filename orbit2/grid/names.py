@@ -47,10 +47,10 @@ def named(name: str) -> Grid:
         return _spelled_out(name)
     whole, _, box = name.partition("@")
     if "/" in whole:
-        base, _, count = whole.partition("/")
-        if not count.isdecimal() or int(count) < 2:
+        base, _, parts = whole.partition("/")
+        if not parts.isdecimal() or int(parts) < 2:
             raise OrbitError("not a number of parts of a cell", got=name, allowed="NAME/2, NAME/4, ...")
-        grid = named(base).refine(int(count))
+        grid = named(base).refine(int(parts))
         return _part(grid, box, float(PRISM_SHIFT if base.startswith("prism") else 0), name) if "@" in name else grid
     match = re.fullmatch(r"(global|nodes|us|prism)_([0-9]+(?:\.[0-9]+)?)", whole)
     if not match or float(match[2]) == 0:

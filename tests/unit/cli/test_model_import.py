@@ -80,6 +80,12 @@ def test_a_grid_of_nodes() -> None:
     grid = named("nodes_0.25")
     assert grid.shape == (720, 1440) and grid.lat[0] == -90 and grid.lat[-1] == pytest.approx(89.75) and grid.lon[0] == pytest.approx(0)
     assert Geometry.of(grid, 4).periodic
+    fine = named("nodes_0.25/4")
+    assert fine.shape == (2880, 5760) and fine.nests_in(grid) == 4 and fine.same_as(grid.refine(4))
+    assert named("prism_10/4@36,40,255,262").same_as(named("prism_2.5@36,40,255,262"))
+    for name in ("nodes_0.25/x", "nodes_0.25/1", "nodes_0.25/"):
+        with pytest.raises(OrbitError, match="not a number of parts"):
+            named(name)
 
 
 @pytest.mark.parametrize(("where", "value", "told"), [
