@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from orbit2.config.base import Given, Machine, Strict
 from orbit2.config.network import ArchitectureConfig
@@ -66,8 +66,17 @@ class ImportedFound(Strict):
         return ArchitectureConfig.model_validate(self.architecture)
 
 
+def _or_text(schema: dict[str, Any]) -> None:
+    """In the JSON schema the folder alone will do, too."""
+    section = dict(schema)
+    schema.clear()
+    schema["anyOf"] = [{"type": "string"}, section]
+
+
 class ImportedConfig(Strict):
     """A model that is taken as it is: nothing is trained."""
+
+    model_config = ConfigDict(json_schema_extra=_or_text)
 
     folder: Machine[str] = Field(
         "", description="Model folder (of `orbit2 model import`, or of another run), seen from the folder that orbit2 is started in."
