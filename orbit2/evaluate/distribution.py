@@ -78,9 +78,11 @@ class Distribution(Collector):
             low, high = Field(name, "log1p" if rain else "physical").of(np.array(variable(name).valid, dtype=np.float64))
             total = np.cumsum(counts)
             for q in QUANTILES if total[-1] > 0 else ():
-                value = low + (int(np.searchsorted(total, q * total[-1])) + 0.5) / BINS * (high - low)
+                place = int(np.searchsorted(total, q * total[-1]))
+                value = low + (place + 0.5) / BINS * (high - low)
+                value = (float(np.expm1(value)) if place or low else 0.0) if rain else value  # the first bin of rain is no rain
                 table.add(model, name, "physical", self.matched.region, f"quantile_{q:g}", f"by area, over all scored {self._pool(model)}",
-                          float(np.expm1(value)) if rain else value, n=samples)  # fmt: skip
+                          value, n=samples)  # fmt: skip
         for name in self.matched.variables:
             self._distances(table, name)
         for (name, model), shares in self.wet.items():

@@ -160,11 +160,14 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
     `refinement`, `copies` and `others` (inputs that are averages of the truth, and outputs that have none), `finer` (side: by how much
     it is finer than the source), `gap` (least time between blocks where it was set by hand), `untold` (needs years, has no rows),
     `members` of the prediction (0: one estimate), `synthetic` (the truth is a formula), `alone` (the model, where no other predicted the
-    same samples), `origin` (where a model that was not trained here came from)."""
+    same samples), `origin` (where a model that was not trained here came from), `shown` (key -> the number for the page, with where it was
+    read)."""
     found = []
+    shown = {key: facts.get("shown", {}).get(key, facts.get(key)) for key in ("frames", "days", "members", "gap")}
+    shown["finer"] = facts.get("shown", {}).get("finer") or facts.get("finer", {})
     if facts["frames"] < 30:
         found.append(
-            f"The scores rest on {facts['frames']} test frame{'s' if facts['frames'] != 1 else ''} between {facts['first']} and "
+            f"The scores rest on {shown['frames']} test frame{'s' if facts['frames'] != 1 else ''} between {facts['first']} and "
             f"{facts['last']}. They "
             "carry no information about other seasons or years, and neighbouring frames are not independent"
             + ("." if facts["intervals"] else ", so no confidence interval is given: differences of a few per cent may be chance.")
@@ -177,17 +180,17 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
                      "seed of the training are not in them.")
     if facts.get("days") is not None and facts["days"] < 365:
         found.append(
-            f"Training, validation and test all lie within {facts['days']} days. The test weather is a continuation of the training "
+            f"Training, validation and test all lie within {shown['days']} days. The test weather is a continuation of the training "
             "weather: expect lower skill in another season."
         )
-    for side, told in facts.get("finer", {}).items():
+    for side, told in shown["finer"].items():
         found.append(f"The grid is finer than the source's own ({side}: {told}). Neighbouring cells repeat its values: there is no fine "
                      "structure to learn or to score.")
     if facts.get("gap"):
-        found.append(f"Training, validation and test may be as close as {facts['gap']}: the test weather is partly known from training.")
+        found.append(f"Training, validation and test may be as close as {shown['gap']}: the test weather is partly known from training.")
     extremes = "".join(f" {words}" for words in facts.get("extremes", ()))
     one = "The model is deterministic: it gives one estimate, and no probability can be read from it."
-    several = (f"The {facts.get('members')} members say how sure the model is of itself; whether that is right, their reliability and "
+    several = (f"The {shown['members']} members say how sure the model is of itself; whether that is right, their reliability and "
                "spread say, where they are scored.")  # fmt: skip
     found += [
         inputs(facts),

@@ -16,7 +16,7 @@ from orbit2.report.figures.monsoon import PREFIX
 from orbit2.report.figures.panels import Figure, Panels, Picture
 from orbit2.report.figures.regions import edges
 from orbit2.report.inputs import Task
-from orbit2.report.tables.uses import WORDS, Column, Judgement
+from orbit2.report.tables.uses import WORDS, Column, Judgement, counted
 
 # Okabe & Ito (2008), lightened: told apart with every colour vision deficiency, and in print by their brightness.
 COLOURS = {"yes": "#009E73", "care": "#F0C75E", "no": "#C4511B"}
@@ -25,7 +25,8 @@ LETTERS = 42  # of a title in full size across a panel
 
 
 def lamp_maps(task: Task, found: Sequence[Judgement], columns: Sequence[Column], csv: str, titles: Sequence[str]) -> Figure | None:
-    """One panel per column; None off the globe, or without diagnose's map of the regions."""
+    """One panel per column; None off the globe, or without diagnose's map of the regions. A region has its own colour, else that of the
+    monsoon domain that it is in; what is counted are the regions with one of their own, or where none has, the domains."""
     path = task.diagnose / "regions.nc"
     if not task.grid.periodic or not path.is_file():
         return None
@@ -41,20 +42,22 @@ def lamp_maps(task: Task, found: Sequence[Judgement], columns: Sequence[Column],
     levels = list(COLOURS)
     cmap, norm = ListedColormap(list(COLOURS.values())), BoundaryNorm(np.arange(-0.5, len(levels)), len(levels))
     for i, column in enumerate(shown):
-        by = {name: levels.index(one.level) for one in found if one.column == column for name in _regions(one.region)}
+        judged = [one for one in found if one.column == column and set(_regions(one.region)) & set(names)]
+        own = [one for one in judged if one.region in names]
+        by = {name: levels.index(one.level) for one in (*judged, *own) for name in _regions(one.region)}
         values = np.array([by.get(name, np.nan) for name in names] + [np.nan])
         ax = panels.axes(i, (0.015, 0.1, 0.97, 0.74))
         image = maps.world(ax, values[where], task.grid, cmap, norm)
         ax.imshow(overlay, origin="lower", extent=image.get_extent(), interpolation="bilinear", zorder=3)
         title = titles[list(columns).index(column)]
         ax.set_title(title, pad=3, fontsize=min(9, 9 * LETTERS / len(title)))  # it stays above its own panel
-        counts = [sum(level == k for name, level in by.items() if name in names) for k in range(len(levels))]
+        counts = list(counted(own or judged).values())
         handles = [Patch(facecolor=colour, label=f"{WORDS[level]} {count}")
                    for (level, colour), count in zip(COLOURS.items(), counts, strict=True)]  # fmt: skip
         ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.03), ncols=3, fontsize=7.5, handlelength=1, handleheight=0.9,
                   columnspacing=1.2, frameon=False)  # fmt: skip
         alts.append(f"World map, {title}: " + ", ".join(f"{WORDS[level]} in {count}" for level, count in zip(levels, counts, strict=True))
-                    + " regions.")  # fmt: skip
+                    + (" regions." if own else " monsoon domains."))  # fmt: skip
     whole, *cuts = panels.render(len(shown))
     return Figure(
         "decision_maps", "By region", f"Grey: not judged. {text.REGIONS_CREDIT} {text.COAST_CREDIT}",
@@ -63,5 +66,5 @@ def lamp_maps(task: Task, found: Sequence[Judgement], columns: Sequence[Column],
 
 
 def _regions(region: str) -> tuple[str, ...]:
-    """The AR6 regions on the map that a row's region covers: itself, or those of a monsoon domain."""
+    """The AR6 regions that a row's region covers: itself, or those of a monsoon domain."""
     return AR6.get(region.removeprefix(PREFIX), ()) if region.startswith(PREFIX) else (region,)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from orbit2.report.figures.panels import Picture
-from orbit2.report.tables.traced import marked
+from orbit2.report.tables.traced import marked, plain
 
 QUALITY = 76  # of maps; line art is lossless
 SCRIPTS = ("page", "tables", "regions", "dates", "members", "start")
@@ -70,8 +70,10 @@ def quoted(value: object) -> Markup:
 @cache
 def environment() -> jinja2.Environment:
     """The report's templates: everything that is put in is escaped, what is missing is an error, numbers of sentences keep their rows."""
-    return jinja2.Environment(loader=jinja2.PackageLoader("orbit2.report"), autoescape=True, undefined=jinja2.StrictUndefined,
+    made = jinja2.Environment(loader=jinja2.PackageLoader("orbit2.report"), autoescape=True, undefined=jinja2.StrictUndefined,
                               finalize=marked, trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    made.filters["plain"] = plain
+    return made
 
 
 @cache

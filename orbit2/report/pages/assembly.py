@@ -26,7 +26,7 @@ from orbit2.report.interactive.widgets import Address, environment, script
 from orbit2.report.pages import ablation, climate, costs, decision, jobs, monsoon, records, seams, sections, sure, tasks
 from orbit2.report.pages.blocks import Section
 from orbit2.report.style import look
-from orbit2.report.tables import Scores, csv_text
+from orbit2.report.tables import Scores, csv_text, plain
 from orbit2.report.tables.uses import WORDS
 
 MAX_BYTES = 10_000_000
@@ -79,7 +79,7 @@ def contents(chapters: Sequence[Section], banner: str = "") -> str:
     rows = [("figure", one.name, chapter, one.title, one.caption) for chapter in chapters for one in chapter.figures()]
     rows += [("table", one.name, chapter, one.name.replace("_", " "), one.caption) for chapter in chapters for one in chapter.tables()]
     return csv_text(pd.DataFrame(
-        [(kind, name, chapter.part, chapter.title, title, f"{banner}. {caption}".removeprefix(". "))
+        [(kind, name, chapter.part, chapter.title, title, f"{banner}. {plain(caption)}".removeprefix(". "))
          for kind, name, chapter, title, caption in rows],
         columns=["kind", "name", "part", "section", "title", "caption"]))  # fmt: skip
 

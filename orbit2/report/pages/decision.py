@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from orbit2.report.inputs import Inputs, Task
 from orbit2.report.pages import probabilities, records, sections, verdict
 from orbit2.report.pages.blocks import Block, Section, paragraph, shown
 from orbit2.report.style import method_name, pretty_units
-from orbit2.report.tables import Cell, Scores, Table, csv_text, label, lower, number, uses
+from orbit2.report.tables import Beside, Cell, Scores, Table, csv_text, label, lower, number, traced, uses
 from orbit2.report.tables.uses import Column, Judgement
 from orbit2.variables import variable
 
@@ -23,6 +24,7 @@ TITLES = {"mean": "day to day", "timing": "season timing", "heavy_rain": "heavy 
           "drought": "drought"}  # fmt: skip
 
 DOMAIN = "monsoon domain"
+BESIDE = "report/tables/decision_maps.csv"
 APART = ("left_out:", "years:")  # rows of parts of the domain or of the record that nobody decides about
 LEVELS = {
     "yes": "its average error lies within the tolerance, and it is closer to the truth than everything that is available today, by more "
@@ -57,7 +59,7 @@ def section(inputs: Inputs, task: Task) -> Section:
     columns = uses.columns_of(found)
     page.blocks += [
         Block("points", points=tuple(_count(column, [one for one in found if one.column == column], places) for column in columns)),
-        *_missing(inputs, task, columns),
+        *_missing(inputs, columns, rests),
         paragraph(_rule(inputs.config.report.tolerance, found, rests), "note"),
         *shown(lamps.lamp_maps(task, found, columns, places_csv(found, places), [_title(c) for c in columns])),
         Block("table", table=_table(model, found, columns, [place for place in places if any(one.region == place.key for one in found)])),
@@ -123,18 +125,28 @@ def _units(column: Column) -> str:
 
 
 def _count(column: Column, found: Sequence[Judgement], places: Sequence[Place]) -> str:
-    """`2 m temperature, day to day. Regions: use it in 3 of 44, with care in 40, not in 1 (Tibetan Plateau). Whole domain: ...`"""
-    whole = places[0].key
-    counted = uses.counted(one for one in found if one.region != whole)
-    total = sum(counted.values())
-    domain = next((one for one in found if one.region == whole), None)
-    words = f"Whole domain: {uses.WORDS[domain.level]}; {domain.why}." if domain is not None else ""
-    if total:
-        names = {place.key: place.name for place in places}
-        worst = [names[one.region] for one in found if one.level == "no" and one.region != whole]
-        named = f" ({', '.join(worst)})" if 0 < len(worst) <= 4 else ""
-        words = f"Regions: use it in {counted['yes']} of {total}, with care in {counted['care']}, not in {counted['no']}{named}. {words}"
-    return f"{_title(column)}. {words}".strip()
+    """`2 m temperature, day to day. Regions: use it in 3 of 44, with care in 40, not in 1 (Tibetan Plateau). Monsoon domains: ... Whole
+    domain: ...`: places of another kind overlap the regions, and are counted by themselves, as the map does."""
+    names, kinds = {place.key: place.name for place in places}, {place.key: _group(place) for place in places}
+    said = []
+    for kind in dict.fromkeys(kinds.values()):
+        some = [one for one in found if kinds[one.region] == kind]
+        if kind and some:
+            of = (("use", column.use), ("variable", column.variable), ("of", column.name), ("kind", kind))
+            counted = {level: traced(str(count), Beside(BESIDE, (*of, ("level", uses.WORDS[level]))), how="beside")
+                       for level, count in uses.counted(some).items()}  # fmt: skip
+            worst = [names[one.region] for one in some if one.level == "no"]
+            named = f" ({', '.join(worst)})" if 0 < len(worst) <= 4 else ""
+            total = traced(str(len(some)), Beside(BESIDE, of), how="beside")
+            said.append(f"{kind}: use it in {counted['yes']} of {total}, with care in {counted['care']}, not in {counted['no']}{named}.")
+    domain = next((one for one in found if not kinds[one.region]), None)
+    said += [f"Whole domain: {uses.WORDS[domain.level]}; {domain.why}."] if domain is not None else []
+    return " ".join([f"{_title(column)}.", *said])
+
+
+def _group(place: Place) -> str:
+    """What a place is counted among: the AR6 regions of all kinds, monsoon domains, regions of one file of the user's; the domain alone."""
+    return {"domain": "", DOMAIN: "Monsoon domains"}.get(place.kind, "Regions" if ":" not in place.key else place.kind)
 
 
 def _rule(tolerance: Mapping[str, float], found: Sequence[Judgement], rests: str) -> str:
@@ -191,42 +203,47 @@ def _signed(one: Judgement) -> str:
 
 def _beside(one: Judgement) -> str:
     """The model's score beside today's best, and the observations'."""
-    if one.own is None:
+    row = one.row
+    if one.own is None or row is None:
         return ""
-    words = number(one.own)
+
+    def of(who: str, value: float) -> str:
+        return traced(number(value), dataclasses.replace(row, model=who))
+
+    words = of(row.model, one.own)
     if one.today is not None:
-        words += f", today {number(one.today[1])} ({method_name(one.today[0])})"
-    return words + (f"; observations {number(one.observed)}" if one.observed is not None else "")
+        words += f", today {of(*one.today)} ({method_name(one.today[0])})"
+    return words + (f"; observations {of(*one.observed)}" if one.observed is not None else "")
 
 
 def places_csv(found: Sequence[Judgement], places: Sequence[Place]) -> str:
     """Every judgement as a row: region, use, variable, level, error, tolerance, the scores and why."""
-    names = {place.key: place.name for place in places}
+    by = {place.key: place for place in places}
     return csv_text(pd.DataFrame([{
-        "region": one.region, "name": names.get(one.region, one.region), "use": one.column.use, "variable": one.column.variable,
+        "region": one.region, "name": by[one.region].name, "kind": _group(by[one.region]), "use": one.column.use,
+        "variable": one.column.variable,
         "of": one.column.name, "level": uses.WORDS[one.level], "error": one.error, "units": one.column.units, "tolerance": one.tolerance,
         "model": one.own, "today": one.today[1] if one.today else None, "today is": one.today[0] if one.today else "",
-        "observations": one.observed, "why": one.why,
+        "observations": one.observed[1] if one.observed else None, "why": one.why,
     } for one in found]))  # fmt: skip
 
 
-def _missing(inputs: Inputs, task: Task, columns: Sequence[Column]) -> list[Block]:
-    """Uses that were asked for and have no rows, with what they would need."""
+def _missing(inputs: Inputs, columns: Sequence[Column], rests: str) -> list[Block]:
+    """Uses that were asked for and have no rows, with what they would need, and what there is."""
     there = {column.use for column in columns}
     absent = [use for use in inputs.config.report.uses if use not in there]
     if not absent:
         return []
     names = " and ".join(filter(None, (", ".join(TITLES.get(use, use.replace("_", " ")) for use in absent[:-1]),
                                        TITLES.get(absent[-1], absent[-1].replace("_", " ")))))  # fmt: skip
-    has = next((str(entry.get("has", "")) for entry in inputs.notes.get(task.name, {}).get("notes", []) if isinstance(entry, dict)), "")
-    return [paragraph(f"Not judged here: {names}. They need a record of daily values that is long enough, and the variables for them"
-                      + (f"; this run has {has}." if has else "."))]  # fmt: skip
+    return [paragraph(f"Not judged here: {names}. They need a record of daily values that is long enough, and the variables for them; "
+                      f"this run has {rests}.")]  # fmt: skip
 
 
 def _facts(inputs: Inputs, task: Task, scores: Scores, rests: str) -> list[tuple[str, str]]:
     products = scores.products()
-    agree = [f"{lower(label(name))} {number(value)} {pretty_units(variable(name).units)} ({product.partition(':')[2]})"
-             for name in task.variables for product in products if (value := scores.value(product, name, "rmse")) is not None]  # fmt: skip
+    agree = [f"{lower(label(name))} {scores.told(product, name, 'rmse')} {pretty_units(variable(name).units)} ({product.partition(':')[2]})"
+             for name in task.variables for product in products if scores.value(product, name, "rmse") is not None]  # fmt: skip
     known = (f"RMSE of another product of observations against this truth: {', '.join(agree)}." if agree else
              "Not known here: the run has no second product of observations of these variables.")  # fmt: skip
     pairs = [("How well observations agree", known)]

@@ -13,11 +13,12 @@ from orbit2.config import slices
 from orbit2.data.ranges import MUCH, Outside
 from orbit2.report.inputs import Inputs, Task, ordered
 from orbit2.report.pages.blocks import Block, Section, paragraph
-from orbit2.report.tables import Cell, Scores, Table, label, number, units
+from orbit2.report.tables import Beside, Cell, Scores, Table, amount, label, number, traced, units
 from orbit2.times import begin, calendar_of
 from orbit2.variables import is_precipitation
 
 KWH = 3.6e6  # joules
+BESIDE, CHECKED = "report/tables/cost_stages.csv", "report/tables/checks.csv"
 WATTS = (5.0, 15.0)  # of a busy core with its share of the machine: from the data sheets of server processors to a small node's
 STAGES = ("retrieve", "regrid", "statistics", "baselines", "train", "finetune", "downscale", "evaluate", "diagnose", "report")
 KEEPS = 1e-3  # of the field's standard deviation: a residual below it counts as conserved
@@ -94,28 +95,32 @@ def _cells(stage: Stage) -> tuple[Cell, ...]:
 
 def _energy(inputs: Inputs, whole: Stage) -> str:
     """Core and GPU hours, and energy: of counters where a machine has them, else an estimate that says what it assumes."""
-    records = [model.timing for model in inputs.models.values()] + [task.timing for task in inputs.tasks.values()]
-    records = [record for record in records if record]
-    devices = sorted({str(record["tries"][-1]["device"]) for record in records})
-    gpu = sum(record["total"]["device_seconds"] for record in records if record["total"]["device_bytes"] is not None) / 3600
-    joules = [record["total"]["joules"] for record in records if record["total"]["joules"] is not None]
-    core = whole.cores / 3600
-    words = f"{number(core)} core hours" + (f" and {number(gpu)} GPU hours" if gpu else ", no GPU")
+    records = {f"timing of {one.name}": one.timing for one in (*inputs.models.values(), *inputs.tasks.values()) if one.timing}
+    devices = sorted({str(record["tries"][-1]["device"]) for record in records.values()})
+    on_gpus = {name: record["total"] for name, record in records.items() if record["total"]["device_bytes"] is not None}
+    gpu = sum(total["device_seconds"] for total in on_gpus.values()) / 3600
+    metered = {name: record["total"]["joules"] for name, record in records.items() if record["total"]["joules"] is not None}
+    core, all_of_them = whole.cores / 3600, (("Stage", "all"),)
+    words = traced(number(core), Beside(BESIDE, all_of_them, "core hours"), how="beside") + " core hours"
+    hours = traced(number(gpu), *(Beside(name, (), "device_seconds", 1 / 3600) for name in on_gpus), how="beside")
+    words += f" and {hours} GPU hours" if gpu else ", no GPU"
     words += f". Hardware: {', '.join(devices)}. " if devices else ". "
-    if joules:
-        words += f"Trainings and predictions used {number(sum(joules) / KWH)} kWh by the machine's own counters. "
-    low, high = (core * watts / 1000 for watts in WATTS)
-    words += (f"Energy of the cores, an estimate with {WATTS[0]:g} to {WATTS[1]:g} W for a busy core: {number(low, 2)} to "
-              f"{number(high, 2)} kWh.")  # fmt: skip
-    return words + (" That of the GPUs is not told by anything here." if gpu and not joules else "")
+    if metered:
+        used = traced(number(sum(metered.values()) / KWH), *(Beside(name, (), "joules", 1 / KWH) for name in metered), how="beside")
+        words += f"Trainings and predictions used {used} kWh by the machine's own counters. "
+    low, high = (traced(number(core * watts / 1000, 2), Beside(BESIDE, all_of_them, "core hours", watts / 1000), how="beside")
+                 for watts in WATTS)  # fmt: skip
+    words += f"Energy of the cores, an estimate with {WATTS[0]:g} to {WATTS[1]:g} W for a busy core: {low} to {high} kWh."
+    return words + (" That of the GPUs is not told by anything here." if gpu and not metered else "")
 
 
 def checks_section(inputs: Inputs) -> Section:
     """What was checked of every task, with the number that it rests on: passed, failed, or not told."""
     rows = [row for task in inputs.tasks.values() for row in _checks(inputs, task)]
-    passed, failed = (sum(row[2].text == word for row in rows) for word in ("passed", "failed"))
-    words = f"{passed} of {len(rows)} passed" + (f", {failed} failed" if failed else "") + (
-        f", {len(rows) - passed - failed} for information" if len(rows) > passed + failed else "")  # fmt: skip
+    counts = {word: sum(row[2].text == word for row in rows) for word in ("passed", "failed", "for information")}
+    shown = {word: traced(str(count), Beside(CHECKED, (("result", word),)), how="beside") for word, count in counts.items()}
+    words = f"{shown['passed']} of {traced(str(len(rows)), Beside(CHECKED), how='beside')} passed"
+    words += "".join(f", {shown[word]} {word}" for word in ("failed", "for information") if counts[word])
     heads = ("Task", "check", "result", "number", "what it is")
     table = Table("checks", "Checks of the run's predictions. Numbers are rows of the table of scores.", heads, tuple(rows))
     return Section("checks", "What was checked", "Checks", [paragraph(f"{words}.", "reading"), Block("table", table=table)], part="Run")
@@ -135,7 +140,8 @@ def _checks(inputs: Inputs, task: Task) -> list[tuple[Cell, ...]]:
     for name in task.variables:
         low = scores.value(model, name, "quantile_0.001")
         if is_precipitation(name) and low is not None:
-            found.append(_row(task, f"no negative {label(name).lower()}", low >= 0, low, f"0.1 % quantile, {units(name)}"))
+            found.append(_row(task, f"no negative {label(name).lower()}", low >= 0, low, f"0.1 % quantile, {units(name)}",
+                              amount(low, name)))
         kept = scores.value(model, name, "conservation_relative")
         if kept is not None:
             asked = _conserves(inputs, model)
@@ -149,7 +155,7 @@ def _checks(inputs: Inputs, task: Task) -> list[tuple[Cell, ...]]:
     seams = rows.loc[rows["metric"].str.startswith("seam_ratio_"), "value"].to_numpy(dtype=float)
     if len(seams):
         worst = float(seams[abs(seams - 1).argmax()])
-        about = f"seam ratio furthest from 1, of {len(seams)}; its interval is under Seams"
+        about = "seam ratio furthest from 1; all of them, with their intervals, are under Seams"
         found.append(_row(task, "tiles do not show", abs(worst - 1) <= SEAM, worst, about))
     return found
 
@@ -169,7 +175,8 @@ def remembered(task: Task, memories: Mapping[str, Mapping[str, Any]]) -> list[tu
     blocks = [tuple(begin(time, calendar) for time in entry[key]) for key in ("period", "judged_on")]
     seen = any(bool(((task.times >= first) & (task.times <= last)).any()) for first, last in blocks)
     about = f"learned {' to '.join(entry['period'])}, judged {' to '.join(entry['judged_on'])}"
-    return [_row(task, "site memory", None, None, f"{told}: {said(entry)}"),
+    words = traced(f"{told}: {said(entry)}", Beside("the model's config.json", (), "site_memory"), how="told")
+    return [_row(task, "site memory", None, None, words),
             _row(task, "site memory saw no sample of the task", None if task.config.split != "test" else not seen, None, about)]
 
 
@@ -184,7 +191,10 @@ def climate(task: Task) -> list[tuple[Cell, ...]]:
     far = [each for each in rows if each.share >= MUCH]
     about = "; ".join(each.line.removeprefix("climate: ") for each in far[:MOST])
     about += f"; and {len(far) - MOST} more of variable and season" if len(far) > MOST else ""
-    about = about or f"share of the area outside the training's outermost quantiles, worst of {len(rows)} of variable and season"
+    if about:
+        about = traced(about, Beside(f"downscale/{task.name}", (), "training_range"), how="told")
+    else:
+        about = "share of the area outside the training's outermost quantiles, worst of all variables and seasons"
     about += f". The training has no samples of {seasons}" if seasons else ""
     return [_row(task, "inputs within the training's climate", None, rows[0].share if rows else None, about)]
 
@@ -194,9 +204,10 @@ def _conserves(inputs: Inputs, model: str) -> bool:
     return bool(inputs.config.architecture_of(model).conserve)
 
 
-def _row(task: Task, check: str, passed: bool | None, value: float | None, about: str) -> tuple[Cell, ...]:
+def _row(task: Task, check: str, passed: bool | None, value: float | None, about: str, shown: Cell | None = None) -> tuple[Cell, ...]:
     result = "for information" if passed is None else "passed" if passed else "failed"
-    return (Cell(task.name), Cell(check), Cell(result, good=passed), Cell.of(value) if value is not None else Cell("–"), Cell(about))
+    number_of = shown or (Cell("–") if value is None else Cell.of(value))
+    return (Cell(task.name), Cell(check), Cell(result, good=passed), number_of, Cell(about))
 
 
 def card(inputs: Inputs) -> list[Block]:

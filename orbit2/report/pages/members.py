@@ -12,7 +12,7 @@ from orbit2.report.figures import ensembles
 from orbit2.report.figures.panels import Figure, Panels, one
 from orbit2.report.pages.blocks import Block, paragraph, shown
 from orbit2.report.style import COLOURS, MUTED, colour
-from orbit2.report.tables import Cell, Scores, Table, csv_text, label, units
+from orbit2.report.tables import Cell, Scores, Table, csv_text, label, traced, units
 from orbit2.variables import is_precipitation
 
 COLUMNS = (
@@ -33,10 +33,12 @@ def ensemble_blocks(scores: Scores, model: str, names: Sequence[str], task: str)
     count = members_of(scores, model, names)
     if not count:
         return []
-    words = (f"The prediction has {count} members. All other scores are of their mean, distributions of all, climate indices of the first. "
+    found_in = next(name for name in names if scores.value(model, name, "members") is not None)
+    told = traced(str(count), scores.row(model, found_in, "members"))
+    words = (f"The prediction has {told} members. All other scores are of their mean, distributions of all, climate indices of the first. "
              "CRPS is the error of the whole ensemble, in the units of the variable, to be read beside the mean absolute error of one "
              "field, which stands under it; fair: the same for any number of members. Spread over error, with the factor √((M + 1)/M) for "
-             f"{count} members, is 1 when the spread tells the error; below 1 the ensemble is too sure of itself. Each member is as likely "
+             f"{told} members, is 1 when the spread tells the error; below 1 the ensemble is too sure of itself. Each member is as likely "
              "as the truth to be the lowest or the highest: outliers 1, flat ranks.")  # fmt: skip
     table = Block("table", table=scores_table(scores, model, names, task))
     found = [Block("heading", text="What the members say"), paragraph(words), table]
@@ -54,7 +56,7 @@ def scores_table(scores: Scores, model: str, names: Sequence[str], task: str) ->
             best = scores.best(model, name, "mae", space)
             row = [Cell(label(name), note=units(name, space))]
             for metric, _, digits in COLUMNS:
-                note = f"MAE {best[1]:.3g} {best[0]}" if best is not None and metric == "crps_fair" else ""
+                note = f"MAE {scores.told(best[0], name, 'mae', space)} {best[0]}" if best is not None and metric == "crps_fair" else ""
                 row.append(Cell.of(scores.value(model, name, metric, space), digits, strong=metric == "crps_fair", note=note))
             rows.append(tuple(row))
     caption = f"Scores of the ensemble of {model}; in grey the lowest mean absolute error of a baseline."

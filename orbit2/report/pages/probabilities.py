@@ -4,6 +4,7 @@ levels. Says why where there are no members."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from orbit2.report import text
 from orbit2.report.inputs import Inputs, Task
 from orbit2.report.pages import sure
 from orbit2.report.pages.blocks import Block, paragraph
-from orbit2.report.tables import Cell, Scores, Table, label, number, units
+from orbit2.report.tables import Cell, Row, Scores, Table, label, number, traced, units
 
 WITHOUT = ("How sure it is of a single value is not told here: no task of the run has members. A model with `architecture.noise.channels` "
            "above 0 and a task with `members` give probabilities, and this page says then whether they can be relied on.")  # fmt: skip
@@ -27,7 +28,7 @@ def blocks(inputs: Inputs, main: Task) -> list[Block]:
         return [Block("heading", text="How sure is it?"), paragraph(WITHOUT, "note")]
     scores, name = Scores(inputs.scores, task.name), task.config.model
     found = [Block("heading", text="How sure is it?"), paragraph(sure.reading(scores, name, task.variables, task.members)),
-             paragraph(sure.of_number(task.members), "note")]  # fmt: skip
+             paragraph(sure.of_number(scores, name, task.variables, task.members), "note")]  # fmt: skip
     said = probabilities(scores, name, task.variables, task)
     found += [Block("table", table=said)] if said is not None else [
         paragraph("No event was seen often enough to say whether a share of members is its probability.", "note")]  # fmt: skip
@@ -49,26 +50,42 @@ def probabilities(scores: Scores, name: str, names: Sequence[str], task: Task) -
         metrics = own.loc[own["variable"] == one, "metric"]
         events = dict.fromkeys(str(metric).removeprefix("reliability_frequency_").rpartition("_")[0] for metric in metrics)
         for event in events:
-            points = [(k / task.members, scores.value(name, one, f"reliability_area_{event}_{k}") or 0.0,
-                       scores.value(name, one, f"reliability_frequency_{event}_{k}") or 0.0) for k in range(task.members + 1)]  # fmt: skip
-            share, area, came = np.array(points).T
-            if float(area @ came) <= 0:
-                continue
-            cells = []
-            for i, (low, high) in enumerate(BINS):
-                use = ((share > low) if i else (share >= 0)) & (share <= high)
-                total = float(area[use].sum())
-                chance = 100 * float(area[use] @ share[use]) / total if total > 0 else 0.0
-                told = f"said {chance:.0f} %, {number(100 * total, 2)} % of the area" if total > 0 else ""
-                cells.append(Cell.of(100 * float(area[use] @ came[use]) / total if total > 1e-5 else None, 2, note=told))
-            rows.append((Cell(f"{label(one)}, {said(event, one)}", note=f"{number(100 * float(area @ came), 2)} % of the area"), *cells,
-                         Cell.of(scores.value(name, one, f"brier_skill_{event}"), 2)))  # fmt: skip
+            found = _bins(scores, name, one, event, task.members)
+            if found is not None:
+                rows.append((*found, Cell.of(scores.value(name, one, f"brier_skill_{event}"), 2)))
     if not rows:
         return None
     caption = ("Probability of a threshold at one cell and time: how often (%) it came where so many members have it; in grey what they "
                "said. Where both agree, the share of members is the probability. Brier skill: against always forecasting how often it "
                "comes; 0 or below is no help.")  # fmt: skip
     return Table(f"probabilities_{task.name}", caption, ("Event", *NAMES, "Brier skill"), tuple(rows))
+
+
+def _bins(scores: Scores, name: str, one: str, event: str, members: int) -> list[Cell] | None:
+    """The event, then how often it came in each of BINS; None where it never did. Every number keeps its rows."""
+    kinds = ("reliability_area", "reliability_frequency")
+    known = [k for k in range(members + 1) if scores.value(name, one, f"{kinds[0]}_{event}_{k}")]
+    of = {kind: np.array([scores.value(name, one, f"{kind}_{event}_{k}") or 0.0 for k in known]) for kind in kinds}
+    (area, came), share = of.values(), np.array(known) / members
+    if not float(area @ came) > 0:
+        return None
+    areas = [scores.row(name, one, f"{kinds[0]}_{event}_{k}") for k in known]
+    pairs = [[row, scores.row(name, one, f"{kinds[1]}_{event}_{k}")] for row, k in zip(areas, known, strict=True)]
+    often = traced(number(100 * float(area @ came), 2), *chain(*pairs), how="products")
+    cells = [Cell(f"{label(one)}, {said(event, one)}", note=f"{often} % of the area")]
+    for i, (low, high) in enumerate(BINS):
+        use = np.flatnonzero(((share > low) if i else (share >= 0)) & (share <= high))
+        total = float(area[use].sum())
+        if not total > 1e-5:
+            cells.append(Cell("n/a"))
+            continue
+        chance, value = (100 * float(area[use] @ x[use]) / total for x in (share, came))
+        here = [areas[k] for k in use]
+        foreseen = traced(f"{chance:.0f}", *here, scores.row(name, one, "members"), how="foreseen")
+        seen = traced(number(100 * total, 2), *here, how="sum")
+        shown = traced(number(value, 2), *chain(*(pairs[k] for k in use)), how="weighted")
+        cells.append(Cell(shown, value, derived=True, note=f"said {foreseen} %, {seen} % of the area"))
+    return cells
 
 
 def said(event: str, name: str) -> str:
@@ -82,21 +99,27 @@ def area_means(inputs: Inputs, scores: Scores, name: str, task: Task) -> Table |
     rows = []
     for source in filter(None, (scores, regional)):
         own = source.rows[(source.rows["model"] == name) & (source.rows["metric"] == "area_mean_range")]
-        for region in dict.fromkeys(own["region"]):
+        for region in dict.fromkeys(own["region"].astype(str)):
             cells = []
             for one in task.variables:
-                inside = source.value(name, one, "area_mean_inside", "physical", str(region))
-                cells.append(Cell.of(source.value(name, one, "area_mean_range", "physical", str(region)), 2,
-                                     note=f"truth inside {inside:.0%}" if inside is not None else ""))  # fmt: skip
-            rows.append((Cell("Whole domain" if region == source.domain else str(region)), *cells))
+                inside = source.value(name, one, "area_mean_inside", "physical", region)
+                cells.append(Cell.of(source.value(name, one, "area_mean_range", "physical", region), 2,
+                                     note=f"truth inside {_percent(inside, source.row(name, one, 'area_mean_inside', 'physical', region))}"
+                                     if inside is not None else ""))  # fmt: skip
+            rows.append((Cell("Whole domain" if region == source.domain else region), *cells))
     if not rows:
         return None
-    caption = (f"Interval of a mean over an area, from the lowest to the highest of {task.members} members: its mean width, and how "
-               f"often the truth's mean lies in it ({(task.members - 1) / (task.members + 1):.0%} where the members are right). Members "
+    count, right = sure.counted(scores, name, task.variables, task.members), sure.derived(scores, name, task.variables, task.members)
+    caption = (f"Interval of a mean over an area, from the lowest to the highest of {count} members: its mean width, and how "
+               f"often the truth's mean lies in it ({right['inside']} where the members are right). Members "
                "keep the means of the input's cells where `conserve` is on: all that is uncertain lies inside them, and the mean of many "
                "cells has hardly any spread. That the input is right is taken for granted.")  # fmt: skip
     return Table(f"area_means_{task.name}", caption, ("Area", *(f"{label(one)} ({units(one)})" for one in task.variables)), tuple(rows),
                  collapsed=f"Intervals of the means of {len(rows)} areas" if len(rows) > 12 else "")  # fmt: skip
+
+
+def _percent(value: float, row: Row) -> str:
+    return f"{traced(f'{100 * value:.0f}', row, how='percent')} %"
 
 
 def return_bands(scores: Scores, name: str, task: Task) -> Table | None:

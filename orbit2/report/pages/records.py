@@ -20,7 +20,7 @@ from orbit2.report.figures.monsoon import seasons_present
 from orbit2.report.inputs import Inputs, Model, Task, ordered
 from orbit2.report.pages import ablation, jobs, sections, verdict
 from orbit2.report.pages.blocks import Block, Section, paragraph
-from orbit2.report.tables import Cell, Scores, Table
+from orbit2.report.tables import Beside, Cell, Row, Scores, Table, traced
 from orbit2.times import day, of_any
 
 MANY_FILES = 60
@@ -158,12 +158,29 @@ def limits_section(inputs: Inputs, task: Task) -> Section:
         "origin": inputs.models[task.config.model].origin,
         "alone": task.config.model if len(ablation.alike(inputs, task)) < 2 else "",
     }
+    facts["shown"] = _shown(facts, scores, task)
     section = Section("limits", "What this run cannot say", "Limits", part="Run")
     section.blocks = [Block("points", points=tuple(text.limits(facts)))]
     table = notes_table(inputs.notes.get(task.name, {}))
     if table is not None:
         section.blocks += [Block("heading", text="What is not computed, and why"), Block("table", table=table)]
     return section
+
+
+def _shown(facts: Mapping[str, Any], scores: Scores, task: Task) -> dict[str, Any]:
+    """The facts' numbers for the page, each with the row or the file that it is read from."""
+    run, store = Beside("config/report.json", (), f"datasets.{task.config.dataset}.split"), f"{task.config.dataset}/pairs.zarr"
+    rows = {metric: scores.rows[scores.rows["metric"] == metric] for metric in ("n_samples", "members")}
+    counted = {metric: Row(scores.task, *(str(found.iloc[0][key]) for key in ("model", "variable", "space", "region", "metric", "season")))
+               for metric, found in rows.items() if len(found)}  # fmt: skip
+    finer = {side: traced(str(told), Beside(store, (), "finer_than_source"), how="told") for side, told in facts["finer"].items()}
+    shown = {"days": traced(str(facts["days"]), run, how="told"), "finer": finer}
+    if facts["gap"]:
+        shown["gap"] = traced(str(facts["gap"]), run, how="told")
+    for key, metric in (("frames", "n_samples"), ("members", "members")):
+        if metric in counted:
+            shown[key] = traced(str(facts[key]), counted[metric])
+    return shown
 
 
 def notes_table(notes: Mapping[str, Any]) -> Table | None:
@@ -177,13 +194,17 @@ def notes_table(notes: Mapping[str, Any]) -> Table | None:
         ("Diagnostic", "needs", "status"),
         tuple(
             (
-                Cell(_sentence(str(entry["diagnostic"]))),
-                Cell(_sentence(str(entry.get("needs", ""))), note=str(entry.get("has", ""))),
-                Cell(_sentence(str(entry.get("status", "")))),
+                Cell(_of_notes(_sentence(str(entry["diagnostic"])))),
+                Cell(_of_notes(_sentence(str(entry.get("needs", "")))), note=_of_notes(str(entry.get("has", "")))),
+                Cell(_of_notes(_sentence(str(entry.get("status", ""))))),
             )
             for entry in entries
         ),
     )
+
+
+def _of_notes(words: str) -> str:
+    return traced(words, Beside("diagnose/notes.json"), how="told") if words else ""
 
 
 def _sentence(words: str) -> str:

@@ -16,7 +16,7 @@ from orbit2.report.interactive import members as viewer
 from orbit2.report.pages import members, verdict
 from orbit2.report.pages.blocks import Block, Section, paragraph, shown
 from orbit2.report.style import display
-from orbit2.report.tables import Cell, Scores, Table, label, lower, number, units
+from orbit2.report.tables import Cell, Scores, Table, label, lower, traced, units
 
 AREAS = ("land", "sea", "tropics")
 
@@ -36,9 +36,9 @@ def sections(inputs: Inputs, main: Task) -> list[Section]:
     zoom = inputs.config.report.zoom
     section = Section("sure", "How sure is it?", "How sure")
     section.blocks = [
-        paragraph(" ".join([reading(scores, name, names, task.members), f"On {verdict.basis(scores)}."]), "reading"),
-        paragraph(f"{of_number(task.members)} What members mean, when they are wrong and what they cost: docs/uncertainty.md of orbit2.",
-                  "note"),
+        paragraph(" ".join([reading(scores, name, names, task.members), f"On {verdict.rests(scores)}."]), "reading"),
+        paragraph(f"{of_number(scores, name, names, task.members)} What members mean, when they are wrong and what they cost: "
+                  "docs/uncertainty.md of orbit2.", "note"),
         Block("table", table=area_table(scores, name, names, task)),
         *_viewer(inputs, task),
         Block("heading", text="Truth, mean, three members, spread"),
@@ -53,7 +53,8 @@ def sections(inputs: Inputs, main: Task) -> list[Section]:
         section.blocks += [Block("heading", text="The mean of the members as one prediction"),
                            Block("table", table=tables.rmse_table(
                                scores, name, names, f"sure_rmse_{task.name}",
-                               f"Area-weighted RMSE of the mean of {task.members} members." + tables.grey(scores)))]  # fmt: skip
+                               f"Area-weighted RMSE of the mean of {counted(scores, name, names, task.members)} members."
+                               + tables.grey(scores)))]  # fmt: skip
     region = _regions(inputs, task)
     section.blocks += [Block("table", table=region)] if region is not None else []
     section.blocks.append(Block("table", table=tables.all_scores(scores, task.name)))
@@ -70,35 +71,54 @@ def _viewer(inputs: Inputs, task: Task) -> list[Block]:
             Block("widget", widget=found)]  # fmt: skip
 
 
-def of_number(count: int) -> str:
+def counted(scores: Scores, name: str, names: Sequence[str], count: int) -> str:
+    """How many members, with the row that says so."""
+    found = next((one for one in names if scores.value(name, one, "members") is not None), None)
+    return str(count) if found is None else traced(str(count), scores.row(name, found, "members"))
+
+
+def derived(scores: Scores, name: str, names: Sequence[str], count: int) -> dict[str, str]:
+    """What follows from how many they are, in per cent: `share` 1/M, `outside` 2/(M + 1) and `inside` (M - 1)/(M + 1)."""
+    found = next((one for one in names if scores.value(name, one, "members") is not None), None)
+    values = {"share": f"{100 / count:.1f}", "outside": f"{200 / (count + 1):.0f}", "inside": f"{100 * (count - 1) / (count + 1):.0f}"}
+    return {how: f"{shown if found is None else traced(shown, scores.row(name, found, 'members'), how=how)} %"
+            for how, shown in values.items()}  # fmt: skip
+
+
+def of_number(scores: Scores, name: str, names: Sequence[str], count: int) -> str:
     """How M, the number of members, enters what is told."""
-    return (f"With M = {count} members a probability is a multiple of 1/{count}, and nothing rarer than that can be told from one time and "
-            f"place. In a perfect ensemble the truth lies outside all members in 2/(M + 1) = {2 / (count + 1):.0%} of cases; the mean's "
-            f"squared error is 1/M = {1 / count:.1%} of the members' variance above that of endless members. The fair CRPS and the "
+    shown, of = counted(scores, name, names, count), derived(scores, name, names, count)
+    return (f"With M = {shown} members a probability is a multiple of 1/{shown}, and nothing rarer than that can be told from one time and "
+            f"place. In a perfect ensemble the truth lies outside all members in 2/(M + 1) = {of['outside']} of cases; the mean's "
+            f"squared error is 1/M = {of['share']} of the members' variance above that of endless members. The fair CRPS and the "
             "spread over error are written so that they do not depend on M; ranks, Brier scores and probabilities do.")  # fmt: skip
 
 
 def reading(scores: Scores, name: str, names: Sequence[str], count: int) -> str:
     """The CRPS beside the absolute error of one field, and whether spread and ranks are right, in words."""
-    beside = reference(scores, name)
+    beside, members = reference(scores, name), counted(scores, name, names, count)
     ratios = [(value, one, space) for one in names for space in spaces(one)
               if beside and (value := scores.value(name, one, f"crps_ratio_vs_{beside}", space)) is not None]  # fmt: skip
     said = []
     if ratios:
-        (low, best, _), (high, worst, _) = min(ratios), max(ratios)
-        said.append(f"The CRPS of {count} members of {name} is {number(low, 2)} ({lower(label(best))}) to {number(high, 2)} "
+        (_, best, near), (_, worst, far) = min(ratios), max(ratios)
+        low, high = (scores.told(name, one, f"crps_ratio_vs_{beside}", space, digits=2) for one, space in ((best, near), (worst, far)))
+        said.append(f"The CRPS of {members} members of {name} is {low} ({lower(label(best))}) to {high} "
                     f"({lower(label(worst))}) of the mean absolute error of {beside}, which gives one field: 0.71 is what members that "
                     "know their normal errors reach.")  # fmt: skip
     else:
-        crps = [f"{lower(label(one))} {number(value)} {units(one, 'physical')}" for one in names
-                if (value := scores.value(name, one, "crps_fair")) is not None]  # fmt: skip
-        said += [f"The CRPS of {count} members of {name}: {', '.join(crps)}."] if crps else []
-    widths = [value for one in names for space in spaces(one) if (value := scores.value(name, one, "spread_skill", space)) is not None]
-    if widths:
+        crps = [f"{lower(label(one))} {scores.told(name, one, 'crps_fair')} {units(one, 'physical')}" for one in names
+                if scores.value(name, one, "crps_fair") is not None]  # fmt: skip
+        said += [f"The CRPS of {members} members of {name}: {', '.join(crps)}."] if crps else []
+    found = [(value, one, space) for one in names for space in spaces(one)
+             if (value := scores.value(name, one, "spread_skill", space)) is not None]  # fmt: skip
+    if found:
+        widths = [value for value, *_ in found]
+        least, most = (scores.told(name, one, "spread_skill", space, digits=2) for _, one, space in (min(found), max(found)))
         judged = ("too sure of itself" if min(widths) < 0.85 and max(widths) <= 1.15 else
                   "not sure enough of itself" if max(widths) > 1.15 and min(widths) >= 0.85 else
                   "as sure as it may be" if min(widths) >= 0.85 else "too sure of some variables, not enough of others")  # fmt: skip
-        said.append(f"Its spread over its error is {number(min(widths), 2)} to {number(max(widths), 2)} (1 is right): it is {judged}.")
+        said.append(f"Its spread over its error is {least} to {most} (1 is right): it is {judged}.")
     return " ".join(said)
 
 
@@ -128,7 +148,7 @@ def area_table(scores: Scores, name: str, names: Sequence[str], task: Task) -> T
     for one in names:
         for space in spaces(one):
             cells = [Cell.of(scores.value(name, one, metric, space, area), 3, strong=i == 0 and area == areas[0],
-                             note=_interval(scores.interval(name, one, metric, space, area)))
+                             note=scores.ends(name, one, metric, space, area))
                      for i, (metric, _) in enumerate(kinds) for area in areas]  # fmt: skip
             rows.append((Cell(label(one), note=units(one, space)), *cells))
     caption = (f"Members of {name}. CRPS: the error of all of them together, beside the mean absolute error of one field in the same "
@@ -136,10 +156,6 @@ def area_table(scores: Scores, name: str, names: Sequence[str], task: Task) -> T
                "equator. In grey the 95 % interval, where the record is long enough for one.")  # fmt: skip
     heads = tuple(f"{title}, {'all' if area == areas[0] else area}" for _, title in kinds for area in areas)
     return Table(f"sure_{task.name}", caption, ("Variable", *heads), tuple(rows))
-
-
-def _interval(ends: tuple[float, float] | None) -> str:
-    return tables.between(ends) if ends is not None else ""
 
 
 def _structure(scores: Scores, name: str, names: Sequence[str], task: Task) -> list[Block]:
@@ -152,12 +168,10 @@ def _structure(scores: Scores, name: str, names: Sequence[str], task: Task) -> l
             row = [Cell(label(one), note=units(one, space))]
             for low, high in ((2, 3), (3, 6)):
                 metric = f"power_ratio_{low}_to_{high}_cells"
-                grey = [("mean", scores.value(name, one, f"mean_{metric}", space)),
-                        (beside, scores.value(beside, one, metric, space) if beside else None)]  # fmt: skip
-                row.append(Cell.of(scores.value(name, one, metric, space), 3, note=_grey(grey)))
-            grey = [("truth", scores.value(TRUTH, one, "block_edge_ratio", space)),
-                    (beside, scores.value(beside, one, "block_edge_ratio", space) if beside else None)]  # fmt: skip
-            row.append(Cell.of(scores.value(name, one, "block_edge_ratio", space), 3, note=_grey(grey)))
+                grey = [("mean", name, f"mean_{metric}"), (beside, beside, metric)]
+                row.append(Cell.of(scores.value(name, one, metric, space), 3, note=_grey(scores, one, space, grey)))
+            grey = [("truth", TRUTH, "block_edge_ratio"), (beside, beside, "block_edge_ratio")]
+            row.append(Cell.of(scores.value(name, one, "block_edge_ratio", space), 3, note=_grey(scores, one, space, grey)))
             row += [Cell.of(scores.value(name, one, f"crps_{what}_ratio_vs_{beside}" if beside else f"crps_{what}", space), 3)
                     for what in ("differences", "2x2")]  # fmt: skip
             rows.append(tuple(row))
@@ -172,8 +186,10 @@ def _structure(scores: Scores, name: str, names: Sequence[str], task: Task) -> l
             Block("table", table=Table(f"sure_structure_{task.name}", caption, heads, tuple(rows)))]  # fmt: skip
 
 
-def _grey(pairs: Sequence[tuple[str | None, float | None]]) -> str:
-    return ", ".join(f"{who} {number(value, 2)}" for who, value in pairs if value is not None)
+def _grey(scores: Scores, name: str, space: str, which: Sequence[tuple[str | None, str | None, str]]) -> str:
+    """Of (what it is called, whose, metric) those that have a row."""
+    return ", ".join(f"{called} {scores.told(who, name, metric, space, digits=2)}" for called, who, metric in which
+                     if who is not None and scores.value(who, name, metric, space) is not None)  # fmt: skip
 
 
 def _regions(inputs: Inputs, task: Task) -> Table | None:
@@ -190,7 +206,7 @@ def _regions(inputs: Inputs, task: Task) -> Table | None:
              ("spread_skill", "spread ÷ error")]  # fmt: skip
     columns = [(one, space, metric, title) for metric, title in kinds for one in task.variables for space in spaces(one)[-1:]]
     rows = tuple((Cell(region), *(Cell.of(scores.value(name, one, metric, space, region), 3,
-                                          note=_interval(scores.interval(name, one, metric, space, region)))
+                                          note=scores.ends(name, one, metric, space, region))
                                   for one, space, metric, _ in columns)) for region in regions)  # fmt: skip
     caption = (f"Members of {name} by AR6 region; rain in ln(1 + mm/day). In grey the 95 % interval over days, where the record is long "
                "enough.")  # fmt: skip

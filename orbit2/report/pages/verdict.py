@@ -9,7 +9,7 @@ from orbit2.metrics.table import TRUTH
 from orbit2.metrics.verdict import DIFFERENCE, Judged, beyond_chance, judge, wins
 from orbit2.metrics.verdict import basis as _basis
 from orbit2.report.style import method_name
-from orbit2.report.tables import Row, Scores, label, lower, traced, units
+from orbit2.report.tables import Row, Scores, dry, label, lower, traced, units
 
 
 def judged(scores: Scores, names: Sequence[str]) -> list[Judged]:
@@ -139,7 +139,7 @@ def extremes(scores: Scores, model: str, names: Sequence[str]) -> list[str]:
     found = []
     for name in names:
         own, truth = (scores.value(m, name, "quantile_0.999") for m in (model, TRUTH))
-        if own is None or not truth:
+        if own is None or truth is None or dry(truth, name):  # nothing over nothing is no ratio
             continue
         if scores.value(model, name, "wet_share_0.1") is None:  # the tail of a variable that is no rain: how far the range reaches
             continue

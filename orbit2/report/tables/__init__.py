@@ -3,10 +3,11 @@
 from orbit2.report.tables.cells import Cell, Table, between, csv_text, lower, number
 from orbit2.report.tables.errors import baseline_table, gap, grey, ratio, rmse_table, sure
 from orbit2.report.tables.others import all_scores, distribution_table, other_table
-from orbit2.report.tables.scores import Scores, heading, label, units
-from orbit2.report.tables.traced import Row, plain, traced
+from orbit2.report.tables.scores import DRIED, DRY, Scores, amount, dry, heading, label, units
+from orbit2.report.tables.traced import Beside, Row, plain, traced
 
 __all__ = [
-    "Cell", "Row", "Scores", "Table", "all_scores", "baseline_table", "between", "csv_text", "distribution_table", "gap", "grey", "heading",
-    "label", "lower", "number", "other_table", "plain", "ratio", "rmse_table", "sure", "traced", "units",
+    "DRIED", "DRY", "Beside", "Cell", "Row", "Scores", "Table", "all_scores", "amount", "baseline_table", "between", "csv_text",
+    "distribution_table", "dry", "gap", "grey", "heading", "label", "lower", "number", "other_table", "plain", "ratio", "rmse_table",
+    "sure", "traced", "units",
 ]  # fmt: skip

@@ -5,10 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
+from markupsafe import Markup, escape
+
+from orbit2.report.tables.traced import marked, plain
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -77,9 +82,34 @@ class Table:
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(self.columns)
-        writer.writerows([repr(cell.value) if cell.value is not None else cell.text for cell in row] for row in self.rows)
+        writer.writerows([repr(cell.value) if cell.value is not None else plain(cell.text) for cell in row] for row in self.rows)
         return buffer.getvalue()
+
+    @cached_property
+    def body(self) -> Markup:
+        """The rows as HTML: made once for a page that is written again until its pictures fit."""
+        return Markup("\n").join(
+            Markup("<tr{}>{}</tr>").format(Markup(' data-region="{}"').format(self.regions[i]) if self.regions else "",
+                                         Markup("").join(_html(cell, k == 0) for k, cell in enumerate(row)))
+            for i, row in enumerate(self.rows))  # fmt: skip
 
     def write(self, folder: Path) -> None:
         (folder / "tables").mkdir(parents=True, exist_ok=True)
         (folder / "tables" / f"{self.name}.csv").write_text(self.csv(), encoding="utf-8")
+
+
+LEVELS: Mapping[str, str] = {"yes": "use", "care": "with care", "no": "not"}  # of a judgement, as people read it
+
+
+def _html(cell: Cell, first: bool) -> Markup:
+    """A row's heading, or a cell with the number behind it."""
+    note = f"<small>{escape(marked(cell.note))}</small>" if cell.note else ""
+    shown = escape(marked(cell.text))
+    if first:
+        return Markup(f'<th scope="row">{shown}{note}</th>')
+    words = cell.value is None
+    kinds = ("w" if words and cell.text != "n/a" else "", "wide" if words and len(plain(cell.text)) > 24 else "",
+             "strong" if cell.strong else "", {True: "good", False: "bad", None: ""}[cell.good])  # fmt: skip
+    behind = "" if words else f' data-{"quotient" if cell.derived else "value"}="{cell.value!r}"'
+    level = f' <span class="lamp {cell.level}">{LEVELS[cell.level]}</span>' if cell.level else ""
+    return Markup(f'<td class="{" ".join(filter(None, kinds))}"{behind}>{shown}{level}{note}</td>')

@@ -8,7 +8,7 @@ from orbit2.metrics.table import TRUTH
 from orbit2.metrics.verdict import spaces
 from orbit2.report.style import method_name
 from orbit2.report.tables.cells import Cell, Table, number
-from orbit2.report.tables.scores import Scores, heading, label
+from orbit2.report.tables.scores import DRY, Scores, amount, heading, label
 from orbit2.variables import is_precipitation
 
 TAILS = (("quantile_0.001", "0.1 %"), ("quantile_0.5", "median"), ("quantile_0.99", "99 %"), ("quantile_0.999", "99.9 %"))
@@ -33,12 +33,18 @@ def distribution_table(scores: Scores, model: str, names: Sequence[str]) -> Tabl
         for metric, _ in (*TAILS, *(SHARES if wet else ())):
             own, truth = (scores.value(who, key, metric) for who in (model, TRUTH))
             digits = 4 if metric.startswith("quantile") and not is_precipitation(key) else 3
-            row.append(Cell.of(own, digits, strong=True, note=number(truth, digits)) if own is not None else Cell(""))
+            if own is None:
+                row.append(Cell(""))
+            elif metric.startswith("quantile"):
+                row.append(amount(own, key, digits, strong=True, note=amount(truth, key, digits).text))
+            else:
+                row.append(Cell.of(own, digits, strong=True, note=number(truth, digits)))
         rows.append(tuple(row))
     if not any(cell.value is not None for row in rows for cell in row):
         return None
     heads = [title for _, title in (*TAILS, *(SHARES if wet else ()))]
-    return Table("distribution", f"Quantiles of {model} by area over all frames, and the wet share of the area; in grey the truth's.",
+    told = f" Dry: less than {DRY:g} mm/day." if wet else ""
+    return Table("distribution", f"Quantiles of {model} by area over all frames, and the wet share of the area; in grey the truth's.{told}",
                  ("Variable", *heads), tuple(rows))  # fmt: skip
 
 

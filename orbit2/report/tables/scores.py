@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from orbit2.report.tables.cells import Cell, number
 from orbit2.report.tables.traced import Row, traced
 from orbit2.variables import is_precipitation, variable
 
+DRY, DRIED = 0.1, "dry"  # mm/day: least amount that counts as wet (WMO)
 
 @dataclass
 class Scores:
@@ -121,6 +123,17 @@ def units(name: str, space: str = "physical") -> str:
     if is_precipitation(name):
         return "ln(1 + mm/day)" if space == "log1p" else "mm/day"
     return pretty_units(variable(name).units)
+
+
+def amount(value: float | None, name: str, digits: int = 3, *, strong: bool = False, note: str = "") -> Cell:
+    """A value of a variable: of rain below DRY `dry`, since neither a gauge nor the bins of a histogram tell it from none."""
+    cell = Cell.of(value, digits, strong=strong, note=note)
+    return dataclasses.replace(cell, text=DRIED) if dry(value, name) else cell
+
+
+def dry(value: float | None, name: str) -> bool:
+    """Whether it is an amount of rain that counts as none. Less than none is an error, and shown."""
+    return value is not None and is_precipitation(name) and 0 <= value < DRY
 
 
 def heading(name: str, space: str) -> Cell:

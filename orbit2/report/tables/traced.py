@@ -1,4 +1,7 @@
-"""Numbers inside sentences that keep the rows they were read from, as a page writes them (`data-rows`). Never looks a score up."""
+"""Numbers inside sentences and beside cells that keep the rows they were read from, as a page writes them (`data-rows`).
+
+Never looks a score up.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,15 @@ HOW = {  # how a shown number follows from its rows
     "both": "of pairs of rows, in how many both are above 0",
     "pairs": "how many pairs of rows there are",
     "span": "from the first to the last of the row's date_range: hours, from two days on days",
+    "sum": "the sum of the rows, times 100",
+    "weighted": "of pairs of rows, the mean of the second, weighted by the first, times 100",
+    "products": "of pairs of rows, the sum of their products, times 100",
+    "foreseen": "of rows whose names end in a number of members: its mean over that of the last row, weighted by the rows, times 100",
+    "share": "1 over the row's, times 100",
+    "outside": "2 over the row's plus 1, times 100",
+    "inside": "the row's less 1 over the row's plus 1, times 100",
+    "beside": "the sum of those cells of a table beside the page, times the last number; without a column, how many of its rows there are",
+    "told": "words of that file of the run, as they stand there",
 }
 
 
@@ -43,7 +55,20 @@ class Row:
         return [self.task, self.model, self.variable, self.space, self.region, self.metric, self.season, self.column]
 
 
-def traced(shown: str, *rows: Row, how: str = "value") -> str:
+@dataclass(frozen=True)
+class Beside:
+    """Rows of a file of the run, no table of scores, whose columns have the words of `where`; which `column` (empty: they are counted)."""
+
+    file: str  # as seen from the run's folder: `report/tables/decision_maps.csv`
+    where: tuple[tuple[str, str], ...] = ()
+    column: str = ""
+    times: float = 1.0
+
+    def key(self) -> list[object]:
+        return [self.file, dict(self.where), self.column, self.times]
+
+
+def traced(shown: str, *rows: Row | Beside, how: str = "value") -> str:
     """`shown` for a sentence of the page, with the rows it comes from and `how` (HOW); `plain` takes them off again."""
     assert how in HOW
     keys = json.dumps([row.key() for row in rows], ensure_ascii=False, separators=(",", ":"))

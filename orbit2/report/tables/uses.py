@@ -9,10 +9,12 @@ from typing import Literal
 from orbit2.metrics.table import TRUTH
 from orbit2.metrics.verdict import spaces
 from orbit2.report.style import method_name
+from orbit2.report.tables.cells import LEVELS
 from orbit2.report.tables.scores import Scores
+from orbit2.report.tables.traced import Row
 
 Level = Literal["yes", "care", "no"]
-WORDS: dict[str, str] = {"yes": "use", "care": "with care", "no": "not"}
+WORDS = LEVELS
 DIFFERENCE = "rmse_difference_vs_best_baseline"
 MARKED = "rmse_marked_vs_best_baseline"
 MEAN, TIMING, DAY = "mean", "timing", "day"
@@ -33,7 +35,7 @@ class Column:
 class Judgement:
     """Whether a use stands in a region: `error` (signed, in the column's units) beside its `tolerance`; `own` score of the model beside
     the best of what is there today, `today` (name, score); `sure`: whether that lead is beyond chance, None without an interval;
-    `observed`: the same score of another product of observations."""
+    `observed` (name, score): the same score of another product of observations; `row`: of the model's score."""
 
     region: str
     column: Column
@@ -43,7 +45,8 @@ class Judgement:
     today: tuple[str, float] | None
     better: bool
     sure: bool | None
-    observed: float | None = None
+    observed: tuple[str, float] | None = None
+    row: Row | None = None
 
     @property
     def within(self) -> bool:
@@ -81,12 +84,17 @@ def mean(scores: Scores, model: str, variable: str, region: str, units: str, tol
         best, value = scores.best(model, variable, "rmse", space, region), scores.value(model, variable, "rmse", space, region)
         better.append(best is not None and value is not None and value < best[1])
         surely.append(_surely(scores, model, variable, space, region, best))
-    products = (scores.value(product, variable, "rmse", region=region) for product in scores.products())
     return Judgement(
         region, Column(MEAN, variable, units=units), error, tolerance.get(units), own,
         scores.best(model, variable, "rmse", "physical", region), all(better), None if None in surely else all(surely),
-        next((value for value in products if value is not None), None),
+        _observed(scores, variable, "rmse", region), scores.row(model, variable, "rmse", region=region),
     )
+
+
+def _observed(scores: Scores, variable: str, metric: str, region: str) -> tuple[str, float] | None:
+    """The score of the first other product of observations that has one."""
+    found = ((product, scores.value(product, variable, metric, region=region)) for product in scores.products())
+    return next(((product, value) for product, value in found if value is not None), None)
 
 
 def dates(scores: Scores, model: str, variable: str, region: str, event: str, tolerance: Mapping[str, float]) -> Judgement | None:
@@ -99,10 +107,10 @@ def dates(scores: Scores, model: str, variable: str, region: str, event: str, to
             continue
         best = scores.best(model, variable, f"{name}_mae", "physical", region)
         mine, theirs = (scores.interval(who, variable, f"{name}_mae", region=region) if who else None for who in (model, best and best[0]))
-        products = (scores.value(product, variable, f"{name}_mae", region=region) for product in scores.products())
         return Judgement(
             region, Column(TIMING, variable, event, DAY), error, tolerance.get(DAY), own, best, best is not None and own < best[1],
-            None if mine is None or theirs is None else mine[1] < theirs[0], next((x for x in products if x is not None), None),
+            None if mine is None or theirs is None else mine[1] < theirs[0], _observed(scores, variable, f"{name}_mae", region),
+            scores.row(model, variable, f"{name}_mae", region=region),
         )  # fmt: skip
     return None
 
@@ -141,12 +149,11 @@ def days(scores: Scores, model: str, counted: Counted, region: str, tolerance: M
     others = [(value, other) for other in scores.baselines(model)
               if (value := scores.value(other, name, metric, region=region)) is not None]  # fmt: skip
     ends = scores.interval(model, name, f"threshold_csi_difference_vs_best_baseline_{counted.label}", region=region)
-    products = (scores.value(product, name, metric, region=region) for product in scores.products())
     limit = tolerance.get(DAY)
     return Judgement(
         region, Column(counted.use, name, counted.told, DAY), error, None if limit is None else min(limit, truth / 2), own,
         (max(others)[1], max(others)[0]) if others else None, bool(others) and own > max(others)[0],
-        None if ends is None else ends[0] > 0, next((x for x in products if x is not None), None),
+        None if ends is None else ends[0] > 0, _observed(scores, name, metric, region), scores.row(model, name, metric, region=region),
     )  # fmt: skip
 
 

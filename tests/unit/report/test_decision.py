@@ -6,14 +6,17 @@ import dataclasses
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from orbit2.metrics import table
-from orbit2.metrics.table import Table
-from orbit2.report.pages import ablation, decision
+from orbit2.metrics.table import TRUTH, Table
+from orbit2.report.figures import lamps
+from orbit2.report.inputs import read
+from orbit2.report.pages import ablation, decision, verdict
 from orbit2.report.style import look
-from orbit2.report.tables import Scores, uses
+from orbit2.report.tables import Scores, amount, distribution_table, plain, uses
 
 C = "closer to the truth than delta, the best of today"
 W, B = "its average error is within the tolerance", "its average error is beyond the tolerance"
@@ -97,7 +100,42 @@ def test_the_page_decides_first_and_says_what_the_input_is(made: SimpleNamespace
     assert words.count('class="lamp yes"') == 1  # the legend's: four frames are no ground for a yes
     assert "Not judged here: season timing, heavy rain, heat, frost and drought." in words
     csv = (made.out / "tables" / "decision_maps.csv").read_text(encoding="utf-8").splitlines()
-    assert csv[0].startswith("region,name,use,variable,of,level,error") and len(csv) > 100
+    assert csv[0].startswith("region,name,kind,use,variable,of,level,error") and len(csv) > 100
+
+
+def test_a_monsoon_domain_is_no_second_region_of_its_own_region(made: SimpleNamespace) -> None:
+    """South America's domain is the AR6 region SAM: text and map count 2 regions and 1 domain, and the map has the region's colour."""
+    task = read(made.slice, made.root).main_task()
+    onset = uses.Column(uses.TIMING, "precipitation_rate", "onset", uses.DAY)
+    levels = {"global": 0.0, "SAM": 9.0, "ESAF": 1.0, "monsoon:south_america": 0.0}  # errors: days
+    found = [uses.Judgement(place, onset, error, 5.0, 1.0, ("delta", 0.5), False, None) for place, error in levels.items()]
+    kinds = {"global": "domain", "monsoon:south_america": decision.DOMAIN}
+    places = [decision.Place(key, f"<{key}>", kinds.get(key, "land")) for key in levels]
+    words = plain(decision._count(onset, found, places))
+    assert "Regions: use it in 0 of 2, with care in 1, not in 1 (<SAM>). " in words
+    assert "Monsoon domains: use it in 0 of 1, with care in 1, not in 0." in words
+    with look():
+        by_region = lamps.lamp_maps(task, found, [onset], "", ["Onset"])
+        domains = lamps.lamp_maps(task, found[-1:], [onset], "", ["Onset"])
+    assert by_region is not None and by_region.pictures[0].alt.endswith("use in 0, with care in 1, not in 1 regions.")
+    assert domains is not None and domains.pictures[0].alt.endswith("use in 0, with care in 1, not in 0 monsoon domains.")
+    shade = np.array([0xC4, 0x51, 0x1B])  # not: SAM's own, though its domain may be used with care
+    far = [np.abs(one.pictures[0].pixels[..., :3].astype(int) - shade).max(axis=-1) for one in (by_region, domains)]
+    assert (far[0] < 8).sum() > (far[1] < 8).sum() + 50  # beyond the patch of the legend
+
+
+def test_rain_that_is_none_is_dry_and_no_ratio_is_made_of_it() -> None:
+    rows = Table("t", "d", "standard", "r", "a/b", "v")
+    for who, low, high in (("net", 6.1e-5, 3.0), (TRUTH, 0.0, 0.04)):
+        for metric, value in (("quantile_0.001", low), ("quantile_0.5", 0.3), ("quantile_0.999", high), ("wet_share_0.1", 0.02)):
+            rows.add(who, "precipitation_rate", "physical", "global", metric, "m", value)
+    scores = Scores(rows.frame(), "t")
+    table = distribution_table(scores, "net", ["precipitation_rate"])
+    assert table is not None and [(cell.text, cell.note) for cell in table.rows[0][1:5]] == [
+        ("dry", "dry"), ("0.300", "0.300"), ("", ""), ("3.00", "dry")]  # fmt: skip
+    assert table.rows[0][1].value == 6.1e-5 and "Dry: less than 0.1 mm/day" in table.caption
+    assert verdict.extremes(scores, "net", ["precipitation_rate"]) == []  # 3 over 0.04 mm/day is no 75 times too heavy rain
+    assert amount(-0.01, "precipitation_rate").text == "−0.0100" and amount(0.05, "2m_temperature").text == "0.0500"
 
 
 def test_figures_are_drawn_from_rows_alone(made: SimpleNamespace) -> None:
@@ -126,8 +164,6 @@ def test_one_model_has_nothing_beside_it_and_says_so(made: SimpleNamespace) -> N
 
 
 def test_models_of_the_same_samples_stand_beside_each_other(made: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orbit2.report.inputs import read
-
     inputs = read(made.slice, made.root)
     task = inputs.main_task()
     twin = SimpleNamespace(name="conus", config=SimpleNamespace(model="conus"), variables=task.variables, prediction=task.prediction)

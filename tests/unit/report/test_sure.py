@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,9 +16,12 @@ from orbit2.grid import global_grid
 from orbit2.metrics.table import TRUTH, Table
 from orbit2.report.inputs import Task
 from orbit2.report.interactive import members as viewer
-from orbit2.report.pages import probabilities, sure
+from orbit2.report.pages import members, probabilities, sure
+from orbit2.report.pages.assembly import rendered
+from orbit2.report.pages.blocks import Block, Section, paragraph
 from orbit2.report.style import look
-from orbit2.report.tables import Scores
+from orbit2.report.tables import Scores, plain
+from tests.unit.report.test_traced import Rows, agree, untraced
 
 NAME, RAIN, M = "2m_temperature", "precipitation_rate", 4
 ZOOM = (-60.0, 60.0, 30.0, 200.0)
@@ -45,17 +49,17 @@ def task(**more: Any) -> Any:
 
 
 def test_what_is_said_follows_from_the_rows() -> None:
-    words = sure.reading(scores(), "net", [NAME, RAIN], M)
+    words = plain(sure.reading(scores(), "net", [NAME, RAIN], M))
     for part in ("0.70 (2 m temperature)", "mean absolute error of plain", "0.60", "too sure of itself"):
         assert part in words
-    said = sure.of_number(16)
-    assert "1/16" in said and "12%" in said and "6.2%" in said
+    said = plain(sure.of_number(scores(), "net", [NAME, RAIN], 16))
+    assert "1/16" in said and "12 %" in said and "6.2 %" in said
 
 
 def test_every_area_has_its_scores_with_their_intervals() -> None:
     table = sure.area_table(scores(), "net", [NAME], task())
     assert [cell.value for cell in table.rows[0][1:5]] == [0.7, 0.75, 0.68, 0.71]
-    assert table.rows[0][2].note == "0.650 to 0.850" and not table.rows[0][1].note
+    assert plain(table.rows[0][2].note) == "0.650 to 0.850" and not table.rows[0][1].note
     assert table.columns[1:5] == tuple(f"CRPS ÷ MAE of plain, {area}" for area in ("all", "land", "sea", "tropics"))
 
 
@@ -65,8 +69,30 @@ def test_a_share_of_members_stands_beside_how_often_it_came() -> None:
     event, *bins, skill = table.rows[0]
     assert event.text.endswith("≥ 10 mm/day") and skill.value == 0.4
     assert [cell.value for cell in bins] == pytest.approx([1, 30, 50, 70, 98])
-    assert bins[1].note.startswith("said 25 %")
+    assert plain(bins[1].note).startswith("said 25 %")
     assert probabilities.probabilities(scores(), "net", [NAME], task()) is None
+
+
+def test_no_number_about_members_lacks_its_rows(tmp_path: Path) -> None:
+    """Every sentence, table and small print of `How sure is it?`, on its own page and on the one to decide from."""
+    more = ((TRUTH, "rx1day_return_20", 90.0), ("net", "rx1day_return_20", 85.0), ("net", "rx1day_return_20_lowest", 80.0),
+            ("net", "rx1day_return_20_highest", 97.0), ("net", "crps_differences", 0.3), ("net", "power_ratio_2_to_3_cells", 1.04),
+            ("net", "mean_power_ratio_2_to_3_cells", 0.4), ("plain", "power_ratio_2_to_3_cells", 0.31), (TRUTH, "block_edge_ratio", 1.01),
+            ("net", "area_mean_range", 1.4), ("net", "area_mean_inside", 0.62), ("net", "crps_fair", 0.7), ("net", "brier_fair_10", 0.05),
+            ("bicubic", "mae", 0.92))  # fmt: skip
+    given = scores(more)
+    inputs: Any = SimpleNamespace(tasks={"t": task(has_truth=True, config=SimpleNamespace(dataset="d", model="net"))}, scores=given.frame,
+                                  regions=None)  # fmt: skip
+    names, main = [NAME, RAIN], inputs.tasks["t"]
+    own = [paragraph(sure.reading(given, "net", names, M)), paragraph(sure.of_number(given, "net", names, M)),
+           Block("table", table=sure.area_table(given, "net", names, main)), *sure._structure(given, "net", names, main)]  # fmt: skip
+    own += [block for block in members.ensemble_blocks(given, "net", names, "t") if block.kind != "figure"]
+    with look():
+        decide = Section("decision", "Decide", "Decide", probabilities.blocks(inputs, main))
+        page = rendered("Members", "report", ["", ""], [decide, Section("sure", "How sure", "How sure", own)], "rows").html
+    assert untraced(page) == [] and page.count("<table") == 7
+    ways = agree(Rows(given.frame, tmp_path), page)
+    assert ways >= {"value", "percent", "sum", "weighted", "products", "foreseen", "share", "outside", "inside"}
 
 
 def test_return_levels_have_the_band_of_their_members() -> None:
