@@ -16,6 +16,8 @@ from orbit2.metrics.compared import Compared
 from orbit2.metrics.ensemble import EnsembleStatistic
 from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Scored
+from orbit2.metrics.member_events import TOO_FEW, EventStatistic
+from orbit2.metrics.registry import find
 from orbit2.metrics.statistics import MeanStatistic, Moments, PairStatistic, Statistic
 from orbit2.metrics.table import Table
 from orbit2.metrics.weighting import area_weights
@@ -23,6 +25,8 @@ from orbit2.variables import is_precipitation
 
 Array = npt.NDArray[np.float64]
 WHICH = "regions"
+RAIN_EVENTS = (1, 10, 30)  # mm/day: rain, much rain, a flood's
+RARE = 0.99  # of the training years' values, for what is no rain
 
 
 class MemberRegions(Keeping):
@@ -45,14 +49,24 @@ class MemberRegions(Keeping):
                          if whose == areas.OWN or f.label in self.reference}  # fmt: skip
         self.ranges: dict[tuple[str, ...], MeanStatistic] = {
             (f.label, "range"): MeanStatistic() for f in self.wanted if f.space == "physical" and matched.members > 1}
+        self.events: dict[tuple[str, ...], EventStatistic] = {
+            (f.label, "event", name): EventStatistic(matched.members, limit, len(self.bins.names))
+            for f in self.wanted if f.space == "physical" and matched.members > 1 for name, limit in self._events(f.variable).items()}
         sums: Mapping[tuple[str, ...], Statistic] = self.sums
-        self.statistics = {**sums, **self.ranges}
+        self.statistics = {**sums, **self.ranges, **self.events}
+
+    def _events(self, name: str) -> dict[str, float]:
+        """Name -> limit of what members' probabilities are judged by."""
+        if is_precipitation(name):
+            return {str(limit): float(limit) for limit in RAIN_EVENTS}
+        limit = self.training.quantile(name, RARE) if self.training is not None else None
+        return {} if limit is None else {f"q{RARE:g}": limit}
 
     def begin(self, scored: Scored, f: Field, truth: Array) -> None:
         if f not in self.wanted:
             return
         if f.label not in scored.cells:  # evaluate's collector has not been here
-            statistic = EnsembleStatistic(self.matched.members, rain=is_precipitation(f.variable))
+            statistic = EnsembleStatistic(self.matched.members, dry=f.dry)
             scored.cells[f.label] = statistic.update(scored.members(self.matched), truth, self.weights, f.of)
         cells, weights, count = scored.cells[f.label].reshape(len(areas.OF_CELLS), -1), self.weights.ravel(), len(self.bins.names)
         own, day = self.sums[f.label, areas.OWN], times.day(scored.sample)
@@ -65,8 +79,11 @@ class MemberRegions(Keeping):
             inside = np.flatnonzero(index >= 0)
             place = np.concatenate([index[inside], self.cut.region])
             cell, share = np.concatenate([inside, self.cut.cell]), np.concatenate([np.ones(len(inside)), self.cut.share])
-            found = areas.means(scored.members(self.matched), truth, cell, weights[cell] * share, place, count)
-            self.ranges[f.label, "range"].update(found)
+            members, weight = scored.members(self.matched), weights[cell] * share
+            self.ranges[f.label, "range"].update(areas.means(members, truth, cell, weight, place, count))
+            for (label, *_), event in self.events.items():
+                if label == f.label:
+                    event.update(members, truth, cell, weight, place)
 
     def put(self, scored: Scored, f: Field, model: str, which: str, row: Moments) -> None:
         if model == self.reference.get(f.label):
@@ -95,3 +112,11 @@ class MemberRegions(Keeping):
                 for b in map(int, np.flatnonzero(np.isfinite(values))):
                     table.add(self.matched.model, f.variable, f.space, self.bins.names[b], metric,
                               areas.range_method(metric, self.matched.members) + edge, values[b], n=ranges.samples if ranges else 0)
+            for (label, _, name), event in self.events.items():
+                for b in range(event.count) if label == f.label else ():
+                    for metric, value in event.scores(b).items():
+                        entry = find(f"{metric}_{name}")
+                        about = entry.formula if entry is not None else metric
+                        limit = f" (at least {event.limit:.4g})" if metric == TOO_FEW else ""
+                        table.add(self.matched.model, f.variable, f.space, self.bins.names[b], f"{metric}_{name}",
+                                  f"{about}{limit}; {self.matched.members} members{edge}", value, n=int(event.cells[b]))  # fmt: skip

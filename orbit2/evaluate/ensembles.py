@@ -21,7 +21,7 @@ from orbit2.metrics.weighting import area_weights
 from orbit2.variables import is_precipitation
 
 Array = npt.NDArray[np.float64]
-RAIN_EVENTS = (1, 5, 10, 20, 30, 50)  # mm/day: evaluation.md 1.5
+RAIN_EVENTS = (1, 5, 10, 20, 30, 50)  # mm/day
 RARE = 0.99  # of the training years' values, for what is no rain
 
 
@@ -35,7 +35,7 @@ class Ensembles(Keeping):
         super().__init__(matched, settings, training)
         self.weights = area_weights(matched.grid)
         fields = self.fields if matched.members and matched.has_truth else ()
-        self.whole = {f.label: EnsembleStatistic(matched.members, self._events(f), is_precipitation(f.variable)) for f in fields}
+        self.whole = {f.label: EnsembleStatistic(matched.members, self._events(f), f.dry) for f in fields}
         self.bins = areas.area_bins(matched) if fields else {}
         self.reference = {f.label: matched.counterpart for f in fields
                           if matched.counterpart is not None and matched.counterpart in matched.models(f.variable)}  # fmt: skip

@@ -28,12 +28,13 @@ GATHERED = ("sums", "ranks", "forecast", "happened", "spreads", "vectors")
 
 @dataclass
 class EnsembleStatistic:
-    """Sums of one variable's ensemble in one space; `limits` maps a name to a value: an event is a value at or above it. With `rain`
-    cells where the truth and all members are 0 are left out of the rank histogram. A Statistic: `update`, `state`, `add`."""
+    """Sums of one variable's ensemble in one space; `limits` maps a name to a value: an event is a value at or above it. In the
+    rank histogram values below `dry` (in the truth's space) are equal, and cells where all are dry left out: a truth that equals k members
+    has each of k + 1 ranks with the same weight, what ranks drawn at random give on average. A Statistic: `update`, `state`, `add`."""
 
     members: int
     limits: Mapping[str, float] = field(default_factory=dict)
-    rain: bool = False
+    dry: float = -np.inf
     n: int = 0
 
     def __post_init__(self) -> None:
@@ -59,7 +60,7 @@ class EnsembleStatistic:
             band = slice(start, start + BAND)
             cells = band if len(known) == len(o) else known[band]
             x = np.ascontiguousarray(of(flat[:, cells].astype(np.float64)))
-            found = member_sums(x, o[cells], w[cells], np.array(list(self.limits.values()), dtype=np.float64), self.rain)
+            found = member_sums(x, o[cells], w[cells], np.array(list(self.limits.values()), dtype=np.float64), self.dry)
             *parts, told[:, cells] = found
             for total, part in zip((self.sums, self.ranks, self.forecast, self.happened, self.spreads), parts, strict=True):
                 total += part
@@ -113,19 +114,7 @@ class EnsembleStatistic:
 
     def event(self, event: int) -> dict[str, float]:
         """Scores of the share of members with an event as its probability, from the areas by that share."""
-        area, happened, m = self.forecast[event], self.happened[event], self.members
-        share, w = np.arange(m + 1) / m, area.sum()
-        base = float(happened.sum() / w)
-        brier = float((share**2 * area - 2 * share * happened + happened).sum() / w)
-        found = {"brier": brier}
-        if m > 1:
-            found["brier_fair"] = brier - float((share * (1 - share) * area).sum() / (m - 1) / w)
-        if 0 < base < 1:
-            some = area > 0
-            frequency = happened[some] / area[some]
-            found |= {"brier_skill": 1 - brier / (base * (1 - base)),
-                      "reliability": float((area[some] * (share[some] - frequency) ** 2).sum() / w)}  # fmt: skip
-        return found
+        return brier_scores(self.forecast[event], self.happened[event], self.members)
 
     def reliability_curve(self, event: int) -> Array:
         """[3, M + 1] by the number of members with an event: the share of them, that of the area, and how often it came there (NaN: no
@@ -151,6 +140,22 @@ class EnsembleStatistic:
         """Share of the area by the truth's rank among the members, 0 (below all) to M, [M + 1]; None where nothing is ranked."""
         total = self.ranks.sum()
         return self.ranks / total if total > 0 else None
+
+
+def brier_scores(area: Array, happened: Array, m: int) -> dict[str, float]:
+    """Of the area by how many of `m` members have an event [m + 1], and the part of it where it came (Brier 1950, Murphy 1973)."""
+    share, w = np.arange(m + 1) / m, area.sum()
+    base = float(happened.sum() / w)
+    brier = float((share**2 * area - 2 * share * happened + happened).sum() / w)
+    found = {"brier": brier}
+    if m > 1:
+        found["brier_fair"] = brier - float((share * (1 - share) * area).sum() / (m - 1) / w)
+    if 0 < base < 1:
+        some = area > 0
+        frequency = happened[some] / area[some]
+        found |= {"brier_skill": 1 - brier / (base * (1 - base)),
+                  "reliability": float((area[some] * (share[some] - frequency) ** 2).sum() / w)}  # fmt: skip
+    return found
 
 
 def energy_score(members: Array, truth: Array) -> Array:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from orbit2.variables import log_scored, variable
+from orbit2.variables import is_precipitation, log_scored, variable
 
+DRY = 0.1  # mm/day: the least amount of rain that gauges and members tell from none (WMO-No. 8)
 Array = npt.NDArray[np.float64]
 
 
@@ -27,6 +28,11 @@ class Field:
     @property
     def units(self) -> str:
         return variable(self.variable).units if self.space == "physical" else "1"
+
+    @property
+    def dry(self) -> float:
+        """What is below it is no rain, in this space; of anything else nothing is."""
+        return float(self.of(np.array(DRY))) if is_precipitation(self.variable) else -np.inf
 
     def of(self, values: Array, out: Array | None = None) -> Array:
         """`values` in this space, into `out` where they change; negative precipitation counts as none in ln(1 + x)."""

@@ -16,14 +16,15 @@ Sums = tuple[Array, Array, Array, Array, Array, Array]
 
 
 @compiled
-def member_sums(members: npt.NDArray[Any], truth: Array, weights: Array, limits: Array, rain: bool) -> Sums:
+def member_sums(members: npt.NDArray[Any], truth: Array, weights: Array, limits: Array, dry: float) -> Sums:
     """Sums by area over cells of `members` [M, C] and `truth` [C], none missing:
 
     [w, CRPS over M^2 pairs, over M (M - 1), unbiased variance, squared error of the mean]; area by the truth's rank [M + 1], where a truth
-    equal to k members is shared by k + 1 ranks and, with `rain`, cells where all are 0 count nowhere; per limit the area by the number of
-    members at or above it [E, M + 1], and the part of it where the truth is too; [3, SPREADS] area, variance and squared error of the mean
-    by the members' variance; of each cell, without its weight, [OF_CELLS, C]: fair CRPS (of one member the absolute error), unbiased
-    variance, squared error of the mean, the part of the truth's rank that lies beyond all members, and whether it is ranked (1 or 0).
+    equal to k members is shared by k + 1 ranks, what lies below `dry` is equal, and cells where all do count nowhere; per limit the area by
+    the number of members at or above it [E, M + 1], and the part of it where the truth is too; [3, SPREADS] area, variance and squared
+    error of the mean by the members' variance; of each cell, without its weight, [OF_CELLS, C]: fair CRPS (of one member the absolute
+    error), unbiased variance, squared error of the mean, the part of the truth's rank that lies beyond all members, and whether it is
+    ranked (1 or 0).
     """
     count, cells = members.shape
     sums, ranks = np.zeros(5), np.zeros(count + 1)
@@ -46,8 +47,8 @@ def member_sums(members: npt.NDArray[Any], truth: Array, weights: Array, limits:
         for m in range(count):
             apart += (2 * m - count + 1) * x[m]
             squares += (x[m] - mean) ** 2
-            below += 1 if x[m] < y else 0
-            ties += 1 if x[m] == y else 0
+            below += 1 if x[m] < y and y >= dry else 0
+            ties += 1 if x[m] == y or (x[m] < dry and y < dry) else 0
         sums[0] += w
         sums[1] += w * (absolute / count - apart / (count * count))
         each[0, c], each[2, c] = absolute / count, (mean - y) ** 2
@@ -62,7 +63,7 @@ def member_sums(members: npt.NDArray[Any], truth: Array, weights: Array, limits:
             spreads[1, place] += w * variance
             spreads[2, place] += w * (mean - y) ** 2
         sums[4] += w * (mean - y) ** 2
-        if not rain or y > 0 or x[count - 1] > 0:
+        if y >= dry or x[count - 1] >= dry:
             for rank in range(below, below + ties + 1):
                 ranks[rank] += w / (ties + 1)
             each[3, c] = ((below == 0) + (below + ties == count)) / (ties + 1)

@@ -137,7 +137,7 @@ class StructureStatistic:
 
     def _crps(self, which: int, x: Array, o: Array, w: Array) -> None:
         known = np.isfinite(o) & np.isfinite(x).all(axis=0)
-        sums = member_sums(np.ascontiguousarray(x[:, known]), o[known], w[known], np.zeros(0), False)[0]
+        sums = member_sums(np.ascontiguousarray(x[:, known]), o[known], w[known], np.zeros(0), -np.inf)[0]
         self.errors[which] += sums[2 if len(x) > 1 else 1], sums[0]
 
     def state(self) -> State:

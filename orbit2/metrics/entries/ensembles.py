@@ -7,7 +7,8 @@ FERRO = "Ferro 2014, Q. J. R. Meteorol. Soc. 140:1917"
 FORTIN = "Fortin et al. 2014, J. Hydrometeorol. 15:1708"
 GNEITING = "Gneiting and Raftery 2007, J. Am. Stat. Assoc. 102:359"
 MURPHY = "Murphy 1973, J. Appl. Meteorol. 12:595"
-RANKS = "A truth equal to k members is shared by k + 1 ranks; cells where the truth and all members are dry are left out."
+RANKS = ("A truth equal to k members is shared by k + 1 ranks, the mean of ranks drawn at random; rain below 0.1 mm/day is equal, and "
+         "cells where the truth and all members are so dry are left out.")
 EVENT = "at least so many mm/day, or `q0.99` the training years' 99 % quantile of all cells"
 PLACES = ("{mm}", "q{q}")
 BOTH_STAGES = ("evaluate", "diagnose")
@@ -64,13 +65,17 @@ ENTRIES = (
           "Scheuerer and Hamill 2015, Mon. Weather Rev. 143:1321", "field", "lower",
           "Unweighted; over the number of pairs, by which scoringrules does not divide."),
     *(Entry(f"brier_{place}", f"mean (share of members with the event − event)²; event: {EVENT}", "Brier 1950, Mon. Weather Rev. 78:1",
-            "1", "lower", spaces=ONLY_PHYSICAL) for place in PLACES),
+            "1", "lower", spaces=ONLY_PHYSICAL, stages=BOTH_STAGES) for place in PLACES),
     *(Entry(f"brier_fair_{place}", "brier less k (M − k) / (M² (M − 1)), k members with the event", FERRO, "1", "lower",
-            spaces=ONLY_PHYSICAL) for place in PLACES),
+            spaces=ONLY_PHYSICAL, stages=BOTH_STAGES) for place in PLACES),
     *(Entry(f"brier_skill_{place}", "1 − brier / (b (1 − b)), b the event's frequency in the truth", MURPHY, "1", "higher",
-            "Against the scored period's own frequency: harder to beat than a past climate's.", spaces=ONLY_PHYSICAL) for place in PLACES),
+            "Against the scored period's own frequency: harder to beat than a past climate's.", spaces=ONLY_PHYSICAL, stages=BOTH_STAGES)
+      for place in PLACES),
     *(Entry(f"reliability_{place}", "mean (share of members with the event − frequency of the event at that share)²", MURPHY, "1",
-            "lower", spaces=ONLY_PHYSICAL) for place in PLACES),
+            "lower", spaces=ONLY_PHYSICAL, stages=BOTH_STAGES) for place in PLACES),
+    *(Entry(f"event_samples_{place}", "samples in which the event came in the truth somewhere in the region", "orbit2", "count", "none",
+            "Below 10, or below 100 cells of all samples, no score of the region's probabilities is given.", spaces=ONLY_PHYSICAL,
+            stages=("diagnose",)) for place in PLACES),
     *(Entry(f"reliability_frequency_{place}_{{rank}}", "frequency of the event in the truth where so many members have it", MURPHY, "1",
             "none", "Reliable where it is the share of members; few cells where `reliability_area` is small.", spaces=ONLY_PHYSICAL)
       for place in PLACES),

@@ -24,16 +24,20 @@ def coherences(task: Task, model: str, scores: Scores) -> list[Figure]:
     kind = "box" if data.sizes.get("box") else "band"
     if f"{'radial' if kind == 'box' else 'zonal'}_coherence" not in data or not data.sizes.get(kind) or model not in data["model"].values:
         return []
-    return [_figure(task, data, kind, str(place), model, scores) for place in data[kind].values]
+    drawn = (_figure(task, data, kind, str(place), model, scores) for place in data[kind].values)
+    return [figure for figure in drawn if figure is not None]
 
 
-def _figure(task: Task, data: xr.Dataset, kind: str, place: str, model: str, scores: Scores) -> Figure:
+def _figure(task: Task, data: xr.Dataset, kind: str, place: str, model: str, scores: Scores) -> Figure | None:
     coherence = data["radial_coherence" if kind == "box" else "zonal_coherence"].sel({kind: place})
     wavelength = _wavelength(data, kind, place)
     fine = 2 * task.grid.km if kind == "box" else float(np.nanmin(wavelength))
     coarse = fine * task.store.refinement
     use = np.isfinite(wavelength) & (wavelength > fine * 1.001)
-    names = leading([str(x) for x in data["field"].values])
+    own = coherence.sel(model=model)
+    names = [name for name in leading([str(x) for x in data["field"].values]) if np.isfinite(own.sel(field=name).to_numpy()[use]).any()]
+    if not names:
+        return None
     across = min(3, len(names))
     panels, alts, frames = Panels(-(-len(names) // across), across, 4.1, 2.7), [], []
     for i, name in enumerate(names):

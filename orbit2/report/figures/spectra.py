@@ -42,7 +42,9 @@ def zonal_spectra(task: Task, model: str, scores: Scores) -> list[Figure]:
             )
             for i, b in enumerate(bands)
         ]
-        units = pretty_units(str(data["units"].sel(field=name).item()))
+        units, series = pretty_units(str(data["units"].sel(field=name).item())), [one for one in series if _told(one)]
+        if not series:
+            continue
         figures.append(
             _spectrum_figure(
                 series,
@@ -60,10 +62,11 @@ def radial_spectra(task: Task, model: str, scores: Scores) -> list[Figure]:
     """Per field: radial power spectral density, a figure for each box that was scored."""
     data = open_netcdf(task.evaluate / "spectra.nc", "evaluate")
     boxes = [str(box) for box in data["box"].values] if data.sizes.get("box") else []
-    return [_radial(data, task, model, scores, box, "spectra_radial" + (f"_{box}" if i else "")) for i, box in enumerate(boxes)]
+    drawn = (_radial(data, task, model, scores, box, "spectra_radial" + (f"_{box}" if i else "")) for i, box in enumerate(boxes))
+    return [figure for figure in drawn if figure is not None]
 
 
-def _radial(data: xr.Dataset, task: Task, model: str, scores: Scores, box: str, figure: str) -> Figure:
+def _radial(data: xr.Dataset, task: Task, model: str, scores: Scores, box: str, figure: str) -> Figure | None:
     k = data["k"].sel(box=box).to_numpy()
     with np.errstate(divide="ignore"):
         wavelength = 1 / k
@@ -80,7 +83,8 @@ def _radial(data: xr.Dataset, task: Task, model: str, scores: Scores, box: str, 
                 (km * task.store.refinement, km),
             )
         )
-    return _spectrum_figure(
+    series = [one for one in series if _told(one)]
+    return None if not series else _spectrum_figure(
         series, figure, f"Radial power spectra in the box “{box}”", "Power spectral density (units² km)", box, model
     )
 
@@ -116,6 +120,12 @@ def _power_label(units: str, per: str) -> str:
 
 
 Series = tuple[str, Array, dict[str, Array], float | None, tuple[float, float]]
+
+
+def _told(series: Series) -> bool:
+    """Whether the truth has any power there: rows with a gap have no spectrum, and land alone no row without one."""
+    _, wavelength, curves, _, (_, fine) = series
+    return bool((np.isfinite(wavelength) & (curves["truth"] > 0) & (wavelength > fine * 1.001)).any())
 
 
 def _spectrum_figure(series: list[Series], name: str, title: str, ylabel: str, about: str, model: str) -> Figure:

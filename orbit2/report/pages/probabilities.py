@@ -18,6 +18,7 @@ from orbit2.report.tables import Cell, Row, Scores, Table, label, number, traced
 WITHOUT = ("How sure it is of a single value is not told here: no task of the run has members. A model with `architecture.noise.channels` "
            "above 0 and a task with `members` give probabilities, and this page says then whether they can be relied on.")  # fmt: skip
 BINS = ((0.0, 0.1), (0.1, 0.4), (0.4, 0.6), (0.6, 0.9), (0.9, 1.0))
+SEEN = "event_samples_"
 NAMES = ("0–10 % of members", "10–40 %", "40–60 %", "60–90 %", "90–100 %")
 
 
@@ -32,6 +33,8 @@ def blocks(inputs: Inputs, main: Task) -> list[Block]:
     said = probabilities(scores, name, task.variables, task)
     found += [Block("table", table=said)] if said is not None else [
         paragraph("No event was seen often enough to say whether a share of members is its probability.", "note")]  # fmt: skip
+    regional = region_events(inputs, name, task)
+    found += [Block("table", table=regional)] if regional is not None else []
     means = area_means(inputs, scores, name, task)
     found += [Block("table", table=means)] if means is not None else []
     levels = return_bands(scores, name, task)
@@ -86,6 +89,36 @@ def _bins(scores: Scores, name: str, one: str, event: str, members: int) -> list
         shown = traced(number(value, 2), *chain(*(pairs[k] for k in use)), how="weighted")
         cells.append(Cell(shown, value, derived=True, note=f"said {foreseen} %, {seen} % of the area"))
     return cells
+
+
+def region_events(inputs: Inputs, name: str, task: Task) -> Table | None:
+    """Brier skill and reliability of events by AR6 region; `too few` where the event hardly ever came. None where none was judged."""
+    if inputs.regions is None:
+        return None
+    scores = Scores(inputs.regions, task.name)
+    own = scores.rows[(scores.rows["model"] == name) & scores.rows["metric"].str.startswith(SEEN)]
+    columns = [(one, str(metric).removeprefix(SEEN)) for one in task.variables
+               for metric in dict.fromkeys(own.loc[own["variable"] == one, "metric"])]  # fmt: skip
+    regions = [str(region) for region in dict.fromkeys(own["region"])]
+    if not columns or not regions:
+        return None
+    rows = tuple((Cell(region), *(_of_region(scores, name, one, event, region) for one, event in columns)) for region in regions)
+    caption = (f"Probabilities of {name} by AR6 region: Brier skill against always forecasting how often the event comes there (0 or below "
+               "is no help), in grey the reliability (mean squared distance of what is said from what comes, 0 at best). Too few: the "
+               "event came in fewer than 10 samples, or hardly any cell, of the region.")  # fmt: skip
+    heads = tuple(f"{label(one)}, {said(event, one)}" for one, event in columns)
+    return Table(f"probabilities_regions_{task.name}", caption, ("Region", *heads), rows,
+                 collapsed=f"Probabilities in {len(regions)} regions", regions=tuple(regions))  # fmt: skip
+
+
+def _of_region(scores: Scores, name: str, one: str, event: str, region: str) -> Cell:
+    skill = scores.value(name, one, f"brier_skill_{event}", region=region)
+    if skill is not None:
+        return Cell.of(skill, 2, note=f"reliability {scores.told(name, one, f'reliability_{event}', region=region, digits=2)}")
+    seen = scores.value(name, one, f"{SEEN}{event}", region=region)
+    if seen is None:
+        return Cell("n/a")
+    return Cell("too few", note=f"came in {traced(f'{seen:.0f}', scores.row(name, one, f'{SEEN}{event}', region=region))} samples")
 
 
 def said(event: str, name: str) -> str:

@@ -212,7 +212,8 @@ def spectra_section(task: Task, scores: Scores) -> Section:
     radial = [block for figure in spectra.radial_spectra(task, name, scores) for block in shown(figure)]
     zonal = spectra.zonal_spectra(task, name, scores)
     if not radial and not zonal:
-        section.blocks.append(paragraph("This domain holds none of the configured latitude bands and boxes, so there is no spectrum."))
+        section.blocks.append(paragraph("There is no spectrum: this domain holds none of the configured latitude bands and boxes without "
+                                        "missing cells."))  # fmt: skip
     section.blocks += radial
     section.blocks += [block for figure in coherence.coherences(task, name, scores) for block in shown(figure)]
     for i, figure in enumerate(zonal):

@@ -11,13 +11,14 @@ import pandas as pd
 
 from orbit2.baselines import BASELINES
 from orbit2.errors import OrbitError
+from orbit2.metrics.fields import DRY
 from orbit2.metrics.others import PREFIX
 from orbit2.report.style import pretty_units
 from orbit2.report.tables.cells import Cell, number
 from orbit2.report.tables.traced import Row, traced
 from orbit2.variables import is_precipitation, variable
 
-DRY, DRIED = 0.1, "dry"  # mm/day: least amount that counts as wet (WMO)
+DRIED = "dry"
 
 @dataclass
 class Scores:

@@ -5,6 +5,7 @@ import pytest
 
 from orbit2.metrics import ensemble
 from orbit2.metrics.ensemble import EnsembleStatistic
+from orbit2.metrics.fields import Field
 
 
 def scored(members, truth, weights=None, **options):
@@ -58,14 +59,54 @@ def test_a_perfect_ensemble_has_the_spread_of_its_error_and_flat_ranks():
     assert scores["crps_fair"] == pytest.approx(1 / np.sqrt(np.pi), rel=0.01)  # E|X - X'| / 2 of a standard normal
 
 
-@pytest.mark.parametrize("rain", [False, True])
-def test_ties_of_dry_cells_are_shared_by_their_ranks(rain):
+def calibrated(cells=60_000, members=9):
+    """Rain [1 + M, C] of one distribution in every cell: chances of none between a little and nearly all, and much drizzle."""
     generator = np.random.default_rng(0)
-    values = np.where(generator.random((10, 60_000)) < 0.7, 0.0, generator.gamma(1, 3, (10, 60_000)))
-    np.testing.assert_allclose(scored(values[1:], values[0], rain=rain).rank_shares(), 0.1, rtol=0.05)
+    chance = generator.beta(2, 1, cells)
+    return np.where(generator.random((members + 1, cells)) < chance, 0.0, generator.gamma(0.3, 4, (members + 1, cells)))
+
+
+def drawn(members, truth, dry, seed=0):
+    """Ranks with ties drawn at random, cells where all are dry left out: counts [M + 1]."""
+    generator = np.random.default_rng(seed)
+    x, y = np.where(members < dry, 0, members), np.where(truth < dry, 0, truth)
+    ranks = (x < y).sum(axis=0) + generator.integers(0, (x == y).sum(axis=0) + 1)
+    return np.bincount(ranks[(x > 0).any(axis=0) | (y > 0)], minlength=len(members) + 1)
+
+
+@pytest.mark.parametrize("dry", [-np.inf, 1e-12, 0.1])
+def test_ranks_of_a_calibrated_ensemble_with_many_dry_cells_are_flat_within_sampling(dry):
+    values = calibrated()
+    statistic = scored(values[1:], values[0], dry=dry)
+    expected = statistic.ranks.sum() / 10
+    assert ((statistic.ranks - expected) ** 2 / expected).sum() < 21.7  # chi-square, 9 degrees of freedom: 1 % of draws; ties vary less
+    assert statistic.scores()["rank_outliers"] == pytest.approx(1, abs=0.02)
+    below = np.bincount((values[1:] < values[0]).sum(axis=0), minlength=10)  # a rule without ties: most of the truth is the lowest
+    assert below[0] > 5 * below[1]
+
+
+def test_shared_ties_are_the_mean_of_ties_drawn_at_random():
+    values = calibrated(4000)
+    statistic = scored(values[1:], values[0], dry=0.1)
+    draws = np.array([drawn(values[1:], values[0], 0.1, seed) for seed in range(200)])
+    assert draws[0].sum() == pytest.approx(statistic.ranks.sum())
+    np.testing.assert_allclose(draws.mean(axis=0), statistic.ranks, atol=4 * draws.std(axis=0).max() / np.sqrt(200))
+
+
+def test_drizzle_that_is_none_is_a_tie_and_no_outlier():
+    """Members of a block that was predicted dry share its input's drizzle, equal to the last digit: the truth's own is beyond them all."""
+    generator = np.random.default_rng(0)
+    members, truth = np.full((9, 3000), 0.01), generator.uniform(0, 0.09, 3000)
+    assert scored(members, truth).scores()["rank_outliers"] == pytest.approx(5)
+    assert scored(members, truth, dry=0.1).rank_shares() is None
+    wet = np.concatenate([members, generator.gamma(1, 3, (1, 3000)) + 0.1])[1:]  # one member rains: the truth is tied with the others
+    np.testing.assert_allclose(scored(wet, truth, dry=0.1).rank_shares(), [1 / 9] * 9 + [0])
+
+
+def test_dry_cells_of_all_have_no_rank():
     dry = np.zeros((9, 50))
-    shares = scored(dry, dry[0], rain=rain).rank_shares()
-    assert shares is None if rain else np.allclose(shares, 0.1)
+    assert scored(dry, dry[0], dry=0.1).rank_shares() is None and np.allclose(scored(dry, dry[0]).rank_shares(), 0.1)
+    assert Field("precipitation_rate", "log1p").dry == np.log1p(0.1) and Field("2m_temperature", "physical").dry == -np.inf
 
 
 def test_ranks_of_a_biased_ensemble_are_not_flat():
@@ -94,11 +135,11 @@ def test_pieces_in_any_order_are_one_ensemble():
     truth, x = generator.gamma(0.5, 4, (6, 20, 40)), generator.gamma(0.5, 4, (6, 5, 20, 40))
     truth[2, 4, 5] = np.nan
     weights = generator.random((20, 40)) + 0.5
-    whole, merged = (EnsembleStatistic(5, {"1": 1.0, "5": 5.0}, rain=True) for _ in range(2))
+    whole, merged = (EnsembleStatistic(5, {"1": 1.0, "5": 5.0}, dry=0.1) for _ in range(2))
     for members, y in zip(x, truth, strict=True):
         whole.update(members, y, weights)
     for day in generator.permutation(6):
-        piece = EnsembleStatistic(5, {"1": 1.0, "5": 5.0}, rain=True)
+        piece = EnsembleStatistic(5, {"1": 1.0, "5": 5.0}, dry=0.1)
         piece.update(x[day], truth[day], weights)
         merged.add(piece.state())
     assert merged.scores() == pytest.approx(whole.scores(), rel=1e-12)

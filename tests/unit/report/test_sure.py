@@ -33,7 +33,8 @@ def scores(more: tuple[tuple[str, str, float], ...] = ()) -> Scores:
     for region, ratio in (("global", 0.7), ("land", 0.75), ("sea", 0.68), ("tropics", 0.71)):
         for metric, value in (("crps_ratio_vs_plain", ratio), ("spread_skill", 1.3 - ratio), ("rank_outliers", 1.1), ("crps_fair", 0.4)):
             rows.add("net", NAME, "physical", region, metric, "m", value, ci=(value - 0.1, value + 0.1) if region == "land" else None)
-    rows.add("net", NAME, "physical", "global", "members", "m", M)
+    for name in (NAME, RAIN):
+        rows.add("net", name, "physical", "global", "members", "m", M)
     rows.add("plain", NAME, "physical", "global", "mae", "m", 0.57)
     for k, (area, came) in enumerate([(0.8, 0.01), (0.05, 0.3), (0.05, 0.5), (0.05, 0.7), (0.05, 0.98)]):
         rows.add("net", RAIN, "physical", "global", f"reliability_area_10_{k}", "m", area)

@@ -31,7 +31,8 @@ SAID = re.compile(  # of those: what a threshold, an area or a formula is, dates
     r"SHA-256 of .*|\d+\.\d+\.\d+(\+\w+)*|0\.1 % quantile|(at least|less than|≥) (the training )?[\d.]+ (mm|°C|%|days)|"
     r"once in \d+ years|[\d.]+ deg \(fine\)|\d+ to \d+ W for|"
     r"M = |1/M|2/\(M \+ 1\)|\(M [+−] 1\)|multiple of 1/|0\.71 is what|\(1 is right|0 or below|\d+[–-]\d+ (%|cells)|of \d to \d|"
-    r"\borbit2\b|\brx[15]day\b|2 [×x] 2|outliers 1,|is 1 when|below 1 the|are 1 where|within 20°|above 0 give|docs/uncertainty", re.IGNORECASE)
+    r"\borbit2\b|\brx[15]day\b|2 [×x] 2|outliers 1,|is 1 when|below 1 the|are 1 where|within 20°|above 0 give|"
+    r"docs/uncertainty", re.IGNORECASE)
 
 
 class Rows:
