@@ -3,6 +3,8 @@ training left out. Each must say why what is missing is missing. Marked slow."""
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +18,9 @@ import pytest
 import xarray as xr
 
 from orbit2.config.load import from_mapping
+from orbit2.files import read_json
 from orbit2.grid import global_grid
+from orbit2.metrics import table
 from orbit2.report.figures.panels import Panels
 from orbit2.sources.synthetic import World
 from orbit2.sources.synthetic.world import COLDEST, NAMES, RAIN, WARMEST
@@ -113,10 +117,90 @@ def done(request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest.Monke
     yield SimpleNamespace(case=request.param, home=walked.home, page=page, empty=drawn)
 
 
-def test_a_run_that_lacks_something_becomes_a_report_that_says_why(done: SimpleNamespace) -> None:
-    assert done.empty == []
-    scores = pd.concat(pd.read_parquet(done.home / stage / "metrics.parquet") for stage in ("evaluate", "diagnose"))
+NORTHERN = {"NWN", "NEU", "MED", "SAH", "WAF", "SAS", "EAS", "ARO", "NPO", "NAO"}  # regions that lie north of the equator
+OCEANS = {"ARO", "NPO", "EPO", "SPO", "NAO", "EAO", "SAO", "ARS", "BOB", "EIO", "SIO", "SOO"}
+
+
+def reasons(done: SimpleNamespace) -> dict[str, tuple[str, str]]:
+    """What was not computed -> (what there is, why), as the diagnose stage tells the report."""
+    told = read_json(done.home / "diagnose/test/notes.json")["notes"]
+    return {str(note["diagnostic"]): (str(note["has"]), str(note["status"])) for note in told}
+
+
+def sections(done: SimpleNamespace) -> dict[str, str]:
+    return dict(re.findall(r'<section id="([^"]+)">(.*?)</section>', done.page, re.DOTALL))
+
+
+def south(done: SimpleNamespace, scores: pd.DataFrame, figures: set[str]) -> None:
+    """No number of the north; its monsoon domains are named with how little of them is there."""
+    assert not NORTHERN & set(scores["region"]) and {"SAM", "NAU", "SOO"} <= set(scores["region"])
+    why = reasons(done)
+    for domain in ("west_africa", "south_asia", "east_asia", "north_america"):
+        assert why[f"monsoon domain {domain}"][0].startswith("0% of its area lies on the grid")
+        assert f"section_{domain}_test" not in figures
+    assert "monsoon:south_america" in set(scores["region"])
+    assert why["tropical waves of 20 to 100 days by longitude"][0].startswith("latitudes -86")
+    assert not {row for row in scores["region"] if re.fullmatch(r"\d+N-\d+N|EQ-\d+N", row)}
+
+
+def no_rain(done: SimpleNamespace, scores: pd.DataFrame, figures: set[str]) -> None:
+    """Neither rows nor figures nor sections of rain, and why."""
+    assert set(scores["variable"]) <= {WARMEST, COLDEST, "(any)"} and set(scores["space"]) == {"physical"}
+    of_rain = ("season", "section", "climate_matrix", "fractions")
+    assert not {name for name in figures if "precipitation" in name or name.startswith(of_rain)}
+    assert {"seasons", "waves"}.isdisjoint(sections(done))
+    why = reasons(done)
+    assert "no day of precipitation" in why["monsoon onset and withdrawal"][0]
+    assert why["days of the threshold heavy_rain_20mm (heavy_rain)"][1] == "not computed: no such variable"
+    decision = sections(done)["decision"]
+    assert "Not judged here: season timing, heavy rain and drought." in decision and "heavy rain is" not in decision
+
+
+def a_year(done: SimpleNamespace, scores: pd.DataFrame, figures: set[str]) -> None:
+    """One year has indices and a section of its own, but no dates of seasons, no return level, no interval of years."""
+    metrics = set(scores["metric"])
+    assert "rx1day" in metrics and not {m for m in metrics if re.search(r"onset|withdrawal|_return_|interannual|_trend", m)}
+    assert "season_dates_test" not in figures
+    why = reasons(done)
+    assert why["monsoon onset and withdrawal"] == ("365 days of precipitation, 1 complete years", "not computed: the record is too short")
+    assert why["return levels (GEV of annual maxima)"][1] == "not computed: the record is too short"
+    assert "Not judged here: season timing." in sections(done)["decision"]
+
+
+def land(done: SimpleNamespace, scores: pd.DataFrame, figures: set[str]) -> None:
+    """No ocean was scored, nothing of rows round the globe is drawn, since each has a gap, and a part of the area is named as scored."""
+    assert not OCEANS & set(scores["region"]) and {"SAH", "EAS", "NAU"} <= set(scores["region"])
+    assert not {name for name in figures if name.startswith(("spectra", "coherence"))}
+    assert "There is no spectrum" in sections(done)["spectra"]
+    scored = scores[(scores["metric"] == "valid_fraction") & (scores["region"] == "global")]["value"]
+    assert len(scored) and scored.between(0.2, 0.4).all()
+
+
+def left_out(done: SimpleNamespace, scores: pd.DataFrame, figures: set[str]) -> None:
+    """The box that training left out is scored beside the rest, on its own page, and judged by nobody on the page to decide from."""
+    rows = scores[scores["region"].isin(["left_out:box", "left_out:rest"])]
+    assert set(rows["region"]) == {"left_out:box", "left_out:rest"} and {"rmse", "bias"} <= set(rows["metric"])
+    assert "left-out" in sections(done) and "left_out" not in sections(done)["decision"]
+    assert {name for name in figures if name.startswith("left_out")}
+
+
+MEANT: dict[str, Callable[[SimpleNamespace, pd.DataFrame, set[str]], None]] = {
+    "south": south, "no_rain": no_rain, "a_year": a_year, "land": land, "left_out": left_out}
+
+
+def judged(done: SimpleNamespace) -> None:
+    """What all of them share, then what each lacks."""
+    frames = [table.read(done.home / stage / "metrics.parquet") for stage in ("evaluate", "diagnose")]
+    scores = pd.concat(frames)
     assert scores["value"].notna().all() and len(scores) > 100
     figures = {path.stem for path in (done.home / "report/figures").glob("*.png")}
     assert {"decision_maps", "density"} <= figures
-    assert " nan " not in done.page and "None" not in done.page
+    words = re.sub(r"<[^>]*>", " ", re.sub(r"<(script|style)\b.*?</\1>", "", done.page, flags=re.DOTALL))
+    assert not re.search(r"\bnan\b|\bNone\b|\binf\b", words)
+    assert all(f"{words[:1].upper()}{words[1:]}" in html.unescape(sections(done)["limits"]) for words in reasons(done))
+    MEANT[done.case](done, scores, figures)
+
+
+def test_a_run_that_lacks_something_becomes_a_report_that_says_why(done: SimpleNamespace) -> None:
+    assert done.empty == []
+    judged(done)

@@ -71,7 +71,7 @@ def analyse(days: KeptDays | None, matched: Compared, settings: Settings, table:
         regions = (areas.given(days, matched.region) + areas.own(days, settings.diagnose.regions)).some()
         climate.region_rows(table, regions.names, regions.weights.reshape(len(regions.names), -1))
         found[name] = truth, models
-    return Analysis(joined(dataset(days, found, chosen), travelling), missing)
+    return Analysis(joined(dataset(days, found, chosen, whole >= LEAST_YEARS), travelling), missing)
 
 
 def joined(file: xr.Dataset, more: list[xr.Dataset]) -> xr.Dataset:

@@ -20,8 +20,10 @@ Array = npt.NDArray[np.float64]
 DAY = {"units": "1", "comment": "day of the year, 1 = 1 January; in the calendar's years without a leap day"}
 
 
-def dataset(days: KeptDays, found: Mapping[str, tuple[Gathered, Mapping[str, Gathered]]], places: list[Place]) -> xr.Dataset:
-    """Of every variable in `found`: its truth and its models. Names begin with the variable's.
+def dataset(days: KeptDays, found: Mapping[str, tuple[Gathered, Mapping[str, Gathered]]], places: list[Place],
+            dates: bool = True) -> xr.Dataset:  # fmt: skip
+    """Of every variable in `found`: its truth and its models. Names begin with the variable's. Without `dates` no maps of mean dates and
+    durations: a year alone has no mean year to find its seasons from.
 
     (model, season, <space>): `onset`, `withdrawal` (mean dates), `duration`; (model, <space>): `bimodal`, `onset_wang`,
     `withdrawal_wang`, `annual_range`, `amount` and the seasonality indices; (model, domain, year): `domain_onset`, `domain_withdrawal`
@@ -37,7 +39,7 @@ def dataset(days: KeptDays, found: Mapping[str, tuple[Gathered, Mapping[str, Gat
         every = {TRUTH: truth, **beside_it}
         models = list(dict.fromkeys([*models, *every]))
         one = _Maker(name, days, every)
-        data |= one.maps() | one.domains(places) | one.sections(places, coords)
+        data |= (one.dates() if dates else {}) | one.maps() | one.domains(places) | one.sections(places, coords)
         coords |= {"year": truth.years, "season": [1, 2],
                    "pentad_begin": ("pentad", 1 + PENTAD * np.arange(truth.length // PENTAD))}  # fmt: skip
     made = xr.Dataset({key: array.reindex(model=models) if "model" in array.dims else array for key, array in data.items()})
@@ -54,7 +56,7 @@ class _Maker:
         stack = np.stack(values).astype(np.float32)
         return xr.DataArray(stack, dims=("model", *dims), coords={"model": list(self.every)}, attrs=dict(attrs))
 
-    def maps(self) -> dict[str, xr.DataArray]:
+    def dates(self) -> dict[str, xr.DataArray]:
         made: dict[str, xr.DataArray] = {}
         season = {"comment": "season 1: the only one, or the wetter of two; 2: the other; of models, those of the truth's"}
         for event in ("onset", "withdrawal", "duration"):
@@ -67,6 +69,10 @@ class _Maker:
         for event in ("onset", "withdrawal"):
             made[f"{self.name}_{event}_wang"] = self._cells([one.wang[event] + 1 for one in self.every.values()], {
                 **DAY, "method": monsoon.WANG_LINHO, "long_name": f"{event.capitalize()} of the monsoon, {self.long_name}"})  # fmt: skip
+        return made
+
+    def maps(self) -> dict[str, xr.DataArray]:
+        made: dict[str, xr.DataArray] = {}
         about = {"bimodal": ("1", "1: two rainy seasons a year"), "annual_range": ("mm day-1", "Mean rain of local summer less local "
             "winter"),
                  "amount": ("mm year-1", "Mean yearly amount")}  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -144,6 +145,8 @@ def test_short_records_have_a_reason_and_no_number():
     analysis, frame = _analysed(_kept(1))
     assert not frame["metric"].str.startswith("monsoon_").any()
     assert frame["metric"].str.startswith("section_").any()
+    maps = {str(name) for name in analysis.file.data_vars if "domain" not in str(name)}  # a mean date of one year is none
+    assert f"{RAIN}_annual_range" in maps and not {name for name in maps if re.search("onset|withdrawal|duration", name)}
     assert [note for note in analysis.missing if "at least 2 complete years" in note["needs"]]
     assert [len(_analysed(kept)[1]) for kept in (None, _kept(2, variable="2m_temperature"))] == [0, 0]
 

@@ -16,6 +16,9 @@ import pytest
 from orbit2.metrics import table
 from orbit2.report.inputs import Inputs, read
 from orbit2.report.pages import jobs
+from orbit2.report.pages.assembly import rendered
+from orbit2.report.tables import plain
+from tests.unit.report.test_traced import Rows, agree, untraced
 
 HEAD = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 TABLE = re.compile(r'<table data-source="(\w+)">(.*?)</table>', re.S)
@@ -38,18 +41,24 @@ def test_hours_are_sums_of_the_records(inputs: Inputs, tmp_path: Path) -> None:
     assert (found["evaluate"].jobs, found["evaluate"].seconds, found["evaluate"].cores, found["evaluate"].memory) == (2, 5400, 7200, 900)
     assert (found["downscale"].cores, found["downscale"].memory) == (0, 0)  # not measured counts as nothing, never as NaN
     (section,) = jobs.sections(moved)
-    assert "2.00 core hours, no GPU" in section.blocks[0].text and "0.010 to 0.030 kWh" in section.blocks[0].text
+    words = plain(section.blocks[0].text)
+    assert "2.00 core hours, no GPU" in words and "0.010 to 0.030 kWh" in words
+    (stages,) = section.tables()
+    stages.write(tmp_path / "report")
+    page = rendered("Run", "report", ["", ""], [section], "records").html
+    assert untraced(page) == [] and agree(Rows(inputs.scores, tmp_path), page) == {"beside"}
     assert jobs.sections(replace(moved, folder=tmp_path / "elsewhere")) == []
 
 
 def test_a_failed_check_is_said(inputs: Inputs, made: SimpleNamespace) -> None:
     section = jobs.checks_section(inputs)
-    assert section.blocks[0].text.endswith("for information.") and "failed" not in section.blocks[0].text
+    words = plain(section.blocks[0].text)
+    assert words.endswith("for information.") and "failed" not in words
     scores = inputs.scores.copy()
     wet = (scores["metric"] == "quantile_0.001") & (scores["variable"] == "precipitation_rate") & (scores["model"] == "reslim")
     scores.loc[wet, "value"] = -0.5
     bad = jobs.checks_section(replace(inputs, scores=scores))
-    assert ", 1 failed" in bad.blocks[0].text
+    assert ", 1 failed" in plain(bad.blocks[0].text)
     assert bad.blocks[1].table is not None
     (row,) = [row for row in bad.blocks[1].table.rows if row[2].text == "failed"]
     assert row[1].text == "no negative precipitation" and row[3].value == -0.5
@@ -64,7 +73,7 @@ def test_site_memory_is_said_and_must_not_have_seen_the_test() -> None:
     def rows(time: str, told: str, split: str = "test") -> list[tuple[str, str, str]]:
         task = SimpleNamespace(name="test", prediction=SimpleNamespace(attrs={"site_memory": told} if told else {}),
                                config=SimpleNamespace(dataset="week", split=split), times=np.array([time], "datetime64[s]"))  # fmt: skip
-        return [(row[1].text, row[2].text, row[4].text) for row in jobs.remembered(task, entry_of)]  # type: ignore[arg-type]
+        return [(row[1].text, row[2].text, plain(row[4].text)) for row in jobs.remembered(task, entry_of)]  # type: ignore[arg-type]
 
     (first, second) = rows("2026-03-31T01:00", "on: of week")
     assert first == ("site memory", "for information", "on: of week: 2m_temperature 1 offset + 0.5 slope; nothing of precipitation_rate")
