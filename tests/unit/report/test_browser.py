@@ -12,10 +12,17 @@ from typing import Any
 
 import pytest
 
+from orbit2.report.interactive import members as viewer
+from orbit2.report.pages import assembly
+from orbit2.report.pages.blocks import Block, Section
+from orbit2.report.style import look as look_of
+from tests.unit.report.test_sure import ZOOM, of_noise
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 api = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
 KNOWN = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = os.environ.get("ORBIT2_CHROMIUM") or next(filter(None, map(shutil.which, KNOWN)), None)
+SHOTS = os.environ.get("ORBIT2_SHOTS", "")  # a folder for screenshots
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -30,7 +37,7 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture
-def opened(chromium: Any, made: SimpleNamespace) -> Iterator[Any]:
+def opened(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     """Opens the report: opened(viewport, scheme). No page may write to its console, fail, or ask anything of a network."""
     contexts, said, asked = [], [], []
 
@@ -41,7 +48,7 @@ def opened(chromium: Any, made: SimpleNamespace) -> Iterator[Any]:
         tab.on("console", lambda message: said.append(message.text))
         tab.on("pageerror", lambda error: said.append(str(error)))
         tab.on("request", lambda request: asked.append(request.url))
-        tab.goto((page or made.out / "index.html").as_uri())
+        tab.goto((page or request.getfixturevalue("made").out / "index.html").as_uri())
         return tab
 
     yield look
@@ -241,3 +248,57 @@ def test_print_has_every_map_every_column_and_no_controls(opened: Any, tmp_path:
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     pages = tab.pdf(path=tmp_path / "report.pdf", prefer_css_page_size=True, print_background=True)
     assert 6 <= len(re.findall(rb"/Type\s*/Page\b(?!s)", pages)) <= 24
+
+
+@pytest.fixture(scope="module")
+def of_members(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with nothing but the viewer of members: two variables, two dates."""
+    with look_of():
+        widget = viewer.widget(of_noise(), ZOOM, 2, 0)
+        chapters = [Section("sure", "How sure is it?", "How sure", [Block("widget", widget=widget)])]
+        page = assembly.rendered("Members", "report", ["", ""], chapters, "noise")
+    out = tmp_path_factory.mktemp("members") / "report"
+    assembly.write(out, page, chapters)
+    return out / "index.html"
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["1440", "390"])
+def test_members_are_looked_at_by_variable_and_date(opened: Any, of_members: Path, viewport: dict[str, int]) -> None:
+    tab = opened(viewport, page=of_members)
+    widget = tab.locator("[data-widget=members]")
+    shots = widget.locator("img[data-layer]")
+    assert widget.locator(".controls").is_visible() and overflow(tab) <= 0
+
+    def shown() -> list[str]:
+        tab.wait_for_function("[...document.querySelectorAll('img[data-layer]')].every((one) => one.complete && one.naturalWidth > 50)")
+        return [str(src) for src in shots.evaluate_all("(all) => all.map((one) => one.src)")]
+
+    first = shown()
+    layers = shots.evaluate_all("(all) => all.map((one) => one.dataset.layer)")
+    assert layers == ["truth", "mean", "member0", "member1", "member2", "spread"] and len(set(first)) == 6
+    stamp = widget.locator(".stamp").inner_text()
+    widget.locator("input.date").focus()
+    tab.keyboard.press("ArrowRight")
+    second = shown()
+    assert widget.locator(".stamp").inner_text() != stamp and not set(first) & set(second)
+    assert widget.locator("input.date").get_attribute("aria-valuetext") == widget.locator(".stamp").inner_text()
+    bar = widget.locator("img.bar.field").get_attribute("alt")
+    widget.locator("select.variable").select_option("precipitation_rate")
+    assert not (set(first) | set(second)) & set(shown()) and widget.locator("img.bar.field").get_attribute("alt") != bar
+    assert all("Precipitation" in str(one.get_attribute("alt")) for one in shots.all())
+    widget.locator("select.variable").select_option("2m_temperature")
+    tab.keyboard.press("Tab")
+    widget.locator("input.date").focus()
+    tab.keyboard.press("ArrowLeft")
+    assert shown() == first and widget.locator(".absence").is_hidden()
+    if SHOTS:
+        widget.screenshot(path=str(Path(SHOTS) / f"members_{viewport['width']}.png"))
+
+
+def test_members_without_their_folder_say_so(opened: Any, of_members: Path, tmp_path: Path) -> None:
+    """The page alone, sent by mail: what does not lie in it is said, once it is asked for."""
+    alone = tmp_path / "index.html"
+    alone.write_text(of_members.read_text(encoding="utf-8").replace("data:image/webp", "figures/page/gone.webp#"), encoding="utf-8")
+    tab = opened(WIDE, page=alone)
+    tab.wait_for_selector("[data-widget=members] .absence:visible")
+    assert "not beside this page" in tab.locator("[data-widget=members] .absence").inner_text()

@@ -119,7 +119,11 @@ def test_the_headline_adds_the_crps() -> None:
 
 
 @pytest.fixture
-def drawn(tmp_path: Any) -> Any:
+def drawn() -> Any:
+    return of_noise()
+
+
+def of_noise() -> Any:
     """A task whose truth and members are noise on a coarse globe."""
     grid, generator = global_grid(15.0), np.random.default_rng(0)
     fields = {name: (("member", "time", "lat", "lon"), generator.gamma(2.0, 3.0, (M, 2, *grid.shape)) + (270 if name == NAME else 0))
