@@ -79,8 +79,8 @@ class Distribution(Collector):
             total = np.cumsum(counts)
             for q in QUANTILES if total[-1] > 0 else ():
                 place = int(np.searchsorted(total, q * total[-1]))
-                value = low + (place + 0.5) / BINS * (high - low)
-                value = (float(np.expm1(value)) if place or low else 0.0) if rain else value  # the first bin of rain is no rain
+                middle = float(low + (place + 0.5) / BINS * (high - low))
+                value = middle if not rain else float(np.expm1(middle)) if place or low else 0.0  # the first bin of rain is no rain
                 table.add(model, name, "physical", self.matched.region, f"quantile_{q:g}", f"by area, over all scored {self._pool(model)}",
                           value, n=samples)  # fmt: skip
         for name in self.matched.variables:

@@ -95,7 +95,8 @@ def _cells(stage: Stage) -> tuple[Cell, ...]:
 
 def _energy(inputs: Inputs, whole: Stage) -> str:
     """Core and GPU hours, and energy: of counters where a machine has them, else an estimate that says what it assumes."""
-    records = {f"timing of {one.name}": one.timing for one in (*inputs.models.values(), *inputs.tasks.values()) if one.timing}
+    records = {f"timing.json of the training of {model.name}": model.timing for model in inputs.models.values() if model.timing}
+    records |= {f"timing.json of the prediction of {task.name}": task.timing for task in inputs.tasks.values() if task.timing}
     devices = sorted({str(record["tries"][-1]["device"]) for record in records.values()})
     on_gpus = {name: record["total"] for name, record in records.items() if record["total"]["device_bytes"] is not None}
     gpu = sum(total["device_seconds"] for total in on_gpus.values()) / 3600

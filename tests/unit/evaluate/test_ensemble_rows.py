@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from orbit2 import diagnose, evaluate
-from orbit2.metrics import registry
+from orbit2.metrics import member_events, registry
 from orbit2.metrics import table as tables
 from orbit2.metrics.weighting import area_weights
 from tests.data import scored as make
@@ -131,3 +131,22 @@ def test_members_are_held_against_the_field_that_the_task_refers_to_in_every_reg
     assert spectra["model"].values[-1] == "one member" and "one member" not in set(whole["model"])  # a curve, not a model that is scored
     short = spectra.sel(field="2m_temperature").isel(band=1, wavenumber=slice(15, None)).mean("wavenumber")
     assert float(short.sel(model="one member")) > 1.5 * float(short.sel(model="reslim"))  # the mean is smoother
+
+
+def test_probabilities_of_regions_are_rows_of_diagnose(tmp_path, monkeypatch):
+    """Of 10 mm/day in every region that is scored: a score where it came often enough, and in how many samples it came in any case."""
+    monkeypatch.setattr(member_events, "LEAST_TIMES", 1)
+    monkeypatch.setattr(member_events, "LEAST_CELLS", 5)
+    store = make.make_store(tmp_path / "pairs.zarr", degrees=30.0)
+    prediction = make.make_prediction(tmp_path / "p.zarr", store, members=MEMBERS)
+    config = make.write_slice(tmp_path / "slice.json", "diagnose", baselines=["bilinear"])
+    diagnose.run(config=config, prediction=prediction, store=store.path, out=tmp_path / "out")
+    frame = tables.read(tmp_path / "out/regions.parquet")
+    seen = frame[frame["metric"] == "event_samples_1"].set_index("region")["value"]
+    scored = frame[(frame["metric"] == "rmse") & (frame["variable"] == "precipitation_rate") & (frame["model"] == "reslim")]
+    assert set(seen.index) == set(scored["region"]) and seen.max() <= len(store.times)
+    skill = frame[frame["metric"] == "brier_skill_1"]
+    assert 0 < len(skill) < len(seen) and set(skill["region"]) <= set(seen.index[seen > 0])
+    assert (frame[frame["metric"].str.startswith("brier")]["value"] <= 1).all() and not registry.unknown(frame["metric"])
+    reliable = frame[frame["metric"] == "reliability_1"]
+    assert set(reliable["region"]) == set(skill["region"]) and (reliable["value"] >= 0).all()
