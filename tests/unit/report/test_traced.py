@@ -31,7 +31,7 @@ SAID = re.compile(  # of those: what a threshold, an area or a formula is, dates
     r"SHA-256 of .*|\d+\.\d+\.\d+(\+\w+)*|0\.1 % quantile|(at least|less than|≥) (the training )?[\d.]+ (mm|°C|%|days)|"
     r"once in \d+ years|[\d.]+ deg \(fine\)|\d+ to \d+ W for|"
     r"M = |1/M|2/\(M \+ 1\)|\(M [+−] 1\)|multiple of 1/|0\.71 is what|\(1 is right|0 or below|\d+[–-]\d+ (%|cells)|of \d to \d|"
-    r"\borbit2\b|\brx[15]day\b|2 [×x] 2|outliers 1,|is 1 when|below 1 the|are 1 where|within 20°|above 0 give|"
+    r"\borbit2\b|\bERA5\b|\brx[15]day\b|2 [×x] 2|outliers 1,|is 1 when|below 1 the|are 1 where|within 20°|above 0 (give|and)|"
     r"docs/uncertainty", re.IGNORECASE)
 
 
@@ -40,7 +40,11 @@ class Rows:
 
     def __init__(self, frame: pd.DataFrame, folder: Path) -> None:
         frame = frame[frame["protocol"] == "standard"]
-        self.frame, self.folder = frame.drop_duplicates([*KEY, "value"]).set_index(KEY).sort_index(), folder
+        self.rows: dict[tuple[str, ...], list[dict[str, object]]] = {}
+        columns = ["value", "ci_low", "ci_high", "date_range"]
+        for key, row in zip(frame[KEY].astype(str).itertuples(index=False), frame[columns].to_dict("records"), strict=True):
+            self.rows.setdefault(tuple(key), []).append(row)
+        self.folder = folder
 
     @classmethod
     def of(cls, made: SimpleNamespace) -> Rows:
@@ -48,9 +52,9 @@ class Rows:
         return cls(pd.concat([table.read(folder / stage / "metrics.parquet") for stage in ("evaluate", "diagnose")]), folder)
 
     def column(self, key: list[str], name: str) -> object:
-        found = self.frame[name].loc[[tuple(key[:7])]].unique()
+        found = {row[name] for row in self.rows[tuple(key[:7])]}
         assert len(found) == 1, key  # a row that exists, and only one
-        return found[0]
+        return found.pop()
 
     def beside(self, file: str, where: dict[str, str], column: str, times: float) -> float:
         """A cell of a table beside the page, or how many rows it has."""
