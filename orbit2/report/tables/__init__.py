@@ -3,11 +3,11 @@
 from orbit2.report.tables.cells import Cell, Table, between, csv_text, lower, number
 from orbit2.report.tables.errors import baseline_table, gap, grey, ratio, rmse_table, sure
 from orbit2.report.tables.others import all_scores, distribution_table, other_table
-from orbit2.report.tables.scores import DRIED, DRY, Scores, amount, dry, heading, label, units
+from orbit2.report.tables.scores import DRIED, Scores, amount, dry, heading, label, units
 from orbit2.report.tables.traced import Beside, Row, plain, traced
 
 __all__ = [
-    "DRIED", "DRY", "Beside", "Cell", "Row", "Scores", "Table", "all_scores", "amount", "baseline_table", "between", "csv_text",
+    "DRIED", "Beside", "Cell", "Row", "Scores", "Table", "all_scores", "amount", "baseline_table", "between", "csv_text",
     "distribution_table", "dry", "gap", "grey", "heading", "label", "lower", "number", "other_table", "plain", "ratio", "rmse_table",
     "sure", "traced", "units",
 ]  # fmt: skip

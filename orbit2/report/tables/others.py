@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orbit2.metrics.fields import DRY
 from orbit2.metrics.table import TRUTH
 from orbit2.metrics.verdict import spaces
 from orbit2.report.style import method_name
 from orbit2.report.tables.cells import Cell, Table, number
-from orbit2.report.tables.scores import DRY, Scores, amount, heading, label
+from orbit2.report.tables.scores import Scores, amount, heading, label
 from orbit2.variables import is_precipitation
 
 TAILS = (("quantile_0.001", "0.1 %"), ("quantile_0.5", "median"), ("quantile_0.99", "99 %"), ("quantile_0.999", "99.9 %"))
