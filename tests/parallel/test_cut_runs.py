@@ -100,6 +100,7 @@ def test_on_changing_ranks_it_ends_at_the_same_loss(tiny: Tiny, tmp_path: Path) 
     assert deviation(uncut, cut) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_cut_by_the_jobs_end_and_one_by_a_signal(tiny: Tiny, tmp_path: Path) -> None:
     """The same in short: two ranks, then one, then three."""
     uncut = run(tiny, tmp_path / "uncut", [1], [], 0.0)

@@ -59,7 +59,7 @@ def when(step: int, rank: int, mine: int, act: Callable[[], object]) -> None:
     trainer.optimise = optimise
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_killed_rank_ends_the_other_which_names_it(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str], victim: int) -> None:
     def act(rank: int) -> None:
         when(3, victim, rank, lambda: os.kill(os.getpid(), signal.SIGKILL))
@@ -145,7 +145,7 @@ def test_a_rank_that_fails_says_why_first(tiny: Tiny, tmp_path: Path, capfd: pyt
     assert len(lines) == 2 and lines[1].startswith("rank 0 of 2 ends: rank 1 of 2 (process ") and "failed: here: this sample" in lines[1]
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_what_a_rank_lacks_before_it_meets_the_others_ends_them(
     tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str], victim: int
 ) -> None:
@@ -188,6 +188,7 @@ def test_a_dead_rank_ends_inference_too(tiny: Tiny, tmp_path: Path, capfd: pytes
     assert "rank 0 of 2 ends: rank 1 of 2 (process " in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_all_ranks_resume_from_what_the_first_one_chose(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """One whose own checkpoint folder is empty goes on from the same step, one that drew other weights starts from the first one's."""
     assert two_ranks(lambda _: train(tiny, tmp_path / "straight", steps=8))[0] == [0, 0]
@@ -209,7 +210,7 @@ def test_all_ranks_resume_from_what_the_first_one_chose(tiny: Tiny, tmp_path: Pa
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_rank_that_dies_before_the_others_come_ends_them(
     tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, victim: int
 ) -> None:

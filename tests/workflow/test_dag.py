@@ -75,7 +75,9 @@ TABLE_1 = {  # run: (datasets, sources of each with static fields, models, tasks
     "foundation": (4, 8, 1, 4), "us_finetune": (5, 11, 2, 5), "imerg_global": (7, 15, 2, 6)}
 
 
-@pytest.mark.parametrize("run", TABLE_1)
+@pytest.mark.parametrize(  # the last two hold what the others do
+    "run", [pytest.param(run, marks=[] if run in ("foundation", "imerg_global") else pytest.mark.slow) for run in TABLE_1]
+)
 def test_the_published_runs_plan(run: str, shared_project: Any) -> None:
     datasets, sources, models, tasks = TABLE_1[run]
     planned = work(shared_project.planned("all", "--configfile", f"config/runs/{run}.yaml"))

@@ -61,7 +61,7 @@ def test_a_packaged_source_leaves_a_receipt(capsys: pytest.CaptureFixture[str], 
     assert code == 0 and "nothing to do" in out and json.loads((tmp_path / "again.json").read_text()) == receipt
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)])
 def test_stopped_early_it_says_so_and_can_be_resumed(tmp_path: Path, root: Path, number: signal.Signals, code: int) -> None:
     import numpy as np
 

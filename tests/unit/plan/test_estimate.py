@@ -210,6 +210,7 @@ def test_flops_with_a_position_table() -> None:
     assert all(p.requires_grad for p in table.parameters())
 
 
+@pytest.mark.slow
 def test_the_mesh_divides_state_and_parts_divide_activations(tiny: Path) -> None:
     """Three samples on three ranks: a third of a wide network's state each; a fifth of a slim one's activations, gradients aside."""
 
