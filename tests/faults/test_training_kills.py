@@ -53,7 +53,7 @@ def steps_told(out: Path) -> list[int]:
 
 @pytest.mark.parametrize(
     ("rounds", "background"),
-    [pytest.param(2, True, marks=pytest.mark.slow), (2, False), pytest.param(20, True, marks=pytest.mark.slow), pytest.param(20, False, marks=pytest.mark.slow)],
+    [(2, False), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((2, True), (20, True), (20, False)))],
 )
 def test_a_run_killed_again_and_again_loses_no_more_than_a_period(tiny: Tiny, tmp_path: Path, rounds: int, background: bool) -> None:
     """Waiting for its saves a run loses at most the steps between two; in the background less than twice as many: one may be under way."""

@@ -117,7 +117,8 @@ def test_chunks_wider_than_tiles_are_read_once_per_band(tiny: Tiny, model: Path,
     assert shards(tmp_path / "a.zarr") == shards(tmp_path / "b.zarr")
 
 
-@pytest.mark.parametrize("settings", [pytest.param(Settings(), marks=pytest.mark.slow), Settings(tile=5, halo=2), pytest.param(Settings(tile=5, halo=2, blend=0), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("settings", [
+    Settings(tile=5, halo=2), *(pytest.param(each, marks=pytest.mark.slow) for each in (Settings(), Settings(tile=5, halo=2, blend=0)))])
 def test_blocks_of_a_users_file_need_no_other_step(tiny: Tiny, model: Path, tmp_path: Path, settings: Settings) -> None:
     PairStore(tiny.store).dataset("coarse").isel(time=[3, 4, 5]).load().drop_encoding().to_netcdf(tmp_path / "in.nc")
     for i in (2, 0, 1):
