@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -89,6 +89,16 @@ class Sums:
         of_r, of_p = (torch.einsum("jk,kchw->cjhw", inverse, sums) * whole[:, None]
                       for sums in (self.at[5 : 5 + waving], self.at[5 + waving :]))  # fmt: skip
         return Learned(n, most, mean_r, mean_p, slope, of_r, of_p, self.mean, self.cycles)
+
+
+class Kept(Protocol):
+    """Keeps residuals of the training block."""
+
+    def begin(self, pairs: Pairs, times: Any, sums: Sums) -> None:
+        """`times` of the samples that follow; `sums` says on which cells."""
+
+    def update(self, cells: tuple[Tensor, Tensor], sample: str, residual: Tensor) -> None:
+        """Of a window [C, h, w], on rows and columns of the maps; 0 where nothing counts, NaN where the truth is missing."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +190,9 @@ def cycles_of(times: Any, step_hours: float) -> tuple[str, ...]:
     return tuple(found)
 
 
-def learn(setup: Setup, stop: StopRequest | None = None, members: int = SCORED) -> Memories | None:
-    """The memory of every dataset; of a model with noise, of the mean of so many `members`. Collective: every rank gets the same.
+def learn(setup: Setup, stop: StopRequest | None = None, members: int = SCORED, kept: Sequence[Kept] = ()) -> Memories | None:
+    """The memory of every dataset; of a model with noise, of the mean of so many `members` (0: without). Collective: every rank gets the same.
+    `kept` of every dataset gets the residuals.
 
     None when `stop` came in between, on any rank: the next start begins with it again.
     """
@@ -191,12 +202,16 @@ def learn(setup: Setup, stop: StopRequest | None = None, members: int = SCORED) 
         times = pairs.store.times[pairs.indices[spread(len(pairs.indices), most)]]
         width = pairs.store.grid("fine").shape[1]
         sums.append(Sums(len(setup.outputs), pairs.whole.fine, width, cycles_of(times, pairs.store.step_hours), times))
+        if kept:
+            kept[len(sums) - 1].begin(pairs, times, sums[-1])
     for found in _passes(setup, setup.training, most, members, stop):
         if found is None:
             return None
         for which, here, batch, prediction, k in found:
             counted = batch.weights[min(k, len(batch.weights) - 1)] > 0
             sums[which].update(here, prediction[k].cpu(), batch.fine[k].cpu(), counted.cpu(), batch.clock[k].cpu())
+            if kept:
+                kept[which].update(sums[which].cells(here), batch.samples[k], torch.where(counted, batch.fine[k] - prediction[k], 0.0))
     for one in sums:
         one.at = total(one.at.to(setup.here.device) if setup.mesh.data is not None else one.at, setup.mesh.data).cpu()
     learned = [one.learned() for one in sums]
@@ -263,7 +278,7 @@ def _passes(setup: Setup, datasets: Sequence[Pairs], samples: int, members: int,
     model = setup.model.eval()
     size = -(-setup.config.batch_size // setup.mesh.sizes.readers // setup.config.accumulate)
     channels = setup.architecture.noise.channels
-    noise = Noise(channels, members) if channels else None
+    noise = Noise(channels, members) if channels and members else None
     held = Held(datasets, samples, size, setup.mesh.part, setup.mesh.sizes.data, setup.cutting, noise)
     for which, pieces in held.read(setup.config.workers, setup.here.device):
         if any_rank(bool(stop)):

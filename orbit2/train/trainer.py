@@ -161,7 +161,7 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
             beside = remembered.prepare(setup, checkpoints.folder, stop)
         if beside is None:
             raise pause()
-        progress.say(f"trained beside {site.told(beside)}")
+        progress.say(f"trained beside {site.told(beside.memories)}")
         assert isinstance(setup.model, Reslim)
         setup.remembered = remembered.Remembered(setup.model, beside)
     if unscored():

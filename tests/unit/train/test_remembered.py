@@ -12,13 +12,13 @@ import torch
 
 from orbit2.config.load import validate
 from orbit2.config.schema import ModelConfig
-from orbit2.data.view import View
+from orbit2.data.view import Box
 from orbit2.errors import Interrupted
 from orbit2.model import folder
 from orbit2.parallel.launch import Ranks, ranks
 from orbit2.train import remembered, site, trainer
 from orbit2.train.build import Setup
-from orbit2.train.remembered import Remembered
+from orbit2.train.remembered import Beside, Remembered
 from tests.data.tiny_training import CPU, Tiny
 from tests.unit.train.test_members_training import MEMBERS, loaded, train
 
@@ -42,57 +42,60 @@ def setup(tiny: Tiny, parent: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def memories(setup: Setup) -> site.Memories:
-    """With offsets in full, so that something is there to be told apart."""
-    found = site.learn(setup, members=1)
+def beside(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> Beside:
+    """With offsets in full, so that something is there to be told apart. Samples are an hour apart: those an hour away count as others."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remembered, "DAY_SECONDS", 2 * 3600)
+        patch.setattr(remembered, "_shares", lambda memory, outputs: (torch.ones(len(outputs)), torch.zeros(len(outputs))))
+        found = remembered.prepare(setup, tmp_path_factory.mktemp("kept"))
     assert found is not None
-    memory = found["tiny"]
-    pairs, sums = setup.training[0], torch.zeros(2, len(setup.outputs), *setup.training[0].store.grid("fine").shape)
-    batch = pairs.batch([int(i) for i in pairs.indices])
-    residual = batch.fine - setup.model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock)
-    known = torch.isfinite(residual)
-    sums[0], sums[1] = torch.where(known, residual, 0.0).sum(0), known.sum(0)
-    offset = (sums[0] / sums[1].clamp_min(1)).detach()
+    offset = residuals(setup).mean(0)
     maps = site.Maps(offset, torch.zeros_like(offset), torch.zeros(len(offset), 0, *offset.shape[1:]))
-    about = {**memory.about, "samples": len(pairs.indices),
-             "factors": {name: {"offset": 1.0, "slope": 0.0, "cycles": 0.0} for name in setup.outputs}}  # fmt: skip
-    return {"tiny": dataclasses.replace(memory, maps=maps, about=about)}
+    return Beside({"tiny": dataclasses.replace(found.memories["tiny"], maps=maps)}, found.fields)
+
+
+@torch.no_grad()
+def residuals(setup: Setup) -> torch.Tensor:
+    """[N, C, H, W] of the training block, 0 where there is no truth."""
+    batch = setup.training[0].batch([int(i) for i in setup.training[0].indices])
+    return torch.nan_to_num(batch.fine - setup.model.eval()(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock))
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_a_moved_or_mirrored_view_gets_the_maps_of_its_own_cells(setup: Setup, memories: site.Memories, mirrored: bool) -> None:
-    model, pairs = setup.model, setup.training[0]
-    plain = Remembered(model, memories)  # type: ignore[arg-type]
+@pytest.mark.parametrize("own", [False, True])
+def test_a_moved_or_mirrored_view_gets_what_is_known_of_its_own_cells(setup: Setup, beside: Beside, own: bool, mirrored: bool) -> None:
+    """Of a training sample what the samples two hours away or more have left."""
+    model, pairs, index = setup.model, setup.training[0], 2
     view = dataclasses.replace(pairs.whole.moved((1, 2), pairs.store.grid("coarse")), mirrored=mirrored)
-    assert isinstance(view, View)
-    part = pairs.packed([int(pairs.indices[1])], view)
+    part = pairs.packed([int(pairs.indices[index])], view)
     batch = part.to(CPU)
     rows, columns = batch.fine.shape[-2:]
-    maps = memories["tiny"].maps
-    assert maps is not None
-    expected = torch.roll(maps.offset, -2, -1)[:, 1 : 1 + rows, :columns]
-    field = plain._field(memories["tiny"], part.boxes[0].finer(view.factor, view.shift), mirrored, batch, 0)
-    torch.testing.assert_close(field, expected.flip(-2) if mirrored else expected)
+    others = [k for k in range(len(pairs.indices)) if abs(k - index) >= 2]
+    whole = residuals(setup)[others if own else slice(None)].mean(0)
+    expected = torch.roll(whole, -2, -1)[:, 1 : 1 + rows, :columns]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Remembered, "_conserved", lambda self, members, batch: members)
+        field = Remembered(model, beside).added(torch.zeros(1, 2, *expected.shape), batch, part, own)  # type: ignore[arg-type]
+    for member in field[0]:
+        torch.testing.assert_close(member, expected.flip(-2) if mirrored else expected, atol=1e-5, rtol=1e-4)
+    assert float(expected.abs().max()) > 0.01
 
 
-def test_a_sample_gets_the_mean_of_the_others(setup: Setup, memories: site.Memories) -> None:
-    pairs, index = setup.training[0], 2
-    every = pairs.batch([int(i) for i in pairs.indices])
-    with torch.no_grad():
-        prediction = setup.model.eval()(every.coarse, every.statics, every.geometry, every.variables, every.clock)
-        residual = every.fine - prediction
-        others = torch.cat([residual[:index], residual[index + 1 :]]).mean(0)
-        part = pairs.packed([int(pairs.indices[index])])
-        batch, member = part.to(CPU), prediction[index][None, None].expand(1, 2, -1, -1, -1)
-        both = Remembered(setup.model, memories)  # type: ignore[arg-type]
-        whole = both._field(memories["tiny"], part.boxes[0].finer(4, (0, 0)), False, batch, 0)[None]
-        field = both._others(whole, memories["tiny"], batch, member)
-    known = torch.isfinite(others)
-    assert float(known.float().mean()) > 0.9
-    torch.testing.assert_close(field[0][known], others[known], atol=2e-5, rtol=1e-4)
+def test_what_the_others_make_of_a_wave_is_that_wave(setup: Setup) -> None:
+    """Residuals that are a mean and a rhythm of the day are told from the other samples, to rounding."""
+    pairs = setup.training[0]
+    times = pairs.store.times[:1] + np.arange(24) * np.timedelta64(5, "h")
+    kept, box = remembered.Residuals(), Box(0, 0, 2, 3)
+    kept.begin(pairs, times, site.Sums(1, box, 3, ("day",), times))
+    angle = torch.from_numpy(2 * np.pi * (np.arange(24) * 5 % 24) / 24).float()
+    values = (0.5 + torch.sin(angle + 0.3))[:, None, None, None] * torch.arange(1.0, 7.0).view(1, 1, 2, 3)
+    for name, value in zip(kept.names, values, strict=True):
+        kept.update((torch.arange(2)[:, None], torch.arange(3)), name, value)
+    made = kept.fields(torch.ones(1), torch.ones(1))
+    torch.testing.assert_close(torch.stack([made.of[name] for name in kept.names]), values, atol=1e-4, rtol=1e-4)
 
 
-def test_members_keep_the_inputs_block_means_and_their_spread(setup: Setup, memories: site.Memories) -> None:
+def test_members_keep_the_inputs_block_means_and_their_spread(setup: Setup, beside: Beside) -> None:
     from orbit2.model.constraints import block_mean, cell_weights
 
     pairs = setup.training[0]
@@ -101,7 +104,7 @@ def test_members_keep_the_inputs_block_means_and_their_spread(setup: Setup, memo
     with torch.no_grad():
         prediction = setup.model.eval()(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock)
         member = torch.stack([prediction, prediction + 0.1 * torch.randn(prediction.shape, generator=torch.Generator().manual_seed(0))], 1)
-        made = Remembered(setup.model, memories).added(member, batch, part, own=False)  # type: ignore[arg-type]
+        made = Remembered(setup.model, beside).added(member, batch, part, own=False)  # type: ignore[arg-type]
     which = list(batch.variables).index("2m_temperature")
     means = block_mean(made[:, 0, setup.outputs.index("2m_temperature")][:, None], cell_weights(batch.geometry, 4), 4)
     torch.testing.assert_close(means[:, 0], batch.coarse[:, which], atol=1e-4, rtol=1e-4)
@@ -115,7 +118,7 @@ def test_what_it_was_trained_beside_is_delivered_also_after_a_stop(
     whole = train(tiny, tmp_path / "whole", parent, **settings)
     kept = torch.load(tmp_path / "whole" / "checkpoints" / remembered.FILE, weights_only=False)
     about = json.loads((whole / "config.json").read_text())["site_memory"]["tiny"]
-    assert about["factors"] == kept["tiny"].about["factors"] and about["samples"] == kept["tiny"].about["samples"]
+    assert about["factors"] == kept.memories["tiny"].about["factors"] and len(kept.fields["tiny"].of) == about["samples"]
     original, learned = trainer.optimise, []
 
     def stops(setup, batch, step):  # type: ignore[no-untyped-def]
