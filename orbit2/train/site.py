@@ -191,8 +191,8 @@ def cycles_of(times: Any, step_hours: float) -> tuple[str, ...]:
 
 
 def learn(setup: Setup, stop: StopRequest | None = None, members: int = SCORED, kept: Sequence[Kept] = ()) -> Memories | None:
-    """The memory of every dataset; of a model with noise, of the mean of so many `members` (0: without). Collective: every rank gets the same.
-    `kept` of every dataset gets the residuals.
+    """The memory of every dataset; of a model with noise, of the mean of so many `members` (0: without noise). `kept` of every dataset
+    gets the residuals. Collective: every rank gets the same.
 
     None when `stop` came in between, on any rank: the next start begins with it again.
     """
