@@ -38,7 +38,7 @@ def inputs(target: float = 0.0, **records: dict[str, Any]) -> Any:
     curve = [{"step": 10, "validation_loss": 0.9, "seconds": 12.0}, {"step": 15, "loss": 3.0},
              {"step": 20, "validation_loss": 0.7, "seconds": 31.0}, {"step": 30, "validation_loss": 0.8, "seconds": 38.0}]  # fmt: skip
     config = SimpleNamespace(finetune_from=None, train=SimpleNamespace(target=target))
-    model = SimpleNamespace(name="reslim", config=config, about={}, curve=curve, timing=records.get("model", {}))
+    model = SimpleNamespace(name="reslim", config=config, about={}, curve=curve, timing=records.get("model", {}), origin="")
     return SimpleNamespace(config=None, models={"reslim": model}, tasks=_tasks(records))
 
 
