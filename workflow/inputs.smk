@@ -62,6 +62,10 @@ def there(name):
     return section.there
 
 
+def task_model(wildcards):
+    return MODEL_PATHS[PREDICTIONS[wildcards.task].model]
+
+
 def task_ready(wildcards):
     return ready(PREDICTIONS[wildcards.task].model)
 

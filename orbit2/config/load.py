@@ -40,7 +40,7 @@ def from_mapping(raw: Mapping[str, Any], overrides: Sequence[str] = (), *, base:
         return validate(RunConfig, resolved, where)
     except OrbitError as error:
         section, _, rest = error.what.partition(".")
-        name = rest.partition(".")[0]
+        name = re.split("[.:]", rest)[0]
         little = "Field required" in error.what or "give `datasets`" in error.what
         if little and name not in known.get(section, [name]):  # made by --set alone: a slip, or half a new one
             raise OrbitError(f"no '{name}' among {section}, and too little to make one ({error.what})", where="--set", got=name,

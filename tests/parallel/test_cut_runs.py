@@ -114,8 +114,8 @@ def test_a_sample_that_is_not_finite_is_one_error_on_all_ranks(tiny: Tiny, tmp_p
     def act(rank: int) -> None:
         original, calls = stepping.forward, []
 
-        def forward(setup: Any, batch: Any) -> Any:
-            part, target = original(setup, batch)
+        def forward(setup: Any, batch: Any, packed: Any) -> Any:
+            part, target = original(setup, batch, packed)
             calls.append(batch.samples)
             if len(calls) == 3:
                 (tmp_path / f"samples-{rank}").write_text("\n".join(batch.samples))

@@ -111,10 +111,6 @@ def store_of(wildcards):
     return STORES[DATASET_OF[wildcards.data]]
 
 
-def task_model(wildcards):
-    return MODEL_PATHS[PREDICTIONS[wildcards.task].model]
-
-
 def task_store(wildcards):
     return STORES[PREDICTIONS[wildcards.task].dataset]
 
