@@ -41,10 +41,12 @@ def parent_of(wildcards):
 
 
 def ready(name):
-    """What says that a model is there; an imported one is known by what is in it, not by its age, and may lack where one only looks."""
+    """What says that a model is there; an imported one is known by what is in it (the job's configuration holds that), not by where or how
+    old it is, and may lack where one only looks."""
     if RUN.models[name].imported is None:
         return f"{MODEL_PATHS[name]}/config.json"
-    return ancient(f"{MODEL_PATHS[name]}/config.json") if there(name) else []
+    there(name)
+    return []
 
 
 @cache
