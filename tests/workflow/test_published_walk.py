@@ -131,7 +131,9 @@ def test_what_ships_for_published_weights_goes_from_the_providers_to_the_report(
     results = tmp_path / "results" / label
     scores = pd.read_parquet(results / "evaluate/metrics.parquet")
     error = scores[(scores.metric == "rmse") & (scores.season == "all") & (scores.space == "physical")]
-    run = load(tmp_path / "mini.yaml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)  # where the imported folder is seen from
+        run = load(tmp_path / "mini.yaml")
     for task, section in run.downscale.items():
         imported = run.models[section.model].imported
         assert imported is not None and imported.there
