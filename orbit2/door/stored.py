@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
@@ -45,9 +46,13 @@ class Member(io.RawIOBase):
         wanted = max(0, min(len(view), self.size - self._position))
         if not wanted:
             return 0
-        handle = os.open(self.archive, os.O_RDONLY)
+        handle, got = os.open(self.archive, os.O_RDONLY), 0
         try:
-            got = os.preadv(handle, [view[:wanted]], self.offset + self._position)
+            while got < wanted:  # HDF5 takes what it asked for to be there: after a short read it would go on with what the buffer held
+                more = os.preadv(handle, [view[got:wanted]], self.offset + self._position + got)
+                if not more:
+                    raise OSError(errno.EIO, "the archive ends before its member", str(self.archive))
+                got += more
         finally:
             os.close(handle)
         self._position += got
