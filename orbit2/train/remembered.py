@@ -94,11 +94,7 @@ class Fields:
         whole = self.of.get(sample)
         if whole is None:
             return None
-        rows = torch.arange(here.rows) + here.south - self.box.south
-        columns = torch.remainder(torch.arange(here.columns) + here.west - self.box.west, self.width)
-        height, width = whole.shape[-2:]
-        inside = ((rows >= 0) & (rows < height))[:, None] & (columns < width)
-        return torch.where(inside, whole[..., rows.clamp(0, height - 1)[:, None], columns.clamp_max(width - 1)], 0.0)
+        return site.under(here, whole, (self.box.south, self.box.west), self.width)
 
 
 @dataclass(frozen=True)

@@ -115,18 +115,21 @@ class Memory:
     def under(self, here: Box) -> Maps:
         """The maps of these cells of the store's fine grid; nothing is added where there are none."""
         assert self.maps is not None
-        rows = torch.arange(here.rows) + here.south - self.corner[0]
-        columns = torch.remainder(torch.arange(here.columns) + here.west - self.corner[1], self.width)
-        height, width = self.maps.offset.shape[-2:]
-        inside = ((rows >= 0) & (rows < height))[:, None] & (columns < width)
-        taken = rows.clamp(0, height - 1)[:, None], columns.clamp_max(width - 1)
-        offset, slope, cycle = (torch.where(inside, each[(..., *taken)], 0.0)
-                                for each in (self.maps.offset, self.maps.slope, self.maps.cycle))  # fmt: skip
+        offset, slope, cycle = (under(here, each, self.corner, self.width) for each in (self.maps.offset, self.maps.slope, self.maps.cycle))
         return Maps(offset, slope, cycle, self.maps.cycles)
 
     def place(self, name: str) -> str | None:
         """Its file in the model folder."""
         return None if self.maps is None else f"{FOLDER}/{name}.nc"
+
+
+def under(here: Box, field: Tensor, corner: tuple[int, int], width: int) -> Tensor:
+    """These cells of a fine grid, which has `width` columns, of a field [..., H, W] whose first cell is `corner`; 0 beyond it."""
+    rows = torch.arange(here.rows) + here.south - corner[0]
+    columns = torch.remainder(torch.arange(here.columns) + here.west - corner[1], width)
+    height, across = field.shape[-2:]
+    inside = ((rows >= 0) & (rows < height))[:, None] & (columns < across)
+    return torch.where(inside, field[..., rows.clamp(0, height - 1)[:, None], columns.clamp_max(across - 1)], 0.0)
 
 
 Memories = dict[str, Memory]

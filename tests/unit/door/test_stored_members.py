@@ -1,4 +1,4 @@
-"""Members of a zip are read in place: reads that come in parts are put together, and an archive that was cut is an error, never old memory."""
+"""Members of a zip are read in place: reads in parts are put together, and an archive that was cut is an error, never old memory."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def test_reads_that_come_in_parts_are_put_together(member: Member, tmp_path: Pat
 
     monkeypatch.setattr(os, "preadv", short)
     expected = xr.load_dataset(tmp_path / "in.nc", engine="h5netcdf")
-    with xr.open_dataset(member, engine="h5netcdf") as found:  # type: ignore[arg-type]
+    with xr.open_dataset(member, engine="h5netcdf") as found:
         xr.testing.assert_identical(found.load(), expected)
 
 
 def test_an_archive_that_was_cut_since_is_an_error(member: Member) -> None:
-    with xr.open_dataset(member, engine="h5netcdf") as found:  # type: ignore[arg-type]
+    with xr.open_dataset(member, engine="h5netcdf") as found:
         os.truncate(member.archive, member.offset + member.size // 2)
         with pytest.raises(OSError):
             found.load()
