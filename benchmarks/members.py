@@ -41,20 +41,17 @@ from orbit2.variables import is_precipitation, log_scored, variable
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "config" / "runs" / "demo.yaml"
 PARENT, MEMBERS, TASK = "reslim", "members", "test_members"
+FULL = 300  # steps of the second stage; the demo's is short, its trunk frozen
 SHORT = {"2m_temperature": "T", "10m_u_component_of_wind": "u", "10m_v_component_of_wind": "v", "mean_sea_level_pressure": "msl",
          "precipitation_rate": "rain"}  # fmt: skip
 EXACT = {"K": 1e-3, "m s-1": 1e-3, "Pa": 0.5, "mm day-1": 1e-3}  # of block means: rounding of stored float32, and of rain's steps
 
 
 def configuration(seed: int, memory: bool) -> dict[str, Any]:
-    """The demo's run with another seed of both trainings; seed 0 shares its models with `make demo`. What the demo lacks is added."""
+    """The demo's run with another seed of both trainings, its second stage at full length; seed 0 shares its parent with `make demo`."""
     raw: dict[str, Any] = yaml.safe_load(DEMO.read_text(encoding="utf-8"))
     raw["label"] = label(seed, memory)
-    parent = raw["models"][PARENT]
-    raw["models"].setdefault(MEMBERS, {
-        "datasets": parent["datasets"], "finetune_from": PARENT, "architecture": {"noise": {"channels": 2}},
-        "train": {**parent["train"], "steps": 300, "learning_rate": 1e-3, "loss": "crps", "ensemble": 2, "validate_every": 50}})
-    raw["downscale"].setdefault(TASK, {"model": MEMBERS, "dataset": parent["datasets"][0], "members": 16, "reference": PARENT})
+    raw["models"][MEMBERS]["train"].update(steps=FULL, validate_every=50, freeze_trunk=False)
     if seed:
         for name in (PARENT, MEMBERS):
             raw["models"][name]["train"]["seed"] = seed

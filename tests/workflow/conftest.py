@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 STAGES = ("retrieve", "regrid", "statistics", "train", "finetune", "downscale", "evaluate", "diagnose", "report")
 WHOLE = {"retrieve_source": 2, "regrid_init": 1, "regrid_part": 3, "regrid_finalise": 1, "statistics_dataset": 1, "train_model": 1,
-         "finetune_model": 1, "downscale_task": 3, "evaluate_fit": 1, "evaluate_part": 3, "evaluate_task": 3, "evaluate_merge": 1,
-         "diagnose_task": 3, "diagnose_merge": 1, "report_page": 1}
+         "finetune_model": 2, "downscale_task": 4, "evaluate_fit": 1, "evaluate_part": 4, "evaluate_task": 4, "evaluate_merge": 1,
+         "diagnose_task": 4, "diagnose_merge": 1, "report_page": 1}
 
 
 def work(planned: dict[str, int]) -> dict[str, int]:

@@ -104,7 +104,7 @@ def test_a_task_in_blocks_is_init_then_blocks_then_finalise(project: Any) -> Non
     changed = ("--config", f'set=["downscale.{name}.blocks=3"]')
     said = project.text("-n", "-p", "all", *changed)
     planned = dict(re.findall(r"^(downscale_\w+) +(\d+)$", said, flags=re.MULTILINE))
-    assert planned == {"downscale_task": "2", "downscale_init": "1", "downscale_block": "3", "downscale_finalise": "1"}
+    assert planned == {"downscale_task": "3", "downscale_init": "1", "downscale_block": "3", "downscale_finalise": "1"}
     printed = re.findall(r"Shell command: .*?(orbit2 downscale .*--block .*)", said)
     parts = {line.split("--block ")[1].split()[0]: "--receipt" in line for line in printed}
     assert parts == {"init": True, "0/3": True, "1/3": True, "2/3": True, "finalise": False}

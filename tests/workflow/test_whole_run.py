@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 FEW = ["models.reslim.train.steps=10", "models.reslim.train.validate_every=5", "models.conus.train.steps=5",
-       "models.conus.train.validate_every=5"]
+       "models.conus.train.validate_every=5", "models.members.train.steps=4", "models.members.train.validate_every=2"]
 
 
 def overrides(*more: str) -> tuple[str, str]:
@@ -21,7 +21,7 @@ def test_the_demo_with_few_steps(project: Any) -> None:
     run = project.folder / "results/demo"
     assert (run / "report/index.html").stat().st_size < 10e6
     scores = pd.read_parquet(run / "evaluate/metrics.parquet")
-    assert set(scores["task"]) == {"test", "quarter_degree", "conus"}
+    assert set(scores["task"]) == {"test", "test_members", "quarter_degree", "conus"}
     assert {"rmse", "mae", "bias", "pearson_r", "r2_cod", "ssim"} <= set(scores["metric"])
     # a second run has nothing to do, under every trigger that Snakemake knows
     assert project.planned("all", *overrides()) == {}

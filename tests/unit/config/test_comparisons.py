@@ -7,13 +7,16 @@ import pytest
 
 from orbit2.config import slices
 from orbit2.config.comparisons import experiment, fit_memory_mb, fitted_on, others, parents, predictions
-from orbit2.config.load import load
+from orbit2.config.load import from_mapping, load, read_yaml
 
 RUNS = Path(__file__).parents[3] / "config" / "runs"
 
 
 def demo(*overrides: str) -> Any:
-    return load(RUNS / "demo.yaml", list(overrides))
+    """The demo without its second stage, whose members are held against the first's prediction."""
+    raw = read_yaml(RUNS / "demo.yaml")
+    del raw["models"]["members"], raw["downscale"]["test_members"]
+    return from_mapping(raw, overrides)
 
 
 def test_the_demo_compares_its_regional_model_with_what_it_predicts_anyway() -> None:
@@ -31,6 +34,10 @@ def test_another_prediction_of_the_parent_does_not_serve(change: str) -> None:
     made = slices.downscale(config, "conus_parent")
     assert made["downscale"] == {**slices.downscale(config, "conus")["downscale"], "model": "reslim"}
     assert made["model_hash"] == slices.downscale(config, "test")["model_hash"] and made["task"] == "conus_parent"
+
+
+def test_the_demos_members_are_held_against_its_own_test_prediction() -> None:
+    assert parents(load(RUNS / "demo.yaml"))["test_members"] == ("reslim", "test")
 
 
 def test_members_are_held_against_one_field_of_their_reference() -> None:

@@ -141,7 +141,9 @@ def test_every_model_of_a_shipped_run_learns_on_all_its_datasets(path: Path) -> 
             tile, halo = (section.train.tile, section.train.halo) if own else (SMALL, HALO)
             coarse, statics, geometry = batch(model, grid, tiles(grid.shape, grid.periodic, tile, halo, 1, box)[0], names)
             model.zero_grad()
-            model(coarse, statics, geometry, names).square().mean().backward()
+            channels = model.config.noise.channels
+            noise = {"noise": torch.randn(len(coarse), 2, channels, *statics.shape[-2:])} if channels else {}
+            model(coarse, statics, geometry, names, **noise).square().mean().backward()
             for part, parameter in model.named_parameters():
                 assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), f"{name} on {key}: {part}"
             unmoved = [part for part, parameter in model.named_parameters() if not parameter.grad.any()]  # type: ignore[union-attr]
