@@ -16,7 +16,7 @@ from orbit2.config.load import load
 from tests.workflow.conftest import STAGES, WHOLE, Project, work
 
 ROOT = Path(__file__).resolve().parents[2]
-EVALUATION = {"evaluate_task": 3, "evaluate_merge": 1, "diagnose_task": 3, "diagnose_merge": 1, "report_page": 1}
+EVALUATION = {rule: WHOLE[rule] for rule in ("evaluate_task", "evaluate_merge", "diagnose_task", "diagnose_merge", "report_page")}
 
 
 @pytest.fixture(scope="module")
@@ -159,11 +159,11 @@ def test_only_what_depends_on_a_key_runs_again(finished: Project) -> None:
         "finetune_model": 1, "downscale_task": 1, "evaluate_part": 1, "evaluate_task": 1, "evaluate_merge": 1,
         "diagnose_task": 1, "diagnose_merge": 1, "report_page": 1}
     assert after("downscale.test.wall_minutes=9") == after("models.reslim.train.threads=1") == {}
-    again = {"diagnose_task": 3, "diagnose_merge": 1, "report_page": 1}  # of the days that parts keep: no part is made anew
+    again = {rule: WHOLE[rule] for rule in ("diagnose_task", "diagnose_merge", "report_page")}  # of kept days: no part is made anew
     (project.folder / "basins.geojson").touch()
     ice = "report.thresholds={ice: {use: frost, variable: air_temperature, below: -5, units: degC}}"
     assert after(f'{ice}","diagnose.regions={{basins: basins.geojson}}') == again
-    assert after("diagnose.keep=100") == {**EVALUATION, "evaluate_part": 3}
+    assert after("diagnose.keep=100") == {**EVALUATION, "evaluate_part": WHOLE["evaluate_part"]}
     kept = {path: path.stat().st_mtime_ns for path in slices}
     assert kept == slices, "a dry run changed what queued jobs will read"
 
