@@ -34,3 +34,24 @@ def test_the_ablation_of_constraint_layers_shown_is_that_measured() -> None:
     for label, (group, key) in wanted.items():
         for shown, run in zip(rows[label], record["runs"], strict=True):
             assert float(shown) == pytest.approx(run[group][key], abs=0.51 * 10.0 ** -len(shown.partition(".")[2])), label
+
+
+def test_what_site_memory_is_worth_is_that_measured() -> None:
+    record = json.loads((ROOT / "benchmarks/results/site_memory.json").read_text(encoding="utf-8"))
+    section = (ROOT / "docs/model.md").read_text(encoding="utf-8").split("\n## Site memory")[1].split("\n## ")[0]
+    names = {"temperature (K)": "2m_temperature", "eastward wind (m/s)": "10m_u_component_of_wind",
+             "northward wind (m/s)": "10m_v_component_of_wind", "pressure (Pa)": "mean_sea_level_pressure",
+             "rain, ln(1 + mm/day)": "precipitation_rate, ln(1 + x)", "rain (mm/day)": "precipitation_rate"}  # fmt: skip
+    shown = re.findall(r"^\| (.+?) \| ([\d.]+ [\d. ]+) \| ([\d. ]+) \| (?:([\d.]+) `(\w+)`.*)?\|$", section, flags=re.MULTILINE)
+    assert record["holds"] and len(shown) == len(names) + 1
+    for label, without, within, least, best in shown:
+        for who, cells in (("no memory", without), ("with memory", within)):
+            for cell, seed in zip(cells.split(), ("0", "1", "2"), strict=True):
+                one = record["seeds"][seed]
+                value = one["rmse"][names[label]][who] if label in names else one["ratio"][who]
+                assert float(cell) == pytest.approx(value, abs=0.51 * 10.0 ** -len(cell.partition(".")[2])), (label, seed)
+        if label in names:
+            baselines = {who: value for who, value in record["seeds"]["0"]["rmse"][names[label]].items() if "memory" not in who}
+            assert min(baselines.values()) == pytest.approx(float(least), abs=0.51 * 10.0 ** -len(least.partition(".")[2]))
+            assert min(baselines, key=lambda who: baselines[who]).startswith(best)
+            assert all(float(cell) < float(least) for cell in within.split())
