@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= 2
+WORKERS ?= 3
 GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 # torch goes first: left to the other packages it would pull gigabytes of CUDA libraries onto a machine without a GPU.
 # Without a GPU the CPU build is taken where pip can find it (an index or wheel folder that offers it), else the plain one;
