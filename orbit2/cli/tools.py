@@ -1,4 +1,4 @@
-"""The verbs beside the stages: plan, doctor, migrate, unlock, stop, config, model. Never writes into results/."""
+"""The verbs beside the stages: plan, doctor, migrate, clean, unlock, stop, config, model. Never writes into results/."""
 
 from __future__ import annotations
 
@@ -126,6 +126,22 @@ def migrate(
     found = run(results, dry_run=dry_run, say=typer.echo)
     if not found.moves and not found.runs and not found.receipts:
         typer.echo("nothing to do")
+
+
+def clean(
+    results: Annotated[Path, typer.Argument(help="Folder of results.")] = Path("results"),
+    keep: Annotated[list[Path] | None, typer.Option(help="Configuration (YAML) of a run whose data and models stay; repeatable.")] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete what is listed.")] = False,
+) -> None:
+    """List stores, models and checkpoints that no run in RESULTS needs, with their sizes; delete them only with --delete."""
+    from orbit2.config.clean import delete as remove
+    from orbit2.config.clean import look, told
+    from orbit2.config.load import load
+
+    found = look(results, [load(path) for path in keep or ()])
+    typer.echo(told(found))
+    if delete and found.unneeded:
+        typer.echo(f"deleted: {remove(found) / 1e9:.2f} GB")
 
 
 def unlock() -> None:
@@ -262,6 +278,7 @@ def register(app: typer.Typer) -> None:
     app.command("plan")(plan_run)
     app.command("doctor")(doctor)
     app.command("migrate")(migrate)
+    app.command("clean")(clean)
     app.command("unlock")(unlock)
     app.command("stop")(stop_run)
     app.add_typer(config, name="config")
