@@ -89,9 +89,12 @@ def doctor(
         str | None, typer.Option(help="Profile (folder, or name in profiles/) that a run is to be started with.", show_default=False)
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="With --profile: the run (YAML); default the profile's own.", show_default=False)
+        Path | None, typer.Option(help="With --profile or --bundle: the run (YAML); default the profile's own.", show_default=False)
     ] = None,
     overrides: Overrides = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Write this .zip to send with a question: versions, runs, last logs.", show_default=False)
+    ] = None,
 ) -> None:
     """Versions, devices, credentials (found or not, never their value), disk, optional back ends. Exit 2: something needed is missing.
 
@@ -99,7 +102,7 @@ def doctor(
     """
     from orbit2.plan.doctor import examine, render
 
-    if profile is None and (config is not None or overrides):
+    if profile is None and ((config is not None and bundle is None) or overrides):
         raise OrbitError("--config and --set say which run the profile is looked at for: give --profile too")
     findings = examine(results)
     if profile is not None:
@@ -110,6 +113,11 @@ def doctor(
         run = config or Path(read.text.get("configfile", "config/config.yaml"))
         findings += preflight.examine(read, load(run, overrides or ()))
     typer.echo(render(findings))
+    if bundle is not None:
+        from orbit2.plan.bundle import bundle as write
+
+        names = write(bundle, render(findings), run=config)
+        typer.echo(f"\nwrote {bundle}: {', '.join(names)}\nCredentials and names are taken out; look through it before you send it.")
     if any(finding.level == "missing" for finding in findings):
         raise typer.Exit(EXIT_USER)
 
