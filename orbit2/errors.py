@@ -40,6 +40,16 @@ class OrbitError(Exception):
         super().__init__("; ".join(parts))
 
 
+class Unsaid(OrbitError):
+    """What no file says and only the user knows: `keys`, as a dataset's section names them (`files.day_starts.fine`)."""
+
+    def __init__(
+        self, what: str, keys: tuple[str, ...], *, where: object = None, got: object = None, allowed: object = None, hint: str | None = None
+    ) -> None:
+        self.keys = keys
+        super().__init__(what, where=where, got=got, allowed=allowed, hint=hint)
+
+
 class Interrupted(Exception):
     """Work stopped early on purpose (signal or deadline) and can be resumed; the CLI exits with code 75.
 

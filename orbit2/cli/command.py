@@ -1,4 +1,4 @@
-"""The verbs of the `orbit2` command: one per stage, plus plan, doctor, config and model. Never computes anything itself.
+"""The verbs of the `orbit2` command: one per stage, plus new, plan, doctor, config and model. Never computes anything itself.
 
 Exit codes: 0 done, 2 a user's mistake (one readable line on stderr), 75 stopped early and resumable, 130 interrupted.
 """
@@ -19,7 +19,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from orbit2.cli import STAGES, stages, tools
+from orbit2.cli import STAGES, stages, start, tools
 from orbit2.errors import EXIT_RESUMABLE, EXIT_USER, Interrupted, OrbitError
 from orbit2.files import write_text
 from orbit2.progress import detect, telling
@@ -28,7 +28,7 @@ from orbit2.signals import STOPS, StopRequest, release
 STOPPED = "ORBIT2_STOPPED"  # names a file that is to say how far a stage came that stops early; see workflow/scripts/logged.sh
 SAVING = ("train", "finetune", "downscale")  # they have an ear of their own for signals, from the start on
 TEARDOWN = 60.0  # seconds that a rank's process has to end in, once everything is done
-VERBS = (*STAGES, "plan", "doctor", "migrate", "unlock", "stop", "config", "model")
+VERBS = ("new", *STAGES, "plan", "doctor", "migrate", "unlock", "stop", "config", "model")
 
 
 _ROOM = "free some space; the same command then goes on or starts again, nothing half-written counts"
@@ -55,6 +55,7 @@ app = typer.Typer(
 )
 stages.register(app)
 tools.register(app)
+start.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -32,9 +32,9 @@ def resolved(raw: Mapping[str, Any], inputs: Sequence[str], outputs: Sequence[st
     Raises OrbitError naming what the files do not hold: variables, a grid of their own that serves, times.
     """
     section = FilesConfig.model_validate(raw["files"])
-    held = {source: _held(section, source, names) for source, names in (("coarse_files", inputs), ("files", outputs)) if names}
-    own = {SIDE[source]: _one_grid(one) for source, one in held.items()}
-    coarse, fine = _grids(raw, own)
+    held = {source: held_in(section, source, names) for source, names in (("coarse_files", inputs), ("files", outputs)) if names}
+    own = {SIDE[source]: one_grid(one) for source, one in held.items()}
+    coarse, fine = grids_of(raw, own)
     calendar = counted(held, raw.get("calendar"))
     found = found_in(section, held, split.blocks, calendar, frequency)
     told = {} if clocks.real(calendar) else {"calendar": calendar}
@@ -42,8 +42,9 @@ def resolved(raw: Mapping[str, Any], inputs: Sequence[str], outputs: Sequence[st
     return {**raw, **told, "coarse_grid": coarse, "fine_grid": fine, "files": files}
 
 
-def _held(section: FilesConfig, source: str, names: Sequence[str]) -> dict[str, Held]:
-    """The headers of each variable, or of what it is made of (a day's maximum of hours). Raises OrbitError for one that no file holds."""
+def held_in(section: FilesConfig, source: str, names: Sequence[str], every: Sequence[Header] | None = None) -> dict[str, Held]:
+    """The headers of each variable, or of what it is made of (a day's maximum of hours), among `every` one of the source's files (None:
+    looked up). Raises OrbitError for one that no file holds."""
     from orbit2.door.headers import headers
     from orbit2.door.naming import accepted
 
@@ -51,11 +52,12 @@ def _held(section: FilesConfig, source: str, names: Sequence[str]) -> dict[str, 
     if not patterns:
         raise OrbitError(f"no {side} files are named", where=f"files.{side}", got="nothing", allowed="paths or patterns",
                          hint=f"they are to hold {', '.join(names)}")  # fmt: skip
-    every = headers(patterns, (*names, *(MADE_OF[name] for name in names if name in MADE_OF)), section.rename)
+    if every is None:
+        every = headers(patterns, (*names, *(MADE_OF[name] for name in names if name in MADE_OF)), section.rename)
     found: dict[str, Held] = {}
     for name in names:
         for raw in (name, MADE_OF.get(name, name)):
-            own = [header for header in every if header.runs and _has(header, raw, section.rename)]
+            own = [header for header in every if header.runs and holds(header, raw, section.rename)]
             found[name] = Held(own if raw == name or hourly(own) else [], raw)
             if own:
                 break
@@ -66,7 +68,7 @@ def _held(section: FilesConfig, source: str, names: Sequence[str]) -> dict[str, 
     return found
 
 
-def _has(header: Header, name: str, rename: Mapping[str, str]) -> bool:
+def holds(header: Header, name: str, rename: Mapping[str, str]) -> bool:
     """Whether a file holds a variable: as the user says, by a usual name, by a standard name that no other variable has."""
     from orbit2.door.naming import accepted
 
@@ -79,7 +81,7 @@ def _has(header: Header, name: str, rename: Mapping[str, str]) -> bool:
     return unique and any(about.get("standard_name") == standard for about in header.fields.values())
 
 
-def _one_grid(held: Mapping[str, Held]) -> Header:
+def one_grid(held: Mapping[str, Held]) -> Header:
     """A header of the one grid of a side's files."""
     first = next(header for each in held.values() for header in each.headers)
     for header in (header for each in held.values() for header in each.headers):
@@ -89,7 +91,7 @@ def _one_grid(held: Mapping[str, Held]) -> Header:
     return first
 
 
-def _grids(raw: Mapping[str, Any], own: Mapping[str, Header]) -> tuple[str, str]:
+def grids_of(raw: Mapping[str, Any], own: Mapping[str, Header]) -> tuple[str, str]:
     """Coarse and fine grid, spelled out where they are the files' own; cut to whole blocks, which is said."""
     asked = {side: str(raw.get(f"{side}_grid", FROM_FILES)) for side in ("coarse", "fine")}
     for side in ("coarse", "fine"):
@@ -98,7 +100,7 @@ def _grids(raw: Mapping[str, Any], own: Mapping[str, Header]) -> tuple[str, str]
                              allowed=f"a named grid{', or coarsen_<n>' if side == 'coarse' else ''}")  # fmt: skip
     fine: AnyGrid = own["fine"].grid if asked["fine"] == FROM_FILES else named(asked["fine"])
     if asked["fine"] == FROM_FILES:
-        _even(fine)
+        even(fine)
     if asked["coarse"].startswith(COARSEN):
         factor = asked["coarse"].removeprefix(COARSEN)
         if not factor.isdecimal() or int(factor) < 2:
@@ -120,7 +122,7 @@ def _edges(grid: AnyGrid) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float
     return (grid.lat_edges, grid.lon_edges) if isinstance(grid, Grid) else (grid.y_edges, grid.x_edges)
 
 
-def _even(grid: AnyGrid) -> None:
+def even(grid: AnyGrid) -> None:
     """Raises OrbitError for a grid that cannot be trained on as it is: half cells at the poles."""
     steps = np.diff(_edges(grid)[0])
     if steps.min() < 0.9 * steps.max():

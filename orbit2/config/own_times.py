@@ -15,7 +15,7 @@ import numpy.typing as npt
 from orbit2 import times as clocks
 from orbit2.config.files import BRIDGED, DAY, SIDE, STEPS, FilesConfig, Found, Reduced, StampName
 from orbit2.config.recipes import over, reduction
-from orbit2.errors import OrbitError
+from orbit2.errors import OrbitError, Unsaid
 
 if TYPE_CHECKING:
     from orbit2.config.dataset import Period
@@ -65,13 +65,20 @@ def counted(held: Mapping[str, Mapping[str, Held]], asked: str | None) -> str:
     return first
 
 
-def found_in(
-    section: FilesConfig, held: Mapping[str, Mapping[str, Held]], blocks: Mapping[str, Period], calendar: str, frequency: str
-) -> Found:
-    """The step between samples, which of the split's samples no file has, and which side's hours are made into samples.
+class Samples(NamedTuple):
+    """What the files' times make: `common` [S] of all variables, `step` seconds apart (MONTH: months), `first` seconds after 00:00 UTC;
+    `reduced`: how the hours of a side are made into them; `closing`: sides whose months are stamped by their end."""
 
-    Raises OrbitError for a block outside the files' years, steps that do not go together, days that are not the same.
-    """
+    common: Seconds
+    step: int
+    first: int
+    reduced: Mapping[str, Reduced]
+    closing: tuple[str, ...]
+
+
+def samples_in(section: FilesConfig, held: Mapping[str, Mapping[str, Held]], calendar: str, frequency: str) -> Samples:
+    """The samples that all variables have. Raises OrbitError for steps that do not go together, days that are not the same, no sample;
+    Unsaid for what only the user knows of them."""
     axes = []
     for source, fields in held.items():
         for name, one in fields.items():
@@ -89,15 +96,27 @@ def found_in(
     if not len(common):
         told = "; ".join(f"{key} {_span(seconds, calendar)}" for key, seconds in samples.items())
         raise OrbitError("the files have no time in common", where="files", got=told)
+    closing = {SIDE[axis.source] for axis in axes if step == MONTH and _closes(axis)}
+    return Samples(common, step, first, reduced, tuple(sorted(closing)))
+
+
+def found_in(
+    section: FilesConfig, held: Mapping[str, Mapping[str, Held]], blocks: Mapping[str, Period], calendar: str, frequency: str
+) -> Found:
+    """The step between samples, which of the split's samples no file has, and which side's hours are made into samples.
+
+    Raises OrbitError for a block outside the files' years, steps that do not go together, days that are not the same.
+    """
+    common, step, first, reduced, closing = samples_in(section, held, calendar, frequency)
+    grid = _Grid(step, first, calendar)
     runs = grid.runs(_lacking(grid, common, blocks))
     if runs:
         log.warning("files: %d stretches of time within the split are in no file and are left out, the first: %s", len(runs), runs[0][0])
     for side, how in reduced.items():
         log.info("%s files: every %d hours are made into samples every %d: %s", side, how.hours, step // 3600,
                  ", ".join(f"{name} ({reduction(name, how.raw.get(name, name), step // 3600)})" for name in how.stamps))  # fmt: skip
-    closing = {SIDE[axis.source] for axis in axes if step == MONTH and _closes(axis)}
     return Found(step_hours=step // 3600, first_hour=first / 3600, lacking=tuple(runs), coarse=reduced.get("coarse"),
-                 fine=reduced.get("fine"), closing=tuple(sorted(closing)) or None)  # fmt: skip
+                 fine=reduced.get("fine"), closing=closing or None)  # fmt: skip
 
 
 def hourly(headers: Sequence[Header]) -> bool:
@@ -156,9 +175,9 @@ def _reduced(section: FilesConfig, axes: Sequence[_Axis], step: int) -> dict[str
         judge = next(iter(daily), side)
         begins = starts[judge]
         if step == DAY and judge != side and begins is None:
-            raise OrbitError(f"the {side} files' hours are to become days: say when those of the {judge} files begin",
-                             where=f"files.day_starts.{judge}", got="nothing",
-                             allowed="hours after 00:00 UTC of the date (0; -12: noon of the day before)")  # fmt: skip
+            raise Unsaid(f"the {side} files' hours are to become days: say when those of the {judge} files begin",
+                         (f"day_starts.{judge}",), where=f"files.day_starts.{judge}", got="nothing",
+                         allowed="hours after 00:00 UTC of the date (0; -12: noon of the day before)")  # fmt: skip
         stamps = {axis.name: _names(section, axis, side, step) for axis in mine}
         raw = {axis.name: over(axis.name, axis.held.raw) for axis in mine}
         found[side] = Reduced(hours=mine[0].step // 3600, begins=(begins or 0.0) if step == DAY else 0.0, stamps=stamps,
@@ -182,8 +201,9 @@ def _names(section: FilesConfig, axis: _Axis, side: str, step: int) -> StampName
     told: StampName | None = getattr(section.stamps, side) if section.stamps is not None else None
     if told is not None:
         return told
-    raise OrbitError(f"{axis.name}: which end of its hours a stamp names is said by nobody", where=f"files.stamps.{side}", got="nothing",
-                     allowed="end (ERA5), begin or middle", hint=f"files.stamps: {{{side}: end}}, or time bounds")  # fmt: skip
+    raise Unsaid(f"{axis.name}: which end of its hours a stamp names is said by nobody", (f"stamps.{side}",),
+                 where=f"files.stamps.{side}", got="nothing", allowed="end (ERA5), begin or middle",
+                 hint=f"files.stamps: {{{side}: end}}, or time bounds")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -298,8 +318,10 @@ def _same_days(section: FilesConfig, axes: Sequence[_Axis], step: int, reduced: 
     if len(sides) < 2 or reduced:
         return
     if told.coarse is None or told.fine is None:
-        raise OrbitError("two daily products: say when the days of both begin", where="files.day_starts", got="nothing",
-                         allowed="{coarse: 0, fine: 0}: hours after 00:00 UTC of the date (-12: noon of the day before)")  # fmt: skip
+        raise Unsaid("two daily products: say when the days of both begin",
+                     tuple(f"day_starts.{side}" for side in ("coarse", "fine") if getattr(told, side) is None),
+                     where="files.day_starts", got="nothing",
+                     allowed="{coarse: 0, fine: 0}: hours after 00:00 UTC of the date (-12: noon of the day before)")  # fmt: skip
     if abs(told.coarse - told.fine) > told.apart:
         raise OrbitError("the two products' days are not the same", where="files.day_starts", got=f"{told.coarse:g} and {told.fine:g} h",
                          allowed=f"at most {told.apart:g} h apart", hint="day_starts.apart allows more, for those who mean it")  # fmt: skip

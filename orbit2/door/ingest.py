@@ -20,7 +20,7 @@ from orbit2.door.given import hours, times_of
 from orbit2.door.months import monthly
 from orbit2.door.naming import find, renaming, rivals
 from orbit2.door.regridding import refuse_fills, there, to_latitudes
-from orbit2.errors import OrbitError
+from orbit2.errors import OrbitError, Unsaid
 from orbit2.grid import AnyGrid, Layout, ProjectedGrid, from_centres, of_dataset
 from orbit2.grid.axes import Horizontal
 from orbit2.longitudes import eastward
@@ -298,8 +298,8 @@ def _scale(
         return conversion(units, name, where, hours=hours(interval[1], where))
     period = _of_store(array, dataset, times, grid, where, warnings)
     if period is None:
-        raise OrbitError(f"'{array.name}' is an amount ({units}): over which time is not said", where=where, got=str(units),
-                         allowed=f"{wanted}, or an amount with its period", hint=ACCUMULATED)  # fmt: skip
+        raise Unsaid(f"'{array.name}' is an amount ({units}): over which time is not said", ("accumulated",), where=where, got=str(units),
+                     allowed=f"{wanted}, or an amount with its period", hint=ACCUMULATED)  # fmt: skip
     return conversion(units, name, where, hours=period)
 
 
