@@ -28,7 +28,7 @@ from orbit2.signals import STOPS, StopRequest, release
 STOPPED = "ORBIT2_STOPPED"  # names a file that is to say how far a stage came that stops early; see workflow/scripts/logged.sh
 SAVING = ("train", "finetune", "downscale")  # they have an ear of their own for signals, from the start on
 TEARDOWN = 60.0  # seconds that a rank's process has to end in, once everything is done
-VERBS = ("new", *STAGES, "plan", "doctor", "migrate", "unlock", "stop", "config", "model")
+VERBS = (*STAGES, "new", "plan", "doctor", "migrate", "unlock", "stop", "config", "model")
 
 
 _ROOM = "free some space; the same command then goes on or starts again, nothing half-written counts"

@@ -61,17 +61,26 @@ def look(side: str, patterns: Sequence[str], rename: Mapping[str, str], accumula
     if not every:
         raise OrbitError("no file holds fields with times", where=f"--{side}", got=", ".join(patterns), allowed="files with a time axis",
                          hint="static fields (orography, land mask) go to --statics")  # fmt: skip
-    held = {name: [header for header in every if holds(header, name, rename)] for name in dynamic if not wanted or name in wanted}
-    held = {name: found for name, found in held.items() if found}
+    held = {name: found for name in dynamic if (found := [header for header in every if holds(header, name, rename)])}
+    lacking = next((name for name in wanted if name not in held), None)
+    if lacking is not None:
+        raise OrbitError(f"no {side} file holds '{lacking}' with times", where=f"--{side}", got=", ".join(_keys(every)),
+                         allowed=" or ".join(accepted(lacking)), hint=f"say which it is: --rename NAME={lacking}")  # fmt: skip
+    held = {name: found for name, found in held.items() if not wanted or name in wanted}
     fields = _fields({name: found[0].file for name, found in held.items()}, rename, accumulated)
-    keys = dict.fromkeys(key for header in every for key in header.fields)
+    keys = _keys(every)
     known = {field.theirs for field in fields}
     still = {key for name, about in VARIABLES.items() if about.kind == "static" for key in accepted(name)}
     unused = tuple(key for key in keys if key not in known | still)
     if not fields:
         raise Unsaid(f"no field of the {side} files has a name that orbit2 knows", ("rename",), where=f"--{side}", got=", ".join(keys),
-                     allowed=", ".join(wanted) or "see docs/own_data.md")  # fmt: skip
+                     allowed="names of docs/own_data.md")  # fmt: skip
     return Side(side, tuple(patterns), tuple(every), fields, unused)
+
+
+def _keys(every: Sequence[Header]) -> list[str]:
+    """All fields by their names in the files."""
+    return list(dict.fromkeys(key for header in every for key in header.fields))
 
 
 def _fields(files: Mapping[str, str], rename: Mapping[str, str], accumulated: str | None) -> tuple[Field, ...]:

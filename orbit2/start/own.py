@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def new(
     sides: dict[str, Side] = {}
     for side in ("coarse", "fine"):
         if files.get(side):
-            sides[side] = settled(lambda side=side: _looked(side, files[side], said), said, ask)  # type: ignore[misc]
+            sides[side] = settled(partial(_looked, side, files[side], said), said, ask)
             for line in lines(sides[side]):
                 say(line)
     inputs, outputs = _variables(sides, said)
@@ -85,7 +86,8 @@ def new(
 
 
 def _looked(side: str, patterns: Sequence[str], said: Said) -> Side:
-    wanted = {name for key in ("inputs", "outputs") for name in said.get(key) or ()}
+    inputs, outputs = (list(said.get(key) or ()) for key in ("inputs", "outputs"))
+    wanted = inputs if side == "coarse" else outputs
     return look(side, patterns, said.get("rename") or {}, said.get("accumulated"), wanted)
 
 

@@ -12,12 +12,13 @@ from orbit2.config.schema import RunConfig
 from orbit2.errors import OrbitError
 from orbit2.model.inspect import build
 from orbit2.plan.disk import training_samples
-from orbit2.plan.estimate import plan_on, training
+from orbit2.plan.estimate import plan_on, prediction, training
 from orbit2.plan.fit import fit
 from orbit2.plan.fit_tasks import fit_task
 from orbit2.plan.machine import Machine
 from orbit2.plan.records import Plan
 from orbit2.plan.search import changes
+from orbit2.plan.stages import works
 from orbit2.plan.text import duration
 
 MODEL, TASK = "reslim", "test"
@@ -26,6 +27,7 @@ LEAST, ENOUGH = 50, 2000  # steps below which nothing is learnt; steps that a la
 EPOCHS = 300  # times that a training sample is seen, at most: a longer training of as little data only learns it by heart
 SHARE = 0.5  # of the hours that training has at least, whatever the other stages take
 BATCH = 8
+TOGETHER = {"time_block": 8, "batch": 8}  # times of a task's item, that go through the network at once
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,8 @@ def sized(raw: Mapping[str, Any], dataset: str, hours: float, on: Machine, *, co
             notes.append(f"a model of size {size.name} does not fit into the memory here")
             break
         if budget is None:
-            config, task = _predicted(from_mapping({**raw, **sections(dataset, architecture, {**train, **laid}, task)}), raw, on)
-            budget = 3600 * hours * _left(plan_on(config, on), 3600 * hours)
+            task, others = _beside(from_mapping({**raw, **sections(dataset, architecture, {**train, **laid}, TOGETHER)}), on)
+            budget = 3600 * hours * max(1 - others / (3600 * hours), SHARE)
         steps = min(int(budget / time * PROBED), most)
         if steps < LEAST and chosen is None:
             least = f"{LEAST} steps of the smallest model take {duration(LEAST * time / PROBED)}"
@@ -132,16 +134,10 @@ def _time(config: RunConfig, on: Machine) -> tuple[float | None, dict[str, Any]]
     return 3600 * best[0].hours, changes(best[0].choice, config.models[MODEL].train)
 
 
-def _predicted(config: RunConfig, raw: Mapping[str, Any], on: Machine) -> tuple[RunConfig, dict[str, Any]]:
-    """The run with a task that fits, and the keys that it needs for that."""
-    best = fit_task(config, TASK, on).best or fit_task(config, TASK, on, allow=("tile",)).best
-    if best is None:
-        return config, {}
-    task = config.downscale[TASK].model_copy(update=best.changed)
-    return config.model_copy(update={"downscale": {TASK: task}}), dict(best.changed)
-
-
-def _left(plan: Plan, seconds: float) -> float:
-    """The share of the time that the other stages leave for training."""
-    others = sum(work.wall or 0.0 for work in plan.works) + sum(task.time.wall or 0.0 for task in plan.tasks)
-    return max(1 - others / seconds, SHARE)
+def _beside(config: RunConfig, on: Machine) -> tuple[dict[str, Any], float]:
+    """The keys of a task that fits, and the seconds that it and the other stages take, as far as that is known."""
+    task, keys = prediction(config, TASK, build(config, MODEL), on), dict(TOGETHER)
+    if not task.fits:
+        best = fit_task(config, TASK, on, allow=("tile",)).best
+        keys |= best.changed if best is not None else {}
+    return keys, (task.time.wall or 0.0) + sum(work.wall or 0.0 for work in works(config, on, ()))

@@ -17,6 +17,7 @@ from orbit2.door.ingest import Reading, read_inputs
 from orbit2.errors import OrbitError
 from orbit2.variables import cell_methods, forgetting, variable
 from tests.data import own_archive
+from tests.data.quick_sizes import quick
 from tests.docs.blocks import ROOT, blocks
 from tests.docs.test_own_file_page import run
 
@@ -29,6 +30,7 @@ def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "archive").mkdir()
     monkeypatch.setenv("ORBIT2_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
+    quick(monkeypatch)
     lines = [line for language, text in blocks(PAGE) for line in text.splitlines() if language == "bash" and line.startswith("orbit2")]
     assert len(lines) == 5
     for line in lines:

@@ -11,21 +11,22 @@ from orbit2.cli import start
 from orbit2.config.load import load
 from orbit2.errors import OrbitError, Unsaid
 from orbit2.plan.machine import Machine
-from orbit2.start import own
+from orbit2.start import own, size
 from orbit2.start.asking import QUESTIONS, renamed, settled
 from orbit2.start.look import look
 from tests.data import own_archive
 from tests.data.own_archive import call
+from tests.data.quick_sizes import quick
 
 FILES = ("--coarse", "my_data/coarse/*.nc", "--fine", "my_data/fine/*.nc")
 SAID = ("--accumulated", "24h", "--coarse-day", "0", "--fine-day", "0")
-QUICK = ("--device", "a100", "--hours", "0.01")
+QUICK = ("--device", "a100", "--hours", "1")
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own")
-    own_archive.write(folder / "my_data")
+    own_archive.write(folder / "my_data", last="2001-03-31")
     return folder
 
 
@@ -34,13 +35,14 @@ def here(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     (tmp_path / "my_data").symlink_to(archive / "my_data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ORBIT2_CACHE", str(archive / "cache"))
+    quick(monkeypatch)
     return tmp_path
 
 
 def test_a_run_is_written_that_checks(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call("new", "my_run", *FILES, *SAID, *QUICK, "--credit", "me, CC BY")
     printed = capsys.readouterr().out
-    for words in ("5 files, 26x34 cells of 0.25 degrees", "151 times, daily, no gaps; calendar standard", "tas (degC)", "factor 4",
+    for words in ("3 files, 26x34 cells of 0.25 degrees", "90 times, daily, no gaps; calendar standard", "tas (degC)", "factor 4",
                   "fits on", "snakemake --profile profiles/local all --configfile my_run.yaml"):  # fmt: skip
         assert words in printed
     text = (here / "my_run.yaml").read_text(encoding="utf-8")
@@ -48,7 +50,8 @@ def test_a_run_is_written_that_checks(here: Path, capsys: pytest.CaptureFixture[
     dataset = run.datasets["mine"]
     assert dataset.outputs == ("2m_temperature", "precipitation_rate") and dataset.refinement == 4 and run.label == "my_run"
     assert dataset.files is not None and dataset.files.credit == "me, CC BY" and "# the truth" in text
-    assert dataset.split.test.end == "2001-05-31" and run.models["reslim"].train.steps >= 50 and "does NOT" not in printed
+    assert dataset.split.test.end == "2001-03-31" and run.models["reslim"].train.steps == size.EPOCHS * 55 // 8
+    assert run.architecture_of("reslim").embed_dim == 128  # the largest that 55 samples are enough for
     call("new", "my_run", *FILES, *SAID, *QUICK, code=2)
     assert "is there already, and is not overwritten" in capsys.readouterr().err
     assert (here / "my_run.yaml").read_text(encoding="utf-8") == text
@@ -77,8 +80,8 @@ def test_what_nobody_says_is_named_by_its_flags(here: Path, capsys: pytest.Captu
     (("my_run", *FILES, "--factor", "one"), "not a number of cells"),
     (("my_run", *FILES, "--coarse-stamp", "ends"), "did you mean 'end'?"),
     (("my_run", *FILES, "--rename", "tas=temperature"), "no such variable"),
-    (("my_run", *FILES, *SAID, "--outputs", "specific_humidity_500"), "do not hold it"),
-    (("my_run", *FILES, *SAID, *QUICK[:2], "--hours", "1e-9"), "too little for a run; got '1e-09'; allowed: 50 steps"),
+    (("my_run", *FILES, *SAID, "--outputs", "specific_humidity_500"), "no fine file holds 'specific_humidity_500'"),
+    (("my_run", *FILES, *SAID, *QUICK[:2], "--hours", "1e-5"), "--hours: too little for a run; got '1e-05'; allowed: 50 steps"),
 ])  # fmt: skip
 def test_bad_input_gives_one_clear_error(here: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], error: str) -> None:
     call("new", *words, code=2)
@@ -122,10 +125,10 @@ def test_names_that_tell_nothing_are_said_by_rename(here: Path) -> None:
 
 
 def test_era5_of_a_region_is_sized(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    call("new", "alps", "--from", "era5", "--region", "43.2,48,5,15.5", "--years", "2010-2013", "--device", "h200", "--hours", "0.5")
+    call("new", "alps", "--from", "era5", "--region", "43.2,48,5,15.5", "--years", "2010-2013", *QUICK)
     printed = capsys.readouterr().out
     assert "region 43,48,5,16: global_1@43,48,5,16 to global_0.25@43,48,5,16" in printed
-    assert "era5: " in printed and " GB in " in printed and "queue each" in printed
+    assert "era5: " in printed and " MB in " in printed and "queue each" in printed
     text = (here / "alps.yaml").read_text(encoding="utf-8")
     dataset = load(here / "alps.yaml").datasets["era5"]
     assert dataset.step_hours == 24 and dataset.refinement == 4 and dataset.split.test.start == "2013-01-01"
