@@ -96,7 +96,8 @@ def settled(work: Callable[[], T], said: Said, ask: Ask) -> T:
             return work()
         except Unsaid as error:
             for key in error.keys:
-                said[key] = QUESTIONS[key].read(ask(QUESTIONS[key], error))
+                answer = QUESTIONS[key].read(ask(QUESTIONS[key], error))
+                said[key] = {**said.get(key, {}), **answer} if isinstance(answer, dict) else answer
 
 
 def no_one(question: Question, error: OrbitError) -> str:

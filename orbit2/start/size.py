@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orbit2.config.dataset import DatasetConfig
 from orbit2.config.load import from_mapping
 from orbit2.config.schema import RunConfig
 from orbit2.errors import OrbitError
@@ -71,8 +72,9 @@ def sized(raw: Mapping[str, Any], dataset: str, hours: float, on: Machine, *, co
 
     `conserve`: the inputs are block means of the truth. Raises OrbitError where the hours or the memory do for none.
     """
-    factor = from_mapping({**raw, **sections(dataset, {"refinement": _factor(raw, dataset)}, {}, {})}).datasets[dataset].refinement
-    about = {"refinement": factor, "conserve": conserve}
+    if hours <= 0:
+        raise OrbitError("no time for a run", where="--hours", got=hours, allowed="more than 0")
+    about = {"refinement": DatasetConfig.model_validate(raw["datasets"][dataset]).refinement, "conserve": conserve}
     samples = training_samples(from_mapping({**raw, **sections(dataset, about, {}, {})}), dataset)
     batch = max(1, min(BATCH, samples // 2))
     most = max(EPOCHS * samples // batch, 500)
@@ -91,7 +93,9 @@ def sized(raw: Mapping[str, Any], dataset: str, hours: float, on: Machine, *, co
             break
         if budget is None:
             task, others = _beside(from_mapping({**raw, **sections(dataset, architecture, {**train, **laid}, TOGETHER)}), on)
-            budget = 3600 * hours * max(1 - others / (3600 * hours), SHARE)
+            budget = max(3600 * hours - others, SHARE * 3600 * hours)
+            if others > (1 - SHARE) * 3600 * hours:
+                notes.append(f"the other stages take {duration(others)}: more than training leaves them of {hours:g} hours")
         steps = min(int(budget / time * PROBED), most)
         if steps < LEAST and chosen is None:
             least = f"{LEAST} steps of the smallest model take {duration(LEAST * time / PROBED)}"
@@ -109,13 +113,6 @@ def sized(raw: Mapping[str, Any], dataset: str, hours: float, on: Machine, *, co
     notes.append(f"size {size.name}, {steps:,} steps of {batch} samples: each of {samples:,} training samples is seen {seen:,.0f} times"
                  + (", which is as often as it helps" if steps == most else ""))  # fmt: skip
     return Sized(architecture, train, task, plan, config, notes)
-
-
-def _factor(raw: Mapping[str, Any], dataset: str) -> int:
-    """The refinement between a dataset's grids."""
-    from orbit2.config.dataset import DatasetConfig
-
-    return DatasetConfig.model_validate(raw["datasets"][dataset]).refinement
 
 
 def _train(steps: int, batch: int, rate: float) -> dict[str, Any]:
