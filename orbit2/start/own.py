@@ -151,7 +151,8 @@ def _grids(own: Mapping[str, Header], said: Said) -> Grids:
         if not good or ("factor" in said and factor not in good):
             raise OrbitError("the fine grid does not divide into such blocks", where="--factor", got=factor,
                              allowed=", ".join(map(str, good[:12])))  # fmt: skip
-        factor = min(good, key=lambda n: abs(n - factor))
+        near = factor
+        factor = min(good, key=lambda n: abs(n - near))
     why = (f"the coarse files are averaged to blocks of {factor} x {factor} fine cells, which do not fill theirs" if "coarse" in own
            else f"the input is the truth's own means over blocks of {factor} x {factor} cells")  # fmt: skip
     grids_of({"coarse_grid": f"{COARSEN}{factor}", "fine_grid": fine}, own)
