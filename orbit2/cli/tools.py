@@ -271,12 +271,14 @@ def model_import(
     km: Annotated[float | None, typer.Option(min=0, help="Spacing of the inputs that the network is told; default: the YAML's.")] = None,
     grid: Annotated[str | None, typer.Option(help="Grid of the static fields; default: the nodes of a whole globe.")] = None,
     sst: Annotated[bool, typer.Option("--sst/--no-sst", help="Read the sea's temperature where the air's is an input.")] = True,
+    orography_units: Annotated[str | None, typer.Option(
+        help="Units of the static orography and of its statistics, m or 'm2 s-2'; default: told by the Earth's own altitude.")] = None,
 ) -> None:
     """Make a model folder of the published ORBIT-2 weights (docs/published_weights.md)."""
     from orbit2.model.importing import run
 
     for line in run(checkpoints, config, statistics, out, statics=statics, output_statistics=output_statistics, dataset=dataset, km=km,
-                    grid=grid, sst=sst):  # fmt: skip
+                    grid=grid, sst=sst, orography_units=orography_units):  # fmt: skip
         typer.echo(f"warning: {line}", err=True)
     typer.echo(out)
 

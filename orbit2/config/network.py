@@ -196,6 +196,11 @@ class TrainConfig(Strict):
         False, description="After training, learn what the model gets wrong in every cell of the training grid, as far as that helps on "
         "the validation block; it is added back on that grid only (docs/model.md).",
     )
+    choose_by: Later[Literal["error", "error_and_tail"]] = Field(
+        "error", description="What the weights that are kept (and `patience`) go by. error: the validation score, RMSE over that of "
+        "interpolation, of members CRPS. error_and_tail: the mean of it and the same ratio of RMSE of max(x, 99 % quantile of the training "
+        "truth), over variables: a smooth mean that misses extremes is no best model then.",
+    )
     validate_every: int = Field(50, ge=1, description="Steps between validations.")
     validate_samples: int = Field(
         256, ge=0, description="Samples of each dataset's validation block that a validation scores, spread over the block; 0 = all."
@@ -237,6 +242,12 @@ class TrainConfig(Strict):
     @property
     def tiled(self) -> bool:
         return any(self.tile) if isinstance(self.tile, tuple) else self.tile > 0
+
+    @model_validator(mode="after")
+    def _choice(self) -> TrainConfig:
+        if self.choose_by == "error_and_tail" and self.loss == "crps":
+            raise ValueError("members are chosen by their CRPS alone: remove `choose_by`")
+        return self
 
     @model_validator(mode="after")
     def _tiles(self) -> TrainConfig:

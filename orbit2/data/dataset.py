@@ -86,6 +86,7 @@ class Pairs:
             packings=(store.packings("coarse"), store.packings("fine")),
             static_fine=torch.from_numpy(store.static_values("fine")),
             min_valid=float(store.attributes.get("min_valid_fraction", 0.5)),
+            name=name,
         )
 
     @property

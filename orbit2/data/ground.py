@@ -46,7 +46,7 @@ class Place:
 @dataclass(eq=False)
 class Ground:
     """`inputs` of the model that this dataset has, `truth`: the store's fine variables, `outputs` and `statics` of the model, the store's
-    own statics [S, sH, sW] in their units; grids and packings of both sides, coarse first."""
+    own statics [S, sH, sW] in their units; grids and packings of both sides, coarse first; `name` of the dataset."""
 
     normaliser: Normaliser
     inputs: tuple[str, ...]
@@ -58,6 +58,7 @@ class Ground:
     packings: tuple[tuple[Packing, ...], tuple[Packing, ...]]
     static_fine: Tensor
     min_valid: float
+    name: str = ""
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
@@ -180,7 +181,7 @@ class Ground:
             statics=statics,
             weights=weights if packed.counted else torch.zeros_like(weights),
             clock=packed.clock.to(device, non_blocking=device.type != "cpu"),
-            geometry=Geometry(lat, lon, km, km / factor, periodic, cells),
+            geometry=Geometry(lat, lon, km, km / factor, periodic, cells, self.name),
             variables=self.variables,
             samples=packed.samples,
             context=context,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from orbit2.downscale.as_published import as_trained
 from orbit2.downscale.cf import as_dataset, described_by, handed
 from orbit2.downscale.derived import derived_from
 from orbit2.downscale.plausible import climate, compare
+from orbit2.downscale.trained import dataset_of, told
 from orbit2.errors import OrbitError
 from orbit2.grid import AnyGrid, Grid, ProjectedGrid
 from orbit2.model import folder
@@ -90,6 +91,7 @@ class Downscaler:
     site_memory: bool = True  # whether what it learned of single cells is added, on the grid that it was learned on
     dataset: str | None = None  # whose samples a task predicts; None for a user's data
     _sites: dict[str, tuple[Site | None, str]] = field(default_factory=dict)
+    _datasets: dict[str, str] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -133,9 +135,17 @@ class Downscaler:
             self._sites[grid.digest] = of(self.folder, self.about, self.fine_grid(grid), grid.refine(self.refinement), self.dataset)
         return self._sites[grid.digest]
 
+    def trained_as(self, grid: AnyGrid) -> str:
+        """The dataset of the training whose output scale predictions for inputs on `grid` have; "" for none."""
+        if grid.digest not in self._datasets:
+            self._datasets[grid.digest] = dataset_of(self.model, self.about, grid, self.dataset)
+        return self._datasets[grid.digest]
+
     def remembering(self, grid: AnyGrid) -> dict[str, str]:
-        """What a prediction for inputs on `grid` says of the site memory (global attribute); nothing of a model trained without."""
-        return {"site_memory": self.site(grid)[1]} if self.about.get("site_memory") else {}
+        """What a prediction for inputs on `grid` says of the site memory, and of whose scale it has (global attributes); nothing of a model
+        trained without a memory, or on one dataset."""
+        memory = {"site_memory": self.site(grid)[1]} if self.about.get("site_memory") else {}
+        return {**memory, **told(self.model, self.trained_as(grid), grid)}
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -205,7 +215,7 @@ class Downscaler:
             names=(*variables, *self.model.statics),
             coarse=self.normaliser.normalise(coarsen(near, weights, s), self.model.statics),
             fine=self.normaliser.normalise(near, self.model.statics).to(self.device),
-            geometry=place,
+            geometry=replace(place, dataset=self.trained_as(grid)),
             maps=None if site is None else site.under(window, s).to(self.device),
         )
 
@@ -357,9 +367,9 @@ class Downscaler:
         inputs = as_trained(self, inputs, cut.tile, cut.halo)
         file, about_statics = self.statics_file(inputs.grid, static)
         inputs.warnings += [about_statics] if about_statics else []
-        told, outside = climate(inputs, self.about)
+        warned, outside = climate(inputs, self.about)
         compared = compare(inputs, self.about, self.normaliser, trust=said.trust_units, trim=cut.trim)
-        for line in (lines := [*inputs.warnings, *compared, *told]):
+        for line in (lines := [*inputs.warnings, *compared, *warned]):
             log.warning("%s: %s", where, line)
         static_fine = open_static(inputs.grid.refine(self.refinement), self.model.statics, file)
         tiling, frames = self.tiling(inputs.grid, cut.tile, cut.halo, cut.blend, cut.trim), []

@@ -200,10 +200,10 @@ def _samples(
 
 
 def remembering(downscaler: Downscaler, grid: AnyGrid) -> dict[str, str]:
-    """What is said of the site memory, in the log too."""
+    """What is said of the site memory and of the output scale, in the log too."""
     told = downscaler.remembering(grid)
-    for line in told.values():
-        log.info("site memory %s", line)
+    for what, line in told.items():
+        log.info("%s %s", what.replace("_", " "), line)
     return told
 
 

@@ -96,11 +96,11 @@ def replay_model(model: nn.Module, device: torch.device, dtype: torch.dtype | No
         names = tuple(variables) if variables is not None else self.inputs
         gaps = self.gaps(coarse, names) if gaps is None else gaps
         tensors = (coarse, statics, geometry.lat, geometry.lon, clock, geometry.areas, noise)
-        scales = (geometry.coarse_km, geometry.fine_km, geometry.periodic)
-        key = (tuple(None if t is None else t.shape for t in tensors), scales, names, gaps)
+        scales, whose = (geometry.coarse_km, geometry.fine_km, geometry.periodic), geometry.dataset
+        key = (tuple(None if t is None else t.shape for t in tensors), scales, whose, names, gaps)
         if key not in kept:
             def once(c: Tensor, s: Tensor | None, lat: Tensor, lon: Tensor, t: Tensor | None, a: Tensor | None, z: Tensor | None) -> Tensor:
-                result: Tensor = run(c, s, Geometry(lat, lon, *scales, a), names, t, gaps, z)
+                result: Tensor = run(c, s, Geometry(lat, lon, *scales, a, whose), names, t, gaps, z)
                 return result
 
             kept[key] = Replayed(once, tensors, dtype)

@@ -53,7 +53,7 @@ def save(
             "inputs": list(model.inputs),
             "outputs": list(model.outputs),
             "statics": list(model.statics),
-            **({"scale_km": list(model.scale_km)} if model.output_scale.ndim == 2 else {}),
+            **(_scales(model) if model.output_scale.ndim == 2 else {}),
             **({"noise_scale": model.noise_scale} if isinstance(model, Reslim) and model.config.noise.channels else {}),
             **carried_rows([*model.inputs, *model.outputs, *model.statics]),
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -61,6 +61,11 @@ def save(
             **about,
         }
         config.write_text(to_text(facts), encoding="utf-8")
+
+
+def _scales(model: Downscaling) -> dict[str, Any]:
+    """What the rows of `output_scale` belong to."""
+    return {"scale_km": list(model.scale_km), **({"scale_datasets": list(model.scale_datasets)} if model.scale_datasets else {})}
 
 
 def unnamed(grids: Mapping[str, AnyGrid], datasets: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -120,7 +125,7 @@ def load(
     with nullcontext() if weights else torch.device("meta"):
         model = build(architecture, config["inputs"], config["outputs"], config["statics"])
     if known := [float(km) for km in config.get("scale_km", [])]:
-        model.set_scale(known, torch.ones(len(known), len(model.outputs)))
+        model.set_scale(known, torch.ones(len(known), len(model.outputs)), config.get("scale_datasets", ()))
     if isinstance(model, Reslim):
         model.noise_scale = float(config.get("noise_scale", 1.0))
     normaliser = Normaliser.from_json(read_json(folder / "normalisation.json"))

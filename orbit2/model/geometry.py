@@ -24,7 +24,7 @@ class Geometry:
     """Coarse cell centres of each sample of a batch and the two resolutions.
 
     lat [B, H] and lon [B, W] in degrees, or both [B, H, W] where the rows are no parallels: then with the relative `areas` of the fine
-    cells [B, sH, sW]. `periodic` when the rows close around the globe.
+    cells [B, sH, sW]. `periodic` when the rows close around the globe. `dataset`: whose fields they are, where the model was trained on it.
     """
 
     lat: Tensor
@@ -33,6 +33,7 @@ class Geometry:
     fine_km: float
     periodic: bool
     areas: Tensor | None = None
+    dataset: str = ""
 
     @classmethod
     def of(cls, coarse: AnyGrid, refinement: int, batch: int = 1, device: torch.device | str = "cpu") -> Geometry:

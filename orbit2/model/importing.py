@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import xarray as xr
 import yaml
 
 from orbit2.config.imported import TRAINED_TILES
 from orbit2.config.network import ArchitectureConfig
-from orbit2.data.store_grid import GRID
 from orbit2.data.transforms import Normaliser
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.files import sha256, short_hash, write_text
-from orbit2.grid import Grid, named
-from orbit2.model import folder
+from orbit2.model import folder, published_statics
 from orbit2.model.build import build
 from orbit2.model.published import AIR, SEA, Published
+from orbit2.model.published_statics import FLAG, OROGRAPHY, OURS, STATICS
 from orbit2.model.published_weights import State, architecture, converted, read
 from orbit2.provenance import code_version
+from orbit2.units import conversion
 from orbit2.variables import Variable, declare, is_precipitation, variable
 
 THRESHOLD = 0.25  # mm in 24 hours: at or below it counts as dry, as in the training
-STATICS = ("land_sea_mask", "orography", "lattitude", "landcover")  # as the checkpoints spell them, in the order that they are read in
-OURS = {"lattitude": "row_latitude", "landcover": "landcover_class"}
 ROWS = (
     Variable("row_latitude", "rlat", "", "degrees_north", "static", "zscore", "Latitude of a row, as read", (-90, 90), parity=-1),
     Variable("landcover_class", "lcc", "", "1", "static", "zscore", "Number of a land cover class, read as a number", (0, 1000)),
@@ -38,7 +34,6 @@ ROWS = (
 SIZES = {"refinement": "superres_mag", "patch": "patch_size"} | {
     name: name for name in ("cnn_ratio", "embed_dim", "depth", "decoder_depth", "mlp_ratio")
 }
-GRAVITY = 9.80665
 LICENCE = (
     "The weights are their publisher's, and so is their licence: orbit2 does not know it. Read it on their page before you pass them on."
 )
@@ -62,6 +57,7 @@ class Told:
 def run(
     checkpoints: Sequence[Path], config: Path, statistics: Path, out: Path, *, statics: Path | None = None,
     output_statistics: Path | None = None, dataset: str | None = None, km: float | None = None, grid: str | None = None, sst: bool = True,
+    orography_units: str | None = None,
 ) -> list[str]:  # fmt: skip
     """Write the model folder `out`; returns lines to be said. Raises OrbitError where files do not fit together or say too little: then
     nothing is written."""
@@ -85,7 +81,11 @@ def run(
     weights = _scaled(converted(state, found, order), outputs, moments, output_statistics)
     model.load_state_dict({**model.state_dict(), **weights})
     model.output_moments.copy_(torch.tensor([moments[name] for name in outputs]))
-    fields = None if statics is None else _fields(statics, grid, found.refinement, moments)
+    if statics is None:
+        fields, factor = None, 1.0 if orography_units is None else conversion(orography_units, OROGRAPHY, FLAG).factor
+    else:
+        fields, factor = published_statics.read(statics, grid, found.refinement, orography_units)
+    moments[OROGRAPHY] = moments[OROGRAPHY][0] * factor, moments[OROGRAPHY][1] * factor  # the z-scores stay the same
     about = _about(checkpoints, config, told, epoch, fields, differing, merged)
     folder.save(
         out, model.eval(), Normaliser(moments, THRESHOLD), about, {} if fields is None else {"published": fields},
@@ -93,6 +93,8 @@ def run(
     )  # fmt: skip
     if fields is None:
         lines.append("no --statics: every prediction needs --static FILE with " + ", ".join(fixed))
+        if orography_units is None:
+            lines.append(f"the statistics of orography are taken to be of metres; of a geopotential say {FLAG} 'm2 s-2'")
     return lines
 
 
@@ -198,55 +200,6 @@ def _scaled(weights: State, outputs: Sequence[str], moments: Statistics, where: 
                 weights[key][c] *= std / spread
             weights["smooth.bias"][c] += (mean - own) / spread
     return weights
-
-
-def _fields(path: Path, name: str | None, refinement: int, moments: dict[str, tuple[float, float]]) -> xr.Dataset:
-    """The static fields on the fine grid, every coarse value repeated: averaged back they are what they were. Changes the moments of a
-    geopotential, which becomes metres."""
-    values: dict[str, npt.NDArray[np.float32]] = {}
-    for each in STATICS:
-        files = sorted(path.glob(f"{each}*.npy"))
-        if len(files) != 1:
-            raise OrbitError(
-                f"no single file of {each}", where=path, got=", ".join(f.name for f in files) or "none", allowed=f"{each}*.npy"
-            )
-        values[each] = np.squeeze(np.load(files[0], allow_pickle=False)).astype(np.float32)
-    shapes = {field.shape for field in values.values()}
-    if len(shapes) != 1 or len(next(iter(shapes))) != 2 or not all(np.isfinite(field).all() for field in values.values()):
-        raise OrbitError("static fields do not fit together", where=path, got=", ".join(map(str, shapes)), allowed="one shape, no gaps")
-    grid = _grid(values["lattitude"], name, path)
-    if np.abs(values["orography"]).max() > variable("orography").valid[1]:  # the z-scores stay the same
-        values["orography"] /= GRAVITY
-        mean, std = moments["orography"]
-        moments["orography"] = mean / GRAVITY, std / GRAVITY
-    fine = grid.refine(refinement)
-    repeated = {OURS.get(each, each): np.kron(field, np.ones((refinement, refinement), np.float32)) for each, field in values.items()}
-    return xr.Dataset(
-        {each: (fine.dims, field, {"units": variable(each).units}) for each, field in repeated.items()},
-        coords={"lat": ("lat", fine.lat, {"units": "degrees_north"}), "lon": ("lon", fine.lon, {"units": "degrees_east"})},
-        attrs={
-            "source": f"static fields published with the weights ({path.name}), repeated on the fine grid",
-            GRID: json.dumps(fine.to_attributes()),
-        },
-    )
-
-
-def _grid(latitude: npt.NDArray[np.float32], name: str | None, where: Path) -> Grid:
-    """The coarse grid of the static fields. Raises OrbitError where it is neither named nor the nodes of a whole globe."""
-    height, width = latitude.shape
-    if name is None:
-        if latitude[0, 0] > latitude[-1, 0]:
-            raise OrbitError("rows go from north to south", where=where, allowed="row 0 in the south")
-        if width != 2 * height or abs(latitude[0, 0] + 90) > 1e-3 or abs(latitude[1, 0] - latitude[0, 0] - 180 / height) > 1e-3:
-            raise OrbitError("on which grid are the static fields?", where=where, got=f"{height}x{width} from {latitude[0, 0]:g} north",
-                             hint="say it with --grid, e.g. cells_24,54,120,235,295,240")  # fmt: skip
-        name = f"nodes_{180 / height:.10g}"
-    grid = named(name)
-    if grid.shape != (height, width):
-        raise OrbitError(
-            "the static fields have another shape than the grid", where=where, got=f"{height}x{width}", allowed=grid.describe()
-        )
-    return grid
 
 
 def _about(

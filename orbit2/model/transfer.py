@@ -52,8 +52,9 @@ def transfer(parent: Downscaling, child: Downscaling) -> Transfer:
         elif name in per_input:
             _rows(tensor, old, inputs, 1)
         elif name == "output_scale":
-            for row, km in zip(tensor.view(-1, len(child.outputs)), child.scale_km or (0.0,), strict=True):
-                _rows(row, parent.scale_at(km), outputs, 1)
+            known, rows = child.scale_km or (0.0,), tensor.view(-1, len(child.outputs))
+            for row, km, dataset in zip(rows, known, child.scale_datasets or ("",) * len(known), strict=True):
+                _rows(row, parent.scale_at(km, dataset), outputs, 1)
         elif name.startswith("leave."):  # `leave`, `enter`: unet and conv
             _rows(tensor, old, outputs, 1)
         elif name == "enter.weight":  # [width, fields then validity, 3, 3]

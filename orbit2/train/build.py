@@ -44,6 +44,7 @@ from orbit2.train import losses
 from orbit2.train.average import Average
 from orbit2.train.optimizer import build
 from orbit2.train.state import optimizer_state
+from orbit2.train.tails import thresholds
 from orbit2.train.validation import residual_scales
 
 if TYPE_CHECKING:
@@ -145,6 +146,9 @@ class Setup:
             measured = from_first(residual_scales(self.model, self.training, seen) if here.first else None)
             assert measured is not None
             self.objective.measured(*measured, here.device)
+        self.tails: Tensor | None = None
+        if self.config.choose_by == "error_and_tail":
+            self.tails = from_first(thresholds(self.training) if here.first else None)
         self.channel_weights = torch.tensor(weights, device=here.device)
         self.steps = Steps(
             self.training,
@@ -223,8 +227,8 @@ class Setup:
         if not self.here.first:
             return None
         model = self.blank()
-        if self.model.scale_km:
-            model.set_scale(self.model.scale_km, torch.ones(len(self.model.scale_km), len(self.outputs)))
+        if known := self.model.scale_km:
+            model.set_scale(known, torch.ones(len(known), len(self.outputs)), self.model.scale_datasets)
         model.load_state_dict(full)
         return model.eval()
 

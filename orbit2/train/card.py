@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,9 +66,7 @@ def write_card(path: Path, model: Downscaling, about: Mapping[str, Any], curve: 
         + f" of {config.interpolation} interpolation of the same inputs (validation block, network space: z-scores, and "
         "ln(1 + mm) for precipitation; below 1 is better" + ("; without the site memory" if about.get("site_memory") else "") + "):",
         "",
-        "| variable | ratio |",
-        "|---|---|",
-        *(f"| `{name}` | {value:.3f} |" for name, value in scores(curve, about["best_step"]).items()),
+        *_validated(about, curve),
         "",
         "## Limits",
         "",
@@ -109,13 +108,24 @@ def remembered(told: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def scores(curve: Path, step: int) -> dict[str, float]:
+def _validated(about: Mapping[str, Any], curve: Path) -> list[str]:
+    """The table of the weights that were kept, with their tails where they were chosen by them."""
+    found = scores(curve, about["best_step"])
+    if "tails" not in about:
+        return ["| variable | ratio |", "|---|---|", *(f"| `{name}` | {value:.3f} |" for name, value in found.items())]
+    tails = scores(curve, about["best_step"], "validation_tail_ratio")
+    return ["| variable | ratio | of max(x, 99 % quantile) |", "|---|---|---|",
+            *(f"| `{name}` | {value:.3f} | {tails.get(name, math.nan):.3f} |" for name, value in found.items()), "",
+            "The weights were chosen by the mean of both columns; `tails` in config.json has the quantiles (training truth)."]  # fmt: skip
+
+
+def scores(curve: Path, step: int, key: str = "validation_ratio") -> dict[str, float]:
     """Validation ratios per output at `step` of a metrics.jsonl; empty when none were written there."""
     found: dict[str, float] = {}
     for line in curve.read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
-        if record.get("validation_ratio") and record["step"] == step:
-            found = record["validation_ratio"]
+        if record.get(key) and record["step"] == step:
+            found = record[key]
     return found
 
 

@@ -77,7 +77,7 @@ def forward(setup: Setup, batch: Batch, packed: Batch | Packed | None = None) ->
 def terms(setup: Setup, prediction: Tensor, target: Tensor, batch: Batch) -> Terms:
     """The loss's sums for a prediction [(M,) B, C, sH, sW]."""
     place, scale = batch.geometry, setup.model.scale(batch.geometry)
-    return setup.objective.terms(prediction, target, batch.weights, place.periodic, scale, batch.context, place.coarse_km)
+    return setup.objective.terms(prediction, target, batch.weights, place.periodic, scale, batch.context, place.coarse_km, place.dataset)
 
 
 def masked(setup: Setup, batch: Batch) -> Tensor:

@@ -41,7 +41,7 @@ from orbit2.train.optimizer import learning_rate, set_learning_rate
 from orbit2.train.progress import Progress
 from orbit2.train.step import SHOWN, gradients, update
 from orbit2.train.timing import Timing
-from orbit2.train.validation import validate_model
+from orbit2.train.validation import choice, validate_model
 
 log = logging.getLogger(__name__)
 LOG_EVERY = 5
@@ -92,7 +92,7 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
         if math.isfinite(best) and checkpoints.best() is None:
             best, validated = math.inf, -1  # gone or damaged: the next validation makes a new one
     else:
-        scales = [setup.model.scale_at(pairs.store.grid("coarse").km) for pairs in setup.training]
+        scales = [setup.model.scale_at(pairs.store.grid("coarse").km, pairs.name) for pairs in setup.training]
         setup.objective.prepare(setup.training, torch.stack(scales), here)
 
     def unscored() -> bool:
@@ -135,20 +135,21 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
         share = -(-config.batch_size // setup.mesh.sizes.readers // config.accumulate)
         with setup.average.swapped():
             found = validate_model(setup.model, setup.validation, setup.dtype, setup.mesh, setup.cutting, samples=config.validate_samples,
-                                   size=share, workers=config.workers, stop=stop, remembered=setup.remembered)  # fmt: skip
+                                   size=share, workers=config.workers, stop=stop, remembered=setup.remembered,
+                                   tails=setup.tails)  # fmt: skip
         if found is None:
             return
         stop.took("validation", time.monotonic() - start)
         progress.log({"step": step, **found, "seconds": round(timing.earlier + clock.elapsed, 3)})
-        loss = float(found["validation_loss"])
-        if not math.isfinite(loss):
-            raise OrbitError("the validation score is not finite", where=f"step {step}", got=str(loss),
+        judged = choice(found)
+        if not math.isfinite(judged):
+            raise OrbitError("the validation score is not finite", where=f"step {step}", got=str(judged),
                              hint="check the validation block, or lower train.learning_rate; the last checkpoint is kept")  # fmt: skip
-        stale = 0 if loss < best else stale + 1
-        if loss < best:
+        stale = 0 if judged < best else stale + 1
+        if judged < best:
             clock.lap("saving")
             checkpoints.save_best({"model": setup.averaged()}, step)
-        best, validated = min(best, loss), step
+        best, validated = min(best, judged), step
         clock.lap(before)
 
     if (step < config.steps or unscored()) and any_rank(bool(stop)):
@@ -284,6 +285,7 @@ def finish(
         "hash": setup.section["hash"],
         "steps": step,
         "best_step": best,
+        **({} if setup.tails is None else {"chosen_by": setup.config.choose_by, "tails": _tails(setup)}),
         "training_seconds": round(seconds, 2),
         "region": setup.section["model"]["region"],
         "origin": setup.origin,
@@ -315,6 +317,14 @@ def _input_methods(setup: Setup) -> dict[str, str]:
     """The same of the inputs: what a file's are compared with."""
     stores = [pairs.store for pairs in reversed(setup.training)]
     return {name: store.cell_methods(name) for store in stores for name in store.variables("coarse") if name in setup.inputs}
+
+
+def _tails(setup: Setup) -> dict[str, dict[str, float]]:
+    """From where on a value of an output counts as one of the tail, in its own units, by dataset."""
+    assert setup.tails is not None
+    found = setup.normaliser.denormalise(setup.tails[:, :, None, None], setup.outputs)[..., 0, 0]
+    return {pairs.name: {name: round(value, 6) for name, value in zip(setup.outputs, row, strict=True) if math.isfinite(value)}
+            for pairs, row in zip(setup.training, found.tolist(), strict=True)}  # fmt: skip
 
 
 def _methods(setup: Setup) -> dict[str, str]:

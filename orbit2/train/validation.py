@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from orbit2.data.cutting import Cutting
 from orbit2.data.dataset import Batch, Packed, Pairs
 from orbit2.data.noisy import Noise
 from orbit2.model.build import Downscaling
+from orbit2.model.scale import Scaled
 from orbit2.parallel.mesh import Mesh
 from orbit2.parallel.reduce import any_rank, from_first, total
 from orbit2.parallel.watch import tick
@@ -102,9 +104,11 @@ def validate_model(
     workers: int = 0,
     stop: StopRequest | None = None,
     remembered: Remembered | None = None,
+    tails: Tensor | None = None,
 ) -> dict[str, Any] | None:
     """{"validation_loss": mean over outputs of RMSE / interpolation RMSE, "validation_ratio": {output: ratio}}; of a model with members
     the fair CRPS of SCORED of them / mean absolute error of the interpolation, with the site memory that they are trained beside.
+    With `tails` [D, C] (see `tails.thresholds`) also "validation_tail" and "validation_tail_ratio", the same of RMSE of max(x, tail).
 
     In network space (ln(1 + mm) for precipitation, not below dry), area-weighted over the core; every dataset counts alike. Samples
     (see `Held`) are shared by the ranks of `mesh` that read different data. With `cutting` on all tiles of a sample, one at a time:
@@ -114,7 +118,8 @@ def validate_model(
     channels = model.config.noise.channels
     noise = Noise(channels, SCORED) if channels else None
     held = Held(datasets, samples, size, mesh.part, mesh.sizes.data, cutting, noise)
-    sums = torch.zeros(2, len(datasets), len(model.outputs), dtype=torch.float64, device=mesh.device)
+    rows = 2 if tails is None else 4
+    sums = torch.zeros(rows, len(datasets), len(model.outputs), dtype=torch.float64, device=mesh.device)
     for which, pieces in held.read(workers, mesh.device):
         if any_rank(bool(stop)):
             return None
@@ -130,16 +135,29 @@ def validate_model(
             dry = least(model.outputs, datasets[which].normaliser).to(mesh.device)
             made, base = torch.maximum(prediction.float(), dry), torch.maximum(base, dry)
             if noise is None:
-                found = _squares(made, batch), _squares(base, batch)
+                found = [_squares(made, batch), _squares(base, batch)]
+                if tails is not None:
+                    least_of = tails[which].to(mesh.device)[:, None, None]
+                    batch.fine = torch.maximum(batch.fine, least_of)  # NaN stays, and is where a dataset has no such output
+                    found += [_squares(torch.maximum(fields, least_of), batch) for fields in (made, base)]
             else:
-                found = summed(fair_crps(made.transpose(0, 1), batch.fine), batch), summed((base - batch.fine).abs(), batch)
+                found = [summed(fair_crps(made.transpose(0, 1), batch.fine), batch), summed((base - batch.fine).abs(), batch)]
             sums[:, which] += torch.stack(found)
     sums = total(sums, mesh.data)
-    ratio = torch.where(sums[1] > 0, sums[0] / sums[1].clamp_min(1e-30), torch.nan).nanmean(0)
-    ratio = ratio.sqrt() if noise is None else ratio
-    loss = float(ratio.nanmean()) if bool(torch.isfinite(sums).all()) else torch.nan  # what nothing scores is left out, a NaN is not
-    told = {"validation_loss": loss, "validation_ratio": dict(zip(model.outputs, ratio.tolist(), strict=True))}
+    told: dict[str, Any] = {}
+    for first, loss, each in ((0, "validation_loss", "validation_ratio"), (2, "validation_tail", "validation_tail_ratio"))[: rows // 2]:
+        ratio = torch.where(sums[first + 1] > 0, sums[first] / sums[first + 1].clamp_min(1e-30), torch.nan).nanmean(0)
+        ratio = ratio.sqrt() if noise is None else ratio
+        told[loss] = float(ratio.nanmean()) if bool(torch.isfinite(sums).all()) else torch.nan  # what nothing scores is left out, a NaN not
+        told[each] = dict(zip(model.outputs, ratio.tolist(), strict=True))
     return from_first(told)  # what is best, and when to stop, is decided by it: not by the last bit of a rank's own device
+
+
+def choice(found: dict[str, Any]) -> float:
+    """What the weights that are kept have least, of a validation: its loss, where the tail counts the mean of loss and tail. A tail that
+    no validation sample has says nothing."""
+    loss, tail = float(found["validation_loss"]), float(found.get("validation_tail", math.nan))
+    return (loss + tail) / 2 if math.isfinite(loss) and math.isfinite(tail) else loss
 
 
 def summed(error: Tensor, batch: Batch) -> Tensor:
@@ -153,24 +171,24 @@ def _squares(fields: Tensor, batch: Batch) -> Tensor:
 
 def residual_scales(
     model: Downscaling, datasets: Sequence[Pairs], seen: Callable[[Tensor], Tensor] | None = None
-) -> tuple[tuple[float, ...], Tensor]:
-    """(coarse spacings [km] of the datasets, ascending; `residual_scale` at each [K, C]): what `Scaled.set_scale` takes.
+) -> tuple[tuple[float, ...], Tensor, tuple[str, ...]]:
+    """(coarse spacings [km] of the datasets, ascending; `residual_scale` of each [K, C]; their names): what `Scaled.set_scale` takes.
 
-    Datasets of the same spacing share one. `seen`: what of normalised fields is compared, where that is not they themselves. A variable
-    that no dataset of a spacing has takes the scale of the nearest that have it.
+    `seen`: what of normalised fields is compared, where that is not they themselves. A variable that a dataset does not have takes the
+    scale that those which have it give its spacing.
     """
-    groups: dict[float, list[Pairs]] = {}
-    for pairs in sorted(datasets, key=lambda one: one.store.grid("coarse").km):
-        km = pairs.store.grid("coarse").km
-        same = next((known for known in groups if abs(known - km) < 1e-3 * km), km)
-        groups.setdefault(same, []).append(pairs)
-    logs, table = np.log(list(groups)), torch.stack([_typical_error(model, group, seen) for group in groups.values()])
+    ordered = sorted(datasets, key=lambda one: one.store.grid("coarse").km)
+    spacings, names = tuple(pairs.store.grid("coarse").km for pairs in ordered), tuple(pairs.name for pairs in ordered)
+    table = torch.stack([_typical_error(model, [pairs], seen) for pairs in ordered])
     for column in table.T:
-        known = torch.isfinite(column).numpy()
-        if known.any() and not known.all():
-            filled = np.interp(logs[~known], logs[known], column.log().numpy()[known])
-            column[torch.from_numpy(~known)] = torch.from_numpy(filled).exp().to(column)
-    return tuple(groups), table.nan_to_num(1.0)
+        known = [k for k, value in enumerate(column.tolist()) if math.isfinite(value)]
+        if known and len(known) < len(column):
+            others = Scaled()
+            others.register_buffer("output_scale", torch.ones(1))
+            others.set_scale([spacings[k] for k in known], column[known, None])
+            for k in set(range(len(column))) - set(known):
+                column[k] = others.scale_at(spacings[k])[0]
+    return spacings, table.nan_to_num(1.0), names
 
 
 def residual_scale(model: Downscaling, datasets: Sequence[Pairs]) -> Tensor:

@@ -14,7 +14,9 @@ import xarray as xr
 import yaml
 
 from orbit2.config.load import merge
+from orbit2.grid import uniform
 from orbit2.model import importing
+from orbit2.sources.static import open_static
 from tests.data.oracle import COMMITTED, CONTAINER, STATICS, case
 
 ROWS, COLUMNS = 28, 56  # in 2 x 2 tiles with overlap 2: the 16 x 32 cells that the table is of
@@ -51,7 +53,8 @@ def beside(folder: Path, south: npt.NDArray[Any]) -> Fields:
     fine.mkdir()
     np.savez(fine / "normalize_mean.npz", **{name: np.array([MEAN[name] + 1]) for name in OUT[1:]})
     np.savez(fine / "normalize_std.npz", **{name: np.array([2 * STD[name]]) for name in OUT[1:]})
-    statics = {"land_sea_mask": random.random((ROWS, COLUMNS)), "orography": 900 * random.random((ROWS, COLUMNS)),
+    (altitude,) = open_static(uniform(24, 52, 235, 291, ROWS, COLUMNS), ("orography",))  # nothing says its units
+    statics = {"land_sea_mask": random.random((ROWS, COLUMNS)), "orography": altitude,
                "lattitude": np.repeat(south[:, None], COLUMNS, 1), "landcover": random.integers(0, 17, (ROWS, COLUMNS))}  # fmt: skip
     for name, field in statics.items():
         np.save(folder / f"{name}_6deg.npy", field.astype("float32"))
@@ -204,7 +207,7 @@ def small_published(folder: Path, name: str, inputs: list[str], outputs: list[st
     stds = {one: 20.0 if "temperature" in one else 700.0 if one == "orography" else 1.0 for one in PUBLISHED_ORDER}
     for kind, values in (("mean", means), ("std", stds)):
         np.savez(source / f"normalize_{kind}.npz", **{key: np.array([value]) for key, value in values.items()})
-    statics = {"land_sea_mask": np.ones(cells.shape), "orography": np.full(cells.shape, 1500.0), "landcover": np.ones(cells.shape),
+    statics = {"land_sea_mask": np.ones(cells.shape), "orography": open_static(cells, ("orography",))[0], "landcover": np.ones(cells.shape),
                "lattitude": np.repeat(cells.lat[:, None], cells.shape[1], 1)}  # fmt: skip
     for key, field in statics.items():
         np.save(source / f"{key}_0.25deg.npy", field.astype("float32"))

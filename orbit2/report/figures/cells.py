@@ -16,7 +16,7 @@ from orbit2.report.figures import maps, scenes
 from orbit2.report.figures.panels import Figure, Panels, Picture
 from orbit2.report.inputs import Task
 from orbit2.report.style import display, method_name
-from orbit2.report.tables import Scores, label
+from orbit2.report.tables import Beside, Scores, label, traced
 
 Array = npt.NDArray[np.float64]
 Layer = tuple[str, Array, Colormap, Normalize, str]
@@ -45,8 +45,9 @@ def cell_maps(task: Task, data: xr.Dataset, scores: Scores, model: str) -> Figur
             alts.append(f"Map of {label(name)}, {title}: median {np.median(known):.3g}." if known.size else f"{title}: nothing known.")
     whole, *cuts = panels.render(3 * len(rows))
     about = str(data[f"{names[0]}_r"].attrs.get("comment", ""))
+    about = traced(f"{about[:1].upper()}{about[1:]}", Beside(f"diagnose/{task.name}/climate.nc", (), f"{names[0]}_r"), how="told")
     return Figure(
-        f"cells_{task.name}", "What each cell's days are like", f"{about[:1].upper()}{about[1:]}. Correlation of daily values over time, "
+        f"cells_{task.name}", "What each cell's days are like", f"{about}. Correlation of daily values over time, "
         f"seasons and all; rain counts as wet from 1 mm on. Grey: not known, or never changing. {text.COAST_CREDIT}",
         tuple(Picture(pixels, alt) for pixels, alt in zip(cuts, alts, strict=True)), whole, columns=3,
     )  # fmt: skip

@@ -227,7 +227,7 @@ def training(model: Model) -> Figure | None:
             ax.axvline(best, color=INK, linewidth=1, linestyle=":", label="weights kept")
         ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
         alts.append(f"Validation RMSE of {model.name} relative to interpolation by step, for {', '.join(names)}.")
-    csv = frame.drop(columns=["validation_ratio"], errors="ignore")
+    csv = frame.drop(columns=["validation_ratio", "validation_tail_ratio"], errors="ignore")
     if has_ratio:
         csv = csv.merge(ratios, on="step", how="outer") if len(csv) else ratios
     return one(

@@ -10,7 +10,7 @@ import pandas as pd
 from orbit2.metrics.table import TRUTH
 from orbit2.report.figures.panels import Figure, Panels, one
 from orbit2.report.style import MUTED, colour, method_name
-from orbit2.report.tables import Cell, Scores, Table, csv_text, label, lower, traced, units
+from orbit2.report.tables import Beside, Cell, Scores, Table, csv_text, label, lower, traced, units
 
 HIGHEST, OTHERS = "years:highest", "years:others"
 KINDS = {HIGHEST: "highest year", OTHERS: "other years"}
@@ -112,7 +112,8 @@ def period(scores: Scores) -> str:
     """`2005 to 2009 less 2000 to 2004`, as the rows say."""
     rows = scores.rows[scores.rows["metric"] == CHANGE]
     found = re.search(r"mean of (\d{4} to \d{4}) less that of (\d{4} to \d{4})", str(rows["method"].iloc[0])) if len(rows) else None
-    return f"{found[1]} less {found[2]}" if found else ""
+    told = Beside("diagnose/metrics.parquet", (("metric", CHANGE),), "method")
+    return traced(f"{found[1]} less {found[2]}", told, how="told") if found else ""
 
 
 def change_reading(scores: Scores, model: str, names: Sequence[str]) -> str:

@@ -215,9 +215,11 @@ def section_figures(data: xr.Dataset, scores: Scores, name: str, model: str, tas
             maps.colourbar(bar, mesh, look.units)  # type: ignore[arg-type]
             bar.tick_params(labelsize=7)
             alts.append(f"Latitude and time of {label(name)} in the mean year, {title_of(domain)}: {title}.")
-        r, nearest = (scores.value(who, name, "section_pattern_r", region=PREFIX + domain) for who in (model, "nearest"))
+        r, nearest = (scores.told(who, name, "section_pattern_r", region=PREFIX + domain)
+                      if scores.value(who, name, "section_pattern_r", region=PREFIX + domain) is not None else ""
+                      for who in (model, "nearest"))  # fmt: skip
         judged = scores.value("(any)", name, "section_discriminates", region=PREFIX + domain)
-        said = f"Correlation with the truth {number(r)}, of nearest neighbour {number(nearest)}. " if r is not None else ""
+        said = f"Correlation with the truth {r}{f', of nearest neighbour {nearest}' if nearest else ''}. " if r else ""
         said += "" if judged else "No verdict: a control does as well, so the section cannot tell methods apart. "
         latitude, first = np.meshgrid(lat, begin, indexing="ij")
         csv = csv_text(pd.DataFrame({"lat": latitude.ravel(), "day": first.ravel(), "truth": truth.ravel(), model: own.ravel()}))

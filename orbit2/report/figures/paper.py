@@ -115,7 +115,7 @@ def fractions(scores: Scores, model: str, names: Sequence[str], task: str) -> Fi
     beside = [(value, other) for other in scores.baselines(model) if (value := scores.value(other, name, middle)) is not None]
     methods = [model, *([max(beside)[1]] if beside else [])]
     values = {who: np.array([[_or_nan(scores.value(who, name, f"fss_{t}_{n}px")) for n in sizes] for t in thresholds]) for who in methods}
-    useful = [scores.value(model, name, f"fss_useful_km_{t}") for t in thresholds]
+    useful = {t: f"fss_useful_km_{t}" for t in thresholds}
     panels, alts = Panels(1, len(methods), 4.6, 0.9 + 0.36 * len(thresholds)), []
     height = panels.height
     for i, who in enumerate(methods):
@@ -127,7 +127,8 @@ def fractions(scores: Scores, model: str, names: Sequence[str], task: str) -> Fi
                     "threshold and one cell.")  # fmt: skip
     csv = csv_text(pd.DataFrame([{"variable": name, "model": who, "threshold": t, "window": n, "fss": values[who][y, x]}
                                  for who in methods for y, t in enumerate(thresholds) for x, n in enumerate(sizes)]))  # fmt: skip
-    told = ", ".join(f"{number(km)} km ({_event(t)})" for t, km in zip(thresholds, useful, strict=True) if km is not None)
+    told = ", ".join(f"{scores.told(model, name, metric)} km ({_event(t)})" for t, metric in useful.items()
+                     if scores.value(model, name, metric) is not None)  # fmt: skip
     return one(
         panels, f"fractions_{task}", f"Is {label(name).lower()} in the right place?",
         "Fractions skill score: 1 is perfect. It grows with the window, for rain that lies a little off counts once the window holds both "

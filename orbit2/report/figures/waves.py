@@ -171,10 +171,12 @@ def _regressions(data: xr.Dataset, scores: Scores, name: str, model: str, task: 
                                         "value": values.ravel()}))  # fmt: skip
             panel += 1
     west, east = (maps.degrees(float(longitudes.signed(x)), "E", "W") for x in data["reference_longitude"].to_numpy())
-    r = [scores.value(model, name, f"waves_regression_{kind}_r", region=REGION) for kind, *_ in kinds]
-    told = " and ".join(f"{number(value, 3)} by {kind}" for value, (kind, *_) in zip(r, kinds, strict=True) if value is not None)
+    metrics = {kind: f"waves_regression_{kind}_r" for kind, *_ in kinds}
+    told = " and ".join(f"{scores.told(model, name, metric, region=REGION)} by {kind}" for kind, metric in metrics.items()
+                        if scores.value(model, name, metric, region=REGION) is not None)  # fmt: skip
+    correlated = f" Correlation with the truth's: {told}." if told else ""
     caption = (f"For one standard deviation of the waves' mean between {west} and {east}: 5°S–5°N by longitude, those longitudes by "
-               f"latitude. Line: the speed of the table. Correlation with the truth's: {told}.")  # fmt: skip
+               f"latitude. Line: the speed of the table.{correlated}")  # fmt: skip
     csv = csv_text(pd.concat(frames))
     return one(panels, f"wave_regressions_{task}_{name}", f"How the waves travel: {label(name)}", caption, alts, csv)
 

@@ -15,7 +15,7 @@ from orbit2.report.figures.panels import Figure, Panels, one
 from orbit2.report.inputs import Inputs, Task
 from orbit2.report.pages.blocks import Block, Section, paragraph, shown
 from orbit2.report.style import MUTED
-from orbit2.report.tables import Cell, Scores, Table, csv_text, label, units
+from orbit2.report.tables import Cell, Scores, Table, csv_text, label, traced, units
 
 SHADES = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#1c2733", "#8a939c")
 
@@ -129,7 +129,7 @@ def _rmse(inputs: Inputs, task: Task, name: str, space: str) -> float | None:
 
 def figure(inputs: Inputs, tasks: Sequence[Task]) -> Figure | None:
     """RMSE over that of the best baseline against the number of parameters; a dot per model, a panel per variable."""
-    found = []
+    found, behind = [], {}
     for name, space in _columns(tasks):
         points = []
         for task in tasks:
@@ -138,6 +138,7 @@ def figure(inputs: Inputs, tasks: Sequence[Task]) -> Figure | None:
             parameters = inputs.models[model].parameters
             if own is not None and best is not None and best[1] > 0 and parameters:
                 points.append((model, parameters, own / best[1]))
+                behind[own / best[1]] = scores.row(model, name, "rmse", space), scores.row(best[0], name, "rmse", space)
         if len(points) > 1:
             found.append(((name, space), points))
     if not found:
@@ -164,6 +165,7 @@ def figure(inputs: Inputs, tasks: Sequence[Task]) -> Figure | None:
         told = ", ".join(f"{model} {ratio:.3f}" for model, _, ratio in points)
         alts.append(f"Error over the best baseline's by size, {label(name)}: {told}.")
     ratios = np.array([row["ratio"] for row in table], dtype=np.float64)
-    caption = (f"RMSE divided by the lowest of the baselines (dashed: as good), {ratios.min():.3g} to {ratios.max():.3g}; models of one "
-               "run, trained as their settings say, one seed each.")  # fmt: skip
+    least, most = (traced(f"{ratio:.3g}", *behind[ratio], how="ratio") for ratio in (float(ratios.min()), float(ratios.max())))
+    caption = (f"RMSE divided by the lowest of the baselines (dashed: as good), {least} to {most}; models of one run, trained as their "
+               "settings say, one seed each.")  # fmt: skip
     return one(panels, "ablation", "Error by size of the model", caption, alts, csv_text(pd.DataFrame(table)))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import xarray as xr
 
-from orbit2.metrics.verdict import basis, frames, spaces
+from orbit2.metrics.verdict import frames, spaces
 from orbit2.report import text
 from orbit2.report.figures import maps, regions
 from orbit2.report.figures.fields import open_netcdf
@@ -15,8 +15,9 @@ from orbit2.report.figures.spectra import band_title
 from orbit2.report.inputs import Inputs, Task
 from orbit2.report.interactive import regionmap
 from orbit2.report.pages.blocks import Block, Section, paragraph, shown
+from orbit2.report.pages.verdict import rests
 from orbit2.report.style import method_name
-from orbit2.report.tables import Cell, Scores, Table, label, lower, number, traced, units
+from orbit2.report.tables import Cell, Row, Scores, Table, label, lower, number, traced, units
 from orbit2.variables import VARIABLES
 
 SKILL = "rmse_skill_vs_best_baseline"
@@ -158,9 +159,12 @@ def marks(scores: Scores) -> str:
     """What the stars mean, or why there are none."""
     marked = scores.rows.loc[scores.rows["metric"] == MARKED, "value"]
     if not len(marked):
-        return f"No region is marked: {basis(scores.rows)}, so that any of these differences may be chance."
-    return (f"* ({int(marked.sum())} of {len(marked)}): the difference of RMSE stands when at most a tenth of all marks may be chance "
-            "(false discovery rate); without a star it may be chance.")
+        return f"No region is marked: {rests(scores)}, so that any of these differences may be chance."
+    keys = scores.rows.loc[scores.rows["metric"] == MARKED, ["model", "variable", "space", "region", "metric", "season"]]
+    rows = [Row(scores.task, *map(str, key)) for key in keys.itertuples(index=False)]
+    counted = (traced(str(int((marked > 0).sum())), *rows, how="positive"), traced(str(len(marked)), *rows, how="rows"))
+    return (f"* ({counted[0]} of {counted[1]}): the difference of RMSE stands when at most a tenth of all marks may be chance (false "
+            "discovery rate); without a star it may be chance.")
 
 
 def _hovmoller(task: Task, scores: Scores) -> Section:

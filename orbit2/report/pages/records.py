@@ -53,7 +53,7 @@ def provenance_section(inputs: Inputs, config: Path, out: Path) -> Section:
                     "SHA-256 of what went in.",
                     ("File", "sha256"),
                     tuple((Cell(name), Cell(digest)) for name, digest in checksums),
-                    collapsed=f"{len(checksums)} checksums",
+                    collapsed=f"{traced(str(len(checksums)), Beside('report/tables/checksums.csv'), how='beside')} checksums",
                 ),
             )
         )
@@ -92,7 +92,8 @@ def _relative(path: Path, root: Path) -> str:
 def _describe(model: Model) -> str:
     about = model.about
     parts = [f"hash {model.hash}"]
-    parts += [f"{key} {about[name]}" for key, name in (("seed", "seed"), ("weights of step", "best_step")) if about.get(name) is not None]
+    parts += [f"{key} {traced(str(about[name]), Beside(f'models/{model.name}-{model.hash}/model/config.json', (), name), how='told')}"
+              for key, name in (("seed", "seed"), ("weights of step", "best_step")) if about.get(name) is not None]  # fmt: skip
     parts.append(model.origin or (f"fine-tuned from {model.config.finetune_from}" if model.config.finetune_from else
                                   "trained from random weights"))  # fmt: skip
     if model.provenance.get("code_version"):

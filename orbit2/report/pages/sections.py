@@ -84,7 +84,7 @@ def headline(inputs: Inputs, task: Task, scores: Scores) -> Section:
                 scores,
                 name,
                 names,
-                caption=f"Area-weighted RMSE over {verdict.basis(scores)}, in the units under each name. The best interpolation, "
+                caption=f"Area-weighted RMSE over {verdict.rests(scores)}, in the units under each name. The best interpolation, "
                 "and of all baselines (with those fitted to the training samples), is named under "
                 "its value; for precipitation both include those of ln(1 + x)." + tables.grey(scores),
             ),

@@ -33,7 +33,7 @@ def sections(inputs: Inputs, main: Task) -> list[Section]:
     if task is None:
         return []
     scores, name, names = Scores(inputs.scores, task.name), task.config.model, task.variables
-    zoom = inputs.config.report.zoom
+    zoom, frame, count = inputs.config.report.zoom, task.frame(inputs.config.report.frame), counted(scores, name, names, task.members)
     section = Section("sure", "How sure is it?", "How sure")
     section.blocks = [
         paragraph(" ".join([reading(scores, name, names, task.members), f"On {verdict.rests(scores)}."]), "reading"),
@@ -44,8 +44,8 @@ def sections(inputs: Inputs, main: Task) -> list[Section]:
         Block("heading", text="Truth, mean, three members, spread"),
         paragraph("The mean is the best single guess, and smoother than the truth; each member is as rough as the truth, and wrong in "
                   "another way. The spread says where they differ: read it beside the reliability below.", "note"),
-        *(Block("fold", text=label(one), blocks=tuple(shown(figure(task, one, task.frame(inputs.config.report.frame), zoom))),
-                open=i == 0) for i, one in enumerate(names)),
+        *(Block("fold", text=label(one), open=i == 0, blocks=tuple(shown(figure(task, one, frame, zoom, count))))
+          for i, one in enumerate(names)),
         *members.ensemble_blocks(scores, name, names, task.name),
         *_structure(scores, name, names, task),
     ]  # fmt: skip
@@ -214,8 +214,8 @@ def _regions(inputs: Inputs, task: Task) -> Table | None:
                  collapsed=f"How sure it is in {len(regions)} regions", regions=tuple(regions))  # fmt: skip
 
 
-def figure(task: Task, name: str, frame: int, zoom: maps.Box) -> Figure:
-    """Truth, mean, three members and spread of one frame in the zoomed box (all of a region that lies elsewhere)."""
+def figure(task: Task, name: str, frame: int, zoom: maps.Box, count: str) -> Figure:
+    """Truth, mean, three members and spread of one frame in the zoomed box (all of a region that lies elsewhere); `count` members."""
     box = zoom if maps.overlaps(task.grid, zoom) else maps.extent(task.grid)
     look, time, titles = display(name), stamp(task.times[frame]), viewer.layers(task.members)
     mean, spread, first = task.ensemble(name, frame, viewer.SHOWN)
@@ -227,6 +227,6 @@ def figure(task: Task, name: str, frame: int, zoom: maps.Box) -> Figure:
     drawn.append(Layer(titles["spread"], spread, task.grid, viewer.SPREADS, viewer.spread_norm(maps.cut(spread, task.grid, box)[0]),
                        DIFFERENCE_UNITS.get(look.units, look.units),
                        f"{label(name)}, spread of {task.members} members, {time}"))  # fmt: skip
-    caption = f"{time}. The first {len(first)} of {task.members} members."
+    caption = f"{time}. The first {len(first)} of {count} members."
     return scenes.zoom_figure(drawn, f"members_{task.name}_{name}", f"{label(name)}: members, {maps.describe_box(box)}", caption, box,
                               columns=3, width=3.3)  # fmt: skip

@@ -46,7 +46,7 @@ def regional_section(inputs: Inputs, task: Task) -> Section:
             "table",
             table=tables.rmse_table(
                 scores, name, task.variables, f"regional_{task.name}",
-                f"Area-weighted RMSE over the domain, {verdict.basis(scores)}." + tables.grey(scores),
+                f"Area-weighted RMSE over the domain, {verdict.rests(scores)}." + tables.grey(scores),
             ),
         ),
         Block("table", table=tables.baseline_table(scores, name, task.variables, task.name)),

@@ -65,9 +65,9 @@ class Objective:
         """What else the interpolation's typical error is wanted of, for `measured`: roots of rain; None where nothing is."""
         return self.amounts.roots if self.amounts is not None and self.rainy else None
 
-    def measured(self, km: Sequence[float], table: Tensor, device: torch.device) -> None:
-        """The interpolation's error [K, C] in the roots of rain, at coarse spacings `km` [K]."""
-        self.roots.set_scale(km, table)
+    def measured(self, km: Sequence[float], table: Tensor, datasets: Sequence[str], device: torch.device) -> None:
+        """The interpolation's error [K, C] in the roots of rain, at coarse spacings `km` [K] of `datasets` [K]."""
+        self.roots.set_scale(km, table, datasets)
         self.roots.to(device)
         if self.amounts is not None:
             self.amounts = self.amounts.to(device)
@@ -90,15 +90,16 @@ class Objective:
         scale: Tensor | None = None,
         context: Tensor | None = None,
         km: float = 0.0,
+        dataset: str = "",
     ) -> Terms:
         """Sums of one batch, as `losses.terms`; prediction [M, B, C, H, W] for `crps`. Tiles of a batch may have different cores. `km`:
-        the coarse spacing."""
+        the coarse spacing, of `dataset`."""
         loss = self.config.loss
         if loss not in ("quantile", "crps", "spectral", "perceptual"):
             return terms(prediction, target, weights, periodic, loss, scale, context)
         if loss == "crps":
             second = ((weights > 0) if context is None else (weights > 0) | context) & torch.isfinite(target)
-            return self._members(prediction, target, weights, second, periodic, scale, km)
+            return self._members(prediction, target, weights, second, periodic, scale, self.roots.scale_at(km, dataset))
         cells = scored(prediction, target, weights, scale)
         if loss == "quantile":
             return cells.terms(pinball(cells.divided, cells.truth, self.levels.to(cells.truth)))
@@ -110,9 +111,9 @@ class Objective:
         return cells.terms(squared(cells.divided, cells.truth), prior)
 
     def _members(
-        self, members: Tensor, target: Tensor, weights: Tensor, second: Tensor, periodic: bool, scale: Tensor | None, km: float
+        self, members: Tensor, target: Tensor, weights: Tensor, second: Tensor, periodic: bool, scale: Tensor | None, roots: Tensor
     ) -> Terms:
-        """Almost fair CRPS of cells, and as priors of neighbours' differences, of log power and of rain in sqrt(mm)."""
+        """Almost fair CRPS of cells, and as priors of neighbours' differences, of log power and of rain in sqrt(mm), in `roots` [C]."""
         config, alpha, amounts = self.config, self.config.crps_alpha, self.amounts
         if amounts is not None:
             members = leaky(members, LEAK, amounts.least.to(members))
@@ -126,7 +127,7 @@ class Objective:
             segment = config.spectral_segment
             power = _by_core(cells, weights, lambda p, t, w, core: of_log_power(p, t, w, core, segment, periodic, alpha))
         if self.rainy and amounts is not None:
-            unit = self.roots.scale_at(km)[:, None, None]
+            unit = roots[:, None, None]
             truth = torch.where(torch.isfinite(target), target, members.mean(0).detach())
             found = fair_crps(amounts.roots(cells.prediction) / unit, amounts.roots(truth) / unit, alpha)
             area = cells.weight * amounts.rain[:, None, None]

@@ -146,7 +146,7 @@ def test_mean_and_spread_are_of_all_members(drawn: Any) -> None:
 def test_the_viewer_has_every_map_of_every_date(drawn: Any) -> None:
     with look():
         widget = viewer.widget(drawn, ZOOM, 2, 0)
-        figure = sure.figure(drawn, RAIN, 0, ZOOM)
+        figure = sure.figure(drawn, RAIN, 0, ZOOM, "16")
         assert widget is not None and viewer.widget(drawn, ZOOM, 0, 0) is None
         address = {id(picture): f"p{i}" for i, picture in enumerate(widget.pictures)}
         html = widget.html(lambda picture: address[id(picture)])

@@ -25,7 +25,12 @@ KEY = ["task", "model", "variable", "space", "region", "metric", "season"]
 NAMED = re.compile(  # digits that are no scores: names of variables, units and levels, thresholds, places, what an event is
     r"\b2 m (maximum |minimum )?temperature|\b10 m|95 %|99\.9 %|ln\(1 ?\+ ?(mm/day|x|rain)\)|at least [\d.]+ mm/day|below 0 in every|"
     r"[\d.]+°|1 would be all real, 0 all invented|less than 0\.95|4 × 4|relative to [\d.]+|\d+ to 100 days along", re.IGNORECASE)
-PAGES = ("decision", "sure", "training", "stages", "cost", "checks", "limits")  # to decide from, how sure, the run's
+PAGES = ("decision", "sure", "training", "stages", "cost", "checks", "provenance", "limits")  # to decide from, how sure, the run's
+CAPTION = re.compile(  # of captions: sources and scales of outlines, what a score, a shade or a line means, how something was reckoned
+    r"Iturbide et al\. \(2020\), CC BY 4\.0|regions v4\b|Natural Earth, 1:\d+m|1:\d+m (on|in|outline)|the band 0\.5–2|"
+    r"1 is (all real|perfect|right)|\b0 is (invented|perfect)|\(128 over the range\)|\((\d+ mm/day|top \d+ %)\)|\(1 at best\)|Table IV|"
+    r"0\.5 \+ f/2|none of up to \d+ cells|in fewer than 10 bins or 2 octaves|from 1 mm on|\d+ to 100 days|201-day|180 days|100 × the|"
+    r"a season has 60 days|\bSHA-256\b|ORBIT-2\b|wavenumbers 1 to 3|every \d+(th)? (point|cells)", re.IGNORECASE)
 SAID = re.compile(  # of those: what a threshold, an area or a formula is, dates, versions, digests, what the configuration states
     r"\d{4}-\d\d-\d\d( \d\d:\d\d( UTC)?)?|Tolerances, as the configuration states them.*?\. Available|0 to 1\b|95 of 100 cases|hash \w{8}|"
     r"SHA-256 of .*|\d+\.\d+\.\d+(\+\w+)*|0\.1 % quantile|(at least|less than|≥) (the training )?[\d.]+ (mm|°C|%|days)|"
@@ -146,6 +151,28 @@ def untraced(page: str, ids: Sequence[str] = PAGES) -> list[str]:
         words = [SAID.sub("", NAMED.sub("", html.unescape(text))) for text in re.split(r"<[^>]*>", section)]
         found += [text.strip() for text in words if re.search(r"\d", text)]
     return found
+
+
+def captions(page: str) -> list[str]:
+    """Words of the captions of figures and tables, and of the titles of both, anywhere on the page, that have a number without rows."""
+    found = []
+    for words in re.findall(r'<figcaption>(.*?)</figcaption>|<p class="note" id="cap-[^"]*">(.*?)</p>', page, re.DOTALL):
+        told = html.unescape(re.sub(r"<[^>]*>", " ", TOLD.sub("", "".join(words))))
+        rest = CAPTION.sub("", SAID.sub("", NAMED.sub("", told)))
+        found += [told] if re.search(r"\d", rest) else []
+    return found
+
+
+def test_no_caption_has_a_number_without_rows(made: SimpleNamespace) -> None:
+    assert captions(made.html) == []
+
+
+@pytest.mark.parametrize("words", ["<figcaption><b>Title</b>Smallest useful scale of reslim: {} km (1 mm/day).</figcaption>",
+                                   '<p class="note" id="cap-x">RMSE over {} frames, in K.</p>'])  # fmt: skip
+def test_a_number_without_rows_is_found_in_a_caption(words: str) -> None:
+    assert len(captions(words.format("417"))) == 1
+    behind = traced("417", Row("t", "m", "v", "physical", "global", "fss_useful_km_1mm"))
+    assert captions(words.format(environment().from_string("{{ words }}").render(words=behind))) == []
 
 
 def test_every_number_of_a_sentence_is_what_its_own_rows_give(made: SimpleNamespace) -> None:
