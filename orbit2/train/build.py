@@ -145,7 +145,8 @@ class Setup:
         if (seen := self.objective.seen) is not None:
             measured = from_first(residual_scales(self.model, self.training, seen) if here.first else None)
             assert measured is not None
-            self.objective.measured(*measured, here.device)
+            spacings, table, names = measured
+            self.objective.measured(spacings, table, here.device, names)
         self.tails: Tensor | None = None
         if self.config.choose_by == "error_and_tail":
             self.tails = from_first(thresholds(self.training) if here.first else None)

@@ -65,7 +65,7 @@ class Objective:
         """What else the interpolation's typical error is wanted of, for `measured`: roots of rain; None where nothing is."""
         return self.amounts.roots if self.amounts is not None and self.rainy else None
 
-    def measured(self, km: Sequence[float], table: Tensor, datasets: Sequence[str], device: torch.device) -> None:
+    def measured(self, km: Sequence[float], table: Tensor, device: torch.device, datasets: Sequence[str] = ()) -> None:
         """The interpolation's error [K, C] in the roots of rain, at coarse spacings `km` [K] of `datasets` [K]."""
         self.roots.set_scale(km, table, datasets)
         self.roots.to(device)
