@@ -54,6 +54,7 @@ def provenance_section(inputs: Inputs, config: Path, out: Path) -> Section:
                     ("File", "sha256"),
                     tuple((Cell(name), Cell(digest)) for name, digest in checksums),
                     collapsed=f"{traced(str(len(checksums)), Beside('report/tables/checksums.csv'), how='beside')} checksums",
+                    source="records",
                 ),
             )
         )

@@ -25,13 +25,16 @@ def basis(scores: Scores) -> str:
 def rests(scores: Scores) -> str:
     """`basis` for a sentence of the page: its numbers keep their rows."""
     counted = scores.rows[scores.rows["metric"] == "n_samples"]
+    known = bool(len(counted))
+    if not known:  # of regions, whose frames are those of the whole; how long they lie apart each row says
+        counted = scores.rows[scores.rows["metric"] == "rmse"]
     if not len(counted):
         return basis(scores)
     where = counted.iloc[0]
     row = Row(scores.task, *(str(where[name]) for name in ("model", "variable", "space", "region", "metric", "season")))
     words, _, span = basis(scores).partition(" within ")
     count, _, unit = words.partition(" ")
-    told = f"{traced(count, row)} {unit}" if unit else words
+    told = f"{traced(count, row)} {unit}" if known and unit else words
     if not span:
         return told
     length, _, rest = span.partition(" ")
