@@ -70,8 +70,7 @@ CASES: dict[str, Callable[[Path], Any]] = {
     "no_rain": lambda _: run("no_rain", names=(WARMEST, COLDEST)),
     "a_year": lambda _: run("a_year", split={"test": ("1998-01-01", "1998-12-31")}),
     "land": lambda folder: run("land", land_files(folder / "land")),
-    "left_out": lambda _: run("left_out", WORLD | {"coarse_grid": "global_30", "fine_grid": "global_10"}, leave_out=BOX,
-                              split={"test": ("1998-01-01", "2000-12-31")}),
+    "left_out": lambda _: run("left_out", split={"test": ("1998-01-01", "2000-12-31")}, leave_out=BOX),
 }
 
 
