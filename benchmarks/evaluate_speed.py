@@ -52,6 +52,7 @@ from orbit2.metrics.collector import Settings, gather
 from orbit2.metrics.fields import Field
 from orbit2.metrics.fss import FractionsSkill
 from orbit2.metrics.matched import Matched, Scored
+from orbit2.metrics.predictions import Frames
 from orbit2.metrics.statistics import moments_of
 from orbit2.metrics.weighting import area_weights
 from orbit2.provenance import code_version
@@ -210,7 +211,7 @@ def streamed(folder: Path, structure: bool = False) -> dict[str, Any]:
 @contextmanager
 def patched(clock: Clock) -> Iterator[None]:
     """What collectors share is told apart: reading, interpolations, ln(1 + x), moments."""
-    places = ((matching, "frame", "reading"), (PairStore, "read", "reading"), (matching, "interpolate", "interpolations"),
+    places = ((Frames, "field", "reading"), (PairStore, "read", "reading"), (matching, "interpolate", "interpolations"),
               (Field, "of", "spaces"), (collecting, "moments_of", "moments"))
     kept = [getattr(place, name) for place, name, _ in places]
     for (place, name, step), function in zip(places, kept, strict=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -236,6 +237,12 @@ def numbers(samples: Sequence[str], calendar: str = "standard") -> npt.NDArray[n
 
     dates = [_cftime(sample, calendar) for sample in samples]
     return np.asarray(cftime.date2num(dates, "days since 1850-01-01", calendar=calendar) if dates else [], dtype=np.float64)
+
+
+@lru_cache(maxsize=64)
+def number(sample: str, calendar: str = "standard") -> float:
+    """`numbers` of one: a day's is asked for again by each of its fields."""
+    return float(numbers([sample], calendar)[0])
 
 
 def day_of_year(sample: str, calendar: str = "standard") -> int:

@@ -18,6 +18,7 @@ from orbit2.jit import compiled, finite
 Array = npt.NDArray[np.float64]
 METHODS = ("nearest", "bilinear", "bicubic", "conservative", "bilinear_log1p", "bicubic_log1p")
 _CONSERVATION_PASSES = 10
+SMALL = 1 << 12  # coarse cells of a field for which a full matrix is faster than a sparse one
 BAND_CELLS = 1 << 18  # fine cells that are worked on together: 2 MB
 
 
@@ -152,10 +153,22 @@ def _conserving(values: Array, grid: AnyGrid, factor: int, weights: Array) -> tu
     missing every step is linear, so the passes are taken on the coarse grid."""
     rows, columns = _block_mean_of_bilinear(grid.shape, factor, grid.periodic, weights.tobytes())
     given, residual = values, np.empty_like(values)
+    if values.size <= SMALL:
+        down, along = _dense(grid.shape, factor, grid.periodic, weights.tobytes())
+        for _ in range(_CONSERVATION_PASSES):
+            given = given + (values - down @ given @ along)
+        return given, np.asarray(values - down @ given @ along)
     for step in range(_CONSERVATION_PASSES + 1):
         residual = values - _along_both(given, rows, columns)
         given = given + residual if step < _CONSERVATION_PASSES else given
     return given, residual
+
+
+@lru_cache(maxsize=8)
+def _dense(shape: tuple[int, int], factor: int, periodic: bool, weights: bytes) -> tuple[Array, Array]:
+    """`_block_mean_of_bilinear` to multiply a small field with from the left and from the right."""
+    rows, columns = _block_mean_of_bilinear(shape, factor, periodic, weights)
+    return rows.toarray(), np.ascontiguousarray(columns.toarray().T)
 
 
 @lru_cache(maxsize=8)

@@ -66,6 +66,7 @@ class Training:
         self.lattice = Lattice.of(whole.shape)
         self.years = int(attributes.get("years", 0))
         self._months = Held()
+        self._quantiles: dict[str, tuple[Array, Array]] = {}  # (levels, values), read once
 
     @property
     def told(self) -> str:
@@ -77,10 +78,12 @@ class Training:
         key = f"{name if space == 'physical' else name + LOG}_quantiles"
         if key not in self.data:
             return None
-        known = self.data["quantile"].to_numpy()
+        if key not in self._quantiles:
+            self._quantiles[key] = self.data["quantile"].to_numpy(), self.data[key].to_numpy()
+        known, values = self._quantiles[key]
         if not np.isclose(known, q, atol=1e-9).any():
             raise OrbitError("quantile not among those of the training block", got=q, allowed=", ".join(f"{x:g}" for x in known))
-        value = float(self.data[key].to_numpy()[np.abs(known - q).argmin()])
+        value = float(values[np.abs(known - q).argmin()])
         return value if np.isfinite(value) else None
 
     def limits(self, name: str, space: Space = "physical") -> tuple[float, float] | None:

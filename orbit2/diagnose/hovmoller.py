@@ -50,6 +50,7 @@ class Hovmoller(Collector):
         self.band = band_name(*band) if self.in_band else band_name(south, north)
         self.per, self.periods = periods(times.stamps(matched.times), times.calendar_of(matched.times))
         self.begins = list(dict.fromkeys(self.periods))  # of the rows
+        self._place = {begin: row for row, begin in enumerate(self.begins)}
         self.models = (TRUTH, *matched.all_models)
         height, width = self.grid.shape
         self.steps = {"longitude": -(-width // MOST_CELLS), "latitude": -(-height // MOST_CELLS)}
@@ -62,19 +63,17 @@ class Hovmoller(Collector):
             for name in matched.variables for model in matched.models(name) for diagram, weights in self.weights.items()}  # fmt: skip
 
     def update(self, scored: Scored) -> None:
-        name, row = scored.variable, self.begins.index(self.periods[scored.position])
+        name, row = scored.variable, self._place[self.periods[scored.position]]
         truth = self._rows_of(scored.truth)
         for model, values in {TRUTH: scored.truth, **scored.models}.items():
             m = self.models.index(model)
             for diagram, found in (truth if model == TRUTH else self._rows_of(values)).items():
-                starts, known = np.arange(0, len(found), self.steps[diagram]), np.isfinite(found)
-                key = name, diagram, row
+                key, step = (name, diagram, row), self.steps[diagram]
                 if key not in self.sums:
-                    self.sums[key], self.known[key] = np.zeros((len(self.models), len(starts))), np.zeros(len(starts))
-                self.sums[key][m] += np.add.reduceat(np.where(known, found, 0.0), starts)
-                if model == TRUTH:
-                    self.known[key] += np.add.reduceat(known.astype(np.float64), starts)
-                else:
+                    size = -(-len(found) // step)
+                    self.sums[key], self.known[key] = np.zeros((len(self.models), size)), np.zeros(size)
+                kernels.add_steps(found, step, self.sums[key][m], self.known[key], model == TRUTH)
+                if model != TRUTH:
                     pair = self.statistics[name, model, diagram]
                     pair.update(times.day(scored.sample), found[None], truth[diagram][None], self.weights[diagram][None])
 

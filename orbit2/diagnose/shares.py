@@ -13,8 +13,9 @@ import shapely
 from orbit2.diagnose import polygons
 from orbit2.diagnose.regions import LAND, OCEAN, ar6
 from orbit2.grid import AnyGrid
+from orbit2.metrics import pieces
 from orbit2.metrics.binning import Bins
-from orbit2.metrics.statistics import Moments, gathered
+from orbit2.metrics.statistics import Moments
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -69,12 +70,8 @@ class Shares:
 
     def moments(self, prediction: Array, truth: Array, weights: Array) -> Moments:
         """[R] of fields [H, W], each cell with its share of the weight in every region that it lies in."""
-        p, o, w = (np.ascontiguousarray(x).ravel()[self.cell].astype(np.float64) for x in (prediction, truth, weights))
-        known = np.isfinite(p) & np.isfinite(o)
-        p, o, w = np.where(known, p, 0.0), np.where(known, o, 0.0), np.where(known, w * self.share, 0.0)
-        none, error = np.zeros(len(p)), p - o
-        each = Moments(known.astype(np.float64), w, p, o, none, none, none, w * error**2, w * np.abs(error))
-        return gathered(each, self.region, self.count)
+        p, o, w = (np.ascontiguousarray(x).ravel() for x in (prediction, truth, weights))
+        return Moments.of(pieces.shared(p, o, w, self.cell, self.share, self.region, self.count))
 
     def total(self, values: npt.NDArray[np.floating] | npt.NDArray[np.bool_]) -> Array:
         """[R] sums of values [H, W] by share: of areas, those in the regions."""

@@ -129,5 +129,5 @@ def levels(maxima: npt.NDArray[np.floating]) -> dict[int, Array]:
 def day_of(sample: str, calendar: str = "standard") -> Day:
     """The day of a sample's stamp."""
     year = times.year(sample)
-    number, first, after = times.numbers([times.day(sample), f"{year:04d}-01-01", f"{year + 1:04d}-01-01"], calendar)
+    number, first, after = (times.number(day, calendar) for day in (times.day(sample), f"{year:04d}-01-01", f"{year + 1:04d}-01-01"))
     return Day(int(np.floor(number)), year, int(first), int(after) - 1)

@@ -10,13 +10,14 @@ import numpy.typing as npt
 
 from orbit2.areas import relative_areas
 from orbit2.baselines.interpolation import block_mean
+from orbit2.jit import compiled, finite
 from orbit2.metrics import kernels
 from orbit2.metrics.collector import Collector, Settings, Training, add_all, flat
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import SeriesStatistic, State
 from orbit2.metrics.table import Table
-from orbit2.metrics.weighting import area_weights, weighted_mean
+from orbit2.metrics.weighting import area_weights
 from orbit2.variables import is_precipitation, variable
 
 Array = npt.NDArray[np.float64]
@@ -77,16 +78,31 @@ class Conservation(Collector):
 def conservation_row(means: Array, given: Array, weights: Array) -> Array:
     """[mean |rho|, mean |x|, mean rho^2, 99 % |rho|, share of |rho| > max(1 % of x, 0.1), mean rho, cells, and the share of |rho| <= 10^k
     for each of POWERS] of rho = means - x, by area."""
-    residual = np.abs(means - given)
-    valid = np.isfinite(residual)
-    if not valid.any():
-        return np.full(NUMBERS + len(POWERS), np.nan)
-    p99 = kernels.quantile_by_weight(residual.ravel(), weights.ravel(), 0.99)
-    beyond = np.where(valid, (residual > np.maximum(0.01 * np.abs(given), 0.1)).astype(np.float64), np.nan)
-    means_of = (weighted_mean(x, weights) for x in (residual, np.where(valid, np.abs(given), np.nan), residual**2, beyond, means - given))
-    absolute, size, square, fraction, shift = means_of
-    within = [weighted_mean(np.where(valid, (residual <= 10.0**power).astype(np.float64), np.nan), weights) for power in POWERS]
-    return np.array([absolute, size, square, p99, fraction, shift, valid.sum(), *within])
+    row: Array = _row(means.ravel(), given.ravel(), weights.ravel(), np.array([10.0**power for power in POWERS]))
+    row[3] = kernels.quantile_by_weight(np.abs(means - given).ravel(), weights.ravel(), 0.99) if row[6] else np.nan
+    return row
+
+
+@compiled
+def _row(means: Array, given: Array, weights: Array, limits: Array) -> Array:
+    sums, area = np.zeros(NUMBERS + len(limits)), 0.0
+    for k in range(len(means)):
+        rho, w = means[k] - given[k], weights[k]
+        if finite(rho):
+            size, x = abs(rho), abs(given[k])
+            area += w
+            sums[0] += w * size
+            sums[1] += w * x
+            sums[2] += w * rho * rho
+            sums[4] += w if size > max(0.01 * x, 0.1) else 0.0
+            sums[5] += w * rho
+            sums[6] += 1.0
+            for i in range(len(limits)):
+                sums[NUMBERS + i] += w if size <= limits[i] else 0.0
+    cells = sums[6]
+    sums = sums / area if area > 0 else np.full(len(sums), np.nan)
+    sums[6] = cells if cells > 0 else np.nan
+    return sums
 
 
 def _whole(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

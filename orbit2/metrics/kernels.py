@@ -184,6 +184,15 @@ def line_means(values: Field, band: npt.NDArray[np.int64], row_weights: Array) -
 
 
 @compiled
+def add_steps(values: Array, step: int, sums: Array, known: Array, counted: bool) -> None:
+    """Adds the finite values [N] to the sum [N / step] of the `step` neighbours that each belongs to, and their number where `counted`."""
+    for j in range(len(values)):
+        if finite(values[j]):
+            sums[j // step] += values[j]
+            known[j // step] += 1.0 if counted else 0.0
+
+
+@compiled
 def detail_moments(prediction: Field, truth: Field, relative: Array, weights: Array, factor: int) -> Array:
     """[9, 1]: `pair_moments` of all cells of the fields less their means, by area (`relative` [H, 1 or W]), over blocks of
     `factor` x `factor` cells.

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as made
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ from orbit2.grid import AnyGrid
 from orbit2.metrics import kernels
 from orbit2.metrics.months import ONWARDS
 from orbit2.metrics.others import Product
-from orbit2.metrics.predictions import Parent, all_of, frame, grid_of, inside, land_fraction, open_prediction, spacing, window
+from orbit2.metrics.predictions import Frames, Parent, all_of, grid_of, inside, land_fraction, open_prediction, spacing, window
 from orbit2.metrics.table import Table
 from orbit2.provenance import code_version
 from orbit2.remap import Regridder
@@ -64,7 +65,7 @@ class Scored:
     _members: list[npt.NDArray[np.float32]] = made(default_factory=list, repr=False)
     cells: dict[str, Array] = made(default_factory=dict, repr=False)  # field -> what its members' scores are in each cell, [OF_CELLS, H, W]
 
-    @property
+    @cached_property
     def sample(self) -> str:
         """The key of its time in statistics."""
         return times.stamp(self.time)
@@ -108,6 +109,7 @@ class Matched:
         self.has_truth = paired or self.observations is not None
         self.truth_side: Side = "fine" if self.has_truth else self._input
         self.prediction = open_prediction(self.prediction_path, self.task)
+        self._predicted = Frames(self.prediction)
         self._input_dims = self.store.grid(self._input).dims
         self.variables = self._variables()
         self.refinement = self.store.refinement
@@ -267,7 +269,7 @@ class Matched:
         for position in self.streamed:
             index, time = self.indices[position], self.times[position]
             for name in self.variables:
-                native = {self.model: frame(self.prediction, name, self._frames[time], self._precision)}
+                native = {self.model: self._predicted.field(name, self._frames[time], self._precision)}
                 truth = self.truth(int(index), name)
                 if self.has_truth and name == self.variables[-1]:
                     self._cache.pop((self.truth_store.path, self.truth_side), None)  # its fields of this time are all read

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.errors import OrbitError
-from orbit2.metrics import kernels
+from orbit2.metrics import kernels, pieces
 from orbit2.metrics.binning import Bins, Partition
 from orbit2.metrics.pooling import Pooled
 
@@ -43,6 +43,13 @@ class Moments:
     se: Array
     ae: Array
 
+    @classmethod
+    def of(cls, table: Array) -> Moments:
+        """Of what `stacked` gives [9, ...], which is kept, too: nobody changes it."""
+        made = cls(*table)
+        made.__dict__[STACKED] = table
+        return made
+
     def __add__(self, other: Moments) -> Moments:
         """Combine two disjoint sets of cells: no cancellation even for pressure in Pa."""
         both = Pooled.of(self.w, other.w)
@@ -55,7 +62,8 @@ class Moments:
 
     def stacked(self) -> Array:
         """[9, ...]: the quantities one after the other, as parts keep them."""
-        return np.stack([getattr(self, name) for name in QUANTITIES])
+        known: Array | None = self.__dict__.get(STACKED)
+        return np.stack([getattr(self, name) for name in QUANTITIES]) if known is None else known
 
     def pooled(self) -> Moments:
         """Samples [T, B] made one [B]; sums over the whole record, so that T is cheap. Raises ValueError when T is 0."""
@@ -78,36 +86,24 @@ class Moments:
 
 
 QUANTITIES = tuple(each.name for each in fields(Moments))
+STACKED = "_stacked"
 
 
 def moments(prediction: npt.NDArray[Any], truth: npt.NDArray[Any], weights: Array, bins: Bins) -> Moments:
     """Moments of one pair of fields [H, W] per bin; cells where either is missing are left out."""
     p, o, w = (np.ascontiguousarray(x) for x in (prediction, truth, weights))
-    sums: Array = kernels.pair_moments(p, o, w, bins.runs, len(bins.names))
-    return Moments(*list(sums))
+    return Moments.of(kernels.pair_moments(p, o, w, bins.runs, len(bins.names)))
 
 
 def moments_of(prediction: npt.NDArray[Any], truth: npt.NDArray[Any], weights: Array, partition: Partition) -> list[Moments]:
     """`moments` for every Bins of a partition, from one pass over the fields."""
-    pieces = moments(prediction, truth, weights, partition.pieces)
-    return [gathered(pieces, place, len(bins.names)) for bins, place in zip(partition.bins, partition.places, strict=True)]
+    cut = moments(prediction, truth, weights, partition.pieces)
+    return [gathered(cut, place, len(bins.names)) for bins, place in zip(partition.bins, partition.places, strict=True)]
 
 
-def gathered(pieces: Moments, place: npt.NDArray[np.int64], count: int) -> Moments:
+def gathered(of: Moments, place: npt.NDArray[np.int64], count: int) -> Moments:
     """Moments of bins from those of the pieces that they are made of; `place` [A] is each piece's bin."""
-    use = place >= 0
-    target = place[use]
-
-    def summed(values: Array) -> Array:
-        return np.bincount(target, values, count).astype(np.float64)
-
-    w = summed(pieces.w[use])
-    mean_p, mean_o = (np.divide(summed(pieces.w[use] * x[use]), w, out=np.zeros(count), where=w > 0)
-                      for x in (pieces.mean_p, pieces.mean_o))  # fmt: skip
-    dp, do = pieces.mean_p[use] - mean_p[target], pieces.mean_o[use] - mean_o[target]
-    pp, oo, po = (summed(within[use] + pieces.w[use] * a * b)
-                  for within, a, b in ((pieces.pp, dp, dp), (pieces.oo, do, do), (pieces.po, dp, do)))  # fmt: skip
-    return Moments(summed(pieces.n[use]), w, mean_p, mean_o, pp, oo, po, summed(pieces.se[use]), summed(pieces.ae[use]))
+    return Moments.of(pieces.regrouped(of.stacked(), place, count))
 
 
 def combine(rows: Iterable[Moments]) -> Moments:
@@ -174,7 +170,7 @@ class PairStatistic:
             self._put(str(sample), row)
 
     def _put(self, sample: str, row: Array) -> None:
-        self.rows[sample] = (Moments(*self.rows[sample]) + Moments(*row)).stacked() if sample in self.rows else row
+        self.rows[sample] = pieces.joined(self.rows[sample], row) if sample in self.rows else row
 
     def samples(self) -> list[str]:
         return sorted(self.rows)
@@ -237,6 +233,9 @@ class MeanStatistic:
     def update(self, values: npt.ArrayLike) -> None:
         found = np.asarray(values, dtype=np.float64)
         finite = np.isfinite(found)
+        if finite.all() and found.shape == self.total.shape and found.size:  # as nearly all are
+            self.total, self.known, self.samples = self.total + found, self.known + 1.0, self.samples + 1
+            return
         self.add({"total": np.where(finite, found, 0.0), "known": finite.astype(np.float64), "samples": np.array(int(finite.any()))})
 
     def merge(self, other: MeanStatistic) -> None:

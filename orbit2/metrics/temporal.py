@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from orbit2.jit import compiled, finite
 from orbit2.metrics.consecutive import Fields, State
 
 Array = npt.NDArray[np.float64]
@@ -28,15 +29,9 @@ class PairsOfDays:
 
     def update(self, before: Fields, after: Fields) -> None:
         """One pair of fields [S, C], missing in the same cells of every series."""
-        known = np.isfinite(before) & np.isfinite(after)
-        x, y = (np.where(known, day, self.about).astype(np.float64) - self.about for day in (before, after))
-        self.n += known[0]
-        for total, term in zip(self.sums, (x, y, x * x, y * y, x * y), strict=True):
-            total += term
+        _add(before, after, self.about, self.n, self.sums)
         if self.changes is not None:
-            wet, then = known & (before >= WET), known & (after >= WET)
-            for count, days in zip(self.changes, (wet, then & ~wet, wet & then), strict=True):
-                count += days
+            _add_changes(before, after, self.changes)
 
     def autocorrelation(self) -> Array:
         """Pearson r of a day with the day before in each cell, [S, C]; NaN below 30 pairs and where nothing varies."""
@@ -69,3 +64,28 @@ class PairsOfDays:
 
 
 LEAST_PAIRS = 30
+
+
+@compiled
+def _add(before: Fields, after: Fields, about: float, n: npt.NDArray[np.int32], sums: Array) -> None:
+    for s in range(before.shape[0]):
+        for c in range(before.shape[1]):
+            x, y = np.float64(before[s, c]) - about, np.float64(after[s, c]) - about
+            if finite(x) and finite(y):
+                n[c] += 1 if s == 0 else 0
+                sums[0, s, c] += x
+                sums[1, s, c] += y
+                sums[2, s, c] += x * x
+                sums[3, s, c] += y * y
+                sums[4, s, c] += x * y
+
+
+@compiled
+def _add_changes(before: Fields, after: Fields, changes: npt.NDArray[np.int32]) -> None:
+    for s in range(before.shape[0]):
+        for c in range(before.shape[1]):
+            if finite(np.float64(before[s, c])) and finite(np.float64(after[s, c])):
+                wet, then = before[s, c] >= WET, after[s, c] >= WET
+                changes[0, s, c] += 1 if wet else 0
+                changes[1, s, c] += 1 if then and not wet else 0
+                changes[2, s, c] += 1 if then and wet else 0

@@ -31,21 +31,32 @@ class Day:
 
     def __init__(self, number: int) -> None:
         self.number, self.samples = number, 0
+        self.first: dict[str, Array] = {}  # all there is where a sample is a day
         self.sums: dict[str, Array] = {}
         self.known: dict[str, Array] = {}
 
     def add(self, path: str, found: Array) -> None:
-        known = np.isfinite(found)
-        if path not in self.sums:
-            self.sums[path], self.known[path] = np.zeros(found.shape), np.zeros(found.shape)
-        self.sums[path] += np.where(known, found, 0.0)
-        self.known[path] += known
+        if path not in self.first:
+            self.first[path] = found
+            return
+        for each in (found,) if path in self.sums else (self.first[path], found):
+            known = np.isfinite(each)
+            if path not in self.sums:
+                self.sums[path], self.known[path] = np.zeros(each.shape), np.zeros(each.shape)
+            self.sums[path] += np.where(known, each, 0.0)
+            self.known[path] += known
 
     def means(self) -> dict[str, npt.NDArray[np.float32]]:
         """Over the samples in which a cell has a value."""
-        empty = np.full(next(iter(self.sums.values())).shape, np.nan)
-        return {path: np.divide(total, self.known[path], out=empty.copy(), where=self.known[path] > 0).astype(np.float32)
-                for path, total in self.sums.items()}  # fmt: skip
+        made = {}
+        for path, found in self.first.items():
+            if path in self.sums:
+                known = self.known[path]
+                found = np.divide(self.sums[path], known, out=np.full(known.shape, np.nan), where=known > 0)
+            else:
+                found = found if np.isfinite(found).all() else np.where(np.isfinite(found), found, np.nan)
+            made[path] = found.astype(np.float32)
+        return made
 
 
 class Joined(Mapping[str, npt.NDArray[Any]]):
@@ -97,7 +108,7 @@ class Kept(Collector):
         if not self.active:
             return
         name = scored.variable
-        number = int(times.numbers([times.day(scored.sample)], self.calendar)[0])
+        number = int(times.number(times.day(scored.sample), self.calendar))
         if name in self.open and self.open[name].number != number:
             self._close(name)
         day = self.open.setdefault(name, Day(number))
