@@ -13,7 +13,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2.climate import circular
-from orbit2.climate.years import month_lengths
+from orbit2.climate.years import month_lengths, sums_between
 
 Array = npt.NDArray[np.float64]
 R_MAX = 7932.0  # mm a year: Feng et al. 2013's, one for all data sets (each one's own maximum would make them incomparable)
@@ -41,9 +41,7 @@ def monthly_totals(years: npt.NDArray[np.floating]) -> Array:
     the others stands for fewer."""
     lengths = month_lengths(years.shape[-1])
     at = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    known = np.isfinite(years)
-    total = np.add.reduceat(np.where(known, years, 0), at, axis=-1, dtype=np.float64)
-    count = np.add.reduceat(known.astype(np.int64), at, axis=-1)
+    total, count = sums_between(years, at)
     enough = count >= np.asarray(lengths) - MOST_MISSING
     made: Array = np.divide(total * np.asarray(lengths), count, out=np.full(total.shape, np.nan), where=enough)
     return made

@@ -15,6 +15,7 @@ import xarray as xr
 
 from orbit2 import times
 from orbit2.errors import OrbitError
+from orbit2.jit import compiled, finite
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -92,11 +93,52 @@ def _placed(values: npt.NDArray[np.floating], calendar: Calendar, years: Ints) -
 
 def climatology(values: npt.NDArray[np.floating]) -> Array:
     """[..., Y, L] -> [..., L]: mean of each day over the years, in double precision; NaN where a day was never known."""
-    known = np.isfinite(values)
-    count = known.sum(axis=-2)
-    total = np.where(known, values, 0).sum(axis=-2, dtype=np.float64)
-    made: Array = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    *space, years, length = values.shape
+    made: Array = _climatology(np.ascontiguousarray(values).reshape(-1, years, length))
+    return made.reshape(*space, length)
+
+
+@compiled
+def _climatology(values: npt.NDArray[np.floating]) -> Array:
+    cells, years, length = values.shape
+    made, count = np.zeros((cells, length)), np.zeros(length)
+    for i in range(cells):
+        count[:] = 0.0
+        for y in range(years):
+            for d in range(length):
+                value = np.float64(values[i, y, d])
+                known = finite(value)
+                made[i, d] += value if known else 0.0
+                count[d] += 1.0 if known else 0.0
+        for d in range(length):
+            made[i, d] = made[i, d] / count[d] if count[d] > 0 else np.nan
     return made
+
+
+def sums_between(values: npt.NDArray[np.floating], starts: Ints, weight: Array | None = None) -> tuple[Array, Array]:
+    """[..., Y, L] -> ([..., Y, P] sums of the known days from each of `starts` [P] to the next, the days, the last to the end of the
+    year; what those days weigh): `weight` [Y, L], 1 by default."""
+    *space, years, length = values.shape
+    w = np.ones((years, length)) if weight is None else np.ascontiguousarray(weight, dtype=np.float64)
+    flat = np.ascontiguousarray(values).reshape(-1, years, length)
+    made = _sums_between(flat, np.append(starts, length).astype(np.int64), w)
+    total, count = (each.reshape(*space, years, len(starts)) for each in made)
+    return total, count
+
+
+@compiled
+def _sums_between(values: npt.NDArray[np.floating], edges: Ints, weight: Array) -> tuple[Array, Array]:
+    cells, years, _ = values.shape
+    total, count = np.zeros((cells, years, len(edges) - 1)), np.zeros((cells, years, len(edges) - 1))
+    for i in range(cells):
+        for y in range(years):
+            for p in range(len(edges) - 1):
+                for d in range(edges[p], edges[p + 1]):
+                    value = np.float64(values[i, y, d])
+                    if finite(value):
+                        total[i, y, p] += weight[y, d] * value
+                        count[i, y, p] += weight[y, d]
+    return total, count
 
 
 def complete(values: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
@@ -122,10 +164,6 @@ def pentads(values: npt.NDArray[np.floating], leap: npt.NDArray[np.bool_], start
     *_, length = values.shape
     weight = np.ones((values.shape[-2], length))
     weight[leap, first_day(3, length) - 1] = 2.0
-    days = rolled(values, start)
-    known = np.isfinite(days)
-    w = np.where(known, rolled(weight, start), 0.0)
-    at = np.arange(0, length - PENTAD + 1, PENTAD)
-    total, count = (np.add.reduceat(x, at, axis=-1) for x in (np.where(known, days, 0) * w, w))
+    total, count = sums_between(rolled(values, start), np.arange(0, length - PENTAD + 1, PENTAD), rolled(weight, start))
     made: Array = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
     return made

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2.diagnose.areas import Areas
+from orbit2.diagnose.byarea import ByArea
 from orbit2.diagnose.kept import TRUTH, KeptDays
 from orbit2.metrics.bootstrap import Score
 from orbit2.metrics.compared import Compared
@@ -117,6 +118,7 @@ def daily(days: KeptDays, name: str, models: list[str], areas: Areas) -> dict[st
     known. Memory: a stretch of rows with all its days."""
     shape = len(days.numbers), len(areas.names)
     sums = {model: np.zeros((6, *shape)) for model in models}  # p, o, pp, oo, po, se
+    squared = {model: np.zeros(shape) for model in models if days.apart}  # no squares of what is kept
     n, w = np.zeros(shape), np.zeros(shape)
     centre = 0.0
     for stretch, used, weights in areas.rows(days):
@@ -126,14 +128,15 @@ def daily(days: KeptDays, name: str, models: list[str], areas: Areas) -> dict[st
         share = np.where(valid, share, 0.0)
         if not centre and valid.any():
             centre = float(truth[valid].mean())  # so that nothing cancels in squares of pascals
-        truth = np.where(valid, truth - centre, 0.0)
-        n += (share > 0) @ (weights > 0).T.astype(np.float64)
-        w += share @ weights.T
+        by_area = ByArea.of(weights)
+        for total, found in zip((n, w), by_area.shares(share), strict=True):
+            total += found
         for model in models:
-            p = np.where(valid, cells_of(days.means(name, model), stretch, used) - centre, 0.0)
-            se = np.where(valid, cells_of(days.squared(name, model), stretch, used), 0.0) if days.apart else (p - truth) ** 2
-            for k, value in enumerate((p, truth, p * p, truth * truth, p * truth, se)):
-                sums[model][k] += (share * value) @ weights.T
+            sums[model] += by_area.products(cells_of(days.means(name, model), stretch, used), truth, share, centre)
+            if days.apart:
+                squared[model] += (share * np.where(valid, cells_of(days.squared(name, model), stretch, used), 0.0)) @ weights.T
+    for model, each in squared.items():
+        sums[model][5] = each
     return {model: _moments(n, w, centre, *(*each, np.zeros(shape))) for model, each in sums.items()}
 
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
 
 from orbit2.config.thresholds import ThresholdConfig
 from orbit2.diagnose.areas import Areas
+from orbit2.diagnose.byarea import ByArea
 from orbit2.diagnose.kept import INPUT, TRUTH, KeptDays
 from orbit2.diagnose.own_regions import cells_of
 from orbit2.metrics.bootstrap import Interval, Score
@@ -81,28 +81,22 @@ def counted(
     n, w = np.zeros(shape), np.zeros(shape)
     counts = {label: Counts(shape, models) for label in thresholds}
     for stretch, used, weights in areas.rows(days):
-        by_area = csr_array(weights)  # most cells are in two or three areas of sixty
+        by_area = ByArea.of(weights)
         truth = cells_of(days.values(name, TRUTH), stretch, used)
         valid, real = np.isfinite(truth), {}
-        n += summed(csr_array(weights > 0), valid)
-        w += summed(by_area, valid)
+        n += by_area.number(valid)
+        w += by_area.size(valid)
         for label, threshold in thresholds.items():
             real[label] = events(truth, threshold, name, days.numbers)
-            counts[label].observed += summed(by_area, real[label])
+            counts[label].observed += by_area.size(real[label])
         for model in models:
             values = cells_of(days.values(name, model), stretch, used)
             for label, threshold in thresholds.items():
                 found = events(values, threshold, name, days.numbers) & valid
-                counts[label].predicted[model] += summed(by_area, found)
-                counts[label].hits[model] += summed(by_area, found & real[label])
+                counts[label].predicted[model] += by_area.size(found)
+                counts[label].hits[model] += by_area.size(found & real[label])
     return {label: {model: of_events(n, w, one.predicted[model], one.observed, one.hits[model]) for model in models}
             for label, one in counts.items()}  # fmt: skip
-
-
-def summed(by_area: csr_array, found: Bool) -> Array:
-    """[T, R]: the weights [R, C] of the cells that `found` [T, C] has."""
-    total: Array = (by_area @ found.T.astype(np.float64)).T
-    return total
 
 
 def events(values: Array, threshold: ThresholdConfig, name: str, numbers: npt.NDArray[np.int64]) -> Bool:

@@ -72,8 +72,12 @@ class OverTime(Collector):
         where = self.lattice.method + self.turns.method
         for name in self.matched.variables:
             truth = self.series[name, TRUTH]
-            for model in self.matched.models(name) if truth.rows else ():
-                found = quantiles.over_time(self.series[name, model].stacked(), truth.stacked(), weights)
+            if not truth.rows:
+                continue
+            days = truth.stacked()
+            in_order = quantiles.ordered(days)
+            for model in self.matched.models(name):
+                found = quantiles.over_time(self.series[name, model].stacked(), days, weights, in_order=in_order)
                 for metric, what, values in zip(("quantile_rmse", "quantile_bias"), ("RMSE", "mean"), found, strict=True):
                     for q, value in zip(quantiles.TIME_LEVELS, values, strict=True):
                         if np.isfinite(value):

@@ -72,7 +72,7 @@ def frame(prediction: xr.Dataset, name: str, index: int, precision: type[np.floa
 
 
 class Frames:
-    """`frame` of one time after the other: times of a chunk are read together where they are few bytes, as each reading unpacks them all."""
+    """`frame` of one time after the other: times of a chunk, or a shard, are read together where they are few bytes."""
 
     def __init__(self, prediction: xr.Dataset) -> None:
         self.prediction = prediction
@@ -84,7 +84,7 @@ class Frames:
         """How many are read together."""
         if array.dims[:1] != ("time",) or array.ndim != 3 or not array.size:
             return 1
-        chunk = int((array.encoding.get("chunks") or (1,))[0])
+        chunk = int((array.encoding.get("shards") or array.encoding.get("chunks") or (1,))[0])
         return chunk if chunk * array.nbytes // len(array) <= AT_ONCE else 1
 
     def field(self, name: str, index: int, precision: type[np.floating[Any]] = np.float64) -> Array:

@@ -212,29 +212,42 @@ def rmse_of(sums: Array) -> Array:
     return root
 
 
-def over_time(prediction: Values, truth: Values, weights: Array, levels: Sequence[float] = TIME_LEVELS) -> tuple[Array, Array]:
+def over_time(
+    prediction: Values, truth: Values, weights: Array, levels: Sequence[float] = TIME_LEVELS, in_order: Values | None = None
+) -> tuple[Array, Array]:
     """(quantile_rmse [Q], quantile_bias [Q]) over cells of each cell's quantiles over time; fields [T, C], NaN = missing, weights [C].
 
-    A cell counts for a level when at least LEAST_BEYOND of its values lie beyond it on either side; NaN where none does.
+    A cell counts for a level when at least LEAST_BEYOND of its values lie beyond it on either side; NaN where none does. `in_order`:
+    `ordered(truth)`, where that is known already.
     """
-    both = np.isfinite(prediction) & np.isfinite(truth)
+    known = np.isfinite(truth)
+    both = np.isfinite(prediction) & known
     number = both.sum(axis=0)
-    p, o = (np.sort(np.where(both, x, np.nan).astype(np.float64), axis=0) for x in (prediction, truth))  # missing values last
+    p = ordered(np.where(both, prediction, np.nan))
+    o = in_order if in_order is not None and (both == known).all() else ordered(np.where(both, truth, np.nan))
     rmse, bias = np.full(len(levels), np.nan), np.full(len(levels), np.nan)
     for i, level in enumerate(levels):
         use = number * min(level, 1 - level) >= LEAST_BEYOND - 1e-9
         if use.any():
-            difference = _at(p[:, use], level, number[use]) - _at(o[:, use], level, number[use])
+            difference = _at(p[use], level, number[use]) - _at(o[use], level, number[use])
             share = weights[use] / weights[use].sum()
             rmse[i], bias[i] = np.sqrt((share * difference**2).sum()), (share * difference).sum()
     return rmse, bias
 
 
-def _at(ordered: Array, level: float, number: npt.NDArray[np.integer]) -> Array:
-    """The quantile [C], linear between values, of the first `number` [C] of ascending values [T, C]."""
+def ordered(values: Values) -> Values:
+    """[T, C] -> [C, T]: each cell's values ascending, missing ones last."""
+    made = np.ascontiguousarray(np.where(np.isfinite(values), values, np.nan).T)
+    made.sort(axis=1)
+    return made
+
+
+def _at(ordered: Values, level: float, number: npt.NDArray[np.integer]) -> Array:
+    """The quantile [C], linear between values, of the first `number` [C] of ascending values [C, T]."""
     place = level * (number - 1)
     below = np.floor(place).astype(np.int64)
     above = np.minimum(below + 1, number - 1)
-    columns = np.arange(ordered.shape[1])
-    value: Array = ordered[below, columns] + (place - below) * (ordered[above, columns] - ordered[below, columns])
+    cells = np.arange(len(ordered))
+    low, high = (ordered[cells, at].astype(np.float64) for at in (below, above))
+    value: Array = low + (place - below) * (high - low)
     return value

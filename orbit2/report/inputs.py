@@ -143,9 +143,13 @@ class Task:
             )
         return np.asarray(self.store.read(side, int(found[0]))[self.store.variable_index(side, name)], dtype=np.float64)
 
+    @cached_property
+    def _frames(self) -> predictions.Frames:
+        return predictions.Frames(self.prediction)
+
     def predicted(self, name: str, frame: int) -> Array:
         """The model's field [H, W] on `grid`."""
-        return predictions.frame(self.prediction, name, frame)
+        return self._frames.field(name, frame)
 
     @property
     def members(self) -> int:

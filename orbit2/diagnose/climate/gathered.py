@@ -69,9 +69,13 @@ def gather(days: KeptDays, name: str, model: str, places: Sequence[Place], truth
             found = Gathered(years["year"].to_numpy(), years["leap"].to_numpy(), values.shape[-1])
             sums = [np.zeros((len(places), *values.shape[1:])) for _ in range(2)]
         parts.append(_of_cells(years, southern, truth, cells))
-        known = np.isfinite(values)
-        for total, of in zip(sums, (np.where(known, values, 0.0), known), strict=True):
-            total += np.tensordot(weights[:, cells], of, axes=1)
+        here, known = weights[:, cells], np.isfinite(values)
+        if known.all():
+            sums[0] += np.tensordot(here, values, axes=1)
+            sums[1] += here.sum(axis=1)[:, None, None]
+        else:
+            for total, of in zip(sums, (np.where(known, values, 0.0), known), strict=True):
+                total += np.tensordot(here, of, axes=1)
         each = pentads(values, found.leap)
         for p in places:
             if p.sector is not None:

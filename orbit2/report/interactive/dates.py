@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from orbit2.progress import counted
 from orbit2.report.figures import maps
 from orbit2.report.figures.panels import Panels, Picture
 from orbit2.report.figures.scenes import spacing, stamp
+from orbit2.report.hands import in_order
 from orbit2.report.inputs import Task
 from orbit2.report.interactive import rasters
 from orbit2.report.interactive.widgets import Address, Still, Widget
@@ -58,11 +60,7 @@ def widget(task: Task, model: str, zoom: maps.Box, dates: int, frame: int) -> Wi
     for name in counted(names, "maps of every date", len(names), "variable"):
         look = display(name)
         norms = _norms(task, name, frames, views, look)
-        for i, at in enumerate(frames):
-            for key, (values, grid) in _fields(task, name, at, look).items():
-                for view in views:
-                    pixels = view.draw(values, grid, look.cmap, norms[view.key])
-                    pictures[f"{view.key}/{name}/{i}/{key}"] = Still.of(pixels, f"{label(name)}, {layers[key]}, {stamps[i]}")
+        pictures |= dict(in_order(_drawn(task, name, frames, views, norms, layers)))
         variables[name] = {"label": label(name), "bars": {key: bar(look.cmap, norm, look.units) for key, norm in norms.items()}}
     now = frames.index(frame)
     shown = [picture for key, picture in pictures.items() if key.split("/")[0] == views[0].key and int(key.split("/")[2]) == now]
@@ -88,6 +86,23 @@ def widget(task: Task, model: str, zoom: maps.Box, dates: int, frame: int) -> Wi
         }  # fmt: skip
 
     return Widget("dates", about, told, (*every, *rest), frozenset(range(len(every))), f"dates_{task.name}")
+
+
+def _drawn(
+    task: Task, name: str, frames: list[int], views: list[View], norms: Mapping[str, Normalize], layers: Mapping[str, str]
+) -> Iterator[Callable[[], tuple[str, Still]]]:  # fmt: skip
+    """Every map of a variable, drawn and still to be packed: (its key, the map)."""
+
+    def packed(key: str, pixels: rasters.Pixels, alt: str) -> tuple[str, Still]:
+        return key, Still.of(pixels, alt)
+
+    look = display(name)
+    for i, at in enumerate(frames):
+        for key, (values, grid) in _fields(task, name, at, look).items():
+            for view in views:
+                pixels = view.draw(values, grid, look.cmap, norms[view.key])
+                alt = f"{label(name)}, {layers[key]}, {stamp(task.times[at])}"
+                yield partial(packed, f"{view.key}/{name}/{i}/{key}", pixels, alt)
 
 
 def chosen(count: int, most: int, frame: int) -> list[int]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from orbit2.report.figures.panels import Picture
+from orbit2.report.hands import in_order
 from orbit2.report.interactive.widgets import QUALITY, Still
 
 FOLDER = "figures/page"
@@ -25,11 +27,11 @@ class Shelf:
 
     def place(self, pictures: Sequence[tuple[str, Picture | Still, int]]) -> None:
         """(name, picture, rank): lower ranks enter the page first, within a rank in the order given."""
+        new = {id(picture): picture for _, picture, _ in pictures if id(picture) not in self.packed}
+        self.packed.update(zip(new, in_order(partial(picture.webp, QUALITY) for picture in new.values()), strict=True))
         for name, picture, _ in sorted(pictures, key=lambda one: one[2]):
             if id(picture) in self._addresses:
                 continue
-            if id(picture) not in self.packed:
-                self.packed[id(picture)] = picture.webp(QUALITY)
             data = self.packed[id(picture)]
             address = "data:image/webp;base64," + base64.b64encode(data).decode("ascii")
             if len(address) <= self.room:

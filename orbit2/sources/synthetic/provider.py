@@ -22,7 +22,9 @@ FORMULA = 1  # counts changes of the formula: files of another one are not mixed
 FIRST, LAST = 1850, 2200
 _PACKED = {RAIN: (0.05, 0.0)}  # mm; scale and offset of 16 bits
 _TEMPERATURE = (0.01, 260.0)  # K
-_BLOCK = 8  # days
+_BLOCK = 8  # days that lie together in a file
+_LARGE = 1 << 26  # bytes of a year from which it is compressed, to half: that takes as long as making it
+_AT_ONCE = 1 << 20  # cells of days that are read together: a hundred days at 2.5 degrees, a block at a quarter
 
 
 class Synthetic:
@@ -83,7 +85,8 @@ class Synthetic:
 
     def open(self, files: Sequence[Path], names: Sequence[str], first: np.datetime64, last: np.datetime64) -> xr.Dataset:
         """See `Source.open`; the attribute `synthetic` says what the values are."""
-        opened = [xr.open_dataset(path, engine="h5netcdf", chunks={"time": _BLOCK})[list(names)] for path in sorted(files)]
+        together = _BLOCK * max(1, _AT_ONCE // (_BLOCK * int(np.prod(global_grid(self.config.degrees).shape))))
+        opened = [xr.open_dataset(path, engine="h5netcdf", chunks={"time": together})[list(names)] for path in sorted(files)]
         if not opened:
             raise OrbitError("no files of this period", where=self.name, got=f"{first} to {last}", hint="run the retrieve stage for it")
         data = xr.concat(opened, "time", data_vars="minimal", coords="minimal", compat="override", combine_attrs="override")
@@ -103,12 +106,13 @@ def write_year(path: Path, year: int, world: World) -> None:
                 "lon": ("lon", world.grid.lon, {"units": "degrees_east", "axis": "X"})},
         attrs={"Conventions": "CF-1.11", "title": "orbit2's synthetic test world", "synthetic": SYNTHETIC, "seed": world.seed,
                "formula": FORMULA, **{key: value for key, value in (("bands", world.bands), ("waves", world.waves)) if value}})
+    large = sum(values.size for values in fields.values()) * 2 > _LARGE
+    packing = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if large else {}
     encoding: dict[str, dict[str, Any]] = {}
     for name in NAMES:
         scale, offset = _PACKED.get(name, _TEMPERATURE)
         encoding[name] = {"dtype": "int16", "scale_factor": np.float32(scale), "add_offset": np.float32(offset),
-                          "_FillValue": np.int16(-32768), "compression": "gzip", "compression_opts": 1, "shuffle": True,
-                          "chunksizes": (_BLOCK, *world.grid.shape)}
+                          "_FillValue": np.int16(-32768), "chunksizes": (_BLOCK, *world.grid.shape), **packing}
     encoding["time"] = {"units": "days since 1850-01-01", "calendar": "standard", "dtype": "int32"}
     with atomic(path) as temporary:
         data.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
