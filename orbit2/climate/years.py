@@ -115,7 +115,7 @@ def _climatology(values: npt.NDArray[np.floating]) -> Array:
     return made
 
 
-def sums_between(values: npt.NDArray[np.floating], starts: Ints, weight: Array | None = None) -> tuple[Array, Array]:
+def sums_between(values: npt.NDArray[np.floating], starts: Ints, weight: npt.NDArray[np.floating] | None = None) -> tuple[Array, Array]:
     """[..., Y, L] -> ([..., Y, P] sums of the known days from each of `starts` [P] to the next, the days, the last to the end of the
     year; what those days weigh): `weight` [Y, L], 1 by default."""
     *space, years, length = values.shape

@@ -50,8 +50,8 @@ class ByArea:
     def products(self, prediction: Days, truth: Days, share: Array, centre: float) -> Array:
         """[6, T, R]: weighted sums of p, o, p^2, o^2, p o and (p - o)^2 of days [T, C] less `centre`, by the `share` [T, C] that counts;
         what has no share is not looked at."""
-        p, o, s = (np.ascontiguousarray(x) for x in (prediction, truth, share))
-        made: Array = _products(p, o, s, centre, self.pointer, self.area, self.weight, self.count)
+        p, o = (np.ascontiguousarray(x) for x in (prediction, truth))
+        made: Array = _products(p, o, np.ascontiguousarray(share), centre, self.pointer, self.area, self.weight, self.count)
         return made
 
 
