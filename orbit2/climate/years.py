@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -94,7 +95,7 @@ def _placed(values: npt.NDArray[np.floating], calendar: Calendar, years: Ints) -
 def climatology(values: npt.NDArray[np.floating]) -> Array:
     """[..., Y, L] -> [..., L]: mean of each day over the years, in double precision; NaN where a day was never known."""
     *space, years, length = values.shape
-    made: Array = _climatology(np.ascontiguousarray(values).reshape(-1, years, length))
+    made: Array = _climatology(np.ascontiguousarray(values).reshape(prod(space), years, length))
     return made.reshape(*space, length)
 
 
@@ -120,7 +121,7 @@ def sums_between(values: npt.NDArray[np.floating], starts: Ints, weight: npt.NDA
     year; what those days weigh): `weight` [Y, L], 1 by default."""
     *space, years, length = values.shape
     w = np.ones((years, length)) if weight is None else np.ascontiguousarray(weight, dtype=np.float64)
-    flat = np.ascontiguousarray(values).reshape(-1, years, length)
+    flat = np.ascontiguousarray(values).reshape(prod(space), years, length)  # of no years, too
     made = _sums_between(flat, np.append(starts, length).astype(np.int64), w)
     total, count = (each.reshape(*space, years, len(starts)) for each in made)
     return total, count
