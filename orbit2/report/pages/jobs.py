@@ -131,7 +131,7 @@ def _checks(inputs: Inputs, task: Task) -> list[tuple[Cell, ...]]:
     scores, model = Scores(inputs.scores, task.name), task.config.model
     whole = bool(task.prediction.attrs.get("finalised"))
     found = [_row(task, "prediction finished", whole, None, "every sample of the task was written and marked as final")]
-    versions = set(inputs.scores.loc[inputs.scores["task"] == task.name, "code_version"].astype(str))
+    versions = set(inputs.scores.loc[inputs.scores["task"] == task.name, "code_version"].astype(str).unique())
     found.append(_row(task, "one version of the code", len(versions) <= 1, None, f"scores by {', '.join(sorted(versions)) or 'none'}"))
     found += remembered(task, inputs.models[model].about.get("site_memory") or {})
     found += climate(task)
