@@ -111,7 +111,7 @@ class Scores:
 
 
 def _keys(rows: pd.DataFrame) -> Iterable[tuple[str, ...]]:
-    columns = [rows[name].astype(str).tolist() for name in ("model", "variable", "space", "region", "metric")]  # 20 times as fast as a column
+    columns = [rows[name].astype(str).tolist() for name in ("model", "variable", "space", "region", "metric")]  # lists are fast
     return zip(*columns, strict=True)
 
 
