@@ -6,15 +6,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orbit2.downscale import load_model
+    from orbit2 import train as train
+    from orbit2.api.data import open, sample
+    from orbit2.api.model import Model, load_model
+    from orbit2.api.shelf import listed as models
+    from orbit2.api.training import Downscaler
 
 __version__ = "0.1.0"
-__all__ = ["load_model", "__version__"]
+__all__ = ["open", "sample", "load_model", "models", "train", "Model", "Downscaler", "__version__"]
 
-_LAZY = {"load_model": "orbit2.downscale"}
+_LAZY = {"open": "orbit2.api.data", "sample": "orbit2.api.data", "load_model": "orbit2.api.model", "Model": "orbit2.api.model",
+         "Downscaler": "orbit2.api.training"}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
+    if name == "train":
+        return import_module("orbit2.train")  # which can be called
+    if name == "models":
+        return import_module("orbit2.api.shelf").listed
     if name not in _LAZY:
         raise AttributeError(f"module 'orbit2' has no attribute '{name}'")
     return getattr(import_module(_LAZY[name]), name)

@@ -211,6 +211,15 @@ def config_generate(
 model = typer.Typer(no_args_is_help=True, help="Look into models.")
 
 
+@model.command("list")
+def model_list() -> None:
+    """List the models that `orbit2.load_model(NAME)` finds: in ORBIT2_MODELS, results/models and published."""
+    from orbit2.api.shelf import lines
+
+    for line in lines():
+        typer.echo(line)
+
+
 @model.command("info")
 def model_info(
     path: Annotated[Path, typer.Argument(help="Model folder, or a run's configuration (YAML).", show_default=False)],

@@ -14,7 +14,8 @@ from orbit2.model.published import SEA
 from orbit2.model.published_tiles import without_pole
 
 if TYPE_CHECKING:
-    from orbit2.downscale.predictor import Downscaler, TileSize
+    from orbit2.downscale.cut import TileSize
+    from orbit2.downscale.predictor import Downscaler
 
 
 def as_trained(on: Downscaler, inputs: Inputs, tile: TileSize = 0, halo: int = 8) -> Inputs:

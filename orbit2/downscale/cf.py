@@ -33,10 +33,10 @@ _OURS = ("Conventions", "history", "source", "signature", "finalised", "coordina
 
 
 def as_dataset(
-    frames: FloatArray, names: Sequence[str], grid: AnyGrid, times: Times, original: Originals | None = None,
+    frames: Any, names: Sequence[str], grid: AnyGrid, times: Times, original: Originals | None = None,
     about: Mapping[str, Any] | None = None, methods: Mapping[str, str] | None = None, derived: Derived | None = None,
 ) -> xr.Dataset:
-    """[T, C, H, W] in canonical units as a CF Dataset with the global attributes `about`; `methods`: see `attributes`.
+    """[T, C, H, W] (of numpy or dask) in canonical units as a CF Dataset with the global attributes `about`; `methods`: see `attributes`.
 
     [M, T, C, H, W] of members get a dimension `member`; of what is `derived` of them the channels are its fields'.
     """

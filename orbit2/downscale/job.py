@@ -15,10 +15,11 @@ import numpy.typing as npt
 from orbit2.downscale import timing
 from orbit2.downscale.blending import Blender
 from orbit2.downscale.cf import Originals
+from orbit2.downscale.cut import TileSize
 from orbit2.downscale.derived import derived_from
 from orbit2.downscale.items import Item, Items, contiguous, deal, share
 from orbit2.downscale.members import Begun, Ensemble, identity_of
-from orbit2.downscale.predictor import Downscaler, TileSize
+from orbit2.downscale.predictor import Downscaler
 from orbit2.downscale.samples import Samples, Statics
 from orbit2.downscale.store import Layout, PredictionStore
 from orbit2.downscale.work import Spent, work

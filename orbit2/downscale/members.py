@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from orbit2 import times as clocks
+from orbit2.downscale.cut import View
 from orbit2.downscale.derived import Derived
-from orbit2.downscale.predictor import Downscaler, View
+from orbit2.downscale.predictor import Downscaler
 from orbit2.errors import OrbitError
 from orbit2.grid import AnyGrid
 from orbit2.model.build import Downscaling

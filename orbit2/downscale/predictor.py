@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,9 @@ from orbit2.door.opening import opened
 from orbit2.door.places import label, places
 from orbit2.downscale.as_published import as_trained
 from orbit2.downscale.cf import as_dataset, described_by, handed
+from orbit2.downscale.cut import Cut, TileSize, View
 from orbit2.downscale.derived import derived_from
+from orbit2.downscale.lazily import stacked
 from orbit2.downscale.plausible import climate, compare
 from orbit2.downscale.trained import dataset_of, told
 from orbit2.errors import OrbitError
@@ -40,6 +43,7 @@ from orbit2.model.precision import PRECISIONS, autocast_dtype
 from orbit2.model.published_tiles import equal_tiles
 from orbit2.model.site import Maps, Site, limited, of, settled
 from orbit2.model.tiles import Tiling, Window, scaled, tiles
+from orbit2.parallel.launch import device_of
 from orbit2.provenance import code_version
 from orbit2.sources.static import open_static
 from orbit2.times import Time, Times
@@ -48,33 +52,7 @@ from orbit2.variables import carried_text
 
 log = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float32]
-TileSize = int | tuple[int, int]
-
-
-@dataclass(frozen=True)
-class View:
-    """What all times of a window share: the names of what is read, statics (normalised) on its coarse and fine cells, place, memory."""
-
-    variables: tuple[str, ...]
-    names: tuple[str, ...]
-    coarse: Tensor
-    fine: Tensor
-    geometry: Geometry
-    maps: Maps | None
-
-
-@dataclass(frozen=True)
-class Cut:
-    """How `Downscaler.downscale` cuts its frames, and what it draws."""
-
-    tile: TileSize
-    halo: int
-    blend: int | None
-    trim: int
-    members: int
-    seed: int
-    quantiles: tuple[float, ...]
-    events: tuple[str, ...]
+Kind = TypeVar("Kind", bound="Downscaler")
 
 
 @dataclass(repr=False)
@@ -168,8 +146,14 @@ class Downscaler:
 
     def __repr__(self) -> str:
         made = f"{self.about.get('name', 'model')}-{self.about.get('hash', '?')}"
-        return (f"<Downscaler {made}: {', '.join(self.inputs)} -> {', '.join(self.outputs)}, {self.refinement} times finer,"
+        return (f"<{type(self).__name__} {made}: {', '.join(self.inputs)} -> {', '.join(self.outputs)}, {self.refinement} times finer,"
                 f" {sum(p.numel() for p in self.model.parameters()):,} parameters on {self.device}>")  # fmt: skip
+
+    def to(self, device: str | torch.device) -> None:
+        """Move the model. Raises OrbitError for a device that is not there."""
+        self.device = device_of(str(device))
+        self.model.to(self.device)
+        self.clock = clock_on(self.device)
 
     def domain(self, grid: AnyGrid, trim: int = 0) -> tuple[slice, slice] | None:
         """Rows and columns of `grid` that are predicted: the box that the model was fine-tuned on, less `trim` cells at each open side of
@@ -343,19 +327,26 @@ class Downscaler:
         seed: int = 0,
         quantiles: Sequence[float] = (),
         probability: str | Sequence[str] = (),
+        lazy: bool = False,
+        progress: bool | None = False,
     ) -> xr.Dataset:
         """Downscale the model's input variables (any usual names, units, latitude order) in a Dataset, or in files (paths, patterns,
-        folders, addresses) -> Dataset on the finer grid, canonical names and units, in memory. A DataArray does for a model of one
+        folders, addresses) -> Dataset on the finer grid, canonical names and units, in memory (`lazy`: by dask, when its values are asked
+        for; files stay open until it is closed). `progress`: a bar (None: on a terminal). A DataArray does for a model of one
         variable. `members`: so many of an ensemble, drawn with `seed`, in a dimension `member`; with `quantiles` (0 to 1) or `probability`
         ('precipitation>20') these instead, a time after the other. The other options: see `Reading` and `Settings`. What differs from the
         training is logged, and said in the attribute `warnings`. Raises OrbitError when an input is missing or unusable, for members of a
         model without noise, and for expressions that say nothing of its outputs."""
         said = Reading(dict(rename or {}), accumulated, time, trust_units)
         events = (probability,) if isinstance(probability, str) else tuple(probability)
-        cut = Cut(tile, halo, blend, trim, members, seed, tuple(quantiles), events)
+        cut = Cut(tile, halo, blend, trim, members, seed, tuple(quantiles), events, lazy, progress)
         if isinstance(data, (str, Path, list, tuple)):
-            with opened(data, self.inputs, said.rename) as dataset:
-                return self._downscale(dataset, label(places(data)), static, cut, said)
+            with ExitStack() as stack:
+                dataset = stack.enter_context(opened(data, self.inputs, said.rename))
+                made = self._downscale(dataset, label(places(data)), static, cut, said)
+                if lazy:
+                    made.set_close(stack.pop_all().close)
+                return made
         return self._downscale(handed(data, self.inputs), "input", static, cut, said)
 
     def _downscale(self, dataset: xr.Dataset, where: str, static: str | Path | None, cut: Cut, said: Reading) -> xr.Dataset:
@@ -372,23 +363,31 @@ class Downscaler:
         for line in (lines := [*inputs.warnings, *compared, *warned]):
             log.warning("%s: %s", where, line)
         static_fine = open_static(inputs.grid.refine(self.refinement), self.model.statics, file)
-        tiling, frames = self.tiling(inputs.grid, cut.tile, cut.halo, cut.blend, cut.trim), []
-        for i, time in enumerate(inputs.times):
-            sample = inputs.frame(i), inputs.names, static_fine, inputs.grid, time
+        tiling = self.tiling(inputs.grid, cut.tile, cut.halo, cut.blend, cut.trim)
+
+        def frame(i: int) -> FloatArray:
+            sample = inputs.frame(i), inputs.names, static_fine, inputs.grid, inputs.times[i]
             if ensemble is None:
-                frames.append(self.predict(*sample, cut.tile, cut.halo, cut.blend, cut.trim))
-            else:
-                made = ensemble.frame(*sample, tiling)
-                frames.append(derived.of(made) if derived else made)
+                return self.predict(*sample, cut.tile, cut.halo, cut.blend, cut.trim)
+            made = ensemble.frame(*sample, tiling)
+            return derived.of(made) if derived else made
+
         attributes, how = drawn.described(self, cut.members, cut.seed, derived)
         about = {**self.described(inputs.attrs, lines, how), **outside, **self.remembering(inputs.grid), **attributes}
-        stacked = np.stack(frames, 1 if ensemble and not derived else 0)
         grid = self.fine_grid(inputs.grid, cut.trim)
-        return as_dataset(stacked, self.outputs, grid, inputs.times, inputs.named, about, self.methods, derived)
+        channels = sum(max(count, 1) for _, _, count in derived.fields) if derived else len(self.outputs)
+        drawn_too = (cut.members,) if ensemble and not derived else ()
+        frames = stacked(frame, len(inputs.times), (*drawn_too, channels, *grid.shape), len(drawn_too), cut.lazy, cut.progress)
+        return as_dataset(frames, self.outputs, grid, inputs.times, inputs.named, about, self.methods, derived)
 
 
 def load_model(path: str | Path, device: str | torch.device | None = None, precision: str = "fp32") -> Downscaler:
     """Load a model folder for inference; `precision`: fp32, bf16, or auto (bf16 where that is fast). Raises OrbitError for no model."""
+    return loaded(Downscaler, path, device, precision)
+
+
+def loaded(kind: type[Kind], path: str | Path, device: str | torch.device | None = None, precision: str = "fp32") -> Kind:
+    """`load_model` as a class of more habits."""
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     since = clock_on(chosen)
     if chosen.type == "cpu":
@@ -396,4 +395,4 @@ def load_model(path: str | Path, device: str | torch.device | None = None, preci
     model, normaliser, about = folder.load(path, chosen)
     if precision not in PRECISIONS:
         raise OrbitError("unknown precision", got=precision, allowed=", ".join(PRECISIONS))
-    return Downscaler(model, normaliser, about, chosen, autocast_dtype(precision, chosen), Path(path), since)
+    return kind(model, normaliser, about, chosen, autocast_dtype(precision, chosen), Path(path), since)

@@ -89,6 +89,25 @@ QUESTIONS: Mapping[str, Question] = {question.key: question for question in (
 )}  # fmt: skip
 
 
+def answers(given: Mapping[str, Any]) -> Said:
+    """What is said by the names of the flags (`coarse_day`, ...), checked. Raises OrbitError for a name that is none."""
+    keys = {question.flag.removeprefix("--").replace("-", "_"): question for question in QUESTIONS.values()}
+    found: Said = {}
+    for name, value in given.items():
+        if name in ("inputs", "outputs"):
+            found[name] = [value] if isinstance(value, str) else list(value)
+        elif name == "credit":
+            found[name] = value
+        elif name in keys:
+            text = ",".join(f"{theirs}={ours}" for theirs, ours in value.items()) if isinstance(value, Mapping) else str(value)
+            found[keys[name].key] = keys[name].read(text)
+        elif name != "statics":
+            raise OrbitError("nothing that can be said of files", got=name,
+                             allowed=", ".join([*keys, "inputs", "outputs", "statics", "credit"]),
+                             hint=did_you_mean(name, keys))  # fmt: skip
+    return found
+
+
 def settled(work: Callable[[], T], said: Said, ask: Ask) -> T:
     """`work()`, once all that it cannot know was asked for: answers go into `said`, which it reads."""
     while True:

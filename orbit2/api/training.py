@@ -1,0 +1,103 @@
+"""Training from a notebook: the workflow itself, started on a run's YAML; and the habits of scikit-learn. Trains nothing by itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+
+from orbit2.api.data import Source
+from orbit2.api.model import Model, load_model
+from orbit2.config import slices
+from orbit2.config.load import CONFIG_ROOT, load
+from orbit2.errors import OrbitError, did_you_mean
+
+ROOT = CONFIG_ROOT.parent
+
+
+def train(config: str | Path, model: str | None = None, *, overrides: Sequence[str] = (), profile: str | Path = "local") -> Model:
+    """Train the models of a run (its YAML) as `snakemake train` does, in the current folder, and load `model` (default: the last one).
+
+    What is there already is not made again; stopped, the same call goes on. `overrides`: `dotted.key=value`, laid over the file.
+    `profile`: a folder of profiles/, or a path. Raises OrbitError for a run that is not valid, and when a stage fails.
+    """
+    if not isinstance(config, (str, Path)):
+        raise OrbitError("not a run", got=type(config).__name__, allowed="the path of a run's YAML")
+    run = load(config, overrides)
+    name = model or list(run.models)[-1]
+    if name not in run.models:
+        raise OrbitError("no such model", where=config, got=name, allowed=", ".join(run.models), hint=did_you_mean(name, run.models))
+    folder = Path(slices.model_path(run, name))
+    if not (folder / "weights.safetensors").is_file():
+        _snakemake(Path(config), "finetune" if run.models[name].finetune_from else "train", overrides, profile)
+    return load_model(folder)
+
+
+def _snakemake(config: Path, target: str, overrides: Sequence[str], profile: str | Path) -> None:
+    """Raises OrbitError when it fails; what it prints is shown as it comes."""
+    known = ROOT / "profiles" / str(profile)
+    words = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile"), "--profile",
+             str(known if known.is_dir() else profile), "--configfile", str(config.resolve()),
+             *(["--config", f"set={list(overrides)!r}"] if overrides else []), target]  # fmt: skip
+    code = subprocess.run(words, check=False).returncode
+    if code:
+        raise OrbitError("the workflow did not come to its end", where=config, got=f"exit code {code}",
+                         hint="what went wrong stands above; the same call goes on")  # fmt: skip
+
+
+class Downscaler:
+    """`fit` and `predict`: `orbit2 new` and `orbit2.train` in one, then `Model.downscale`.
+
+    `name` of the run (NAME.yaml is written here), `hours` it may take, `device` it is sized for; `said`: what the files do not say, as the
+    flags of `orbit2 new` have it (`accumulated="24h"`, `coarse_day=0`, ...).
+    """
+
+    model: Model | None = None
+
+    def __init__(self, name: str, hours: float = 2.0, device: str = "this", **said: Any) -> None:
+        self.name, self.hours, self.device, self.said = name, hours, device, said
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """What it was made with."""
+        return {"name": self.name, "hours": self.hours, "device": self.device, **self.said}
+
+    def fit(self, coarse: Source | None, fine: Source) -> Downscaler:
+        """Train on files: `coarse` is what the model will be given (None: block means of the truth), `fine` the truth.
+
+        Raises OrbitError as `orbit2 new` does, where NAME.yaml is there already (`orbit2.train` takes it), and when a stage fails.
+        """
+        from orbit2.plan.machine import machine
+        from orbit2.start import own
+        from orbit2.start.asking import answers, no_one
+
+        files = {"coarse": _listed(coarse), "fine": _listed(fine), "statics": _listed(self.said.get("statics"))}
+        path = own.new(self.name, files, answers(self.said), self.hours, machine(self.device), Path(), no_one, print)
+        self.model = train(path)
+        return self
+
+    def predict(self, data: Source | xr.Dataset | xr.DataArray, **options: Any) -> xr.Dataset:
+        """`Model.downscale`. Raises OrbitError before `fit`."""
+        return self._fitted().downscale(data, **options)
+
+    def score(self, data: Source | xr.Dataset | xr.DataArray, truth: Source | xr.Dataset, **options: Any) -> pd.DataFrame:
+        """`Model.score` of what it predicts for `data`."""
+        return self._fitted().score(self.predict(data, **options), truth)
+
+    def _fitted(self) -> Model:
+        if self.model is None:
+            raise OrbitError("not fitted yet", got=repr(self), hint="call fit(coarse, fine) first")
+        return self.model
+
+    def __repr__(self) -> str:
+        return f"Downscaler({self.name!r}, hours={self.hours:g}, model={self.model!r})"
+
+
+def _listed(source: Source | None) -> list[str]:
+    if source is None:
+        return []
+    return [str(source)] if isinstance(source, (str, Path)) else [str(part) for part in source]
