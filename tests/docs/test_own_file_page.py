@@ -59,7 +59,7 @@ def test_the_page_on_a_file_of_your_own(
                 run(line)
     captured = capsys.readouterr()
     printed = captured.out + captured.err + caplog.text
-    for said in ("temp 20", "<Downscaler random-00000000", "no time is given", "near the rim of a box",
+    for said in ("temp 20", "<Model random-00000000", "no time is given", "near the rim of a box",
                  "another prediction is already there", "the output is the input", "has no noise", "units that do not fit",
                  "('member', 'time', 'lat', 'lon')"):  # fmt: skip
         assert said in printed, said
