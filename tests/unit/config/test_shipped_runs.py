@@ -143,7 +143,8 @@ def test_every_model_of_a_shipped_run_learns_on_all_its_datasets(path: Path) -> 
             model.zero_grad()
             channels = model.config.noise.channels
             noise = {"noise": torch.randn(len(coarse), 2, channels, *statics.shape[-2:])} if channels else {}
-            model(coarse, statics, geometry, names, **noise).square().mean().backward()
+            clock = torch.rand(len(coarse), 4) if model.config.time_embedding else None
+            model(coarse, statics, geometry, names, clock, **noise).square().mean().backward()
             for part, parameter in model.named_parameters():
                 assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), f"{name} on {key}: {part}"
             unmoved = [part for part, parameter in model.named_parameters() if not parameter.grad.any()]  # type: ignore[union-attr]
