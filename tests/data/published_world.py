@@ -14,7 +14,7 @@ import xarray as xr
 import yaml
 
 from orbit2.config.load import merge
-from orbit2.grid import uniform
+from orbit2.grid import Grid, uniform
 from orbit2.model import importing
 from orbit2.sources.static import open_static
 from tests.data.oracle import COMMITTED, CONTAINER, STATICS, case
@@ -43,8 +43,8 @@ def settings() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def beside(folder: Path, south: npt.NDArray[Any]) -> Fields:
-    """YAML, statistics, statistics of the outputs (`fine/`) and static fields on rows of these latitudes, written; the static fields."""
+def beside(folder: Path, grid: Grid) -> Fields:
+    """YAML, statistics, statistics of the outputs (`fine/`) and static fields on `grid`, written; the static fields."""
     random = np.random.default_rng(0)
     (folder / "tiny.yaml").write_text(yaml.safe_dump(settings()))
     for kind, values in (("mean", MEAN), ("std", STD)):
@@ -53,9 +53,9 @@ def beside(folder: Path, south: npt.NDArray[Any]) -> Fields:
     fine.mkdir()
     np.savez(fine / "normalize_mean.npz", **{name: np.array([MEAN[name] + 1]) for name in OUT[1:]})
     np.savez(fine / "normalize_std.npz", **{name: np.array([2 * STD[name]]) for name in OUT[1:]})
-    (altitude,) = open_static(uniform(24, 52, 235, 291, ROWS, COLUMNS), ("orography",))  # nothing says its units
+    (altitude,) = open_static(grid, ("orography",))  # nothing says its units
     statics = {"land_sea_mask": random.random((ROWS, COLUMNS)), "orography": altitude,
-               "lattitude": np.repeat(south[:, None], COLUMNS, 1), "landcover": random.integers(0, 17, (ROWS, COLUMNS))}  # fmt: skip
+               "lattitude": np.repeat(grid.lat[:, None], COLUMNS, 1), "landcover": random.integers(0, 17, (ROWS, COLUMNS))}  # fmt: skip
     for name, field in statics.items():
         np.save(folder / f"{name}_6deg.npy", field.astype("float32"))
     return statics
@@ -113,7 +113,7 @@ def model(folder: Path) -> Fields:
     """The oracle's weights imported to `folder`/model, on the one-degree grid; its static fields."""
     source = folder / "published"
     source.mkdir()
-    statics = beside(source, 24.5 + np.arange(ROWS))
+    statics = beside(source, uniform(24, 52, 235, 291, ROWS, COLUMNS))
     importing.run([CONTAINER], source / "tiny.yaml", source, folder / "model", statics=source, output_statistics=source / "fine", grid=GRID)
     return statics
 

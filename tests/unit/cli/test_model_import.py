@@ -38,7 +38,7 @@ def orbit2(*words: object) -> int:
 def published(tmp_path: Path) -> dict[str, Any]:
     """What lies beside the oracle's weights: YAML, statistics, static fields; and a user's file, from north to south, with 90 N."""
     south = -90 + 180 / ROWS * np.arange(ROWS)
-    statics = world.beside(tmp_path, south)
+    statics = world.beside(tmp_path, named(f"nodes_{180 / ROWS:.10g}"))
     days = np.array(["2020-01-01", "2020-01-02"], "datetime64[ns]")
     made = world.fields(np.random.default_rng(0), (2, ROWS + 1, COLUMNS))
     data = world.dataset(made, days, np.append(south, 90.0), 360 / COLUMNS * np.arange(COLUMNS))

@@ -372,7 +372,7 @@ def test_a_stage_reads_its_machine_keys_from_the_file_beside_its_slice(tmp_path:
     assert told_all["model"]["train"]["threads"] == 3 and told_all["hash"] == model_hash(run, "base")
     assert ModelConfig.model_validate(told_all["model"]) == run.models["base"]
     assert set(run.models["base"].train.model_dump()) - set(told_all["model"]["train"]) == {
-        "site_memory", "crps_alpha", "difference_weight", "rain_weight", "freeze_trunk"}  # came later, at their defaults
+        "site_memory", "choose_by", "crps_alpha", "difference_weight", "rain_weight", "freeze_trunk"}  # came later, at their defaults
     assert told_all["data"] == {"cache": "$NVME", "cache_gb": 100.0}
 
 

@@ -80,6 +80,6 @@ def test_regions_say_what_their_stars_mean() -> None:
     built = scores()
     for region, star in (("ALA", 1.0), ("NWN", 0.0)):
         built.add("net", "2m_temperature", "physical", region, climate.MARKED, "m", star)
-    assert climate.marks(Scores(built.frame(), "t")).startswith("* (1 of 2): ")
-    short = climate.marks(Scores(scores(short=True).frame(), "t"))
+    assert plain(climate.marks(Scores(built.frame(), "t"))).startswith("* (1 of 2): ")
+    short = plain(climate.marks(Scores(scores(short=True).frame(), "t")))
     assert short.startswith("No region is marked: 4 frames within 18 hours, too short for a confidence interval")
