@@ -35,11 +35,18 @@ class Field:
         return float(self.of(np.array(DRY))) if is_precipitation(self.variable) else -np.inf
 
     def of(self, values: Array, out: Array | None = None) -> Array:
-        """`values` in this space, into `out` where they change; negative precipitation counts as none in ln(1 + x)."""
+        """`values` in this space, into `out` where they change; negative precipitation counts as none in ln(1 + x).
+
+        Single precision stays single, to 6e-8: NumPy's logarithm of it is vectorised, log1p is not.
+        """
         if self.space == "physical":
             return values
         positive = np.asarray(np.maximum(values, 0.0, out=out))
-        result: Array = np.log1p(positive, out=positive)
+        if positive.dtype == np.float32 and positive.ndim:
+            positive += np.float32(1)
+            result: Array = np.log(positive, out=positive)
+        else:
+            result = np.log1p(positive, out=positive)
         return result
 
 
