@@ -37,13 +37,11 @@ def corrected(result: Kept, base: Array, residual: Kept, slope: Kept, mean: Kept
         _corrected(result, base, residual, slope, mean, low, high)
         return
     least, most = float(np.log1p(low)), float(np.log1p(high))
-    single = result.dtype == np.float32  # what is kept in it may be reckoned in it: NumPy's exp and log of it are vectorised
     for first in range(0, len(base), BAND):  # logarithms by numpy, of rows that stay in the cache
         rows = slice(first, first + BAND)
-        x = np.log(base[rows].astype(np.float32) + np.float32(1)) if single else np.log1p(base[rows])
+        x = np.log1p(base[rows])
         _corrected(x, x, residual[rows], slope[rows], mean[rows], least, most)
-        x = np.exp(x, out=x) - np.float32(1) if single else np.expm1(x, out=x)
-        result[rows] = np.clip(x, low, high, out=x)
+        result[rows] = np.clip(np.expm1(x, out=x), low, high, out=x)
 
 
 @compiled
