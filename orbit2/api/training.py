@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -40,14 +41,18 @@ def train(config: str | Path, model: str | None = None, *, overrides: Sequence[s
 
 def _snakemake(config: Path, target: str, overrides: Sequence[str], profile: str | Path) -> None:
     """Raises OrbitError when it fails; what it prints is shown as it comes."""
-    known = ROOT / "profiles" / str(profile)
-    words = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile"), "--profile",
-             str(known if known.is_dir() else profile), "--configfile", str(config.resolve()),
-             *(["--config", f"set={list(overrides)!r}"] if overrides else []), target]  # fmt: skip
-    code = subprocess.run(words, check=False).returncode
+    code = subprocess.run([sys.executable, "-m", "snakemake", *words(config, target, overrides, profile)], check=False).returncode
     if code:
         raise OrbitError("the workflow did not come to its end", where=config, got=f"exit code {code}",
                          hint="what went wrong stands above; the same call goes on")  # fmt: skip
+
+
+def words(config: Path, target: str, overrides: Sequence[str], profile: str | Path) -> list[str]:
+    """Snakemake's arguments. The target stands behind `--`: before it, it would be one more configuration."""
+    known = ROOT / "profiles" / str(profile)
+    laid = ["--config", f"set={json.dumps(list(overrides))}"] if overrides else []
+    return ["--snakefile", str(ROOT / "workflow/Snakefile"), "--profile", str(known if known.is_dir() else profile),
+            "--configfile", str(config.resolve()), *laid, "--", target]  # fmt: skip
 
 
 class Downscaler:
