@@ -22,7 +22,7 @@ from orbit2.metrics.weighting import area_weights
 from orbit2.variables import variable
 
 Given = str | Path | Sequence[str | Path] | xr.Dataset
-SCORES = {"rmse": rmse, "mae": mae, "bias": bias, "correlation": pearson_r}
+SCORES = {"rmse": rmse, "mae": mae, "bias": bias, "pearson_r": pearson_r}
 
 
 def score(prediction: Given, truth: Given, only: Sequence[str] = ()) -> pd.DataFrame:

@@ -42,6 +42,5 @@ def _quantile(values: Tensor, weight: Tensor) -> Tensor:
     valid = torch.isfinite(values)
     if not bool(valid.any()):
         return torch.tensor(torch.nan, dtype=values.dtype)
-    ordered, order = values[valid].sort()
-    sums = weight[valid][order].cumsum(0)
-    return ordered[min(int(torch.searchsorted(sums, LEVEL * sums[-1])), len(ordered) - 1)]
+    found = np.quantile(values[valid].numpy(), LEVEL, weights=weight[valid].numpy(), method="inverted_cdf")
+    return torch.tensor(float(found), dtype=values.dtype)

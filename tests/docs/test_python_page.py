@@ -46,5 +46,5 @@ def test_the_page_on_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
         assert language == "python"
         exec(compile(block, "python.md", "exec"), known)
     printed = capsys.readouterr().out
-    assert "('time', 'lat', 'lon') (2, 40, 360) K" in printed and "correlation" in printed and "<Model small-00000000" in printed
+    assert "('time', 'lat', 'lon') (2, 40, 360) K" in printed and "pearson_r" in printed and "<Model small-00000000" in printed
     assert (tmp_path / "mine.yaml").is_file()

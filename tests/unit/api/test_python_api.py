@@ -89,7 +89,7 @@ def test_scores_are_those_of_a_formula(folder: Path) -> None:
     found = model.score(truth.assign(t2m=truth["t2m"] + 2.0), truth)
     assert found.loc["2m_temperature", "bias"] == pytest.approx(2.0, abs=1e-4)
     assert found.loc["2m_temperature", "rmse"] == pytest.approx(2.0, abs=1e-4) and found.loc["2m_temperature", "fields"] == 2
-    assert found.loc["2m_temperature", "units"] == "K" and found.loc["2m_temperature", "correlation"] == pytest.approx(1.0)
+    assert found.loc["2m_temperature", "units"] == "K" and found.loc["2m_temperature", "pearson_r"] == pytest.approx(1.0)
 
 
 def test_models_are_found_by_name(
