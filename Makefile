@@ -12,7 +12,7 @@ GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 # TORCH="torch==2.9.1" overrides, and pip's own PIP_* variables are respected.
 TORCH ?= $(if $(GPU),torch>=2.6,torch==2.13.0+cpu torch==2.13.0)
 
-.PHONY: help install compiled demo demo-climate interruptions test test-slow test-shipped test-slurm test-faults test-browser slurm-demo slurm-here lint style format docs costs picture bench snakemake-report constraints clean distclean
+.PHONY: help install compiled demo demo-climate interruptions test test-slow test-shipped test-slurm test-faults test-browser slurm-demo slurm-here lint style format docs docs-site costs picture bench snakemake-report constraints clean distclean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -44,7 +44,7 @@ endif
 .venv/.installed: .venv/.torch pyproject.toml constraints.txt
 	@echo "Installing orbit2 and what it needs ..."
 	@grep -v '^torch==' constraints.txt > .venv/constraints.txt
-	@$(BIN)/python -m pip install -qq -c .venv/constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install -qq -c .venv/constraints.txt -e '.[dev,docs]'
 	@touch $@
 
 compiled: install # orbit2's own modules, once: where Python writes no bytecode (PYTHONDONTWRITEBYTECODE), every start of a stage would compile them
@@ -87,7 +87,7 @@ slurm-here:
 	  { echo "error: this needs a SLURM to start (not one that runs); on Debian or Ubuntu: apt-get install slurm-wlm munge" >&2; exit 2; }
 
 test-browser: install ## The report in headless Chromium: clicks, keys, colours, print (needs Chromium; ORBIT2_CHROMIUM says where)
-	@$(BIN)/python -m pytest -m browser tests/unit/report
+	@$(BIN)/python -m pytest -m browser tests/unit/report tests/docs
 
 test-faults: install ## Every stage under signals, a dead reader and a full disk, the slow rows too
 	@$(BIN)/python -m pytest -m "slow or not slow" tests/faults
@@ -109,6 +109,11 @@ docs: install ## Regenerate the configuration pages, the JSON schema and the pic
 	@$(BIN)/python docs/mesh.py
 	@command -v dot >/dev/null || { echo "error: the DAG picture needs graphviz; on Debian or Ubuntu: apt-get install graphviz" >&2; exit 2; }
 	@$(BIN)/snakemake --profile profiles/local --config 'set=[downscale.quarter_degree.blocks=2]' --rulegraph dot -- all 2>/dev/null | dot -Tsvg > docs/dag.svg
+
+docs-site: compiled ## Make the documentation site (build/docs/index.html; no network needed to read it): warnings are errors, links are checked
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html -c docs/site docs build/docs
+	@ORBIT2_SITE=build/docs $(BIN)/python -m pytest -q -m "slow or not slow" tests/docs/test_site.py
+	@echo "Open build/docs/index.html"
 
 costs: install ## Write the tables of docs/costs.md anew: every shipped run on five machines (some minutes)
 	@$(BIN)/python docs/costs.py

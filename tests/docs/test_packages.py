@@ -72,7 +72,7 @@ def test_environment_is_in_step() -> None:
     conda = {text for text in content["dependencies"] if isinstance(text, str)}
     groups = project()
     expected = {"python>=3.11"}
-    for requirement in [*groups["main"], *groups["dev"], *groups["esmf"]]:
+    for requirement in [*groups["main"], *groups["dev"], *groups["docs"], *groups["esmf"]]:
         name = canonicalize_name(requirement.name)
         expected.add(f"{CONDA_NAME.get(name, name)}{requirement.specifier}")
     assert conda == expected
@@ -84,7 +84,7 @@ def test_constraints_pin_what_is_installed_and_allowed() -> None:
     pins = {canonicalize_name(r.name): str(r.specifier).removeprefix("==") for r in requirements}
     assert not any("+" in version for version in pins.values()), "local versions exist on one machine only"
     groups = project()
-    for requirement in [*groups["main"], *groups["dev"]]:
+    for requirement in [*groups["main"], *groups["dev"], *groups["docs"]]:
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
 
 
@@ -109,7 +109,7 @@ def test_a_build_of_torch_that_is_asked_for_replaces_another(tmp_path: Path) -> 
 
     assert "Nothing to be done" in made()
     for asked in (made("TORCH=torch==2.9.1"), made(TORCH="torch==2.9.1")):
-        assert re.search(r"for build in 'torch==2\.9\.1'.*pip install", asked, flags=re.DOTALL) and "-e '.[dev]'" in asked
+        assert re.search(r"for build in 'torch==2\.9\.1'.*pip install", asked, flags=re.DOTALL) and "-e '.[dev,docs]'" in asked
     (tmp_path / ".venv" / ".torch").write_text("torch==2.9.1\n", encoding="utf-8")
     (tmp_path / ".venv" / ".installed").touch()
     assert "Nothing to be done" in made("TORCH=torch==2.9.1") and "Nothing to be done" in made()
