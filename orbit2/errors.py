@@ -9,13 +9,14 @@ from dataclasses import dataclass
 EXIT_DONE = 0
 EXIT_USER = 2
 EXIT_RESUMABLE = 75
+FAULT = "this is a fault of orbit2 itself: report it with `orbit2 doctor --bundle FILE.zip`"  # hint of what no user can mend
 
 
 class OrbitError(Exception):
     """A user's mistake or a bad input: what failed, where, the value, what is allowed, what to do next.
 
-    Printed as one readable line by the CLI, which then exits with code 2. `everywhere`: every rank of a job raises it alike, and the first
-    one speaks for all.
+    Printed as one readable line by the CLI, which then exits with code 2. `where`: a file, key, option or argument. `everywhere`: every
+    rank of a job raises it alike, and the first one speaks for all.
     """
 
     everywhere = False
@@ -24,27 +25,25 @@ class OrbitError(Exception):
         self,
         what: str,
         *,
-        where: object = None,
+        where: object,
         got: object = None,
         allowed: object = None,
-        hint: str | None = None,
+        hint: str,
     ) -> None:
         self.what, self.where, self.got, self.allowed, self.hint = what, where, got, allowed, hint
-        parts = [what if where is None else f"{where}: {what}"]
+        parts = [f"{where}: {what}"]
         if got is not None:
             parts.append(f"got {got!r}" if isinstance(got, str) else f"got {got}")
         if allowed is not None:
             parts.append(f"allowed: {allowed}")
-        if hint:
-            parts.append(hint)
-        super().__init__("; ".join(parts))
+        super().__init__("; ".join([*parts, hint]))
 
 
 class Unsaid(OrbitError):
     """What no file says and only the user knows: `keys`, as a dataset's section names them (`files.day_starts.fine`)."""
 
     def __init__(
-        self, what: str, keys: tuple[str, ...], *, where: object = None, got: object = None, allowed: object = None, hint: str | None = None
+        self, what: str, keys: tuple[str, ...], *, where: object, got: object = None, allowed: object = None, hint: str
     ) -> None:
         self.keys = keys
         super().__init__(what, where=where, got=got, allowed=allowed, hint=hint)
@@ -80,3 +79,8 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
 def did_you_mean(name: str, choices: Iterable[str]) -> str | None:
     close = nearest(name, choices)
     return f"did you mean '{close}'?" if close else None
+
+
+def one_of(name: str, choices: Iterable[str]) -> str:
+    """A hint beside the choices, which the message lists."""
+    return did_you_mean(name, choices) or "choose one of these"

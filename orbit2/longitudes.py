@@ -28,7 +28,9 @@ def eastward(lon: npt.ArrayLike, decimals: int = 6) -> tuple[Index, Array]:
     """
     values = np.asarray(lon, dtype=np.float64)
     if values.ndim != 1 or not np.isfinite(values).all():
-        raise OrbitError("longitudes must be 1-D and finite", got=f"shape {values.shape}, {int((~np.isfinite(values)).sum())} not finite")
+        raise OrbitError("longitudes must be 1-D and finite", where="longitudes",
+                         got=f"shape {values.shape}, {int((~np.isfinite(values)).sum())} not finite",
+                         hint="give finite degrees east, one axis")  # fmt: skip
     wrapped = np.mod(np.round(values, decimals), 360.0)
     wrapped[wrapped > 360.0 - TOLERANCE] = 0.0
     order = np.argsort(wrapped, kind="stable")
@@ -87,8 +89,9 @@ def columns(centres: Array, edges: Array, west: float, east: float) -> slice | N
         inside |= (centres >= begin - turn - TOLERANCE) & (centres <= end - turn + TOLERANCE)
     (found,) = np.nonzero(inside)
     if len(found) and found[-1] - found[0] + 1 != len(found):
-        raise OrbitError("box goes round the globe and meets the grid in two pieces", got=f"{west:g} to {east:g} degrees east",
-                         allowed=f"{first:g} to {edges[-1]:g} degrees east")  # fmt: skip
+        raise OrbitError("box goes round the globe and meets the grid in two pieces", where="region",
+                         got=f"{west:g} to {east:g} degrees east", allowed=f"{first:g} to {edges[-1]:g} degrees east",
+                         hint="give west and east within the grid's own range, or two boxes")  # fmt: skip
     return slice(int(found[0]), int(found[-1]) + 1) if len(found) else None
 
 

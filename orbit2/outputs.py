@@ -22,7 +22,7 @@ def file(path: Path | None, *keys: str) -> None:
     try:
         there = path.resolve()
     except (OSError, RuntimeError) as error:
-        raise OrbitError(f"not a place to write to ({error})", where=path) from None
+        raise OrbitError(f"not a place to write to ({error})", where=path, hint="choose another place") from None
     if there.is_dir():
         raise OrbitError("a folder is where the output file would go", where=path, hint=HINT)
     if there.exists() and not (there.is_file() and (there.stat().st_size == 0 or _ours(there, path.suffix, keys))):

@@ -38,10 +38,12 @@ def bins(text: str) -> Mapping[str, Bins]:
         name, _, rows = part.partition(":")
         pairs = [re.fullmatch(r"(\d+)=(\d+)", word) for word in rows.split()]
         if not name.strip() or not pairs or None in pairs:
-            raise OrbitError("not a table of time limits", where="time_limits", got=part, allowed=FORM)
+            raise OrbitError("not a table of time limits", where="time_limits", got=part, allowed=FORM,
+                             hint="mend time_limits in the profile")  # fmt: skip
         table = tuple(sorted((int(pair[1]), int(pair[2])) for pair in pairs if pair))
         if any(most < 1 or minutes < 1 for most, minutes in table) or len({most for most, _ in table}) < len(table):
-            raise OrbitError("not a table of time limits", where="time_limits", got=part, allowed="each NODES once, both numbers from 1")
+            raise OrbitError("not a table of time limits", where="time_limits", got=part, allowed="each NODES once, both numbers from 1",
+                             hint="mend time_limits in the profile")  # fmt: skip
         found[name.strip()] = Bins(table)
     return found
 
@@ -87,7 +89,8 @@ def partition(name: str) -> Partition | None:
         return None
     if said.code:
         if "not found" in said.text.lower():
-            raise OrbitError("no such partition", where="slurm_partition", got=name, allowed=", ".join(_partitions()) or "see `sinfo`")
+            raise OrbitError("no such partition", where="slurm_partition", got=name, allowed=", ".join(_partitions()) or "see `sinfo`",
+                             hint="mend slurm_partition in the profile")  # fmt: skip
         return None
     facts = dict(word.partition("=")[::2] for word in said.text.split())
     limit, nodes, accounts = (facts.get(key, "") for key in ("MaxTime", "MaxNodes", "AllowAccounts"))

@@ -76,7 +76,8 @@ def conversion(found: object, name: str, where: object, *, hours: float | None =
     if scale is None and hours is not None and (over := amount(text, name)) is not None:
         return Scale(over.factor / (3600 * hours), 0.0)
     if scale is None:
-        raise OrbitError(f"field has wrong units for {name}", where=where, got=text, allowed=allowed)
+        raise OrbitError(f"field has wrong units for {name}", where=where, got=text, allowed=allowed,
+                         hint="correct the units attribute, or give a file in these units")  # fmt: skip
     return scale
 
 

@@ -26,9 +26,12 @@ def open(source: Source, side: Literal["coarse", "fine"] = "fine") -> xr.Dataset
     it when it is done with (`with orbit2.open(...) as data`). Raises OrbitError for what is not there, or cannot be read.
     """
     if not isinstance(source, (str, Path, list, tuple)):
-        raise OrbitError("not a place of data", got=type(source).__name__, allowed="a path, a pattern, an address, or a list of these")
+        raise OrbitError("not a place of data", where="source", got=type(source).__name__,
+                         allowed="a path, a pattern, an address, or a list of these",
+                         hint='give the place of the files, e.g. orbit2.open("era5/*.nc")')  # fmt: skip
     if side not in ("coarse", "fine"):
-        raise OrbitError("no such side of a pair store", where="side", got=str(side), allowed="coarse, fine")
+        raise OrbitError("no such side of a pair store", where="side", got=str(side), allowed="coarse, fine",
+                         hint="leave side out for the fine fields")  # fmt: skip
     if isinstance(source, (str, Path)) and all((Path(source) / group / "zarr.json").is_file() for group in ("coarse", "fine")):
         return PairStore(source).dataset(side)
     stack = ExitStack()

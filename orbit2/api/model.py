@@ -14,7 +14,7 @@ import xarray as xr
 from orbit2.api import shelf
 from orbit2.api.data import Source
 from orbit2.downscale.predictor import Downscaler, loaded
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.errors import OrbitError, one_of
 from orbit2.judge.score import score
 from orbit2.model import folder as folders
 from orbit2.variables import variable
@@ -39,7 +39,8 @@ class Model(Downscaler):
         Raises OrbitError for inputs that are missing or unusable, and names and options that are none.
         """
         if names not in NAMES:
-            raise OrbitError("no such way to name variables", where="names", got=str(names), allowed=", ".join(NAMES))
+            raise OrbitError("no such way to name variables", where="names", got=str(names), allowed=", ".join(NAMES),
+                             hint='"input" keeps the names of your file')  # fmt: skip
         if device is not None:
             self.to(device)
         made = super().downscale(data, lazy=lazy, progress=progress, **options)
@@ -57,7 +58,7 @@ class Model(Downscaler):
         if found not in made.data_vars:
             known = [str(each) for each in made.data_vars]
             raise OrbitError("the model does not make it", where="variables", got=str(name), allowed=", ".join(known),
-                             hint=did_you_mean(str(name), known))  # fmt: skip
+                             hint=one_of(str(name), known))  # fmt: skip
         return found
 
     def score(self, prediction: Source | xr.Dataset, truth: Source | xr.Dataset) -> pd.DataFrame:
@@ -98,7 +99,9 @@ def load_model(model: str | Path, device: str | torch.device | None = None, prec
     `precision`: fp32, bf16, or auto (bf16 where that is fast). Raises OrbitError for what is no model.
     """
     if not isinstance(model, (str, Path)):
-        raise OrbitError("not a model", got=type(model).__name__, allowed="the path of a model folder, or a name of `orbit2 model list`")
+        raise OrbitError("not a model", where="model", got=type(model).__name__,
+                         allowed="the path of a model folder, or a name of `orbit2 model list`",
+                         hint="`orbit2 model list` shows what there is")  # fmt: skip
     place = Path(model)
     bare = isinstance(model, str) and len(place.parts) == 1 and not place.exists()
     return loaded(Model, shelf.find(str(model)) if bare else place, device, precision)

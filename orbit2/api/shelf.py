@@ -56,10 +56,12 @@ def find(name: str) -> Path:
         if len(same) == 1:
             return same[0].folder
         if same:
-            raise OrbitError("several models have this name", got=name, allowed=", ".join(f"{each.label} ({each.folder})" for each in same),
+            raise OrbitError("several models have this name", where="model", got=name,
+                             allowed=", ".join(f"{each.label} ({each.folder})" for each in same),
                              hint="give the name with its hash, or the folder")  # fmt: skip
     labels = [kept.label for kept in every]
-    raise OrbitError("no such model, and no model folder there", got=name, allowed=", ".join(labels) or "the path of a model folder",
+    raise OrbitError("no such model, and no model folder there", where="model", got=name,
+                     allowed=", ".join(labels) or "the path of a model folder",
                      hint=did_you_mean(name, [*labels, *(kept.name for kept in every)])
                      or f"looked in {', '.join(map(str, roots()))}; {VARIABLE} names other folders")  # fmt: skip
 

@@ -16,7 +16,7 @@ from orbit2.api.data import Source
 from orbit2.api.model import Model, load_model
 from orbit2.config import slices
 from orbit2.config.load import CONFIG_ROOT, load
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.errors import OrbitError, one_of
 
 ROOT = CONFIG_ROOT.parent
 
@@ -28,11 +28,12 @@ def train(config: str | Path, model: str | None = None, *, overrides: Sequence[s
     `profile`: a folder of profiles/, or a path. Raises OrbitError for a run that is not valid, and when a stage fails.
     """
     if not isinstance(config, (str, Path)):
-        raise OrbitError("not a run", got=type(config).__name__, allowed="the path of a run's YAML")
+        raise OrbitError("not a run", where="config", got=type(config).__name__, allowed="the path of a run's YAML",
+                         hint="`orbit2 new` writes one")  # fmt: skip
     run = load(config, overrides)
     name = model or list(run.models)[-1]
     if name not in run.models:
-        raise OrbitError("no such model", where=config, got=name, allowed=", ".join(run.models), hint=did_you_mean(name, run.models))
+        raise OrbitError("no such model", where=config, got=name, allowed=", ".join(run.models), hint=one_of(name, run.models))
     folder = Path(slices.model_path(run, name))
     if not (folder / "weights.safetensors").is_file():
         _snakemake(Path(config), "finetune" if run.models[name].finetune_from else "train", overrides, profile)
@@ -95,7 +96,7 @@ class Downscaler:
 
     def _fitted(self) -> Model:
         if self.model is None:
-            raise OrbitError("not fitted yet", got=repr(self), hint="call fit(coarse, fine) first")
+            raise OrbitError("not fitted yet", where="Downscaler", got=repr(self), hint="call fit(coarse, fine) first")
         return self.model
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from orbit2.areas import relative_areas
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.errors import OrbitError, one_of
 from orbit2.grid import AnyGrid
 from orbit2.jit import compiled, finite
 
@@ -51,11 +51,14 @@ def interpolate(
     Raises OrbitError for an unknown method, a factor below 1 or a field that does not match the grid.
     """
     if method not in METHODS:
-        raise OrbitError("unknown interpolation", got=method, allowed=", ".join(METHODS), hint=did_you_mean(method, METHODS))
+        raise OrbitError("unknown interpolation", where="method", got=method, allowed=", ".join(METHODS),
+                         hint=one_of(method, METHODS))  # fmt: skip
     if factor < 1:
-        raise OrbitError("refinement factor must be at least 1", where=method, got=factor)
+        raise OrbitError("refinement factor must be at least 1", where=method, got=factor,
+                         hint="give the number of fine cells along a side of a coarse one")  # fmt: skip
     if field.shape[-2:] != grid.shape:
-        raise OrbitError("field does not match its grid", where=method, got=field.shape[-2:], allowed=grid.shape)
+        raise OrbitError("field does not match its grid", where=method, got=field.shape[-2:], allowed=grid.shape,
+                         hint="give a field [..., lat, lon] and the grid that it lies on")  # fmt: skip
     values = np.asarray(field, dtype=np.float64)
     log = method.endswith("_log1p")
     if log:

@@ -40,7 +40,7 @@ def open_fits(path: Path, whole: AnyGrid) -> xr.Dataset:
     found = tuple(opened.sizes.get(dim) for dim in whole.dims)
     if found != whole.shape:
         raise OrbitError("fits of the baselines are of another grid", where=path, got="{} x {} cells".format(*found),
-                         allowed=whole.describe())  # fmt: skip
+                         allowed=whole.describe(), hint="remove the file; the evaluate stage fits them again")  # fmt: skip
     return opened
 
 
@@ -82,7 +82,8 @@ class Training:
             self._quantiles[key] = self.data["quantile"].to_numpy(), self.data[key].to_numpy()
         known, values = self._quantiles[key]
         if not np.isclose(known, q, atol=1e-9).any():
-            raise OrbitError("quantile not among those of the training block", got=q, allowed=", ".join(f"{x:g}" for x in known))
+            raise OrbitError("quantile not among those of the training block", where=name, got=q,
+                             allowed=", ".join(f"{x:g}" for x in known), hint="ask for one of those, or run the statistics stage again")
         value = float(values[np.abs(known - q).argmin()])
         return value if np.isfinite(value) else None
 
@@ -121,7 +122,8 @@ class Training:
             return None
         known = self.data["wet_quantile"].to_numpy()
         if not np.isclose(known, q).any():
-            raise OrbitError("quantile not among those of wet days", got=q, allowed=", ".join(f"{x:g}" for x in known))
+            raise OrbitError("quantile not among those of wet days", where=name, got=q, allowed=", ".join(f"{x:g}" for x in known),
+                             hint="ask for one of those, or run the statistics stage again")  # fmt: skip
         field = self.data[key].isel(wet_quantile=int(np.abs(known - q).argmin())).to_numpy().astype(np.float64)
         lattice, at = self.lattice, []
         for cells, chosen, size in ((self.rows, rows, field.shape[0]), (self.columns, columns, field.shape[1])):

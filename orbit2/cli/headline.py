@@ -36,7 +36,8 @@ def tasks(scores: pd.DataFrame) -> dict[str, list[Judged]]:
     found = {str(task): judge(rows) for task, rows in scores.groupby("task", sort=False)}
     found = {task: judged for task, judged in found.items() if judged}
     if not found:
-        raise OrbitError("the table of scores holds no RMSE of a model beside a baseline", hint="run the evaluate stage")
+        raise OrbitError("the table of scores holds no RMSE of a model beside a baseline", where="evaluate/metrics.parquet",
+                         hint="run the evaluate stage")  # fmt: skip
     return found
 
 

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from orbit2.errors import OrbitError
+from orbit2.errors import OrbitError, one_of
 from orbit2.files import atomic, sha256, write_text
 
 PUBLISHED = ("config.json", "weights.safetensors", "normalisation.json", "card.md")
@@ -20,12 +20,11 @@ def info(path: Path, name: str | None) -> str:
     if path.is_dir():
         return _folder(path)
     from orbit2.config.load import load
-    from orbit2.errors import did_you_mean
     from orbit2.model.inspect import describe
 
     run = load(path)
     if name is not None and name not in run.models:
-        raise OrbitError("no such model", where=path, got=name, allowed=", ".join(run.models), hint=did_you_mean(name, run.models))
+        raise OrbitError("no such model", where=path, got=name, allowed=", ".join(run.models), hint=one_of(name, run.models))
     return "\n\n".join(describe(run, key) for key in ([name] if name else run.models))
 
 
@@ -62,7 +61,7 @@ def export(path: Path, out: Path, archive: Path | None = None) -> list[Path]:
         hint = "give a new folder; --zip FILE packs it" if out.suffix == ".zip" else "give a new folder"
         raise OrbitError("the folder to write must not exist yet", where="--out", got=str(out), hint=hint)
     if archive is not None and archive.suffix != ".zip":
-        raise OrbitError("the archive's name must end in .zip", where="--zip", got=str(archive))
+        raise OrbitError("the archive's name must end in .zip", where="--zip", got=str(archive), hint="e.g. --zip model.zip")
     if archive is not None and os.path.lexists(archive):
         raise OrbitError("the archive to write must not exist yet", where="--zip", got=str(archive), hint="give a new name")
     for option, place in (("--out", out), ("--zip", archive)):

@@ -49,5 +49,5 @@ def need(**given: Path | None) -> dict[str, Path]:
     """The options, all present. Raises OrbitError naming the missing ones."""
     missing = [f"--{name}" for name, value in given.items() if value is None]
     if missing:
-        raise OrbitError(f"missing option {', '.join(missing)}", hint="see --help")
+        raise OrbitError(f"missing option {', '.join(missing)}", where="command line", hint="see --help")
     return {name: value for name, value in given.items() if value is not None}

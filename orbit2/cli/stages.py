@@ -22,9 +22,9 @@ def named(items: Sequence[str], option: str) -> dict[str, Path]:
     for item in items:
         name, separator, path = item.partition("=")
         if not separator or not name or not path:
-            raise OrbitError("not of the form dataset=path", where=option, got=item)
+            raise OrbitError("not of the form dataset=path", where=option, got=item, hint=f"e.g. {option} era5=PATH")
         if name in result:
-            raise OrbitError("dataset given twice", where=option, got=name)
+            raise OrbitError("dataset given twice", where=option, got=name, hint="give each dataset once")
         result[name] = Path(path)
     return result
 
@@ -48,14 +48,14 @@ def retrieve(
 
     if adopt is not None:
         if receipt or dry_run or verify or out is not None:
-            raise OrbitError("--adopt goes with SOURCE, --config and --set alone")
+            raise OrbitError("--adopt goes with SOURCE, --config and --set alone", where="--adopt", hint="leave the other options out")
         run_adopt(folder=adopt, config=config, source=source, overrides=overrides or ())
     elif config is not None and config.suffix in (".yaml", ".yml"):
         run_config(config=config, source=source, out=out, receipt=receipt, dry_run=dry_run, verify=verify, overrides=overrides or ())
     elif overrides:
-        raise OrbitError("--set goes with a run's YAML as --config")
+        raise OrbitError("--set goes with a run's YAML as --config", where="--set", hint="add --config RUN.yaml")
     elif source is None or out is None:
-        raise OrbitError("give SOURCE and --out, or a run's YAML as --config", hint="see --help")
+        raise OrbitError("give SOURCE and --out, or a run's YAML as --config", where="command line", hint="see --help")
     else:
         run(source=source, out=out, config=config, receipt=receipt, dry_run=dry_run, verify=verify)
 
@@ -71,7 +71,7 @@ def regrid_group(
     """Build coarse/fine pairs: init, then any number of parts at once, then finalise."""
     if context.invoked_subcommand is None:
         if inspect is None:
-            raise OrbitError("nothing to do", hint="init, part, finalise or inspect; see --help")
+            raise OrbitError("nothing to do", where="orbit2 regrid", hint="init, part, finalise or inspect; see --help")
         regrid_inspect(inspect)
 
 
@@ -174,7 +174,8 @@ def renamed(items: Sequence[str]) -> dict[str, str]:
     for item in items:
         theirs, separator, ours = (part.strip() for part in item.partition("="))
         if not separator or not theirs or not ours or theirs in result:
-            raise OrbitError("not of the form NAME=canonical_name, each once", where="--rename", got=item, allowed="e.g. tg=2m_temperature")
+            raise OrbitError("not of the form NAME=canonical_name, each once", where="--rename", got=item, allowed="e.g. tg=2m_temperature",
+                             hint="their name, an equals sign, orbit2's name")  # fmt: skip
         result[theirs] = ours
     return result
 
@@ -183,7 +184,8 @@ def tile_size(text: str) -> int | tuple[int, int]:
     """`N` or `ROWS,COLUMNS`. Raises OrbitError for anything else."""
     numbers = [int(part) for part in text.split(",") if part.strip().isdecimal()]
     if len(numbers) != text.count(",") + 1 or len(numbers) > 2:
-        raise OrbitError("not a tile size", where="--tile", got=text, allowed="N or ROWS,COLUMNS, in coarse cells")
+        raise OrbitError("not a tile size", where="--tile", got=text, allowed="N or ROWS,COLUMNS, in coarse cells",
+                         hint="e.g. --tile 64 or --tile 64,128; 0 for no tiles")  # fmt: skip
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
@@ -240,7 +242,8 @@ def downscale(
     allow(memory_mb, threads)
     if file:
         if config is not None or store is not None:
-            raise OrbitError("give either a FILE or --config with --store, not both")
+            raise OrbitError("give either a FILE or --config with --store, not both", where="command line",
+                             hint="a FILE is your own; --config and --store are a task of a run")  # fmt: skip
         with StopRequest():
             from orbit2.downscale import Reading, Settings, downscale_file, quantiles_from
             from orbit2.plan.after import rate
@@ -253,14 +256,16 @@ def downscale(
                        site_memory=site_memory)
     else:
         if overwrite:
-            raise OrbitError("--overwrite goes with a FILE", hint="a task replaces its own prediction when its settings change")
+            raise OrbitError("--overwrite goes with a FILE", where="--overwrite",
+                             hint="a task replaces its own prediction when its settings change")  # fmt: skip
         if rename or accumulated or time or trust_units or trim or not site_memory:
-            raise OrbitError("--rename, --accumulated, --time, --trust-units, --trim and --no-site-memory go with a FILE")
+            raise OrbitError("--rename, --accumulated, --time, --trust-units, --trim and --no-site-memory go with a FILE",
+                             where="command line", hint="leave them out: a task has keys of its own in the configuration")  # fmt: skip
         if members or seed or quantiles or probability:
-            raise OrbitError("--members, --seed, --quantiles and --probability go with a FILE",
+            raise OrbitError("--members, --seed, --quantiles and --probability go with a FILE", where="command line",
                              hint="of a task: `downscale.<task>.members` and `seed` in the configuration")  # fmt: skip
         if config is None and store is None:
-            raise OrbitError("nothing to downscale", hint="give a FILE, or --config and --store; see --help")
+            raise OrbitError("nothing to downscale", where="command line", hint="give a FILE, or --config and --store; see --help")
         given = need(config=config, store=store)
         with StopRequest():
             from orbit2.downscale import run
@@ -289,10 +294,10 @@ def report_page(
     """Write the self-contained HTML report; `headline` prints its main numbers, `--compare` sets two runs beside each other, `--time` draws
     any sample, `animate` a month."""
     if context.invoked_subcommand is None and time is None and (region or task or variable):
-        raise OrbitError("--region, --task and --variable go with --time", hint="or with `orbit2 report animate`")
+        raise OrbitError("--region, --task and --variable go with --time", where="command line", hint="or with `orbit2 report animate`")
     if context.invoked_subcommand is None and compare is not None:
         if config is not None or time is not None:
-            raise OrbitError("--compare reads the runs' own configurations", hint="leave --config and --time out")
+            raise OrbitError("--compare reads the runs' own configurations", where="--compare", hint="leave --config and --time out")
         where = need(out=out)["out"]
         outputs.page(where)
         from orbit2.report.compare import run as compare_runs

@@ -41,10 +41,12 @@ def new(
 ) -> None:
     """Write a run for files of your own, or for a region of ERA5: looks, splits, sizes for this machine, says what runs it."""
     if others:
-        raise OrbitError("more words than a name", got=" ".join(others[:3]), hint="put patterns in quotes: --fine 'wrf/*.nc'")
+        raise OrbitError("more words than a name", where="command line", got=" ".join(others[:3]),
+                         hint="put patterns in quotes: --fine 'wrf/*.nc'")  # fmt: skip
     if (source is None) == (not fine):
-        raise OrbitError("say what the run is made of", got="both" if fine else "nothing",
-                         allowed="--fine 'FILES' (and --coarse 'FILES'), or --from era5 --region 35,60,-10,30")  # fmt: skip
+        raise OrbitError("say what the run is made of", where="command line", got="both" if fine else "nothing",
+                         allowed="--fine 'FILES' (and --coarse 'FILES'), or --from era5 --region 35,60,-10,30",
+                         hint="your own files are named with --fine, a region of ERA5 with --from")  # fmt: skip
     from orbit2.notebook import NOTEBOOK
     from orbit2.plan.machine import machine
     from orbit2.start import era5, own, write
@@ -62,7 +64,8 @@ def new(
         if source is not None:
             path = _fetched(era5, name, source, region, years or era5.YEARS, said, hours, on)
         elif region is not None or years is not None:
-            raise OrbitError("--region and --years go with --from era5", hint="files have a region and years of their own")
+            raise OrbitError("--region and --years go with --from era5", where="command line",
+                             hint="files have a region and years of their own")  # fmt: skip
         else:
             files = {"coarse": coarse or [], "fine": fine or [], "statics": statics or []}
             ask = _asked if sys.stdin.isatty() and sys.stderr.isatty() else no_one
@@ -72,9 +75,11 @@ def new(
 
 def _fetched(era5: Any, name: str, source: str, region: str | None, years: str, said: dict[str, Any], hours: float, on: Any) -> Path:
     if source != "era5":
-        raise OrbitError("not a source that a run can be begun with", where="--from", got=source, allowed="era5")
+        raise OrbitError("not a source that a run can be begun with", where="--from", got=source, allowed="era5",
+                         hint="files of your own, of any source, are named with --fine and --coarse")  # fmt: skip
     if region is None:
-        raise OrbitError("no region is given", where="--region", got="nothing", allowed="SOUTH,NORTH,WEST,EAST, e.g. 35,60,-10,30")
+        raise OrbitError("no region is given", where="--region", got="nothing", allowed="SOUTH,NORTH,WEST,EAST, e.g. 35,60,-10,30",
+                         hint="name the box that is to be fetched")  # fmt: skip
     found: Path = era5.new(name, region, years, said, hours, on, Path(), typer.echo)
     return found
 

@@ -48,11 +48,12 @@ def plan_run(
     for part in store or ():
         dataset, given, path = part.partition("=")
         if not given or not path:
-            raise OrbitError("not a pair store of a dataset", where="--store", got=part, allowed="DATASET=PATH")
+            raise OrbitError("not a pair store of a dataset", where="--store", got=part, allowed="DATASET=PATH",
+                             hint="e.g. --store era5=results/data/era5-1a2b3c4d/pairs.zarr")  # fmt: skip
         stores[dataset] = Path(path)
     config = load(file, overrides or ())
     if not fit and (hours is not None or allow is not None):
-        raise OrbitError("--hours and --allow say what --fit may do: give it too")
+        raise OrbitError("--hours and --allow say what --fit may do: give it too", where="--fit", hint="add --fit, or leave the two out")
     with NOTEBOOK.opened():
         if fit:
             _fit(config, model, machine(device, devices, nodes), hours, tuple(filter(None, (allow or "").split(","))), as_json)
@@ -103,7 +104,8 @@ def doctor(
     from orbit2.plan.doctor import examine, render
 
     if profile is None and ((config is not None and bundle is None) or overrides):
-        raise OrbitError("--config and --set say which run the profile is looked at for: give --profile too")
+        raise OrbitError("--config and --set say which run the profile is looked at for: give --profile too", where="--profile",
+                         hint="e.g. --profile profiles/local")  # fmt: skip
     findings = examine(results)
     if profile is not None:
         from orbit2.config.load import load
@@ -130,7 +132,7 @@ def migrate(
     from orbit2.config.migrate import migrate as run
 
     if not results.is_dir():
-        raise OrbitError("not a folder", where=results)
+        raise OrbitError("not a folder", where=results, hint="give the folder that holds data/ and models/")
     found = run(results, dry_run=dry_run, say=typer.echo)
     if not found.moves and not found.runs and not found.receipts:
         typer.echo("nothing to do")
@@ -258,7 +260,8 @@ def map_climate(
     """Bring a climate model's files to the climate of a model's training inputs, trends kept (quantile delta mapping)."""
     first, comma, last = period.partition(",")
     if not comma:
-        raise OrbitError("not a period", where="--period", got=period, allowed="two dates, e.g. 1990-01-01,2010-12-31")
+        raise OrbitError("not a period", where="--period", got=period, allowed="two dates, e.g. 1990-01-01,2010-12-31",
+                         hint="a comma between the first and the last date")  # fmt: skip
     from orbit2.cli.stages import renamed
     from orbit2.door.ingest import Reading
     from orbit2.downscale.map_climate import run

@@ -69,7 +69,8 @@ def by_year(series: xr.DataArray) -> xr.DataArray:
     years = np.arange(calendar.year.min(), calendar.year.max() + 1)
     found = len(set(map(times.day, stamps)))
     if found < len(stamps):
-        raise OrbitError("a daily series has two samples of one day", got=f"{len(stamps)} samples of {found} days")
+        raise OrbitError("a daily series has two samples of one day", where="times", got=f"{len(stamps)} samples of {found} days",
+                         hint="keep one sample of each day")  # fmt: skip
     made: xr.DataArray = xr.apply_ufunc(
         _placed, series.chunk(time=-1) if series.chunks else series, kwargs={"calendar": calendar, "years": years},
         input_core_dims=[["time"]], output_core_dims=[["year", "day"]], dask="parallelized", output_dtypes=[series.dtype],

@@ -57,7 +57,7 @@ def look(results: Path, keep: Sequence[RunConfig] = ()) -> Found:
     Raises OrbitError where `results` is no folder, or a run's configuration cannot be read as today's: what it needs is not known.
     """
     if not results.is_dir():
-        raise OrbitError("not a folder of results", where=results)
+        raise OrbitError("not a folder of results", where=results, hint="give the folder that holds data/ and models/, usually results")
     found, runs = Found(), [*keep]
     for path in sorted(results.glob("*/config/report.json")):
         try:

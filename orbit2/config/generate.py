@@ -154,7 +154,8 @@ def generate(root: Path = Path("."), *, check: bool = False) -> list[Path]:
     Raises OrbitError when `root` is not the top of the repository.
     """
     if not (root / "config").is_dir() or not (root / "workflow").is_dir():
-        raise OrbitError("not the top of the orbit2 repository (no config/ and workflow/)", where=root)
+        raise OrbitError("not the top of the orbit2 repository (no config/ and workflow/)", where=root,
+                         hint="run it where README.md of the checkout lies")  # fmt: skip
     if not check:
         return [root / name for name, text in pages().items() if write_if_changed(root / name, text)]
     for name, text in pages().items():

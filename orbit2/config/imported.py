@@ -139,7 +139,8 @@ def found_in(folder: Path) -> dict[str, Any]:
     try:
         return _facts(content)
     except (KeyError, TypeError, AttributeError, ValidationError) as error:
-        raise OrbitError("not a model that this version reads", where=path, got=" ".join(str(error).split())[:120]) from None
+        raise OrbitError("not a model that this version reads", where=path, got=" ".join(str(error).split())[:120],
+                         hint="import it again with `orbit2 model import`") from None  # fmt: skip
 
 
 def _facts(content: Mapping[str, Any]) -> dict[str, Any]:

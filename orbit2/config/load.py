@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from orbit2.config.base import science
 from orbit2.config.schema import RunConfig
 from orbit2.config.variables import meanings, named_in, of_slice
-from orbit2.errors import OrbitError, did_you_mean, nearest
+from orbit2.errors import OrbitError, did_you_mean, nearest, one_of
 from orbit2.files import read_json, short_hash
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -44,7 +44,7 @@ def from_mapping(raw: Mapping[str, Any], overrides: Sequence[str] = (), *, base:
         little = "Field required" in error.what or "give `datasets`" in error.what
         if little and name not in known.get(section, [name]):  # made by --set alone: a slip, or half a new one
             raise OrbitError(f"no '{name}' among {section}, and too little to make one ({error.what})", where="--set", got=name,
-                             allowed=", ".join(known[section]), hint=did_you_mean(name, known[section])) from None  # fmt: skip
+                             allowed=", ".join(known[section]), hint=one_of(name, known[section])) from None  # fmt: skip
         raise
 
 
@@ -55,9 +55,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise OrbitError(f"not valid YAML ({' '.join(str(error).split())})", where=path) from None
+        raise OrbitError(f"not valid YAML ({' '.join(str(error).split())})", where=path,
+                         hint="mend the line that is named; keys are indented with blanks, not with tabs") from None  # fmt: skip
     if not isinstance(content, dict):
-        raise OrbitError("the file must hold a mapping of keys to values", where=path, got=type(content).__name__)
+        raise OrbitError("the file must hold a mapping of keys to values", where=path, got=type(content).__name__,
+                         hint="`orbit2 new` writes a file to begin with")  # fmt: skip
     return content
 
 
@@ -81,7 +83,8 @@ def _include(node: Any, base: Path, chain: tuple[object, ...]) -> Any:
     for name in [names] if isinstance(names, str) else names:
         path = next((p for p in (base / name, CONFIG_ROOT / name) if p.is_file()), base / name)
         if path in chain:
-            raise OrbitError("files include each other in a circle", where=path, got=" -> ".join(map(str, chain)))
+            raise OrbitError("files include each other in a circle", where=path, got=" -> ".join(map(str, chain)),
+                             hint="take one `include` of the circle out")  # fmt: skip
         merged = merge(merged, _include(read_yaml(path), path.parent, (*chain, path)))
     return merge(merged, own)
 
@@ -89,18 +92,20 @@ def _include(node: Any, base: Path, chain: tuple[object, ...]) -> Any:
 def _override(config: dict[str, Any], item: str) -> None:
     key, separator, value = item.partition("=")
     if not separator or not key:
-        raise OrbitError("an override must read key=value", where="--set", got=item)
+        raise OrbitError("an override must read key=value", where="--set", got=item, hint="e.g. --set models.reslim_demo.train.steps=100")
     *parents, last = key.split(".")
     node = config
     for part in parents:
         child = node.setdefault(part, {})
         if not isinstance(child, dict):
-            raise OrbitError("override goes below a plain value", where="--set", got=item)
+            raise OrbitError("override goes below a plain value", where="--set", got=item,
+                             hint="name a key that holds others, or set the whole section")  # fmt: skip
         node = child
     try:
         node[last] = yaml.safe_load(value)
     except yaml.YAMLError:
-        raise OrbitError("override value is not valid YAML", where="--set", got=item) from None
+        raise OrbitError("override value is not valid YAML", where="--set", got=item,
+                         hint="put the value in quotes, e.g. --set 'run=my_run'") from None  # fmt: skip
 
 
 def validate(schema: type[Model], raw: Mapping[str, Any], where: object = "config") -> Model:
@@ -123,7 +128,7 @@ def validate(schema: type[Model], raw: Mapping[str, Any], where: object = "confi
         shown = value if isinstance(value, (str, int, float, bool)) else None
         if isinstance(shown, str):
             shown = re.sub(r"//[^/@]*@", "//***@", shown)  # a password in a URL is not repeated
-        raise OrbitError(f"{key}: {message}{more}", where=where, got=shown) from None
+        raise OrbitError(f"{key}: {message}{more}", where=where, got=shown, hint="docs/configuration.md describes the key") from None
 
 
 def _keys_at(schema: type[BaseModel], location: Sequence[int | str]) -> list[str]:
@@ -203,7 +208,8 @@ def dataset_slice(path: Path) -> dict[str, Any]:
     """The slice that regrid, statistics and fits of one dataset are told. Raises OrbitError when it is not one."""
     content = read_slice(path)
     if not isinstance(content, dict) or not {"name", "hash", "dataset"} <= set(content):
-        raise OrbitError("not a dataset configuration slice", where=path, allowed="keys name, hash, dataset, sources")
+        raise OrbitError("not a dataset configuration slice", where=path, allowed="keys name, hash, dataset, sources",
+                         hint="give the file that the workflow wrote beside the store")  # fmt: skip
     return content
 
 

@@ -143,8 +143,9 @@ def _refuse_close(raw: Mapping[str, Any]) -> None:
         loose = validate(DatasetConfig, {**raw, "split": {**raw["split"], "gap_days": 0}})
         told = loose.split.close(loose.model_copy(update={"split": loose.split.model_copy(update={"gap_days": None})}).gap)
         if told:
-            raise OrbitError(told, hint="scores of what is trained on it flatter: build it anew with a wider gap (split.gap_days: 0 in the "
-                                        "run builds it as it was)")
+            raise OrbitError(told, where="split",
+                             hint="scores of what is trained on it flatter: build it anew with a wider gap (split.gap_days: 0 in the "
+                                        "run builds it as it was)")  # fmt: skip
 
 
 def _model(content: Mapping[str, Any], found: Plan) -> tuple[str, dict[str, Any], dict[str, Any]]:
@@ -155,7 +156,8 @@ def _model(content: Mapping[str, Any], found: Plan) -> tuple[str, dict[str, Any]
         datasets[name] = {"hash": _today(raw["hash"], keys, found), **science(validate(DatasetConfig, keys))}
     parent = content["parent"]
     if parent is not None and parent not in found.hashes and parent not in found.current:
-        raise OrbitError("the model that it was fine-tuned from is not here", got=parent)
+        raise OrbitError("the model that it was fine-tuned from is not here", where="parent", got=parent,
+                         hint="put its folder among the results, or train it again")  # fmt: skip
     made = {"name": content["name"], "model": science(section), "architecture": science(network), "datasets": datasets,
             "parent": found.hashes.get(parent, parent)}
     return old_model_hash(content), {**made, "hash": short_hash(made)}, machine({"model": section, "architecture": network})
@@ -169,7 +171,8 @@ def _today(old: str, dataset: Mapping[str, Any], found: Plan) -> str:
     sources = SourcesConfig().values((*section.sources, "static"))
     new = short_hash({"dataset": science(section), "sources": sources})
     if old not in (new, old_dataset_hash({"dataset": dataset, "sources": sources})):
-        raise OrbitError("the folder of a dataset that it was trained on is not here", got=old)
+        raise OrbitError("the folder of a dataset that it was trained on is not here", where="datasets", got=old,
+                         hint="put its folder among the results, or build it again")  # fmt: skip
     return new
 
 

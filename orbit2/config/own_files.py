@@ -97,14 +97,16 @@ def grids_of(raw: Mapping[str, Any], own: Mapping[str, Header]) -> tuple[str, st
     for side in ("coarse", "fine"):
         if asked[side] == FROM_FILES and side not in own:
             raise OrbitError(f"no files are named whose grid the {side} one could be", where=f"{side}_grid", got=FROM_FILES,
-                             allowed=f"a named grid{', or coarsen_<n>' if side == 'coarse' else ''}")  # fmt: skip
+                             allowed=f"a named grid{', or coarsen_<n>' if side == 'coarse' else ''}",
+                             hint="name files of that side under `files`, or a grid")  # fmt: skip
     fine: AnyGrid = own["fine"].grid if asked["fine"] == FROM_FILES else named(asked["fine"])
     if asked["fine"] == FROM_FILES:
         even(fine)
     if asked["coarse"].startswith(COARSEN):
         factor = asked["coarse"].removeprefix(COARSEN)
         if not factor.isdecimal() or int(factor) < 2:
-            raise OrbitError("not a number of cells", where="coarse_grid", got=asked["coarse"], allowed="coarsen_2, coarsen_4, ...")
+            raise OrbitError("not a number of cells", where="coarse_grid", got=asked["coarse"], allowed="coarsen_2, coarsen_4, ...",
+                             hint="coarsen_4 makes one coarse cell of 4 x 4 fine ones")  # fmt: skip
         fine = _whole(fine, int(factor), asked["fine"])
         return spelled(fine.coarsen(int(factor))), spelled(fine) if asked["fine"] == FROM_FILES else asked["fine"]
     if asked["coarse"] != FROM_FILES:
@@ -138,7 +140,8 @@ def _whole(fine: AnyGrid, factor: int, asked: str) -> AnyGrid:
     if (rows, columns) == (height, width):
         return fine
     if asked != FROM_FILES or rows < factor or columns < factor or fine.periodic:
-        raise OrbitError("the fine grid does not divide into whole blocks", where="coarse_grid", got=f"{height}x{width} by {factor}")
+        raise OrbitError("the fine grid does not divide into whole blocks", where="coarse_grid", got=f"{height}x{width} by {factor}",
+                         hint="choose a factor that divides both sides, or cut the files to whole blocks")  # fmt: skip
     log.info("fine grid from files: %d x %d cells cut to %d x %d, whole blocks of %d", height, width, rows, columns, factor)
     return fine.crop(slice(0, rows), slice(0, columns))
 

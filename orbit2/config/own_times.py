@@ -95,7 +95,8 @@ def samples_in(section: FilesConfig, held: Mapping[str, Mapping[str, Held]], cal
         common = np.intersect1d(common, seconds)
     if not len(common):
         told = "; ".join(f"{key} {_span(seconds, calendar)}" for key, seconds in samples.items())
-        raise OrbitError("the files have no time in common", where="files", got=told)
+        raise OrbitError("the files have no time in common", where="files", got=told,
+                         hint="give files of all variables that cover the same times")  # fmt: skip
     closing = {SIDE[axis.source] for axis in axes if step == MONTH and _closes(axis)}
     return Samples(common, step, first, reduced, tuple(sorted(closing)))
 
@@ -128,14 +129,16 @@ def hourly(headers: Sequence[Header]) -> bool:
 def _step(seconds: Seconds, key: str, calendar: str) -> int:
     """Seconds between times. Raises OrbitError for steps that samples cannot have."""
     if len(seconds) < 2:
-        raise OrbitError("a single time is no archive to train on", where=f"files: {key}", got=_span(seconds, calendar))
+        raise OrbitError("a single time is no archive to train on", where=f"files: {key}", got=_span(seconds, calendar),
+                         hint="name the files of all times, e.g. with a pattern")  # fmt: skip
     apart = np.diff(seconds)
     step = int(np.median(apart))
     if SHORTEST <= step <= LONGEST and apart.min() >= SHORTEST - DAY:  # mid-months are 29.5 days apart
         return MONTH
     if step % 3600 or DAY % min(step, DAY) or step > DAY:
         raise OrbitError("samples of this step cannot be trained on", where=f"files: {key}", got=f"{step / 3600:g} h",
-                         allowed="1, 2, 3, 4, 6, 8, 12 or 24 hours, or months")  # fmt: skip
+                         allowed="1, 2, 3, 4, 6, 8, 12 or 24 hours, or months",
+                         hint="average the files to one of these steps first (cdo, xarray's resample)")  # fmt: skip
     return step
 
 
@@ -175,9 +178,10 @@ def _reduced(section: FilesConfig, axes: Sequence[_Axis], step: int) -> dict[str
         judge = next(iter(daily), side)
         begins = starts[judge]
         if step == DAY and judge != side and begins is None:
-            raise Unsaid(f"the {side} files' hours are to become days: say when those of the {judge} files begin",
-                         (f"day_starts.{judge}",), where=f"files.day_starts.{judge}", got="nothing",
-                         allowed="hours after 00:00 UTC of the date (0; -12: noon of the day before)")  # fmt: skip
+            raise Unsaid(f"the {side} files' hours are to become days: say when those of the {judge} files begin", (f"day_starts.{judge}",),
+                         where=f"files.day_starts.{judge}", got="nothing",
+                         allowed="hours after 00:00 UTC of the date (0; -12: noon of the day before)",
+                         hint="ask who made the files; their documentation says it")  # fmt: skip
         stamps = {axis.name: _names(section, axis, side, step) for axis in mine}
         raw = {axis.name: over(axis.name, axis.held.raw) for axis in mine}
         found[side] = Reduced(hours=mine[0].step // 3600, begins=(begins or 0.0) if step == DAY else 0.0, stamps=stamps,
@@ -190,7 +194,7 @@ def _names(section: FilesConfig, axis: _Axis, side: str, step: int) -> StampName
     said: set[StampName] = {header.names for header in axis.held.headers if header.names is not None}
     if len(said) > 1:
         raise OrbitError("stamps name different ends of their time bounds in different files", where=f"files.{axis.key}",
-                         got=", ".join(sorted(said)))  # fmt: skip
+                         got=", ".join(sorted(said)), hint=f"say it for all with files.stamps.{side}")  # fmt: skip
     how = reduction(axis.name, over(axis.name, axis.held.raw), step // 3600)
     if how == "moment":
         return "moment"
@@ -314,14 +318,15 @@ def _same_days(section: FilesConfig, axes: Sequence[_Axis], step: int, reduced: 
         wrong = [hour for hour in begins if hour is not None and said is not None and (hour - said) % 24]
         if wrong:
             raise OrbitError(f"the {side} files' time bounds begin their days at another hour", where=f"files.day_starts.{side}", got=said,
-                             allowed=f"{wrong[0]:g}, or {wrong[0] - 24:g} where the date is that of the day's end")  # fmt: skip
+                             allowed=f"{wrong[0]:g}, or {wrong[0] - 24:g} where the date is that of the day's end",
+                             hint="leave the key out, or give the hour of the bounds")  # fmt: skip
     if len(sides) < 2 or reduced:
         return
     if told.coarse is None or told.fine is None:
         raise Unsaid("two daily products: say when the days of both begin",
-                     tuple(f"day_starts.{side}" for side in ("coarse", "fine") if getattr(told, side) is None),
-                     where="files.day_starts", got="nothing",
-                     allowed="{coarse: 0, fine: 0}: hours after 00:00 UTC of the date (-12: noon of the day before)")  # fmt: skip
+                     tuple(f"day_starts.{side}" for side in ("coarse", "fine") if getattr(told, side) is None), where="files.day_starts",
+                     got="nothing", allowed="{coarse: 0, fine: 0}: hours after 00:00 UTC of the date (-12: noon of the day before)",
+                     hint="ask who made the files; their documentation says it")  # fmt: skip
     if abs(told.coarse - told.fine) > told.apart:
         raise OrbitError("the two products' days are not the same", where="files.day_starts", got=f"{told.coarse:g} and {told.fine:g} h",
                          allowed=f"at most {told.apart:g} h apart", hint="day_starts.apart allows more, for those who mean it")  # fmt: skip

@@ -321,7 +321,8 @@ class RunConfig(Strict):
         if added == own[-1].noise:
             return own[-1]
         if own[-1].kind != "reslim":
-            raise OrbitError("noise is of Reslim alone", where=f"models.{name}.architecture.noise", got=own[-1].kind, allowed="reslim")
+            raise OrbitError("noise is of Reslim alone", where=f"models.{name}.architecture.noise", got=own[-1].kind, allowed="reslim",
+                             hint="take the noise out, or set kind: reslim")  # fmt: skip
         return ArchitectureConfig.model_validate({**own[-1].model_dump(), "noise": added})
 
     def lineage(self, name: str) -> list[str]:
@@ -329,6 +330,7 @@ class RunConfig(Strict):
         seen = [name]
         while (parent := self.models[seen[-1]].finetune_from) is not None:
             if parent in seen or parent not in self.models:
-                raise OrbitError("models fine-tune from each other in a circle", where=f"models.{name}", got=" -> ".join([*seen, parent]))
+                raise OrbitError("models fine-tune from each other in a circle", where=f"models.{name}", got=" -> ".join([*seen, parent]),
+                                 hint="take one `finetune_from` of the circle out")  # fmt: skip
             seen.append(parent)
         return seen

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from orbit2.config.base import Machine, Place, Strict
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.errors import OrbitError, one_of
 
 SourceName = Literal["sample", "era5", "prism", "daymet", "imerg", "synthetic", "files", "coarse_files"]
 
@@ -52,7 +52,7 @@ TRAITS = {
 def traits(source: str) -> Traits:
     """Raises OrbitError for an unknown source."""
     if source not in TRAITS:
-        raise OrbitError("no such source", got=source, allowed=", ".join(TRAITS), hint=did_you_mean(source, TRAITS))
+        raise OrbitError("no such source", where="source", got=source, allowed=", ".join(TRAITS), hint=one_of(source, TRAITS))
     return TRAITS[source]
 
 

@@ -165,7 +165,7 @@ def of_slice(content: Mapping[str, Any], where: object) -> None:
     try:
         known_to_all(content.get("variables") or {}, where)
     except ValueError as error:
-        raise OrbitError(f"variables: {error}", where=where) from None
+        raise OrbitError(f"variables: {error}", where=where, hint="mend the entry under `variables`") from None
 
 
 def named_in(config: RunConfig, names: Iterable[str]) -> dict[str, VariableConfig]:

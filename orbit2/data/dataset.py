@@ -63,12 +63,8 @@ class Pairs:
         self.shift_probability = shift_probability
         self.indices = store.indices(*period)
         if not len(self.indices):
-            raise OrbitError(
-                "no samples in the period",
-                where=store.path,
-                got=f"{period[0]} to {period[1]}",
-                allowed=f"{store.times[0]} to {store.times[-1]}",
-            )
+            raise OrbitError("no samples in the period", where=store.path, got=f"{period[0]} to {period[1]}",
+                             allowed=f"{store.times[0]} to {store.times[-1]}", hint="choose a period within the store's")  # fmt: skip
         self.inputs, self.statics = store.variables("coarse"), store.statics("fine")
         self.model_statics = self.statics if statics is None else tuple(statics)
         self.window: Window = of_box(store.grid("coarse"), region, REGION_HALO)

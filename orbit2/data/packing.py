@@ -94,7 +94,8 @@ def pack(values: FloatArray, names: Sequence[str]) -> Codes:
     Raises OrbitError naming variable, value and range when a value lies outside (also infinite values).
     """
     if values.ndim < 3 or values.shape[-3] != len(names):
-        raise OrbitError("fields do not match their names", got=values.shape, allowed=f"[..., {len(names)}, lat, lon]")
+        raise OrbitError("fields do not match their names", where="pack", got=values.shape, allowed=f"[..., {len(names)}, lat, lon]",
+                         hint="give as many fields as names")  # fmt: skip
     codes = np.empty(values.shape, dtype=np.int16)
     for index in np.ndindex(values.shape[:-2]):
         codes[index] = _pack_plane(values[index], packing_of(names[index[-1]]))
@@ -143,7 +144,8 @@ def unpack(
     """
     packings = tuple(packing_of(n) if isinstance(n, str) else n for n in names)
     if codes.ndim < 3 or codes.shape[-3] != len(packings):
-        raise OrbitError("fields do not match their names", got=tuple(codes.shape), allowed=f"[..., {len(packings)}, lat, lon]")
+        raise OrbitError("fields do not match their names", where="unpack", got=tuple(codes.shape),
+                         allowed=f"[..., {len(packings)}, lat, lon]", hint="give as many names as fields")  # fmt: skip
     if not isinstance(codes, np.ndarray):
         import torch
 

@@ -41,7 +41,7 @@ from orbit2.data.store_layout import (
     write_part,
     written,
 )
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.errors import OrbitError, one_of
 from orbit2.grid import AnyGrid
 from orbit2.timing import Seconds, add
 from orbit2.variables import ATTRIBUTE, adopt, cell_methods, variable
@@ -190,7 +190,7 @@ class PairStore:
                 where=f"{self.path}/{side}",
                 got=name,
                 allowed=", ".join(names),
-                hint=did_you_mean(name, names),
+                hint=one_of(name, names),
             )
         return names.index(name)
 
@@ -211,7 +211,8 @@ class PairStore:
         try:
             first, last = times.begin(start, self.calendar), times.end(end, self.calendar)
         except ValueError:
-            raise OrbitError("not dates of the store's calendar", where=self.path, got=f"{start} to {end}", allowed=self.calendar) from None
+            raise OrbitError("not dates of the store's calendar", where=self.path, got=f"{start} to {end}", allowed=self.calendar,
+                             hint=f"write dates that exist in the calendar {self.calendar}, e.g. 2001-01-31") from None  # fmt: skip
         return np.asarray((self.times >= first) & (self.times <= last), dtype=bool)
 
     def dataset(self, side: Side) -> xr.Dataset:

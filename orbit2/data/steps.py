@@ -44,7 +44,8 @@ class Steps(torch.utils.data.Dataset[list[Packed]]):
         noise: Noise | None = None,
     ) -> None:
         if batch_size < world:
-            raise OrbitError("fewer samples per step than ranks", got=batch_size, allowed=f">= {world}", hint="raise train.batch_size")
+            raise OrbitError("fewer samples per step than ranks", where="train.batch_size", got=batch_size, allowed=f">= {world}",
+                             hint="raise train.batch_size")  # fmt: skip
         self.datasets, self.batch_size, self.seed, self.augment, self.rank, self.world = datasets, batch_size, seed, augment, rank, world
         self.cutting, self.tile_rank, self.tile_world, self.accumulate = cutting, tile_rank, tile_world, accumulate
         self.noise = noise

@@ -85,7 +85,7 @@ def initialise(
     path = Path(path)
     factor = fine.grid.nests_in(coarse.grid)
     if not (coarse.variables or fine.variables):
-        raise OrbitError("a pair store needs variables on one side at least", where=path)
+        raise OrbitError("a pair store needs variables on one side at least", where=path, hint="name inputs or outputs of the dataset")
     identity = signature(coarse, fine, times, shard)
     if path.exists():
         found = stored_attributes(path)
@@ -134,7 +134,8 @@ def initialise(
     except OSError as error:
         if path.exists() and stored_attributes(path).get("signature") == identity:
             return  # another process was quicker
-        raise OrbitError(f"pair store cannot be created ({error.strerror or error})", where=path) from None
+        raise OrbitError(f"pair store cannot be created ({error.strerror or error})", where=path,
+                         hint="choose a place that can be written, or remove what lies there") from None  # fmt: skip
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -268,16 +269,18 @@ def _check_part(
 ) -> None:
     samples, count = _array(root, "written").shape[0], len(sides["coarse"])
     if start % shard or start < 0:
-        raise OrbitError("part does not begin at a shard boundary", where=path, got=start, allowed=f"multiples of {shard}")
+        raise OrbitError("part does not begin at a shard boundary", where=path, got=start, allowed=f"multiples of {shard}",
+                         hint="begin parts at whole shards")  # fmt: skip
     if start + count > samples or (count % shard and start + count != samples):
         raise OrbitError("part does not end at a shard boundary", where=path, got=f"{count} samples from {start}",
-                         allowed=f"multiples of {shard}, or up to the last sample ({samples})")
+                         allowed=f"multiples of {shard}, or up to the last sample ({samples})", hint="end parts at whole shards")
     for side, values in sides.items():
         group = root[side]
         assert isinstance(group, zarr.Group)
         expected = (count, len(names[side]), *grid_of(group).shape)
         if values.shape != expected:
-            raise OrbitError("part has the wrong shape", where=f"{path}/{side}", got=values.shape, allowed=expected)
+            raise OrbitError("part has the wrong shape", where=f"{path}/{side}", got=values.shape, allowed=expected,
+                             hint="give [sample, variable, row, column] of the store's own variables and grid")  # fmt: skip
 
 
 def _array(root: zarr.Group, name: str) -> zarr.Array[Any]:
@@ -344,7 +347,8 @@ def digest(path: str | Path, side: Side, start: int, count: int) -> str:
     receipts = np.asarray(_array(root, "written")[start : start + count])
     receipts = receipts[:, :names] if side == "coarse" else receipts[:, names:]
     if np.isnan(receipts).any():
-        raise OrbitError("digest of samples never written", where=f"{path}/{side}", got=f"{count} samples from {start}")
+        raise OrbitError("digest of samples never written", where=f"{path}/{side}", got=f"{count} samples from {start}",
+                         hint="write the part first")  # fmt: skip
     found = hashlib.sha256()
     if receipts.shape[1]:
         reader = FieldReader(Path(path), side)

@@ -36,7 +36,8 @@ def open_training(config: Path, store: Path) -> Training:
     dataset, pairs = validate(DatasetConfig, job["dataset"], config), PairStore(store)
     found = str(pairs.attributes.get("config_hash", job["hash"]))
     if found != job["hash"]:
-        raise OrbitError("pair store belongs to another configuration", where=store, got=found, allowed=job["hash"])
+        raise OrbitError("pair store belongs to another configuration", where=store, got=found, allowed=job["hash"],
+                         hint="run the regrid stage of this configuration, or give its own store")  # fmt: skip
     period = dataset.split.train
     if period is None:
         raise OrbitError("dataset has no training block", where="split", hint="only datasets that are trained on have statistics and fits")
@@ -52,7 +53,7 @@ def samples_within(store: PairStore, start: str, end: str) -> npt.NDArray[np.int
     samples = store.indices(start, end)
     if not len(samples):
         raise OrbitError("no samples in the training period", where=store.path, got=f"{start} to {end}",
-                         allowed=f"{store.times[0]} to {store.times[-1]}")  # fmt: skip
+                         allowed=f"{store.times[0]} to {store.times[-1]}", hint="choose a training period within the store's")  # fmt: skip
     return samples
 
 

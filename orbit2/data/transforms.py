@@ -44,7 +44,8 @@ class Normaliser:
         if key not in self._cache:
             missing = [name for name in names if name not in self.moments]
             if missing:
-                raise OrbitError("no normalisation for a variable", got=missing[0], allowed=", ".join(self.moments))
+                raise OrbitError("no normalisation for a variable", where="statistics", got=missing[0], allowed=", ".join(self.moments),
+                                 hint="run the statistics stage of a dataset that has it")  # fmt: skip
             mean = torch.tensor([self.moments[name][0] for name in names], device=device)[:, None, None]
             std = torch.tensor([self.moments[name][1] for name in names], device=device)[:, None, None]
             self._cache[key] = (mean, std, [(i, name) for i, name in enumerate(names) if curved(name)])
@@ -124,8 +125,8 @@ def _moments(name: str, row: Mapping[str, Any]) -> tuple[float, float]:
         return 0.0, 1.0
     prefix = "" if kind == "zscore" else f"{kind}_"
     if f"{prefix}mean" not in row:
-        raise OrbitError(f"statistics of {name} were made for another transform", got="no " + prefix + "mean", allowed=kind,
-                         hint="run the statistics stage again")  # fmt: skip
+        raise OrbitError(f"statistics of {name} were made for another transform", where="statistics", got="no " + prefix + "mean",
+                         allowed=kind, hint="run the statistics stage again")  # fmt: skip
     mean = float(row[f"{prefix}mean"])
     return mean, _spread(float(row[f"{prefix}std"]), mean)
 

@@ -40,14 +40,15 @@ def read(path: Path, label: str) -> Polygons:
     Raises OrbitError for a file that is missing or cannot be read, without polygons, or beyond the globe.
     """
     if not path.exists():
-        raise OrbitError("file of regions not found", where=f"diagnose.regions.{label}", got=path, allowed=", ".join(KINDS))
+        raise OrbitError("file of regions not found", where=f"diagnose.regions.{label}", got=path, allowed=", ".join(KINDS),
+                         hint="give the path of a file that is there")  # fmt: skip
     try:
         frame = geopandas.read_file(path)
     except Exception as error:
         raise OrbitError(f"file of regions cannot be read ({' '.join(str(error).split())[:120]})", where=path,
-                         allowed="GeoJSON, a shapefile, or one in a zip") from None  # fmt: skip
+                         allowed="GeoJSON, a shapefile, or one in a zip", hint="look at it with geopandas.read_file or ogrinfo") from None
     if not isinstance(frame, geopandas.GeoDataFrame) or not len(frame):
-        raise OrbitError("file of regions holds no polygon", where=path)
+        raise OrbitError("file of regions holds no polygon", where=path, hint="give a file with one polygon or more")
     if frame.crs is not None:
         frame = frame.to_crs(4326)
     shapes = shapely.make_valid(frame.geometry.to_numpy())
@@ -56,7 +57,8 @@ def read(path: Path, label: str) -> Polygons:
     kept = [i for i, shape in enumerate(polygons) if not shape.is_empty]
     if not kept:
         kinds = sorted({str(shape.geom_type) for shape in shapes if shape is not None})
-        raise OrbitError("file of regions holds no polygon", where=path, got=", ".join(kinds) or "nothing")
+        raise OrbitError("file of regions holds no polygon", where=path, got=", ".join(kinds) or "nothing",
+                         hint="give polygons, not points or lines")  # fmt: skip
     west, south, east, north = shapely.total_bounds([polygons[i] for i in kept])
     if south < -90 - 1e-6 or north > 90 + 1e-6 or west < -360 or east > 720:
         raise OrbitError("regions lie beyond the globe", where=path, got=f"{west:g}..{east:g}, {south:g}..{north:g}",

@@ -36,7 +36,7 @@ def unpack(
             wanted = [m for m in members if m.filename.lower().endswith(suffixes)]
             if not wanted:
                 raise OrbitError("archive holds no data file", where=archive, got=[m.filename for m in members][:5],
-                                 allowed=", ".join(suffixes))
+                                 allowed=", ".join(suffixes), hint="name the archive that holds the data, or unpack it yourself")
             digest = short_hash([[m.filename, m.file_size, m.CRC] for m in members])
             folder = _folder(archive) / f".{archive.name}.{digest}"
             if folder.is_dir() and not all(_there(folder / m.filename, m.file_size) for m in wanted):
@@ -61,21 +61,25 @@ def members(archive: Path, *, max_members: int = MAX_MEMBERS, max_bytes: int = M
 
 def _check(archive: Path, members: list[zipfile.ZipInfo], max_members: int, max_bytes: int) -> None:
     if len(members) > max_members:
-        raise OrbitError("archive has too many members", where=archive, got=len(members), allowed=f"at most {max_members}")
+        raise OrbitError("archive has too many members", where=archive, got=len(members), allowed=f"at most {max_members}",
+                         hint="unpack it yourself and name the files")  # fmt: skip
     total = sum(m.file_size for m in members)
     if total > max_bytes:
-        raise OrbitError("archive is too large when unpacked", where=archive, got=f"{total} bytes", allowed=f"at most {max_bytes} bytes")
+        raise OrbitError("archive is too large when unpacked", where=archive, got=f"{total} bytes", allowed=f"at most {max_bytes} bytes",
+                         hint="unpack it yourself and name the files")  # fmt: skip
     seen: set[str] = set()
     for member in members:
         path = PurePosixPath(member.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or ":" in member.filename or "\\" in member.filename:
-            raise OrbitError("archive member would be written outside its folder", where=archive, got=member.filename)
+            raise OrbitError("archive member would be written outside its folder", where=archive, got=member.filename,
+                             hint="pack it again, names inside one folder")  # fmt: skip
         if stat.S_ISLNK(member.external_attr >> 16):
-            raise OrbitError("archive member is a link", where=archive, got=member.filename)
+            raise OrbitError("archive member is a link", where=archive, got=member.filename, hint="pack the files themselves")
         if member.flag_bits & 0x1:
-            raise OrbitError("archive member is encrypted", where=archive, got=member.filename)
+            raise OrbitError("archive member is encrypted", where=archive, got=member.filename,
+                             hint="unpack it with its password and name the files")  # fmt: skip
         if member.filename in seen:
-            raise OrbitError("archive holds a member twice", where=archive, got=member.filename)
+            raise OrbitError("archive holds a member twice", where=archive, got=member.filename, hint="pack it again, each file once")
         seen.add(member.filename)
 
 

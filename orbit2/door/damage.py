@@ -28,7 +28,8 @@ def reading(path: object, kind: str = "a provider's file", allowed: str | None =
     except OrbitError as error:
         if str(path) in str(error):
             raise
-        raise OrbitError(str(error), where=path) from None
+        place = f"{path}: {error.where}"
+        raise OrbitError(error.what, where=place, got=error.got, allowed=error.allowed, hint=error.hint) from None
     except MemoryError:
         raise
     except Exception as error:

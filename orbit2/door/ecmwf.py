@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.errors import OrbitError, one_of
 from orbit2.units import Scale, conversion
 
 SINGLE, PRESSURE = "reanalysis-era5-single-levels", "reanalysis-era5-pressure-levels"
@@ -91,7 +91,8 @@ INVARIANT: dict[str, Field] = {
 def field(name: str) -> Field:
     """Look a variable up. Raises OrbitError naming the nearest one."""
     if name not in LEXICON:
-        raise OrbitError("ERA5 does not offer this variable", got=name, allowed=", ".join(LEXICON), hint=did_you_mean(name, LEXICON))
+        raise OrbitError("ERA5 does not offer this variable", where="era5", got=name, allowed=", ".join(LEXICON),
+                         hint=one_of(name, LEXICON))  # fmt: skip
     return LEXICON[name]
 
 

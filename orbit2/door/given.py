@@ -22,7 +22,8 @@ def hours(text: str, where: str) -> float:
     """`1h`, `24 hours`, `1d` as hours. Raises OrbitError for anything else."""
     match = _PERIOD.match(text.strip())
     if match is None or float(match[1]) <= 0:
-        raise OrbitError("not a period", where=where, got=text, allowed="a number and s, min, h or d, e.g. 1h or 1d")
+        raise OrbitError("not a period", where=where, got=text, allowed="a number and s, min, h or d, e.g. 1h or 1d",
+                         hint="24h for daily amounts")  # fmt: skip
     return float(match[1]) * _HOURS[match[2][0]]
 
 
@@ -57,10 +58,11 @@ def _given(field: xr.DataArray, spare: list[str], open_dims: list[str], where: o
     try:
         start = np.datetime64(datetime.fromisoformat(first.strip()).replace(tzinfo=None), "s")
     except ValueError:
-        raise OrbitError("not a time", where="--time", got=given, allowed="e.g. 2020-01-31T12:00, or 2020-01-01T00:00,6h") from None
+        raise OrbitError("not a time", where="--time", got=given, allowed="e.g. 2020-01-31T12:00, or 2020-01-01T00:00,6h",
+                         hint="give the date of the first field") from None  # fmt: skip
     if count > 1 and not step:
         raise OrbitError(f"the input has {count} fields: the step between them is missing", where="--time", got=given,
-                         allowed=f"{given},STEP, e.g. {given},6h")  # fmt: skip
+                         allowed=f"{given},STEP, e.g. {given},6h", hint="add the step after a comma")  # fmt: skip
     seconds = round(3600 * hours(step, "--time")) if step else 0
     return dimension, start + np.arange(count) * np.timedelta64(seconds, "s")
 

@@ -151,7 +151,7 @@ def _stat(path: Path) -> os.stat_result:
     try:
         return record_of(path).stat()
     except OSError as error:
-        raise OrbitError(f"cannot be read ({error.strerror})", where=path) from None
+        raise OrbitError(f"cannot be read ({error.strerror})", where=path, hint="check that the file is there and may be read") from None
 
 
 def _read(path: Path, key: str, status: os.stat_result, names: Sequence[str], also: Collection[str]) -> list[Header]:

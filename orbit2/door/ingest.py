@@ -106,7 +106,7 @@ class Inputs:
                 self._plausible(name, index, float(finite.min()), float(finite.max()))
             elif not self.gaps and not self._somewhere(name, index):
                 raise OrbitError("variable is missing (NaN) everywhere", where=f"{self.where}: {array.name} at {self.times[index]}",
-                                 got="no valid value")  # fmt: skip
+                                 got="no valid value", hint="leave this time out, or name a file that has it")  # fmt: skip
             values_of[:] = values
         return fields
 
@@ -194,7 +194,7 @@ def read_inputs(
         if not {lat, lon} <= set(array.dims):
             held = ", ".join(map(str, array.dims))
             raise OrbitError(f"'{array.name}' is not on the grid of '{first.name}'", where=where, got=f"({held})",
-                             allowed=f"({lat}, {lon})")  # fmt: skip
+                             allowed=f"({lat}, {lon})", hint="regrid it to the grid of the others, or name files of one grid")  # fmt: skip
     timed = max(found.values(), key=lambda array: array.ndim)
     spare = [str(d) for d in timed.dims if d not in (lat, lon)]
     time, times = times_of(dataset, timed, spare, where, said.time)
@@ -227,7 +227,7 @@ def _of_axes(dataset: xr.Dataset, axes: Horizontal, where: object, field: str | 
     try:
         grid = from_centres(lats[rows], lons)
     except OrbitError as error:
-        raise OrbitError(f"unusable grid: {error}", where=where) from None
+        raise OrbitError(f"unusable grid: {error.what}", where=where, got=error.got, allowed=error.allowed, hint=error.hint) from None
     odd = uneven(grid)
     if odd is None:
         return grid, rows, columns

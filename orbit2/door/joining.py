@@ -186,11 +186,13 @@ def _followed(name: str, parts: list[Part], notes: list[str]) -> tuple[npt.NDArr
         for key in ("units", "standard_name"):
             if field.attrs.get(key) != first.data[name].attrs.get(key) and key in field.attrs and key in first.data[name].attrs:
                 raise OrbitError(f"'{name}' has other {key} in other files", where=part.where, got=str(field.attrs[key]),
-                                 allowed=f"{first.data[name].attrs[key]} as in {_short(first.where)}")  # fmt: skip
+                                 allowed=f"{first.data[name].attrs[key]} as in {_short(first.where)}",
+                                 hint="give files of one kind, or convert the others first")  # fmt: skip
         fields.append(field)
     kinds = {_calendar(part.stamps) for part in parts}
     if len(kinds) > 1:
-        raise OrbitError(f"times of '{name}' are in several calendars", where=parts[-1].where, got=", ".join(sorted(kinds)))
+        raise OrbitError(f"times of '{name}' are in several calendars", where=parts[-1].where, got=", ".join(sorted(kinds)),
+                         hint="give files of one calendar")  # fmt: skip
     if len(parts) == 1:
         own = first.stamps
         order = np.argsort(own, kind="stable")
@@ -230,7 +232,7 @@ def _on_grid_of(first: xr.DataArray, field: xr.DataArray, name: str, there: obje
     """`field` with the dimensions of `first` in their order, turned round where its rows or columns run the other way."""
     if set(first.dims) != set(field.dims):
         raise OrbitError(f"'{name}' has other dimensions in other files", where=where, got=", ".join(map(str, field.dims)),
-                         allowed=f"{', '.join(map(str, first.dims))} as in {_short(there)}")  # fmt: skip
+                         allowed=f"{', '.join(map(str, first.dims))} as in {_short(there)}", hint="give files of one kind")  # fmt: skip
     field = field if first.dims == field.dims else field.transpose(*first.dims)
     for axis in first.dims:
         if axis not in first.coords or axis not in field.coords or first[axis].dtype.kind not in "iuf":
@@ -307,7 +309,7 @@ def _common(timed: Mapping[str, tuple[npt.NDArray[Any], xr.DataArray]], notes: l
         common = np.intersect1d(common, other)
     if not len(common):
         spans = "; ".join(f"{name} {str(found[0])[:19]} to {str(found[-1])[:19]}" for name, (found, _) in timed.items() if len(found))
-        raise OrbitError("the variables have no time in common", got=spans, hint="name files of the same times")
+        raise OrbitError("the variables have no time in common", where="times", got=spans, hint="name files of the same times")
     for name, (found, _) in timed.items():
         if len(found) > len(common):
             notes.append(f"times: {len(found) - len(common)} of {len(found)} of '{name}' are left out: other variables lack them")

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from orbit2.door.ecmwf import LEXICON
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.errors import OrbitError, one_of
 from orbit2.units import linear
 from orbit2.variables import VARIABLES, variable
 
@@ -61,7 +61,7 @@ def renaming(dataset: xr.Dataset, rename: Mapping[str, str], where: object) -> d
     for theirs, ours in rename.items():
         if theirs not in dataset.data_vars:
             held = ", ".join(map(str, dataset.data_vars))
-            hint = did_you_mean(theirs, map(str, dataset.data_vars))
+            hint = one_of(theirs, map(str, dataset.data_vars))
             raise OrbitError(f"--rename names a variable that is not there ('{theirs}')", where=where, got=theirs, allowed=held, hint=hint)
         if variable(ours).kind == "static" or ours in chosen:
             raise OrbitError(f"--rename cannot give '{ours}'", where=where, got=f"{theirs}={ours}",

@@ -143,7 +143,7 @@ def _members(path: Path, stack: ExitStack) -> list[Any]:
         return list(members)
     infos = [m for m in archive.members(path) if m.filename.lower().endswith(MEMBERS)]
     if not infos:
-        raise OrbitError("zip archive without a data file", where=path, allowed=", ".join(MEMBERS))
+        raise OrbitError("zip archive without a data file", where=path, allowed=", ".join(MEMBERS), hint="unpack it to see what it holds")
     folder, files = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orbit2-"))), []
     with zipfile.ZipFile(path) as zipped:
         for i, info in enumerate(infos):
@@ -159,10 +159,11 @@ def _grib(file: Path, names: Sequence[str], also: Collection[str], where: Path) 
     try:
         cubes = open_grib(file, wanted, others)
     except ValueError as error:
-        raise OrbitError(f"GRIB file cannot be used ({error})", where=where, allowed="regular latitude-longitude fields") from None
+        raise OrbitError(f"GRIB file cannot be used ({error})", where=where, allowed="regular latitude-longitude fields",
+                         hint="put it on latitude and longitude first (cdo -R remapcon, grib_filter)") from None  # fmt: skip
     if not cubes:
         raise OrbitError("GRIB file holds none of the needed variables", where=where, got=", ".join(sorted(others)) or "nothing",
-                         allowed=", ".join(sorted(wanted)))  # fmt: skip
+                         allowed=", ".join(sorted(wanted)), hint="grib_ls shows what it holds")  # fmt: skip
     return [cube.drop_vars("expver", errors="ignore") for cube in cubes]
 
 

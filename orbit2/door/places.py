@@ -60,7 +60,8 @@ class Remote:
             filesystem, path = url_to_fs(self.url, **self.options)
         except (ValueError, ImportError) as error:
             raise OrbitError(f"this kind of address cannot be read ({error})", where=self.url,
-                             allowed="s3://, gs://, https:// and what else fsspec knows") from None  # fmt: skip
+                             allowed="s3://, gs://, https:// and what else fsspec knows",
+                             hint="download the file and give its path") from None  # fmt: skip
         return filesystem, path
 
     def head(self, count: int) -> bytes:
@@ -97,7 +98,7 @@ def places(sources: str | Path | Sequence[str | Path]) -> list[Place]:
     """
     named = [sources] if isinstance(sources, (str, Path)) else list(sources)
     if not named:
-        raise OrbitError("no input is named")
+        raise OrbitError("no input is named", where="input", hint="give a path, a pattern in quotes, a folder or an address")
     found: dict[str, Place] = {}
     for source in named:
         for place in _places(str(source)):
@@ -129,13 +130,14 @@ def _matching(pattern: str) -> list[str]:
     if not found:
         raise OrbitError("no file matches this pattern", where=pattern, hint="** goes through folders, * through names")
     if len(found) > MOST:
-        raise OrbitError("too many files match this pattern", where=pattern, got=f"{len(found):,}", allowed=f"{MOST:,}")
+        raise OrbitError("too many files match this pattern", where=pattern, got=f"{len(found):,}", allowed=f"{MOST:,}",
+                         hint="make the pattern narrower")  # fmt: skip
     return found
 
 
 def _local(path: Path) -> list[Place]:
     if not path.exists():
-        raise OrbitError("input not found", where=path)
+        raise OrbitError("input not found", where=path, hint="check the spelling; a pattern in quotes names many files")
     return [path] if path.is_file() or is_store(path) else within(path)
 
 
@@ -156,7 +158,8 @@ def within(folder: Path) -> list[Place]:
         if len(found) > MOST:
             raise OrbitError("too many files are in this folder", where=folder, allowed=f"{MOST:,}", hint="name some of them")
     if not found:
-        raise OrbitError("no data file in this folder", where=folder, allowed=f"a Zarr store, or files named {', '.join(SUFFIXES)}")
+        raise OrbitError("no data file in this folder", where=folder, allowed=f"a Zarr store, or files named {', '.join(SUFFIXES)}",
+                         hint="name the files by a pattern")  # fmt: skip
     return sorted(found, key=str)
 
 
@@ -170,13 +173,14 @@ def _behind(url: str) -> list[Place]:
         if re.search(r"[*\[]", path):
             names = sorted(filesystem.glob(path))
             if not names:
-                raise OrbitError("nothing matches this pattern", where=url)
+                raise OrbitError("nothing matches this pattern", where=url, hint="** goes through folders, * through names")
             return [Remote(filesystem.unstrip_protocol(name)) for name in names]
         if remote.is_store or url.lower().endswith(SUFFIXES) or not filesystem.isdir(path):
             return [remote]
         names = sorted(name for name in filesystem.find(path, maxdepth=3) if name.lower().endswith(SUFFIXES))
         if not names:
-            raise OrbitError("no data file and no Zarr store there", where=url, allowed=", ".join(SUFFIXES))
+            raise OrbitError("no data file and no Zarr store there", where=url, allowed=", ".join(SUFFIXES),
+                             hint="name the files themselves")  # fmt: skip
         return [Remote(filesystem.unstrip_protocol(name)) for name in names]
 
 

@@ -39,5 +39,6 @@ def _refuse(values: FloatArray, low: float, high: float, where: str) -> FloatArr
         odd = least if least < low else greatest
         count = int(np.isclose(values, odd, rtol=1e-6, atol=0).sum())
         raise OrbitError("values outside the physical range: wrong units? A fill value that the file does not declare?", where=where,
-                         got=f"{odd:g} in {count} cells", allowed=f"{low:g} to {high:g}, or missing (NaN, _FillValue, missing_value)")
+                         got=f"{odd:g} in {count} cells", allowed=f"{low:g} to {high:g}, or missing (NaN, _FillValue, missing_value)",
+                         hint="declare the fill value (ncatted -a _FillValue), or correct the units attribute")  # fmt: skip
     return values

@@ -155,7 +155,7 @@ def _turned(
         other = found[row.partner] if row.partner in found else find(row.partner)
         if other.attrs.get("units") != array.attrs.get("units"):
             raise OrbitError("the components of a wind have different units", where=f"{where}: {array.name}, {other.name}",
-                             got=f"{array.attrs.get('units')}, {other.attrs.get('units')}")  # fmt: skip
+                             got=f"{array.attrs.get('units')}, {other.attrs.get('units')}", hint="convert one to the units of the other")
         axes = axes or told_by(dataset, layout) or axes_of(layout.grid)
         theirs = layout.take(other).transpose(*own.dims)
         shares = (axes.x_east, axes.y_east) if row.component == "east" else (axes.y_north, axes.x_north)

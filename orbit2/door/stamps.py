@@ -29,12 +29,14 @@ def decoded(time: xr.DataArray, path: Path) -> Stamps:
     try:
         dates = xr.decode_cf(plain)["time"].values
     except (ValueError, OverflowError, TypeError) as error:
-        raise OrbitError(f"time cannot be read ({str(error).splitlines()[0]})", where=path, got=str(units)) from None
+        raise OrbitError(f"time cannot be read ({str(error).splitlines()[0]})", where=path, got=str(units),
+                         hint="write times by CF: a number of days, hours or seconds since a date") from None  # fmt: skip
     if not np.issubdtype(dates.dtype, np.datetime64):
-        raise OrbitError("time has unknown units", where=path, got=str(units), allowed="seconds, hours or days since a date")
+        raise OrbitError("time has unknown units", where=path, got=str(units), allowed="seconds, hours or days since a date",
+                         hint="write times by CF, e.g. hours since 1970-01-01")  # fmt: skip
     found: Stamps = dates.astype("datetime64[s]")
     if np.isnat(found).any():
-        raise OrbitError("time has missing values", where=path)
+        raise OrbitError("time has missing values", where=path, hint="cut the fields without a time off")
     return found
 
 
@@ -59,7 +61,7 @@ def dates(time: xr.DataArray, where: object, *, others: bool = False) -> clocks.
     if values.dtype.kind == "M":
         found: Stamps = values.astype("datetime64[s]")
         if np.isnat(found).any():
-            raise OrbitError("time has missing values", where=place)
+            raise OrbitError("time has missing values", where=place, hint="cut the fields without a time off")
         return found
     days = whole_days(values) if values.dtype.kind in "iuf" and not time.attrs.get("units") else None
     if days is None:
@@ -75,9 +77,10 @@ def written(values: npt.NDArray[Any], where: object) -> Stamps:
     try:
         found: Stamps = np.array([text.strip().replace("_", "T") for text in texts], dtype="datetime64[s]")
     except ValueError:
-        raise OrbitError("time is not a date", where=where, got=texts[0] if texts else "none", allowed="2020-01-31_12:00:00") from None
+        raise OrbitError("time is not a date", where=where, got=texts[0] if texts else "none", allowed="2020-01-31_12:00:00",
+                         hint="write times by CF, or as in the example") from None  # fmt: skip
     if np.isnat(found).any():
-        raise OrbitError("time has missing values", where=where)
+        raise OrbitError("time has missing values", where=where, hint="cut the fields without a time off")
     return found
 
 
@@ -86,7 +89,8 @@ def _of_calendar(values: npt.NDArray[Any], kind: str, where: str) -> clocks.Time
     try:
         clocks.cf_name(kind)
     except ValueError as error:
-        raise OrbitError("calendar is unknown", where=where, got=kind, allowed=", ".join(clocks.CALENDARS)) from error
+        raise OrbitError("calendar is unknown", where=where, got=kind, allowed=", ".join(clocks.CALENDARS),
+                         hint="set the calendar attribute of the time axis to one of CF's") from error  # fmt: skip
     return clocks.normal(values)
 
 

@@ -146,9 +146,10 @@ def handed(data: object, inputs: Sequence[str]) -> xr.Dataset:
     if isinstance(data, xr.DataArray):
         if len(inputs) == 1:
             return data.to_dataset(name=data.name or inputs[0])
-        raise OrbitError("one DataArray, but the model reads several variables", got=str(data.name), allowed=", ".join(inputs),
-                         hint="give a Dataset")  # fmt: skip
+        raise OrbitError("one DataArray, but the model reads several variables", where="input", got=str(data.name),
+                         allowed=", ".join(inputs), hint="give a Dataset")  # fmt: skip
     if not isinstance(data, xr.Dataset):
-        raise OrbitError("not data that can be downscaled", got=type(data).__name__,
-                         allowed="an xarray Dataset, or the paths, patterns, folders or addresses of files")  # fmt: skip
+        raise OrbitError("not data that can be downscaled", where="input", got=type(data).__name__,
+                         allowed="an xarray Dataset, or the paths, patterns, folders or addresses of files",
+                         hint="open the files with orbit2.open or xarray.open_dataset, or give their path")  # fmt: skip
     return data

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.door.naming import accepted
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.errors import OrbitError, one_of
 from orbit2.units import conversion
 from orbit2.variables import variable
 
@@ -133,7 +133,7 @@ def checked_quantiles(quantiles: Sequence[float], got: object = None) -> tuple[f
     found = tuple(sorted({float(q) for q in quantiles}))
     if not found or not all(0 <= q <= 1 for q in found):
         raise OrbitError("not quantiles", where="--quantiles", got=got if got is not None else quantiles,
-                         allowed="numbers from 0 to 1, e.g. 0.1,0.5,0.9")  # fmt: skip
+                         allowed="numbers from 0 to 1, e.g. 0.1,0.5,0.9", hint="give numbers with commas between")  # fmt: skip
     return found
 
 
@@ -142,12 +142,13 @@ def event_from(text: str, outputs: Sequence[str]) -> Event:
     without units the variable's own. Raises OrbitError for another form, an unknown variable or units of another kind."""
     match = EXPRESSION.fullmatch(text)
     if match is None:
-        raise OrbitError("not an expression", where="--probability", got=text, allowed=f"VARIABLE>NUMBER [UNITS], {EXAMPLE}")
+        raise OrbitError("not an expression", where="--probability", got=text, allowed=f"VARIABLE>NUMBER [UNITS], {EXAMPLE}",
+                         hint="put it in quotes: the shell takes > for itself")  # fmt: skip
     name, sign, number, units = match.groups()
     found = [name] if name in outputs else [output for output in outputs if name in accepted(output)]
     if len(found) != 1:
         raise OrbitError("no variable that the model predicts", where="--probability", got=name, allowed=", ".join(outputs),
-                         hint=did_you_mean(name, outputs))  # fmt: skip
+                         hint=one_of(name, outputs))  # fmt: skip
     wanted = variable(found[0]).units
     try:
         scale = conversion(units or wanted, found[0], "--probability")
@@ -162,6 +163,7 @@ def derived_from(outputs: Sequence[str], members: int, quantiles: Sequence[float
     if not quantiles and not events:
         return None
     if members < 2:
-        raise OrbitError("quantiles and probabilities are of members", where="--members", got=members, allowed="2 or more")
+        raise OrbitError("quantiles and probabilities are of members", where="--members", got=members, allowed="2 or more",
+                         hint="e.g. --members 16")  # fmt: skip
     parsed = tuple({event.name: event for event in (event_from(text, outputs) for text in events)}.values())
     return Derived(tuple(outputs), members, checked_quantiles(quantiles) if quantiles else (), parsed)

@@ -70,5 +70,6 @@ def parse_block(text: str) -> tuple[int, int]:
     """`i/n` as (i, n), counted from 0. Raises OrbitError for anything else."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if match is None or int(match[1]) >= int(match[2]):
-        raise OrbitError("not a block of work", where="--block", got=text, allowed="i/n with i from 0 to n - 1, e.g. 0/4")
+        raise OrbitError("not a block of work", where="--block", got=text, allowed="i/n with i from 0 to n - 1, e.g. 0/4",
+                         hint="n shares, counted from 0")  # fmt: skip
     return int(match[1]), int(match[2])

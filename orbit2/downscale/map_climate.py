@@ -124,7 +124,7 @@ def map_store(*, pairs: PairStore, model: Path, onto: PairStore, period: Mapping
         lacks = [name for name in wanted.names if name not in inputs.names]
         if lacks:
             raise OrbitError("the task's store lacks inputs that are to be mapped", where=pairs.path, got=", ".join(inputs.names),
-                             allowed=", ".join(wanted.names))  # fmt: skip
+                             allowed=", ".join(wanted.names), hint="map the climate of a dataset that holds all inputs of the model")
         _map(inputs, wanted, (first, last), out, {"mapped_from": made_of})
 
 
@@ -182,7 +182,8 @@ def _about(model: Path) -> dict[str, Any]:
 def _period(given: tuple[str, str]) -> tuple[str, str]:
     """First and last stamp. Raises OrbitError for what are no dates in order."""
     if not all(is_date(text, "standard") or is_date(text, "360_day") for text in given) or given[1] < given[0]:
-        raise OrbitError("not a period", where="--period", got=",".join(given), allowed="two dates in order, e.g. 1990-01-01,2010-12-31")
+        raise OrbitError("not a period", where="--period", got=",".join(given), allowed="two dates in order, e.g. 1990-01-01,2010-12-31",
+                         hint="the first date, a comma, the last date")  # fmt: skip
     return _span({"start": given[0], "end": given[1]})
 
 
@@ -205,7 +206,8 @@ def _apart(about: Mapping[str, Any], first: str, last: str) -> None:
     for name, block, start, end in _held_out(about):
         if start <= last and end >= first:
             raise OrbitError(f"the period holds {block} years: what is fitted on them knows what it is judged by", where="--period",
-                             got=f"{first} to {last}", allowed=f"outside the {block} block of '{name}', {start} to {end}")  # fmt: skip
+                             got=f"{first} to {last}", allowed=f"outside the {block} block of '{name}', {start} to {end}",
+                             hint="choose a period of training years")  # fmt: skip
 
 
 def _reference(about: Mapping[str, Any], store: PairStore) -> Reference:
@@ -214,17 +216,20 @@ def _reference(about: Mapping[str, Any], store: PairStore) -> Reference:
     fits = [name for name, data in datasets.items() if data.get("hash") == found or (found is None and len(datasets) == 1)]
     if not fits or not datasets[fits[0]].get("split", {}).get("train"):
         raise OrbitError("the model was not trained on this pair store", where=store.path, got=str(found),
-                         allowed=", ".join(f"{name} ({data.get('hash')})" for name, data in datasets.items()))  # fmt: skip
+                         allowed=", ".join(f"{name} ({data.get('hash')})" for name, data in datasets.items()),
+                         hint="give the store of the training, results/data/NAME-HASH/pairs.zarr")  # fmt: skip
     first, last = _span(datasets[fits[0]]["split"]["train"])
     moments = np.array(stamps(store.times))
     samples = np.flatnonzero((moments >= first) & (moments <= last) & store.usable)
     for name, block, start, end in _held_out(about):
         if ((moments[samples] >= start) & (moments[samples] <= end)).any():
-            raise OrbitError(f"training samples lie in the {block} block of '{name}'", where=store.path, got=f"{first} to {last}")
+            raise OrbitError(f"training samples lie in the {block} block of '{name}'", where=store.path, got=f"{first} to {last}",
+                             hint="build the store anew with blocks that are apart")  # fmt: skip
     statics = set(about["statics"])
     names = tuple(name for name in about["inputs"] if name not in statics and name in store.variables("coarse"))
     if not len(samples) or not names:
-        raise OrbitError("the store has no training inputs of this model", where=store.path, got=f"{len(samples)} samples of {names}")
+        raise OrbitError("the store has no training inputs of this model", where=store.path, got=f"{len(samples)} samples of {names}",
+                         hint="give the store of the training, results/data/NAME-HASH/pairs.zarr")  # fmt: skip
     return Reference(fits[0], store, samples, names)
 
 
@@ -270,7 +275,7 @@ class _Work:
         regridder = None if source.same_as(self.grid) else Regridder(source, self.grid, "conservative")
         if regridder is not None and not (regridder.coverage >= 0.5).any():
             raise OrbitError("the input does not reach the grid of the training", where=self.inputs.where, got=source.describe(),
-                             allowed=self.grid.describe())  # fmt: skip
+                             allowed=self.grid.describe(), hint="give files of the region of the training")  # fmt: skip
         order, places = [self.inputs.names.index(n) for n in names], [store.variable_index("coarse", n) for n in names]
 
         def field(t: int) -> FloatArray:
@@ -303,7 +308,8 @@ class _Work:
                 known = np.where(np.isfinite(there) & both.any(0), area, 0.0)
                 training += [known.sum(), np.where(known > 0, there * known, 0).sum()]
             if not sums[0].any():
-                raise OrbitError(f"no cell has {name} both in the input and in the training", where=self.inputs.where)
+                raise OrbitError(f"no cell has {name} both in the input and in the training", where=self.inputs.where,
+                                 hint="give files whose values cover the region of the training")  # fmt: skip
             with np.errstate(invalid="ignore"):
                 one, other = (trend(each / sums[0], self.inputs.times) for each in sums[1:])
             found[name] = one, other, float(training[1] / training[0])

@@ -55,8 +55,9 @@ def mapped(name: str, sim: Array, stamps: list[str], fitted: npt.NDArray[np.bool
     months with fewer than LEAST samples."""
     own = months_of(stamps)
     if few := lacking(own, own[fitted], months):
-        raise OrbitError(f"too few samples to fit {name} on", got=f"month {', '.join(map(str, few))}",
-                         allowed=f"at least {LEAST} of each month of the input, in the period and in the training")  # fmt: skip
+        raise OrbitError(f"too few samples to fit {name} on", where="--period", got=f"month {', '.join(map(str, few))}",
+                         allowed=f"at least {LEAST} of each month of the input, in the period and in the training",
+                         hint="choose a longer period")  # fmt: skip
     low, high = variable(name).valid
     logarithmic = transform_of(name) == "log1p"
     given, there = (np.log1p(np.maximum(each, 0)) if logarithmic else each for each in (sim, wanted))

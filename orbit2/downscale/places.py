@@ -23,7 +23,8 @@ def check_out(out: Path, sources: Mapping[str, Path | None], *, overwrite: bool 
     that orbit2 did not write.
     """
     if out.suffix not in (".zarr", ".nc"):
-        raise OrbitError("unknown output format", where=out, got=out.suffix or "no suffix", allowed=".zarr or .nc")
+        raise OrbitError("unknown output format", where=out, got=out.suffix or "no suffix", allowed=".zarr or .nc",
+                         hint="end the name of --out in one of these")  # fmt: skip
     try:
         place = out.resolve()
     except (OSError, RuntimeError) as error:

@@ -169,7 +169,8 @@ class Downscaler:
         if not grid.periodic:
             columns = slice(max(columns.start, trim), min(columns.stop, width - trim))
         if rows.stop <= rows.start or columns.stop <= columns.start:
-            raise OrbitError("nothing is left of the input", where="--trim", got=trim, allowed=f"less than half of {height}x{width}")
+            raise OrbitError("nothing is left of the input", where="--trim", got=trim, allowed=f"less than half of {height}x{width}",
+                             hint="trim less, or give a larger input")  # fmt: skip
         return rows, columns
 
     def tiling(self, grid: AnyGrid, tile: TileSize = 0, halo: int = 8, blend: int | None = None, trim: int = 0) -> Tiling:
@@ -177,7 +178,8 @@ class Downscaler:
         was not trained on, where the model knows places from a table."""
         if TRAINED_TILES in self.about and tile in (0, (0, 0)):
             if trim:
-                raise OrbitError("tiles as trained cover the whole input", where="--trim", got=trim, allowed="0, or a tile size")
+                raise OrbitError("tiles as trained cover the whole input", where="--trim", got=trim, allowed="0, or a tile size",
+                                 hint="leave --trim out, or give --tile")  # fmt: skip
             return equal_tiles(grid, self.about[TRAINED_TILES], blend)
         domain = self.domain(grid, trim)
         region = self.about.get("region")
@@ -394,5 +396,5 @@ def loaded(kind: type[Kind], path: str | Path, device: str | torch.device | None
         keep_heap()
     model, normaliser, about = folder.load(path, chosen)
     if precision not in PRECISIONS:
-        raise OrbitError("unknown precision", got=precision, allowed=", ".join(PRECISIONS))
+        raise OrbitError("unknown precision", where="precision", got=precision, allowed=", ".join(PRECISIONS), hint="fp32 works everywhere")
     return kind(model, normaliser, about, chosen, autocast_dtype(precision, chosen), Path(path), since)

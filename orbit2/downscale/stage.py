@@ -135,16 +135,14 @@ def _task(
     grid, names = pairs.grid(task.input), pairs.variables(task.input)
     used = tuple(name for name in names if name in downscaler.inputs)
     if not used and downscaler.inputs:
-        raise OrbitError(
-            "the store has none of the model's inputs", where=store, got=", ".join(names), allowed=", ".join(downscaler.inputs)
-        )
+        raise OrbitError("the store has none of the model's inputs", where=store, got=", ".join(names),
+                         allowed=", ".join(downscaler.inputs), hint="give a store of the data that the model was trained on")  # fmt: skip
     indices = pairs.indices(section["period"]["start"], section["period"]["end"])
     if task.max_samples:
         indices = indices[: task.max_samples]
     if not len(indices):
-        raise OrbitError(
-            "no samples in the period", where=store, got=str(section["period"]), allowed=f"{pairs.times[0]} to {pairs.times[-1]}"
-        )
+        raise OrbitError("no samples in the period", where=store, got=str(section["period"]),
+                         allowed=f"{pairs.times[0]} to {pairs.times[-1]}", hint="choose a period within the store's")  # fmt: skip
     samples, lines, outside = _samples(task, pairs, indices, used, out)
     if task.dataset not in downscaler.about.get("datasets", {}):
         lines, range_ = climate_of_task(downscaler.about, samples, pairs.times[indices], grid)

@@ -209,7 +209,8 @@ def begin(
     except OSError as error:
         if _same(path, layout):
             return  # another process was quicker
-        raise OrbitError(f"prediction store cannot be created ({error.strerror or error})", where=path) from None
+        raise OrbitError(f"prediction store cannot be created ({error.strerror or error})", where=path,
+                         hint="choose a place that can be written, or remove what lies there") from None  # fmt: skip
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -46,7 +46,7 @@ def fit(*, config: Path, store: Path, out: Path) -> None:
     pairs = block.store
     outputs = pairs.variables("fine")
     if not outputs:
-        raise OrbitError("nothing to fit: the store has no output", where=store)
+        raise OrbitError("nothing to fit: the store has no output", where=store, hint="name outputs of the dataset and build it again")
     chosen, total = evenly(block.samples, MOST_SAMPLES), len(block.samples)
     statics = dict(zip(pairs.statics("fine"), pairs.static_values("fine").astype(np.float64), strict=True))
     grid = pairs.grid("fine")

@@ -29,5 +29,7 @@ def from_attributes(attributes: Mapping[str, Any]) -> AnyGrid:
         if kind == "curvilinear":
             return CurvilinearGrid(*(np.array(attributes[key], dtype=np.float64) for key in _CURVILINEAR))
     except KeyError as error:
-        raise OrbitError("a grid's attributes are not whole", got=f"{kind} without {error}") from None
-    raise OrbitError("unknown kind of grid", got=kind, allowed=", ".join(_KINDS))
+        raise OrbitError("a grid's attributes are not whole", where="grid", got=f"{kind} without {error}",
+                         hint="build the file again: it was cut or edited") from None  # fmt: skip
+    raise OrbitError("unknown kind of grid", where="grid", got=kind, allowed=", ".join(_KINDS),
+                     hint="a newer orbit2 wrote it: update, or build the file again")  # fmt: skip

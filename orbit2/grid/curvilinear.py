@@ -37,19 +37,21 @@ class CurvilinearGrid:
     def __post_init__(self) -> None:
         shape = self.lat2d.shape
         if self.lat2d.ndim != 2 or self.lon2d.shape != shape or self.lat_vertices.shape != (4, *shape) != self.lon_vertices.shape:
-            raise OrbitError("latitudes, longitudes and corners of a curvilinear grid do not fit together",
-                             got=f"{shape}, {self.lon2d.shape}, {self.lat_vertices.shape}, {self.lon_vertices.shape}")  # fmt: skip
+            raise OrbitError("latitudes, longitudes and corners of a curvilinear grid do not fit together", where="grid",
+                             got=f"{shape}, {self.lon2d.shape}, {self.lat_vertices.shape}, {self.lon_vertices.shape}",
+                             hint="give latitude and longitude [y, x], and corners [y, x, 4]")  # fmt: skip
         known = np.isfinite(self.lat2d) & np.isfinite(self.lon2d)
         if not known.any() or np.abs(self.lat2d[known]).max() > 90 + 1e-6:
-            raise OrbitError("2-D latitudes are not degrees on the globe", got=f"{np.nanmin(self.lat2d):g} to {np.nanmax(self.lat2d):g}",
-                             allowed="-90 to 90 degrees")  # fmt: skip
+            raise OrbitError("2-D latitudes are not degrees on the globe", where="grid",
+                             got=f"{np.nanmin(self.lat2d):g} to {np.nanmax(self.lat2d):g}", allowed="-90 to 90 degrees",
+                             hint="check which coordinate is the latitude, and its units")  # fmt: skip
         lat, lon = (np.round(v[known] * 1e5).astype(np.int64) for v in (self.lat2d, self.lon2d))  # metres
         twice = len(lat) - len(np.unique(lat * 36_000_000 + lon % 36_000_000))
         steps = self._steps
         if twice or np.nanmax(steps) > _FAR * np.nanmedian(steps):
             far, usual = np.nanmax(steps), np.nanmedian(steps)
             raise OrbitError("the cells of this 2-D grid do not lie side by side: it folds or wraps (as ORCA), or has points in no order",
-                             got=f"{twice} places twice, neighbours up to {far:.0f} km apart (typically {usual:.3g})",
+                             where="grid", got=f"{twice} places twice, neighbours up to {far:.0f} km apart (typically {usual:.3g})",
                              hint="cut the folded or repeated rows and columns off, or regrid it first (cdo remapcon,r360x180)")
 
     @cached_property
@@ -142,8 +144,8 @@ class CurvilinearGrid:
         self._refuse()
 
     def _refuse(self) -> NoReturn:
-        raise OrbitError("a curvilinear grid is only regridded from: it has no axes to refine or to cut into blocks", got=self.describe(),
-                         allowed="a latitude-longitude grid, a map projection or a rotated pole",
+        raise OrbitError("a curvilinear grid is only regridded from: it has no axes to refine or to cut into blocks", where="grid",
+                         got=self.describe(), allowed="a latitude-longitude grid, a map projection or a rotated pole",
                          hint="name a target grid (global_1.0, us_15, ...), or give the file its grid_mapping")  # fmt: skip
 
     def crop(self, rows: slice, columns: slice) -> CurvilinearGrid:
@@ -188,7 +190,8 @@ class CurvilinearGrid:
             inside &= (self.lon2d - ring.min() + wider) % 360 <= np.ptp(ring) + 2 * wider
         rows, columns = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
         if not len(rows):
-            raise OrbitError("the curvilinear grid and the target do not meet", got=self.describe(), allowed=target.describe())
+            raise OrbitError("the curvilinear grid and the target do not meet", where="grid", got=self.describe(),
+                             allowed=target.describe(), hint="choose a target grid within the files' region")  # fmt: skip
         return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
     def coordinates(self) -> dict[str, xr.Variable]:
@@ -219,7 +222,8 @@ def curvilinear(lat: Array, lon: Array, lat_vertices: Array | None = None, lon_v
     """
     lat, lon = np.asarray(lat, dtype=np.float64), np.asarray(lon, dtype=np.float64)
     if lat.ndim != 2 or min(lat.shape) < 2 or lon.shape != lat.shape:
-        raise OrbitError("2-D coordinates need at least two rows and two columns", got=f"{lat.shape} and {lon.shape}")
+        raise OrbitError("2-D coordinates need at least two rows and two columns", where="grid", got=f"{lat.shape} and {lon.shape}",
+                         hint="give latitude and longitude [y, x]")  # fmt: skip
     if lat_vertices is None or lon_vertices is None:
         lon_vertices, lat_vertices = corners(lon, lat)
     given = [np.asarray(v, dtype=np.float64) for v in (lat_vertices, lon_vertices)]
@@ -228,8 +232,8 @@ def curvilinear(lat: Array, lon: Array, lat_vertices: Array | None = None, lon_v
     elif given[0].shape == (*lat.shape, 4) == given[1].shape:
         given = [np.moveaxis(v, -1, 0) for v in given]
     else:
-        raise OrbitError("corners of a curvilinear grid do not fit its centres", got=f"{given[0].shape}, {given[1].shape}",
-                         allowed=f"{(*lat.shape, 4)}")  # fmt: skip
+        raise OrbitError("corners of a curvilinear grid do not fit its centres", where="grid", got=f"{given[0].shape}, {given[1].shape}",
+                         allowed=f"{(*lat.shape, 4)}", hint="give corners of each cell, or none: they are found halfway between centres")
     return CurvilinearGrid(lat, lon, *given)
 
 

@@ -39,11 +39,14 @@ class Grid:
     def __post_init__(self) -> None:
         for axis, edges in (("latitude", self.lat_edges), ("longitude", self.lon_edges)):
             if edges.ndim != 1 or len(edges) < 2 or not np.all(np.diff(edges) > 0):
-                raise OrbitError(f"{axis} edges must be strictly increasing", got=brief(edges))
+                raise OrbitError(f"{axis} edges must be strictly increasing", where="grid", got=brief(edges),
+                                 hint="sort the axis, and give each edge once")  # fmt: skip
         if self.lat_edges[0] < -90 - TOLERANCE or self.lat_edges[-1] > 90 + TOLERANCE:
-            raise OrbitError("latitude outside the globe", got=brief(self.lat_edges), allowed="-90 to 90 degrees")
+            raise OrbitError("latitude outside the globe", where="grid", got=brief(self.lat_edges), allowed="-90 to 90 degrees",
+                             hint="check which axis is the latitude, and its units")  # fmt: skip
         if self.lon_edges[-1] - self.lon_edges[0] > 360 + TOLERANCE:
-            raise OrbitError("longitudes span more than 360 degrees", got=brief(self.lon_edges))
+            raise OrbitError("longitudes span more than 360 degrees", where="grid", got=brief(self.lon_edges),
+                             hint="cut the repeated columns off")  # fmt: skip
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -150,7 +153,8 @@ class Grid:
         """The grid of `factor` x `factor` blocks. Raises OrbitError where the shape does not divide."""
         height, width = self.shape
         if height % factor or width % factor:
-            raise OrbitError("grid does not divide into whole blocks", got=f"{height}x{width} by {factor}")
+            raise OrbitError("grid does not divide into whole blocks", where="grid", got=f"{height}x{width} by {factor}",
+                             hint="choose a factor that divides both sides")  # fmt: skip
         return Grid(self.lat_edges[::factor], self.lon_edges[::factor])
 
     def blocks(self, rows: int, columns: int) -> Grid:
@@ -161,11 +165,8 @@ class Grid:
         """The integer factor s by which this grid refines `coarse`. Raises OrbitError when it does not nest."""
         factor = self.shape[0] // coarse.shape[0] if coarse.shape[0] else 0
         if factor < 1 or not coarse.refine(factor).same_as(self):
-            raise OrbitError(
-                "fine cells do not nest in coarse cells",
-                got=f"{self.describe()} in {coarse.describe()}",
-                hint="choose grids with common edges and an integer refinement",
-            )
+            raise OrbitError("fine cells do not nest in coarse cells", where="grid", got=f"{self.describe()} in {coarse.describe()}",
+                             hint="choose grids with common edges and an integer refinement")  # fmt: skip
         return factor
 
     def crop(self, rows: slice, columns: slice) -> Grid:
@@ -194,9 +195,8 @@ class Grid:
         rows = np.flatnonzero((self.lat >= south - longitudes.TOLERANCE) & (self.lat <= north + longitudes.TOLERANCE))
         columns = longitudes.columns(self.lon, self.lon_edges, west, east)
         if not len(rows) or columns is None:
-            raise OrbitError(
-                "region lies outside the grid", got=list(box), allowed=self.describe(), hint="give south, north, west, east in degrees"
-            )
+            raise OrbitError("region lies outside the grid", where="region", got=list(box), allowed=self.describe(),
+                             hint="give south, north, west, east in degrees")  # fmt: skip
         return slice(int(rows[0]), int(rows[-1]) + 1), columns
 
     def holds(self, box: Sequence[float]) -> bool:
@@ -211,7 +211,8 @@ class Grid:
         south, north = (target.lat_edges[0], target.lat_edges[-1]) if isinstance(target, Grid) else latitudes(*target.boundary)
         touched = np.flatnonzero((self.lat_edges[1:] > south) & (self.lat_edges[:-1] < north))
         if not len(touched):
-            raise OrbitError("source and target grid do not touch", got=self.describe(), allowed=target.describe())
+            raise OrbitError("source and target grid do not touch", where="grid", got=self.describe(), allowed=target.describe(),
+                             hint="choose grids of the same region")  # fmt: skip
         more = 0 if isinstance(target, Grid) else 1  # a curved side reaches a little beyond its points
         return slice(max(int(touched[0]) - more, 0), min(int(touched[-1]) + 1 + more, self.shape[0])), slice(0, self.shape[1])
 
@@ -244,7 +245,8 @@ def global_grid(degrees: float) -> Grid:
     """The cell-centred global grid with edges at 90 S and 0 E. Raises OrbitError unless 180/degrees is whole."""
     rows = 180 / degrees
     if abs(rows - round(rows)) > 1e-6 or rows < 1:
-        raise OrbitError("a global grid needs 180 divided by the spacing to be whole", got=degrees)
+        raise OrbitError("a global grid needs 180 divided by the spacing to be whole", where="grid", got=degrees,
+                         hint="e.g. 0.25, 0.5, 1 or 2")  # fmt: skip
     return Grid(exact_edges(Fraction(-90), Fraction(90), round(rows)), exact_edges(Fraction(0), Fraction(360), 2 * round(rows)))
 
 
@@ -256,11 +258,14 @@ def from_centres(lat: npt.ArrayLike, lon: npt.ArrayLike) -> Grid:
     lat_array, lon_array = (np.asarray(x, dtype=np.float64) for x in (lat, lon))
     for axis, centres in (("latitude", lat_array), ("longitude", lon_array)):
         if centres.ndim != 1 or len(centres) < 2:
-            raise OrbitError(f"{axis} must be a 1-D coordinate with at least two cells", got=f"shape {centres.shape}")
+            raise OrbitError(f"{axis} must be a 1-D coordinate with at least two cells", where="grid", got=f"shape {centres.shape}",
+                             hint="give at least two rows and two columns")  # fmt: skip
         if not np.all(np.isfinite(centres)) or not np.all(np.diff(centres) > 0):
-            raise OrbitError(f"{axis} must be finite and ascending", got=brief(centres))
+            raise OrbitError(f"{axis} must be finite and ascending", where="grid", got=brief(centres),
+                             hint="sort the axis, and give each centre once")  # fmt: skip
     if lat_array[0] < -90 - TOLERANCE or lat_array[-1] > 90 + TOLERANCE:
-        raise OrbitError("latitude outside the globe", got=brief(lat_array), allowed="-90 to 90 degrees")
+        raise OrbitError("latitude outside the globe", where="grid", got=brief(lat_array), allowed="-90 to 90 degrees",
+                         hint="check which axis is the latitude, and its units")  # fmt: skip
     lat_edges = np.clip(midpoints(lat_array), -90, 90)
     for i in (0, -1):  # float32 coordinates must not leave a sliver at the pole
         if abs(abs(lat_edges[i]) - 90) < 1e-3:

@@ -49,12 +49,14 @@ def named(name: str) -> Grid:
     if "/" in whole:
         base, _, parts = whole.partition("/")
         if not parts.isdecimal() or int(parts) < 2:
-            raise OrbitError("not a number of parts of a cell", got=name, allowed="NAME/2, NAME/4, ...")
+            raise OrbitError("not a number of parts of a cell", where="grid", got=name, allowed="NAME/2, NAME/4, ...",
+                             hint="NAME/4 are cells of a quarter of NAME's")  # fmt: skip
         grid = named(base).refine(int(parts))
         return _part(grid, box, float(PRISM_SHIFT if base.startswith("prism") else 0), name) if "@" in name else grid
     match = re.fullmatch(r"(global|nodes|us|prism)_([0-9]+(?:\.[0-9]+)?)", whole)
     if not match or float(match[2]) == 0:
-        raise OrbitError("unknown grid name", got=name, allowed=_NAMES, hint="e.g. global_1.0, us_15, prism_2.5, us_15@36,40,255,262")
+        raise OrbitError("unknown grid name", where="grid", got=name, allowed=_NAMES,
+                         hint="e.g. global_1.0, us_15, prism_2.5, us_15@36,40,255,262")  # fmt: skip
     shift = PRISM_SHIFT if match[1] == "prism" else Fraction(0)
     if match[1] == "global":
         grid = global_grid(float(match[2]))
@@ -62,7 +64,8 @@ def named(name: str) -> Grid:
         rows_ = Fraction(180) / Fraction(match[2])
         count = round(rows_)
         if count < 3 or abs(rows_ - count) > Fraction(1, 10**6):
-            raise OrbitError("the globe does not divide into cells of this size", got=f"{match[2]} degrees")
+            raise OrbitError("the globe does not divide into cells of this size", where="grid", got=f"{match[2]} degrees",
+                             hint="choose a size that divides 180 degrees, e.g. global_0.25")  # fmt: skip
         step = Fraction(180, count)
         grid = Grid(np.concatenate([[-90.0], exact_edges(-90 + step / 2, 90 - step / 2, count - 1)]),
                     exact_edges(-step / 2, 360 - step / 2, 2 * count))  # fmt: skip
@@ -71,7 +74,8 @@ def named(name: str) -> Grid:
         south, north, west, east = (Fraction(side) for side in US_BOX)
         rows, columns = (north - south) / size, (east - west) / size
         if rows.denominator != 1 or columns.denominator != 1:
-            raise OrbitError("the US box does not divide into cells of this size", got=f"{match[2]} arc minutes")
+            raise OrbitError("the US box does not divide into cells of this size", where="grid", got=f"{match[2]} arc minutes",
+                             hint="choose a size that divides its sides, e.g. us_15")  # fmt: skip
         grid = Grid(exact_edges(south + shift, north + shift, int(rows)), exact_edges(west + shift, east + shift, int(columns)))
     return _part(grid, box, float(shift), name) if "@" in name else grid
 
@@ -98,7 +102,8 @@ def _spelled_out(name: str) -> Grid:
         south, north, rows, west, east, columns = name.removeprefix(CELLS).split(",")
         return Grid(exact_edges(Fraction(south), Fraction(north), int(rows)), exact_edges(Fraction(west), Fraction(east), int(columns)))
     except (ValueError, ZeroDivisionError):
-        raise OrbitError("not a grid", got=name[:80], allowed=f"{CELLS}south,north,rows,west,east,columns in degrees") from None
+        raise OrbitError("not a grid", where="grid", got=name[:80], allowed=f"{CELLS}south,north,rows,west,east,columns in degrees",
+                         hint="give bounds and numbers of rows and columns, with commas between") from None  # fmt: skip
 
 
 def _part(grid: Grid, box: str, shift: float, name: str) -> Grid:
@@ -106,7 +111,8 @@ def _part(grid: Grid, box: str, shift: float, name: str) -> Grid:
     try:
         south, north, west, east = (float(side) + shift for side in box.split(","))
     except ValueError:
-        raise OrbitError("a part of a grid needs four numbers", got=name, allowed="NAME@south,north,west,east") from None
+        raise OrbitError("a part of a grid needs four numbers", where="grid", got=name, allowed="NAME@south,north,west,east",
+                         hint="four sides in degrees, with commas between") from None  # fmt: skip
     first, lon = float(grid.lon_edges[0]), grid.lon_edges
     if grid.periodic:  # once more round, so that a box may cross the seam
         lon = np.concatenate([lon, lon[1:] + 360])
@@ -119,9 +125,10 @@ def _part(grid: Grid, box: str, shift: float, name: str) -> Grid:
         if not abs(edges[nearest] - value) <= SNAP:  # also not a number
             around = sorted({float(edges[k]) + moved - shift for k in (nearest - 1, nearest, nearest + 1) if 0 <= k < len(edges)})
             raise OrbitError(f"the box's {side} side is not on a cell edge", where=name, got=f"{value + moved - shift:.6g}",
-                             allowed=", ".join(f"{edge:.7g}" for edge in around))
+                             allowed=", ".join(f"{edge:.7g}" for edge in around), hint="choose one of the nearest edges")  # fmt: skip
         index.append(nearest)
     if index[0] >= index[1] or index[2] >= index[3]:
-        raise OrbitError("a part of a grid needs south < north and west < east", got=name)
+        raise OrbitError("a part of a grid needs south < north and west < east", where="grid", got=name,
+                         hint="the order is south, north, west, east")  # fmt: skip
     return Grid(grid.lat_edges[index[0] : index[1] + 1], lon[index[2] : index[3] + 1])
 

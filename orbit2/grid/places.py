@@ -22,6 +22,6 @@ def centres_in(grid: AnyGrid, box: Sequence[float]) -> tuple[slice, slice]:
     inside &= (grid.lon2d - west + near) % 360.0 <= longitudes.width(west, east) + 2 * near
     rows, columns = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
     if not len(rows):
-        raise OrbitError("region lies outside the grid", got=list(box), allowed=grid.describe(),
+        raise OrbitError("region lies outside the grid", where="region", got=list(box), allowed=grid.describe(),
                          hint="give south, north, west, east in degrees")  # fmt: skip
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

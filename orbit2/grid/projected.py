@@ -45,15 +45,17 @@ class ProjectedGrid:
     def __post_init__(self) -> None:
         for axis, edges in (("y", self.y_edges), ("x", self.x_edges)):
             if edges.ndim != 1 or len(edges) < 2 or not np.all(np.diff(edges) > 0):
-                raise OrbitError(f"projected {axis} edges must be strictly increasing", got=brief(edges))
+                raise OrbitError(f"projected {axis} edges must be strictly increasing", where="grid", got=brief(edges),
+                                 hint="sort the axis, and give each edge once")  # fmt: skip
         try:
             crs = self._crs
         except CRSError as error:
-            raise OrbitError("the coordinate reference system cannot be read", got=str(error)[:120]) from None
+            raise OrbitError("the coordinate reference system cannot be read", where="grid", got=str(error)[:120],
+                             hint="give an EPSG code, WKT or CF's grid_mapping attributes") from None  # fmt: skip
         units = {axis.unit_name for axis in crs.axis_info}
         if not (crs.is_projected and units <= _METRES) and not (self.rotated and units <= _DEGREES):
-            raise OrbitError("a projected grid needs a map projection in metres, or a rotated pole in degrees",
-                             got=f"{crs.name} in {', '.join(sorted(units))}")  # fmt: skip
+            raise OrbitError("a projected grid needs a map projection in metres, or a rotated pole in degrees", where="grid",
+                             got=f"{crs.name} in {', '.join(sorted(units))}", hint="give the projection's own x and y in metres")
 
     @property
     def rotated(self) -> bool:
@@ -184,7 +186,8 @@ class ProjectedGrid:
         """The grid of `factor` x `factor` blocks. Raises OrbitError where the shape does not divide."""
         height, width = self.shape
         if height % factor or width % factor:
-            raise OrbitError("grid does not divide into whole blocks", got=f"{height}x{width} by {factor}")
+            raise OrbitError("grid does not divide into whole blocks", where="grid", got=f"{height}x{width} by {factor}",
+                             hint="choose a factor that divides both sides")  # fmt: skip
         return ProjectedGrid(self.y_edges[::factor], self.x_edges[::factor], self.crs)
 
     def blocks(self, rows: int, columns: int) -> ProjectedGrid:
@@ -196,7 +199,7 @@ class ProjectedGrid:
         """The integer factor s by which this grid refines `coarse`. Raises OrbitError when it does not nest."""
         factor = self.shape[0] // coarse.shape[0]
         if factor < 1 or not coarse.refine(factor).same_as(self):
-            raise OrbitError("fine cells do not nest in coarse cells", got=f"{self.describe()} in {coarse.describe()}",
+            raise OrbitError("fine cells do not nest in coarse cells", where="grid", got=f"{self.describe()} in {coarse.describe()}",
                              hint="choose grids with common edges and an integer refinement")  # fmt: skip
         return factor
 
@@ -241,7 +244,8 @@ class ProjectedGrid:
             start = max(int(np.searchsorted(edges, values.min(), side="right")) - 2, 0)
             stop = min(int(np.searchsorted(edges, values.max(), side="left")) + 1, len(edges) - 1)
             if values.max() <= edges[0] or values.min() >= edges[-1]:
-                raise OrbitError("the projected grid and the target do not meet", got=self.describe(), allowed=target.describe())
+                raise OrbitError("the projected grid and the target do not meet", where="grid", got=self.describe(),
+                                 allowed=target.describe(), hint="choose a target grid within the files' region")  # fmt: skip
             slices.append(slice(start, stop))
         return slices[0], slices[1]
 
@@ -308,9 +312,11 @@ def projected(y: npt.ArrayLike, x: npt.ArrayLike, crs: str) -> ProjectedGrid:
     for axis, values in (("y", y), ("x", x)):
         centres = np.asarray(values, dtype=np.float64)
         if centres.ndim != 1 or len(centres) < 2:
-            raise OrbitError(f"{axis} must be a 1-D coordinate with at least two cells", got=f"shape {centres.shape}")
+            raise OrbitError(f"{axis} must be a 1-D coordinate with at least two cells", where="grid", got=f"shape {centres.shape}",
+                             hint="give at least two rows and two columns")  # fmt: skip
         if not np.all(np.isfinite(centres)) or not np.all(np.diff(centres) > 0):
-            raise OrbitError(f"{axis} must be finite and ascending", got=brief(centres))
+            raise OrbitError(f"{axis} must be finite and ascending", where="grid", got=brief(centres),
+                             hint="sort the axis, and give each centre once")  # fmt: skip
         axes.append(midpoints(centres))
     return ProjectedGrid(axes[0], axes[1], crs)
 

@@ -47,8 +47,8 @@ class Layout:
         Raises OrbitError where the field lies on other dimensions.
         """
         if not set(self.dims) <= set(field.dims):
-            raise OrbitError(f"'{field.name}' is not on this grid", got=f"({', '.join(map(str, field.dims))})",
-                             allowed=f"({', '.join(self.dims)})")  # fmt: skip
+            raise OrbitError(f"'{field.name}' is not on this grid", where="grid", got=f"({', '.join(map(str, field.dims))})",
+                             allowed=f"({', '.join(self.dims)})", hint="regrid it to the grid of the others")  # fmt: skip
         stale = [n for n, v in field.coords.items() if set(v.dims) & set(self.dims) or n in self.grid.dims]
         picked = field.drop_vars(stale).isel({self.dims[0]: _plain(self.rows), self.dims[1]: _plain(self.columns)})
         renamed = picked.rename({old: f"_{k}" for k, old in enumerate(self.dims)})
@@ -85,7 +85,8 @@ def _largest(dataset: xr.Dataset, where: object) -> xr.DataArray:
     fields = [v for n, v in dataset.data_vars.items() if v.dtype.kind in "iuf" and v.ndim and not str(n).lower().endswith(_NOT_FIELDS)
               and v.attrs.get("standard_name") not in ("latitude", "longitude")]  # fmt: skip
     if not fields:
-        raise OrbitError("no field in the file", where=where, got=", ".join(map(str, dataset.variables)) or "nothing")
+        raise OrbitError("no field in the file", where=where, got=", ".join(map(str, dataset.variables)) or "nothing",
+                         hint="give a file with at least one field on a horizontal grid")  # fmt: skip
     return max(fields, key=lambda v: (v.ndim, v.size))
 
 
@@ -98,7 +99,7 @@ def _rectilinear(dataset: xr.Dataset, names: tuple[str, str], where: object) -> 
     try:
         grid = from_centres(lats[rows], lons)
     except OrbitError as error:
-        raise OrbitError(f"unusable grid: {error}", where=where) from None
+        raise OrbitError(f"unusable grid: {error.what}", where=where, got=error.got, allowed=error.allowed, hint=error.hint) from None
     lat_edges = _edges(dataset, lat, rows, lats[rows], grid.lat_edges)
     lon_edges = _edges(dataset, lon, columns, lons, grid.lon_edges)
     lat_edges, steps = np.clip(lat_edges, -90, 90), np.diff(lats[rows])
@@ -174,7 +175,8 @@ def _axes(dataset: xr.Dataset, field: xr.DataArray, rotated: bool, where: object
             if str(said).lower().startswith("rad") and not rotated:
                 raise OrbitError("a geostationary view is not a map in metres", where=f"{where}: {axis.name}", got=said,
                                  hint="resample it to latitude and longitude first (satpy, pyresample)")  # fmt: skip
-            raise OrbitError("axis has unknown units", where=f"{where}: {axis.name}", got=said, allowed="degree" if rotated else "m, km")
+            raise OrbitError("axis has unknown units", where=f"{where}: {axis.name}", got=said, allowed="degree" if rotated else "m, km",
+                             hint="set the units attribute of the axis")  # fmt: skip
         values = axis.to_numpy().astype(np.float64)
         if not said and not rotated and len(values) > 1 and np.abs(np.diff(values)).max() < 50:
             return None  # indices, or kilometres that do not say so
@@ -222,7 +224,7 @@ def _by_pair(dataset: xr.Dataset, pair: Pair, told: list[Declared], where: objec
     try:
         return Layout(curvilinear(pair.lat, pair.lon, *corners_of(dataset, pair)), pair.dims, rows, columns)
     except OrbitError as error:
-        raise OrbitError(f"unusable grid: {error}", where=where) from None
+        raise OrbitError(f"unusable grid: {error.what}", where=where, got=error.got, allowed=error.allowed, hint=error.hint) from None
 
 
 def _fitted(one: Declared, pair: Pair) -> tuple[float, ProjectedGrid, Index, Index] | None:

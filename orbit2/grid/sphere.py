@@ -28,7 +28,8 @@ def bounds(shape: tuple[int, int], rows: slice, columns: slice) -> tuple[int, in
     r0, r1, _ = rows.indices(shape[0])
     c0, c1, _ = columns.indices(shape[1])
     if r1 <= r0 or c1 <= c0:
-        raise OrbitError("empty region of a grid", got=f"rows {r0}:{r1}, columns {c0}:{c1}")
+        raise OrbitError("empty region of a grid", where="grid", got=f"rows {r0}:{r1}, columns {c0}:{c1}",
+                         hint="give at least one row and one column")  # fmt: skip
     return r0, r1, c0, c1
 
 

@@ -41,7 +41,8 @@ def shared(target: AnyGrid, others: Sequence[AnyGrid]) -> AnyGrid:
         rows = np.flatnonzero((target.lat_edges[:-1] >= south - EDGE) & (target.lat_edges[1:] <= north + EDGE))
         columns = _within(target, float(other.lon_edges[0]), float(other.lon_edges[-1]))
         if not len(rows) or columns is None:
-            raise OrbitError("the products do not overlap in a whole cell", got=other.describe(), allowed=target.describe())
+            raise OrbitError("the products do not overlap in a whole cell", where="products", got=other.describe(),
+                             allowed=target.describe(), hint="give products of one region")  # fmt: skip
         target = target.crop(slice(int(rows[0]), int(rows[-1]) + 1), columns)
     return target
 
@@ -58,7 +59,8 @@ def under(source: AnyGrid, target: AnyGrid) -> tuple[slice, slice]:
     more = float(np.median(np.diff(source.lon_edges))) - 2 * EDGE
     columns = _within(source, float(target.lon_edges[0]) - more, float(target.lon_edges[-1]) + more)
     if not len(rows) or columns is None:
-        raise OrbitError("the products do not overlap", got=source.describe(), allowed=target.describe())
+        raise OrbitError("the products do not overlap", where="products", got=source.describe(), allowed=target.describe(),
+                         hint="give products of one region")  # fmt: skip
     return slice(int(rows[0]), int(rows[-1]) + 1), columns
 
 
@@ -76,6 +78,7 @@ def _within(grid: Grid, west: float, east: float) -> slice | None:
         return None
     found = np.unique(found)
     if found[-1] - found[0] + 1 != len(found):
-        raise OrbitError("a product goes round the globe and meets the other's cells in two pieces",
-                         got=f"{west:g} to {east:g} degrees east", allowed=grid.describe())  # fmt: skip
+        raise OrbitError("a product goes round the globe and meets the other's cells in two pieces", where="products",
+                         got=f"{west:g} to {east:g} degrees east", allowed=grid.describe(),
+                         hint="cut one product to a box that does not meet its own end")  # fmt: skip
     return slice(int(found[0]), int(found[0]) + min(len(found), count))

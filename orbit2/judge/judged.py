@@ -54,7 +54,8 @@ class Judged:
         for product, names in zip(others, held[2:], strict=True):
             if not names:
                 raise OrbitError("the baseline has none of the variables that are judged", where=product.path,
-                                 got=", ".join(product.fields) or "no known variable", allowed=", ".join(self.variables))  # fmt: skip
+                                 got=", ".join(product.fields) or "no known variable", allowed=", ".join(self.variables),
+                                 hint="--rename THEIRS=OURS says which of its fields is which")  # fmt: skip
         self.inputs = [product.inputs(names) for product, names in zip(self.products, held, strict=True)]
         for product, each in zip(self.products, self.inputs, strict=True):
             self.notes += [f"{product.name}: {line}" for line in each.warnings]
@@ -179,8 +180,9 @@ def clock(products: Sequence[Product], times: Sequence[Times], notes: list[str])
     common = np.sort(common)
     if not len(common):
         spans = "; ".join(f"{product.name}: {each[0]} to {each[-1]} ({len(each)})" for product, each in zip(products, keys, strict=True))
-        raise OrbitError("the products have no time in common", got=spans,
-                         allowed="the same dates where all have one field a day, else the same instants")  # fmt: skip
+        raise OrbitError("the products have no time in common", where="products", got=spans,
+                         allowed="the same dates where all have one field a day, else the same instants",
+                         hint="give files of the same times")  # fmt: skip
     for product, each in zip(products, keys, strict=True):
         if (gone := len(each) - len(common)) > 0:
             first = each[~np.isin(each, common)].min()

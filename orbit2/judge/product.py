@@ -95,7 +95,8 @@ def on_real_days(dataset: xr.Dataset, name: str, notes: list[str]) -> xr.Dataset
     dates = [_real(stamp) for stamp in stamps.flat]
     kept = [i for i, date in enumerate(dates) if date is not None]
     if not kept:
-        raise OrbitError("no date of the product is a date of the ordinary calendar", where=f"{name}: {axis}", got=calendar)
+        raise OrbitError("no date of the product is a date of the ordinary calendar", where=f"{name}: {axis}", got=calendar,
+                         hint="give a product on the ordinary calendar")  # fmt: skip
     if len(kept) < len(dates):
         gone = next(stamp for stamp, date in zip(stamps.flat, dates, strict=True) if date is None)
         notes.append(f"{len(dates) - len(kept)} of {len(dates)} times of {name} are no dates of the ordinary calendar (the first: "

@@ -82,6 +82,7 @@ def _all_used(said: Reading, products: Sequence[Product]) -> None:
     unused = [theirs for theirs in said.rename if not any(theirs in product.dataset.data_vars for product in products)]
     if unused:
         held = sorted({str(name) for product in products for name in product.dataset.data_vars})
-        raise OrbitError("--rename names a variable that is not there", where="--rename", got=unused[0], allowed=", ".join(held))
+        raise OrbitError("--rename names a variable that is not there", where="--rename", got=unused[0], allowed=", ".join(held),
+                         hint="give the name that the file has")  # fmt: skip
 
 

@@ -43,7 +43,8 @@ def score(prediction: Given, truth: Given, only: Sequence[str] = ()) -> pd.DataF
             sums[each.variable] = sums[each.variable] + found if each.variable in sums else found
             fields[each.variable] = fields.get(each.variable, 0) + 1
     if not sums:
-        raise OrbitError("no cell has a value in both products", where="score", got=", ".join(matched.variables), allowed=", ".join(only))
+        raise OrbitError("no cell has a value in both products", where="score", got=", ".join(matched.variables), allowed=", ".join(only),
+                         hint="give products whose values lie in the same region and at the same times")  # fmt: skip
     rows = {name: {"units": variable(name).units, **{key: float(of(total)[0]) for key, of in SCORES.items()}, "fields": fields[name]}
             for name, total in sums.items()}  # fmt: skip
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("variable")
@@ -54,7 +55,8 @@ def _product(name: str, given: Given, stack: ExitStack) -> Product:
         notes: list[str] = []
         return Product(name, Path(name), on_real_days(given, name, notes), Reading(), notes)
     if not isinstance(given, (str, Path, list, tuple)):
-        raise OrbitError("not a product that can be scored", where=name, got=type(given).__name__, allowed="an xarray Dataset, or files")
+        raise OrbitError("not a product that can be scored", where=name, got=type(given).__name__, allowed="an xarray Dataset, or files",
+                         hint="open it with orbit2.open or xarray.open_dataset, or give its path")  # fmt: skip
     from orbit2.door.opening import opened
 
     return Product(name, Path(label(places(given))), on_real_days(stack.enter_context(opened(given, known())), name, []), Reading(), [])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from orbit2.errors import OrbitError
+from orbit2.errors import FAULT, OrbitError
 from orbit2.grid import AnyGrid, Grid
 from orbit2.metrics import kernels
 
@@ -29,8 +29,8 @@ class Bins:
 
     def __post_init__(self) -> None:
         if self.index.size and (self.index.min() < -1 or self.index.max() >= len(self.names)):
-            raise OrbitError("bin index outside its names", got=f"{self.index.min()}..{self.index.max()}",
-                             allowed=f"-1..{len(self.names) - 1}")
+            raise OrbitError("bin index outside its names", where="bins", got=f"{self.index.min()}..{self.index.max()}",
+                             allowed=f"-1..{len(self.names) - 1}", hint=FAULT)  # fmt: skip
         if len(self.names) < 1 << 15:
             object.__setattr__(self, "index", self.index.astype(np.int16, copy=False))
 
@@ -52,9 +52,10 @@ class Partition:
 
     def __post_init__(self) -> None:
         if len({bins.index.shape for bins in self.bins}) != 1:
-            raise OrbitError("bins of different grids", got=[bins.index.shape for bins in self.bins])
+            raise OrbitError("bins of different grids", where="bins", got=[bins.index.shape for bins in self.bins], hint=FAULT)
         if np.prod([len(bins.names) + 1.0 for bins in self.bins]) > 1 << 30:
-            raise OrbitError("too many bins for one partition", got=[len(bins.names) for bins in self.bins])
+            raise OrbitError("too many bins for one partition", where="bins", got=[len(bins.names) for bins in self.bins],
+                             hint="score by fewer regions, seasons or bands at once")  # fmt: skip
 
     @cached_property
     def _cut(self) -> tuple[Bins, IntArray]:
@@ -109,7 +110,7 @@ def band_bins(grid: AnyGrid, bands: Sequence[tuple[float, float]]) -> Bins:
         inside = (latitude >= south) & ((latitude < north) | ((north >= 90) & (latitude <= 90)))
         cells = inside[:, 0] if inside.shape[1] == 1 else inside  # whole rows where they are parallels
         if (index[cells] >= 0).any():
-            raise OrbitError("latitude bands overlap", got=band_name(south, north), hint="use separate bands")
+            raise OrbitError("latitude bands overlap", where="bands", got=band_name(south, north), hint="use separate bands")
         index[cells] = position
     return Bins(tuple(band_name(*band) for band in bands), index)
 

@@ -149,7 +149,8 @@ def merge_into(statistics: Mapping[tuple[str, ...], Statistic], state: Mapping[s
     """Add `flat`'s state to the same statistics. Raises OrbitError for one that is not there."""
     for key, each in keyed(state, under):
         if key not in statistics:
-            raise OrbitError("a part holds what its task has not", got="/".join(key), hint="delete the task's parts and run it again")
+            raise OrbitError("a part holds what its task has not", where="parts", got="/".join(key),
+                             hint="delete the task's parts and run it again")  # fmt: skip
         statistics[key].add(each)
 
 

@@ -38,7 +38,8 @@ class Stretches(Generic[T]):
         """Raises OrbitError for a day that is there already."""
         before = [p for p in self.pieces.values() if p.first <= piece.last]
         if any(p.last >= piece.first for p in before):
-            raise OrbitError("a day is counted twice", got=f"days {piece.first} to {piece.last}", hint="merge every part once")
+            raise OrbitError("a day is counted twice", where="parts", got=f"days {piece.first} to {piece.last}",
+                             hint="merge every part once")  # fmt: skip
         earlier = next((p for p in before if p.last == piece.first - 1), None)
         if earlier is not None:
             piece = self.join(self.pieces.pop(earlier.first), piece)

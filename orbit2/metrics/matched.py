@@ -28,7 +28,7 @@ from orbit2.baselines.training import Training
 from orbit2.config.comparisons import PRODUCTS
 from orbit2.config.imported import TRAINED_TILES
 from orbit2.data.pairs import PairStore, Side
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.errors import OrbitError, one_of
 from orbit2.grid import AnyGrid
 from orbit2.metrics import kernels
 from orbit2.metrics.months import ONWARDS
@@ -342,23 +342,24 @@ class Matched:
         known = self.truth_store.variables(self.truth_side)
         names = tuple(str(name) for name in self.prediction.data_vars if self.prediction[name].dims[-3:] == ("time", *self._input_dims))
         if not names:
-            raise OrbitError(f"prediction has no field with dimensions time, {', '.join(self._input_dims)}", where=self.prediction_path)
+            raise OrbitError(f"prediction has no field with dimensions time, {', '.join(self._input_dims)}", where=self.prediction_path,
+                             hint="give a prediction of `orbit2 downscale`")  # fmt: skip
         if self.observations is not None:
             names = tuple(name for name in names if name in known) or names  # a product observes some variables only
         for name in names:
             if name not in known:
                 raise OrbitError("predicted variable has no counterpart in the pair store", where=self.prediction_path, got=name,
-                                 allowed=", ".join(known), hint=did_you_mean(name, known))
+                                 allowed=", ".join(known), hint=one_of(name, known))
             units = self.prediction[name].attrs.get("units")
             if units is not None and units != variable(name).units:
                 raise OrbitError("prediction has the wrong units", where=f"{self.prediction_path}: {name}", got=str(units),
-                                 allowed=variable(name).units)
+                                 allowed=variable(name).units, hint="convert it, or downscale again")  # fmt: skip
         return tuple(name for name in known if name in names)  # a fixed order, whatever the file lists first
 
     def _indices(self) -> npt.NDArray[np.int64]:
         found = np.sort(times.normal(self.prediction["time"].values))
         if not len(found):
-            raise OrbitError("prediction has no times", where=self.prediction_path)
+            raise OrbitError("prediction has no times", where=self.prediction_path, hint="downscale again: the prediction is empty")
         lookup = {time: i for i, time in enumerate(self.store.times)}
         absent = [str(time) for time in found if time not in lookup]
         if absent:
@@ -368,13 +369,15 @@ class Matched:
         observed = found[np.isin(found, usable)]
         if not len(observed):
             raise OrbitError("the truth has none of the prediction's times", where=self.truth_store.path, got=f"{found[0]} to {found[-1]}",
-                             allowed=f"{usable[0]} to {usable[-1]}" if len(usable) else "nothing: every sample is a gap")
+                             allowed=f"{usable[0]} to {usable[-1]}" if len(usable) else "nothing: every sample is a gap",
+                             hint="choose a period of the task that the truth covers")  # fmt: skip
         return np.array([lookup[time] for time in observed], dtype=np.int64)
 
     def _coarsened(self, native: AnyGrid) -> AnyGrid:
         for cells in (self._rows, self._columns):
             if cells.start % self.refinement or cells.stop % self.refinement:
-                raise OrbitError("prediction does not cover whole cells of its input", where=self.prediction_path, got=native.describe())
+                raise OrbitError("prediction does not cover whole cells of its input", where=self.prediction_path, got=native.describe(),
+                                 hint="trim or cut it at edges of coarse cells")  # fmt: skip
         return native.coarsen(self.refinement)
 
 

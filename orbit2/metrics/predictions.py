@@ -111,10 +111,11 @@ def open_prediction(path: Path, task: str) -> xr.Dataset:
         raise OrbitError("prediction is not finalised", where=path, hint="its writing was interrupted: re-run the downscale stage")
     adopt(opened.attrs.get(ATTRIBUTE), (), path)
     if opened.attrs.get("task", task) != task:
-        raise OrbitError("prediction belongs to another task", where=path, got=str(opened.attrs["task"]), allowed=task)
+        raise OrbitError("prediction belongs to another task", where=path, got=str(opened.attrs["task"]), allowed=task,
+                         hint="downscale this task first")  # fmt: skip
     for name in ("time", "lat", "lon"):
         if name not in opened.coords:
-            raise OrbitError("prediction lacks a coordinate", where=path, got=f"no {name}")
+            raise OrbitError("prediction lacks a coordinate", where=path, got=f"no {name}", hint="give a prediction of `orbit2 downscale`")
     return opened
 
 
@@ -134,7 +135,7 @@ def grid_of(prediction: xr.Dataset, path: Path) -> AnyGrid:
     try:
         return from_centres(prediction["lat"].values, prediction["lon"].values)
     except OrbitError as error:
-        raise OrbitError(f"prediction's grid: {error}", where=path) from None
+        raise OrbitError(f"prediction's grid: {error.what}", where=path, got=error.got, allowed=error.allowed, hint=error.hint) from None
 
 
 def inside(observed: AnyGrid, predicted: AnyGrid) -> tuple[slice, slice]:
@@ -150,8 +151,8 @@ def inside(observed: AnyGrid, predicted: AnyGrid) -> tuple[slice, slice]:
         west = follow(observed.lon_edges[:-1] + 1e-6, float(predicted.lon_edges[0])) - 1e-6
         columns = np.flatnonzero(west + np.diff(observed.lon_edges) <= predicted.lon_edges[-1] + 1e-6)
     if not len(rows) or not len(columns) or (np.diff(columns) != 1).any():
-        raise OrbitError("observations do not cover one piece of the predicted domain", got=observed.describe(),
-                         allowed=predicted.describe())
+        raise OrbitError("observations do not cover one piece of the predicted domain", where="observations", got=observed.describe(),
+                         allowed=predicted.describe(), hint="choose a box in which observations and prediction both have cells")
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
@@ -164,7 +165,8 @@ def _covered(observed: AnyGrid, predicted: AnyGrid) -> tuple[slice, slice]:
     whole = Regridder(predicted, observed, "conservative").coverage >= all_of(predicted, observed)
     rows, columns = (np.flatnonzero(whole.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
-        raise OrbitError("observations do not cover any of the predicted domain", got=observed.describe(), allowed=predicted.describe())
+        raise OrbitError("observations do not cover any of the predicted domain", where="observations", got=observed.describe(),
+                         allowed=predicted.describe(), hint="choose a box in which observations and prediction both have cells")
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 

@@ -23,7 +23,8 @@ def sal(prediction: Array, truth: Array, weights: Array, dx_km: float, dy_km: fl
     known = np.isfinite(prediction) & np.isfinite(truth)
     p, o = (np.where(known, x, 0.0) for x in (prediction, truth))
     if min(p.min(), o.min()) < 0:
-        raise OrbitError("SAL needs rain that is not negative", got=f"{min(p.min(), o.min()):.3g}")
+        raise OrbitError("SAL needs rain that is not negative", where="SAL", got=f"{min(p.min(), o.min()):.3g}",
+                         hint="clip the rain at 0 first")  # fmt: skip
     total_p, total_o = float((weights * p).sum()), float((weights * o).sum())
     if total_p <= 0 or total_o <= 0:
         return np.full(3, np.nan)

@@ -67,9 +67,10 @@ def radial_spectrum(field: Array, dx_km: float, dy_km: float) -> tuple[Array, Ar
     """
     ny, nx = field.shape
     if min(ny, nx) < 8:
-        raise OrbitError("box too small for a radial spectrum", got=f"{ny}x{nx} cells", allowed="at least 8x8")
+        raise OrbitError("box too small for a radial spectrum", where="spectrum", got=f"{ny}x{nx} cells", allowed="at least 8x8",
+                         hint="choose a larger box")  # fmt: skip
     if not np.isfinite(field).all():
-        raise OrbitError("box of a radial spectrum has missing cells", hint="choose a box that is valid everywhere")
+        raise OrbitError("box of a radial spectrum has missing cells", where="spectrum", hint="choose a box that is valid everywhere")
     power, kx, ky = power_2d(_deplane(field) * _hann(ny, nx), dx_km, dy_km)
     k = np.hypot(*np.meshgrid(ky, kx, indexing="ij"))
     step = max(1 / (nx * dx_km), 1 / (ny * dy_km))

@@ -42,7 +42,8 @@ def power(fields: Array) -> Array:
     Raises OrbitError when a cell is missing.
     """
     if not np.isfinite(fields).all():
-        raise OrbitError("spherical harmonics of a field with missing cells", got=f"{(~np.isfinite(fields)).sum()} missing")
+        raise OrbitError("spherical harmonics of a field with missing cells", where="spectrum",
+                         got=f"{(~np.isfinite(fields)).sum()} missing", hint="give whole fields of the globe")  # fmt: skip
     rows, columns = fields.shape[-2:]
     orders = min(rows, (columns + 1) // 2)
     flat = fields.reshape(-1, rows, columns)

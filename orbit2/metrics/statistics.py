@@ -141,8 +141,8 @@ class PairStatistic:
     def update(self, sample: str, prediction: Array, truth: Array, weights: Array) -> None:
         """Add one field [H, W] of `sample`, or a piece of it on the same bins with NaN elsewhere."""
         if prediction.shape != truth.shape or truth.shape != self.bins.index.shape:
-            raise OrbitError("fields do not match", got=f"prediction {prediction.shape}, truth {truth.shape}",
-                             allowed=self.bins.index.shape)
+            raise OrbitError("fields do not match", where="scores", got=f"prediction {prediction.shape}, truth {truth.shape}",
+                             allowed=self.bins.index.shape, hint="give prediction and truth on one grid")  # fmt: skip
         self.put(sample, moments(prediction, truth, weights, self.bins))
 
     def put(self, sample: str, row: Moments) -> None:
@@ -151,7 +151,8 @@ class PairStatistic:
 
     def merge(self, other: PairStatistic) -> None:
         if other.bins.names != self.bins.names:
-            raise OrbitError("statistics have different bins", got=other.bins.names, allowed=self.bins.names)
+            raise OrbitError("statistics have different bins", where="scores", got=other.bins.names, allowed=self.bins.names,
+                             hint="delete the task's parts and run the evaluate stage again")  # fmt: skip
         for sample, row in other.rows.items():
             self._put(sample, row)
 
@@ -165,7 +166,8 @@ class PairStatistic:
         """Raises OrbitError for a state of other bins."""
         stack = np.asarray(state["moments"], dtype=np.float64)
         if stack.shape[1:] != (len(QUANTITIES), len(self.bins.names)):
-            raise OrbitError("statistics have different bins", got=stack.shape, allowed=f"{len(self.bins.names)} bins")
+            raise OrbitError("statistics have different bins", where="scores", got=stack.shape, allowed=f"{len(self.bins.names)} bins",
+                             hint="delete the task's parts and run the evaluate stage again")  # fmt: skip
         for sample, row in zip(np.asarray(state["samples"]).astype(str), stack, strict=True):
             self._put(str(sample), row)
 
@@ -192,7 +194,7 @@ class SeriesStatistic:
 
     def update(self, sample: str, values: npt.ArrayLike) -> None:
         if sample in self.rows:
-            raise OrbitError("sample was already added", got=str(sample))
+            raise OrbitError("sample was already added", where="scores", got=str(sample), hint="add each sample once")
         self.rows[sample] = np.asarray(values, dtype=np.float64)
 
     def merge(self, other: SeriesStatistic) -> None:

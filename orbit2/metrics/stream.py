@@ -33,7 +33,8 @@ def run(
     """
     if not re.fullmatch(r"\d{4}(0[1-9]|1[0-2])?(on)?", part):
         raise OrbitError("not a part of a task", where="--part", got=part,
-                         allowed="a calendar month or year, e.g. 202603 or 2026, or 202603on")  # fmt: skip
+                         allowed="a calendar month or year, e.g. 202603 or 2026, or 202603on",
+                         hint="the workflow names the parts; give one of its names")  # fmt: skip
     slice_ = read_slice(config)
     for key in ("task", "downscale", "evaluate", "diagnose"):
         if key not in slice_:

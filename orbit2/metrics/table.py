@@ -76,18 +76,21 @@ def validate(frame: pd.DataFrame, where: object = "metrics table") -> pd.DataFra
     missing = [name for name in COLUMNS if name not in frame.columns]
     extra = [name for name in frame.columns if name not in COLUMNS]
     if missing or extra:
-        raise OrbitError("not a table of scores", where=where, got=f"missing {missing}, unknown {extra}", allowed=", ".join(COLUMNS))
+        raise OrbitError("not a table of scores", where=where, got=f"missing {missing}, unknown {extra}", allowed=", ".join(COLUMNS),
+                         hint="run the evaluate stage again")  # fmt: skip
     frame = frame[list(COLUMNS)]
     for name in (*TEXT, "reference", "date_range", "code_version"):
         if frame[name].isna().any() or (frame[name].astype(str) == "").any():
-            raise OrbitError(f"rows without a {name}", where=where)
+            raise OrbitError(f"rows without a {name}", where=where, hint="run the evaluate stage again")
     unknown = set(frame["space"]) - set(SPACES)
     if unknown:
-        raise OrbitError("unknown space", where=where, got=", ".join(sorted(unknown)), allowed=", ".join(SPACES))
+        raise OrbitError("unknown space", where=where, got=", ".join(sorted(unknown)), allowed=", ".join(SPACES),
+                         hint="run the evaluate stage again")  # fmt: skip
     repeated = frame.duplicated(subset=list(KEY))
     if repeated.any():
         first = frame[repeated].iloc[0]
-        raise OrbitError("the same score appears twice", where=where, got=", ".join(str(first[name]) for name in TEXT))
+        raise OrbitError("the same score appears twice", where=where, got=", ".join(str(first[name]) for name in TEXT),
+                         hint="merge each part once")  # fmt: skip
     return frame.astype(TYPES)
 
 
@@ -117,7 +120,7 @@ def read(path: str | Path) -> pd.DataFrame:
 def merge(tables: Sequence[str | Path], out: str | Path) -> None:
     """Concatenate tables into one. Raises OrbitError when two of them hold the same score."""
     if not tables:
-        raise OrbitError("no tables to merge", where=out)
+        raise OrbitError("no tables to merge", where=out, hint="run the evaluate stage of at least one task")
     write(concatenate([read(path) for path in tables]), out)
 
 

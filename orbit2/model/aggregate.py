@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.errors import OrbitError, one_of
 from orbit2.model.geometry import complete, pad, select, to_multiple
 
 PER_VARIABLE = ("weight", "missing", "bias", "embedding")  # parameters with a row for each variable of the vocabulary
@@ -115,12 +115,8 @@ class VariableAggregation(nn.Module):
         """Positions of `variables` in the vocabulary. Raises OrbitError for an unknown name."""
         for name in variables:
             if name not in self.vocabulary:
-                raise OrbitError(
-                    "the model does not know this input variable",
-                    got=name,
-                    allowed=", ".join(self.vocabulary),
-                    hint=did_you_mean(name, self.vocabulary),
-                )
+                raise OrbitError("the model does not know this input variable", where="inputs", got=name,
+                                 allowed=", ".join(self.vocabulary), hint=one_of(name, self.vocabulary))  # fmt: skip
         return [self.vocabulary.index(name) for name in variables]
 
     def scoring(self) -> Tensor:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from orbit2.config.network import FLASH_HEAD_DIM, ArchitectureConfig, flash_heads
-from orbit2.errors import OrbitError
+from orbit2.errors import FAULT, OrbitError
 
 log = logging.getLogger(__name__)
 Kernel = Literal["auto", "sdpa", "flash"]
@@ -66,11 +66,13 @@ def pack(tokens: Tensor, mask: Tensor) -> tuple[Tensor, Packing]:
     Raises OrbitError when the mask does not fit or a sample has no token.
     """
     if mask.dtype != torch.bool or mask.shape != tokens.shape[:2]:
-        raise OrbitError("a token mask must be boolean [B, N]", got=f"{mask.dtype} {list(mask.shape)}", allowed=f"{list(tokens.shape[:2])}")
+        raise OrbitError("a token mask must be boolean [B, N]", where="attention", got=f"{mask.dtype} {list(mask.shape)}",
+                         allowed=f"{list(tokens.shape[:2])}", hint=FAULT)  # fmt: skip
     counts = mask.sum(1)
     lengths = tuple(int(n) for n in counts.tolist())
     if 0 in lengths:
-        raise OrbitError("a sample has no token", got=f"sample {lengths.index(0)} of {len(lengths)}", hint="keep at least one leaf")
+        raise OrbitError("a sample has no token", where="attention", got=f"sample {lengths.index(0)} of {len(lengths)}",
+                         hint="keep at least one leaf")  # fmt: skip
     offsets = F.pad(counts.cumsum(0), (1, 0)).to(torch.int32)
     return tokens[mask], Packing(offsets, lengths, mask)
 
@@ -188,9 +190,8 @@ def uses_flash(kernel: Kernel, qkv: Tensor, training: bool, reason: str | None =
     if reason is None:
         return True
     if kernel == "flash" and training:
-        raise OrbitError(
-            "attention: flash cannot be used here", got=reason, hint="install flash-attn on a GPU machine and train in bf16, or use auto"
-        )
+        raise OrbitError("attention: flash cannot be used here", where="train.attention", got=reason,
+                         hint="install flash-attn on a GPU machine and train in bf16, or use auto")  # fmt: skip
     return False
 
 
@@ -217,8 +218,7 @@ def check_head_dim(embed_dim: int, heads: int) -> None:
     valid = flash_heads(embed_dim)
     if heads not in valid:
         nearest = sorted(sorted(valid, key=lambda h: abs(h - heads))[:3])
-        raise OrbitError(
-            f"flash-attn needs a head size (embed_dim / heads) that is a multiple of 8, at most {FLASH_HEAD_DIM}",
-            got=f"{embed_dim} / {heads}",
-            allowed=f"heads of {', '.join(map(str, nearest))}" if nearest else "no number of heads; embed_dim must be a multiple of 8",
-        )
+        raise OrbitError(f"flash-attn needs a head size (embed_dim / heads) that is a multiple of 8, at most {FLASH_HEAD_DIM}",
+                         where="architecture.heads", got=f"{embed_dim} / {heads}",
+                         allowed=f"heads of {', '.join(map(str, nearest))}" if nearest else "no number of heads",
+                         hint="an embed_dim that is a multiple of 8 has such numbers; attention: auto takes any")  # fmt: skip

@@ -75,11 +75,10 @@ def replay_model(model: nn.Module, device: torch.device, dtype: torch.dtype | No
     compression by threshold, whose number of leaves depends on the data.
     """
     if device.type != "cuda":
-        raise OrbitError("cuda_graphs needs a CUDA device", got=str(device), hint="set cuda_graphs: false")
+        raise OrbitError("cuda_graphs needs a CUDA device", where="train.cuda_graphs", got=str(device), hint="set cuda_graphs: false")
     if not isinstance(model, Reslim) or not one_graph(model):
-        raise OrbitError(
-            "cuda_graphs needs a Reslim with compression off or by budget", got=type(model).__name__, hint="set cuda_graphs: false"
-        )
+        raise OrbitError("cuda_graphs needs a Reslim with compression off or by budget", where="train.cuda_graphs",
+                         got=type(model).__name__, hint="set cuda_graphs: false")  # fmt: skip
     kept: dict[Any, Replayed] = {}
     run = model.eval().forward
 

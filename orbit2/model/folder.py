@@ -115,7 +115,8 @@ def load(
         raise OrbitError("not an orbit2 model", where=folder / "config.json", got=got, allowed=FORMAT, hint=hint)
     for name, expected in config["sha256"].items():
         if not (folder / name).is_file():
-            raise OrbitError("file missing from the model folder", where=folder / name)
+            raise OrbitError("file missing from the model folder", where=folder / name,
+                             hint="copy the whole folder again, or train or import the model again")  # fmt: skip
         if (weights or name != WEIGHTS) and sha256(folder / name) != expected:
             raise OrbitError(
                 "file damaged (checksum differs from config.json)", where=folder / name, hint="copy the folder again or re-train"

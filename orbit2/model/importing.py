@@ -15,7 +15,7 @@ import yaml
 from orbit2.config.imported import TRAINED_TILES
 from orbit2.config.network import ArchitectureConfig
 from orbit2.data.transforms import Normaliser
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.errors import OrbitError, one_of
 from orbit2.files import sha256, short_hash, write_text
 from orbit2.model import folder, published_statics
 from orbit2.model.build import build
@@ -104,10 +104,12 @@ def _told(path: Path, dataset: str | None, km: float | None) -> Told:
         model, data, tiling = content["model"], content["data"], content.get("tiling") or {}
         inputs = data["dict_in_variables"]
     except (OSError, yaml.YAMLError) as error:
-        raise OrbitError("the checkpoint's configuration cannot be read", where=path, got=" ".join(str(error).split())) from None
+        raise OrbitError("the checkpoint's configuration cannot be read", where=path, got=" ".join(str(error).split()),
+                         hint="give the YAML that the checkpoint was published with") from None  # fmt: skip
     except (KeyError, TypeError) as error:
         raise OrbitError("not the configuration of a published checkpoint", where=path, got=f"no {error}",
-                         allowed="sections model and data, with data.dict_in_variables") from None  # fmt: skip
+                         allowed="sections model and data, with data.dict_in_variables",
+                         hint="give the YAML that the checkpoint was published with") from None  # fmt: skip
     names = list(inputs) if isinstance(inputs, dict) else ["data"]
     if dataset is None and len(names) > 1:
         raise OrbitError("the configuration has several datasets: which one were the weights last trained on?", where=path,
@@ -115,7 +117,7 @@ def _told(path: Path, dataset: str | None, km: float | None) -> Told:
     name = dataset or names[0]
     if name not in names:
         raise OrbitError(
-            "no such dataset in the configuration", where=path, got=name, allowed=", ".join(names), hint=did_you_mean(name, names)
+            "no such dataset in the configuration", where=path, got=name, allowed=", ".join(names), hint=one_of(name, names)
         )
 
     def of(section: Mapping[str, Any], key: str, otherwise: str) -> Any:
@@ -139,21 +141,22 @@ def _fit(found: ArchitectureConfig, state: State, told: Told, where: Path) -> No
     """Raises OrbitError where the YAML's sizes and lists are not those of the weights: loading alone would not notice."""
     for key, value in told.sizes.items():
         if getattr(found, key) != value:
-            raise OrbitError(
-                f"the configuration belongs to other weights: {key}", where=where, got=f"{value:g}", allowed=f"{getattr(found, key):g}"
-            )
+            raise OrbitError(f"the configuration belongs to other weights: {key}", where=where, got=f"{value:g}",
+                             allowed=f"{getattr(found, key):g}", hint="give the YAML of these weights")  # fmt: skip
     for what, names, count in (("default_vars", told.order, state["var_embed"].shape[1]),
                                ("dict_out_variables", told.outputs, state["conv_out.weight"].shape[0])):  # fmt: skip
         if len(names) != count or len(set(names)) != count:
-            raise OrbitError(f"{what} does not fit the weights", where=where, got=f"{len(names)} names", allowed=f"{count}, each once")
+            raise OrbitError(f"{what} does not fit the weights", where=where, got=f"{len(names)} names", allowed=f"{count}, each once",
+                             hint="give the YAML of these weights, or --dataset of another section")  # fmt: skip
     if state["path2.0.weight"].shape[1] != len(told.outputs) + len(STATICS):
-        raise OrbitError("weights of another network", where=where, got=f"{state['path2.0.weight'].shape[1]} fields of the residual path")
+        raise OrbitError("weights of another network", where=where, got=f"{state['path2.0.weight'].shape[1]} fields of the residual path",
+                         hint="only networks of the published kind can be imported")  # fmt: skip
     for names, among, what in ((told.inputs, told.order, "default_vars"), ((*STATICS, *told.outputs), told.inputs, "dict_in_variables")):
         for name in names:
             if name not in among:
-                raise OrbitError(f"not among {what}", where=where, got=name, allowed=", ".join(among), hint=did_you_mean(name, among))
+                raise OrbitError(f"not among {what}", where=where, got=name, allowed=", ".join(among), hint=one_of(name, among))
     if len(set(told.inputs)) != len(told.inputs):
-        raise OrbitError("an input is listed twice", where=where, got=", ".join(told.inputs))
+        raise OrbitError("an input is listed twice", where=where, got=", ".join(told.inputs), hint="list each input once")
     for name in told.inputs:
         if name not in STATICS:
             variable(name)
@@ -165,9 +168,8 @@ def _statistics(path: Path) -> Statistics:
         means, spreads = (np.load(path / f"normalize_{kind}.npz", allow_pickle=False) for kind in ("mean", "std"))
         return {name: (float(np.ravel(means[name])[0]), float(np.ravel(spreads[name])[0])) for name in means.files if name in spreads.files}
     except (OSError, ValueError, IndexError) as error:
-        raise OrbitError(
-            "statistics cannot be read", where=path, got=str(error), allowed="normalize_mean.npz and normalize_std.npz"
-        ) from None
+        raise OrbitError("statistics cannot be read", where=path, got=str(error), allowed="normalize_mean.npz and normalize_std.npz",
+                         hint="--statistics DIR names the folder that holds both") from None  # fmt: skip
 
 
 def _moments(told: Told, known: Statistics, merged: bool) -> dict[str, tuple[float, float]]:
@@ -176,7 +178,8 @@ def _moments(told: Told, known: Statistics, merged: bool) -> dict[str, tuple[flo
         if name not in STATICS and is_precipitation(name):
             found[name] = 0.0, 1.0  # ln(1 + mm), not standardised
         elif name not in known or not known[name][1] > 0:
-            raise OrbitError("no usable statistics of an input", got=name, allowed=", ".join(sorted(known)), hint="--statistics DIR")
+            raise OrbitError("no usable statistics of an input", where="statistics", got=name, allowed=", ".join(sorted(known)),
+                             hint="--statistics DIR")  # fmt: skip
         else:
             found[OURS.get(name, name)] = known[name]
     return {**found, SEA: found[AIR]} if merged else found
@@ -186,14 +189,14 @@ def _scaled(weights: State, outputs: Sequence[str], moments: Statistics, where: 
     """Outputs come in the fine data's z-scores, orbit2 reads them in the input's: the last layers take the difference, exactly."""
     plain = [name for name in outputs if not is_precipitation(name)]
     if plain and where is None:
-        raise OrbitError(
-            "outputs have statistics of their own (of the fine data)", got=", ".join(plain), hint="give --output-statistics DIR"
-        )
+        raise OrbitError("outputs have statistics of their own (of the fine data)", where="statistics", got=", ".join(plain),
+                         hint="give --output-statistics DIR")  # fmt: skip
     for c, name in enumerate(outputs):
         if name in plain and where is not None:
             fine = _statistics(where)
             if name not in fine:
-                raise OrbitError("no statistics of an output", where=where, got=name, allowed=", ".join(sorted(fine)))
+                raise OrbitError("no statistics of an output", where=where, got=name, allowed=", ".join(sorted(fine)),
+                                 hint="--output-statistics DIR names the folder of the fine data")  # fmt: skip
             (mean, std), (own, spread) = fine[name], moments[name]
             for key in ("smooth.weight", "smooth.bias", "leave.weight", "leave.bias"):
                 weights[key] = weights[key].clone()

@@ -84,7 +84,8 @@ class Published(Scaled):
         if SEA not in names or SEA in self.vocabulary:
             return coarse, names
         if AIR not in names:
-            raise OrbitError("the sea's temperature stands for the air's, which is not given", got=SEA, allowed=f"{AIR} beside it")
+            raise OrbitError("the sea's temperature stands for the air's, which is not given", where="inputs", got=SEA,
+                             allowed=f"{AIR} beside it", hint="give the air's temperature too, or leave the sea's out")  # fmt: skip
         sea, air = coarse[:, names.index(SEA)], names.index(AIR)
         fields = [
             torch.where(torch.isfinite(sea), sea, coarse[:, i]) if i == air else coarse[:, i] for i, n in enumerate(names) if n != SEA
@@ -131,8 +132,8 @@ class Published(Scaled):
 
     def _known(self, name: str, names: Sequence[str]) -> None:
         if name not in names:
-            raise OrbitError("this kind of model reads its outputs and statics among its inputs", got=f"no {name}",
-                             allowed=", ".join(names))  # fmt: skip
+            raise OrbitError("this kind of model reads its outputs and statics among its inputs", where="inputs", got=f"no {name}",
+                             allowed=", ".join(names), hint="give it among the inputs")  # fmt: skip
 
 
 class ResizedTable(TablePosition):

@@ -32,13 +32,13 @@ def read(path: Path, name: str | None, refinement: int, orography_units: str | N
     for each in STATICS:
         files = sorted(path.glob(f"{each}*.npy"))
         if len(files) != 1:
-            raise OrbitError(
-                f"no single file of {each}", where=path, got=", ".join(f.name for f in files) or "none", allowed=f"{each}*.npy"
-            )
+            raise OrbitError(f"no single file of {each}", where=path, got=", ".join(f.name for f in files) or "none",
+                             allowed=f"{each}*.npy", hint="leave one such file in the folder")  # fmt: skip
         values[each] = np.squeeze(np.load(files[0], allow_pickle=False)).astype(np.float32)
     shapes = {field.shape for field in values.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 2 or not all(np.isfinite(field).all() for field in values.values()):
-        raise OrbitError("static fields do not fit together", where=path, got=", ".join(map(str, shapes)), allowed="one shape, no gaps")
+        raise OrbitError("static fields do not fit together", where=path, got=", ".join(map(str, shapes)), allowed="one shape, no gaps",
+                         hint="give fields of one grid without gaps")  # fmt: skip
     grid = _grid(values["lattitude"], name, path)
     factor = metres(values[OROGRAPHY], grid, next(path.glob(f"{OROGRAPHY}*.npy")), orography_units)
     values[OROGRAPHY] *= np.float32(factor)
@@ -94,14 +94,14 @@ def _grid(latitude: npt.NDArray[np.float32], name: str | None, where: Path) -> G
     height, width = latitude.shape
     if name is None:
         if latitude[0, 0] > latitude[-1, 0]:
-            raise OrbitError("rows go from north to south", where=where, allowed="row 0 in the south")
+            raise OrbitError("rows go from north to south", where=where, allowed="row 0 in the south",
+                             hint="turn the fields over (numpy.flipud), all of them")  # fmt: skip
         if width != 2 * height or abs(latitude[0, 0] + 90) > 1e-3 or abs(latitude[1, 0] - latitude[0, 0] - 180 / height) > 1e-3:
             raise OrbitError("on which grid are the static fields?", where=where, got=f"{height}x{width} from {latitude[0, 0]:g} north",
                              hint="say it with --grid, e.g. cells_24,54,120,235,295,240")  # fmt: skip
         name = f"nodes_{180 / height:.10g}"
     grid = named(name)
     if grid.shape != (height, width):
-        raise OrbitError(
-            "the static fields have another shape than the grid", where=where, got=f"{height}x{width}", allowed=grid.describe()
-        )
+        raise OrbitError("the static fields have another shape than the grid", where=where, got=f"{height}x{width}",
+                         allowed=grid.describe(), hint="name the grid that the fields lie on")  # fmt: skip
     return grid

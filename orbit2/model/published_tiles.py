@@ -48,7 +48,8 @@ def equal_tiles(grid: AnyGrid, told: Mapping[str, Any], blend: int | None) -> Eq
     height, width = grid.shape
     padded = height // count + around[0] + around[1], width // count + around[2] + around[3]
     if height % count or width % count or (count > 1 and (padded[0] > height or padded[1] > width)):
-        raise OrbitError("the grid cannot be cut into the tiles that the model was trained on", got=f"{height}x{width} cells",
+        raise OrbitError("the grid cannot be cut into the tiles that the model was trained on", where="--tile",
+                         got=f"{height}x{width} cells",
                          allowed=f"multiples of {count} along both sides, with room for a halo of {max(around)}",
                          hint="crop the input, or give a tile size: --tile ROWS,COLUMNS")  # fmt: skip
     core = height // count, width // count
@@ -56,7 +57,8 @@ def equal_tiles(grid: AnyGrid, told: Mapping[str, Any], blend: int | None) -> Eq
         around, padded = (0, 0, 0, 0), core
     mixed = blend or 0
     if not 0 <= mixed <= min(around):
-        raise OrbitError("tiles cannot be mixed beyond their halo", where="blend", got=mixed, allowed=f"0 to {min(around)}")
+        raise OrbitError("tiles cannot be mixed beyond their halo", where="blend", got=mixed, allowed=f"0 to {min(around)}",
+                         hint="mix over fewer cells")  # fmt: skip
     return EqualTiles((height, width), False, (slice(0, height), slice(0, width)), core, padded, min(around), mixed, around)
 
 

@@ -32,26 +32,28 @@ def read(paths: Sequence[Path]) -> tuple[State, list[str], int | None]:
     Raises OrbitError for files that are none, that hold more than tensors, and for rank files that are not all there.
     """
     if not paths:
-        raise OrbitError("no checkpoint given", hint="orbit2 model import FILE.ckpt, or all FILE.ckpt_rank_0 ... of a split one")
+        raise OrbitError("no checkpoint given", where="orbit2 model import",
+                         hint="orbit2 model import FILE.ckpt, or all FILE.ckpt_rank_0 ... of a split one")  # fmt: skip
     ranks = {path: int(found[1]) for path in paths if (found := RANK.search(path.name))}
     if len(paths) == 1 and not ranks:
         content = _file(paths[0])
         return content[0], [], content[1]
     if len(ranks) != len(paths) or sorted(ranks.values()) != list(range(len(paths))):
-        raise OrbitError("several files are one checkpoint only as rank files", got=", ".join(path.name for path in paths),
-                         allowed="NAME_rank_0 to NAME_rank_N, each once", hint="give all of them")  # fmt: skip
+        raise OrbitError("several files are one checkpoint only as rank files", where="orbit2 model import",
+                         got=", ".join(path.name for path in paths), allowed="NAME_rank_0 to NAME_rank_N, each once",
+                         hint="give all of them")  # fmt: skip
     contents = [_file(path) for path in sorted(paths, key=lambda path: ranks[path])]
     state, differing = merged([content[0] for content in contents], paths[0])
     if state["var_query"].shape[-1] != state["var_agg.q.weight"].shape[0]:
         raise OrbitError("rank files are missing: what they hold together is not a whole network", where=paths[0].parent,
                          got=f"{len(paths)} files with {state['var_agg.q.weight'].shape[0]} rows of queries",
-                         allowed=f"{state['var_query'].shape[-1]} rows")  # fmt: skip
+                         allowed=f"{state['var_query'].shape[-1]} rows", hint="give all rank files of the checkpoint")  # fmt: skip
     return state, differing, contents[0][1]
 
 
 def _file(path: Path) -> tuple[State, int | None]:
     if not path.is_file():
-        raise OrbitError("no such checkpoint", where=path)
+        raise OrbitError("no such checkpoint", where=path, hint="check the spelling of the path")
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
@@ -60,11 +62,12 @@ def _file(path: Path) -> tuple[State, int | None]:
     found = content.get(STATE, content) if isinstance(content, dict) else None
     if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
         told = ", ".join(map(str, list(content)[:6])) if isinstance(content, dict) else type(content).__name__
-        raise OrbitError("no state of a model in the checkpoint", where=path, got=told, allowed=f"a dictionary with '{STATE}'")
+        raise OrbitError("no state of a model in the checkpoint", where=path, got=told, allowed=f"a dictionary with '{STATE}'",
+                         hint="give the file of the training's weights")  # fmt: skip
     state = {_bare(str(name)): tensor.float() for name, tensor in found.items()}
     if "var_query" not in state or "pos_embed" not in state:
         raise OrbitError("weights of another network", where=path, got=", ".join(list(state)[:5]),
-                         allowed="var_embed, var_query, pos_embed, ...")  # fmt: skip
+                         allowed="var_embed, var_query, pos_embed, ...", hint="only networks of the published kind can be imported")
     epoch = content.get("epoch") if STATE in content else None
     return state, int(epoch) if isinstance(epoch, (int, float)) else None
 
@@ -81,7 +84,7 @@ def merged(ranks: Sequence[Mapping[str, Tensor]], where: object = "rank files") 
     first, differing = ranks[0], []
     for rank in ranks[1:]:
         if {name: tensor.shape for name, tensor in rank.items()} != {name: tensor.shape for name, tensor in first.items()}:
-            raise OrbitError("rank files of different networks", where=where)
+            raise OrbitError("rank files of different networks", where=where, hint="give the rank files of one checkpoint")
     whole: State = {}
     for name, tensor in first.items():
         parts = [rank[name] for rank in ranks]
@@ -113,16 +116,19 @@ def architecture(state: Mapping[str, Tensor], heads: int, km: float, where: obje
         ratio = state["blocks.0.mlp.fc1.weight"].shape[0] / width if depth else 4.0
         cnn_ratio = state["path2.3.weight"].shape[1]
     except (KeyError, IndexError, ValueError) as error:
-        raise OrbitError("weights of another network", where=where, got=f"no {error}") from None
+        raise OrbitError("weights of another network", where=where, got=f"no {error}",
+                         hint="only networks of the published kind can be imported") from None  # fmt: skip
     if 2 * rows * rows != state["pos_embed"].shape[1]:
-        raise OrbitError("a table of positions whose grid is not 2:1", where=where, got=f"{state['pos_embed'].shape[1]} tokens")
+        raise OrbitError("a table of positions whose grid is not 2:1", where=where, got=f"{state['pos_embed'].shape[1]} tokens",
+                         hint="only networks of the published kind can be imported")  # fmt: skip
     try:
         return ArchitectureConfig(
             kind="orbit2", embed_dim=width, depth=depth, heads=heads, mlp_ratio=ratio, decoder_depth=last // 2, patch=patch,
             refinement=refinement, table_shape=(rows, 2 * rows), cnn_ratio=cnn_ratio, km=km,
         )  # fmt: skip
     except ValueError as error:
-        raise OrbitError("weights and settings do not fit together", where=where, got=" ".join(str(error).split())) from None
+        raise OrbitError("weights and settings do not fit together", where=where, got=" ".join(str(error).split()),
+                         hint="give the number of heads that the network was trained with") from None  # fmt: skip
 
 
 def converted(state: Mapping[str, Tensor], config: ArchitectureConfig, order: Sequence[int]) -> State:
@@ -155,5 +161,6 @@ def converted(state: Mapping[str, Tensor], config: ArchitectureConfig, order: Se
                 for kind in ("weight", "bias")}  # fmt: skip
     rest = [name for name in left if not name.startswith("token_embeds.")]
     if rest:
-        raise OrbitError("weights of another network", got=f"unknown tensors {', '.join(rest[:5])}")
+        raise OrbitError("weights of another network", where="checkpoint", got=f"unknown tensors {', '.join(rest[:5])}",
+                         hint="only networks of the published kind can be imported")  # fmt: skip
     return new

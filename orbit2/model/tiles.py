@@ -154,10 +154,12 @@ def tiles(
     """
     edges = (size, size) if isinstance(size, int) else size
     if min(*edges, halo) < 0:
-        raise OrbitError("tile size and halo cannot be negative", got=f"tile {size}, halo {halo}", allowed="0 (no tiles) or more")
+        raise OrbitError("tile size and halo cannot be negative", where="tiles", got=f"tile {size}, halo {halo}",
+                         allowed="0 (no tiles) or more", hint="give sizes in coarse cells")  # fmt: skip
     blend = halo // 2 if blend is None else blend
     if not 0 <= blend <= halo:
-        raise OrbitError("tiles cannot be mixed beyond their halo", where="blend", got=blend, allowed=f"0 to {halo}, the halo")
+        raise OrbitError("tiles cannot be mixed beyond their halo", where="blend", got=blend, allowed=f"0 to {halo}, the halo",
+                         hint="mix over fewer cells, or widen the halo")  # fmt: skip
     domain = domain or (slice(0, shape[0]), slice(0, shape[1]))
     extent = [part.stop - part.start for part in domain]
     core = [min(edge, cells) if edge else cells for edge, cells in zip(edges, extent, strict=True)]
@@ -175,8 +177,8 @@ def divided(cells: int, count: int) -> int:
         return edge
     possible = sorted({-(-cells // edge) for edge in range(1, cells + 1)})
     below, above = [n for n in possible if n < count][-1:], [n for n in possible if n > count][:1]
-    raise OrbitError("cannot be cut into that many equal tiles", got=f"{cells} cells into {count}",
-                     allowed=" or ".join(str(n) for n in (*below, *above)))  # fmt: skip
+    raise OrbitError("cannot be cut into that many equal tiles", where="tiles", got=f"{cells} cells into {count}",
+                     allowed=" or ".join(str(n) for n in (*below, *above)), hint="choose one of the nearest numbers")  # fmt: skip
 
 
 def of_box(grid: AnyGrid, box: Sequence[float] | None, halo: int) -> Window:

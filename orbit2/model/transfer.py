@@ -31,10 +31,11 @@ class Transfer:
 def transfer(parent: Downscaling, child: Downscaling) -> Transfer:
     """Copy every weight of `parent` that `child` has a place for, variable by variable. Raises OrbitError for another kind of model."""
     if parent.config.kind != child.config.kind:
-        raise OrbitError("weights of another kind of model cannot be taken over", got=parent.config.kind, allowed=child.config.kind)
+        raise OrbitError("weights of another kind of model cannot be taken over", where="finetune_from", got=parent.config.kind,
+                         allowed=child.config.kind, hint="fine-tune with the parent's kind of model, or train this one from the beginning")
     if child.config.kind == "orbit2" and (parent.inputs, parent.outputs, parent.statics) != (child.inputs, child.outputs, child.statics):
         raise OrbitError("the network of the published weights is fine-tuned on the variables that it was trained on, in their order",
-                         got=[*child.inputs, *child.outputs], allowed=[*parent.inputs, *parent.outputs],
+                         where="finetune_from", got=[*child.inputs, *child.outputs], allowed=[*parent.inputs, *parent.outputs],
                          hint="fine-tune on these variables, or train `kind: reslim` on others")  # fmt: skip
     source, target = parent.state_dict(), child.state_dict()
     s2 = parent.config.refinement**2

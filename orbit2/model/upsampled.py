@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from orbit2.config.network import ArchitectureConfig
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.errors import OrbitError, one_of
 from orbit2.model.constraints import conserve_blocks
 from orbit2.model.geometry import Geometry, complete, unseen
 from orbit2.model.residual import ResidualPath, interpolate
@@ -67,8 +67,8 @@ class Upsampled(Scaled):
         """Every input on the fine grid [B, V, sH, sW] (NaN where nothing valid is near) and its name; fine statics as they are."""
         for name in names:
             if name not in self.inputs:
-                hint = did_you_mean(name, self.inputs)
-                raise OrbitError("the model does not know this input variable", got=name, allowed=", ".join(self.inputs), hint=hint)
+                raise OrbitError("the model does not know this input variable", where="inputs", got=name, allowed=", ".join(self.inputs),
+                                 hint=one_of(name, self.inputs))  # fmt: skip
         fixed = self.statics if statics is not None else ()
         dynamic = [i for i, name in enumerate(names) if name not in fixed]
         fields = interpolate(coarse[:, dynamic], self.config.refinement, self.config.interpolation, periodic)

@@ -29,7 +29,7 @@ def split_channels(model: nn.Module, tp_mesh: DeviceMesh) -> None:
     room = getattr(model, "aggregate", None)
     if not isinstance(room, VariableAggregation):
         raise OrbitError("input variables can be shared out in transformers only", where="train.mesh.channels", got=type(model).__name__,
-                         allowed="Reslim, UpsampledViT")  # fmt: skip
+                         allowed="Reslim, UpsampledViT", hint="set it to 1")  # fmt: skip
     for name in PER_VARIABLE:
         table: nn.Parameter = getattr(room, name)
         setattr(room, name, nn.Parameter(distribute_tensor(table.data, tp_mesh, [Shard(0)]), table.requires_grad))

@@ -56,7 +56,8 @@ def device_of(asked: str | None, local: int = 0, world: int = 1) -> torch.device
         raise OrbitError("no such device here" if known else "unknown device", where="--device", got=name,
                          allowed=", ".join(allowed), hint="`orbit2 doctor` lists what torch sees")  # fmt: skip
     if ":" in name and world > 1:
-        raise OrbitError("one GPU for several processes", where="--device", got=name, allowed="cuda (each its own), cpu")
+        raise OrbitError("one GPU for several processes", where="--device", got=name, allowed="cuda (each its own), cpu",
+                         hint="leave --device out, or start one process")  # fmt: skip
     return torch.device("cuda", local % count) if name == "cuda" else torch.device(name)
 
 

@@ -33,7 +33,7 @@ def split_sequence(model: nn.Module, sp_mesh: DeviceMesh) -> None:
     blocks = getattr(model, "blocks", None)
     if not isinstance(blocks, Blocks):
         raise OrbitError("tokens can be split in transformers only", where="train.mesh.sp", got=type(model).__name__,
-                         allowed="Reslim, UpsampledViT")  # fmt: skip
+                         allowed="Reslim, UpsampledViT", hint="set it to 1")  # fmt: skip
     group, ranks, rank = sp_mesh.get_group(), sp_mesh.size(), sp_mesh.get_local_rank()
     for attention in (module for module in blocks.modules() if isinstance(module, Attention)):
         heads = _heads(attention)

@@ -26,7 +26,7 @@ def split_hidden(model: nn.Module, tp_mesh: DeviceMesh) -> None:
     blocks = getattr(model, "blocks", None)
     if not isinstance(blocks, Blocks):
         raise OrbitError("the hidden width can be split in transformers only", where="train.mesh.tp", got=type(model).__name__,
-                         allowed="Reslim, UpsampledViT")  # fmt: skip
+                         allowed="Reslim, UpsampledViT", hint="set it to 1")  # fmt: skip
     ranks = tp_mesh.size()
     for block in blocks:
         assert isinstance(block, Block)
@@ -56,4 +56,5 @@ def _divides(ranks: int, size: int, what: str) -> None:
     if size % ranks:
         valid = [n for n in range(1, size + 1) if size % n == 0]
         near = sorted(sorted(valid, key=lambda n: abs(n - ranks))[:4])
-        raise OrbitError(f"tp must divide the {what}", where="train.mesh.tp", got=f"{ranks} for {size}", allowed=", ".join(map(str, near)))
+        raise OrbitError(f"tp must divide the {what}", where="train.mesh.tp", got=f"{ranks} for {size}", allowed=", ".join(map(str, near)),
+                         hint="choose one of the nearest numbers")  # fmt: skip

@@ -28,7 +28,8 @@ def advice(config: RunConfig, name: str, built: Downscaling, key: str, store: Pa
     grid, pairs = named(config.datasets[key].coarse_grid), PairStore(path)
     if not pairs.grid("coarse").same_as(grid):
         raise OrbitError("pair store is on another grid than the dataset", where=path, got=pairs.grid("coarse").describe(),
-                         allowed=grid.describe())  # fmt: skip
+                         allowed=grid.describe(),
+                         hint="give the store of this dataset with --store DATASET=PATH, or run the regrid stage again")  # fmt: skip
     scales = halo.measure(pairs, (train.start, train.end), built.outputs, built.config.interpolation, config.models[name].region)
     cells = halo.recommended(scales, built.config)
     absent = tuple(output for output in built.outputs if output not in {scale.variable for scale in scales})

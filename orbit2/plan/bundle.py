@@ -33,13 +33,14 @@ def bundle(out: Path, findings: str, root: Path = Path(), run: Path | None = Non
     Raises OrbitError where `out` is no .zip, exists and is no bundle, or `run` is no file.
     """
     if out.suffix != ".zip":
-        raise OrbitError("a bundle is an archive", where="--bundle", got=out, allowed="a file name that ends in .zip")
+        raise OrbitError("a bundle is an archive", where="--bundle", got=out, allowed="a file name that ends in .zip",
+                         hint="e.g. --bundle question.zip")  # fmt: skip
     if out.exists() and not _is_bundle(out):
         raise OrbitError("something else is there", where=out, hint="nothing of yours is overwritten: give another name")
     parts = {"doctor.txt": findings, "versions.txt": versions()}
     if run is not None:
         if not run.is_file():
-            raise OrbitError("configuration file not found", where=run)
+            raise OrbitError("configuration file not found", where=run, hint="check the spelling of the path")
         parts[f"run/{run.name}"] = run.read_text(encoding="utf-8", errors="replace")
     for path in sorted((root / "results").glob("*/config/report.json")):
         parts[f"runs/{path.parts[-3]}.json"] = path.read_text(encoding="utf-8", errors="replace")

@@ -10,7 +10,7 @@ import torch
 
 from orbit2.config.comparisons import predictions
 from orbit2.config.schema import RunConfig
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.errors import OrbitError, one_of
 from orbit2.grid import named
 from orbit2.model.build import Downscaling
 from orbit2.model.inspect import build, forward_flops, member_flops
@@ -36,11 +36,12 @@ def plan(
     `stores` names pair stores by dataset, where they are not in results/data. Raises OrbitError for an unknown model, device or dataset.
     """
     if model is not None and model not in config.models:
-        raise OrbitError("no such model", got=model, allowed=", ".join(config.models), hint=did_you_mean(model, config.models))
+        raise OrbitError("no such model", where="--model", got=model, allowed=", ".join(config.models),
+                         hint=one_of(model, config.models))  # fmt: skip
     for key in stores or {}:
         if key not in config.datasets:
             raise OrbitError("no such dataset", where="--store", got=key, allowed=", ".join(config.datasets),
-                             hint=did_you_mean(key, config.datasets))  # fmt: skip
+                             hint=one_of(key, config.datasets))  # fmt: skip
     return plan_on(config, machine(device, devices, nodes), model, stores or {})
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from orbit2.config.schema import RunConfig
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.errors import OrbitError, one_of
 from orbit2.grid import named
 from orbit2.model.inspect import build, size, vocabulary
 from orbit2.parallel.apply import CHECKPOINTED
@@ -89,11 +89,12 @@ def fit(
     Raises OrbitError for an unknown model or key to allow.
     """
     if name not in config.models:
-        raise OrbitError("no such model", got=name, allowed=", ".join(config.models), hint=did_you_mean(name, config.models))
+        raise OrbitError("no such model", where="--model", got=name, allowed=", ".join(config.models),
+                         hint=one_of(name, config.models))  # fmt: skip
     for word in allow:
         if word not in ALLOWED:
             raise OrbitError("nothing that may change", where="--allow", got=word, allowed=", ".join(ALLOWED),
-                             hint=did_you_mean(word, ALLOWED))  # fmt: skip
+                             hint=one_of(word, ALLOWED))  # fmt: skip
     machine = Machine(machine.device, machine.ranks(config.models[name].train.batch_size))
     finder = Finder(config, name, machine, judge or judge_of(config, name, machine.device))
     found = finder.on(machine.count, allow) if hours is None else finder.within(hours, allow)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import psutil
 
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.errors import OrbitError, one_of
 from orbit2.plan.devices import DEVICES, HERE, Device, canonical, known
 
 
@@ -59,8 +59,9 @@ def machine(device: str, devices: int | None = None, nodes: int | None = None) -
     name = canonical(device)
     if name is None:
         raise OrbitError("unknown device", where="--device", got=device, allowed=", ".join(known()),
-                         hint=did_you_mean(device.lower(), known()))  # fmt: skip
+                         hint=one_of(device.lower(), known()))  # fmt: skip
     if devices is not None and nodes is not None:
-        raise OrbitError("give either --devices (in all) or --nodes (full ones), not both")
+        raise OrbitError("give either --devices (in all) or --nodes (full ones), not both", where="command line",
+                         hint="leave one of them out")  # fmt: skip
     per_node = 1 if name == "cpu" else Machine(name).sheet.per_node
     return Machine(name, devices if devices is not None else per_node * (nodes or 1), devices is not None or nodes is not None)

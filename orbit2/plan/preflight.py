@@ -60,7 +60,8 @@ def read(name: str) -> Profile:
     file = next((place for place in places if place.is_file()), None)
     if file is None:
         there = sorted(path.parent.name for path in PROFILES.glob("*/config.yaml"))
-        raise OrbitError("no such profile", where="--profile", got=name, allowed=", ".join(there) or "a folder with a config.yaml")
+        raise OrbitError("no such profile", where="--profile", got=name, allowed=", ".join(there) or "a folder with a config.yaml",
+                         hint="give a folder, or a name in profiles/")  # fmt: skip
     return Profile(file, yaml.safe_load(file.read_text(encoding="utf-8")) or {})
 
 

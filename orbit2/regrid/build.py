@@ -225,7 +225,8 @@ def _facts(job: Job, name: str) -> Facts:
 def _part(job: Job, part: str) -> Part:
     planned = {p.id: p for p in plan_parts(job.dataset)}
     if part not in planned:
-        raise OrbitError("unknown part", where=job.name, got=part, allowed=f"{next(iter(planned))} to {list(planned)[-1]}")
+        raise OrbitError("unknown part", where=job.name, got=part, allowed=f"{next(iter(planned))} to {list(planned)[-1]}",
+                         hint="parts are numbered as the dataset is long")  # fmt: skip
     return planned[part]
 
 
@@ -265,6 +266,7 @@ def _check_range(name: str, values: FloatArray) -> None:
     least, greatest = float(np.nanmin(values)), float(np.nanmax(values))
     if least < low or greatest > high:
         raise OrbitError("values outside the physical range: wrong units?", where=name,
-                         got=f"{least:g} to {greatest:g} {variable(name).units}", allowed=f"{low:g} to {high:g}")
+                         got=f"{least:g} to {greatest:g} {variable(name).units}", allowed=f"{low:g} to {high:g}",
+                         hint="check the source's files: units, fill values, damage")  # fmt: skip
 
 

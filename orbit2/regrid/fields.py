@@ -95,7 +95,8 @@ class HourlyFields:
         """Every hour from 23 before the first time to the last one, in memory."""
         stamps = self._stamps(Recipe("", "mean"), times)
         if raws and len(stamps) != (len(times) - 1) * self.step_hours + DAY:
-            raise OrbitError("24-hour fields need every hour of the source", got=", ".join(sorted(raws)), hint="ask for hourly variables")
+            raise OrbitError("24-hour fields need every hour of the source", where="inputs", got=", ".join(sorted(raws)),
+                             hint="ask for hourly variables")  # fmt: skip
         result = {}
         for raw in raws:
             kept = self._kept.get(raw)

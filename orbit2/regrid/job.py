@@ -68,7 +68,8 @@ class Opened:
             side, told = next(iter(self.finer.items()))
             where = f"datasets.{job.name}.{side}_grid"
             raise OrbitError(f"the {side} grid is finer than {source}'s own files: its cells would repeat", where=where, got=told,
-                             allowed=f"at least {self.native.resolution:.4g} degrees, or finer_than_source: true")  # fmt: skip
+                             allowed=f"at least {self.native.resolution:.4g} degrees, or finer_than_source: true",
+                             hint="choose a coarser grid")  # fmt: skip
         self.fields = HourlyFields(self.data, made, job.dataset.step_hours) if hourly else DailyFields(self.data, made)
         self.regridders = {side: Regridder(self.native, grid, "conservative", min_valid_fraction=job.dataset.min_valid_fraction,
                                            backend=job.dataset.regrid_backend)
@@ -77,7 +78,8 @@ class Opened:
         for side, share in self.outside.items():
             if share > MOST_OUTSIDE:
                 raise OrbitError(f"most of the {side} grid lies outside {source}'s files", where=f"datasets.{job.name}.{side}_grid",
-                                 got=f"{share:.0%} outside {self.native.describe()}", allowed=f"at most {MOST_OUTSIDE:.0%}")  # fmt: skip
+                                 got=f"{share:.0%} outside {self.native.describe()}", allowed=f"at most {MOST_OUTSIDE:.0%}",
+                                 hint="choose a grid within the files' region")  # fmt: skip
 
     def sample_bytes(self, samples: int) -> int:
         """Of the source's fields in memory for one shard of `samples`: every hour of a trailing day, once more while it is reduced."""

@@ -15,8 +15,8 @@ def esmf_weights(source: Grid, target: Grid, method: Method) -> sparse.csr_matri
     try:
         import xesmf  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except Exception as error:  # xesmf without ESMF fails in several ways
-        raise OrbitError(f"the xesmf back end cannot be imported ({error})",
-                         hint="install xesmf and esmf with conda, or use regrid_backend: builtin") from None
+        raise OrbitError(f"the xesmf back end cannot be imported ({error})", where="regrid_backend",
+                         hint="install xesmf and esmf with conda, or use regrid_backend: builtin") from None  # fmt: skip
     described = [xr.Dataset(coords={"lat": g.lat, "lon": g.lon, "lat_b": g.lat_edges, "lon_b": g.lon_edges}) for g in (source, target)]
     names = {"conservative": "conservative", "bilinear": "bilinear", "nearest": "nearest_s2d"}
     regridder = xesmf.Regridder(*described, names[method], periodic=source.periodic and method != "conservative")

@@ -49,11 +49,14 @@ class Regridder:
         backend: Backend = "builtin",
     ) -> None:
         if method not in METHODS:
-            raise OrbitError("unknown regridding method", got=method, allowed=", ".join(METHODS))
+            raise OrbitError("unknown regridding method", where="method", got=method, allowed=", ".join(METHODS),
+                             hint="choose conservative for amounts, bilinear for smooth fields")  # fmt: skip
         if backend not in BACKENDS:
-            raise OrbitError("unknown regridding back end", got=backend, allowed=", ".join(BACKENDS))
+            raise OrbitError("unknown regridding back end", where="regrid_backend", got=backend, allowed=", ".join(BACKENDS),
+                             hint="builtin needs nothing else")  # fmt: skip
         if not 0 < min_valid_fraction <= 1:
-            raise OrbitError("min_valid_fraction out of range", got=min_valid_fraction, allowed="0 < fraction <= 1")
+            raise OrbitError("min_valid_fraction out of range", where="min_valid_fraction", got=min_valid_fraction,
+                             allowed="0 < fraction <= 1", hint="0.5: a cell needs half of its area")  # fmt: skip
         self.source, self.target, self.method = source, target, method
         self.min_valid_fraction, self.backend = min_valid_fraction, backend
         self._apply = _operator(source, target, method, backend, cache)
@@ -75,7 +78,9 @@ class Regridder:
             return self._data_array(fields)
         values = np.asarray(fields)
         if values.shape[-2:] != self.source.shape:
-            raise OrbitError("field is not on the source grid", got=f"shape {values.shape}", allowed=f"[..., {self.source.shape}]")
+            raise OrbitError("field is not on the source grid", where="field", got=f"shape {values.shape}",
+                             allowed=f"[..., {self.source.shape}]",
+                             hint="give a field [..., row, column] of the grid that the regridder was made for")  # fmt: skip
         stack = values.reshape(-1, *self.source.shape)
         dtype = values.dtype.newbyteorder("=") if values.dtype.kind == "f" else np.dtype(np.float64)
         result = np.empty((len(stack), *self.target.shape), dtype)
@@ -108,10 +113,11 @@ class Regridder:
     def _data_array(self, field: xr.DataArray) -> xr.DataArray:
         axes, onto = self.source.dims, self.target.dims
         if field.dims[-2:] != axes:
-            raise OrbitError(f"the last dimensions must be ({', '.join(axes)})", where=field.name, got=field.dims)
+            raise OrbitError(f"the last dimensions must be ({', '.join(axes)})", where=field.name, got=field.dims,
+                             hint="put them last with transpose")  # fmt: skip
         if field.shape[-2:] != self.source.shape:
             raise OrbitError("field is not on the source grid", where=field.name, got=f"shape {field.shape}",
-                             allowed=f"[..., {self.source.shape}]")  # fmt: skip
+                             allowed=f"[..., {self.source.shape}]", hint="give a field of the grid that the regridder was made for")
         for axis in axes:
             if axis in field.coords and not isinstance(self.source, CurvilinearGrid) and not np.all(np.diff(field[axis].values) > 0):
                 raise OrbitError(f"{axis} must ascend", where=field.name, hint="sort the field by its coordinates first")
@@ -148,8 +154,9 @@ def _operator(source: AnyGrid, target: AnyGrid, method: Method, backend: Backend
     identity = f"{source.digest}|{target.digest}"
     if not (isinstance(source, Grid) and isinstance(target, Grid)):
         if method != "conservative" or backend != "builtin":
-            raise OrbitError("this regridding is only offered between latitude-longitude grids", got=f"{method}, back end {backend}",
-                             allowed="conservative, back end builtin", hint="regrid conservatively to a latitude-longitude grid first")
+            raise OrbitError("this regridding is only offered between latitude-longitude grids", where="grid",
+                             got=f"{method}, back end {backend}", allowed="conservative, back end builtin",
+                             hint="regrid conservatively to a latitude-longitude grid first")  # fmt: skip
         whole: tuple[tuple[int, int], ...] = ((rows * columns, height * width),)
         if isinstance(target, Grid):
             return _Full(cached(cache, "projected", identity, whole, lambda: (overlap_weights(source, target),))[0], target.shape)

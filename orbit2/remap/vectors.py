@@ -67,7 +67,8 @@ def told_by(dataset: xr.Dataset, layout: Layout) -> Axes | None:
     scale = linear(units, "radian") if units else None
     if scale is None:
         if np.nanmax(np.abs(angle)) > 2 * np.pi + 1e-6:
-            raise OrbitError("the grid's angle has no units", where=named[0], got=units or "none", allowed="radians or degrees")
+            raise OrbitError("the grid's angle has no units", where=named[0], got=units or "none", allowed="radians or degrees",
+                             hint="set the units attribute of the angle")  # fmt: skip
         return _turned_by(np.cos(angle), np.sin(angle))
     return _turned_by(np.cos(angle * scale.factor), np.sin(angle * scale.factor))
 
@@ -116,7 +117,8 @@ def turned(fields: Mapping[str, xr.DataArray], dataset: xr.Dataset, layout: Layo
             continue
         if row.partner not in fields:
             raise OrbitError(f"'{field.name}' lies along the grid: to turn it to {row.component} its partner is needed too",
-                             got=", ".join(str(f.name) for f in fields.values()), allowed=f"{name} and {row.partner}")  # fmt: skip
+                             where=str(field.name), got=", ".join(str(f.name) for f in fields.values()),
+                             allowed=f"{name} and {row.partner}", hint="give a file that holds both components")  # fmt: skip
         if row.component != "east":
             continue
         if axes is None:

@@ -257,12 +257,9 @@ class Inputs:
         chosen = self.config.report.map_task
         if chosen is not None:
             if not self.tasks[chosen].has_truth:
-                raise OrbitError(
-                    "the mapped task has no truth",
-                    where="report.map_task",
-                    got=chosen,
-                    allowed=", ".join(n for n, t in self.tasks.items() if t.has_truth),
-                )
+                raise OrbitError("the mapped task has no truth", where="report.map_task", got=chosen,
+                                 allowed=", ".join(n for n, t in self.tasks.items() if t.has_truth),
+                                 hint="name a task with a truth, or leave the key out")  # fmt: skip
             return self.tasks[chosen]
         for task in self.tasks.values():
             if task.has_truth and self.config.models[task.config.model].region is None:

@@ -44,7 +44,8 @@ def box_of(region: str) -> maps.Box:
 def chosen(inputs: Inputs, name: str | None) -> Task:
     """The task named, or the one that the report maps; the first one of a run without any truth. Raises OrbitError for an unknown one."""
     if name is not None and name not in inputs.tasks:
-        raise OrbitError("no such task", where="--task", got=name, allowed=", ".join(inputs.tasks))
+        raise OrbitError("no such task", where="--task", got=name, allowed=", ".join(inputs.tasks),
+                         hint="leave --task out for the mapped one")  # fmt: skip
     if name is None and any(task.has_truth for task in inputs.tasks.values()):
         return inputs.main_task()
     return inputs.tasks[name] if name is not None else next(iter(inputs.tasks.values()))
@@ -58,7 +59,7 @@ def frame_at(task: Task, time: str) -> int:
     if len(found) != 1:
         few = ", ".join(samples[i][:16] for i in found[:24]) if found else f"{samples[0][:16]} to {samples[-1][:16]}"
         what = "several samples of the task are of this time" if found else "no sample of the task is of this time"
-        raise OrbitError(what, where=f"--time, task {task.name}", got=time, allowed=few)
+        raise OrbitError(what, where=f"--time, task {task.name}", got=time, allowed=few, hint="choose one of these")
     return found[0]
 
 
@@ -100,7 +101,7 @@ def animate(
     if not frames:
         samples = times.stamps(one.times)
         raise OrbitError("no sample of the task is of this month", where=f"--month, task {one.name}", got=month,
-                         allowed=f"YYYY-MM, {samples[0][:7]} to {samples[-1][:7]}")
+                         allowed=f"YYYY-MM, {samples[0][:7]} to {samples[-1][:7]}", hint="choose a month of the prediction")  # fmt: skip
     (variable_name,) = known(one, [name] if name else one.variables[:1])
     steps = moving.evenly(frames)
     with look():
@@ -114,14 +115,14 @@ def known(task: Task, names: Sequence[str]) -> list[str]:
     for name in names:
         if name not in task.variables:
             raise OrbitError("the task does not predict this variable", where=f"--variable, task {task.name}", got=name,
-                             allowed=", ".join(task.variables))  # fmt: skip
+                             allowed=", ".join(task.variables), hint="leave --variable out for all")  # fmt: skip
     return list(names) or task.variables
 
 
 def _inside(task: Task, box: maps.Box | None) -> None:
     if box is not None and not maps.overlaps(task.grid, box):
         raise OrbitError("no cell of the prediction lies in this region", where=f"--region, task {task.name}", got=maps.describe_box(box),
-                         allowed=task.grid.describe())  # fmt: skip
+                         allowed=task.grid.describe(), hint="choose a box within the prediction's region")  # fmt: skip
 
 
 def _figure(task: Task, name: str, frame: int, box: maps.Box | None, file: str) -> Figure:

@@ -49,6 +49,7 @@ def listed(source: str, needs: Sequence[Mapping[str, Any]]) -> list[manifest.Rec
         try:
             patterns, rename, names = need["files"]["patterns"], need["files"]["rename"], need["variables"]
         except (KeyError, TypeError):
-            raise OrbitError("not a need of adopted files", where=source, allowed='"files": {"patterns": [...], "rename": {}}') from None
+            raise OrbitError("not a need of adopted files", where=source, allowed='"files": {"patterns": [...], "rename": {}}',
+                             hint="write the configuration anew: a dry run of the workflow does") from None  # fmt: skip
         found |= {str(record["file"]): record for record in records(source, patterns, names, list(rename))}
     return [found[key] for key in sorted(found)]

@@ -141,7 +141,7 @@ class Packaged:
 
     def check(self, path: Path, request: Request) -> None:
         if path.stat().st_size == 0:
-            raise OrbitError("file is empty", where=path)
+            raise OrbitError("file is empty", where=path, hint="remove it and retrieve it again")
 
     def open(self, files: Sequence[Path], names: Sequence[str], first: np.datetime64, last: np.datetime64) -> xr.Dataset:
         raise NotImplementedError("orbit2.sources.catalogue says who reads it")

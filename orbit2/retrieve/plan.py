@@ -27,10 +27,11 @@ def needs(raw: Sequence[Mapping[str, Any]], where: object) -> list[Need]:
             box = item.get("box")
             region: Box | None = None if box is None else _box(box)
         except (KeyError, TypeError, ValueError) as error:
-            raise OrbitError(f"not a need ({type(error).__name__}: {error})", where=where, allowed=
-                             '{"variables": [...], "first": "YYYY-MM-DD", "last": "YYYY-MM-DD", "box": [s, n, w, e] or null}') from None
+            raise OrbitError(f"not a need ({type(error).__name__}: {error})", where=where,
+                             allowed='{"variables": [...], "first": "YYYY-MM-DD", "last": "YYYY-MM-DD", "box": [s, n, w, e] or null}',
+                             hint="write the configuration anew: a dry run of the workflow does") from None  # fmt: skip
         if last < first:
-            raise OrbitError("a need ends before it begins", where=where, got=f"{first} to {last}")
+            raise OrbitError("a need ends before it begins", where=where, got=f"{first} to {last}", hint="the first date comes first")
         result.append(Need(variables, first, last, region))
     return result
 

@@ -47,7 +47,8 @@ def adopt(folder: Path, settings: SourcesConfig, only: str | None = None) -> Non
     paths = list(_files(folder))
     providers = {name: catalogue.source(name, settings) for name in KINDS if only in (None, name)}
     if not providers:
-        raise OrbitError("archives of this source are not recognised", got=only, allowed=", ".join(KINDS))
+        raise OrbitError("archives of this source are not recognised", where="SOURCE", got=only, allowed=", ".join(KINDS),
+                         hint="name files of your own under `files` of a dataset instead")  # fmt: skip
     with ThreadPoolExecutor(settings.transfer.workers) as pool:
         told = list(pool.map(lambda path: recognise(path, providers), paths))
     found = [one for one in told if isinstance(one, Recognised)]
@@ -120,7 +121,8 @@ def _prism(path: Path, provider: Source) -> Request | None:
     found = inspect(path)
     name = next((name for name, element in ELEMENTS.items() if element == found.element), None)
     if name is None:
-        raise OrbitError("not an element that is used", got=found.element, allowed=", ".join(ELEMENTS.values()))
+        raise OrbitError("not an element that is used", where=path, got=found.element, allowed=", ".join(ELEMENTS.values()),
+                         hint="leave the file out of the folder")  # fmt: skip
     return provider.plan(Need((name,), found.day, found.day))[0]
 
 

@@ -71,9 +71,11 @@ def run_config(
     run_configuration = load(config, overrides)
     known = needs.sources_of(run_configuration)
     if source is not None and source not in known:
-        raise OrbitError("the run does not use this source", where=config, got=source, allowed=", ".join(known))
+        raise OrbitError("the run does not use this source", where=config, got=source, allowed=", ".join(known),
+                         hint="leave SOURCE out for all of the run")  # fmt: skip
     if source is None and len(known) > 1 and (out is not None or receipt is not None):
-        raise OrbitError("the run has several sources: name one of them to use --out or --receipt", where=config, allowed=", ".join(known))
+        raise OrbitError("the run has several sources: name one of them to use --out or --receipt", where=config, allowed=", ".join(known),
+                         hint="give SOURCE, or leave --out and --receipt out")  # fmt: skip
     asked = [source] if source else known
     for name in (name for name in asked if traits(name).adopted):
         place = out or Path(run_configuration.sources.resources) / name / manifest.VERSION
@@ -123,20 +125,23 @@ def outstanding(run_configuration: RunConfig, source: str) -> Outstanding:
 
 def _needs_of(given: Any, name: str, where: object) -> list[Any]:
     if not isinstance(given, dict) or given.get("source") != name or not isinstance(given.get("needs"), list):
-        raise OrbitError("not a retrieve configuration of this source", where=where, got=name, allowed='{"source", "needs", "settings"}')
+        raise OrbitError("not a retrieve configuration of this source", where=where, got=name, allowed='{"source", "needs", "settings"}',
+                         hint="give the run's YAML, or the slice that the workflow wrote")  # fmt: skip
     return list(given["needs"])
 
 
 def _job(name: str, given: Any, where: object) -> _Job:
     if given is None:
         if name not in ITEMS:
-            raise OrbitError("this source cannot be retrieved without --config", got=name, allowed=", ".join(ITEMS),
-                             hint=did_you_mean(name, ITEMS) or "give the run's YAML file")
+            raise OrbitError("this source cannot be retrieved without --config", where="SOURCE", got=name, allowed=", ".join(ITEMS),
+                             hint=did_you_mean(name, ITEMS) or "give the run's YAML file")  # fmt: skip
         return _Job(Packaged(name), Packaged(name).plan(), SourcesConfig())
     if not isinstance(given, dict) or not {"source", "needs", "settings"} <= set(given):
-        raise OrbitError("not a retrieve configuration", where=where, allowed='{"source", "needs", "settings"}')
+        raise OrbitError("not a retrieve configuration", where=where, allowed='{"source", "needs", "settings"}',
+                         hint="give the run's YAML, or the slice that the workflow wrote")  # fmt: skip
     if given["source"] != name:
-        raise OrbitError("configuration is for another source", where=where, got=str(given["source"]), allowed=name)
+        raise OrbitError("configuration is for another source", where=where, got=str(given["source"]), allowed=name,
+                         hint="give the slice of this source")  # fmt: skip
     settings = validate(SourcesConfig, given["settings"], where)
     if settings.packaged(name):
         return _Job(Packaged(name), Packaged(name).plan(), settings)

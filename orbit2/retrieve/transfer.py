@@ -279,7 +279,8 @@ def _checked(target: Path, request: Request, work: _Work) -> None:
         if isinstance(error, OSError) and error.errno in _FULL:
             raise
         target.unlink(missing_ok=True)  # whole but wrong: resuming it would never mend it
-        raise OrbitError(f"what the server sent is not the file: {str(error).replace(str(target), request.file)}") from None
+        raise OrbitError(f"what the server sent is not the file: {str(error).replace(str(target), request.file)}", where=request.file,
+                         hint="start again; where it stays so, look at the file at the provider's") from None  # fmt: skip
 
 
 def _record(target: Path, request: Request, sent: dict[str, Any], facts: Facts) -> manifest.Record:

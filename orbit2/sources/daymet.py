@@ -20,7 +20,7 @@ from orbit2.config.sources import DaymetConfig
 from orbit2.door.damage import Guarded, reading
 from orbit2.door.opening import read
 from orbit2.door.stamps import CALENDARS, decoded
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.errors import OrbitError, one_of
 from orbit2.sources.source import Facts, Need, Request
 from orbit2.units import conversion, linear
 from orbit2.variables import variable
@@ -79,7 +79,7 @@ class Daymet:
         earliest = _FIRST_YEAR[self.config.region]
         if first < earliest:
             raise OrbitError("Daymet does not go back that far", where=f"region {self.config.region}", got=str(need.first),
-                             allowed=f"from {earliest}-01-01")
+                             allowed=f"from {earliest}-01-01", hint="begin the dataset's periods later")  # fmt: skip
         requests = []
         for year in range(first, last + 1):
             for name in need.variables:
@@ -154,7 +154,8 @@ def crs_wkt() -> str:
 
 def _field(name: str) -> Field:
     if name not in LEXICON:
-        raise OrbitError("Daymet does not offer this variable", got=name, allowed=", ".join(LEXICON), hint=did_you_mean(name, LEXICON))
+        raise OrbitError("Daymet does not offer this variable", where="daymet", got=name, allowed=", ".join(LEXICON),
+                         hint=one_of(name, LEXICON))  # fmt: skip
     return LEXICON[name]
 
 
@@ -180,11 +181,13 @@ def _field_of(raw: xr.Dataset, path: Path, name: str, first: np.datetime64 | Non
     array = raw[field.name]
     where = f"{path}: {field.name}"
     if set(array.dims) != {"time", "y", "x"}:
-        raise OrbitError("field has unexpected dimensions", where=where, got=array.dims, allowed="time, y, x")
+        raise OrbitError("field has unexpected dimensions", where=where, got=array.dims, allowed="time, y, x",
+                         hint="give Daymet's own daily files")  # fmt: skip
     units = array.attrs.get("units")
     if name == RAIN and units and linear(str(units), "mm day-1", water=True) is None:  # in days, that is; a summary says mm
+        summary = linear(str(units), "mm", water=True) is not None
         raise OrbitError("field has wrong units", where=where, got=units, allowed="mm/day",
-                         hint="annual and monthly summaries cannot be used as days" if linear(str(units), "mm", water=True) else None)
+                         hint="annual and monthly summaries cannot be used as days" if summary else "give Daymet's own daily files")
     scale = conversion(units, name, where, hours=24)
     _check_mapping(raw, array, path)
     axes = {axis: _metres(raw, axis, path) for axis in ("y", "x")}
@@ -216,7 +219,7 @@ def _field_of(raw: xr.Dataset, path: Path, name: str, first: np.datetime64 | Non
 def _opened(path: Path) -> xr.Dataset:
     """By h5py or scipy, which may be used from several threads at once (the netCDF library may not, and files are checked in threads)."""
     if not path.is_file():
-        raise OrbitError("file not found", where=path)
+        raise OrbitError("file not found", where=path, hint="run the retrieve stage")
     return read(path, decode_times=False, classic="scipy")
 
 
@@ -244,7 +247,7 @@ def _cut(begin: int, end: int, step: int) -> list[int]:
 def _metres(raw: xr.Dataset, axis: str, path: Path) -> Array:
     """A projection coordinate in metres. Raises OrbitError when its unit is missing or it is not a 1 km axis in that unit."""
     if axis not in raw.variables:
-        raise OrbitError(f"no {axis} coordinate", where=path, got=list(map(str, raw.variables))[:12])
+        raise OrbitError(f"no {axis} coordinate", where=path, got=list(map(str, raw.variables))[:12], hint="give Daymet's own daily files")
     units = raw[axis].attrs.get("units")
     metres = linear(str(units), "m") if units else None
     if metres is None:
@@ -263,7 +266,8 @@ def _check_mapping(raw: xr.Dataset, array: xr.DataArray, path: Path) -> None:
     """Raise OrbitError unless the file's own grid mapping is Daymet's Lambert conformal conic."""
     name = array.attrs.get("grid_mapping") or array.encoding.get("grid_mapping") or "lambert_conformal_conic"
     if name not in raw.variables:
-        raise OrbitError("no grid mapping variable", where=path, got=list(map(str, raw.variables))[:12], allowed=name)
+        raise OrbitError("no grid mapping variable", where=path, got=list(map(str, raw.variables))[:12], allowed=name,
+                         hint="give Daymet's own daily files, with their projection")  # fmt: skip
     held = raw[name].attrs
     wrong = [f"{key}={held.get(key)}" for key, value in _MAPPING.items() if key in held and not np.isclose(held[key], value, rtol=1e-7)]
     wrong += [f"{key} is missing" for key in ("latitude_of_projection_origin", "longitude_of_central_meridian") if key not in held]
@@ -273,21 +277,24 @@ def _check_mapping(raw: xr.Dataset, array: xr.DataArray, path: Path) -> None:
     if held.get("grid_mapping_name") != "lambert_conformal_conic":
         wrong.append(f"grid_mapping_name={held.get('grid_mapping_name')}")
     if wrong:
-        raise OrbitError("not Daymet's projection", where=f"{path}: {name}", got=", ".join(wrong), allowed=PROJECTION)
+        raise OrbitError("not Daymet's projection", where=f"{path}: {name}", got=", ".join(wrong), allowed=PROJECTION,
+                         hint="give Daymet's own daily files, not regridded ones")  # fmt: skip
 
 
 def _days(raw: xr.Dataset, path: Path) -> Days:
     """The dates in the file. Raises OrbitError for another calendar, a date twice or out of order, or a hole that Daymet does not have."""
     if "time" not in raw.variables:
-        raise OrbitError("no time coordinate", where=path, got=list(map(str, raw.variables))[:12])
+        raise OrbitError("no time coordinate", where=path, got=list(map(str, raw.variables))[:12], hint="give Daymet's own daily files")
     kind = raw["time"].attrs.get("calendar", "standard")
     if kind not in CALENDARS:
-        raise OrbitError("time is on another calendar", where=path, got=kind, allowed="standard (days since a date)")
+        raise OrbitError("time is on another calendar", where=path, got=kind, allowed="standard (days since a date)",
+                         hint="give Daymet's own daily files")  # fmt: skip
     days: Days = decoded(raw["time"], path).astype("datetime64[D]")  # 12:00 in the archive
     steps = np.diff(days).astype(int)
     if (steps <= 0).any():
         at = int(np.argmax(steps <= 0))
-        raise OrbitError("days are repeated or out of order", where=path, got=f"{days[at + 1]} after {days[at]}")
+        raise OrbitError("days are repeated or out of order", where=path, got=f"{days[at + 1]} after {days[at]}",
+                         hint="remove the file and retrieve it again")  # fmt: skip
     for before, after in pairwise(days):
         if after - before > 1 and not (after - before == 2 and _left_out(before + 1)):
             raise OrbitError("days are missing inside the file", where=path, got=f"{before} is followed by {after}",
@@ -340,4 +347,5 @@ def _same_grid(one: tuple[Path, xr.DataArray], other: tuple[Path, xr.DataArray])
         a, b = one[1][axis].values, other[1][axis].values
         if len(a) != len(b) or not np.allclose(a, b, atol=0.5):
             raise OrbitError("files lie on different grids", where=f"{one[0].name} and {other[0].name}",
-                             got=f"{axis} {b[0]:g} to {b[-1]:g} m ({len(b)})", allowed=f"{a[0]:g} to {a[-1]:g} m ({len(a)})")
+                             got=f"{axis} {b[0]:g} to {b[-1]:g} m ({len(b)})", allowed=f"{a[0]:g} to {a[-1]:g} m ({len(a)})",
+                             hint="retrieve all files with one box")  # fmt: skip

@@ -73,8 +73,8 @@ class Era5:
         not hold, and for days before 1940.
         """
         if need.first < EARLIEST:
-            raise OrbitError("ERA5 does not go back that far", got=str(need.first), allowed=f"from {EARLIEST}",
-                             hint="a trailing day begins on the day before the first hour")
+            raise OrbitError("ERA5 does not go back that far", where="era5", got=str(need.first), allowed=f"from {EARLIEST}",
+                             hint="a trailing day begins on the day before the first hour")  # fmt: skip
         names = self._files_names(need.variables)
         area = None if need.box is None else outward(need.box)
         make = self._cds if self.config.backend == "cds" else self._arco
@@ -94,7 +94,8 @@ class Era5:
         lat, lon = data["lat"].values, data["lon"].values
         if lat[0] > south + 1e-3 or lat[-1] < north - 1e-3 or (lon[-1] - lon[0]) < (east - west) - 1e-3:
             raise OrbitError("file does not cover the area that was asked for", where=path,
-                             got=f"lat {lat[0]:g}..{lat[-1]:g}, lon {lon[0]:g}..{lon[-1]:g}", allowed=f"{request.box}")
+                             got=f"lat {lat[0]:g}..{lat[-1]:g}, lon {lon[0]:g}..{lon[-1]:g}", allowed=f"{request.box}",
+                             hint="remove the file and retrieve it again")  # fmt: skip
 
     def open(self, files: Sequence[Path], names: Sequence[str], first: np.datetime64, last: np.datetime64) -> xr.Dataset:
         """See `Source.open`. Every hour between `first` and `last` must be there (ERA5 has no gaps), unless the files are not hourly.
@@ -125,8 +126,8 @@ class Era5:
         """What files must hold for `names`."""
         for name in names:
             if field(name).arco is None and self.config.backend == "arco":
-                raise OrbitError("the ARCO store does not hold this variable", got=name,
-                                 hint="set sources.era5.backend: cds, or sources.era5.extremes: hourly")
+                raise OrbitError("the ARCO store does not hold this variable", where="sources.era5", got=name,
+                                 hint="set sources.era5.backend: cds, or sources.era5.extremes: hourly")  # fmt: skip
         extra = (_SST,) if self.config.sst_over_sea and set(names) & set(_TEMPERATURES) else ()
         return tuple(dict.fromkeys((*names, *extra)))
 
@@ -297,7 +298,8 @@ def held_in(path: Path, names: Sequence[str]) -> tuple[tuple[str, ...], np.datet
     one = next(iter(held.values()))
     steps = [np.diff(axis) for axis in (one.lat, one.lon)]
     if any(len(step) and not np.allclose(step, SPACING, atol=1e-3) for step in steps):
-        raise OrbitError("not on ERA5's own grid", where=path, got=f"{steps[0][:1]} degrees", allowed=f"{SPACING} degrees")
+        raise OrbitError("not on ERA5's own grid", where=path, got=f"{steps[0][:1]} degrees", allowed=f"{SPACING} degrees",
+                         hint="name files of another grid under `files` of a dataset instead")  # fmt: skip
     whole = len(one.lat) >= _GLOBE[0] and len(one.lon) >= _GLOBE[1]
     box = None if whole else (float(one.lat[0]), float(one.lat[-1]), float(one.lon[0]), float(one.lon[-1]))
     return tuple(sorted(held)), first, last, box

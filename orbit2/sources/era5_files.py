@@ -92,7 +92,7 @@ def pieces(
 def _contents(path: Path) -> Iterator[Path | Member]:
     """The file itself or, of a zip (CDS has sent zips named .nc), its data files: in place where they are not compressed."""
     if not path.is_file():
-        raise OrbitError("file not found", where=path)
+        raise OrbitError("file not found", where=path, hint="run the retrieve stage")
     if kind_of(path) != "zip":
         yield path
         return
@@ -127,7 +127,8 @@ def _times_decoded(raw: xr.Dataset, file: Path | Member) -> xr.Dataset:
     for axis in ("valid_time", "time"):
         calendar = raw[axis].attrs.get("calendar", "standard") if axis in raw.variables else "standard"
         if calendar not in CALENDARS:
-            raise OrbitError("calendar is not the real one", where=f"{file}: {axis}", got=str(calendar), allowed=", ".join(CALENDARS))
+            raise OrbitError("calendar is not the real one", where=f"{file}: {axis}", got=str(calendar), allowed=", ".join(CALENDARS),
+                             hint="name files of another calendar under `files` of a dataset instead")  # fmt: skip
     return xr.decode_cf(raw, mask_and_scale=False, concat_characters=False, decode_coords=False, decode_timedelta=False)
 
 
@@ -135,7 +136,7 @@ def _axes(raw: xr.Dataset, file: Path | Member, member: int | None) -> xr.Datase
     """Canonical dimension names and one ensemble member; nothing is read but coordinates."""
     found, time = horizontal(raw, file), time_name(raw)
     if time is None:
-        raise OrbitError("no time coordinate", where=file, got=list(map(str, raw.variables))[:12])
+        raise OrbitError("no time coordinate", where=file, got=list(map(str, raw.variables))[:12], hint="give a file of fields with times")
     if time != "time" and "time" in raw.variables:  # a forecast's reference time
         raw = raw.drop_vars("time")
     stamps = dates(raw[time], file).astype("datetime64[ns]")
@@ -152,7 +153,7 @@ def _axes(raw: xr.Dataset, file: Path | Member, member: int | None) -> xr.Datase
                              hint="choose one with `member`")
         members = list(map(int, data["number"].values))
         if member is not None and member not in members:
-            raise OrbitError("no such ensemble member", where=file, got=member, allowed=members)
+            raise OrbitError("no such ensemble member", where=file, got=member, allowed=members, hint="name a member that the file holds")
         data = data.isel(number=members.index(member) if member is not None else 0)
     return data
 
@@ -162,7 +163,7 @@ def _layout(data: xr.Dataset, file: Path | Member) -> _Layout:
     lat, lon = data["lat"].values.astype(np.float64), data["lon"].values.astype(np.float64)
     steps = np.diff(lat)
     if not (np.all(steps > 0) or np.all(steps < 0)):
-        raise OrbitError("latitude is not monotonic", where=file)
+        raise OrbitError("latitude is not monotonic", where=file, hint="sort the rows of the file")
     rows = slice(None, None, -1) if len(steps) and steps[0] < 0 else slice(None)
     columns, wrapped = eastward(lon)
     return _Layout(stamps, _version(data, len(stamps)), lat[rows], wrapped, rows,
@@ -222,7 +223,8 @@ def _fields(
     for (key, _), members in wanted.items():
         array, where = data[key], f"{file}: {key}"
         if set(array.dims) - {"time", "lat", "lon", "level", "expver"} or not {"lat", "lon"} <= set(array.dims):
-            raise OrbitError("field has unexpected dimensions", where=where, got=array.dims, allowed="time, latitude, longitude")
+            raise OrbitError("field has unexpected dimensions", where=where, got=array.dims, allowed="time, latitude, longitude",
+                             hint="give a file as the provider makes it")  # fmt: skip
         amount = LEXICON[members[0][0]].step == "accum" and linear(str(array.attrs.get("units")), "mm", water=True) is not None
         _refuse_means(array, where, amount)
         scales = [LEXICON[name].scale(array.attrs.get("units"), name, where) for name, _ in members]
@@ -252,7 +254,8 @@ def _level(array: xr.DataArray, field: Field, data: xr.Dataset, where: str) -> t
     units = str(data["level"].attrs.get("units", "hPa"))
     scale = linear(units, "hPa")
     if scale is None:
-        raise OrbitError("pressure levels have unknown units", where=where, got=units, allowed="units of pressure (hPa, Pa)")
+        raise OrbitError("pressure levels have unknown units", where=where, got=units, allowed="units of pressure (hPa, Pa)",
+                         hint="set the units attribute of the levels")  # fmt: skip
     levels = np.atleast_1d(data["level"].values).astype(np.float64) * scale.factor
     hits = np.flatnonzero(np.isclose(levels, field.level))
     return bool(len(hits)), int(hits[0]) if len(hits) and "level" in array.dims else None

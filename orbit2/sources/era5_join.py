@@ -57,7 +57,8 @@ def refuse_gaps(name: str, held: list[Piece], first: np.datetime64 | None, last:
     begin = there[0] if first is None and len(there) else first
     end = there[-1] if last is None and len(there) else last
     if begin is None or end is None:
-        raise OrbitError("files hold no hour", where=", ".join(p.name for p in paths[:4]), got=name)
+        raise OrbitError("files hold no hour", where=", ".join(p.name for p in paths[:4]), got=name,
+                         hint="remove the files and retrieve them again")  # fmt: skip
     wanted = np.arange(begin.astype("datetime64[s]"), end.astype("datetime64[s]") + HOUR, HOUR)
     if LEXICON[name].step != "instant":
         wanted = wanted[wanted >= FIRST_ACCUMULATED]

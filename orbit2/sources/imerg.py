@@ -93,11 +93,12 @@ class Imerg:
         """One request per day (daily), or per half-hour, whose stamp is still the day's. `bytes` is a typical size of a global file."""
         for name in need.variables:
             if name != NAME:
-                raise OrbitError("IMERG does not offer this variable", got=name, allowed=NAME)
+                raise OrbitError("IMERG does not offer this variable", where="imerg", got=name, allowed=NAME,
+                                 hint="take other variables from another source")  # fmt: skip
         earliest = _FIRST[self.config.version]
         if need.first < earliest:
             raise OrbitError("IMERG does not go back that far", where=f"version {self.config.version}", got=str(need.first),
-                             allowed=f"from {earliest}")
+                             allowed=f"from {earliest}", hint="begin the dataset's periods later")  # fmt: skip
         if not need.variables:
             return []
         days = np.arange(need.first.astype("datetime64[D]"), need.last.astype("datetime64[D]") + 1)
@@ -109,10 +110,12 @@ class Imerg:
         granule = granule_of(path, self.config.product)
         if granule.field != _FIELD[self.config.version]:
             raise OrbitError("file is of another version", where=path, got=granule.field,
-                             allowed=f"{_FIELD[self.config.version]} (version {self.config.version})")
+                             allowed=f"{_FIELD[self.config.version]} (version {self.config.version})",
+                             hint="remove it and retrieve it again, or set sources.imerg.version")  # fmt: skip
         slot = request.body.get("slot")
         if granule.day != request.first.astype("datetime64[D]") or (slot is not None and granule.slot != int(slot)):
-            raise OrbitError("file is of another time", where=path, got=str(granule.begin), allowed=str(request.body["first"]))
+            raise OrbitError("file is of another time", where=path, got=str(granule.begin), allowed=str(request.body["first"]),
+                             hint="remove it and retrieve it again")  # fmt: skip
         with _reading(path) as root:
             array = root[granule.group][granule.field]
             array[tuple(size // 2 for size in array.shape)]  # decompresses one block
@@ -126,7 +129,8 @@ class Imerg:
         """
         for name in names:
             if name != NAME:
-                raise OrbitError("IMERG does not offer this variable", got=name, allowed=NAME)
+                raise OrbitError("IMERG does not offer this variable", where="imerg", got=name, allowed=NAME,
+                                 hint="take other variables from another source")  # fmt: skip
         begin, end = first.astype("datetime64[D]"), last.astype("datetime64[D]")
         granules = [g for g in (granule_of(Path(f), self.config.product) for f in files) if begin <= g.day <= end]
         if not granules or not names:
@@ -186,14 +190,16 @@ def granule_of(path: Path, product: str) -> Granule:
         where = f"{path}: {field}"
         axes = _axes(array)
         if sorted(axes) != ["lat", "lon", "time"] or array.shape[axes.index("time")] != 1:
-            raise OrbitError("field has unexpected dimensions", where=where, got=f"{axes} {array.shape}", allowed="time (1), lon, lat")
+            raise OrbitError("field has unexpected dimensions", where=where, got=f"{axes} {array.shape}", allowed="time (1), lon, lat",
+                             hint="give IMERG's own files")  # fmt: skip
         units = _text(array, "units")
         if not units or not any((scale := linear(units, own, water=True)) and scale.nothing for own in _UNITS[product]):
             raise OrbitError("field has wrong units" if units else "field has no units", where=where, got=units,
-                             allowed=f"{', '.join(_UNITS[product])} (sources.imerg.product is {product})")
+                             allowed=f"{', '.join(_UNITS[product])} (sources.imerg.product is {product})",
+                             hint="set sources.imerg.product as the files are")  # fmt: skip
         for axis in ("time", "lat", "lon"):
             if axis not in group:
-                raise OrbitError(f"no {axis} coordinate", where=path, got=list(group)[:12])
+                raise OrbitError(f"no {axis} coordinate", where=path, got=list(group)[:12], hint="give IMERG's own files")
         time = xr.DataArray(np.atleast_1d(group["time"][()]), dims="time", attrs={"units": _text(group["time"], "units")})
         _refuse_other_spans(group, time.attrs["units"], product, where)
         count = f"{field}_cnt"
@@ -201,7 +207,8 @@ def granule_of(path: Path, product: str) -> Granule:
                           _centres(group["lat"][()], -90.0, path, "lat"), _centres(group["lon"][()], -180.0, path, "lon"))
         if {axis: size for axis, size in zip(axes, array.shape, strict=True) if axis != "time"} != {
                 "lat": len(granule.lat), "lon": len(granule.lon)}:
-            raise OrbitError("field and coordinates differ in size", where=where, got=str(array.shape))
+            raise OrbitError("field and coordinates differ in size", where=where, got=str(array.shape),
+                             hint="remove it and retrieve it again")  # fmt: skip
         return granule
 
 
@@ -213,14 +220,15 @@ def _refuse_other_spans(group: h5py.Group, units: str | None, product: str, wher
     seconds = float(length[0]) * {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}.get(units[:1].lower(), np.nan) if len(length) else np.nan
     if seconds > 1.1 * _SECONDS[product]:
         raise OrbitError("the file covers another length of time", where=where, got=f"{seconds / 3600:g} hours",
-                         allowed=f"{_SECONDS[product] / 3600:g} hours (sources.imerg.product is {product})")
+                         allowed=f"{_SECONDS[product] / 3600:g} hours (sources.imerg.product is {product})",
+                         hint="set sources.imerg.product as the files are")  # fmt: skip
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[h5py.File]:
     """The open file. By h5py, which may be used from several threads at once (the netCDF library may not)."""
     if not path.is_file():
-        raise OrbitError("file not found", where=path)
+        raise OrbitError("file not found", where=path, hint="run the retrieve stage")
     with reading(path, "IMERG", allowed="NetCDF-4 or HDF5"), h5py.File(path, "r") as root:
         yield root
 
@@ -245,7 +253,8 @@ def _centres(values: npt.NDArray[Any], origin: float, path: Path, axis: str) -> 
     exact: Array = (10 * cells + 5) / 100 + origin
     if centres.ndim != 1 or len(centres) == 0 or not np.allclose(centres, exact, atol=1e-3) or not (np.abs(np.diff(cells)) == 1).all():
         ends = f" from {centres.ravel()[0]:g} to {centres.ravel()[-1]:g}" if centres.size else ""
-        raise OrbitError("not IMERG's 0.1 degree grid", where=f"{path}: {axis}", got=f"{centres.size} values{ends}")
+        raise OrbitError("not IMERG's 0.1 degree grid", where=f"{path}: {axis}", got=f"{centres.size} values{ends}",
+                         hint="give IMERG's own files, not regridded ones")  # fmt: skip
     return np.round(exact, 2)
 
 
@@ -264,7 +273,7 @@ def _consistent(granules: Sequence[Granule]) -> None:
             one, other = getattr(reference, axis), getattr(granule, axis)
             if not np.array_equal(one, other):
                 raise OrbitError("files lie on different grids", where=pair, got=f"{axis} {other[0]:g} to {other[-1]:g} ({len(other)})",
-                                 allowed=f"{one[0]:g} to {one[-1]:g} ({len(one)})")
+                                 allowed=f"{one[0]:g} to {one[-1]:g} ({len(one)})", hint="retrieve all files with one box")  # fmt: skip
 
 
 def _read(granule: Granule, name: str) -> npt.NDArray[Any]:

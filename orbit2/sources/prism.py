@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from orbit2.config.sources import PrismConfig
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.errors import OrbitError, one_of
 from orbit2.sources.prism_zip import Day, FloatArray, PrismGrid, field, inspect, load
 from orbit2.sources.source import Facts, Need, Request
 from orbit2.variables import variable
@@ -53,10 +53,11 @@ class Prism:
         config = self._config
         for name in need.variables:
             if name not in ELEMENTS:
-                raise OrbitError("PRISM does not offer this variable", got=name, allowed=", ".join(ELEMENTS),
-                                 hint=did_you_mean(name, ELEMENTS))
+                raise OrbitError("PRISM does not offer this variable", where="prism", got=name, allowed=", ".join(ELEMENTS),
+                                 hint=one_of(name, ELEMENTS))  # fmt: skip
         if need.first < FIRST_DAY:
-            raise OrbitError("PRISM's daily fields begin later", got=str(need.first), allowed=f"{FIRST_DAY} and after")
+            raise OrbitError("PRISM's daily fields begin later", where="prism", got=str(need.first), allowed=f"{FIRST_DAY} and after",
+                             hint="begin the dataset's periods later")  # fmt: skip
         requests = []
         for day in np.arange(need.first, need.last + np.timedelta64(1, "D")):
             date = str(day).replace("-", "")
@@ -76,11 +77,14 @@ class Prism:
         found = inspect(path)
         (name,) = request.variables
         if found.element != ELEMENTS[name]:
-            raise OrbitError("file holds another element", where=path, got=found.element, allowed=ELEMENTS[name])
+            raise OrbitError("file holds another element", where=path, got=found.element, allowed=ELEMENTS[name],
+                             hint="remove it and retrieve it again")  # fmt: skip
         if found.day != request.first:
-            raise OrbitError("file is of another day", where=path, got=str(found.day), allowed=str(request.first)[:10])
+            raise OrbitError("file is of another day", where=path, got=str(found.day), allowed=str(request.first)[:10],
+                             hint="remove it and retrieve it again")  # fmt: skip
         if found.resolution != self._config.resolution:
-            raise OrbitError("wrong grid", where=path, got=found.resolution, allowed=self._config.resolution)
+            raise OrbitError("wrong grid", where=path, got=found.resolution, allowed=self._config.resolution,
+                             hint="remove it and retrieve it again, or set sources.prism.resolution")  # fmt: skip
         field(found, name, load(found)[0])
 
     def open(self, files: Sequence[Path], names: Sequence[str], first: np.datetime64, last: np.datetime64) -> xr.Dataset:
@@ -111,8 +115,8 @@ class Prism:
         wanted = {}
         for name in names:
             if name not in ELEMENTS:
-                raise OrbitError("PRISM does not offer this variable", got=name, allowed=", ".join(ELEMENTS),
-                                 hint=did_you_mean(name, ELEMENTS))
+                raise OrbitError("PRISM does not offer this variable", where="prism", got=name, allowed=", ".join(ELEMENTS),
+                                 hint=one_of(name, ELEMENTS))  # fmt: skip
             wanted[ELEMENTS[name]] = name
         found: dict[tuple[str, np.datetime64], Day] = {}
         for path in files:
@@ -121,11 +125,13 @@ class Prism:
                 continue
             key = (wanted[one.element], one.day)
             if key in found:
-                raise OrbitError("day is there twice", where=path, got=f"{one.element} {one.day}", allowed=f"once, as in {found[key].path}")
+                raise OrbitError("day is there twice", where=path, got=f"{one.element} {one.day}", allowed=f"once, as in {found[key].path}",
+                                 hint="leave one of the two files")  # fmt: skip
             found[key] = one
         if not found:
-            raise OrbitError("no PRISM file holds these variables at these days", got=f"{', '.join(names)}, {first} to {last}",
-                             allowed=f"{self._config.resolution} files", hint="run the retrieve stage")
+            raise OrbitError("no PRISM file holds these variables at these days", where="prism",
+                             got=f"{', '.join(names)}, {first} to {last}", allowed=f"{self._config.resolution} files",
+                             hint="run the retrieve stage")  # fmt: skip
         return found
 
 

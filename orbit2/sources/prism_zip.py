@@ -74,20 +74,21 @@ class PrismGrid:
 def inspect(path: Path) -> Day:
     """Element, day, resolution and stability of a zip, from its directory. Raises OrbitError for what is no PRISM day."""
     if not path.is_file():
-        raise OrbitError("file not found", where=path)
+        raise OrbitError("file not found", where=path, hint="run the retrieve stage")
     found = members(path, max_members=64, max_bytes=MAX_BYTES)
     matches = [(m, match) for m in found if (match := _NAME.fullmatch(PurePosixPath(m.filename).name))]
     if len(matches) != 1:
         raise OrbitError("not one PRISM day", where=path, got=[m.filename for m in found][:6] or "an empty archive",
-                         allowed="one prism_<element>_..._<YYYYMMDD> .bil or .tif")
+                         allowed="one prism_<element>_..._<YYYYMMDD> .bil or .tif", hint="give PRISM's own daily archives")  # fmt: skip
     member, match = matches[0]
     token = (match["old"] or match["new"]).lower()
     if token not in _RESOLUTIONS:
-        raise OrbitError("unknown PRISM grid", where=path, got=token, allowed=", ".join(_RESOLUTIONS))
+        raise OrbitError("unknown PRISM grid", where=path, got=token, allowed=", ".join(_RESOLUTIONS),
+                         hint="give archives of one of these grids")  # fmt: skip
     try:
         day = np.datetime64(f"{match['day'][:4]}-{match['day'][4:6]}-{match['day'][6:]}", "D")
     except ValueError:
-        raise OrbitError("not a date", where=path, got=match["day"]) from None
+        raise OrbitError("not a date", where=path, got=match["day"], hint="give the file the name that PRISM gave it") from None
     stability = (match["stability"] or _stability(path, found, day)).lower()
     return Day(path, member.filename, match["element"].lower(), day, _RESOLUTIONS[token], stability, member.compress_size, member.file_size)
 
@@ -128,7 +129,8 @@ def load(one: Day) -> tuple[PrismGrid, FloatArray]:
                 raise OrbitError("corrupt: the raster is not as long as its header says", where=one.path, got=f"{one.size} bytes",
                                  allowed=f"{4 * opened.width * opened.height} bytes", hint=_AGAIN)
             if opened.count != 1 or opened.width * opened.height > MAX_BYTES // 4:
-                raise OrbitError("not one field of PRISM", where=one.path, got=f"{opened.count} x {opened.height} x {opened.width}")
+                raise OrbitError("not one field of PRISM", where=one.path, got=f"{opened.count} x {opened.height} x {opened.width}",
+                                 hint="remove it and retrieve it again")  # fmt: skip
             array = rioxarray.open_rasterio(opened, cache=False)
             assert isinstance(array, xr.DataArray)
             grid = _grid(array, opened, one)
@@ -146,7 +148,7 @@ def _content(one: Day) -> Mapping[str, bytes]:
         with zipfile.ZipFile(one.path) as opened:
             names = set(opened.namelist())
             if one.raw and wanted[1] not in names:
-                raise OrbitError("the raster has no header", where=one.path, allowed=wanted[1])
+                raise OrbitError("the raster has no header", where=one.path, allowed=wanted[1], hint="remove it and retrieve it again")
             return {name: opened.read(name) for name in wanted if name in names}
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as error:
         raise OrbitError(f"damaged archive ({error})", where=one.path, hint=_AGAIN) from None
@@ -160,17 +162,19 @@ def _grid(array: xr.DataArray, opened: rasterio.DatasetReader, one: Day) -> Pris
     """Cell centres, snapped to PRISM's multiples (headers round them)."""
     per_degree = CELLS_PER_DEGREE[one.resolution]
     if opened.crs is not None and not opened.crs.is_geographic:
-        raise OrbitError("wrong grid: not in degrees", where=one.path, got=opened.crs.to_string(), allowed="NAD83 (EPSG:4269)")
+        raise OrbitError("wrong grid: not in degrees", where=one.path, got=opened.crs.to_string(), allowed="NAD83 (EPSG:4269)",
+                         hint="give PRISM's own files, not reprojected ones")  # fmt: skip
     axes = []
     for axis, steps in (("y", array["y"].values[::-1]), ("x", array["x"].values)):
         whole = np.rint(steps * per_degree)
         if steps.size < 2 or np.max(np.abs(steps * per_degree - whole)) > 0.01 or np.any(np.diff(whole) != 1):
             raise OrbitError(f"wrong grid: {axis} is not every 1/{per_degree} degree on its multiples", where=one.path,
-                             got=f"{steps.size} cells from {steps[0]:.6f} to {steps[-1]:.6f}")
+                             got=f"{steps.size} cells from {steps[0]:.6f} to {steps[-1]:.6f}",
+                             hint="give PRISM's own files, not regridded ones")  # fmt: skip
         axes.append(whole)
     lon = np.mod(axes[1], 360 * per_degree) / per_degree
     if np.any(np.diff(lon) <= 0):
-        raise OrbitError("wrong grid: it crosses the prime meridian", where=one.path)
+        raise OrbitError("wrong grid: it crosses the prime meridian", where=one.path, hint="give PRISM's own files, of the United States")
     return PrismGrid(axes[0] / per_degree, lon)
 
 
@@ -178,10 +182,11 @@ def field(one: Day, name: str, grid: PrismGrid) -> FloatArray:
     """Variable `name` as [lat, lon] in canonical units. Raises OrbitError for another grid and for impossible values."""
     found, values = load(one)
     if not found.same_as(grid):
-        raise OrbitError("wrong grid: not that of the other files", where=one.path, got=found.describe(), allowed=grid.describe())
+        raise OrbitError("wrong grid: not that of the other files", where=one.path, got=found.describe(), allowed=grid.describe(),
+                         hint="give files of one grid")  # fmt: skip
     values = values + np.float32(OFFSETS[name])
     low, high = variable(name).valid
     if np.isfinite(values).any() and (np.nanmin(values) < low or np.nanmax(values) > high):
         raise OrbitError("impossible values", where=f"{one.path}: {name}", got=f"{np.nanmin(values):.4g} to {np.nanmax(values):.4g}",
-                         allowed=f"{low} to {high} {variable(name).units}")
+                         allowed=f"{low} to {high} {variable(name).units}", hint="remove it and retrieve it again")  # fmt: skip
     return values

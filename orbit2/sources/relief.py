@@ -41,7 +41,8 @@ def averaged(path: Path, grid: Grid, land: tuple[Grid, Array]) -> tuple[Array, A
         columns = column_weights(source, grid, "bilinear" if finer else "conservative")
         covered = np.outer(np.asarray(rows.sum(axis=1)).ravel(), np.asarray(columns.sum(axis=1)).ravel())
         if covered.min() < 1 - 1e-6:
-            raise OrbitError("the relief does not cover the grid", where=path, got=source.describe(), allowed=grid.describe())
+            raise OrbitError("the relief does not cover the grid", where=path, got=source.describe(), allowed=grid.describe(),
+                             hint="give a relief of the whole region")  # fmt: skip
         columns_t = columns.T.tocsr()
         used = np.flatnonzero(np.diff(rows.indptr))
         height, width = source.shape
@@ -64,7 +65,7 @@ def check(path: Path) -> None:
     with reading(path, "a relief"), _opened(path) as file:
         z, source, ascending, _ = _axes(file, path)
         if not np.isfinite(_band(z, 0, 1, ascending, source.shape[0])).any():
-            raise OrbitError("relief has no values", where=path)
+            raise OrbitError("relief has no values", where=path, hint="retrieve it again, or give another file")
 
 
 def _opened(path: Path) -> xr.Dataset:
@@ -75,14 +76,17 @@ def _axes(file: xr.Dataset, path: Path) -> tuple[xr.DataArray, Grid, bool, npt.N
     """The altitude variable, its grid (latitude ascending, longitude from 0), whether rows ascend, and the order of columns."""
     name = next((n for n in _NAMES if n in file.variables), None)
     if name is None:
-        raise OrbitError("relief has no altitude", where=path, got=list(map(str, file.variables))[:8], allowed=" or ".join(_NAMES))
+        raise OrbitError("relief has no altitude", where=path, got=list(map(str, file.variables))[:8], allowed=" or ".join(_NAMES),
+                         hint="give a file with one of these variables")  # fmt: skip
     z, found = file[name], horizontal(file, path)
     if z.dims != found:
-        raise OrbitError("relief must have dimensions (lat, lon)", where=path, got=z.dims)
+        raise OrbitError("relief must have dimensions (lat, lon)", where=path, got=z.dims,
+                         hint="give rows of latitude and columns of longitude")  # fmt: skip
     units = z.attrs.get("units")
     metres = linear(str(units), "m") if units else None
     if metres is None or not metres.nothing:  # bands are read as they stand
-        raise OrbitError("relief has wrong or no units", where=path, got=units, allowed="metres")
+        raise OrbitError("relief has wrong or no units", where=path, got=units, allowed="metres",
+                         hint="set the units attribute of the altitude")  # fmt: skip
     lat, lon = (file[axis].values.astype(np.float64) for axis in found)
     order, wrapped = eastward(lon, decimals=9)
     ascending = bool(lat[-1] > lat[0])
@@ -105,5 +109,6 @@ def _dry(values: Array, source: Grid, rows: slice, land: tuple[Grid, Array]) -> 
         wet = fraction[np.ix_(row, column)] < 0.999
         values = np.where(below & wet, 0.0, np.maximum(values, LOWEST_LAND))
     if not np.isfinite(values).all():
-        raise OrbitError("relief has missing values", got=f"{int((~np.isfinite(values)).sum())} cells")
+        raise OrbitError("relief has missing values", where="relief", got=f"{int((~np.isfinite(values)).sum())} cells",
+                         hint="give a relief without gaps")  # fmt: skip
     return values

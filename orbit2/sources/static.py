@@ -77,7 +77,7 @@ class Static:
         """
         for name in need.variables:
             if name not in self.offers():
-                raise OrbitError("static field is not in these sources", got=name, allowed=", ".join(self.offers()),
+                raise OrbitError("static field is not in these sources", where="static", got=name, allowed=", ".join(self.offers()),
                                  hint=did_you_mean(name, self.offers()) or "set sources.static.source: era5, or sources.static.relief")
         requests = [self._era5() if self.config.source == "era5" else Request(
             PACKAGED_FILE, "packaged", {"packaged": "static"}, PACKAGED, *_ALWAYS, 1_500_000,
@@ -104,7 +104,7 @@ class Static:
         _read.cache_clear()  # the file is about to be renamed
 
     def open(self, files: Sequence[Path], names: Sequence[str], first: np.datetime64, last: np.datetime64) -> xr.Dataset:
-        raise OrbitError("static fields have no time", got=", ".join(names), hint="list them among the statics")
+        raise OrbitError("static fields have no time", where="static", got=", ".join(names), hint="list them among the statics")
 
 
 def open_static(
@@ -133,7 +133,7 @@ def open_static(
     known: dict[str, Array] = {}
     for i, name in enumerate(names):
         if variable(name).kind != "static":
-            raise OrbitError("not a static field", got=name, hint="list it among the inputs instead")
+            raise OrbitError("not a static field", where="statics", got=name, hint="list it among the inputs instead")
         if name == "latitude":
             result[i] = grid.lat[:, None]
         elif name == "slope":
@@ -218,7 +218,8 @@ def _field(grid: Grid, name: str, files: list[Path], known: dict[str, Array], ca
                 known[name] = _averaged(grid, path, name, cache)
                 break
         else:
-            raise OrbitError("static field not in the files", where=", ".join(map(str, files)), got=name, allowed=", ".join(RELIEF))
+            raise OrbitError("static field not in the files", where=", ".join(map(str, files)), got=name, allowed=", ".join(RELIEF),
+                             hint="give a file that holds it")  # fmt: skip
     return known[name]
 
 
@@ -229,7 +230,8 @@ def _averaged(grid: AnyGrid, path: Path, name: str, cache: str | None) -> Array:
     finer = isinstance(source, Grid) and isinstance(grid, Grid) and grid.resolution < source.resolution * (1 - 1e-6)
     field = Regridder(source, grid, "bilinear" if finer else "conservative", cache=cache)(values)
     if not np.isfinite(field).all():
-        raise OrbitError("the static file does not cover the grid", where=path, got=source.describe(), allowed=grid.describe())
+        raise OrbitError("the static file does not cover the grid", where=path, got=source.describe(), allowed=grid.describe(),
+                         hint="give a file of the whole region")  # fmt: skip
     return np.clip(field, 0.0, 1.0) if _is_share(name) else field
 
 
@@ -318,14 +320,15 @@ def _read_now(path: Path, name: str) -> tuple[AnyGrid, Array]:
         field = _era5_field(opened, name, path) if path.name.removesuffix(".part") == ERA5_FILE else _own_field(opened, name, path)
         told = opened.attrs.get(GRID)
     if set(field.dims) != {"lat", "lon"}:
-        raise OrbitError("static field must have dimensions (lat, lon)", where=f"{path}: {name}", got=field.dims)
+        raise OrbitError("static field must have dimensions (lat, lon)", where=f"{path}: {name}", got=field.dims,
+                         hint="give rows of latitude and columns of longitude")  # fmt: skip
     if told is not None:  # a model's own says its grid exactly, and lies in its order
         return from_attributes(json.loads(told)), _in_range(field.transpose("lat", "lon").to_numpy(), path, name)
     order, lon = eastward(field["lon"].to_numpy(), decimals=9)
     field = field.transpose("lat", "lon").isel(lon=order).assign_coords(lon=lon).sortby("lat")
     values = field.to_numpy()
     if not np.isfinite(values).any():
-        raise OrbitError("static field is missing everywhere", where=f"{path}: {name}")
+        raise OrbitError("static field is missing everywhere", where=f"{path}: {name}", hint="give a file with values")
     return from_centres(field["lat"].values, field["lon"].values), _in_range(values, path, name)
 
 
@@ -333,14 +336,15 @@ def _in_range(values: Array, path: Path, name: str) -> Array:
     low, high = variable(name).valid
     if np.nanmin(values) < low - 1e-3 * (high - low) or np.nanmax(values) > high + 1e-3 * (high - low):
         raise OrbitError("static field outside its range", where=f"{path}: {name}", got=f"{np.nanmin(values):g} to {np.nanmax(values):g}",
-                         allowed=f"{low:g} to {high:g} {variable(name).units}")
+                         allowed=f"{low:g} to {high:g} {variable(name).units}", hint="check its units and fill values")  # fmt: skip
     return np.clip(values, 0.0, 1.0) if _is_share(name) else values
 
 
 def _own_field(opened: xr.Dataset, name: str, path: Path, axes: tuple[str, str] = ("lat", "lon")) -> xr.DataArray:
     likely = candidates(opened, name)
     if not likely:
-        raise OrbitError("static field not in the file", where=path, got=name, allowed=", ".join([*map(str, opened.data_vars), *MADE]))
+        raise OrbitError("static field not in the file", where=path, got=name, allowed=", ".join([*map(str, opened.data_vars), *MADE]),
+                         hint="give a file that holds it, or name it with `rename`")  # fmt: skip
     field = opened[likely[0]]
     field = field.isel({axis: 0 for axis in field.dims if axis not in axes and (field.sizes[axis] == 1 or axis in TIMES)})
     field = field.drop_vars([c for c in field.coords if c not in axes]).astype(np.float64).load()
@@ -353,7 +357,8 @@ def _era5_field(opened: xr.Dataset, name: str, path: Path) -> xr.DataArray:
     about = INVARIANT.get(name)
     key = next((k for k in about.names if k in opened), None) if about else None
     if about is None or key is None:
-        raise OrbitError("static field not in the file", where=path, got=name, allowed=", ".join(map(str, opened.data_vars)))
+        raise OrbitError("static field not in the file", where=path, got=name, allowed=", ".join(map(str, opened.data_vars)),
+                         hint="give a file that holds it")  # fmt: skip
     scale = about.scale(opened[key].attrs.get("units"), name, f"{path}: {key}")
     field = opened[key].astype(np.float64)
     for axis in ("valid_time", "time", "number", "expver"):

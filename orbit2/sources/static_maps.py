@@ -35,7 +35,8 @@ def on_map(
     known = {name: np.asarray(direct[name]) for name in asked if name in direct}
     known |= dict(zip(rest, _fields(grid, rest, path, made), strict=True)) if rest else {}
     if asked and not all(np.isfinite(field).all() for field in known.values()):
-        raise OrbitError("the static fields do not cover the grid", where=path, got=", ".join(asked), allowed=grid.describe())
+        raise OrbitError("the static fields do not cover the grid", where=path, got=", ".join(asked), allowed=grid.describe(),
+                         hint="give a file of the whole region")  # fmt: skip
     values = {"latitude": grid.lat2d, **known}
     if "slope" in names:
         values["slope"] = slope(known["orography"].astype(np.float64), grid)

@@ -41,8 +41,8 @@ def plan_times(dataset: DatasetConfig) -> Times:
     for name, period in dataset.split.blocks.items():
         begin, end = period.bounds(dataset.counted)
         if not ((times >= begin) & (times <= end)).any():
-            raise OrbitError(f"no samples in the {name} period", got=f"{period.start} to {period.end}",
-                             allowed=calendars.span(available))
+            raise OrbitError(f"no samples in the {name} period", where=f"split.{name}", got=f"{period.start} to {period.end}",
+                             allowed=calendars.span(available), hint="choose a period in which the dataset has samples")  # fmt: skip
     return times
 
 

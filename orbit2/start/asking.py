@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from orbit2.door.given import hours
-from orbit2.errors import OrbitError, Unsaid, did_you_mean
+from orbit2.errors import OrbitError, Unsaid, did_you_mean, one_of
 from orbit2.variables import VARIABLES, variable
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ Ask = Callable[[Question, OrbitError], str]  # the question, and why it is asked
 def _choice(flag: str, *choices: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text.strip() not in choices:
-            raise OrbitError("not one of the choices", where=flag, got=text, allowed=", ".join(choices), hint=did_you_mean(text, choices))
+            raise OrbitError("not one of the choices", where=flag, got=text, allowed=", ".join(choices), hint=one_of(text, choices))
         return text.strip()
 
     return read
@@ -45,7 +45,8 @@ def _hour(flag: str) -> Callable[[str], float]:
         except ValueError:
             found = float("nan")
         if not -24 <= found <= 24:
-            raise OrbitError("not an hour", where=flag, got=text, allowed="-24 to 24: hours after 00:00 UTC of the date")
+            raise OrbitError("not an hour", where=flag, got=text, allowed="-24 to 24: hours after 00:00 UTC of the date",
+                             hint="0 is midnight UTC")  # fmt: skip
         return found
 
     return read
@@ -53,7 +54,8 @@ def _hour(flag: str) -> Callable[[str], float]:
 
 def _factor(text: str) -> int:
     if not text.strip().isdecimal() or int(text) < 2:
-        raise OrbitError("not a number of cells", where="--factor", got=text, allowed="2, 3, 4, ...")
+        raise OrbitError("not a number of cells", where="--factor", got=text, allowed="2, 3, 4, ...",
+                         hint="fine cells along a side of a coarse one")  # fmt: skip
     return int(text)
 
 
@@ -68,7 +70,8 @@ def renamed(text: str) -> dict[str, str]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         theirs, sign, ours = (word.strip() for word in part.partition("="))
         if not sign or not theirs:
-            raise OrbitError("not of the form THEIRS=OURS", where="--rename", got=part, allowed="e.g. tg=2m_temperature")
+            raise OrbitError("not of the form THEIRS=OURS", where="--rename", got=part, allowed="e.g. tg=2m_temperature",
+                             hint="their name, an equals sign, orbit2's name")  # fmt: skip
         if ours not in VARIABLES:
             raise OrbitError("no such variable", where="--rename", got=ours, allowed="a name of orbit2's (docs/own_data.md)",
                              hint=did_you_mean(ours, VARIABLES) or "others are declared under `variables:` of a YAML")  # fmt: skip
@@ -102,9 +105,8 @@ def answers(given: Mapping[str, Any]) -> Said:
             text = ",".join(f"{theirs}={ours}" for theirs, ours in value.items()) if isinstance(value, Mapping) else str(value)
             found[keys[name].key] = keys[name].read(text)
         elif name != "statics":
-            raise OrbitError("nothing that can be said of files", got=name,
-                             allowed=", ".join([*keys, "inputs", "outputs", "statics", "credit"]),
-                             hint=did_you_mean(name, keys))  # fmt: skip
+            raise OrbitError("nothing that can be said of files", where="answers", got=name,
+                             allowed=", ".join([*keys, "inputs", "outputs", "statics", "credit"]), hint=one_of(name, keys))
     return found
 
 

@@ -95,9 +95,11 @@ def _box(region: str, cell: float) -> str:
     except ValueError:
         good = False
     if not good:
-        raise OrbitError("not a region", where="--region", got=region, allowed="SOUTH,NORTH,WEST,EAST in degrees, e.g. 35,60,-10,30")
+        raise OrbitError("not a region", where="--region", got=region, allowed="SOUTH,NORTH,WEST,EAST in degrees, e.g. 35,60,-10,30",
+                         hint="four numbers with commas between: south below north")  # fmt: skip
     if 180 / cell % 1:
-        raise OrbitError("the globe does not divide into such cells", where="--factor", got=f"{cell:g} degrees", allowed="2, 4, 8, ...")
+        raise OrbitError("the globe does not divide into such cells", where="--factor", got=f"{cell:g} degrees", allowed="2, 4, 8, ...",
+                         hint="choose another factor")  # fmt: skip
     sides = (max(-90.0, math.floor(south / cell) * cell), min(90.0, math.ceil(north / cell) * cell), math.floor(west / cell) * cell,
              math.ceil(east / cell) * cell)  # fmt: skip
     return ",".join(f"{side:g}" for side in sides)
@@ -106,5 +108,6 @@ def _box(region: str, cell: float) -> str:
 def _years(years: str) -> tuple[int, int]:
     first, _, last = years.partition("-")
     if not (first.isdecimal() and (last or first).isdecimal() and FIRST <= int(first) <= int(last or first)):
-        raise OrbitError("not years", where="--years", got=years, allowed=f"FIRST-LAST from {FIRST} on, e.g. {YEARS}")
+        raise OrbitError("not years", where="--years", got=years, allowed=f"FIRST-LAST from {FIRST} on, e.g. {YEARS}",
+                         hint="a single year is enough: 2015")  # fmt: skip
     return int(first), int(last or first)

@@ -74,7 +74,7 @@ def look(side: str, patterns: Sequence[str], rename: Mapping[str, str], accumula
     unused = tuple(key for key in keys if key not in known | still)
     if not fields:
         raise Unsaid(f"no field of the {side} files has a name that orbit2 knows", ("rename",), where=f"--{side}", got=", ".join(keys),
-                     allowed="names of docs/own_data.md")  # fmt: skip
+                     allowed="names of docs/own_data.md", hint="say which field is which: --rename THEIRS=OURS")  # fmt: skip
     return Side(side, tuple(patterns), tuple(every), fields, unused)
 
 

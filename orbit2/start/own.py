@@ -15,7 +15,7 @@ from orbit2.config.load import from_mapping
 from orbit2.config.own_files import even, grids_of, held_in, one_grid
 from orbit2.config.own_times import Samples, counted, samples_in
 from orbit2.door.headers import Header
-from orbit2.errors import OrbitError, Unsaid, did_you_mean
+from orbit2.errors import OrbitError, Unsaid, one_of
 from orbit2.grid import named
 from orbit2.plan.machine import Machine
 from orbit2.plan.text import verdict
@@ -99,7 +99,7 @@ def _variables(sides: Mapping[str, Side], said: Said) -> tuple[list[str], list[s
         for name in asked:
             if name not in side.names:
                 raise OrbitError(f"the {side.side} files do not hold it", where=f"--{key}", got=name, allowed=", ".join(side.names),
-                                 hint=did_you_mean(name, side.names))  # fmt: skip
+                                 hint=one_of(name, side.names))  # fmt: skip
         found.append(asked)
     return found[0], found[1]
 
@@ -132,7 +132,8 @@ def _grids(own: Mapping[str, Header], said: Said) -> Grids:
         try:
             even(own["fine"].grid)
         except OrbitError as error:
-            raise Unsaid(error.what, ("fine_grid",), where=error.where, got=error.got) from None
+            raise Unsaid(error.what, ("fine_grid",), where=error.where, got=error.got,
+                         hint="name a grid that they are averaged to: --fine-grid") from None  # fmt: skip
     target = own["fine"].grid if fine == FROM_FILES else named(fine)
     factor = said.get("factor")
     if "coarse" in own and factor is None and "digest" not in own["coarse"].cells:
@@ -143,14 +144,16 @@ def _grids(own: Mapping[str, Header], said: Said) -> Grids:
             factor = round(own["coarse"].grid.km / target.km)
             if factor < 2:
                 raise OrbitError("the fine files are no finer than the coarse ones", where="--fine", got=target.describe(),
-                                 allowed=f"cells of less than half of {own['coarse'].about}") from None  # fmt: skip
+                                 allowed=f"cells of less than half of {own['coarse'].about}",
+                                 hint="leave --coarse out: then block means of the fine files are the input") from None  # fmt: skip
     if factor is None:
-        raise Unsaid("how much coarser the inputs shall be does not follow from the files", ("factor",), where="--factor", got="nothing")
+        raise Unsaid("how much coarser the inputs shall be does not follow from the files", ("factor",), where="--factor", got="nothing",
+                     hint="say it with --factor")  # fmt: skip
     if fine != FROM_FILES or target.periodic:  # blocks must fill all of it
         good = [n for n in range(2, min(target.shape)) if not target.shape[0] % n and not target.shape[1] % n]
         if not good or ("factor" in said and factor not in good):
             raise OrbitError("the fine grid does not divide into such blocks", where="--factor", got=factor,
-                             allowed=", ".join(map(str, good[:12])))  # fmt: skip
+                             allowed=", ".join(map(str, good[:12])), hint="choose one of these factors, or another grid with --fine-grid")
         near = factor
         factor = min(good, key=lambda n: abs(n - near))
     why = (f"the coarse files are averaged to blocks of {factor} x {factor} fine cells, which do not fill theirs" if "coarse" in own

@@ -73,7 +73,7 @@ def sized(raw: Mapping[str, Any], dataset: str, hours: float, on: Machine, *, co
     `conserve`: the inputs are block means of the truth. Raises OrbitError where the hours or the memory do for none.
     """
     if hours <= 0:
-        raise OrbitError("no time for a run", where="--hours", got=hours, allowed="more than 0")
+        raise OrbitError("no time for a run", where="--hours", got=hours, allowed="more than 0", hint="e.g. --hours 2")
     about = {"refinement": DatasetConfig.model_validate(raw["datasets"][dataset]).refinement, "conserve": conserve}
     samples = training_samples(from_mapping({**raw, **sections(dataset, about, {}, {})}), dataset)
     batch = max(1, min(BATCH, samples // 2))

@@ -38,7 +38,7 @@ def blocks(samples: Seconds, step: int, calendar: str) -> Blocks:
     for _ in range(2):
         if len(samples) < LEAST:
             raise OrbitError("too few times that all variables have, to train, validate and test on", where="--fine", got=len(whole),
-                             allowed=f"{LEAST} or more")  # fmt: skip
+                             allowed=f"{LEAST} or more", hint="name files of more times")  # fmt: skip
         found = _years(samples, step, calendar) or _shares(samples, step, calendar)
         if all(_filled(samples, *pair, step, calendar) > MOST_LACKING for pair in (found.train, found.validation, found.test)):
             return Blocks(found.train, found.validation, found.test, found.gap_days, found.why + note)

@@ -18,7 +18,8 @@ Section = Sequence[tuple[str, Any, str]]  # key, value, comment
 def place(name: str, folder: Path) -> Path:
     """Where the run's YAML goes. Raises OrbitError for a name that is none, and where something is already."""
     if not name or not (name[0].isalnum() and name == name.lower() and name.replace("_", "").isalnum() and name.isascii()):
-        raise OrbitError("not a name of a run", where="NAME", got=name, allowed="small letters, digits and _, e.g. my_run")
+        raise OrbitError("not a name of a run", where="NAME", got=name, allowed="small letters, digits and _, e.g. my_run",
+                         hint="it names the YAML and the folder of results")  # fmt: skip
     path = folder / f"{name}.yaml"
     if path.exists():
         raise OrbitError("is there already, and is not overwritten", where=path, hint="choose another name, or remove it")

@@ -56,5 +56,6 @@ class Moments:
     def as_dict(self, where: object) -> dict[str, float]:
         """Ready for JSON. Raises OrbitError when there was no valid value."""
         if not self.count:
-            raise OrbitError("no valid value in the training period (NaN only)", where=where)
+            raise OrbitError("no valid value in the training period (NaN only)", where=where,
+                             hint="choose a training period with values, or build the dataset again")  # fmt: skip
         return {"mean": self.mean, "std": self.std, "min": self.least, "max": self.greatest, "count": self.count}

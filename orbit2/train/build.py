@@ -80,9 +80,8 @@ class Setup:
         self.clock = Clock()  # that steps lap; the trainer's is the record's
         missing = [name for name in model_config.datasets if name not in stores or name not in statistics]
         if missing:
-            raise OrbitError(
-                "no pair store or statistics given for a dataset", got=missing[0], hint="pass --store NAME=PATH and --statistics NAME=PATH"
-            )
+            raise OrbitError("no pair store or statistics given for a dataset", where="command line", got=missing[0],
+                             hint="pass --store NAME=PATH and --statistics NAME=PATH")  # fmt: skip
         data = validate(DataConfig, section.get("data", {}), "data")
         cache = of_node(data.cache, data.cache_gb)
         opened = {name: PairStore(stores[name], *cache) for name in model_config.datasets}

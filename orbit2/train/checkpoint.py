@@ -176,7 +176,8 @@ class Checkpoints:
                 mine = list(_told(partial(kept.verify, path, share))[1:])
                 answers = gathered(mine, group) if any_rank(any(mine), group) else []
             if unreadable := next((error for _, error in answers if error), None):
-                raise OrbitError(f"a checkpoint cannot be read ({unreadable})", where=path)
+                raise OrbitError(f"a checkpoint cannot be read ({unreadable})", where=path,
+                                 hint="make the folder readable; a damaged checkpoint is set aside by itself")  # fmt: skip
             if damage := "; ".join(said for said, _ in answers if said):
                 if _rank() == 0:
                     aside = ", ".join(kept.set_aside(path))

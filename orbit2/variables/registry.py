@@ -28,11 +28,8 @@ def variable(name: str) -> Variable:
     try:
         return VARIABLES[name]
     except KeyError:
-        raise OrbitError(
-            "unknown variable",
-            got=name,
-            hint=(did_you_mean(name, VARIABLES) or f"known: {', '.join(sorted(VARIABLES))}") + "; `variables:` declares others",
-        ) from None
+        close = did_you_mean(name, VARIABLES) or f"known: {', '.join(sorted(VARIABLES))}"
+        raise OrbitError("unknown variable", where="variables", got=name, hint=f"{close}; `variables:` declares others") from None
 
 
 def declare(rows: Iterable[Variable], where: object) -> None:
@@ -73,7 +70,8 @@ def read(stored: Mapping[str, Any], where: object) -> dict[str, Variable]:
     try:
         return {name: from_json(row) for name, row in stored.items()}
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise OrbitError(f"declared variables cannot be read ({type(error).__name__}: {error})", where=where) from None
+        raise OrbitError(f"declared variables cannot be read ({type(error).__name__}: {error})", where=where,
+                         hint="build the file again") from None  # fmt: skip
 
 
 def declarations(names: Iterable[str]) -> dict[str, dict[str, Any]]:

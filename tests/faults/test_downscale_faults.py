@@ -159,7 +159,7 @@ def test_a_reader_that_fails_ends_the_work_with_its_own_error(given: dict[str, P
 
     def read(self: jobs.Job, item):  # type: ignore[no-untyped-def]
         if item.index == 4:
-            raise OrbitError("sample 2 cannot be read")
+            raise OrbitError("sample 2 cannot be read", where="here", hint="none")
         return original(self, item)
 
     monkeypatch.setattr(jobs.Job, "read", read)

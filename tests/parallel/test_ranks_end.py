@@ -132,7 +132,7 @@ def test_a_teardown_that_hangs_does_not_keep_the_process(capfd: pytest.CaptureFi
 
 def test_a_rank_that_fails_says_why_first(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def fails() -> None:
-        raise OrbitError("this sample cannot be read", where="here")
+        raise OrbitError("this sample cannot be read", where="here", hint="none")
 
     def act(rank: int) -> None:
         when(3, 1, rank, fails)

@@ -67,6 +67,6 @@ def test_a_mistake_that_planning_finds_is_one_line(project: Any) -> None:
     receipt = slices.receipts(from_mapping(PARTIAL), "week")["sample"]
     (project.folder / receipt).parent.mkdir(parents=True)
     (project.folder / receipt).write_text("{", encoding="utf-8")
-    for more, said in ((beyond, "error: no samples in the test period"), ((), f"error: {receipt}: not valid JSON")):
+    for more, said in ((beyond, "error: split.test: no samples in the test period"), ((), f"error: {receipt}: not valid JSON")):
         done = project("-n", "regrid", "--configfile", "chain.yaml", *more, check=False)
         assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr + done.stdout

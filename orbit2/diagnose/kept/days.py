@@ -18,7 +18,7 @@ import xarray as xr
 from xarray.backends import CachingFileManager
 
 from orbit2 import times
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.errors import OrbitError, one_of
 from orbit2.grid import AnyGrid, Grid, from_attributes
 from orbit2.metrics import parts
 from orbit2.metrics.netcdf import coordinates
@@ -101,7 +101,7 @@ class KeptDays:
         self.pieces = list(pieces)
         about = [_about(piece) for piece in self.pieces]
         if any(one != about[0] for one in about):
-            raise OrbitError("parts keep different blocks of cells", got=f"{len(set(about))} kinds in {len(about)} parts",
+            raise OrbitError("parts keep different blocks of cells", where="parts", got=f"{len(set(about))} kinds in {len(about)} parts",
                              hint="delete the task's parts and run them again")  # fmt: skip
         first = self.pieces[0]
         self.grid: AnyGrid = (from_attributes(json.loads(bytes(first.get("about/grid")[()]))) if "about/grid" in first.names else
@@ -125,7 +125,7 @@ class KeptDays:
         numbers, which = np.unique(np.concatenate([days for _, days, _ in held]), return_inverse=True)
         counted = np.bincount(which, weights=np.concatenate([samples for *_, samples in held]))
         if (counted > self._a_day).any():
-            raise OrbitError("two parts keep the same day", got=f"{name}, day {numbers[counted.argmax()]} since 1850",
+            raise OrbitError("two parts keep the same day", where="parts", got=f"{name}, day {numbers[counted.argmax()]} since 1850",
                              hint="delete the task's parts and run them again")  # fmt: skip
         found = []
         for piece, days, samples in held:
@@ -234,15 +234,16 @@ class KeptDays:
 
     def _known(self, name: str) -> str:
         if name not in self._models:
-            raise OrbitError("no days are kept of this variable", got=name, allowed=", ".join(self.variables),
-                             hint=did_you_mean(name, self.variables))  # fmt: skip
+            raise OrbitError("no days are kept of this variable", where="parts", got=name, allowed=", ".join(self.variables),
+                             hint=one_of(name, self.variables))  # fmt: skip
         return name
 
     def _source(self, name: str, model: str) -> str:
         """Where a model's days lie: those of the input are those of a baseline. Raises OrbitError for one that has none."""
         models = self.models_of(name)
         if model not in models:
-            raise OrbitError("no days are kept of this model", where=name, got=model, allowed=", ".join(models))
+            raise OrbitError("no days are kept of this model", where=name, got=model, allowed=", ".join(models),
+                             hint="run the evaluate stage again with this baseline")  # fmt: skip
         stands_in = model == INPUT and f"{name}/{INPUT}/values" not in self._paths
         return STAND_IN if stands_in else model
 

@@ -39,7 +39,7 @@ def run(first: Path, second: Path, out: Path) -> None:
     Raises OrbitError for a folder that holds no scored run, and for runs without a scored task in common.
     """
     if first.resolve() == second.resolve():
-        raise OrbitError("a run is compared with itself", got=first, hint="give two run folders")
+        raise OrbitError("a run is compared with itself", where="--compare", got=first, hint="give two run folders")
     names = [first.name, second.name] if first.name != second.name else [f"{first.name} (first)", f"{second.name} (second)"]
     pair = [sides.opened(folder, name) for folder, name in zip((first, second), names, strict=True)]
     tasks = sides.common(*pair)

@@ -71,8 +71,8 @@ def common(first: Side, second: Side) -> list[str]:
              for side in (first, second)]  # fmt: skip
     both = [task for task in found[0] if task in found[1]]
     if not both:
-        raise OrbitError("the runs have no task in common that was scored", got=f"{', '.join(found[0])} and {', '.join(found[1])}",
-                         hint="tasks are matched by their names in `downscale`")  # fmt: skip
+        raise OrbitError("the runs have no task in common that was scored", where="--compare",
+                         got=f"{', '.join(found[0])} and {', '.join(found[1])}", hint="tasks are matched by their names in `downscale`")
     return both
 
 

@@ -81,7 +81,8 @@ def axes_of(grid: AnyGrid) -> tuple[Array, Array]:
     if isinstance(grid, ProjectedGrid):
         return grid.y_edges, grid.x_edges
     if not isinstance(grid, Grid):
-        raise OrbitError("no map is drawn of this grid", got=grid.describe())
+        raise OrbitError("no map is drawn of this grid", where="map", got=grid.describe(),
+                         hint="regrid it to latitude and longitude or to a map first")  # fmt: skip
     return grid.lat_edges, grid.lon_edges
 
 

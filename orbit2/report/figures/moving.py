@@ -113,7 +113,8 @@ def writer(path: Path) -> Callable[[Path, Iterable[Pixels], float], None]:
     """What writes files like `path`. Raises OrbitError for a kind that there is none for."""
     kinds = {".mp4": _mp4, ".gif": _gif}
     if path.suffix.lower() not in kinds:
-        raise OrbitError("not a kind of moving picture", where="--out", got=path.name, allowed=", ".join(kinds))
+        raise OrbitError("not a kind of moving picture", where="--out", got=path.name, allowed=", ".join(kinds),
+                         hint="end the name of --out in one of these")  # fmt: skip
     return kinds[path.suffix.lower()]
 
 

@@ -18,5 +18,6 @@ from orbit2.sources.source import ClientName
 def client(name: ClientName, settings: SourcesConfig) -> Client:
     """The client of that name, ready to fetch. Raises OrbitError for an unknown name or missing credentials."""
     if name not in get_args(ClientName):
-        raise OrbitError("unknown client", got=str(name), allowed=", ".join(get_args(ClientName)))
+        raise OrbitError("unknown client", where="client", got=str(name), allowed=", ".join(get_args(ClientName)),
+                         hint="choose one of these")  # fmt: skip
     return cast(Client, import_module(f"orbit2.retrieve.clients.{name}").connect(settings))

@@ -133,7 +133,8 @@ def _stop(store: xr.Dataset, *, era5t: bool) -> np.datetime64:
     if era5t:
         stop = store.attrs.get("valid_time_stop_era5t", stop)
     if stop is None:
-        raise OrbitError("the store does not say how far it reaches", where="ARCO", got="no attribute valid_time_stop")
+        raise OrbitError("the store does not say how far it reaches", where="ARCO", got="no attribute valid_time_stop",
+                         hint="try again later, or set sources.era5.backend: cds")  # fmt: skip
     return np.datetime64(str(stop)[:10], "s") + 23 * _HOUR
 
 
@@ -210,5 +211,6 @@ def _failures(url: str) -> Iterator[None]:
         if _passing(error):
             raise Transient(f"reading {where} failed ({type(error).__name__})") from None
         if isinstance(error, OSError | ValueError | RuntimeError | KeyError) or hasattr(error, "status"):
-            raise OrbitError("the ARCO store cannot be read", where=where, got=shown(str(error)) or type(error).__name__) from None
+            raise OrbitError("the ARCO store cannot be read", where=where, got=shown(str(error)) or type(error).__name__,
+                             hint="try again later, or set sources.era5.backend: cds") from None  # fmt: skip
         raise

@@ -251,7 +251,8 @@ class CdsClient:
                 page = licences(self._url, request.body["dataset"])
                 raise OrbitError("the Climate Data Store refuses: is the licence accepted?", where=request.file, got=text,
                                  hint=f"accept the licences once at {page}") from None
-            raise OrbitError(f"the Climate Data Store refuses the request (HTTP {status})", where=request.file, got=text) from None
+            raise OrbitError(f"the Climate Data Store refuses the request (HTTP {status})", where=request.file, got=text,
+                             hint="what it answered says why; `orbit2 doctor` checks the account's file") from None  # fmt: skip
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             raise Transient(f"connection to {self.host(request)} failed ({type(error).__name__})") from None
         except (requests.exceptions.JSONDecodeError, KeyError, AssertionError) as error:

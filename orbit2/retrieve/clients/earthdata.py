@@ -119,7 +119,8 @@ class EarthdataClient:
         granule = max(fitting, key=lambda g: g.name)
         scheme, secure = urlsplit(granule.url).scheme, self.config.cmr.startswith("https://")
         if scheme != "https" and (secure or scheme != "http"):
-            raise OrbitError("NASA's catalogue names no secure address", where=request.file, got=scheme, allowed="https")
+            raise OrbitError("NASA's catalogue names no secure address", where=request.file, got=scheme, allowed="https",
+                             hint="leave sources.earthdata.cmr as it is by default")  # fmt: skip
         return granule
 
     def _month(self, body: Mapping[str, Any]) -> list[Granule]:
@@ -150,7 +151,8 @@ class EarthdataClient:
                 self._refused(host, auth)
             if status in PASSING or answer is None:
                 raise Transient(f"HTTP {status} from {host}", wait=_wait(answer)) from None
-            raise OrbitError(f"NASA's catalogue refuses the search (HTTP {status})", where=host, got=shown(str(error))) from None
+            raise OrbitError(f"NASA's catalogue refuses the search (HTTP {status})", where=host, got=shown(str(error)),
+                             hint="what it answered says why; try again later") from None  # fmt: skip
         except (ValueError, KeyError, TypeError):  # not JSON, or not CMR's
             raise Transient(f"{host} did not answer as NASA's catalogue does") from None
         found = [granule for item in granules for granule in _parsed(item)]
@@ -184,7 +186,8 @@ class EarthdataClient:
                     report(got, total)
             if got > limit:
                 target.unlink()
-                raise OrbitError("file is larger than it can be", where=granule.name, got=f"more than {limit} bytes")
+                raise OrbitError("file is larger than it can be", where=granule.name, got=f"more than {limit} bytes",
+                                 hint="start again; where it stays so, look at the file at the provider's")  # fmt: skip
             if total is not None and got < total:
                 raise Transient(f"connection to {host} cut after {got} of {total} bytes")
             etag: str | None = response.headers.get("ETag")
@@ -195,7 +198,8 @@ class EarthdataClient:
         host, status = urlsplit(granule.url).hostname or granule.url, response.status_code
         hops = [*response.history, response]
         if granule.url.startswith("https:") and any(hop.url.startswith("http:") for hop in hops):
-            raise OrbitError("server redirects from https to http", where=host)
+            raise OrbitError("server redirects from https to http", where=host,
+                             hint="leave the addresses as they are by default; a proxy may be in the way")  # fmt: skip
         if status in (206, 416):
             if status == 206 and have and partial.continues(response.headers, have, validator):
                 return
@@ -221,7 +225,8 @@ class EarthdataClient:
                                  hint=f"accept the licence and approve the data centre's application at https://{self.config.login}/profile")
             case _ if status in PASSING:
                 raise Transient(f"HTTP {status} from {host}", wait=_wait(response))
-        raise OrbitError(f"the server refuses the request (HTTP {status})", where=granule.name, got=_text(response))
+        raise OrbitError(f"the server refuses the request (HTTP {status})", where=granule.name, got=_text(response),
+                         hint="what it answered says why; `orbit2 doctor` checks the account")  # fmt: skip
 
     @staticmethod
     def _verify(granule: Granule, target: Path) -> None:

@@ -71,16 +71,18 @@ def strategy(config: EarthdataConfig) -> str:
     """Where the credentials are. Raises OrbitError naming the three places where there are none."""
     token = os.environ.get("EARTHDATA_TOKEN", "").strip()
     if not all("!" <= character <= "~" for character in token):  # a library's own message would show it
-        raise OrbitError("EARTHDATA_TOKEN holds characters that no token has", hint="copy it again, in one line without spaces")
+        raise OrbitError("EARTHDATA_TOKEN holds characters that no token has", where="EARTHDATA_TOKEN",
+                         hint="copy it again, in one line without spaces")  # fmt: skip
     if token or (os.environ.get("EARTHDATA_USERNAME") and os.environ.get("EARTHDATA_PASSWORD")):
         return "environment"
     path = netrc_path()
     try:
         known = netrc.netrc(str(path)).authenticators(config.login) if path.is_file() else None
     except netrc.NetrcParseError:
-        raise OrbitError("cannot be read as a netrc file", where=path, allowed=f"machine {config.login} login NAME password WORD") from None
+        raise OrbitError("cannot be read as a netrc file", where=path, allowed=f"machine {config.login} login NAME password WORD",
+                         hint="write the line as shown") from None  # fmt: skip
     except OSError as error:
-        raise OrbitError(f"cannot be read ({error.strerror})", where=path) from None
+        raise OrbitError(f"cannot be read ({error.strerror})", where=path, hint="give yourself the right to read it (chmod 600)") from None
     if known is None or not known[0] or not known[2]:
         raise OrbitError("no Earthdata credentials", where=config.login,
                          hint="set EARTHDATA_TOKEN, or EARTHDATA_USERNAME and EARTHDATA_PASSWORD, or add "

@@ -128,9 +128,11 @@ class HttpClient:
             following = response.next_request
             if following.url.scheme not in ("http", "https") or (request.url.scheme == "https" and following.url.scheme == "http"):
                 raise OrbitError("server redirects to a place that is not followed", where=url.host, got=following.url.scheme,
-                                 allowed="http, https (and never from https to http)")
+                                 allowed="http, https (and never from https to http)",
+                                 hint="check the address; a proxy or a login page may be in the way")  # fmt: skip
             request = following
-        raise OrbitError("server redirects in a circle", where=url.host, allowed=f"at most {MAX_REDIRECTS} redirects")
+        raise OrbitError("server redirects in a circle", where=url.host, allowed=f"at most {MAX_REDIRECTS} redirects",
+                         hint="check the address; a proxy or a login page may be in the way")  # fmt: skip
 
     @staticmethod
     def _write(blocks: Iterable[bytes], target: Path, have: int, total: int | None, request: Request, report: Report) -> None:
@@ -145,7 +147,8 @@ class HttpClient:
                 report(got, total)
         if got > limit or (total is not None and got > total):
             target.unlink(missing_ok=True)
-            raise OrbitError("file is larger than it can be", where=request.file, got=f"more than {min(limit, total or limit)} bytes")
+            raise OrbitError("file is larger than it can be", where=request.file, got=f"more than {min(limit, total or limit)} bytes",
+                             hint="start again; where it stays so, look at the file at the provider's")  # fmt: skip
         if total is not None and got < total:
             raise Transient(f"connection cut after {got} of {total} bytes")
 
@@ -158,9 +161,10 @@ class HttpClient:
 
 def _checked(url: httpx.URL, file: str) -> httpx.URL:
     if url.scheme not in ("http", "https") or not url.host:
-        raise OrbitError("not a web address", where=file, got=url.scheme or "no scheme", allowed="http://..., https://...")
+        raise OrbitError("not a web address", where=file, got=url.scheme or "no scheme", allowed="http://..., https://...",
+                         hint="check the address in the configuration")  # fmt: skip
     if url.userinfo:
-        raise OrbitError("a URL must not carry a user or password", where=file)
+        raise OrbitError("a URL must not carry a user or password", where=file, hint="put them into ~/.netrc")
     return url
 
 
@@ -191,7 +195,8 @@ def _plausible(
         raise OrbitError(f"the server sent {'a web page' if page else 'a message'} instead of the file", where=request.file, got=said,
                          hint="read what it says, and try again later")
     if total is not None and total > _limit(request):
-        raise OrbitError("file is larger than it can be", where=request.file, got=f"{total} bytes", allowed=f"{_limit(request)} bytes")
+        raise OrbitError("file is larger than it can be", where=request.file, got=f"{total} bytes", allowed=f"{_limit(request)} bytes",
+                         hint="look at the file at the provider's")  # fmt: skip
 
 
 def _said(blocks: Iterable[bytes]) -> str:
@@ -215,7 +220,8 @@ def _refuse(status: int, response: httpx.Response, file: str, account: str) -> N
     if status in (401, 403):
         raise OrbitError(f"access refused (HTTP {status})", where=file, got=_said(response.iter_bytes()),
                          hint=f"the credentials for {account} are missing or expired, or its terms are not accepted yet")
-    raise OrbitError(f"the server refuses the request (HTTP {status})", where=file, got=_said(response.iter_bytes()))
+    raise OrbitError(f"the server refuses the request (HTTP {status})", where=file, got=_said(response.iter_bytes()),
+                     hint="what it answered says why; check the address")  # fmt: skip
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import xarray as xr
 
 from orbit2.config.sources import SYNTHETIC, SyntheticConfig
 from orbit2.door.damage import reading
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.errors import OrbitError, one_of
 from orbit2.files import atomic
 from orbit2.grid import global_grid
 from orbit2.sources.source import Facts, Need, Request
@@ -50,11 +50,12 @@ class Synthetic:
         """A file for each calendar year, with everything in it."""
         for name in need.variables:
             if name not in NAMES:
-                raise OrbitError("the synthetic test world does not have this variable", got=name, allowed=", ".join(NAMES),
-                                 hint=did_you_mean(name, NAMES))
+                raise OrbitError("the synthetic test world does not have this variable", where="synthetic", got=name,
+                                 allowed=", ".join(NAMES), hint=one_of(name, NAMES))  # fmt: skip
         years = [int(day.astype("datetime64[Y]").astype(np.int64)) + 1970 for day in (need.first, need.last)]
         if years[0] < FIRST or years[1] > LAST:
-            raise OrbitError("the synthetic test world has no such year", got=f"{years[0]} to {years[1]}", allowed=f"{FIRST} to {LAST}")
+            raise OrbitError("the synthetic test world has no such year", where="synthetic", got=f"{years[0]} to {years[1]}",
+                             allowed=f"{FIRST} to {LAST}", hint="choose periods within these years")  # fmt: skip
         return [self._request(year) for year in range(years[0], years[1] + 1)]
 
     def _request(self, year: int) -> Request:
@@ -79,9 +80,9 @@ class Synthetic:
             said = {key: opened.attrs[key] for key in ("seed", "formula", "bands", "waves") if key in opened.attrs}
             if days[0] != request.first or days[-1] != request.last or not set(NAMES) <= set(opened.data_vars):
                 raise OrbitError("file is of another year, or lacks a variable", where=path, got=f"{days[0]} to {days[-1]}",
-                                 allowed=f"{request.first} to {request.last}")
+                                 allowed=f"{request.first} to {request.last}", hint="remove it and retrieve it again")  # fmt: skip
             if said != {"seed": self.config.seed, "formula": FORMULA, **self._more()}:
-                raise OrbitError("file is of another test world", where=path, got=str(said))
+                raise OrbitError("file is of another test world", where=path, got=str(said), hint="remove it and retrieve it again")
 
     def open(self, files: Sequence[Path], names: Sequence[str], first: np.datetime64, last: np.datetime64) -> xr.Dataset:
         """See `Source.open`; the attribute `synthetic` says what the values are."""

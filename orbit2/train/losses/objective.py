@@ -11,7 +11,7 @@ from orbit2.config.checks import unfit_noise
 from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.data.dataset import Pairs
 from orbit2.data.transforms import Normaliser
-from orbit2.errors import OrbitError, did_you_mean
+from orbit2.errors import OrbitError, one_of
 from orbit2.model.constraints import leaky
 from orbit2.model.reslim import LEAK
 from orbit2.model.scale import Scaled
@@ -46,11 +46,11 @@ class Objective:
         if config.loss == "crps":
             self.prior_weight = (config.difference_weight, config.spectral_weight, config.rain_weight)
         if (wrong := unfit_noise(config, architecture)) is not None:
-            raise OrbitError(wrong)
+            raise OrbitError(wrong, where="train", hint="members need noise in the architecture and loss crps, both or neither")
         for name in config.variable_quantiles:
             if name not in outputs:
                 raise OrbitError("not an output of this model", where="train.variable_quantiles", got=name,
-                                 allowed=", ".join(outputs), hint=did_you_mean(name, outputs))  # fmt: skip
+                                 allowed=", ".join(outputs), hint=one_of(name, outputs))  # fmt: skip
         self.levels = torch.tensor([config.variable_quantiles.get(name, config.quantile) for name in outputs])[:, None, None]
         self.encoder = perceptual.Encoder().requires_grad_(False) if config.loss == "perceptual" else None
 

@@ -95,7 +95,7 @@ def terms(
     lie in the core. Raises OrbitError for an unknown loss.
     """
     if loss not in POINTWISE:
-        raise OrbitError("unknown loss", got=loss, allowed=", ".join(POINTWISE))
+        raise OrbitError("unknown loss", where="train.loss", got=loss, allowed=", ".join(POINTWISE), hint="choose one of these")
     cells = scored(prediction, target, weights, scale)
     values = POINTWISE[loss](cells.divided, cells.truth)
     if loss != "bayesian_tv":

@@ -139,7 +139,7 @@ def test_usage_errors_exit_2_too(arguments: tuple[str, ...], capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(("raised", "code", "says"), [
-    (OrbitError("broken\nover lines", where="x.nc"), 2, "error: x.nc: broken over lines"),
+    (OrbitError("broken\nover lines", where="x.nc", hint="mend it"), 2, "error: x.nc: broken over lines; mend it"),
     (Interrupted("saved step 12"), 75, "resumed: saved step 12"),
     (KeyboardInterrupt(), 130, "interrupted; the same command goes on or starts again"),
 ])

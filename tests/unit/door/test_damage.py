@@ -122,5 +122,5 @@ except OrbitError as error:
 def test_a_lack_of_memory_is_not_called_damage() -> None:
     with pytest.raises(MemoryError), reading("x.nc"):
         raise MemoryError
-    with pytest.raises(OrbitError, match=r"x.nc: latitude outside"), reading("x.nc"):
-        raise OrbitError("latitude outside the globe")
+    with pytest.raises(OrbitError, match=r"x.nc: grid: latitude outside.*; look at it"), reading("x.nc"):
+        raise OrbitError("latitude outside the globe", where="grid", hint="look at it")

@@ -34,7 +34,7 @@ def settings(**changes: float) -> TransferConfig:
 
 def check(path: Path, wanted: Request) -> None:
     if not path.read_bytes().startswith(MAGIC):
-        raise OrbitError("not a data file", where=path)
+        raise OrbitError("not a data file", where=path, hint="look at it")
 
 
 def fetch(folder: Path, requests: Sequence[Request], transfer_settings: TransferConfig | None = None, source: str = "plain") -> Outcome:

@@ -96,7 +96,7 @@ def test_questions_are_asked_until_an_answer_is_one(monkeypatch: pytest.MonkeyPa
 
     def work() -> object:
         if "factor" not in said:
-            raise Unsaid("not known", ("factor",))
+            raise Unsaid("not known", ("factor",), where="--factor", hint="say it")
         return said["factor"]
 
     assert settled(work, said, start._asked) == 4 and "not a number of cells" in capsys.readouterr().err

@@ -63,7 +63,7 @@ class Stop:
         monkeypatch.setattr(trainer, "optimise", counted)
 
     def error(self) -> None:
-        raise OrbitError("as a damaged sample would")
+        raise OrbitError("as a damaged sample would", where="here", hint="none")
 
 
 def test_tries_add_up_also_one_that_failed(tiny: Tiny, tmp_path: Path) -> None:
