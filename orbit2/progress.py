@@ -1,4 +1,4 @@
-"""What a stage tells while it works: a bar on a terminal, at least a line a minute in a log. Never touches the work itself."""
+"""What a command tells while it works: a bar on a terminal, at least a line a minute in a log. Never touches the work itself."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 FIRST_SECONDS = 2.0  # until the first line of a log
 LINE_SECONDS = 50.0  # without a line in a log; two of them are never more than a minute apart
+TERMINAL_SECONDS = 10.0  # without a line or a bar on a terminal; shorter work ends without a word
 SPECIAL_STEPS = 0xFFFFFFF0  # SLURM's numbers of batch, extern, interactive and pending steps lie above
 
 Item = TypeVar("Item")
@@ -36,13 +37,15 @@ def detect(environment: Mapping[str, str] = os.environ) -> tuple[int, int, int]:
 
 
 class Telling:
-    """What the process is doing, for the lines of its log. One thread watches the clock while it is used as a context manager."""
+    """What the process is doing, for lines in a log, or on a terminal while no bar is there. One thread watches the clock while it is used
+    as a context manager."""
 
-    def __init__(self, label: str) -> None:
-        self.label = label
+    def __init__(self, label: str, terminal: bool = False) -> None:
+        self.label, self.terminal = label, terminal
         self._began = self._said = time.monotonic()
         self._doing = "starting"
         self._over = threading.Event()
+        self.bars = 0
 
     def __enter__(self) -> Telling:
         for handler in logging.getLogger().handlers:
@@ -68,12 +71,15 @@ class Telling:
         return True
 
     def _watch(self) -> None:
-        wait = FIRST_SECONDS
+        first, usual = (TERMINAL_SECONDS, TERMINAL_SECONDS) if self.terminal else (FIRST_SECONDS, LINE_SECONDS)
+        wait = first
         while not self._over.wait(max(0.05, wait)):
             silent = time.monotonic() - self._said
-            if silent >= (FIRST_SECONDS if self._said == self._began else LINE_SECONDS):
+            if self.bars:
+                self._said = time.monotonic()
+            elif silent >= (first if self._said == self._began else usual):
                 log.info("%s: %s; %s so far", self.label, self._doing, tqdm.format_interval(time.monotonic() - self._began))
-            wait = self._said + LINE_SECONDS - time.monotonic()
+            wait = self._said + usual - time.monotonic()
 
 
 _now: Telling | None = None
@@ -81,13 +87,14 @@ _now: Telling | None = None
 
 @contextmanager
 def telling(label: str) -> Iterator[None]:
-    """While it lasts, the first process of a job says on its log, not on a terminal, what it does: soon, then at least once a minute."""
+    """While it lasts, the first process of a job says what it does: soon, then at least once a minute on a log; on a terminal where
+    nothing else shows that it lives."""
     global _now
-    if _now is not None or sys.stderr.isatty() or detect()[0] != 0:
+    if _now is not None or detect()[0] != 0:
         yield
         return
-    began = time.monotonic()
-    with Telling(label) as _now:
+    began, terminal = time.monotonic(), sys.stderr.isatty()
+    with Telling(label, terminal) as _now:
         code: object = None
         try:
             yield
@@ -98,7 +105,7 @@ def telling(label: str) -> Iterator[None]:
             code = 1
             raise
         finally:
-            if not code and not _now.over:
+            if not code and not _now.over and not (terminal and time.monotonic() - began < TERMINAL_SECONDS):
                 log.info("%s: done, %s", label, tqdm.format_interval(time.monotonic() - began))
             _now = None
 
@@ -116,6 +123,12 @@ def doing(what: str) -> bool:
     return _now is not None
 
 
+def bar(more: int) -> None:
+    """One bar more or less is shown: on a terminal they speak for themselves, in a log there are none."""
+    if _now is not None and _now.terminal:
+        _now.bars += more
+
+
 class Count:
     """`total` like things done one after another: a bar with the time left on a terminal; in a log, what the line of a minute says."""
 
@@ -123,6 +136,7 @@ class Count:
         self.label, self.total, self.unit, self.done = label, total, unit, 0
         self._began = self._said = time.monotonic()
         self._bar = tqdm(total=total, unit=unit, desc=label, disable=not sys.stderr.isatty(), dynamic_ncols=True)
+        bar(1)
         doing(f"{label}: 0 of {total} {unit}s")
 
     def __enter__(self) -> Count:
@@ -130,6 +144,7 @@ class Count:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
+        bar(-1)
         if self.done >= self.total:
             doing(f"{self.label}: finishing")
 

@@ -20,12 +20,13 @@ import typer
 from typer.core import TyperGroup
 
 from orbit2.cli import STAGES, stages, start, tools
+from orbit2.cli.ended import STOPPED
 from orbit2.errors import EXIT_RESUMABLE, EXIT_USER, Interrupted, OrbitError
 from orbit2.files import write_text
 from orbit2.progress import detect, telling
 from orbit2.signals import STOPS, StopRequest, release
 
-STOPPED = "ORBIT2_STOPPED"  # names a file that is to say how far a stage came that stops early; see workflow/scripts/logged.sh
+LONG = ("new", "plan", "map-climate", "clean", "migrate", "model")  # may take a while too
 SAVING = ("train", "finetune", "downscale")  # they have an ear of their own for signals, from the start on
 TEARDOWN = 60.0  # seconds that a rank's process has to end in, once everything is done
 VERBS = (*STAGES, "new", "plan", "doctor", "migrate", "unlock", "stop", "config", "model")
@@ -140,7 +141,8 @@ def _as_a_stage(words: Sequence[str]) -> Iterator[None]:
     """For a stage's verb: lines that say that it lives, and signals that end it tidily where it has no ear of its own for them."""
     if not words or words[0] not in STAGES or {"-h", "--help"} & set(words):
         release()
-        yield
+        with telling(words[0]) if words and words[0] in LONG else nullcontext():
+            yield
         return
 
     if words[0] in SAVING:

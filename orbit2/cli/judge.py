@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from orbit2.allowance import allow
+from orbit2.cli import ended
 from orbit2.door.places import address, places
 
 VERB = "judge"
@@ -59,7 +60,7 @@ def judge(
 
     for line in run(judged, truth, baseline or (), out, Reading(renamed(rename or ()), accumulated)):
         typer.echo(f"note: {line}")
-    typer.echo(f"report: {out / 'report/index.html'}")
+    ended.page(out / "report/index.html")
 
 
 def add(verb: typer.Typer) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from orbit2 import outputs
 from orbit2.allowance import allow
-from orbit2.cli import judge
+from orbit2.cli import ended, judge
 from orbit2.cli.options import (
     Config,
     Fits,
@@ -49,6 +49,7 @@ def scoring(what: str, more: str, run: Callable[..., None], files: Mapping[str, 
             if outdates is not None:
                 outdates.unlink(missing_ok=True)
             run(**options, observations=observations, fits=fits, parent=parent, parts=parts)
+            ended.wrote(options["out"], "the report draws it", "orbit2", "report", "--help")
 
     @verb.command("merge")
     def merge(tables: Tables, out: Out) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from orbit2 import outputs
 from orbit2.allowance import allow
+from orbit2.cli import ended
 from orbit2.cli.options import Config, Device, MaybeConfig, MaybeOut, Memory, Named, Out, Resources, Store, Threads, need
 from orbit2.cli.scores import diagnose, evaluate
 from orbit2.errors import OrbitError
@@ -52,6 +53,8 @@ def retrieve(
         run_adopt(folder=adopt, config=config, source=source, overrides=overrides or ())
     elif config is not None and config.suffix in (".yaml", ".yml"):
         run_config(config=config, source=source, out=out, receipt=receipt, dry_run=dry_run, verify=verify, overrides=overrides or ())
+        if not dry_run:
+            typer.echo(f"all files are here; the run goes on from them:\n  orbit2 run {config}")
     elif overrides:
         raise OrbitError("--set goes with a run's YAML as --config", where="--set", hint="add --config RUN.yaml")
     elif source is None or out is None:
@@ -85,6 +88,8 @@ def regrid_init(
     from orbit2.regrid import initialise
 
     initialise(config=config, resources=resources, store=store, out=out)
+    ended.wrote(store, "its parts can be built, in any order and side by side", "orbit2", "regrid", "part", "--config", config,
+                "--resources", resources, "--store", store, "--part", "000", "--out", "parts/000.json")  # fmt: skip
 
 
 @regrid.command("part")
@@ -99,6 +104,8 @@ def regrid_part(
     from orbit2.regrid import build_part
 
     build_part(config=config, resources=resources, store=store, part=part, out=out)
+    ended.wrote(out, "once every part is there", "orbit2", "regrid", "finalise", out.parent, "--config", config, "--store", store,
+                "--out", "store.json")  # fmt: skip
 
 
 @regrid.command("finalise")
@@ -111,6 +118,8 @@ def regrid_finalise(
     from orbit2.regrid import finalise
 
     finalise(config=config, store=store, parts=parts, out=out)
+    ended.wrote(out, "the store is whole; its statistics come next", "orbit2", "statistics", "--config", config, "--store", store,
+                "--out", "statistics.json")  # fmt: skip
 
 
 @regrid.command("inspect")
@@ -131,6 +140,7 @@ def statistics(config: Config, store: Store, out: Out, memory_mb: Memory = None,
     from orbit2.statistics import run
 
     run(config=config, store=store, out=out)
+    ended.wrote(out, "a model can be trained on the store", "orbit2", "train", "--help")
 
 
 Checkpoints = Annotated[Path, typer.Option(help="Folder of the checkpoints; training resumes from the newest.", show_default=False)]
@@ -151,6 +161,7 @@ def train(
 
         run(config=config, stores=named(store, "--store"), statistics=named(statistics, "--statistics"), out=out, checkpoints=checkpoints,
             device=device, wall_minutes=wall_minutes, rate=rate, profile=profile)
+    ended.wrote(out, *_downscale_with(out))
 
 
 def finetune(
@@ -166,6 +177,11 @@ def finetune(
 
         run(config=config, stores=named(store, "--store"), statistics=named(statistics, "--statistics"), out=out, checkpoints=checkpoints,
             parent=parent, device=device, wall_minutes=wall_minutes, rate=rate, profile=profile)
+    ended.wrote(out, *_downscale_with(out))
+
+
+def _downscale_with(model: Path) -> tuple[str, ...]:
+    return "downscale a file of yours with it", "orbit2", "downscale", "coarse.nc", "--model", str(model), "-o", "fine.zarr"
 
 
 def renamed(items: Sequence[str]) -> dict[str, str]:
@@ -254,6 +270,8 @@ def downscale(
         downscale_file(input=file, model=model, out=out, static=static, settings=settings, block=block, wall_minutes=wall_minutes,
                        precision=precision, overwrite=overwrite, said=said, device=device, receipt=receipt, rate=rate,
                        site_memory=site_memory)
+        if block is None:
+            ended.wrote(out, "is it good? Judge it by a truth", "orbit2", "evaluate", out, "truth.nc", "-o", "judged")
     else:
         if overwrite:
             raise OrbitError("--overwrite goes with a FILE", where="--overwrite",
@@ -273,6 +291,8 @@ def downscale(
 
             run(config=given["config"], store=given["store"], model=model, out=out, block=block, receipt=receipt, device=device,
                 wall_minutes=wall_minutes, rate=rate, climate=climate)
+        if block is None:
+            ended.wrote(out, "its scores come next", "orbit2", "evaluate", "--help")
 
 
 Root = Annotated[Path, typer.Option(help="Folder that the paths in the configuration are relative to.")]
@@ -303,6 +323,7 @@ def report_page(
         from orbit2.report.compare import run as compare_runs
 
         compare_runs(*compare, where)
+        ended.page(where / "index.html")
     elif context.invoked_subcommand is None:
         options = need(config=config, out=out)
         if time is not None:
@@ -317,6 +338,7 @@ def report_page(
         from orbit2.report import run
 
         run(**options, root=root, foresee=foresee)
+        ended.page(options["out"] / "index.html")
 
 
 @report.command("animate")
@@ -332,7 +354,7 @@ def report_animate(
     from orbit2.report.samples import animate
 
     drawn, held = animate(config=config, out=out, root=root, month=month, region=region, task=task, name=variable, rate=rate)
-    typer.echo(f"{out}: {drawn} frames" + (f", every {-(-held // MOST)}th of {held} samples" if drawn < held else ""))
+    ended.wrote(f"{out}: {drawn} frames" + (f", every {-(-held // MOST)}th of {held} samples" if drawn < held else ""), "open it")
 
 
 @report.command("headline")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orbit2.cli import ended
 from orbit2.errors import EXIT_USER, OrbitError
 
 if TYPE_CHECKING:
@@ -269,6 +270,7 @@ def map_climate(
     said = Reading(renamed(rename or ()), accumulated)
     for line in run(input=file, model=model, store=store, period=(first.strip(), last.strip()), out=out, said=said, overwrite=overwrite):
         typer.echo(line)
+    ended.wrote(out, "downscale it", "orbit2", "downscale", out, "--model", model, "-o", "fine.zarr")
 
 
 @model.command("import")
@@ -292,7 +294,7 @@ def model_import(
     for line in run(checkpoints, config, statistics, out, statics=statics, output_statistics=output_statistics, dataset=dataset, km=km,
                     grid=grid, sst=sst, orography_units=orography_units):  # fmt: skip
         typer.echo(f"warning: {line}", err=True)
-    typer.echo(out)
+    ended.wrote(out, "downscale a file of yours with it", "orbit2", "downscale", "coarse.nc", "--model", out, "-o", "fine.zarr")
 
 
 def register(app: typer.Typer) -> None:

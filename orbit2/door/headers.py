@@ -24,11 +24,12 @@ from orbit2.errors import OrbitError
 from orbit2.files import read_json, short_hash, write_json
 from orbit2.grid import AnyGrid, CurvilinearGrid, from_attributes, from_centres, of_dataset
 from orbit2.longitudes import eastward
-from orbit2.progress import doing
+from orbit2.progress import counted
 from orbit2.times import DAY_SECONDS, Times, calendar_of, from_seconds, normal, seconds
 
 log = logging.getLogger(__name__)
 VERSION = 3  # of what is kept
+FEW = 20  # files that are looked through without a bar
 DESCRIBED = ("standard_name", "units", "long_name", "cell_methods")
 
 
@@ -94,8 +95,7 @@ def headers(patterns: Sequence[str], names: Sequence[str], also: Collection[str]
     local = [place for place in found if isinstance(place, Path)]
     kept = _Kept(short_hash([VERSION, sorted(names), sorted(also)], 16))
     result: list[Header] = []
-    for i, path in enumerate(local):
-        doing(f"looking through files: {i + 1} of {len(local)}")
+    for path in counted(local, "looking through files", len(local), "file") if len(local) > FEW else local:
         result += kept.of(path, names, also)
     kept.close()
     return result

@@ -164,7 +164,7 @@ def _map(
             work.write(place, history, fit, marks)
         except OSError as error:
             raise unwritten(place, error) from None
-    log.info("wrote %s: %s", place, method)
+    log.info("%s: %s", place, method)
     for line in lines:
         log.info("%s", line)
     return lines

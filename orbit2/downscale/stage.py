@@ -283,7 +283,7 @@ def downscale_file(
             timing.gather(store.journal.folder, receipt, {name: job.about[name] for name in ("input_file", "model", "model_hash")})
         store.journal.clear(job.path)
     height, width = job.layout.grid.shape
-    log.info("wrote %s: %d frames of %d x %d cells, %s", out, len(job.layout.times), height, width, ", ".join(downscaler.outputs))
+    log.info("%s: %d frames of %d x %d cells, %s", out, len(job.layout.times), height, width, ", ".join(downscaler.outputs))
     return spent
 
 

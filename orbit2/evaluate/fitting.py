@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from tqdm import tqdm
 
 from orbit2.baselines.bcsd import Disaggregation, packed
 from orbit2.baselines.fitted import BASE, Fit
@@ -24,6 +23,7 @@ from orbit2.evaluate.own_quantiles import own_quantiles
 from orbit2.metrics.netcdf import coordinates, write_netcdf
 from orbit2.metrics.quantiles import LEVELS
 from orbit2.metrics.weighting import area_weights
+from orbit2.progress import Count, counted
 from orbit2.variables import floor
 
 LEAST_YEARS = 2  # of each calendar month: below, months are not told apart
@@ -58,20 +58,19 @@ def fit(*, config: Path, store: Path, out: Path) -> None:
     packings = {p.name: p for p in pairs.packings("fine") if p.name in names}
     disaggregation = Disaggregation(packings, pairs.grid("coarse"), pairs.refinement, monthly, len(chosen))
     places = [(name, pairs.variables("coarse").index(name), outputs.index(name)) for name in names]
-    progress = tqdm(total=len(chosen), desc="fit baselines", disable=None)
     calendar = xr.DataArray(pairs.times[chosen], dims="sample").dt
-    for month in range(1, 13):
-        for position in np.flatnonzero(calendar.month == month):
-            coarse, codes = pairs.read("coarse", int(chosen[position])), pairs.read_packed("fine", int(chosen[position]))
-            fine = unpack(codes, pairs.packings("fine"))
-            truth.update(codes, fine)
-            for name, i, j in places:
-                sums.update(name, coarse[i], fine[j], half=int(2 * position // len(chosen)))
-                disaggregation.update(name, coarse[i], fine[j])
-            progress.update()
-        for gathered in (truth, sums, disaggregation):
-            gathered.close(month)
-    progress.close()
+    with Count("fitting baselines", len(chosen), "sample") as progress:
+        for month in range(1, 13):
+            for position in np.flatnonzero(calendar.month == month):
+                coarse, codes = pairs.read("coarse", int(chosen[position])), pairs.read_packed("fine", int(chosen[position]))
+                fine = unpack(codes, pairs.packings("fine"))
+                truth.update(codes, fine)
+                for name, i, j in places:
+                    sums.update(name, coarse[i], fine[j], half=int(2 * position // len(chosen)))
+                    disaggregation.update(name, coarse[i], fine[j])
+                progress.step()
+            for gathered in (truth, sums, disaggregation):
+                gathered.close(month)
     found = {**truth.data(), **disaggregation.data(), **quantile_maps(pairs, packings, evenly(chosen, MAP_SAMPLES)),
              **own_quantiles(pairs, chosen)}  # fmt: skip
     levels = {"node": list(NODES), "own_level": list(LEVELS)}
@@ -94,7 +93,7 @@ def quantile_maps(pairs: PairStore, packings: Mapping[str, Packing], samples: np
     for start in range(0, rows, band):
         part = slice(start, min(start + band, rows))
         kept = {name: np.empty((len(samples), 2, part.stop - part.start, columns), dtype=np.int16) for name in packings}
-        for t, index in enumerate(tqdm(samples, desc=f"quantile maps, rows {part.start} to {part.stop} of {rows}", disable=None)):
+        for t, index in enumerate(counted(samples, f"quantile maps, rows {part.start} to {part.stop} of {rows}", len(samples), "sample")):
             coarse, codes = pairs.read("coarse", int(index)), pairs.read_packed("fine", int(index))
             for name, packing in packings.items():
                 field = coarse[pairs.variable_index("coarse", name)].astype(np.float64)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from tqdm import tqdm
 
 from orbit2.baselines.bcsd import packed
 from orbit2.baselines.training import OWN
@@ -15,6 +14,7 @@ from orbit2.data.packing import MISSING, Packing
 from orbit2.data.pairs import PairStore
 from orbit2.metrics.quantiles import LEAST_BEYOND, LEVELS
 from orbit2.metrics.weighting import area_weights
+from orbit2.progress import counted
 
 Codes = npt.NDArray[np.int16]
 Array = npt.NDArray[np.float64]
@@ -42,7 +42,7 @@ def own_quantiles(pairs: PairStore, samples: npt.NDArray[np.int64]) -> dict[str,
     for start in range(0, rows, band):
         part = slice(start, min(start + band, rows))
         kept = np.empty((len(packings), part.stop - part.start, len(samples), columns), dtype=np.int16)
-        for t, index in enumerate(tqdm(samples, desc=f"own quantiles, rows {part.start} to {part.stop} of {rows}", disable=None)):
+        for t, index in enumerate(counted(samples, f"own quantiles, rows {part.start} to {part.stop} of {rows}", len(samples), "sample")):
             kept[:, :, t] = pairs.read_packed("fine", int(index))[:, part]
         for each, own in zip(kept, made.values(), strict=True):
             for row, codes in enumerate(each, start):

@@ -22,6 +22,7 @@ from orbit2.model.build import build
 from orbit2.model.published import AIR, SEA, Published
 from orbit2.model.published_statics import FLAG, OROGRAPHY, OURS, STATICS
 from orbit2.model.published_weights import State, architecture, converted, read
+from orbit2.progress import doing
 from orbit2.provenance import code_version
 from orbit2.units import conversion
 from orbit2.variables import Variable, declare, is_precipitation, variable
@@ -64,6 +65,7 @@ def run(
     if (out / "config.json").exists():
         raise OrbitError("a model is already there", where=out, hint="give another folder, or delete it first")
     told, lines = _told(config, dataset, km), []
+    doing("reading the checkpoint")
     state, differing, epoch = read(checkpoints)
     if differing:
         lines.append(f"{len(differing)} tensors that all ranks should share differ between the rank files, the first rank's are taken: "
@@ -86,6 +88,7 @@ def run(
     else:
         fields, factor = published_statics.read(statics, grid, found.refinement, orography_units)
     moments[OROGRAPHY] = moments[OROGRAPHY][0] * factor, moments[OROGRAPHY][1] * factor  # the z-scores stay the same
+    doing("checking sums and writing the model")
     about = _about(checkpoints, config, told, epoch, fields, differing, merged)
     folder.save(
         out, model.eval(), Normaliser(moments, THRESHOLD), about, {} if fields is None else {"published": fields},

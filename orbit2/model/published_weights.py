@@ -15,6 +15,7 @@ from torch import Tensor
 from orbit2.config.network import ArchitectureConfig
 from orbit2.errors import OrbitError
 from orbit2.model.attention import by_head
+from orbit2.progress import counted, doing
 
 State = dict[str, Tensor]
 STATE = "model_state_dict"
@@ -42,7 +43,8 @@ def read(paths: Sequence[Path]) -> tuple[State, list[str], int | None]:
         raise OrbitError("several files are one checkpoint only as rank files", where="orbit2 model import",
                          got=", ".join(path.name for path in paths), allowed="NAME_rank_0 to NAME_rank_N, each once",
                          hint="give all of them")  # fmt: skip
-    contents = [_file(path) for path in sorted(paths, key=lambda path: ranks[path])]
+    contents = [_file(path) for path in counted(sorted(paths, key=lambda path: ranks[path]), "reading rank files", len(paths), "file")]
+    doing("putting the ranks together")
     state, differing = merged([content[0] for content in contents], paths[0])
     if state["var_query"].shape[-1] != state["var_agg.q.weight"].shape[0]:
         raise OrbitError("rank files are missing: what they hold together is not a whole network", where=paths[0].parent,

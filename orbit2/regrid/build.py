@@ -19,7 +19,7 @@ from orbit2.data.pairs import SIDES, Side
 from orbit2.data.store_layout import SideSpec
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, short_hash, write_json
-from orbit2.progress import doing
+from orbit2.progress import counted
 from orbit2.provenance import code_version, record
 from orbit2.regrid import kept
 from orbit2.regrid.fields import covered, runs
@@ -116,14 +116,13 @@ def build_part(*, config: Path, resources: Path, store: Path, part: str, out: Pa
     began = time.monotonic()
     blocks: list[dict[str, Any]] = []
     tally = Tally(job)
-    for start, block in _shards(times, job.dataset.samples_per_shard):
-        doing(f"part {chosen.id}: samples {start} to {start + len(block) - 1} of {len(times)}")
+    shard = job.dataset.samples_per_shard
+    for start, block in counted(_shards(times, shard), f"part {chosen.id}", -(-len(times) // shard), "shard"):
         pieces = [_block(one, job, inside) for run, one in opened if len(inside := block[(block >= run[0]) & (block <= run[-1])])]
         fields = {side: np.concatenate([piece[side] for piece in pieces]) for side in SIDES} if len(pieces) > 1 else pieces[0]
         tally.add(block, fields)
         digests = store_layout.write_part(store, chosen.start + start, fields["coarse"], fields["fine"])
         blocks.append({"start": chosen.start + start, "count": len(block), "coarse": digests["coarse"], "fine": digests["fine"]})
-        log.info("part %s: %d of %d samples, %.1f s", chosen.id, start + len(block), len(times), time.monotonic() - began)
     tally.refuse_empty(f"part {chosen.id} of {job.name}", [one for _, one in opened])
     write_json(out, {"part": chosen.id, "start": chosen.start, "count": chosen.count, "config_hash": job.hash, "blocks": blocks,
                      "shards": shard_sizes(store, job, chosen), "seconds": round(time.monotonic() - began, 2), **tally.summary()})

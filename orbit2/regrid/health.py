@@ -12,6 +12,7 @@ from orbit2.data import store_layout
 from orbit2.data.pairs import SIDES, PairStore
 from orbit2.errors import OrbitError
 from orbit2.files import read_json
+from orbit2.progress import counted
 from orbit2.regrid.job import Job, read_job
 from orbit2.regrid.parts import Part, plan_parts
 from orbit2.variables import variable
@@ -86,7 +87,7 @@ def progress(store: Path, *, deep: bool = False) -> tuple[Job, Progress]:
     gaps: list[str] = []
     seconds, samples = 0.0, 0
     sums: dict[str, dict[str, float]] = {side: dict.fromkeys(job.names(side), 0.0) for side in SIDES}
-    for part in planned:
+    for part in counted(planned, "reading the store", len(planned), "part") if deep else planned:
         path = store.parent / "parts" / f"{part.id}.json"
         if not path.is_file():
             continue

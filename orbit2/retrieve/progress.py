@@ -12,7 +12,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from orbit2.progress import doing
+from orbit2.progress import bar, doing
 from orbit2.sources.source import Request
 
 PERIOD_SECONDS = 60.0
@@ -39,6 +39,7 @@ class Progress:
         self._begin = self._last = clock()
         self._mutex = threading.Lock()
         self._bar = tqdm(total=sum(self._sizes.values()), desc=label, unit="B", unit_scale=True, file=sys.stderr) if _terminal() else None
+        bar(1)
 
     def __enter__(self) -> Progress:
         return self
@@ -46,6 +47,7 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._bar is not None:
             self._bar.close()
+        bar(-1)
 
     def begin(self, file: str, got: int) -> None:
         """`file` starts, or starts again, with `got` bytes of an earlier try."""

@@ -18,6 +18,7 @@ from orbit2.door.ecmwf import LEXICON
 from orbit2.door.places import SUFFIXES
 from orbit2.errors import OrbitError
 from orbit2.files import short_hash
+from orbit2.progress import counted
 from orbit2.sources import catalogue, manifest
 from orbit2.sources.source import Need, Request, Source
 
@@ -50,7 +51,7 @@ def adopt(folder: Path, settings: SourcesConfig, only: str | None = None) -> Non
         raise OrbitError("archives of this source are not recognised", where="SOURCE", got=only, allowed=", ".join(KINDS),
                          hint="name files of your own under `files` of a dataset instead")  # fmt: skip
     with ThreadPoolExecutor(settings.transfer.workers) as pool:
-        told = list(pool.map(lambda path: recognise(path, providers), paths))
+        told = list(counted(pool.map(lambda path: recognise(path, providers), paths), "looking through files", len(paths), "file"))
     found = [one for one in told if isinstance(one, Recognised)]
     for name, provider in providers.items():
         own = [one for one in found if one.source == name]

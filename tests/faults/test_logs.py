@@ -69,15 +69,31 @@ def test_a_stage_that_counts_says_how_far_it_is(caplog: pytest.LogCaptureFixture
     assert any(re.fullmatch(said, line) for line in caplog.messages), caplog.messages
 
 
-def test_other_ranks_and_terminals_hear_nothing(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_ranks_hear_nothing(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     caplog.set_level(logging.INFO, "orbit2")
     monkeypatch.setattr(progress, "FIRST_SECONDS", 0.01)
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with progress.telling("downscale"):
         time.sleep(0.1)
-    monkeypatch.setenv("RANK", "0")
+    assert caplog.messages == []
+
+
+def test_a_terminal_hears_of_long_silent_work_but_not_beside_a_bar(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.INFO, "orbit2")
+    monkeypatch.setattr(progress, "FIRST_SECONDS", 0.01)
+    monkeypatch.setattr(progress, "TERMINAL_SECONDS", 0.2)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with progress.telling("downscale"):
-        time.sleep(0.1)
-    assert caplog.messages == []
+        time.sleep(0.05)
+    assert caplog.messages == []  # short work ends without a word
+    with progress.telling("evaluate"):
+        for _ in progress.counted(range(2), "reslim", 2, "field"):
+            time.sleep(0.25)
+        assert caplog.messages == [] and "reslim: " in capsys.readouterr().err  # the bar speaks
+        progress.doing("drawing lots")
+        time.sleep(0.35)
+    silent, done = caplog.messages
+    assert re.fullmatch(r"evaluate: drawing lots; 00:0\d so far", silent) and re.fullmatch(r"evaluate: done, 00:0\d", done)
