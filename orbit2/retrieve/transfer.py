@@ -128,7 +128,8 @@ def _judge(
         request, error = failed[0]
         if isinstance(error, _Fatal):
             raise OrbitError(error.what, where=error.where, hint=f"{error.hint}; {rest}")
-        raise OrbitError(f"{len(failed)} of {planned} files could not be retrieved; the first, {request.file}: {error}",
+        named = error if str(error).startswith(request.file) else f"{request.file}: {error}"
+        raise OrbitError(f"{len(failed)} of {planned} files could not be retrieved; the first, {named}",
                          where=work.ledger.source, hint=rest)
     if len(gaps) > work.settings.max_gaps * planned:
         reason = work.ledger.gaps.get(gaps[0].file, {}).get("reason", "absent")
