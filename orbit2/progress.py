@@ -36,6 +36,11 @@ def detect(environment: Mapping[str, str] = os.environ) -> tuple[int, int, int]:
     return 0, 1, 0
 
 
+def number(count: int, unit: str) -> str:
+    """`1 file`, `1,234 files`."""
+    return f"{count:,} {unit}{'' if count == 1 else 's'}"
+
+
 class Telling:
     """What the process is doing, for lines in a log, or on a terminal while no bar is there. One thread watches the clock while it is used
     as a context manager."""
@@ -137,7 +142,7 @@ class Count:
         self._began = self._said = time.monotonic()
         self._bar = tqdm(total=total, unit=unit, desc=label, disable=not sys.stderr.isatty(), dynamic_ncols=True)
         bar(1)
-        doing(f"{label}: 0 of {total} {unit}s")
+        doing(f"{label}: 0 of {number(total, unit)}")
 
     def __enter__(self) -> Count:
         return self
@@ -153,7 +158,7 @@ class Count:
         self.done += 1
         self._bar.update()
         left = (time.monotonic() - self._began) / self.done * max(0, self.total - self.done)
-        line = f"{self.label}: {self.done} of {self.total} {self.unit}s{note and ', '}{note}, {tqdm.format_interval(left)} left"
+        line = f"{self.label}: {self.done} of {number(self.total, self.unit)}{note and ', '}{note}, {tqdm.format_interval(left)} left"
         if not doing(line) and self._bar.disable and time.monotonic() - self._said >= LINE_SECONDS:  # called from Python
             self._said = time.monotonic()
             log.info("%s", line)

@@ -99,7 +99,8 @@ class Split(Strict):
 def duration(span: np.timedelta64) -> str:
     """A span of time in the unit that people would use."""
     hours = float(span / np.timedelta64(1, "h"))
-    return f"{hours / 24:.3g} days" if hours >= 48 else f"{hours:.3g} hours" if hours >= 1 else f"{hours * 3600:.0f} s"
+    short = "1 hour" if hours == 1 else f"{hours:.3g} hours"
+    return f"{hours / 24:.3g} days" if hours >= 48 else short if hours >= 1 else f"{hours * 3600:.0f} s"
 
 
 class DatasetConfig(Strict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -142,7 +143,7 @@ def _whole(fine: AnyGrid, factor: int, asked: str) -> AnyGrid:
     if asked != FROM_FILES or rows < factor or columns < factor or fine.periodic:
         raise OrbitError("the fine grid does not divide into whole blocks", where="coarse_grid", got=f"{height}x{width} by {factor}",
                          hint="choose a factor that divides both sides, or cut the files to whole blocks")  # fmt: skip
-    log.info("fine grid from files: %d x %d cells cut to %d x %d, whole blocks of %d", height, width, rows, columns, factor)
+    _say(f"fine grid from files: {height} x {width} cells cut to {rows} x {columns}, whole blocks of {factor}")
     return fine.crop(slice(0, rows), slice(0, columns))
 
 
@@ -165,8 +166,14 @@ def _nested(coarse: AnyGrid, fine: AnyGrid) -> tuple[AnyGrid, AnyGrid]:
     (big_rows, small_rows), (big_columns, small_columns) = cut
     outer, inner = coarse.crop(big_rows, big_columns), fine.crop(small_rows, small_columns)
     if outer.shape != coarse.shape or inner.shape != fine.shape:
-        log.info("grids from files: cut to where both are: %s; %s", outer.describe(), inner.describe())
+        _say(f"grids from files: cut to where both are: {outer.describe()}; {inner.describe()}")
     return (outer if isinstance(outer, Grid) else inner.coarsen(factor)), inner  # of a map: files in single precision are metres apart
+
+
+@cache
+def _say(line: str) -> None:
+    """Once: a configuration is read several times."""
+    log.info("%s", line)
 
 
 def _apart(coarse: AnyGrid, fine: AnyGrid) -> OrbitError:

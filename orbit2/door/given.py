@@ -48,7 +48,7 @@ def _given(field: xr.DataArray, spare: list[str], open_dims: list[str], where: o
     dimension = open_dims[0] if len(open_dims) == 1 else "time" if "time" in spare else None
     likely = dimension is not None and dimension.lower() in ("time", "t", "date", "day", "valid_time", "times", "step")
     if dimension is not None and not likely:
-        raise OrbitError(f"'{field.name}' has a dimension this model does not know", where=where, got=dimension,
+        raise OrbitError(f"'{field.name}' has a dimension that is neither time, level nor place", where=where, got=dimension,
                          hint="select one level or member first")  # fmt: skip
     count = field.sizes[dimension] if dimension is not None else 1
     if given is None:

@@ -138,8 +138,8 @@ class _Kept:
                 write_json(shelf, self._known[shelf])
             except OSError:
                 return  # a read-only home is no reason to stop
-        if self.read:
-            log.info("%d files were looked through", self.read)
+        if self.read > FEW:
+            log.info("%s files were looked through", f"{self.read:,}")
 
 
 def record_of(path: Path) -> Path:

@@ -259,7 +259,7 @@ def _bare(array: xr.DataArray, dimensions: Mapping[Any, str], where: object) -> 
     extra = [d for d in array.dims if d not in dimensions]
     if any(array.sizes[d] > 1 for d in extra):
         raise OrbitError(
-            f"'{array.name}' has a dimension this model does not know",
+            f"'{array.name}' has a dimension that is neither time, level nor place",
             where=where,
             got=", ".join(map(str, extra)),
             hint="select one level or member first",

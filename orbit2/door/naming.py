@@ -27,6 +27,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "orography": ("orog", "HGT", "HGT_M", "topo", "topography", "elevation", "elev", "altitude", "z"),
     "land_sea_mask": ("lsm", "sftlf", "LANDMASK", "landmask", "land_mask", "land_fraction"),
 }
+CMIP = {"temperature": "ta", "u_component_of_wind": "ua", "v_component_of_wind": "va", "specific_humidity": "hus"}  # at any level
 HEIGHTS = {"2m_temperature": 2.0, "2m_temperature_max": 2.0, "2m_temperature_min": 2.0,
            "10m_u_component_of_wind": 10.0, "10m_v_component_of_wind": 10.0}  # fmt: skip
 _VERTICAL_STANDARD = ("air_pressure", "height", "altitude", "depth", "model_level_number", "atmosphere_hybrid_sigma_pressure_coordinate")
@@ -39,7 +40,7 @@ _LEVEL_IN_WORDS = re.compile(r"\b\d{2,4} ?(hPa|mbar|mb|millibars?)\b", re.IGNORE
 def accepted(name: str) -> tuple[str, ...]:
     """Names under which a file may hold the variable, best first."""
     known = LEXICON.get(name)
-    own = () if known is None else (*known.names, *known.grib)
+    own = () if known is None else (*known.names, *known.grib, *filter(None, [CMIP.get(name.rpartition("_")[0])]))
     return tuple(dict.fromkeys((name, variable(name).short, *variable(name).aliases, *ALIASES.get(name, ()), *own)))
 
 
@@ -75,7 +76,7 @@ def find(dataset: xr.Dataset, name: str, chosen: Mapping[str, str], where: objec
     likely = [chosen[name]] if name in chosen else [n for n in accepted(name) if n in dataset.data_vars and n not in chosen.values()]
     found: list[xr.DataArray] = []
     for candidate in likely:
-        field = _at_level(dataset[candidate], name, where)
+        field = None if name not in chosen and _of_no_level(dataset[candidate], name) else _at_level(dataset[candidate], name, where)
         if field is not None:
             return field
         found.append(dataset[candidate])
@@ -102,6 +103,12 @@ def rivals(dataset: xr.Dataset, name: str, taken: str, chosen: Mapping[str, str]
     if name in chosen:
         return []
     return [n for n in accepted(name) if n in dataset.data_vars and n != taken and n not in chosen.values()]
+
+
+def _of_no_level(field: xr.DataArray, name: str) -> bool:
+    """Whether `t`, `u`, ... could be of any level, and the file does not say of which."""
+    known = LEXICON.get(name)
+    return known is not None and known.level is not None and str(known.level) not in str(field.name) and not _vertical(field)
 
 
 def _at_level(field: xr.DataArray, name: str, where: object) -> xr.DataArray | None:

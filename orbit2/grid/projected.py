@@ -287,6 +287,8 @@ class ProjectedGrid:
     def describe(self) -> str:
         height, width = self.shape
         sides, name = (self.y_edges[0], self.y_edges[-1], self.x_edges[0], self.x_edges[-1]), self._crs.name
+        if name in ("unknown", "undefined") and self._crs.coordinate_operation is not None:
+            name = self._crs.coordinate_operation.method_name
         step = float(np.median(np.diff(self.x_edges)))
         if self.rotated:
             pole = self._crs.to_cf()

@@ -9,6 +9,7 @@ from typing import Any
 
 from orbit2.errors import OrbitError
 from orbit2.files import short_hash, write_json
+from orbit2.progress import number
 from orbit2.retrieve.progress import human
 from orbit2.sources import manifest, receipts
 from orbit2.sources.files import records
@@ -24,7 +25,7 @@ def run(source: str, needs: Sequence[Mapping[str, Any]], out: Path, receipt: Pat
     found = listed(source, needs)
     size = sum(int(record["bytes"]) for record in found)
     if dry_run:
-        print(f"{source}: {len(found):,} files, {human(size)}, taken where they lie; nothing is fetched")
+        print(f"{source}: {number(len(found), 'file')}, {human(size)}, taken where they lie; nothing is fetched")
         return
     with manifest.ledger(out, source) as ledger:
         changed = 0
@@ -33,7 +34,7 @@ def run(source: str, needs: Sequence[Mapping[str, Any]], out: Path, receipt: Pat
                 ledger.add(record)
                 changed += 1
         if changed:
-            print(f"{source}: {changed:,} files ({human(size)}) adopted where they lie")
+            print(f"{source}: {number(changed, 'file')} ({human(size)}) adopted where they lie")
         else:
             print(f"{source}: complete, nothing to do")
     if receipt is not None:

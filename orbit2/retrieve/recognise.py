@@ -18,7 +18,7 @@ from orbit2.door.ecmwf import LEXICON
 from orbit2.door.places import SUFFIXES
 from orbit2.errors import OrbitError
 from orbit2.files import short_hash
-from orbit2.progress import counted
+from orbit2.progress import counted, number
 from orbit2.sources import catalogue, manifest
 from orbit2.sources.source import Need, Request, Source
 
@@ -102,7 +102,7 @@ def _enter(own: Sequence[Recognised], provider: Source, out: Path) -> str:
                 quick=True))  # fmt: skip
             links, size = links + 1, size + one.path.stat().st_size
     first, last = min(one.request.first for one in own), max(one.request.last for one in own)
-    return (f"{provider.name}: {len(own):,} files recognised ({str(first)[:10]} to {str(last)[:10]}), {links:,} of them new"
+    return (f"{provider.name}: {number(len(own), 'file')} recognised ({str(first)[:10]} to {str(last)[:10]}), {links:,} of them new"
             f" ({size / 1e9:,.1f} GB), linked from {out}")  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from orbit2.door.ingest import Reading, read_inputs
 from orbit2.door.naming import accepted, find, renaming
 from orbit2.door.opening import opened
 from orbit2.errors import OrbitError, Unsaid
+from orbit2.progress import number
 from orbit2.variables import VARIABLES, variable
 
 
@@ -125,7 +126,7 @@ def lines(side: Side) -> list[str]:
     seconds = np.unique(np.concatenate([header.seconds for header in side.headers]))
     calendar = side.headers[0].calendar
     begins = day_start(side.headers)
-    told = [f"{side.side}: {len(files)} files, {side.headers[0].about}", f"  {span(seconds, calendar)}"]
+    told = [f"{side.side}: {number(len(files), 'file')}, {side.headers[0].about}", f"  {span(seconds, calendar)}"]
     told += [f"  days begin {begins:+g} h from 00:00 UTC of their date, by the files' time bounds"] if begins is not None else []
     told += [f"  {field.name:<28} {f'{field.theirs} ({field.units})':<24} {field.least:.4g} to {field.greatest:.4g} "
              f"{variable(field.name).units} at its first time" for field in side.fields]  # fmt: skip
@@ -148,5 +149,6 @@ def span(seconds: np.ndarray, calendar: str) -> str:
     if len(holes):
         longest = int(holes[apart[holes].argmax()])
         after, before = clocks.stamps(clocks.from_seconds(seconds[[longest, longest + 1]], calendar=calendar))
-        gaps = f"{len(holes)} gaps, the longest from {after[:10]} to {before[:10]}"
+        size = 16 if step < DAY else 10
+        gaps = f"{len(holes)} gap{'s, the longest' if len(holes) > 1 else ''} from {after[:size]} to {before[:size]}"
     return f"{first[:16]} to {last[:16]}, {len(seconds):,} times, {every}, {gaps}; calendar {calendar}"

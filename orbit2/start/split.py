@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,7 @@ class Blocks:
 
 
 def blocks(samples: Seconds, step: int, calendar: str) -> Blocks:
-    """Of `samples` [S], sorted, `step` seconds apart (MONTH: months). Raises OrbitError for too few."""
+    """Of `samples` [S], sorted, `step` seconds apart (MONTH: months). Raises OrbitError for too few, and for too many gaps."""
     whole, note = samples, ""
     for _ in range(2):
         if len(samples) < LEAST:
@@ -44,7 +45,9 @@ def blocks(samples: Seconds, step: int, calendar: str) -> Blocks:
             return Blocks(found.train, found.validation, found.test, found.gap_days, found.why + note)
         samples = _longest(samples, step)
         note = f"; of the longest stretch without a long gap, {len(samples):,} of {len(whole):,} times"
-    return Blocks(found.train, found.validation, found.test, found.gap_days, found.why + note)
+    raise OrbitError("the record has too many gaps: of a block, half of the times are missing or more", where="--fine",
+                     got=f"{len(samples):,} times, {found.test[0]} to {found.test[1]} the last block", allowed="less than half of them",
+                     hint="name files of whole days, or of every time")  # fmt: skip
 
 
 def _years(samples: Seconds, step: int, calendar: str) -> Blocks | None:
@@ -76,7 +79,7 @@ def _shares(samples: Seconds, step: int, calendar: str) -> Blocks:
             for place in places]  # fmt: skip
     size = 10 if unit == DAY else 16
     first, *starts, last = (text[:size] for text in _dates(np.array([samples[0], *places, samples[-1]]), calendar))
-    return Blocks((first, ends[0]), (starts[0], ends[1]), (starts[1], last), None if calm else round(gap, 4),
+    return Blocks((first, ends[0]), (starts[0], ends[1]), (starts[1], last), None if calm else math.floor(gap * 1e4) / 1e4,
                   "by shares of a record of less than four whole years: scores of one season at best say little of others")  # fmt: skip
 
 
