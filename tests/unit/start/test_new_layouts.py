@@ -70,7 +70,7 @@ def test_levels_in_cmip_names_and_names_without_a_level(here: Path) -> None:
     assert set(found) == {"temperature_500", "temperature_850"}
     assert (found["temperature_500"].least, found["temperature_850"].least) == (255, 280)
     data.isel(plev=0, drop=True).rename(ta="t").to_netcdf("t.nc", engine="h5netcdf")
-    with pytest.raises(Unsaid, match="no field of the fine files has a name that orbit2 knows.*got 't'"):
+    with pytest.raises(Unsaid, match=r"no field of the fine files has a name that orbit2 knows.*got 't'"):
         look("fine", ["t.nc"], {}, None)
     assert look("fine", ["t.nc"], {"t": "temperature_850"}, None).names == ("temperature_850",)
 
@@ -78,5 +78,5 @@ def test_levels_in_cmip_names_and_names_without_a_level(here: Path) -> None:
 def test_the_gap_is_not_rounded_up_and_nights_without_data_are_refused() -> None:
     month = np.arange(744) * HOUR
     assert blocks(month, HOUR, "standard").gap_days == 1.5416  # 37 hours are 1.541667 days
-    with pytest.raises(OrbitError, match="--fine: the record has too many gaps.*name files of whole days"):
+    with pytest.raises(OrbitError, match=r"--fine: the record has too many gaps.*name files of whole days"):
         blocks(month[month // HOUR % 24 < 9], HOUR, "standard")
