@@ -72,6 +72,21 @@ class Downscaler:
         """What it was made with."""
         return {"name": self.name, "hours": self.hours, "device": self.device, **self.said}
 
+    def set_params(self, **params: Any) -> Downscaler:
+        """Change what it was made with, for the next `fit`; None takes back what was said of files. What was fitted stays.
+
+        Raises OrbitError for a name or a value that is none; then nothing has changed.
+        """
+        from orbit2.start.asking import answers
+
+        own = ("name", "hours", "device")
+        said = {key: value for key, value in params.items() if key not in own}
+        answers({key: value for key, value in said.items() if value is not None})
+        for key in own:
+            setattr(self, key, params.get(key, getattr(self, key)))
+        self.said = {key: value for key, value in {**self.said, **said}.items() if value is not None}
+        return self
+
     def fit(self, coarse: Source | None, fine: Source) -> Downscaler:
         """Train on files: `coarse` is what the model will be given (None: block means of the truth), `fine` the truth.
 

@@ -137,6 +137,19 @@ def test_wrong_types_are_one_line(folder: Path) -> None:
         assert words in str(error.value) and "\n" not in str(error.value)
 
 
+def test_parameters_as_scikit_learn_has_them() -> None:
+    maker = orbit2.Downscaler("mine", hours=2, accumulated="24h")
+    assert maker.set_params(hours=1, coarse_day=-12, accumulated=None) is maker
+    assert maker.get_params() == {"name": "mine", "hours": 1, "device": "this", "coarse_day": -12}
+    for wrong, words in (({"hour": 3}, "nothing that can be said of files"), ({"coarse_day": 99}, "not an hour"), ({"hours": 5, "factor": "x"}, "--factor")):
+        with pytest.raises(OrbitError, match=words):
+            maker.set_params(**wrong)
+    assert maker.get_params()["hours"] == 1  # nothing has changed
+    base = pytest.importorskip("sklearn.base")
+    copy = base.clone(maker)
+    assert copy is not maker and isinstance(copy, orbit2.Downscaler) and copy.get_params() == maker.get_params() and copy.model is None
+
+
 def test_the_week_is_a_dataset() -> None:
     with orbit2.sample() as week:
         assert dict(week.sizes) == {"time": 24, "latitude": 181, "longitude": 360} and week["t2m"].attrs["units"] == "K"
