@@ -12,7 +12,7 @@ GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 # TORCH="torch==2.9.1" overrides, and pip's own PIP_* variables are respected.
 TORCH ?= $(if $(GPU),torch>=2.6,torch==2.13.0+cpu torch==2.13.0)
 
-.PHONY: help install compiled demo demo-climate interruptions test test-slow test-shipped test-slurm test-faults test-browser slurm-demo slurm-here lint style format docs docs-site costs picture bench snakemake-report constraints clean distclean
+.PHONY: help install compiled demo demo-climate interruptions test test-slow test-shipped test-wheel test-slurm test-faults test-browser slurm-demo slurm-here lint style format docs docs-site costs picture bench snakemake-report constraints clean distclean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -74,6 +74,9 @@ test-shipped: compiled ## Every shipped run in small, from the providers (on loc
 	  tests/workflow/test_climate_demo.py tests/workflow/test_little_reports.py tests/workflow/test_tiles_run.py tests/workflow/test_own_data.py \
 	  tests/workflow/test_own_maps_walk.py tests/workflow/test_own_recipes_walk.py \
 	  tests/workflow/test_published_walk.py
+
+test-wheel: install ## Build wheel and source archive, install the wheel into an empty environment and run the workflow there (2 minutes)
+	@$(BIN)/python -m pytest -m "slow or not slow" tests/docs/test_wheel.py
 
 test-slurm: slurm-here install ## The tests on a real SLURM of virtual nodes on this machine (as root: memory is limited, too)
 	@$(BIN)/python -m pytest -m slurm

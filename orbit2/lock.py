@@ -45,9 +45,10 @@ class Left(NamedTuple):
         return bool(self.processes or self.jobs)
 
 
-def identity() -> str:
-    """This process, such that no other one is taken for it: host:pid:start. Its jobs carry it in their environment (`ORBIT2_RUN`)."""
-    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+def identity(pid: int | None = None) -> str:
+    """This process (or another of this machine), such that no other one is taken for it: host:pid:start. Its jobs carry it in their
+    environment (`ORBIT2_RUN`)."""
+    return f"{socket.gethostname()}:{pid or os.getpid()}:{psutil.Process(pid).create_time():.2f}"
 
 
 def announce() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,17 +12,17 @@ import xarray as xr
 from orbit2.api.data import Source
 from orbit2.api.model import Model, load_model
 from orbit2.config import slices
-from orbit2.config.load import CONFIG_ROOT, load
+from orbit2.config.load import load
 from orbit2.errors import OrbitError, one_of
-
-ROOT = CONFIG_ROOT.parent
+from orbit2.start import workflow
 
 
 def train(config: str | Path, model: str | None = None, *, overrides: Sequence[str] = (), profile: str | Path = "local") -> Model:
-    """Train the models of a run (its YAML) as `snakemake train` does, in the current folder, and load `model` (default: the last one).
+    """Train the models of a run (its YAML, or the name of one that ships) as `orbit2 run CONFIG train` does, in the current folder; load
+    `model` (default: the last one).
 
     What is there already is not made again; stopped, the same call goes on. `overrides`: `dotted.key=value`, laid over the file.
-    `profile`: a folder of profiles/, or a path. Raises OrbitError for a run that is not valid, and when a stage fails.
+    `profile`: a name (those that ship, or in ./profiles), or a path. Raises OrbitError for a run that is not valid, and when a stage fails.
     """
     if not isinstance(config, (str, Path)):
         raise OrbitError("not a run", where="config", got=type(config).__name__, allowed="the path of a run's YAML",
@@ -36,24 +33,11 @@ def train(config: str | Path, model: str | None = None, *, overrides: Sequence[s
         raise OrbitError("no such model", where=config, got=name, allowed=", ".join(run.models), hint=one_of(name, run.models))
     folder = Path(slices.model_path(run, name))
     if not (folder / "weights.safetensors").is_file():
-        _snakemake(Path(config), "finetune" if run.models[name].finetune_from else "train", overrides, profile)
+        target = "finetune" if run.models[name].finetune_from else "train"
+        if code := workflow.run(workflow.words(config, target, overrides, profile)):
+            raise OrbitError("the workflow did not come to its end", where=config, got=f"exit code {code}",
+                             hint="what went wrong stands above; the same call goes on")  # fmt: skip
     return load_model(folder)
-
-
-def _snakemake(config: Path, target: str, overrides: Sequence[str], profile: str | Path) -> None:
-    """Raises OrbitError when it fails; what it prints is shown as it comes."""
-    code = subprocess.run([sys.executable, "-m", "snakemake", *words(config, target, overrides, profile)], check=False).returncode
-    if code:
-        raise OrbitError("the workflow did not come to its end", where=config, got=f"exit code {code}",
-                         hint="what went wrong stands above; the same call goes on")  # fmt: skip
-
-
-def words(config: Path, target: str, overrides: Sequence[str], profile: str | Path) -> list[str]:
-    """Snakemake's arguments. The target stands behind `--`: before it, it would be one more configuration."""
-    known = ROOT / "profiles" / str(profile)
-    laid = ["--config", f"set={json.dumps(list(overrides))}"] if overrides else []
-    return ["--snakefile", str(ROOT / "workflow/Snakefile"), "--profile", str(known if known.is_dir() else profile),
-            "--configfile", str(config.resolve()), *laid, "--", target]  # fmt: skip
 
 
 class Downscaler:

@@ -1,4 +1,4 @@
-"""The verbs of the `orbit2` command: one per stage, plus new, plan, doctor, config and model. Never computes anything itself.
+"""The verbs of the `orbit2` command: one per stage, new, run, plan, doctor, config, model, a few more. Never computes anything itself.
 
 Exit codes: 0 done, 2 a user's mistake (one readable line on stderr), 75 stopped early and resumable, 130 interrupted.
 """
@@ -20,6 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from orbit2.cli import STAGES, stages, start, tools
+from orbit2.cli import run as running
 from orbit2.cli.ended import STOPPED
 from orbit2.errors import EXIT_RESUMABLE, EXIT_USER, Interrupted, OrbitError
 from orbit2.files import write_text
@@ -29,7 +30,8 @@ from orbit2.signals import STOPS, StopRequest, release
 LONG = ("new", "plan", "map-climate", "clean", "migrate", "model")  # may take a while too
 SAVING = ("train", "finetune", "downscale")  # they have an ear of their own for signals, from the start on
 TEARDOWN = 60.0  # seconds that a rank's process has to end in, once everything is done
-VERBS = (*STAGES, "new", "plan", "doctor", "migrate", "unlock", "stop", "config", "model")
+VERBS = (*STAGES, "new", "run", "plan", "doctor", "stop", "unlock", "migrate", "clean", "map-climate", "config", "model", "profile",
+         "completion")  # fmt: skip
 
 
 _ROOM = "free some space; the same command then goes on or starts again, nothing half-written counts"
@@ -57,6 +59,7 @@ app = typer.Typer(
 stages.register(app)
 tools.register(app)
 start.register(app)
+running.register(app)
 
 
 def _version(wanted: bool) -> None:
@@ -81,6 +84,7 @@ class Ended(BaseException):
 def run(arguments: Sequence[str] | None) -> NoReturn:
     """Run the command line and exit with its code; a user's mistake becomes one line, never a traceback."""
     code = 0
+    running.asked_by_a_shell()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: threads that wait must not starve others of a core
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     logging.getLogger("orbit2").setLevel(logging.INFO)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from orbit2 import places
 from orbit2.config.base import science
 from orbit2.config.schema import RunConfig
 from orbit2.config.variables import meanings, named_in, of_slice
@@ -18,15 +19,15 @@ from orbit2.errors import OrbitError, did_you_mean, nearest, one_of
 from orbit2.files import read_json, short_hash
 
 Model = TypeVar("Model", bound=BaseModel)
-CONFIG_ROOT = Path(__file__).resolve().parents[2] / "config"
+CONFIG_ROOT = places.CONFIG
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Load and check a run configuration. `overrides` are `dotted.key=yaml-value` strings.
+    """Load and check a run configuration: a file, or the name of a shipped run. `overrides` are `dotted.key=yaml-value` strings.
 
     Raises OrbitError (file, key, value, allowed, hint) for anything that is not a valid run.
     """
-    path = Path(path)
+    path = places.run_file(path)
     return from_mapping(read_yaml(path), overrides, base=path.parent, where=path)
 
 
@@ -51,7 +52,9 @@ def from_mapping(raw: Mapping[str, Any], overrides: Sequence[str] = (), *, base:
 def read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         siblings = [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-        raise OrbitError("configuration file not found", where=path, hint=did_you_mean(path.name, siblings) or "see config/runs/")
+        shipped = places.runs() if path.parent == Path() else []
+        raise OrbitError("configuration file not found", where=path, hint=did_you_mean(path.name, [*siblings, *shipped])
+                         or f"runs that ship, by name: {', '.join(places.runs())}")  # fmt: skip
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from orbit2 import queues
+from orbit2 import places, queues
 from orbit2.config import slices
 from orbit2.config.schema import RunConfig
 from orbit2.errors import OrbitError
@@ -26,7 +26,6 @@ from orbit2.retrieve import clients
 from orbit2.retrieve.progress import human
 from orbit2.retrieve.stage import outstanding
 
-PROFILES = Path("profiles")
 EXAMPLES = ("ABC123", "my_account")  # accounts of the profiles as they come
 TRAINING = {False: "train_model", True: "finetune_model"}  # the rule, by whether a model continues from another
 BROADCAST = 8  # nodes from which jobs broadcast their environment, as in profiles/frontier/node.sh
@@ -55,13 +54,8 @@ class Profile:
 
 
 def read(name: str) -> Profile:
-    """A profile by its folder, or by its name below `profiles`. Raises OrbitError where there is none."""
-    places = [Path(name) / "config.yaml", PROFILES / name / "config.yaml"]
-    file = next((place for place in places if place.is_file()), None)
-    if file is None:
-        there = sorted(path.parent.name for path in PROFILES.glob("*/config.yaml"))
-        raise OrbitError("no such profile", where="--profile", got=name, allowed=", ".join(there) or "a folder with a config.yaml",
-                         hint="give a folder, or a name in profiles/")  # fmt: skip
+    """A profile by its folder, or by its name (`places.profile`). Raises OrbitError where there is none."""
+    file = places.profile(name) / "config.yaml"
     return Profile(file, yaml.safe_load(file.read_text(encoding="utf-8")) or {})
 
 

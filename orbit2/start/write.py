@@ -52,7 +52,7 @@ def text(name: str, head: Sequence[str], dataset: str, source: str, files: Secti
 
 def command(path: Path) -> str:
     """What runs it."""
-    return f"snakemake --profile profiles/local all --configfile {path}"
+    return f"orbit2 run {path}"
 
 
 def write(path: Path, content: str) -> None:

@@ -18,6 +18,10 @@ prepare_nodes() {
     # on one node the network is not set up for RCCL, on several nothing slower may be taken silently
     if [ "$nodes" -gt 1 ]; then export NCCL_NET=OFI; else export NCCL_NET=Socket; fi
     [ "$nodes" -ge "${ORBIT2_BROADCAST_FROM:-8}" ] || return 0
+    if [ ! -d "$root/.venv" ] || [ ! -d "$root/orbit2" ]; then
+        echo "node set-up: no checkout with an environment at $root: all $nodes nodes read it from the shared file system"
+        return 0
+    fi
     archive=$("$root/profiles/frontier/pack.sh" --name)
     if [ ! -f "$archive" ]; then
         echo "node set-up: the environment is read from the shared file system by all $nodes nodes: on the login node, run profiles/frontier/pack.sh"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from orbit2.api import training
 from orbit2.config import slices
 from orbit2.config.load import load
 from orbit2.data.transforms import Normaliser
 from orbit2.model import folder
+from orbit2.start import workflow
 from tests.data import own_archive
 from tests.data.quick_sizes import quick
 from tests.data.small_models import OUTPUTS, STATICS, demo_model
@@ -35,12 +35,13 @@ def test_the_page_on_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
         text = text.replace(old, new)
     (tmp_path / "my_run.yaml").write_text(text, encoding="utf-8")
 
-    def trained(config: Path, target: str, overrides: Sequence[str], profile: str) -> None:
-        assert target == "train"
-        run = load(config, overrides)
+    def trained(words: Sequence[str]) -> int:
+        assert words[-2:] == ["--", "train"]
+        run = load(words[words.index("--configfile") + 1])
         shutil.copytree(tmp_path / "model", slices.model_path(run, "reslim"))
+        return 0
 
-    monkeypatch.setattr(training, "_snakemake", trained)
+    monkeypatch.setattr(workflow, "run", trained)
     known: dict[str, object] = {}
     for language, block in blocks(ROOT / "docs/python.md"):
         assert language == "python"

@@ -81,6 +81,14 @@ def test_many_nodes_get_the_environment_by_broadcast(login: Login) -> None:
     assert login.slurm.calls("srun").count(["--nodes=8", "orbit2", "train"]) == 2
 
 
+def test_without_a_checkout_nodes_read_what_is_installed(login: Login) -> None:
+    """The profile of an installed package, or a copy of it (`orbit2 profile`)."""
+    (login.project / "orbit2").rename(login.project / "elsewhere")
+    (login.project / ".venv/bin/orbit2").write_text("#!/bin/sh\necho trains\n")
+    said = login.train(8)
+    assert "no checkout with an environment" in said and said.count("trains") == 1
+
+
 def test_an_archive_of_other_code_is_not_used(login: Login) -> None:
     login.pack()
     (login.project / "orbit2/__init__.py").write_text("SAYS = 2\n")

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from orbit2 import lock
+from orbit2 import lock, places
 from orbit2.config import slices
 from orbit2.config.begun import as_begun
 from orbit2.config.load import from_mapping, machine_file, slice_text
@@ -97,7 +97,12 @@ def launch(wildcards, resources):
     if resources.get("mpi") != "srun":
         return f"{resources.get('launcher', '')} ".lstrip()
     nodes, tasks = resources.get("nodes", 1), resources.get("tasks_per_node", 1)
-    first = f"prepared {resources.node_setup} {nodes} " if resources.get("node_setup") else ""
+    setup = resources.get("node_setup") or ""
+    if (
+        setup and not Path(setup).is_file() and (places.TOP / setup).is_file()
+    ):  # a profile that ships, and no checkout here
+        setup = places.TOP / setup
+    first = f"prepared {setup} {nodes} " if setup else ""
     return f"{first}srun --kill-on-bad-exit=1 --nodes={nodes} --ntasks={nodes * tasks} --ntasks-per-node={tasks} {resources.get('bind', '')} "
 
 

@@ -153,16 +153,3 @@ def test_parameters_as_scikit_learn_has_them() -> None:
 def test_the_week_is_a_dataset() -> None:
     with orbit2.sample() as week:
         assert dict(week.sizes) == {"time": 24, "latitude": 181, "longitude": 360} and week["t2m"].attrs["units"] == "K"
-
-
-@pytest.mark.parametrize("overrides", [[], ["models.small.train.steps=6", "label=a'b"]])
-def test_snakemake_reads_what_training_is_started_with(tmp_path: Path, overrides: list[str]) -> None:
-    """By Snakemake's own reading of its command line: options that take many values take no target."""
-    from snakemake.cli import parse_args, parse_config
-
-    from orbit2.api.training import words
-
-    _, given = parse_args(words(tmp_path / "my_run.yaml", "finetune", overrides, "local"))
-    assert set(given.targets) == {"finetune"}
-    assert [Path(path) for path in given.configfile] == [tmp_path / "my_run.yaml"]
-    assert parse_config(given.config).get("set", []) == overrides

@@ -43,7 +43,7 @@ def test_one_verb_per_stage_in_the_order_of_the_pipeline(capsys: pytest.CaptureF
     code, out, _ = call(capsys, "--help")
     assert code == 0
     assert VERBS[:9] == STAGES
-    assert tuple(re.findall(r"^│ (\w+)  ", out, flags=re.MULTILINE)) == VERBS
+    assert tuple(re.findall(r"^│ ([\w-]+)  ", out, flags=re.MULTILINE)) == VERBS
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -253,3 +253,24 @@ def test_regrid_init_writes_its_marker(capsys: pytest.CaptureFixture[str], monke
     marker = tmp_path / "parts/init.json"
     code, _, _ = call(capsys, "regrid", "init", "--config", "c.json", "--resources", "r", "--store", "pairs.zarr", "--out", str(marker))
     assert code == 0 and marker.is_file()
+
+
+@pytest.mark.parametrize(("typed", "offered"), [
+    (("orbit2", "ru"), ["run"]), (("orbit2", "run", "demo", "tr"), ["train"]), (("orbit2", "run", "demo", "-p", "s"), ["slurm"]),
+    (("orbit2", "run", "demo_v"), ["demo_vit"]), (("orbit2", "config", "ch"), ["check"]), (("orbit2", "run", "x", "--dry"), ["--dry-run"]),
+])  # fmt: skip
+def test_a_shell_is_told_what_may_come_next(
+    typed: tuple[str, ...], offered: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As bash asks, by the script that `orbit2 completion bash` prints."""
+    for name, value in (("_ORBIT2_COMPLETE", "complete_bash"), ("COMP_WORDS", "\n".join(typed)), ("COMP_CWORD", str(len(typed) - 1))):
+        monkeypatch.setenv(name, value)
+    assert call(capsys)[1].split() == offered
+
+
+def test_the_script_of_a_shell_asks_by_the_name_that_is_answered(capsys: pytest.CaptureFixture[str]) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        code, out, _ = call(capsys, "completion", shell)
+        assert code == 0 and f"_ORBIT2_COMPLETE=complete_{shell}" in out
+    code, _, err = call(capsys, "completion", "tcsh")
+    assert code == 2 and "allowed: bash, zsh, fish" in err

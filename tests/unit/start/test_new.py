@@ -43,7 +43,7 @@ def test_a_run_is_written_that_checks(here: Path, capsys: pytest.CaptureFixture[
     call("new", "my_run", *FILES, *SAID, *QUICK, "--credit", "me, CC BY")
     printed = capsys.readouterr().out
     for words in ("3 files, 26x34 cells of 0.25 degrees", "90 times, daily, no gaps; calendar standard", "tas (degC)", "factor 4",
-                  "fits on", "snakemake --profile profiles/local all --configfile my_run.yaml"):  # fmt: skip
+                  "fits on", "orbit2 run my_run.yaml"):  # fmt: skip
         assert words in printed
     text = (here / "my_run.yaml").read_text(encoding="utf-8")
     run = load(here / "my_run.yaml")
