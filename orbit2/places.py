@@ -29,14 +29,17 @@ def profiles() -> list[str]:
     return sorted({path.parent.name for place in (HERE, PROFILES) for path in place.glob("*/config.yaml")})
 
 
+def shipped(path: str | Path) -> Path:
+    """`path`, or, where no such file is, the one that a checkout has under it."""
+    path = Path(path)
+    return path if path.is_file() or not (TOP / path).is_file() else TOP / path
+
+
 def run_file(path: str | Path) -> Path:
     """`path`, or, where no such file is, the shipped run that is meant: by its name (`demo`), or by its path in a checkout."""
     path = Path(path)
-    if path.is_file():
-        return path
-    named = len(path.parts) == 1 and not path.suffix
-    shipped = CONFIG / "runs" / f"{path}.yaml" if named else TOP / path if path.parts[:1] == ("config",) else path
-    return shipped if shipped.is_file() else path
+    by_name = CONFIG / "runs" / f"{path}.yaml"
+    return by_name if not path.is_file() and len(path.parts) == 1 and by_name.is_file() else shipped(path)
 
 
 def runs() -> list[str]:

@@ -97,12 +97,8 @@ def launch(wildcards, resources):
     if resources.get("mpi") != "srun":
         return f"{resources.get('launcher', '')} ".lstrip()
     nodes, tasks = resources.get("nodes", 1), resources.get("tasks_per_node", 1)
-    setup = resources.get("node_setup") or ""
-    if (
-        setup and not Path(setup).is_file() and (places.TOP / setup).is_file()
-    ):  # a profile that ships, and no checkout here
-        setup = places.TOP / setup
-    first = f"prepared {setup} {nodes} " if setup else ""
+    setup = resources.get("node_setup")
+    first = f"prepared {places.shipped(setup)} {nodes} " if setup else ""
     return f"{first}srun --kill-on-bad-exit=1 --nodes={nodes} --ntasks={nodes * tasks} --ntasks-per-node={tasks} {resources.get('bind', '')} "
 
 

@@ -76,7 +76,12 @@ def test_a_slip_is_one_line_before_anything_starts(
 
 def test_what_stands_behind_two_dashes_is_snakemakes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[list[str]] = []
-    monkeypatch.setattr(workflow, "run", lambda words: started.append(list(words)) or 0)
+
+    def start(words: list[str]) -> int:
+        started.append(words)
+        return 0
+
+    monkeypatch.setattr(workflow, "run", start)
     for said in (["demo", "--", "--cores", "4"], ["demo", "train", "-n", "--", "-q"], ["demo"]):
         with pytest.raises(SystemExit) as stop:
             main(["run", *said])
