@@ -11,6 +11,7 @@ from typer.core import TyperCommand
 
 from orbit2 import places
 from orbit2.cli import STAGES
+from orbit2.cli.ended import wrote
 from orbit2.errors import EXIT_DONE, EXIT_RESUMABLE, OrbitError, one_of
 
 BEHIND = "orbit2.words"  # of a call: what stands behind --
@@ -86,7 +87,7 @@ def profile(
     if copy.exists():
         raise OrbitError("is there already", where=copy, hint="edit it, or move it away first")
     shutil.copytree(source, copy)
-    typer.echo(f"wrote {copy}; edit {copy}/config.yaml, then: orbit2 run CONFIG -p {name}")
+    wrote(copy, f"edit {copy}/config.yaml, then run with it", "orbit2", "run", "CONFIG", "-p", name)
 
 
 def completion(shell: Annotated[str, typer.Argument(help="bash, zsh or fish.", autocompletion=lambda: list(SHELLS))]) -> None:
@@ -94,7 +95,8 @@ def completion(shell: Annotated[str, typer.Argument(help="bash, zsh or fish.", a
     from typer.completion import get_completion_script  # type: ignore[attr-defined] # what --show-completion prints
 
     if shell not in SHELLS:
-        raise OrbitError("not a shell that is known", where="orbit2 completion", got=shell, allowed=", ".join(SHELLS), hint=one_of(shell, SHELLS))
+        raise OrbitError("not a shell that is known", where="orbit2 completion", got=shell, allowed=", ".join(SHELLS),
+                         hint=one_of(shell, SHELLS))  # fmt: skip
     typer.echo(get_completion_script(prog_name="orbit2", complete_var=COMPLETE, shell=shell))
 
 
