@@ -6,20 +6,28 @@ import netrc
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
 import psutil
+
+from orbit2.importing import Asked
 
 Level = Literal["ok", "note", "missing"]
 NEEDED = ("torch", "numpy", "scipy", "pandas", "pyarrow", "xarray", "dask", "zarr", "netCDF4", "h5netcdf", "pydantic", "snakemake",
           "matplotlib", "cartopy", "regionmask", "scikit-image", "safetensors")
 MODULES = {"scikit-image": "skimage"}
 SMALLEST_MEMORY_GB, SMALLEST_DISK_GB = 6, 5
+# Optional: what it is called, its module, and what is so without it.
+BACK_ENDS = {
+    "eccodes": ("eccodes", "GRIB files cannot be read"),
+    "xesmf": ("xesmf", "optional second regridding back end; only conda has ESMF (environment.yml)"),
+    "flash-attn": ("flash_attn", "optional attention kernel for GPUs; torch's own is used"),
+}
+WITH_TORCH = ("torch", "flash_attn")  # imported by one process, all others by a second one
 EARTHDATA_HOST = "urs.earthdata.nasa.gov"
 
 
@@ -33,9 +41,35 @@ class Finding:
     text: str
 
 
+@dataclass(frozen=True)
+class Libraries:
+    """Who was asked for them. Optional ones come last: one that ends its process leaves nobody else without an answer."""
+
+    torch: Asked
+    others: Asked
+
+    def problem(self, module: str) -> str | None:
+        return (self.torch if module in WITH_TORCH else self.others).problem(module)
+
+
+_begun: list[Libraries] = []
+
+
+def begin() -> None:
+    """Ask for the libraries already, while the command itself loads: two processes import them side by side."""
+    packages = [*NEEDED, *BACK_ENDS]
+    modules = [_module(package) for package in packages if _version(package)]
+    parts = [[module for module in modules if (module in WITH_TORCH) is with_torch] for with_torch in (True, False)]
+    _begun.append(Libraries(*map(Asked, parts)))
+
+
 def examine(results: Path = Path(".")) -> list[Finding]:
     """Everything the doctor looks at, in the order it is shown."""
-    return [*_software(), *_devices(), *_machine(results), *_back_ends(), *_credentials()]
+    if not _begun:
+        begin()
+    libraries = _begun.pop()
+    machine, credentials = _machine(results), _credentials()
+    return [*_software(libraries), *_devices(libraries.torch), *machine, *_back_ends(libraries), *credentials]
 
 
 def render(findings: list[Finding]) -> str:
@@ -53,46 +87,44 @@ def render(findings: list[Finding]) -> str:
     return "\n".join([*lines, "", verdict])
 
 
-def _software() -> list[Finding]:
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _module(package: str) -> str:
+    return BACK_ENDS[package][0] if package in BACK_ENDS else MODULES.get(package, package)
+
+
+def _software(libraries: Libraries) -> list[Finding]:
     python = sys.version_info >= (3, 11)
     version = platform.python_version()
     found = [Finding("Software", "python", "ok" if python else "missing", version if python else f"{version} (3.11 or newer is needed)")]
     for package in ("orbit2", *NEEDED):
-        try:
-            version = metadata.version(package)
-        except metadata.PackageNotFoundError:
+        if (known := _version(package)) is None:
             found.append(Finding("Software", package, "missing", "not installed: make install"))
             continue
-        problem = _import_problem(MODULES.get(package, package))
-        found.append(Finding("Software", package, "missing" if problem else "ok", problem or version))
+        problem = None if package == "orbit2" else libraries.problem(_module(package))
+        text = f"installed but cannot be imported ({problem})" if problem else known
+        found.append(Finding("Software", package, "missing" if problem else "ok", text))
     return found
 
 
-def _import_problem(module: str) -> str | None:
-    """Why `module` cannot be imported, or None. Any failure counts: a broken binary raises whatever it likes."""
-    try:
-        import_module(module)
-    except Exception as error:
-        return f"installed but cannot be imported ({type(error).__name__}: {' '.join(str(error).split())[:100]})"
-    return None
-
-
-def _devices() -> list[Finding]:
-    try:
-        import torch
-    except ImportError:
+def _devices(asked: Asked) -> list[Finding]:
+    told = asked.devices()
+    if told is None:
         return []
     flags = _cpu_flags()
     fast = [name for name in ("amx_bf16", "avx512_bf16") if name in flags]
     cpu = f"{os.cpu_count()} cores; bf16 arithmetic: {', '.join(fast) if fast else 'no (training runs in fp32)'}"
     found = [Finding("Devices", "cpu", "ok", cpu)]
-    if not torch.cuda.is_available():
+    if not told["gpus"]:
         found.append(Finding("Devices", "gpu", "note", "none usable by this torch build; everything runs on the CPU"))
-    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        device = torch.cuda.get_device_properties(index)
-        bf16 = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no bf16"
-        kind = "ROCm" if torch.version.hip else "CUDA"
-        found.append(Finding("Devices", f"gpu {index}", "ok", f"{device.name}, {device.total_memory / 2**30:.0f} GiB, {bf16} ({kind})"))
+    for index, gpu in enumerate(told["gpus"]):
+        text = f"{gpu['name']}, {gpu['gib']:.0f} GiB, {'bf16' if gpu['bf16'] else 'no bf16'} ({told['kind']})"
+        found.append(Finding("Devices", f"gpu {index}", "ok", text))
     return found
 
 
@@ -119,24 +151,15 @@ def _machine(results: Path) -> list[Finding]:
     ]
 
 
-def _back_ends() -> list[Finding]:
-    """Optional libraries, each imported in a process of its own: a broken binary must not take the doctor with it."""
-    rows = {
-        "eccodes": ("eccodes", "GRIB files cannot be read"),
-        "xesmf": ("xesmf", "optional second regridding back end; only conda has ESMF (environment.yml)"),
-        "flash-attn": ("flash_attn", "optional attention kernel for GPUs; torch's own is used"),
-    }
+def _back_ends(libraries: Libraries) -> list[Finding]:
     found = []
-    for name, (module, otherwise) in rows.items():
-        try:
-            version = metadata.version(name)
-        except metadata.PackageNotFoundError:
+    for name, (module, otherwise) in BACK_ENDS.items():
+        if (known := _version(name)) is None:
             found.append(Finding("Back ends", name, "note", f"not installed: {otherwise}"))
             continue
-        done = subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True, text=True, timeout=120, check=False)
-        reason = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1][:100]
-        found.append(Finding("Back ends", name, "note" if done.returncode else "ok",
-                             f"{version} cannot be imported ({reason}): {otherwise}" if done.returncode else version))
+        problem = libraries.problem(module)
+        text = f"{known} cannot be imported ({problem}): {otherwise}" if problem else known
+        found.append(Finding("Back ends", name, "note" if problem else "ok", text))
     return found
 
 
