@@ -125,6 +125,7 @@ picture: demo ## Make README's picture (docs/demo.png) of the demo report's zoom
 	@$(BIN)/python -c 'from PIL import Image; Image.open("results/demo/report/figures/zoom_2m_temperature.png").convert("RGB").reduce(2).quantize(256, dither=0).save("docs/demo.png", optimize=True)'
 
 bench: install ## Run every benchmark; results go to benchmarks/results
+	@$(BIN)/python -m pip install -qq -c .venv/constraints.txt -e '.[bench]'  # libraries that are measured beside orbit2's scores
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 snakemake-report: install ## Snakemake's own report of the demo run (results/demo/snakemake.html)

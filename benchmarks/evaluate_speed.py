@@ -15,6 +15,7 @@ from __future__ import annotations
 
 # ruff: noqa: E402  (the repository's tests are no package that is installed)
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ from tests.data import scored
 RESULTS = ROOT / "benchmarks" / "results" / "evaluate_speed.json"
 FACTOR, SAMPLES = 4, 4  # two days are fitted to, two are scored
 FITTED = 2
+PASSES = 3  # over the same day; the quickest counts, as whatever else computes on a machine only slows it down
 SIZES = {"small": 1.0, "large": 0.25}  # degrees of the input: the truth has 720 x 1440 and 2880 x 5760 cells
 STRUCTURE = ("ssim", "spectra", "fss", "sal", "harmonics", "paper", "overtime")  # every n-th day only: `evaluate.every`
 ASKED = ("moments", "distribution", "interpolations", "fitted baselines", "masks", "spaces", "scores", "regions",
@@ -185,11 +187,7 @@ def streamed(folder: Path, structure: bool = False) -> dict[str, Any]:
         if matched.fitted is not None:
             matched.fitted.apply = clock.wrapped("fitted baselines", matched.fitted.apply)  # type: ignore[method-assign]
         kinds = [kind for kind in (*EVALUATE, *DIAGNOSE) if (kind.name in STRUCTURE) == structure]
-        collectors = [kind(matched, settings, matched.training) for kind in kinds]
-        for collector in collectors:
-            for verb in ("begin", "pair", "update"):
-                setattr(collector, verb, clock.wrapped(collector.name, getattr(collector, verb)))
-        found: dict[str, dict[str, float]] = {}
+        found: dict[str, list[dict[str, float]]] = defaultdict(list)
 
         def watched(samples: Iterator[Scored]) -> Iterator[Scored]:
             while True:
@@ -199,13 +197,29 @@ def streamed(folder: Path, structure: bool = False) -> dict[str, Any]:
                 if given is None:
                     return
                 yield given
-                found[given.variable] = dict(clock.spent)  # the last day's stay
+                found[given.variable].append(dict(clock.spent))
 
-        base = highest_gb()
-        gather(matched, collectors, watched)
+        peaks: dict[str, float] = {}
+        base = 0.0
+        for _ in range(1 if structure else PASSES):
+            collectors = [kind(matched, settings, matched.training) for kind in kinds]
+            for collector in collectors:
+                for verb in ("begin", "pair", "update"):
+                    setattr(collector, verb, clock.wrapped(collector.name, getattr(collector, verb)))
+            base = base or highest_gb()
+            gather(matched, collectors, watched)
+            peaks = peaks or dict(clock.peaks)  # of the first pass: a part is streamed once
+            del collectors, collector
+            matched.streamed = matched.streamed[-1:]  # the day before it opens what is read
     models = {name: len(matched.models(name)) for name in matched.variables}
-    return {"steps": found, "peaks": dict(clock.peaks), "models": models, "cells": int(np.prod(matched.grid.shape)),
-            "peak_gb": max(clock.peaks.values()), "peak_before_gb": base}
+    quickest = {name: min(passes[-PASSES:], key=asked_of) for name, passes in found.items()}
+    return {"steps": quickest, "peaks": peaks, "models": models, "cells": int(np.prod(matched.grid.shape)),
+            "peak_gb": max(peaks.values()), "peak_before_gb": base}
+
+
+def asked_of(steps: Mapping[str, float]) -> float:
+    """Core seconds of what the target is for."""
+    return sum(steps.get(step, 0.0) for step in ASKED)
 
 
 @contextmanager
@@ -241,6 +255,9 @@ def main() -> None:
         else:
             make(folder, float(given.step[0]))
         return
+    for name in ("pysteps", "scores", "skimage", "xskillscore"):
+        if importlib.util.find_spec(name) is None:
+            sys.exit(f"error: {name} is not installed, which scores are measured beside; pip install '.[bench]'")
     record: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if given.only else {}  # what was not asked for stays
     with tempfile.TemporaryDirectory() as temporary:
         for size, degrees in ({"quick": 4.0} if given.quick else SIZES).items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,18 +19,19 @@ from orbit2.metrics.binning import Bins
 from orbit2.metrics.statistics import Moments
 
 Array = npt.NDArray[np.float64]
-Index = npt.NDArray[np.int64]
+Index = npt.NDArray[np.integer[Any]]
 MOST_CELLS = 1 << 18  # of a grid whose cells are cut at the regions' edges: half a degree on the globe; finer ones go by centres
 SLIVER = 1e-6  # a smaller share is rounding
 
 
 @dataclass(frozen=True, eq=False)
 class Shares:
-    """`share` [N] of `cell` (its position in row order) lies in `region`; `shape` of the grid, `count` regions."""
+    """`share` [N] of `cell` (its position in row order) lies in `region`; `shape` of the grid, `count` regions. In what types hold them:
+    at 7 km there are millions."""
 
     region: Index
     cell: Index
-    share: Array
+    share: npt.NDArray[np.floating[Any]]
     shape: tuple[int, int]
     count: int
 
@@ -77,7 +79,7 @@ class Shares:
         """[R] sums of values [H, W] by share: of areas, those in the regions."""
         return np.bincount(self.region, values.ravel()[self.cell] * self.share, self.count).astype(np.float64)
 
-    def cells(self, seen: npt.NDArray[np.bool_]) -> Index:
+    def cells(self, seen: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
         """[R] number of cells of which any part lies in the region, where `seen`."""
         return np.bincount(self.region[seen.ravel()[self.cell]], minlength=self.count)
 
@@ -97,7 +99,8 @@ def ar6_shares(grid: AnyGrid) -> Shares:
         return Shares.of([polygons.fractions(regions.polygons[r].polygon, grid) for r in range(len(regions.names))], grid.shape)
     ids = regions.on(grid).ravel()
     at = np.flatnonzero(ids >= 0)
-    return Shares(ids[at].astype(np.int64), at, np.ones(len(at)), grid.shape, len(regions.names))
+    small = np.int32 if ids.size < 1 << 31 else np.int64
+    return Shares(ids[at], at.astype(small), np.ones(len(at), dtype=np.float32), grid.shape, len(regions.names))
 
 
 def box_share(box: tuple[float, float, float, float], grid: AnyGrid) -> npt.NDArray[np.float32]:

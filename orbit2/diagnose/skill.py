@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import xarray as xr
 from orbit2 import times
 from orbit2.diagnose import differences
 from orbit2.diagnose.regions import ATTRIBUTION, LAND_FRACTION, ar6, scored_bins
-from orbit2.diagnose.shares import ar6_shares, edge_method
+from orbit2.diagnose.shares import Shares, ar6_shares, edge_method
 from orbit2.metrics import deterministic
 from orbit2.metrics.binning import Bins
 from orbit2.metrics.collector import Collector, Settings, Training, flat, merge_into
@@ -50,14 +51,18 @@ class RegionSkill(Collector):
         self.ids = self.regions.on(matched.grid)  # of cell centres, for maps
         land = matched.land_fraction >= LAND_FRACTION
         self.on_map = scored_bins(self.regions, self.ids, land).index
-        self.polygons = ar6_shares(matched.grid)
-        self.shares = self.polygons.scored(land, self.regions.kinds)
-        self.bins: Bins = self.shares.bins(self.regions.abbreviations)
-        self.cut, self.weights = self.shares.cut(), area_weights(matched.grid)
+        shares = ar6_shares(matched.grid).scored(land, self.regions.kinds)  # not kept: while days are streamed nobody asks for them
+        self.bins: Bins = shares.bins(self.regions.abbreviations)
+        self.cut, self.weights = shares.cut(), area_weights(matched.grid)
         self.paired = {"regions": self.bins}
         self.statistics: dict[tuple[str, ...], PairStatistic] = {
             (f.label, model): PairStatistic(self.bins) for f in self.fields for model in matched.models(f.variable)}  # fmt: skip
         self.seen = {name: np.zeros(matched.grid.shape, dtype=np.bool_) for name in matched.variables}  # cells scored at least once
+
+    @cached_property
+    def shares(self) -> Shares:
+        """Of each cell in the regions that it counts for."""
+        return ar6_shares(self.matched.grid).scored(self.matched.land_fraction >= LAND_FRACTION, self.regions.kinds)
 
     def update(self, scored: Scored) -> None:
         self.seen[scored.variable] |= np.isfinite(scored.truth)  # missing where anything that is compared is
@@ -132,7 +137,7 @@ class RegionSkill(Collector):
 
     def covered(self, area: Array) -> Array:
         """Share [R] of each polygon that the grid covers."""
-        return self.polygons.total(area) / self.regions.area_km2
+        return ar6_shares(self.matched.grid).total(area) / self.regions.area_km2
 
     def _score_rows(self, table: Table, f: Field) -> None:
         best = self.best(f)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from orbit2.model.tiles import Tiling
 
 Array = npt.NDArray[np.float64]
-SINGLE = 1 << 22  # cells of a prediction beyond which fields are kept in single precision: a day at 7 km takes half the memory
+SINGLE = 1 << 19  # cells of a prediction beyond which fields are kept in single precision, as files hold them: half the memory, and faster
 
 
 @dataclass(frozen=True, eq=False)

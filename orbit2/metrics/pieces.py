@@ -11,7 +11,7 @@ from orbit2.jit import compiled, finite
 
 Array = npt.NDArray[np.float64]
 Field = npt.NDArray[np.floating[Any]]
-Index = npt.NDArray[np.int64]
+Index = npt.NDArray[np.integer[Any]]
 
 
 @compiled
@@ -58,7 +58,7 @@ def joined(one: Array, other: Array) -> Array:
 
 
 @compiled
-def shared(prediction: Field, truth: Field, weights: Array, cell: Index, share: Array, region: Index, count: int) -> Array:
+def shared(prediction: Field, truth: Field, weights: Array, cell: Index, share: Field, region: Index, count: int) -> Array:
     """[9, count] moments of regions from cells of flat fields; `share` [N] of `cell` counts in `region`, each a position."""
     pieces = np.zeros((9, len(cell)))
     for k in range(len(cell)):
