@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.data.packing import GREATEST, MISSING, Packing
-from orbit2.jit import compiled
+from orbit2.jit import compiled, finite
 
 Array = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int16]
+BAND = 16  # rows
 NODES = (0.01, *(round(0.05 * i, 2) for i in range(1, 20)), 0.99)
 
 
@@ -59,30 +60,34 @@ def node_codes(samples: Codes) -> Codes:
 def mapped(values: Array, given: Codes, wanted: Codes, packing: Packing) -> Array:
     """`values` [h, w] mapped from the distribution `given` to `wanted`, [h, w, NODES] codes each; left alone in cells without samples."""
     result = np.empty(values.shape)
-    _shift(places(values, packing), given, wanted, result)
-    return np.where((given[..., 0] == MISSING) | (wanted[..., 0] == MISSING), values, values_at(result, packing))
+    for first in range(0, len(values), BAND):  # rows that stay in the cache
+        rows = slice(first, first + BAND)
+        place = places(values[rows], packing)
+        known = _shift(place, given[rows], wanted[rows])
+        result[rows] = np.where(known, values_at(place, packing), values[rows])
+    return result
 
 
 @compiled
-def _shift(place: Array, given: Codes, wanted: Codes, result: Array) -> None:
-    """The difference of the distributions at each place, linear between nodes; of nodes with the same value the lowest counts."""
+def _shift(place: Array, given: Codes, wanted: Codes) -> npt.NDArray[np.bool_]:
+    """Adds to each place the difference of the distributions there, linear between nodes; of nodes with the same value the lowest counts.
+    Returns where there are distributions."""
     last = given.shape[2] - 1
+    known = np.empty(place.shape, dtype=np.bool_)
     for i in range(place.shape[0]):
         for j in range(place.shape[1]):
             x = place[i, j]
-            low, high = 0, last + 1  # how many nodes are below x
-            while low < high:
-                middle = (low + high) // 2
-                if given[i, j, middle] < x:
-                    low = middle + 1
-                else:
-                    high = middle
-            if low == 0:
-                change = float(wanted[i, j, 0]) - float(given[i, j, 0])
-            elif low > last:
-                change = float(wanted[i, j, last]) - float(given[i, j, last])
+            known[i, j] = given[i, j, 0] != MISSING and wanted[i, j, 0] != MISSING
+            if not (known[i, j] and finite(x)):
+                continue
+            above, low = int(np.ceil(x)), 0  # nodes are whole numbers: `low` is how many are below x, counted without a branch
+            for k in range(last + 1):
+                low += 1 if int(given[i, j, k]) < above else 0
+            if low == 0 or low > last:
+                end = 0 if low == 0 else last
+                place[i, j] = x + (float(wanted[i, j, end]) - float(given[i, j, end]))
             else:
                 one, other = float(given[i, j, low - 1]), float(given[i, j, low])
                 first, second = float(wanted[i, j, low - 1]) - one, float(wanted[i, j, low]) - other
-                change = first + (x - one) / (other - one) * (second - first)
-            result[i, j] = x + change
+                place[i, j] = x + (first + (x - one) / (other - one) * (second - first))
+    return known

@@ -267,26 +267,30 @@ class Matched:
     def samples(self) -> Iterator[Scored]:
         """Every sample (of the part) and variable in turn. Raises OrbitError for a field that is missing everywhere."""
         for position in self.streamed:
-            index, time = self.indices[position], self.times[position]
             for name in self.variables:
-                native = {self.model: self._predicted.field(name, self._frames[time], self._precision)}
-                truth = self.truth(int(index), name)
-                if self.has_truth and name == self.variables[-1]:
-                    self._cache.pop((self.truth_store.path, self.truth_side), None)  # its fields of this time are all read
-                for label, field in (("prediction", native[self.model]), ("truth", truth)):
-                    if not np.isfinite(field).any():
-                        raise OrbitError(f"{label} is missing everywhere", where=f"{self.prediction_path}", got=f"{name} at {time}",
-                                         hint="re-run the stage that wrote it")
-                native.update(self._interpolated(int(index), name))
-                if self.parent is not None and name in self.parent.variables:
-                    native[self.parent.model] = self.parent.field(name, time, self._precision)
-                fields = {key: self._scored(x) for key, x in native.items()}
-                if not all(kernels.complete(np.ascontiguousarray(x)) for x in (truth, *fields.values())):  # else nothing is copied
-                    valid = np.isfinite(truth)
-                    for field in fields.values():
-                        valid &= np.isfinite(field)  # every model is scored on the same cells
-                    truth, fields = np.where(valid, truth, np.nan), {key: np.where(valid, x, np.nan) for key, x in fields.items()}
-                yield Scored(int(index), time, name, truth, fields, native, position)
+                yield self._sample(position, name)
+
+    def _sample(self, position: int, name: str) -> Scored:
+        """What it holds is gone with it, but what it gives."""
+        index, time = self.indices[position], self.times[position]
+        native = {self.model: self._predicted.field(name, self._frames[time], self._precision)}
+        truth = self.truth(int(index), name)
+        if self.has_truth and name == self.variables[-1]:
+            self._cache.pop((self.truth_store.path, self.truth_side), None)  # its fields of this time are all read
+        for label, field in (("prediction", native[self.model]), ("truth", truth)):
+            if not np.isfinite(field).any():
+                raise OrbitError(f"{label} is missing everywhere", where=f"{self.prediction_path}", got=f"{name} at {time}",
+                                 hint="re-run the stage that wrote it")
+        native.update(self._interpolated(int(index), name))
+        if self.parent is not None and name in self.parent.variables:
+            native[self.parent.model] = self.parent.field(name, time, self._precision)
+        fields = {key: self._scored(x) for key, x in native.items()}
+        if not all(kernels.complete(np.ascontiguousarray(x)) for x in (truth, *fields.values())):  # else nothing is copied
+            valid = np.isfinite(truth)
+            for field in fields.values():
+                valid &= np.isfinite(field)  # every model is scored on the same cells
+            truth, fields = np.where(valid, truth, np.nan), {key: np.where(valid, x, np.nan) for key, x in fields.items()}
+        return Scored(int(index), time, name, truth, fields, native, position)
 
     @property
     def samples_streamed(self) -> list[str]:
