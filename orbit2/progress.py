@@ -91,9 +91,9 @@ _now: Telling | None = None
 
 
 @contextmanager
-def telling(label: str) -> Iterator[None]:
+def telling(label: str, brief: bool = False) -> Iterator[None]:
     """While it lasts, the first process of a job says what it does: soon, then at least once a minute on a log; on a terminal where
-    nothing else shows that it lives."""
+    nothing else shows that it lives. `brief`: what is often done at once ends without a word then."""
     global _now
     if _now is not None or detect()[0] != 0:
         yield
@@ -110,7 +110,8 @@ def telling(label: str) -> Iterator[None]:
             code = 1
             raise
         finally:
-            if not code and not _now.over and not (terminal and time.monotonic() - began < TERMINAL_SECONDS):
+            least = TERMINAL_SECONDS if terminal else FIRST_SECONDS if brief else 0.0
+            if not code and not _now.over and time.monotonic() - began >= least:
                 log.info("%s: done, %s", label, tqdm.format_interval(time.monotonic() - began))
             _now = None
 

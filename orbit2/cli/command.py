@@ -145,7 +145,7 @@ def _as_a_stage(words: Sequence[str]) -> Iterator[None]:
     """For a stage's verb: lines that say that it lives, and signals that end it tidily where it has no ear of its own for them."""
     if not words or words[0] not in STAGES or {"-h", "--help"} & set(words):
         release()
-        with telling(words[0]) if words and words[0] in LONG else nullcontext():
+        with telling(words[0], brief=True) if words and words[0] in LONG else nullcontext():
             yield
         return
 
