@@ -69,6 +69,9 @@ test: style compiled ## Linters and import rules, then the tests, and types (myp
 test-slow: compiled ## The tests that take minutes (a small pipeline from end to end among them)
 	@$(BIN)/python -m pytest -m "slow and not slurm"
 
+test-newcomer: install ## Follow the README word for word in a fresh clone and environment, timed (an hour or two; SHORT=1: the demo cut short)
+	@$(BIN)/python -m tests.newcomer.walk $(if $(SHORT),--short)
+
 test-shipped: compiled ## Every shipped run in small, from the providers (on local servers) to the report (half an hour)
 	@$(BIN)/python -m pytest -m "slow or not slow" tests/workflow/test_miniature.py tests/workflow/test_shipped_miniature.py tests/workflow/test_whole_run.py \
 	  tests/workflow/test_climate_demo.py tests/workflow/test_little_reports.py tests/workflow/test_tiles_run.py tests/workflow/test_own_data.py \

@@ -33,7 +33,7 @@ def table(header: str) -> list[list[str]]:
 
 
 def test_it_is_one_screen() -> None:
-    assert len(TEXT.splitlines()) <= 90 and max(map(len, TEXT.splitlines())) < 180
+    assert len(TEXT.splitlines()) <= 90 and max(map(len, TEXT.splitlines())) < 200
 
 
 def test_skill_is_what_the_benchmark_measured() -> None:

@@ -141,7 +141,8 @@ def test_parameters_as_scikit_learn_has_them() -> None:
     maker = orbit2.Downscaler("mine", hours=2, accumulated="24h")
     assert maker.set_params(hours=1, coarse_day=-12, accumulated=None) is maker
     assert maker.get_params() == {"name": "mine", "hours": 1, "device": "this", "coarse_day": -12}
-    for wrong, words in (({"hour": 3}, "nothing that can be said of files"), ({"coarse_day": 99}, "not an hour"), ({"hours": 5, "factor": "x"}, "--factor")):
+    for wrong, words in (({"hour": 3}, "nothing that can be said of files"), ({"coarse_day": 99}, "not an hour"),
+                         ({"hours": 5, "factor": "x"}, "--factor")):  # fmt: skip
         with pytest.raises(OrbitError, match=words):
             maker.set_params(**wrong)
     assert maker.get_params()["hours"] == 1  # nothing has changed
