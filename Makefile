@@ -12,7 +12,7 @@ GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 # TORCH="torch==2.9.1" overrides, and pip's own PIP_* variables are respected.
 TORCH ?= $(if $(GPU),torch>=2.6,torch==2.13.0+cpu torch==2.13.0)
 
-.PHONY: help install compiled demo demo-climate interruptions test test-slow test-shipped test-wheel test-slurm test-faults test-browser slurm-demo slurm-here lint style format docs docs-site costs picture bench snakemake-report constraints clean distclean
+.PHONY: help install compiled demo demo-climate interruptions test test-slow test-shipped test-wheel test-newcomer test-slurm test-faults test-browser slurm-demo slurm-here lint style format docs docs-site costs picture bench snakemake-report constraints clean distclean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
