@@ -104,6 +104,7 @@ def evaluate_part(
 
     run(config=config, prediction=prediction, store=store, part=part, out=out, kinds=(*SCORES, *DIAGNOSTICS), observations=observations,
         fits=fits, parent=parent, receipt=receipt)  # fmt: skip
+    ended.wrote(out, "once every part is there, they are summed: --parts of", "orbit2", "evaluate", "--help")
 
 
 @evaluate.command("fit")
@@ -113,6 +114,7 @@ def evaluate_fit(config: Config, store: Store, out: Out) -> None:
     from orbit2.evaluate import fit
 
     fit(config=config, store=store, out=out)
+    ended.wrote(out, "predictions are scored beside these baselines: --fits of", "orbit2", "evaluate", "--help")
 
 
 judge.add(evaluate)

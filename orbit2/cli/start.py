@@ -49,6 +49,7 @@ def new(
                          hint="your own files are named with --fine, a region of ERA5 with --from")  # fmt: skip
     from orbit2.notebook import NOTEBOOK
     from orbit2.plan.machine import machine
+    from orbit2.progress import doing
     from orbit2.start import era5, own, write
     from orbit2.start.asking import QUESTIONS, no_one
 
@@ -59,6 +60,7 @@ def new(
     said |= {key: _names(key, text) for key, text in (("inputs", inputs), ("outputs", outputs)) if text is not None}
     if credit:
         said["credit"] = credit
+    doing("measuring this machine" if device == "this" else "starting")
     on = machine(device)
     with NOTEBOOK.opened():
         if source is not None:

@@ -19,6 +19,7 @@ from orbit2.errors import OrbitError, Unsaid, one_of
 from orbit2.grid import named
 from orbit2.plan.machine import Machine
 from orbit2.plan.text import verdict
+from orbit2.progress import doing
 from orbit2.start import write
 from orbit2.start.asking import Ask, Said, settled
 from orbit2.start.look import Side, day_start, lines, look, span
@@ -50,6 +51,7 @@ def new(
     sides: dict[str, Side] = {}
     for side in ("coarse", "fine"):
         if files.get(side):
+            doing(f"looking at the {side} files")
             sides[side] = settled(partial(_looked, side, files[side], said), said, ask)
             for line in lines(sides[side]):
                 say(line)

@@ -21,6 +21,7 @@ from orbit2.plan.records import Plan
 from orbit2.plan.search import changes
 from orbit2.plan.stages import works
 from orbit2.plan.text import duration
+from orbit2.progress import doing
 
 MODEL, TASK = "reslim", "test"
 PROBED = 1000  # steps that a size is planned for; times are in proportion
@@ -72,6 +73,7 @@ def sized(raw: Mapping[str, Any], dataset: str, hours: float, on: Machine, *, co
 
     `conserve`: the inputs are block means of the truth. Raises OrbitError where the hours or the memory do for none.
     """
+    doing("finding the largest model that can be trained in the time")
     if hours <= 0:
         raise OrbitError("no time for a run", where="--hours", got=hours, allowed="more than 0", hint="e.g. --hours 2")
     about = {"refinement": DatasetConfig.model_validate(raw["datasets"][dataset]).refinement, "conserve": conserve}
