@@ -12,7 +12,7 @@ GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 # TORCH="torch==2.9.1" overrides, and pip's own PIP_* variables are respected.
 TORCH ?= $(if $(GPU),torch>=2.6,torch==2.13.0+cpu torch==2.13.0)
 
-.PHONY: help install compiled demo demo-climate interruptions test test-slow test-shipped test-wheel test-newcomer test-slurm test-faults test-browser slurm-demo slurm-here lint style format docs docs-site costs picture bench snakemake-report constraints clean distclean
+.PHONY: help install compiled demo demo-climate interruptions test test-slow test-shipped test-wheel test-newcomer test-slurm test-faults test-browser slurm-demo slurm-here lint style format docs docs-site costs picture bench snakemake-report dist version notes constraints clean distclean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -133,6 +133,16 @@ bench: install ## Run every benchmark; results go to benchmarks/results
 
 snakemake-report: install ## Snakemake's own report of the demo run (results/demo/snakemake.html)
 	@$(BIN)/snakemake --profile profiles/local --report results/demo/snakemake.html all
+
+dist: install ## Build wheel and source archive into dist/
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build -d dist
+
+version: ## Print the version
+	@sed -nE 's/^version = "(.*)"$$/\1/p' pyproject.toml
+
+notes: ## Print the changelog's section of this version
+	@awk -v section="## [$$($(MAKE) -s version)]" 'index($$0, "## [") == 1 { found = index($$0, section) == 1; next } found' CHANGELOG.md
 
 constraints: install ## Write the versions of this .venv into constraints.txt
 	@{ echo "# Exact versions that the demo and the tests were run with; written by 'make constraints'."; \

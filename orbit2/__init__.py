@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from orbit2.api.shelf import listed as models
     from orbit2.api.training import Downscaler
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["open", "sample", "load_model", "models", "train", "Model", "Downscaler", "__version__"]
 
 _LAZY = {"open": "orbit2.api.data", "sample": "orbit2.api.data", "load_model": "orbit2.api.model", "Model": "orbit2.api.model",

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from orbit2 import __version__
 from orbit2.files import sha256
 
 PACKAGES = ("orbit2", "torch", "numpy", "xarray", "dask", "zarr", "pandas", "snakemake", "regionmask")
@@ -35,6 +36,9 @@ def code_version() -> str:
 
 
 def _version(package: str) -> str:
+    """Of what is installed; of orbit2 that of the code that runs."""
+    if package == "orbit2":
+        return __version__
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -13,7 +13,8 @@ DOCS = Path(__file__).resolve().parents[1]
 ROOT = DOCS.parent
 # Pages that stay where they are read in the repository, and the page of the site that shows each.
 ELSEWHERE = {"README.md": "site/start", "profiles/README.md": "site/profiles", "profiles/frontier/README.md": "frontier",
-             "benchmarks/README.md": "site/benchmarks", "config/README.md": "configuration", "CHANGELOG.md": "site/changes"}  # fmt: skip
+             "benchmarks/README.md": "site/benchmarks", "config/README.md": "configuration", "CHANGELOG.md": "site/changes",
+             "CONTRIBUTING.md": "site/contributing"}  # fmt: skip
 SHOWN = {page: text for text, page in ELSEWHERE.items() if page.startswith("site/")}
 LINK = re.compile(r"(?P<text>!?\[(?:[^][]|\[[^][]*\])*\])\((?P<target>[^)\s#]*)(?P<anchor>#[^)\s]*)?\)")
 
