@@ -15,7 +15,7 @@ import pytest
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
-from tests.docs.blocks import ROOT, blocks
+from tests.docs.blocks import ROOT, blocks, execute
 
 BROUGHT = ("workflow", "config", "profiles")  # folders of the checkout, in the wheel below orbit2/share
 
@@ -64,6 +64,13 @@ def test_the_wheel_of_the_source_archive_is_the_same(wheel: Path, tmp_path: Path
     again = next(WheelBuilder(str(folder)).build(directory=str(tmp_path / "dist"), versions=["standard"]))
     with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(again) as other:
         assert {i.filename: i.CRC for i in one.infolist()} == {i.filename: i.CRC for i in other.infolist()}
+
+
+@pytest.mark.slow
+def test_what_the_page_has_done_from_any_folder(tmp_path: Path) -> None:
+    (text,) = (text for language, text in blocks(ROOT / "docs/install.md") if language == "bash")
+    said = execute("bash", text, tmp_path)
+    assert "retrieve_source" in said and "frontier" in said and not (tmp_path / "my_project/results").exists()
 
 
 @pytest.mark.slow
