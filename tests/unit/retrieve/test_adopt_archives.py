@@ -51,8 +51,8 @@ def test_files_are_told_by_what_they_hold_and_linked(folder: Path, capsys: pytes
     settings = SourcesConfig(resources=str(folder / "resources"))
     adopt(folder / "archive", settings)
     printed = capsys.readouterr().out
-    assert "era5: 1 files recognised (2020-01-01 to 2020-02-29), 1 of them new" in printed and "prism: 2 files recognised" in printed
-    assert "imerg: 1 files" in printed and "daymet: 1 files" in printed and "not adopted" in printed and "notes.nc" in printed
+    assert "era5: 1 file recognised (2020-01-01 to 2020-02-29), 1 of them new" in printed and "prism: 2 files recognised" in printed
+    assert "imerg: 1 file" in printed and "daymet: 1 file" in printed and "not adopted" in printed and "notes.nc" in printed
     links = [path for path in (folder / "resources").rglob("*") if path.is_symlink()]
     assert len(links) == 5 and all(path.resolve().parent == folder / "archive/deep" for path in links)
     (record,) = read_json(folder / "resources/era5/v1/manifest.json")["files"]
