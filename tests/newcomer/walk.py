@@ -28,7 +28,6 @@ INSTEAD: dict[str, tuple[str, str]] = {
     "make demo": ("", "said before"), "make test": ("", "said before"),
     "pip install .": ("", "the other way to install; make test-wheel walks it"),
     "make demo-climate": ("make -n demo-climate", "a second demo of ten minutes: only that it exists"),
-    "make install TORCH='torch==2.9.1'": ("", "another torch; tests/docs/test_packages.py walks it"),
     "orbit2 map-climate": ("orbit2 map-climate --help", "a word of a sentence"),
     "orbit2 model import": ("orbit2 model import --help", "a word of a sentence"),
     "orbit2 run my_run.yaml": ("orbit2 run my_run.yaml --dry-run", "it is sized for two hours: what would run"),
