@@ -95,7 +95,7 @@ def test_torch_goes_first_and_without_cuda_where_there_is_no_gpu() -> None:
 
 
 def test_a_build_of_torch_that_is_asked_for_replaces_another(tmp_path: Path) -> None:
-    """README's `make install TORCH=...`, also where everything is installed; what was asked for once is not asked for again."""
+    """The install page's `make install TORCH=...`, also where everything is installed; what was asked for once is not asked for again."""
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / ".venv").mkdir()
