@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from orbit2.version import __version__
+
 if TYPE_CHECKING:
     from orbit2 import train as train
     from orbit2.api.data import open, sample
@@ -12,7 +14,6 @@ if TYPE_CHECKING:
     from orbit2.api.shelf import listed as models
     from orbit2.api.training import Downscaler
 
-__version__ = "0.2.0"
 __all__ = ["open", "sample", "load_model", "models", "train", "Model", "Downscaler", "__version__"]
 
 _LAZY = {"open": "orbit2.api.data", "sample": "orbit2.api.data", "load_model": "orbit2.api.model", "Model": "orbit2.api.model",

@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from orbit2 import __version__
 from orbit2.files import sha256
+from orbit2.version import __version__
 
 PACKAGES = ("orbit2", "torch", "numpy", "xarray", "dask", "zarr", "pandas", "snakemake", "regionmask")
 

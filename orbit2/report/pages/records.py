@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from orbit2 import places
 from orbit2.config.dataset import duration
 from orbit2.config.load import dataset_hash
 from orbit2.config.sources import synthetic
@@ -58,8 +59,8 @@ def provenance_section(inputs: Inputs, config: Path, out: Path) -> Section:
                 ),
             )
         )
-    intro = "The command that makes all of this, from the repository's root"
-    if not (inputs.root / named_run(inputs)).is_file():
+    intro = "The command that makes all of this, in the folder that holds results/"
+    if inputs.label not in places.runs():
         intro += " (with the configuration below in that file)"
     section.blocks += [
         *jobs.card(inputs),
@@ -72,14 +73,9 @@ def provenance_section(inputs: Inputs, config: Path, out: Path) -> Section:
     return section
 
 
-def named_run(inputs: Inputs) -> str:
-    """Where the configuration of a run that ships lies."""
-    return f"config/runs/{inputs.label}.yaml"
-
-
 def command(inputs: Inputs) -> str:
-    """That makes all of the run again; the demo is what is run without being named."""
-    return "snakemake --profile profiles/local all" + ("" if inputs.label == "demo" else f" --configfile {named_run(inputs)}")
+    """That makes all of the run again: one that ships goes by its name."""
+    return f"orbit2 run {inputs.label}{'' if inputs.label in places.runs() else '.yaml'}"
 
 
 def _relative(path: Path, root: Path) -> str:

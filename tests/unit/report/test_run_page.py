@@ -15,7 +15,7 @@ import pytest
 
 from orbit2.metrics import table
 from orbit2.report.inputs import Inputs, read
-from orbit2.report.pages import jobs
+from orbit2.report.pages import jobs, records
 from orbit2.report.pages.assembly import rendered
 from orbit2.report.tables import plain
 from tests.unit.report.test_traced import Rows, agree, untraced
@@ -111,3 +111,8 @@ def test_the_list_of_contents_has_every_figure_and_table(made: SimpleNamespace) 
     assert parts == {"Decide", "Science", "Run"} and all(row["caption"] and row["section"] for row in listed if row["kind"] == "figure")
     csvs = {path.stem for path in (made.out / "tables").glob("*.csv")} - {"contents"}
     assert csvs <= {row["name"] for row in listed}
+
+
+@pytest.mark.parametrize(("label", "line"), [("demo", "orbit2 run demo"), ("mine", "orbit2 run mine.yaml")])
+def test_the_command_that_makes_it_again_goes_by_the_name_of_a_run_that_ships(label: str, line: str) -> None:
+    assert records.command(SimpleNamespace(label=label)) == line  # type: ignore[arg-type]
