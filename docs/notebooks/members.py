@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Members: how sure is it?
 #
-# A coarse field does not determine a fine one. A model with noise draws **members**: fields that are equally likely for the same input. This notebook draws some,
-# makes probabilities of them, and looks whether their spread can be believed. What members mean, in full: [How sure is it?](../uncertainty.md)
+# A coarse field does not determine a fine one. A model with noise draws **members**: fields that are equally likely for the same input.
+# This notebook draws some, makes probabilities of them, and looks whether their spread can be believed. What members mean, in full: [How
+# sure is it?](../uncertainty.md)
 
 # %%
 from glob import glob
@@ -17,7 +18,8 @@ import orbit2
 from orbit2.sources.sample import STATIC
 
 # %% [markdown]
-# `members` of `week.yaml` is a second stage on the model of the [quickstart](quickstart.ipynb): the same network, trained on by the CRPS of what it draws.
+# `members` of `week.yaml` is a second stage on the model of the [quickstart](quickstart.ipynb): the same network, trained on by the CRPS
+# of what it draws.
 
 # %% tags=["progress"]
 model = orbit2.train("week.yaml", "members")
@@ -74,8 +76,8 @@ list(kept.data_vars), dict(kept.sizes)
 # %% [markdown]
 # ## Can the spread be believed?
 #
-# Where it can, the spread of the members is as large as the error of their mean. CRPS is the error of the ensemble as a whole, in the variable's units: that of a
-# single field is its mean absolute error.
+# Where it can, the spread of the members is as large as the error of their mean. CRPS is the error of the ensemble as a whole, in the
+# variable's units: that of a single field is its mean absolute error.
 
 # %%
 weights = np.cos(np.deg2rad(truth.lat))
@@ -92,7 +94,8 @@ for name in drawn.data_vars:
 pd.DataFrame(rows).T.astype(float).round(3)
 
 # %% [markdown]
-# Ranks of the truth among the members: flat where the truth could be one of them, a U where they are too alike. Drizzle below 0.1 mm/day is left out.
+# Ranks of the truth among the members: flat where the truth could be one of them, a U where they are too alike. Drizzle below 0.1 mm/day
+# is left out.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
@@ -106,5 +109,5 @@ for axis, name in zip(axes, drawn.data_vars, strict=True):
     axis.set(title=name.replace("_", " "), xlabel="members below the truth", ylabel="share of cells")
 
 # %% [markdown]
-# Sixteen training frames are few: the members are too alike here, as a model knows its own training samples too well. In a run on years the report has these figures by
-# region and threshold, with intervals.
+# Sixteen training frames are few: the members are too alike here, as a model knows its own training samples too well. In a run on years
+# the report has these figures by region and threshold, with intervals.

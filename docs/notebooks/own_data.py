@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Your own data
 #
-# Two things that people do with files of their own: train a model on them, and give a trained model a file that it has not seen. The files here are made first, so
-# that the notebook runs anywhere: a year of daily temperature and rain over the Alps, from real altitudes and invented weather. Yours take their place.
+# Two things that people do with files of their own: train a model on them, and give a trained model a file that it has not seen. The files
+# here are made first, so that the notebook runs anywhere: a year of daily temperature and rain over the Alps, from real altitudes and
+# invented weather. Yours take their place.
 
 # %%
 from pathlib import Path
@@ -21,11 +22,13 @@ season = -np.cos(2 * np.pi * (days.dt.dayofyear - 20) / 366)
 random = np.random.default_rng(1).standard_normal((len(days), 3, 4))
 for day in range(1, len(days)):
     random[day] = 0.7 * random[day - 1] + 0.7 * random[day]
-weather = xr.DataArray(random, {"time": days, "lat": [42, 45, 48], "lon": [5, 8, 11.5, 15]}, ("time", "lat", "lon")).interp(lat=height.lat, lon=height.lon)
+weather = xr.DataArray(random, {"time": days, "lat": [42, 45, 48], "lon": [5, 8, 11.5, 15]}, ("time", "lat", "lon"))
+weather = weather.interp(lat=height.lat, lon=height.lon)
 
 warm = 14 + 9 * season + 3 * weather - (5.5 + 1.5 * season) * height / 1000  # colder with height, in summer more so
 rain = np.maximum(0, 2 - 3 * weather) ** 1.5 * (1 + height / 2000)  # wetter with height
-archive = xr.Dataset({"tg": warm.assign_attrs(units="degC"), "rr": rain.assign_attrs(units="mm")}).transpose("time", "lat", "lon").astype("float32")
+archive = xr.Dataset({"tg": warm.assign_attrs(units="degC"), "rr": rain.assign_attrs(units="mm")})
+archive = archive.transpose("time", "lat", "lon").astype("float32")
 archive["lat"].attrs["units"], archive["lon"].attrs["units"] = "degrees_north", "degrees_east"
 
 Path("my_data").mkdir(exist_ok=True)
@@ -35,9 +38,10 @@ for month, part in archive.groupby("time.month"):
 # %% [markdown]
 # ## Train on them
 #
-# `fit` does what `orbit2 new` and `orbit2.train` do: looks at the files, splits the time, sizes a model for this machine and the hours that you have, writes
-# `alps.yaml` and trains. There is no coarse product here (`None`): block means of 4 x 4 cells are the input. What no file says is said: rain is an amount of
-# 24 hours, days begin at 00:00 UTC. [Bring your own data](../own_data.md) has all that may be said.
+# `fit` does what `orbit2 new` and `orbit2.train` do: looks at the files, splits the time, sizes a model for this machine and the hours
+# that you have, writes `alps.yaml` and trains. There is no coarse product here (`None`): block means of 4 x 4 cells are the input. What no
+# file says is said: rain is an amount of 24 hours, days begin at 00:00 UTC. [Bring your own data](../own_data.md) has all that may be
+# said.
 
 # %% tags=["progress"]
 maker = orbit2.Downscaler("alps", hours=0.015, factor=4, accumulated="24h", fine_day=0)
@@ -85,8 +89,8 @@ for axis, (title, data) in zip(axes, kelvin.items(), strict=True):
 figure.colorbar(drawn, ax=axes, label="°C")
 
 # %% [markdown]
-# Here fine temperature follows from altitude, which the model knows and interpolation does not: errors are small because this world is simple. In a real archive expect
-# less, and read the [report](read_a_report.ipynb) of `orbit2 run alps.yaml` before you use it.
+# Here fine temperature follows from altitude, which the model knows and interpolation does not: errors are small because this world is
+# simple. In a real archive expect less, and read the [report](read_a_report.ipynb) of `orbit2 run alps.yaml` before you use it.
 #
 # ## Give it a file that it has not seen
 #
@@ -109,5 +113,5 @@ made = maker.predict("mine.nc", rename={"temp": "2m_temperature"}, names="input"
 print(made)
 
 # %% [markdown]
-# Written with `made.to_netcdf("fine.nc")`; in the shell the same is `orbit2 downscale mine.nc --model results/models/reslim-* -o fine.nc --rename temp=2m_temperature`. What is read, refused and
-# never overwritten: [a file of your own](../own_file.md).
+# Written with `made.to_netcdf("fine.nc")`; in the shell the same is `orbit2 downscale mine.nc --model results/models/reslim-* -o fine.nc
+# --rename temp=2m_temperature`. What is read, refused and never overwritten: [a file of your own](../own_file.md).

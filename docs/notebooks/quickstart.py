@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Quickstart
 #
-# Real ERA5, a small model trained on this machine in a minute or two, a field four times finer, and its errors beside those of interpolation.
-# Everything is written beside this notebook. It needs `week.yaml`, which lies there already.
+# Real ERA5, a small model trained on this machine in a minute or two, a field four times finer, and its errors beside those of
+# interpolation. Everything is written beside this notebook. It needs `week.yaml`, which lies there already.
 
 # %%
 from glob import glob
@@ -40,7 +40,8 @@ model
 # %% [markdown]
 # ## Downscale
 #
-# The test block was not looked at in training. A pair store holds both sides; a file of your own does as well ([your own data](own_data.ipynb)).
+# The test block was not looked at in training. A pair store holds both sides; a file of your own does as well ([your own
+# data](own_data.ipynb)).
 
 # %%
 store = glob("results/data/week-*/pairs.zarr")[0]
@@ -100,8 +101,8 @@ scores = pd.concat({"bicubic": model.score(bicubic, truth), "model": model.score
 scores.round(3)
 
 # %% [markdown]
-# The model's temperature errors are clearly smaller than those of interpolation; what it adds to rain after so short a training is little. Four frames of one
-# week say nothing of other seasons: a run on years, and the [report](read_a_report.ipynb), do.
+# The model's temperature errors are clearly smaller than those of interpolation; what it adds to rain after so short a training is little.
+# Four frames of one week say nothing of other seasons: a run on years, and the [report](read_a_report.ipynb), do.
 #
 # ## Keep
 
