@@ -12,7 +12,7 @@ GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 # TORCH="torch==2.9.1" overrides, and pip's own PIP_* variables are respected.
 TORCH ?= $(if $(GPU),torch>=2.6,torch==2.13.0+cpu torch==2.13.0)
 
-.PHONY: help install compiled demo demo-climate interruptions test test-slow test-shipped test-wheel test-newcomer test-slurm test-faults test-browser slurm-demo slurm-here lint style format docs docs-site costs picture bench snakemake-report dist version notes constraints clean distclean
+.PHONY: help install compiled demo demo-climate interruptions test test-slow test-shipped test-wheel test-newcomer test-slurm test-faults test-browser slurm-demo slurm-here lint style format docs docs-site test-notebooks costs picture screenshots bench snakemake-report dist version notes constraints clean distclean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -121,11 +121,17 @@ docs-site: compiled ## Make the documentation site (build/docs/index.html; no ne
 	@ORBIT2_SITE=build/docs $(BIN)/python -m pytest -q -m "slow or not slow" tests/docs/test_site.py
 	@echo "Open build/docs/index.html"
 
+test-notebooks: compiled ## The notebooks of docs/notebooks, all of them (4 minutes on 2 quiet cores)
+	@$(BIN)/python -m pytest -q -s -m "slow or not slow" tests/docs/test_notebooks.py
+
 costs: install ## Write the tables of docs/costs.md anew: every shipped run on five machines (some minutes)
 	@$(BIN)/python docs/costs.py
 
 picture: demo ## Make README's picture (docs/demo.png) of the demo report's zoom: half as wide, 256 colours
 	@$(BIN)/python -c 'from PIL import Image; Image.open("results/demo/report/figures/zoom_2m_temperature.png").convert("RGB").reduce(2).quantize(256, dither=0).save("docs/demo.png", optimize=True)'
+
+screenshots: demo ## Take the pages' screenshots of the demo's report (needs Chromium; ORBIT2_CHROMIUM says where)
+	@$(BIN)/python docs/screenshots.py results/demo
 
 bench: install ## Run every benchmark; results go to benchmarks/results
 	@$(BIN)/python -m pip install -qq -c .venv/constraints.txt -e '.[bench]'  # libraries that are measured beside orbit2's scores
