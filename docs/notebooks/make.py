@@ -1,6 +1,7 @@
 """Execute the notebooks (docs/notebooks/*.py, the truth) and write each with its outputs beside it, as .ipynb.
 
     python docs/notebooks/make.py [NAME ...]
+    python docs/notebooks/make.py --texts          # nothing is run: outputs stay, where only words have changed
 
 They run in a folder of their own (`--folder`, default a temporary one); progress of long commands is left out, pictures are made small.
 """
@@ -25,7 +26,7 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CHAINS = (("quickstart", "members", "read_a_report"), ("own_data",))  # a chain's notebooks use what the first one trained
-COLOURS, WIDE = 128, 900  # of a picture
+WIDE = 900  # pixels of a picture, at most
 PROGRESS = "progress"  # the tag of cells whose words are those of a workflow at work
 
 
@@ -55,16 +56,28 @@ def executed(name: str, folder: Path) -> nbformat.NotebookNode:
 
 
 def small(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """A picture of few colours and no more than WIDE pixels; anything else as it is."""
+    """A picture no wider than WIDE pixels, packed well; anything else as it is."""
     data = output.get("data", {})
     if "image/png" in data:
         picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB")
         if picture.width > WIDE:
             picture = picture.resize((WIDE, round(picture.height * WIDE / picture.width)), Image.Resampling.LANCZOS)
         kept = io.BytesIO()
-        picture.quantize(COLOURS, dither=Image.Dither.NONE).save(kept, "png", optimize=True)
+        picture.save(kept, "png", optimize=True)
         data["image/png"] = base64.b64encode(kept.getvalue()).decode()
     return output
+
+
+def retold(name: str) -> None:
+    """The .ipynb with the words of its source and the outputs that it has. Raises SystemExit where the code has changed: run it."""
+    path = HERE / f"{name}.ipynb"
+    old, new = nbformat.read(path, as_version=4), source(name)
+    before, after = ([cell for cell in each.cells if cell.cell_type == "code"] for each in (old, new))
+    if [cell.source for cell in before] != [cell.source for cell in after]:
+        raise SystemExit(f"the code of {name} has changed: python docs/notebooks/make.py {name}")
+    for kept, cell in zip(before, after, strict=True):
+        cell.outputs, cell.execution_count = kept.outputs, kept.execution_count
+    nbformat.write(new, path)
 
 
 def chain(names: tuple[str, ...], folder: Path, keep: bool) -> None:
@@ -79,9 +92,9 @@ def chain(names: tuple[str, ...], folder: Path, keep: bool) -> None:
 
 def everything(folder: Path, names: tuple[str, ...] = (), keep: bool = False) -> None:
     """All chains (or those of them that are named), side by side."""
-    chosen = [tuple(name for name in each if not names or name in names) for each in CHAINS]
+    chosen = {each[0]: tuple(name for name in each if not names or name in names) for each in CHAINS}
     with ThreadPoolExecutor(len(chosen)) as pool:
-        for done in [pool.submit(chain, each, folder / each[0], keep) for each in chosen if each]:
+        for done in [pool.submit(chain, each, folder / first, keep) for first, each in chosen.items() if each]:
             done.result()
 
 
@@ -89,6 +102,11 @@ if __name__ == "__main__":
     reader = argparse.ArgumentParser(description=__doc__)
     reader.add_argument("names", nargs="*")
     reader.add_argument("--folder", type=Path)
+    reader.add_argument("--texts", action="store_true")
     asked = reader.parse_args()
+    if asked.texts:
+        for each in asked.names or [name for names in CHAINS for name in names]:
+            retold(each)
+        raise SystemExit
     with tempfile.TemporaryDirectory() as temporary:
         everything(asked.folder or Path(temporary), tuple(asked.names), keep=True)

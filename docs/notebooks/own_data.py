@@ -44,7 +44,7 @@ for month, part in archive.groupby("time.month"):
 # said.
 
 # %% tags=["progress"]
-maker = orbit2.Downscaler("alps", hours=0.015, factor=4, accumulated="24h", fine_day=0)
+maker = orbit2.Downscaler("alps", hours=0.03, factor=4, accumulated="24h", fine_day=0)
 if Path("alps.yaml").exists():  # never overwritten: train what is there
     maker.model = orbit2.train("alps.yaml")
 else:
@@ -84,9 +84,9 @@ kelvin = {"input": coarse, "bicubic": bicubic, "model": fine, "truth": truth}
 figure, axes = plt.subplots(1, 4, figsize=(12, 2.4), sharey=True, layout="constrained")
 for axis, (title, data) in zip(axes, kelvin.items(), strict=True):
     celsius = data["2m_temperature"].sel(time="2020-12-15").squeeze() - 273.15
-    drawn = celsius.plot(ax=axis, add_colorbar=False, add_labels=False, cmap="RdYlBu_r", vmin=-16, vmax=16)
+    drawn = celsius.plot(ax=axis, add_colorbar=False, add_labels=False, cmap="RdYlBu_r", vmin=-6, vmax=14)
     axis.set_title(title)
-figure.colorbar(drawn, ax=axes, label="°C")
+bar = figure.colorbar(drawn, ax=axes, label="°C")
 
 # %% [markdown]
 # Here fine temperature follows from altitude, which the model knows and interpolation does not: errors are small because this world is

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import verbs  # beside this file
 from sphinx.application import Sphinx
 
 DOCS = Path(__file__).resolve().parents[1]
@@ -16,6 +17,7 @@ ELSEWHERE = {"README.md": "site/start", "profiles/README.md": "site/profiles", "
              "benchmarks/README.md": "site/benchmarks", "config/README.md": "configuration", "CHANGELOG.md": "site/changes",
              "CONTRIBUTING.md": "site/contributing"}  # fmt: skip
 SHOWN = {page: text for text, page in ELSEWHERE.items() if page.startswith("site/")}
+COMMANDS = "site/commands"  # written from the command line itself
 LINK = re.compile(r"(?P<text>!?\[(?:[^][]|\[[^][]*\])*\])\((?P<target>[^)\s#]*)(?P<anchor>#[^)\s]*)?\)")
 
 
@@ -25,7 +27,9 @@ def read(app: Sphinx, page: str, source: list[str]) -> None:
     if path.suffix != ".md":
         return
     origin, text = path, source[0]
-    if page in SHOWN:
+    if page == COMMANDS:
+        text = verbs.page()
+    elif page in SHOWN:
         origin = ROOT / SHOWN[page]
         app.env.note_dependency(str(origin))
         text = origin.read_text(encoding="utf-8")
