@@ -101,9 +101,9 @@ scores = pd.concat({"bicubic": model.score(bicubic, truth), "model": model.score
 scores.round(3)
 
 # %% [markdown]
-# Temperature errors are about half of interpolation's. Rain is hardly better in mm/day and too dry on average (`bias`): so short a training
-# does not do for it. Interpolation is a weak opponent, too: [a report](read_a_report.ipynb) sets the model beside corrections of each cell's
-# mean error, which are as good here. Four frames of one week say nothing of other seasons; a run on years does.
+# Temperature errors are about half of interpolation's. Rain is hardly better in mm/day and too dry on average (`bias`): so short a
+# training does not do for it. Interpolation is a weak opponent, too: [a report](read_a_report.ipynb) sets the model beside corrections
+# of each cell's mean error, which are as good here. Four frames of one week say nothing of other seasons; a run on years does.
 #
 # ## Keep
 
