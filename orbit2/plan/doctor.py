@@ -15,6 +15,7 @@ from typing import Literal
 import psutil
 
 from orbit2.importing import Asked
+from orbit2.version import __version__
 
 Level = Literal["ok", "note", "missing"]
 NEEDED = ("torch", "numpy", "scipy", "pandas", "pyarrow", "xarray", "dask", "zarr", "netCDF4", "h5netcdf", "pydantic", "snakemake",
@@ -107,6 +108,8 @@ def _software(libraries: Libraries) -> list[Finding]:
             found.append(Finding("Software", package, "missing", "not installed: make install"))
             continue
         problem = None if package == "orbit2" else libraries.problem(_module(package))
+        if package == "orbit2" and known != __version__:
+            known = f"{__version__} (installed as {known}: install it again)"
         text = f"installed but cannot be imported ({problem})" if problem else known
         found.append(Finding("Software", package, "missing" if problem else "ok", text))
     return found

@@ -30,8 +30,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("overrides", [[], ["models.reslim.train.steps=6", 'label="a_b"']])
-@pytest.mark.parametrize("more", [[], ["--cores", "4", "--set-threads", "train_model=2"], ["-n", "--until", "regrid_init"]])
+@pytest.mark.parametrize(("overrides", "more"), [
+    ([], []), (["models.reslim.train.steps=6", 'label="a_b"'], ["--cores", "4", "--set-threads", "train_model=2"]),
+    (["label=x"], ["-n", "--until", "regrid_init"]),
+])  # fmt: skip
 def test_snakemake_reads_what_it_is_started_with(here: Path, overrides: list[str], more: list[str]) -> None:
     """By Snakemake's own reading of its command line: options that take many values take no target."""
     from snakemake.cli import parse_args, parse_config
@@ -90,12 +92,14 @@ def test_what_stands_behind_two_dashes_is_snakemakes(here: Path, monkeypatch: py
 
 
 def snakemake(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """A process in Snakemake's place, that knows its own name as Snakemake does."""
-    head = "import os, signal, sys, time; from pathlib import Path; from orbit2 import lock; name = lock.identity()\n"
+    """A process in Snakemake's place."""
+    head = "import os, signal, sys, time; from pathlib import Path\n"
     monkeypatch.setattr(workflow, "SNAKEMAKE", (sys.executable, "-c", head + script))
 
 
 MARK = """
+from orbit2 import lock
+name = lock.identity()  # as Snakemake's own process calls itself
 for place in ("results/logs", "results/data/week-1/logs"):
     Path(place).mkdir(parents=True)
 Path("results/logs/.old.log.refused").write_text("another:1:2 orbit2 train")
