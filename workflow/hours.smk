@@ -37,8 +37,12 @@ def told_seconds(device, nodes):
         command = [sys.executable, "-m", "orbit2.plan.hours"]
         done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True)
         if done.returncode:
-            raise OrbitError("plan tells no hours", where="plan", got=done.stderr.strip().splitlines()[-1:],
-                             hint="`orbit2 plan` of the run says why")
+            raise OrbitError(
+                "plan tells no hours",
+                where="plan",
+                got=done.stderr.strip().splitlines()[-1:],
+                hint="`orbit2 plan` of the run says why",
+            )
         write_json(path, json.loads(done.stdout))
     return read_json(path)
 
