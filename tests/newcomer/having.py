@@ -33,7 +33,7 @@ def models(folder: Path = Path("results/models")) -> None:
 
 def main() -> None:
     models()
-    week = orbit2.sample()
+    week = orbit2.sample().drop_encoding()
     box = week.isel(time=slice(0, 2)).sel(latitude=slice(60, 21))
     box.coarsen(latitude=4, longitude=4).mean().to_netcdf("coarse.nc")
     box.to_netcdf("truth.nc")
