@@ -50,7 +50,7 @@ def run(judged: Path, truth: Path, baselines: Sequence[Path], out: Path, said: R
         settings = Settings(settings_of(matched), DiagnoseConfig(), DEFAULT)
         scores, diagnostics = ([kind(matched, settings) for kind in kinds] for kinds in (EVALUATE, DIAGNOSE))
         total = len(matched.times) * len(matched.variables)
-        gather(matched, [*scores, *diagnostics], lambda samples: counted(samples, "evaluate", total, "field"))
+        gather(matched, [*scores, *diagnostics], lambda samples: counted(samples, "scoring", total, "field"))
         if all(matched.empty.get(name, 0) == len(matched.times) for name in matched.variables):
             raise OrbitError("no cell has a value in all products at any time", where=judged, hint="are their missing values declared?")
         write_diagnostics(matched, settings, diagnostics, out)
