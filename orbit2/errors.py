@@ -38,6 +38,16 @@ class OrbitError(Exception):
             parts.append(f"allowed: {allowed}")
         super().__init__("; ".join([*parts, hint]))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Between processes, as ranks and workers send it: whole, whatever its kind is made from."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[OrbitError], told: tuple[object, ...], held: dict[str, object]) -> OrbitError:
+    made = kind.__new__(kind, *told)
+    made.__dict__.update(held)
+    return made
+
 
 class Unsaid(OrbitError):
     """What no file says and only the user knows: `keys`, as a dataset's section names them (`files.day_starts.fine`)."""

@@ -95,6 +95,8 @@ def run(arguments: Sequence[str] | None) -> NoReturn:
         sys.stdout.flush()
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1 if stop.code else 0
+        if code == 1 and type(sys.stdout).__name__ == "PacifyFlushWrapper":  # typer's way to say that nobody reads any more
+            code = 128 + signal.SIGPIPE
         if code == 130:  # typer has turned a KeyboardInterrupt into this, without a word
             _say("interrupted; the same command goes on or starts again", code)
     except OrbitError as error:

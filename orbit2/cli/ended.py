@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import suppress
 
 import typer
 
@@ -16,7 +17,8 @@ def wrote(out: object, then: str, *command: object) -> None:
     """`wrote OUT; THEN`, and the command for it on a line of its own."""
     if os.environ.get(STOPPED) or detect()[0]:
         return
-    typer.echo(f"wrote {out}; {then}" + (f":\n  {shlex.join(map(str, command))}" if command else ""))
+    with suppress(OSError):  # nobody reads any more; the work is done
+        typer.echo(f"wrote {out}; {then}" + (f":\n  {shlex.join(map(str, command))}" if command else ""))
 
 
 def page(path: object) -> None:

@@ -141,7 +141,7 @@ def test_a_rank_that_fails_says_why_first(tiny: Tiny, tmp_path: Path, capfd: pyt
     codes, seconds = two_ranks(act)
     assert codes == [2, 2] and seconds < 10
     lines = [line for line in capfd.readouterr().err.splitlines() if "this sample" in line]
-    assert lines[0] == "error: here: this sample cannot be read"
+    assert lines[0] == "error: here: this sample cannot be read; none"
     assert len(lines) == 2 and lines[1].startswith("rank 0 of 2 ends: rank 1 of 2 (process ") and "failed: here: this sample" in lines[1]
 
 

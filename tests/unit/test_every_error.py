@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import pickle
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-from orbit2.errors import OrbitError, one_of
+from orbit2.errors import OrbitError, Unsaid, one_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,3 +98,11 @@ def test_no_error_can_be_made_without() -> None:
 def test_a_hint_beside_choices() -> None:
     assert one_of("bilinea", ("bilinear", "nearest")) == "did you mean 'bilinear'?"
     assert one_of("qqq", ("bilinear", "nearest")) == "choose one of these"
+
+
+def test_an_error_goes_whole_from_one_process_to_another() -> None:
+    """As ranks send it to each other, and workers to who waits for them."""
+    for error in (OrbitError("no such thing", where="here", got=3, allowed="1", hint="take 1"),
+                  Unsaid("nobody says", ("files.day_starts",), where="here", hint="say it")):  # fmt: skip
+        made = pickle.loads(pickle.dumps(error))
+        assert type(made) is type(error) and str(made) == str(error) and vars(made) == vars(error)

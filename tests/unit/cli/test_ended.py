@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,3 +28,11 @@ def test_silent_in_the_workflow_and_on_other_ranks(capsys: pytest.CaptureFixture
     monkeypatch.setenv("WORLD_SIZE", "2")
     ended.page("report/index.html")
     assert capsys.readouterr().out == ""
+
+
+def test_words_that_nobody_reads_end_a_command_as_its_like() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-m", "orbit2", "--version"], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
