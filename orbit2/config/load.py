@@ -95,7 +95,7 @@ def _include(node: Any, base: Path, chain: tuple[object, ...]) -> Any:
 def _override(config: dict[str, Any], item: str) -> None:
     key, separator, value = item.partition("=")
     if not separator or not key:
-        raise OrbitError("an override must read key=value", where="--set", got=item, hint="e.g. --set models.reslim_demo.train.steps=100")
+        raise OrbitError("an override must read key=value", where="--set", got=item, hint="e.g. --set models.reslim.train.steps=100")
     *parents, last = key.split(".")
     node = config
     for part in parents:
@@ -108,7 +108,7 @@ def _override(config: dict[str, Any], item: str) -> None:
         node[last] = yaml.safe_load(value)
     except yaml.YAMLError:
         raise OrbitError("override value is not valid YAML", where="--set", got=item,
-                         hint="put the value in quotes, e.g. --set 'run=my_run'") from None  # fmt: skip
+                         hint="text with a colon or a bracket takes quotes of its own, e.g. --set 'label=\"north: 1\"'") from None  # fmt: skip
 
 
 def validate(schema: type[Model], raw: Mapping[str, Any], where: object = "config") -> Model:

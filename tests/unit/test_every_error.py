@@ -6,10 +6,14 @@ import ast
 import pickle
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from orbit2.cli.command import app
 from orbit2.errors import OrbitError, Unsaid, one_of
 
 ROOT = Path(__file__).parents[2]
@@ -54,15 +58,44 @@ def wrong(call: ast.Call) -> str | None:
     return None
 
 
-def test_every_error_says_what_where_and_what_to_do_next() -> None:
+@cache
+def raised() -> list[tuple[str, ast.Call]]:
+    """("orbit2/errors.py:12", the call) of every error that the code makes."""
     sources = {path: path.read_text() for path in sorted((ROOT / "orbit2").rglob("*.py"))}
     classes = classes_of(sources.values())
     assert {"Unsaid", "_Fatal"} < classes
     raising = re.compile(rf"\b({'|'.join(classes)})\(")
-    found = [(path, call) for path, source in sources.items() if raising.search(source) for call in constructed(ast.parse(source), classes)]
+    found = [(f"{path.relative_to(ROOT)}:{call.lineno}", call)
+             for path, source in sources.items() if raising.search(source) for call in constructed(ast.parse(source), classes)]  # fmt: skip
     assert len(found) > 700  # or they are not found any more
-    lacking = [f"{path.relative_to(ROOT)}:{call.lineno}: {fault}" for path, call in found if (fault := wrong(call))]
+    return found
+
+
+def test_every_error_says_what_where_and_what_to_do_next() -> None:
+    lacking = [f"{place}: {fault}" for place, call in raised() if (fault := wrong(call))]
     assert not lacking, "\n".join(lacking)
+
+
+def told(command: Any, name: str) -> Iterator[tuple[str, set[str]]]:
+    """Every command below `command`, with its options."""
+    yield name, {"--help"}.union(*((*option.opts, *option.secondary_opts) for option in command.params))
+    for word, below in getattr(command, "commands", {}).items():
+        yield from told(below, f"{name} {word}")
+
+
+def test_what_is_to_be_done_next_can_be_typed() -> None:
+    """Options and commands of the hints are there (their literal parts)."""
+    known = dict(told(typer.main.get_command(app), "orbit2"))
+    options, seen = set().union(*known.values()), 0
+    for place, call in raised():
+        hints = [part.value for keyword in call.keywords if keyword.arg == "hint" for part in ast.walk(keyword.value)
+                 if isinstance(part, ast.Constant) and isinstance(part.value, str)]  # fmt: skip
+        for hint in hints:
+            asked = re.findall(r"(?<![\w-])--[a-z][a-z-]+", hint)
+            commands = re.findall(r"`(orbit2 [a-z-]+)", hint)
+            seen += len(asked) + len(commands)
+            assert set(asked) <= options and set(commands) <= set(known), f"{place}: {hint}"
+    assert seen > 60
 
 
 def test_the_workflow_too() -> None:
