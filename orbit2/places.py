@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).resolve().parent
 INSTALLED = PACKAGE / "share"  # where a wheel has them (pyproject.toml)
 TOP = INSTALLED if (INSTALLED / "workflow/Snakefile").is_file() else PACKAGE.parent
 CONFIG, PROFILES, SNAKEFILE = TOP / "config", TOP / "profiles", TOP / "workflow/Snakefile"
+STAGES = ("retrieve", "regrid", "statistics", "train", "finetune", "downscale", "evaluate", "diagnose", "report")  # the workflow's words
 HERE = Path("profiles")  # profiles of one's own, in the folder that a run is started in
 
 

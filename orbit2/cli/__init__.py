@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from orbit2 import signals
-
-STAGES = ("retrieve", "regrid", "statistics", "train", "finetune", "downscale", "evaluate", "diagnose", "report")
+from orbit2.places import STAGES
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -19,11 +19,12 @@ from typing import Annotated, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from orbit2.cli import STAGES, stages, start, tools
 from orbit2.cli import run as running
+from orbit2.cli import stages, start, tools
 from orbit2.cli.ended import STOPPED
 from orbit2.errors import EXIT_RESUMABLE, EXIT_USER, Interrupted, OrbitError
 from orbit2.files import write_text
+from orbit2.places import STAGES
 from orbit2.progress import detect, telling
 from orbit2.signals import STOPS, StopRequest, release
 

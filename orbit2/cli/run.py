@@ -10,7 +10,6 @@ import typer
 from typer.core import TyperCommand
 
 from orbit2 import places
-from orbit2.cli import STAGES
 from orbit2.cli.ended import wrote
 from orbit2.errors import EXIT_DONE, EXIT_RESUMABLE, OrbitError, one_of
 
@@ -30,7 +29,7 @@ class Behind(TyperCommand):
 
 
 def _targets(incomplete: str) -> list[str]:
-    return [word for word in ("all", *STAGES) if word.startswith(incomplete)]
+    return [word for word in ("all", *places.STAGES) if word.startswith(incomplete)]
 
 
 def _profiles(incomplete: str) -> list[str]:

@@ -108,7 +108,7 @@ def _override(config: dict[str, Any], item: str) -> None:
         node[last] = yaml.safe_load(value)
     except yaml.YAMLError:
         raise OrbitError("override value is not valid YAML", where="--set", got=item,
-                         hint="text with a colon or a bracket takes quotes of its own, e.g. --set 'label=\"north: 1\"'") from None  # fmt: skip
+                         hint="a colon or a bracket in a text takes quotes of its own: --set 'label=\"north: 1\"'") from None  # fmt: skip
 
 
 def validate(schema: type[Model], raw: Mapping[str, Any], where: object = "config") -> Model:

@@ -16,7 +16,7 @@ from orbit2.door.axes import horizontal
 from orbit2.door.damage import reading
 from orbit2.door.opening import read
 from orbit2.errors import OrbitError
-from orbit2.grid import Grid, from_centres
+from orbit2.grid import EARTH_RADIUS_KM, Grid, from_centres
 from orbit2.longitudes import eastward, follow
 from orbit2.remap.rectilinear import column_weights, row_weights
 from orbit2.units import linear
@@ -112,3 +112,23 @@ def _dry(values: Array, source: Grid, rows: slice, land: tuple[Grid, Array]) -> 
         raise OrbitError("relief has missing values", where="relief", got=f"{int((~np.isfinite(values)).sum())} cells",
                          hint="give a relief without gaps")  # fmt: skip
     return values
+
+
+def slope(orography: Array, grid: Grid) -> Array:
+    """Magnitude of the gradient of `orography` [H, W] in metres: centred differences, periodic in longitude.
+
+    One-sided differences in the outermost rows, and in the outermost columns of a grid that does not go round the globe.
+    """
+    metres = np.radians(1.0) * EARTH_RADIUS_KM * 1000.0
+    lat_edges_or_centres = (grid.lat_edges[:-1] + grid.lat_edges[1:]) / 2  # cell means live at the middle, also at the poles
+    northward = np.gradient(orography, lat_edges_or_centres * metres, axis=0) if grid.shape[0] > 1 else np.zeros(grid.shape)
+    if grid.periodic and grid.shape[1] > 2:
+        wrapped = np.concatenate([orography[:, -1:], orography, orography[:, :1]], axis=1)
+        lon = np.concatenate([[grid.lon[-1] - 360.0], grid.lon, [grid.lon[0] + 360.0]])
+        eastward = np.gradient(wrapped, lon * metres, axis=1)[:, 1:-1]
+    elif grid.shape[1] > 1:
+        eastward = np.gradient(orography, grid.lon * metres, axis=1)
+    else:
+        eastward = np.zeros(grid.shape)
+    result: Array = np.hypot(northward, eastward / np.cos(np.radians(lat_edges_or_centres))[:, None])
+    return result

@@ -25,7 +25,7 @@ from orbit2.door.naming import candidates
 from orbit2.door.opening import parts_of
 from orbit2.errors import OrbitError, did_you_mean
 from orbit2.files import short_hash
-from orbit2.grid import EARTH_RADIUS_KM, AnyGrid, Grid, from_attributes, from_centres, of_dataset
+from orbit2.grid import AnyGrid, Grid, from_attributes, from_centres, of_dataset
 from orbit2.longitudes import eastward, follow
 from orbit2.remap import Regridder
 from orbit2.sources import manifest, relief
@@ -137,7 +137,7 @@ def open_static(
         if name == "latitude":
             result[i] = grid.lat[:, None]
         elif name == "slope":
-            result[i] = slope(_field(grid, "orography", files, known, cache), grid)
+            result[i] = relief.slope(_field(grid, "orography", files, known, cache), grid)
         else:
             result[i] = _field(grid, name, files, known, cache)
     return result
@@ -165,26 +165,6 @@ def open_window(grid: Grid, rows: slice, columns: slice, names: Sequence[str], p
     fields = open_static(near, names, path, cache=os.devnull)
     top, left = rows.start - more_rows.start, columns.start - more_columns.start
     return fields[:, top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
-
-
-def slope(orography: Array, grid: Grid) -> Array:
-    """Magnitude of the gradient of `orography` [H, W] in metres: centred differences, periodic in longitude.
-
-    One-sided differences in the outermost rows, and in the outermost columns of a grid that does not go round the globe.
-    """
-    metres = np.radians(1.0) * EARTH_RADIUS_KM * 1000.0
-    lat_edges_or_centres = (grid.lat_edges[:-1] + grid.lat_edges[1:]) / 2  # cell means live at the middle, also at the poles
-    northward = np.gradient(orography, lat_edges_or_centres * metres, axis=0) if grid.shape[0] > 1 else np.zeros(grid.shape)
-    if grid.periodic and grid.shape[1] > 2:
-        wrapped = np.concatenate([orography[:, -1:], orography, orography[:, :1]], axis=1)
-        lon = np.concatenate([[grid.lon[-1] - 360.0], grid.lon, [grid.lon[0] + 360.0]])
-        eastward = np.gradient(wrapped, lon * metres, axis=1)[:, 1:-1]
-    elif grid.shape[1] > 1:
-        eastward = np.gradient(orography, grid.lon * metres, axis=1)
-    else:
-        eastward = np.zeros(grid.shape)
-    result: Array = np.hypot(northward, eastward / np.cos(np.radians(lat_edges_or_centres))[:, None])
-    return result
 
 
 def _sources(path: Path | None, config: StaticConfig | None) -> list[Path]:

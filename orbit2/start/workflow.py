@@ -18,7 +18,7 @@ from orbit2.config.load import load
 from orbit2.errors import EXIT_RESUMABLE, EXIT_USER, OrbitError, did_you_mean
 from orbit2.signals import STOPPED
 
-TARGETS = ("all", "retrieve", "regrid", "statistics", "train", "finetune", "downscale", "evaluate", "diagnose", "report")
+TARGETS = ("all", *places.STAGES)
 _FILE, _KEYS = "the CONFIG", "--set KEY=VALUE"
 OURS = {"--snakefile": "the one that orbit2 has", "-s": "the one that orbit2 has", "--configfile": _FILE, "--configfiles": _FILE,
         "--config": _KEYS, "-C": _KEYS, "--profile": "--profile, before the --"}  # fmt: skip

@@ -10,8 +10,9 @@ import xarray as xr
 
 from orbit2.errors import OrbitError
 from orbit2.grid import Grid, from_centres, named
+from orbit2.sources.relief import slope
 from orbit2.sources.sample import ATTRIBUTION, STATIC, WEEK
-from orbit2.sources.static import open_static, slope
+from orbit2.sources.static import open_static
 
 
 def test_files_are_small_and_attributed() -> None:
