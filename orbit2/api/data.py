@@ -40,6 +40,8 @@ def open(source: Source, side: Literal["coarse", "fine"] = "fine") -> xr.Dataset
         data = stack.enter_context(opened(source, known))
         time = time_name(data)
         dims = data[time].dims if time is not None else ()
+        from orbit2 import lazy  # noqa: F401 -- before dask computes what is opened here
+
         data = data.chunk(dict.fromkeys(dims, 1))
     except BaseException:
         stack.close()

@@ -217,6 +217,8 @@ class PairStore:
 
     def dataset(self, side: Side) -> xr.Dataset:
         """The group as a lazy xarray Dataset of physical float32 fields, one data variable each (dims time, lat, lon)."""
+        from orbit2 import lazy  # noqa: F401 -- before dask computes what is opened here
+
         opened = xr.open_zarr(str(self.path), group=side, zarr_format=3, consolidated=False, chunks={})
         data = {}
         for i, (name, packed) in enumerate(zip(self.variables(side), self.packings(side), strict=True)):

@@ -23,8 +23,7 @@ def stacked(
     disable = None if progress is None else not progress
     if not lazy:
         return np.stack([frame(i) for i in tqdm(range(count), "downscale", disable=disable, unit="field")], axis)
-    from dask.array import from_delayed, stack
-    from dask.delayed import delayed
+    from orbit2.lazy import da, delayed
 
     bar = tqdm(total=count, desc="downscale", disable=disable, unit="field")
     lock = threading.Lock()  # the network has all threads, and files are read by one
@@ -36,4 +35,4 @@ def stacked(
         return made
 
     made = delayed(counted, pure=False)
-    return stack([from_delayed(made(i), shape, np.float32) for i in range(count)], axis)  # type: ignore[no-untyped-call]
+    return da.stack([da.from_delayed(made(i), shape, np.float32) for i in range(count)], axis)  # type: ignore[no-untyped-call]

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from dask.base import compute
 
 from orbit2 import allowance
 from orbit2.config.sources import SYNTHETIC, synthetic, traits
@@ -19,6 +18,7 @@ from orbit2.data.pairs import SIDES, Side
 from orbit2.data.store_layout import SideSpec
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, short_hash, write_json
+from orbit2.lazy import compute
 from orbit2.progress import counted
 from orbit2.provenance import code_version, record
 from orbit2.regrid import kept

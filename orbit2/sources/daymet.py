@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -21,6 +20,7 @@ from orbit2.door.damage import Guarded, reading
 from orbit2.door.opening import read
 from orbit2.door.stamps import CALENDARS, decoded
 from orbit2.errors import OrbitError, one_of
+from orbit2.lazy import da
 from orbit2.sources.source import Facts, Need, Request
 from orbit2.units import conversion, linear
 from orbit2.variables import variable

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import numpy.typing as npt
 
 from orbit2.door.ecmwf import LEXICON
 from orbit2.errors import OrbitError
+from orbit2.lazy import da
 from orbit2.sources.era5_files import FINAL, PRELIMINARY, Array, Piece, Times
 
 HOUR = np.timedelta64(3600, "s")

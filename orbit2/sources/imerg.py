@@ -13,17 +13,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import h5py
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from dask.delayed import delayed
 
 from orbit2.config.sources import ImergConfig
 from orbit2.door.damage import reading
 from orbit2.door.stamps import decoded
 from orbit2.errors import OrbitError
+from orbit2.lazy import da, delayed
 from orbit2.longitudes import eastward
 from orbit2.sources.source import Facts, Need, Request
 from orbit2.units import linear

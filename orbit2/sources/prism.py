@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 
 from orbit2.config.sources import PrismConfig
 from orbit2.errors import OrbitError, one_of
+from orbit2.lazy import da
 from orbit2.sources.prism_zip import Day, FloatArray, PrismGrid, field, inspect, load
 from orbit2.sources.source import Facts, Need, Request
 from orbit2.variables import variable

@@ -125,7 +125,7 @@ class Slabs:
 
     def lazy(self) -> Any:
         """The dask array, in blocks of at most about 16 MiB that do not cross slabs."""
-        import dask.array as da
+        from orbit2.lazy import da
 
         hours = max(1, BLOCK_BYTES // max(1, self.shape[1] * self.shape[2] * 4))
         blocks: list[int] = []

@@ -87,7 +87,9 @@ def test_it_lasts_as_long_as_it_is_held(tmp_path: Path) -> None:
     assert not list(path.parent.iterdir())
 
 
-def test_a_live_owner_is_waited_for_and_then_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_live_owner_is_waited_for_and_then_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     caplog.set_level(logging.INFO, "orbit2")
     path = tmp_path / "owner.json"
     with holding(path) as pid:
@@ -100,8 +102,9 @@ def test_a_live_owner_is_waited_for_and_then_named(tmp_path: Path, caplog: pytes
             assert 0.4 < time.monotonic() - began < 5
         assert owner.read(path)["pid"] == pid and f"waits: process {pid} on" in caplog.text
         os.kill(pid, signal.SIGCONT)
+        monkeypatch.setattr(owner, "PATIENCE", (20.0, 20.0))  # however late a busy machine kills it
         threading.Timer(0.2, os.kill, (pid, signal.SIGKILL)).start()
-        assert taken(path) < 2
+        assert taken(path) < 10
         assert f"takes over from process {pid} on" in caplog.text
     assert not list(tmp_path.iterdir())
 

@@ -220,7 +220,7 @@ class KeptDays:
         return self._lazy(name, f"{name}/{source}/{what}", attrs if square else {**attrs, "standard_name": variable(name).standard_name})
 
     def _lazy(self, name: str, path: str, attrs: Mapping[str, str]) -> xr.DataArray:
-        import dask.array as da
+        from orbit2.lazy import da
 
         series = Series(path, self._places[name], self.numbers, self.grid.shape)
         array = da.from_array(  # type: ignore[no-untyped-call]
