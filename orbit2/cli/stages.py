@@ -334,10 +334,12 @@ def report_page(
                 typer.echo(path)
             return
         outputs.page(options["out"])
+        from orbit2.notebook import NOTEBOOK
         from orbit2.plan.after import foresee
         from orbit2.report import run
 
-        run(**options, root=root, foresee=foresee)
+        with NOTEBOOK.opened():
+            run(**options, root=root, foresee=foresee)
         ended.page(options["out"] / "index.html")
 
 

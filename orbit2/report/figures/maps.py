@@ -55,13 +55,21 @@ def world_coast() -> tuple[list[Array], Array]:
     return lines, np.vstack([outline, outline[:1]])
 
 
+Cells = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.bool_]]  # of every point: row, column, whether there is one
+
+
+@lru_cache(maxsize=8)
+def _world_cells(grid: AnyGrid, width: int) -> Cells:
+    return cells_at(grid, *pixels(width)[:2])
+
+
 def on_world(field: npt.NDArray[Any], grid: AnyGrid, width: int = WIDTH) -> Array:
     """`field` [H, W] sampled by nearest cell on the Equal Earth pixels; NaN outside the grid's own area."""
-    return at(field, grid, *pixels(width)[:2])
+    return in_cells(field, _world_cells(grid, width))
 
 
-def at(field: npt.NDArray[Any], grid: AnyGrid, lon: Array, lat: Array) -> Array:
-    """`field` [H, W] in the cells that hold the points `lon`, `lat` [...] (degrees, any turn); NaN outside the grid and for NaN."""
+def cells_at(grid: AnyGrid, lon: Array, lat: Array) -> Cells:
+    """The cells of `grid` that hold the points `lon`, `lat` [...] (degrees, any turn)."""
     inside = np.isfinite(lon)
     along, down = np.where(inside, lon, 0.0), np.where(inside, lat, 0.0)
     if isinstance(grid, Grid):
@@ -72,8 +80,13 @@ def at(field: npt.NDArray[Any], grid: AnyGrid, lon: Array, lat: Array) -> Array:
     column = np.searchsorted(axes_of(grid)[1], along, side="right") - 1
     row = np.searchsorted(axes_of(grid)[0], down, side="right") - 1
     inside &= (row >= 0) & (row < grid.shape[0]) & (column >= 0) & (column < grid.shape[1])
-    sampled = np.asarray(field, dtype=np.float64)[np.clip(row, 0, grid.shape[0] - 1), np.clip(column, 0, grid.shape[1] - 1)]
-    return np.where(inside, sampled, np.nan)
+    return np.clip(row, 0, grid.shape[0] - 1), np.clip(column, 0, grid.shape[1] - 1), inside
+
+
+def in_cells(field: npt.NDArray[Any], cells: Cells) -> Array:
+    """`field` [H, W] in those cells; NaN where there is none, and for NaN."""
+    row, column, inside = cells
+    return np.where(inside, np.asarray(field, dtype=np.float64)[row, column], np.nan)
 
 
 def axes_of(grid: AnyGrid) -> tuple[Array, Array]:

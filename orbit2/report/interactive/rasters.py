@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -32,12 +31,18 @@ def box(field: Array, grid: AnyGrid, where: maps.Box, cmap: Colormap, norm: Norm
     """The cells inside `where`, in degrees, a degree of latitude as long as on the ground in its middle; of a map on its own axes."""
     if isinstance(grid, ProjectedGrid):
         return _on_map(field[grid.window(where)], _part(grid, where), cmap, norm)
+    found = maps.in_cells(field, _cells(grid, where))
+    return _painted(found, np.ones(found.shape, dtype=bool), _over_box(*maps.unwrap(grid, where)), cmap, norm)
+
+
+@lru_cache(maxsize=8)
+def _cells(grid: AnyGrid, where: maps.Box) -> maps.Cells:
+    """Of every pixel of a box."""
     south, north, west, east = maps.unwrap(grid, where)
     width, height = size(south, north, west, east)
     lon = west + (np.arange(width) + 0.5) * (east - west) / width
     lat = south + (np.arange(height) + 0.5) * (north - south) / height
-    found = maps.at(field, grid, *np.meshgrid(lon, lat))
-    return _painted(found, np.ones(found.shape, dtype=bool), _over_box(south, north, west, east), cmap, norm)
+    return maps.cells_at(grid, *np.meshgrid(lon, lat))
 
 
 @lru_cache(maxsize=8)
@@ -73,11 +78,18 @@ def _fitted(aspect: float) -> tuple[int, int]:
 
 def _painted(values: Array, inside: npt.NDArray[np.bool_], over: Array, cmap: Colormap, norm: Normalize) -> Pixels:
     """`values` [h, w] from south to north, coloured, with `over` [h, w, 4] on top; upright."""
-    colours: npt.NDArray[Any] = cmap(norm(values))[..., :3]
-    colours[~np.isfinite(values)] = to_rgb(maps.MISSING)
-    colours[~inside] = 1.0
-    colours = colours[::-1] * (1 - over[..., 3:]) + over[..., :3] * over[..., 3:]
-    return np.round(255 * colours).astype(np.uint8)
+    colours = cmap(norm(values), bytes=True)[..., :3]
+    colours[~np.isfinite(values)] = _bytes(maps.MISSING)
+    colours[~inside] = 255
+    colours = colours[::-1]
+    drawn = over[..., 3] > 0  # few pixels
+    line = over[drawn]
+    colours[drawn] = np.round((1 - line[:, 3:]) * colours[drawn] + 255 * line[:, :3] * line[:, 3:])
+    return np.ascontiguousarray(colours)
+
+
+def _bytes(colour: str) -> Pixels:
+    return np.round(255 * np.array(to_rgb(colour))).astype(np.uint8)
 
 
 @lru_cache(maxsize=2)

@@ -39,7 +39,16 @@ def between(ends: tuple[float, float]) -> str:
 
 def csv_text(frame: pd.DataFrame) -> str:
     """A frame as the report writes it: six significant digits, Unix line ends, no index."""
-    return str(frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    columns = [_written(frame.iloc[:, i]) for i in range(frame.shape[1])]
+    words = pd.concat(columns, axis=1) if columns else frame
+    return str(words.to_csv(index=False, lineterminator="\n"))
+
+
+def _written(column: pd.Series) -> pd.Series:
+    """Numbers as words, NaN as none: pandas' own `float_format` takes five times as long."""
+    if column.dtype.kind != "f":
+        return column
+    return pd.Series([None if value != value else f"{value:.6g}" for value in column.tolist()], column.index, object, column.name)
 
 
 def lower(text: str) -> str:
