@@ -98,7 +98,7 @@ def test_maps_draw_each_cell_where_it_is() -> None:
     other = plate_carree(grid)
     field = np.random.default_rng(0).normal(size=grid.shape)
     lon, lat = np.meshgrid(np.linspace(1, 35, 40), np.linspace(31, 53, 30))
-    assert np.array_equal(maps.at(field, grid, lon, lat), maps.at(field, other, lon, lat))
+    assert np.array_equal(maps.in_cells(field, maps.cells_at(grid, lon, lat)), maps.in_cells(field, maps.cells_at(other, lon, lat)))
     box = (36.0, 46.0, 10.0, 20.0)
     assert np.array_equal(maps.cut(field, grid, box)[0], maps.cut(field, other, box)[0])
     assert maps.overlaps(other, box) and not maps.overlaps(other, (-40.0, -30.0, 10.0, 20.0))
