@@ -162,7 +162,8 @@ def _nested(coarse: AnyGrid, fine: AnyGrid) -> tuple[AnyGrid, AnyGrid]:
         run = inside[: 1 + int(np.argmax(np.append(np.diff(inside), 0) != 1))] if len(inside) else inside
         if factor < 2 or len(run) < 2 or (np.diff(place[run]) != factor).any():
             raise _apart(coarse, fine)
-        cut.append((slice(int(run[0]), int(run[-1])), slice(int(place[run[0]]), int(place[run[-1]]))))
+        first, last = int(run[0]), int(run[-1])
+        cut.append((slice(first, last), slice(int(place[first]), int(place[last]))))
     (big_rows, small_rows), (big_columns, small_columns) = cut
     outer, inner = coarse.crop(big_rows, big_columns), fine.crop(small_rows, small_columns)
     if outer.shape != coarse.shape or inner.shape != fine.shape:

@@ -86,8 +86,14 @@ def _weights(fine: AnyGrid) -> Callable[[str, Index], Array]:
         return lambda name, lines: (areas[lines - 1] + areas[lines]).T / 2 if name == "parallels" else (
             areas[:, lines - 1] + areas[:, lines]) / 2  # fmt: skip
     rows, widths = fine.lat_weights, np.diff(fine.lon_edges)
-    return lambda name, lines: np.outer(widths, (rows[lines - 1] + rows[lines]) / 2) if name == "parallels" else np.outer(
-        rows, (widths[lines] + widths[lines - 1]) / 2)  # fmt: skip
+
+    def mean(name: str, lines: Index) -> Array:
+        before, after = lines - 1, lines
+        found: Array = (np.outer(widths, (rows[before] + rows[after]) / 2) if name == "parallels"
+                        else np.outer(rows, (widths[after] + widths[before]) / 2))  # fmt: skip
+        return found
+
+    return mean
 
 
 def _near(lines: Index, borders_: Index, size: int, closed: bool, factor: int, blend: int) -> Index:

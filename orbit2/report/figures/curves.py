@@ -148,7 +148,7 @@ def densities(task: Task, model: str, against: str = "bicubic") -> Figure:
             bar.grid(False)
             alts.append(f"Density of truth against {method_name(m)} for {field_title(name)}; the diagonal is a perfect prediction.")
             i, j = np.nonzero(counts)
-            middle = (edges[:-1] + edges[1:]) / 2
+            middle: Array = (edges[:-1] + edges[1:]) / 2
             frames.append(
                 pd.DataFrame(
                     {"field": name, "model": m, "truth": middle[i], "prediction": middle[j], "cells": counts[i, j].astype(np.int64)}

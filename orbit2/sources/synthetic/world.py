@@ -109,7 +109,8 @@ class World:
         inside = self.seasons.rains(year, number)
         share = np.where(inside, wet, dry)
         if self.waves:
-            share = np.clip(share * (1 + self.waves * self.wave(day)), 1e-6, 0.97)
+            lifted: Array = share * (1 + self.waves * self.wave(day))
+            share = np.clip(lifted, 1e-6, 0.97)
         return Law(share, np.where(inside, wet_scale, dry_scale))
 
     def wave(self, day: np.datetime64) -> Array:
