@@ -41,6 +41,13 @@ LONGEST = ("docs/test_pages.py", "unit/report", "parallel/test_mesh_steps.py", "
 TOGETHER = ("tests/unit/report/", "tests/unit/downscale/")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):  # before workers are started
+        from tests.rewritten import beforehand
+
+        beforehand(ROOT / "tests", config)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first; `--dist loadfile --no-loadscope-reorder` of pytest-xdist keeps a file, and its fixtures, in one process.
 
