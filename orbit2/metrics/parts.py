@@ -61,7 +61,7 @@ def packing(array: npt.NDArray[Any]) -> dict[str, Any]:
     if array.ndim == 3:
         days, rows, columns = array.shape
         return {"chunks": (days, min(rows, max(1, PIECE // columns)), columns)}
-    return {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+    return {"compression": "lzf", "shuffle": True}  # half of what gzip takes, two per cent larger
 
 
 def current(path: Path, made_of: Sequence[Path], matched: Matched, slice_: Mapping[str, Any], settings: Settings) -> bool:
