@@ -2,6 +2,9 @@
 
 import importlib
 import json
+import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -129,3 +132,30 @@ def test_compression_is_judged_in_decibels_and_times(compression: ModuleType) ->
         return {"ratio": ratio, "leaves": 9, "gflop": 1.0, "turns": 1} | times
 
     assert compression.judge_speed([timed(4, 1, 1), timed(8, 3.4, 3.3), timed(16, 9.0, 6.5)]) == ["16x is not 6.6 times as fast"]
+
+
+@pytest.mark.slow
+def test_an_end_that_fails_loses_no_other_ones_rate() -> None:
+    """Its row says why, the next case runs, everything is kept after each, and what no time was left for is named."""
+    module, kept = script("benchmarks/gpu_ends.py"), []
+
+    def fails() -> dict[str, Any]:
+        raise RuntimeError("no such kernel\nmore")
+
+    cases = {"train, 0 workers": fails, "downscale": lambda: {"of_own": 0.9}}
+    rows = module.run(cases, 1.0, lambda found, left_out: kept.append((len(found), list(left_out))))
+    assert rows == [{"case": "train, 0 workers", "error": "RuntimeError: no such kernel more"}, {"case": "downscale", "of_own": 0.9}]
+    assert kept == [(1, []), (2, []), (2, [])]
+    assert module.run(cases, -1.0, lambda _, left_out: kept.append((0, list(left_out)))) == [] and kept[-1] == (0, list(cases))
+
+
+@pytest.mark.slow
+def test_the_whole_check_runs_small_on_a_cpu(tmp_path: Path) -> None:
+    """Every part ends well (there are no tests on a device without one: pytest's 5), and leaves its file."""
+    around = {**os.environ, "QUICK": "1", "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([ROOT / "benchmarks/gpu_check.sh", tmp_path], env=around, capture_output=True, text=True, check=False)
+    ended = dict(re.findall(r"^== (\w+): exit (\d+)$", done.stdout, flags=re.MULTILINE))
+    assert ended.keys() == {"device", "tests", "network", "ends"} and {ended[part] for part in ("device", "network", "ends")} == {"0"}
+    rows = json.loads((tmp_path / "ends_cpu_quick.json").read_text())["rows"]
+    assert [row["case"] for row in rows] == ["train, 0 workers", "downscale"] and all(0.2 < row["of_own"] < 3 for row in rows)
+    assert json.loads((tmp_path / "gpu_cpu_quick.json").read_text())["rows"]

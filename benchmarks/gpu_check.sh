@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Everything that one GPU says of orbit2, in one call of at most eight minutes: tests on the device, the network, the trainer, downscale.
+#
+#   benchmarks/gpu_check.sh [OUT]        # OUT (default $OUT, else benchmarks/results): <part>_<device>.json, written after every case
+#   QUICK=1 benchmarks/gpu_check.sh OUT  # small, on whatever there is: does it run, not how fast
+#
+# Needs no network: where packages lack, put their wheels into .whl beside the repository's own files before (pip download --no-deps), they
+# are installed from there for this call alone. PYTHON says which Python holds torch. Parts that fail leave the others' results.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+out=$(realpath -m "${1:-${OUT:-benchmarks/results}}")
+python=${PYTHON:-python3}
+mkdir -p "$out"
+if compgen -G '.whl/*.whl' >/dev/null; then
+  site=$(mktemp -d)
+  trap 'rm -rf "$site"' EXIT
+  "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$site" .whl/*.whl || exit 2
+  export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
+fi
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+quick=${QUICK:+--quick}
+failed=0
+part() { # name, seconds at most, command...
+  local name=$1 most=$2
+  shift 2
+  echo "== $name"
+  timeout "$most" "$@" 2>&1 | tee "$out/gpu_check_$name.log"
+  local code=${PIPESTATUS[0]}
+  echo "== $name: exit $code"
+  [ "$code" -eq 0 ] || failed=1
+}
+part device 30 "$python" -c 'import torch; print(torch.__version__, torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU")'
+part tests 90 "$python" -m pytest -q -p no:cacheprovider -m gpu tests
+part network 225 "$python" benchmarks/gpu.py $quick --out-dir "$out" --minutes 3
+part ends 150 "$python" benchmarks/gpu_ends.py $quick --out-dir "$out" --minutes 2
+exit "$failed"
