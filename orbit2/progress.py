@@ -88,6 +88,7 @@ class Telling:
 
 
 _now: Telling | None = None
+_silent = False
 
 
 @contextmanager
@@ -122,6 +123,12 @@ def hand_over() -> None:
         _now.__exit__()
 
 
+def silent() -> None:
+    """From here on this process, one of several that do the same, shows no bars."""
+    global _silent
+    _silent = True
+
+
 def doing(what: str) -> bool:
     """What goes on from here, for the line of a minute in which nothing else is said; whether anybody says it."""
     if _now is not None:
@@ -141,7 +148,7 @@ class Count:
     def __init__(self, label: str, total: int, unit: str = "item") -> None:
         self.label, self.total, self.unit, self.done = label, total, unit, 0
         self._began = self._said = time.monotonic()
-        self._bar = tqdm(total=total, unit=unit, desc=label, disable=not sys.stderr.isatty(), dynamic_ncols=True)
+        self._bar = tqdm(total=total, unit=unit, desc=label, disable=_silent or not sys.stderr.isatty(), dynamic_ncols=True)
         bar(1)
         doing(f"{label}: 0 of {number(total, unit)}")
 

@@ -310,9 +310,11 @@ def report_page(
         help="Maps of this sample alone (2020-07-14, 2020-07-14T18:00) as PNG, into the folder --out.", show_default=False)] = None,
     region: Region = None, task: OfTask = None,
     variable: Annotated[list[str] | None, typer.Option(help="With --time: these alone.", show_default="all")] = None,
+    memory_mb: Memory = None, threads: Threads = None,
 ) -> None:  # fmt: skip
     """Write the self-contained HTML report; `headline` prints its main numbers, `--compare` sets two runs beside each other, `--time` draws
     any sample, `animate` a month."""
+    allow(memory_mb, threads)
     if context.invoked_subcommand is None and time is None and (region or task or variable):
         raise OrbitError("--region, --task and --variable go with --time", where="command line", hint="or with `orbit2 report animate`")
     if context.invoked_subcommand is None and compare is not None:

@@ -33,17 +33,18 @@ rule report_page:
         f"{R}/logs/report.log",
     benchmark:
         f"{R}/logs/report.tsv"
-    threads: 1
+    threads: 3
     resources:
         mem_mb=least("mem_mb", 4000),
         runtime=minutes(60),
     params:
+        memory=memory,
         folder=subpath(output.page, parent=True),
         banner=RUN.banner,  # what captions begin with: data of no real world
     message:
         "report: {output.page}"
     shell:
-        "logged {log} orbit2 report --config {input.config} --out {params.folder}"
+        "logged {log} orbit2 report --config {input.config} --out {params.folder} --memory-mb {params.memory} --threads {threads}"
 
 
 rule report:

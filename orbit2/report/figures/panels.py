@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -102,6 +103,12 @@ class Picture:
     pixels: npt.NDArray[np.uint8]
     alt: str
     photographic: bool = True  # smooth shading: lossy compression is fine; line art stays sharp
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To another process it goes packed."""
+        from orbit2.report.interactive.widgets import QUALITY, Still
+
+        return Still, (self.webp(QUALITY), self.alt, self.size)
 
     @property
     def size(self) -> tuple[int, int]:

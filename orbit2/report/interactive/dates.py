@@ -75,17 +75,19 @@ def widget(task: Task, model: str, zoom: maps.Box, dates: int, frame: int) -> Wi
         "shown": f"{len(frames)} of {len(task.times)} test frames" + (", evenly spread." if len(frames) < len(task.times) else "."),
     }  # fmt: skip
 
-    def told(address: Address) -> Mapping[str, Any]:
-        return {
-            "dates": stamps,
-            "views": {view.key: view.title for view in views},
-            "variables": {name: {"label": one["label"],
-                                 "bars": {key: {"src": address(bar), "alt": bar.alt} for key, bar in one["bars"].items()}}
-                          for name, one in variables.items()},
-            "pictures": {key: address(picture) for key, picture in pictures.items()},
-        }  # fmt: skip
-
+    titles = {view.key: view.title for view in views}
+    told = partial(told_of, {"dates": stamps, "views": titles}, variables, pictures)
     return Widget("dates", about, told, (*every, *rest), frozenset(range(len(every))), f"dates_{task.name}")
+
+
+def told_of(
+    known: Mapping[str, Any], variables: Mapping[str, Mapping[str, Any]], pictures: Mapping[str, Still], address: Address
+) -> Mapping[str, Any]:
+    """What the script reads: `known`, where the bar of each variable is and each map."""
+    bars = {name: {key: {"src": address(one), "alt": one.alt} for key, one in variable["bars"].items()}
+            for name, variable in variables.items()}  # fmt: skip
+    labels = {name: {"label": variable["label"], "bars": bars[name]} for name, variable in variables.items()}
+    return {**known, "variables": labels, "pictures": {key: address(picture) for key, picture in pictures.items()}}
 
 
 def _drawn(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import matplotlib
@@ -16,8 +16,8 @@ from orbit2.report.figures import maps
 from orbit2.report.figures.scenes import DIFFERENCE_UNITS, stamp
 from orbit2.report.inputs import Task
 from orbit2.report.interactive import rasters
-from orbit2.report.interactive.dates import SEEN, bar, chosen
-from orbit2.report.interactive.widgets import Address, Still, Widget
+from orbit2.report.interactive.dates import SEEN, bar, chosen, told_of
+from orbit2.report.interactive.widgets import Still, Widget
 from orbit2.report.style import Display, display
 from orbit2.report.tables import label
 
@@ -57,15 +57,7 @@ def widget(task: Task, zoom: maps.Box, dates: int, frame: int) -> Widget | None:
             if not any(picture is one for one in every)]  # fmt: skip
     about = {"dates": stamps, "now": now, "layers": list(titles.items()), "variables": [(n, one["label"]) for n, one in variables.items()],
              "first": dict(zip(titles, seen, strict=True)), "bars": variables[first]["bars"]}  # fmt: skip
-
-    def told(address: Address) -> Mapping[str, Any]:
-        return {
-            "dates": stamps, "layers": titles,
-            "variables": {name: {"label": one["label"], "bars": {k: {"src": address(b), "alt": b.alt} for k, b in one["bars"].items()}}
-                          for name, one in variables.items()},
-            "pictures": {key: address(picture) for key, picture in pictures.items()},
-        }  # fmt: skip
-
+    told = partial(told_of, {"dates": stamps, "layers": titles}, variables, pictures)
     return Widget("members", about, told, (*every, *rest), frozenset(range(len(every))), f"members_{task.name}")
 
 

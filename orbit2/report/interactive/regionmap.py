@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import matplotlib
@@ -15,7 +16,7 @@ from matplotlib.colors import to_hex
 from orbit2.metrics.verdict import spaces
 from orbit2.report.figures.maps import Box
 from orbit2.report.interactive import outlines
-from orbit2.report.interactive.widgets import Widget
+from orbit2.report.interactive.widgets import Address, Widget
 from orbit2.report.style import method_name
 from orbit2.report.tables import Scores, between, label, number, units
 
@@ -60,7 +61,11 @@ def widget(
         "scores": [one.title for one in shown],
         "legend": told[0]["legend"],
     }  # fmt: skip
-    return Widget("regionmap", about, lambda _: {str(i): one for i, one in enumerate(told)})
+    return Widget("regionmap", about, partial(_told, told))
+
+
+def _told(scores: Sequence[Mapping[str, Any]], _: Address) -> dict[str, Any]:
+    return {str(i): one for i, one in enumerate(scores)}
 
 
 def _all(scores: Scores, model: str, variables: Sequence[str], codes: Sequence[str]) -> Iterator[Shown]:

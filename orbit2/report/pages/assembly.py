@@ -7,8 +7,9 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from orbit2.files import write_text
 from orbit2.progress import counted, doing
 from orbit2.provenance import code_version
 from orbit2.report.figures.fields import open_netcdf
+from orbit2.report.hands import apart
 from orbit2.report.inputs import Inputs, read
 from orbit2.report.interactive.shelf import Shelf
 from orbit2.report.interactive.widgets import Address, environment, script
@@ -33,6 +35,7 @@ MAX_BYTES = 10_000_000
 MARGIN = 50_000  # bytes
 PARTS = ("index.html", "figures", "tables")
 CONTENTS = "contents.csv"
+Drawn = Callable[[], Section | Sequence[Section]]
 
 
 def run(*, config: Path, out: Path, root: Path = Path("."), foresee: costs.Foresee | None = None) -> None:
@@ -106,45 +109,43 @@ def _replace(new: Path, out: Path) -> None:
 
 
 def build(inputs: Inputs, config: Path, out: Path, foresee: costs.Foresee | None = None) -> list[Section]:
-    """All sections in reading order."""
+    """All sections in reading order, drawn by as many processes as may be used."""
     task = inputs.main_task()
     for name in ("spectra.nc", "density.nc", "maps.nc"):
         open_netcdf(task.evaluate / name, "evaluate")  # found missing or damaged before any drawing
     scores = Scores(inputs.scores, task.name)
-    own = [
-        sections.headline(inputs, task, scores),
-        *sure.sections(inputs, task),
-        sections.map_section(inputs, task),
-        sections.spectra_section(task, scores),
-        sections.density_section(task, scores),
-        sections.patterns_section(inputs, task, scores),
-    ] if task.has_truth else [tasks.observed_section(inputs, task)]  # fmt: skip
-    chapters = [
-        decision.section(inputs, task.scored),
-        *own,
-        *ablation.sections(inputs, task),
-        *ablation.left_out_sections(inputs, task),
-        *ablation.extreme_year_sections(inputs, task),
-        *climate.sections(inputs, task.scored),
-        *monsoon.sections(inputs, task.scored),
-        *monsoon.wave_sections(inputs, task.scored),
-    ]
+    own: list[Drawn] = [
+        lambda: sections.headline(inputs, task, scores),
+        lambda: sure.sections(inputs, task),
+        lambda: sections.map_section(inputs, task),
+        lambda: sections.spectra_section(task, scores),
+        lambda: sections.density_section(task, scores),
+        lambda: sections.patterns_section(inputs, task, scores),
+    ] if task.has_truth else [lambda: tasks.observed_section(inputs, task)]  # fmt: skip
     told = {task.name, *([one.name] if (one := sure.task_of(inputs, task)) is not None else [])}
     others = [other for other in inputs.tasks.values() if other.name not in told]
-    chapters += [tasks.regional_section(inputs, other) for other in others if other.has_truth]
-    chapters += [tasks.observed_section(inputs, other) for other in others if other.observations is not None]
-    chapters += [tasks.zero_shot_section(inputs, other) for other in others if not other.has_truth and other.observations is None]
-    chapters += [section for one in inputs.tasks.values() for section in seams.sections(inputs, one)]
-    return [
-        *chapters,
-        sections.training_section(inputs),
-        *jobs.sections(inputs),
-        costs.cost_section(inputs, foresee),
-        jobs.checks_section(inputs),
-        records.provenance_section(inputs, config, out),
-        records.limits_section(inputs, task),
-        records.glossary_section(),
+    chapters: list[Drawn] = [
+        lambda: decision.section(inputs, task.scored),
+        *own,
+        lambda: ablation.sections(inputs, task),
+        lambda: ablation.left_out_sections(inputs, task),
+        lambda: ablation.extreme_year_sections(inputs, task),
+        lambda: climate.sections(inputs, task.scored),
+        lambda: monsoon.sections(inputs, task.scored),
+        lambda: monsoon.wave_sections(inputs, task.scored),
+        *(partial(tasks.regional_section, inputs, other) for other in others if other.has_truth),
+        *(partial(tasks.observed_section, inputs, other) for other in others if other.observations is not None),
+        *(partial(tasks.zero_shot_section, inputs, other) for other in others if not other.has_truth and other.observations is None),
+        *(partial(seams.sections, inputs, one) for one in inputs.tasks.values()),
+        lambda: sections.training_section(inputs),
+        lambda: jobs.sections(inputs),
+        lambda: costs.cost_section(inputs, foresee),
+        lambda: jobs.checks_section(inputs),
+        lambda: records.provenance_section(inputs, config, out),
+        lambda: records.limits_section(inputs, task),
+        lambda: records.glossary_section(),
     ]
+    return [section for drawn in apart(chapters) for section in ([drawn] if isinstance(drawn, Section) else drawn)]
 
 
 def page(inputs: Inputs, chapters: list[Section]) -> Page:
