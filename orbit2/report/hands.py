@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from orbit2 import allowance, progress
@@ -53,14 +54,14 @@ def apart(work: Sequence[Callable[[], T]], hands: int | None = None) -> list[T]:
     left, write = os.pipe()  # of numbers of pieces: whoever reads one makes it
     os.write(write, bytes(range(len(work))))
     os.close(write)
-    others = []
+    others: list[tuple[BaseProcess, Connection]] = []
     for _ in range(hands - 1):
         ours, theirs = context.Pipe(duplex=False)
         ends = [*(end for _, end in others), ours]
-        other = context.Process(target=_elsewhere, args=(work, left, theirs, ends), daemon=True)
-        other.start()
+        started = context.Process(target=_elsewhere, args=(work, left, theirs, ends), daemon=True)
+        started.start()
         theirs.close()
-        others.append((other, ours))
+        others.append((started, ours))
     found: dict[int, T] = {}
     try:
         for i in _taken(left):
