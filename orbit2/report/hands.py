@@ -66,7 +66,7 @@ def apart(work: Sequence[Callable[[], T]], hands: int | None = None) -> list[T]:
     try:
         for i in _taken(left):
             found[i] = work[i]()
-        for other, ours in others:
+        for _, ours in others:
             with suppress(EOFError, OSError):  # it was ended
                 for i, packed in pickle.loads(ours.recv_bytes()).items():
                     found[i] = _unpacked(packed)
