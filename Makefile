@@ -110,9 +110,10 @@ format: install ## Let the tools fix what they can
 	@$(BIN)/ruff check --fix orbit2 tests benchmarks docs
 	@$(BIN)/snakefmt workflow
 
-docs: install ## Regenerate the configuration pages, the JSON schema and the pictures of the mesh and the DAG
+docs: install ## Regenerate the configuration pages, the JSON schema, the performance page and the pictures of the mesh and the DAG
 	@$(BIN)/orbit2 config generate
 	@$(BIN)/python docs/mesh.py
+	@$(BIN)/python docs/performance.py
 	@command -v dot >/dev/null || { echo "error: the DAG picture needs graphviz; on Debian or Ubuntu: apt-get install graphviz" >&2; exit 2; }
 	@$(BIN)/snakemake --profile profiles/local --config 'set=[downscale.quarter_degree.blocks=2]' --rulegraph dot -- all 2>/dev/null | dot -Tsvg > docs/dag.svg
 

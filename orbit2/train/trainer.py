@@ -45,6 +45,7 @@ from orbit2.train.validation import choice, validate_model
 
 log = logging.getLogger(__name__)
 LOG_EVERY = 5
+MUCH = 0.03  # share of a step without a batch that is said
 NAMED = 12  # samples of a bad step that its error names
 FIRST_SECONDS = 45.0  # until the first periodic checkpoint of a try: a young run is protected too
 
@@ -188,7 +189,7 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
         record.update(step=step, samples_per_second=rate, data_seconds=ready - waiting, step_seconds=done - ready)
         if step % LOG_EVERY == 0 or step == config.steps:
             progress.log(record)
-        progress.advance(step, f"loss {record['loss']:.4f}  {rate:.2f} samples/s" + (f"  best {best:.4f}" if math.isfinite(best) else ""))
+        progress.advance(step, said(record, rate, (ready - waiting) / max(done - waiting, 1e-9), best))
         if unscored():
             score()
         enough = bool(config.patience) and stale >= config.patience
@@ -237,6 +238,13 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
         finish(setup, model, out, checkpoints.folder, step, best_step, seconds + time.monotonic() - began, memories, fitted)
     progress.status("done")
     timing.write("done")
+
+
+def said(record: Mapping[str, Any], rate: float, waited: float, best: float) -> str:
+    """A step for people: its loss, samples a second, the share of its time without a batch where that is much, the best validation loss."""
+    told = [f"loss {record['loss']:.4f}", f"{rate:.2f} samples/s"]
+    told += [f"waits for data {waited:.0%}"] if waited >= MUCH else []
+    return "  ".join([*told, f"best {best:.4f}"] if math.isfinite(best) else told)
 
 
 def optimise(setup: Setup, batch: Batch | Sequence[Batch | Packed], step: int) -> dict[str, Any]:
