@@ -8,6 +8,7 @@ are divided.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,10 @@ from orbit2.metrics.matched import Matched
 from orbit2.metrics.months import ONWARDS
 from orbit2.provenance import code_version
 
-VERSION = 2
-LARGE = 4096  # bytes from which an array is compressed
+VERSION = 3
+READ = (2, VERSION)  # of version 2 no arrays lie together
+LARGE = 4096  # bytes from which an array is compressed, and has a place of its own
+SMALL, NAMES = "small", "small_names"  # of a collector: the bytes of all its other arrays, one after the other, and what they are
 PIECE = 1024  # cells of a map that lie together, with all their days
 
 
@@ -39,8 +42,16 @@ def write(path: Path, matched: Matched, slice_: Mapping[str, Any], settings: Set
                            "samples": json.dumps(matched.samples_streamed)})  # fmt: skip
         for collector in collectors:
             group = file.create_group(f"{collector.stage}/{collector.name}")
+            small = {}
             for name, array in collector.state().items():
-                group.create_dataset(name, data=array, **packing(array))
+                if array.nbytes < LARGE and array.dtype.kind in "biufS":
+                    small[name] = np.asarray(array)
+                else:
+                    group.create_dataset(name, data=array, **packing(array))
+            if small:  # thousands of them: each by itself takes a millisecond to write, and to read
+                told_of = json.dumps([(name, array.dtype.str, array.shape) for name, array in small.items()])
+                group.create_dataset(NAMES, data=np.frombuffer(told_of.encode(), dtype=np.uint8))
+                group.create_dataset(SMALL, data=np.frombuffer(b"".join(array.tobytes() for array in small.values()), dtype=np.uint8))
 
 
 def forget_others(path: Path) -> None:
@@ -109,21 +120,42 @@ def merge(
 
 
 class Stored(Mapping[str, npt.NDArray[Any]]):
-    """The arrays of a group; each is read when it is asked for."""
+    """The arrays of a collector's group; each large one is read when it is asked for. `small`: the others."""
 
     def __init__(self, group: h5py.Group) -> None:
         self.group = group
-        self.names: list[str] = []
-        group.visititems(lambda name, found: self.names.append(name) if isinstance(found, h5py.Dataset) else None)
+        found: list[str] = []
+        group.visititems(lambda name, one: found.append(name) if isinstance(one, h5py.Dataset) else None)
+        self.small = _small(group) if NAMES in group else {}
+        self.names = [*self.small, *(name for name in found if name not in (SMALL, NAMES))]
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        return np.asarray(self.group[name][()])
+        return self.small[name].copy() if name in self.small else np.asarray(self.group[name][()])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+def _small(group: h5py.Group) -> dict[str, npt.NDArray[Any]]:
+    """The arrays that lie together, by name."""
+    held, found, at = group[SMALL][()].tobytes(), {}, 0
+    for name, kind, shape in json.loads(group[NAMES][()].tobytes()):
+        dtype, count = np.dtype(kind), math.prod(shape)
+        found[name] = np.frombuffer(held, dtype, count, at).reshape(shape) if count else np.zeros(shape, dtype)
+        at += count * dtype.itemsize
+    return found
+
+
+def stored_at(file: h5py.File, where: str) -> dict[str, npt.NDArray[Any]]:
+    """The arrays at `<stage>/<collector>/<key>` of a part, by the rest of their names; empty where there are none."""
+    stage, collector, *key = where.split("/")
+    if f"{stage}/{collector}" not in file:
+        return {}
+    stored, under = Stored(file[f"{stage}/{collector}"]), "".join(f"{one}/" for one in key)
+    return {name.removeprefix(under): stored[name] for name in stored if name.startswith(under)}
 
 
 def identity(slice_: Mapping[str, Any]) -> str:
@@ -148,7 +180,7 @@ def _opened(path: Path, expected: Mapping[str, str]) -> h5py.File:
         reason = " ".join(str(error).split())[:80]
         raise OrbitError(f"part cannot be read ({reason})", where=path, hint="delete it and run it again") from None
     found = {key: file.attrs.get(key) for key in expected}
-    if file.attrs.get("orbit2_part") != VERSION or found != expected:
+    if file.attrs.get("orbit2_part") not in READ or found != expected:
         file.close()
         raise OrbitError("part was made of something else", where=path, got="another task, model, data or settings",
                          hint="delete it and run it again")  # fmt: skip

@@ -62,12 +62,16 @@ class Stored:
     manager: CachingFileManager[h5py.File]
     place: str
     names: frozenset[str]
+    small: Mapping[str, npt.NDArray[Any]]
 
     @classmethod
     def of(cls, state: parts.Stored) -> Stored:
-        return cls(CachingFileManager(h5py.File, state.group.file.filename, mode="r"), state.group.name, frozenset(state.names))
+        return cls(CachingFileManager(h5py.File, state.group.file.filename, mode="r"), state.group.name, frozenset(state.names),
+                   state.small)  # fmt: skip
 
     def get(self, name: str, where: tuple[slice, ...] = ()) -> npt.NDArray[Any]:
+        if name in self.small:
+            return np.asarray(self.small[name][where or ()])
         return np.asarray(self.manager.acquire()[f"{self.place}/{name}"][where or ()])
 
 

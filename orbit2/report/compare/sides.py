@@ -18,6 +18,7 @@ from orbit2.config.sources import banner
 from orbit2.errors import OrbitError
 from orbit2.metrics import table
 from orbit2.metrics.bootstrap import Interval
+from orbit2.metrics.parts import stored_at
 from orbit2.metrics.record import Record, difference
 from orbit2.metrics.statistics import Moments
 
@@ -99,9 +100,9 @@ def _moments(side: Side, task: str, where: str) -> dict[str, npt.NDArray[np.floa
     found: dict[str, npt.NDArray[np.float64]] = {}
     for path in sorted((side.folder / "evaluate" / task / "parts").glob("*.h5")):
         with h5py.File(path, "r") as file:
-            group: Any = file.get(where)
-            if group is not None:
-                found |= dict(zip(group["samples"].asstr()[()], np.asarray(group["moments"][()], dtype=np.float64), strict=True))
+            stored = stored_at(file, where)
+            if stored:
+                found |= dict(zip(stored["samples"].astype(str), stored["moments"].astype(np.float64), strict=True))
     return found
 
 

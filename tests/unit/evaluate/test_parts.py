@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -110,6 +111,29 @@ def test_a_year_takes_the_place_of_its_months(world, tmp_path):
         found = world.tables(tmp_path / "out" / cut[0], parts=folder)
         for stage in found:
             assert_same(found[stage], world.whole[stage])
+
+
+def test_small_arrays_lie_together_and_parts_of_before_are_read(world, tmp_path):
+    """A part of version 2, where every array has a place of its own, makes the same tables beside one of today."""
+    folder = world.pieces(tmp_path / "parts", [[0, 1, 2], [3, 4, 5]])
+    newer, older = folder / "0.h5", tmp_path / "older.h5"
+    with h5py.File(newer, "r") as new, h5py.File(older, "w") as old:
+        old.attrs.update({**new.attrs, "orbit2_part": 2})
+        kept = 0
+        for stage, collector in ((stage, name) for stage in new for name in new[stage]):
+            stored = parts.Stored(new[f"{stage}/{collector}"])
+            group = old.create_group(f"{stage}/{collector}")
+            for name in stored:
+                group.create_dataset(name, data=stored[name])
+            kept += len(stored)
+            assert {name: stored[name].dtype for name in stored} == {name: array.dtype for name, array in parts.Stored(group).items()}
+        apart = []
+        new.visititems(lambda name, one: apart.append(name) if isinstance(one, h5py.Dataset) else None)
+    assert len(apart) < kept / 3
+    older.replace(newer)
+    found = world.tables(tmp_path / "out", parts=folder)
+    for stage in found:
+        assert_same(found[stage], world.whole[stage])
 
 
 def test_a_month_without_a_scored_time_is_an_empty_part(world, tmp_path):
