@@ -120,9 +120,8 @@ def test_small_arrays_lie_together_and_parts_of_before_are_read(world, tmp_path)
     with h5py.File(newer, "r") as new, h5py.File(older, "w") as old:
         old.attrs.update({**new.attrs, "orbit2_part": 2})
         kept = 0
-        for stage, collector in ((stage, name) for stage in new for name in new[stage]):
-            stored = parts.Stored(new[f"{stage}/{collector}"])
-            group = old.create_group(f"{stage}/{collector}")
+        for where in [f"{stage}/{name}" for stage in new for name in new[stage]]:
+            stored, group = parts.Stored(new[where]), old.create_group(where)
             for name in stored:
                 group.create_dataset(name, data=stored[name])
             kept += len(stored)
