@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import xarray as xr
 
@@ -22,8 +24,7 @@ def plan_times(dataset: DatasetConfig) -> Times:
     """
     spans = stretches(dataset)
     if traits(dataset.source).packaged:
-        with xr.open_dataset(WEEK, engine="netcdf4") as week:
-            available = week["time"].values.astype("datetime64[s]")
+        available = _week()
     elif calendars.months(dataset.step_hours):
         available = np.concatenate([calendars.each_month(first, last) for first, last in spans])
         available = _without(available, dataset)
@@ -43,6 +44,15 @@ def plan_times(dataset: DatasetConfig) -> Times:
         if not ((times >= begin) & (times <= end)).any():
             raise OrbitError(f"no samples in the {name} period", where=f"split.{name}", got=f"{period.start} to {period.end}",
                              allowed=calendars.span(available), hint="choose a period in which the dataset has samples")  # fmt: skip
+    return times
+
+
+@functools.cache
+def _week() -> Times:
+    """Of the sample that ships with orbit2."""
+    with xr.open_dataset(WEEK, engine="netcdf4") as week:
+        times: Times = week["time"].values.astype("datetime64[s]")
+    times.flags.writeable = False  # one array for all who ask
     return times
 
 

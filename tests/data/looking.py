@@ -14,7 +14,9 @@ from pathlib import Path
 LOOKS = {"-n", "--dag", "--rulegraph", "--summary", "--touch", "--lint"}
 IMPORTED = ["snakemake.cli", "snakemake.linting.snakefiles", "orbit2.lock", "orbit2.config.slices", "orbit2.config.begun",
             "orbit2.config.load", "orbit2.config.migrate", "orbit2.sources.manifest", "orbit2.config.comparisons", "orbit2.metrics.months",
-            "orbit2.regrid.parts"]
+            "orbit2.regrid.parts", "orbit2.nodehours", "orbit2.queues", "orbit2.sources.receipts", "orbit2.stop", "smart_open", "pint",
+            "docutils.core", "netCDF4", "dask.array", "yte", "requests", "jinja2", "pygments", "dpath", "snakemake.report",
+            "snakemake.profiles", "snakemake_executor_plugin_slurm"]  # the second half: what Snakemake or xarray load when they are used
 
 
 def _snakemake(arguments: Sequence[str], folder: Path, environment: Mapping[str, str], printed: Sequence[str]) -> None:

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from orbit2.config import slices
+from orbit2.config.load import load
+from orbit2.retrieve.stage import run_config
+from orbit2.sources.manifest import VERSION
 from tests.data.looking import LOOKS, look
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,6 +23,18 @@ STAGES = ("retrieve", "regrid", "statistics", "train", "finetune", "downscale", 
 WHOLE = {"retrieve_source": 2, "regrid_init": 1, "regrid_part": 3, "regrid_finalise": 1, "statistics_dataset": 1, "train_model": 1,
          "finetune_model": 2, "downscale_task": 4, "evaluate_fit": 1, "evaluate_part": 4, "evaluate_task": 4, "evaluate_merge": 1,
          "diagnose_task": 4, "diagnose_merge": 1, "report_page": 1}
+
+
+def retrieve(folder: Path, file: str) -> None:
+    """The files that ship with orbit2, and the receipts of them, as `snakemake retrieve` leaves them; `file`: a configuration there."""
+    config = load(folder / file)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        for source, receipt in slices.receipts(config, "era5_week").items():
+            run_config(config=Path(file), source=source, receipt=Path(receipt), out=Path(config.sources.resources, source, VERSION))
+    finally:
+        os.chdir(before)
 
 
 def work(planned: dict[str, int]) -> dict[str, int]:

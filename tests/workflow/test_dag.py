@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from orbit2.config.load import load
-from tests.workflow.conftest import STAGES, WHOLE, Project, work
+from tests.workflow.conftest import STAGES, WHOLE, Project, retrieve, work
 
 ROOT = Path(__file__).resolve().parents[2]
 EVALUATION = {rule: WHOLE[rule] for rule in ("evaluate_task", "evaluate_merge", "diagnose_task", "diagnose_merge", "report_page")}
@@ -270,7 +270,7 @@ def test_a_comment_in_the_configuration_runs_nothing(finished: Project) -> None:
 
 
 def test_a_failing_command_fails_its_job(project: Any) -> None:
-    project("retrieve")
+    retrieve(project.folder, "config/config.yaml")
     for source in ("sample", "static"):
         (project.folder / f"resources/{source}/v1/manifest.json").write_text("{ damaged", encoding="utf-8")
     done = project("regrid", check=False)

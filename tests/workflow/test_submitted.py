@@ -14,12 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from orbit2.config import slices
-from orbit2.config.load import load
-from orbit2.retrieve.stage import run_config
-from orbit2.sources.manifest import VERSION
 from tests.data.servers.standin_slurm import StandIns
-from tests.workflow.conftest import ROOT, Project
+from tests.workflow.conftest import ROOT, Project, retrieve
 
 SIZES = ("9m", "126m", "1b", "10b")
 NODES = (1, 2, 8, 64, 91, 92, 183, 184, 1024, 1881, 1882, 4096)
@@ -42,18 +38,6 @@ def run() -> dict[str, Any]:
     return {"label": "sizes", "datasets": {"era5_week": data}, "models": models | tuned, "downscale": tasks}
 
 
-def retrieve(folder: Path) -> None:
-    """The files that ship with orbit2, and the receipts of them."""
-    config = load(folder / "run.yaml")
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        for source, receipt in slices.receipts(config, "era5_week").items():
-            run_config(config=Path("run.yaml"), source=source, receipt=Path(receipt), out=Path(config.sources.resources, source, VERSION))
-    finally:
-        os.chdir(before)
-
-
 class Lines:
     """Of one run that submits everything at once: (rule, model) -> the options of sbatch, `jobs` -> those of its group; what is printed."""
 
@@ -65,7 +49,7 @@ class Lines:
         said["default-resources"] |= {"slurm_account": "abc123", "slurm_partition": partition}
         profile.write_text(yaml.safe_dump(said))
         (project.folder / "run.yaml").write_text(yaml.safe_dump(run()))
-        retrieve(project.folder)  # what runs right here is not submitted
+        retrieve(project.folder, "run.yaml")  # what runs right here is not submitted
         slurm = StandIns(project.folder / "slurm")
         path = f"{slurm.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(project.folder)}
