@@ -95,7 +95,7 @@ class Inputs:
             for lat in down:
                 for lon in along:
                     with reading(self.where, f"'{array.name}'", hint="is the file whole? Download or copy it again"):
-                        piece = _at(array, index).isel(lat=lat.cells, lon=lon.cells).compute().transpose("lat", "lon")
+                        piece = _at(array.variable, index).isel(lat=lat.cells, lon=lon.cells).compute().transpose("lat", "lon")
                     values[lat.there, lon.there] = piece.to_numpy()[:: lat.step, :: lon.step]
             self.refuse_fill(name, index, values)
             values = values * factor + offset
@@ -130,12 +130,12 @@ class Inputs:
         """Whether a field has any value at all; a band of rows at a time."""
         height, width = self.grid.shape
         band = max(1, BAND_CELLS // width)
-        field = _at(self.arrays[name], index)
+        field = _at(self.arrays[name].variable, index)
         return any(np.isfinite(np.asarray(field.isel(lat=slice(start, start + band)))).any() for start in range(0, height, band))
 
 
-def _at(array: xr.DataArray, index: int) -> xr.DataArray:
-    """The field of one time; one without times is that of all."""
+def _at(array: xr.Variable, index: int) -> xr.Variable:
+    """The field of one time; one without times is that of all. Without coordinates, which a DataArray would read with every field."""
     return array.isel(time=index) if "time" in array.dims else array
 
 
