@@ -13,7 +13,7 @@ import shapely
 
 from orbit2.diagnose import polygons
 from orbit2.diagnose.regions import LAND, OCEAN, ar6
-from orbit2.grid import AnyGrid
+from orbit2.grid import AnyGrid, Grid
 from orbit2.metrics import pieces
 from orbit2.metrics.binning import Bins
 from orbit2.metrics.statistics import Moments
@@ -91,9 +91,24 @@ class Shares:
         return made
 
 
-@lru_cache(maxsize=4)
 def ar6_shares(grid: AnyGrid) -> Shares:
-    """Of the AR6 regions, land and sea alike."""
+    """Of the AR6 regions, land and sea alike. Kept for a few grids: of latitudes and longitudes by their edges, others themselves."""
+    if not isinstance(grid, Grid):
+        return _of_cells(grid)
+    return _of_edges(*(np.asarray(edges, dtype=np.float64).tobytes() for edges in (grid.lat_edges, grid.lon_edges)))
+
+
+@lru_cache(maxsize=4)
+def _of_edges(lat: bytes, lon: bytes) -> Shares:
+    return _made(Grid(np.frombuffer(lat), np.frombuffer(lon)))
+
+
+@lru_cache(maxsize=4)
+def _of_cells(grid: AnyGrid) -> Shares:
+    return _made(grid)
+
+
+def _made(grid: AnyGrid) -> Shares:
     regions = ar6()
     if np.prod(grid.shape) <= MOST_CELLS:
         return Shares.of([polygons.fractions(regions.polygons[r].polygon, grid) for r in range(len(regions.names))], grid.shape)

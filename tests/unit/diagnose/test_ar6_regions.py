@@ -8,6 +8,7 @@ import pytest
 
 from orbit2.data.pairs import SideSpec, finalise, initialise
 from orbit2.diagnose import regions as r
+from orbit2.diagnose.shares import ar6_shares
 from orbit2.errors import OrbitError
 from orbit2.grid import global_grid, uniform
 from orbit2.metrics.predictions import land_fraction
@@ -84,3 +85,8 @@ def test_a_store_without_land_mask_is_refused(tmp_path):
     finalise(tmp_path / "p.zarr")
     with pytest.raises(OrbitError, match="land_sea_mask"):
         land_fraction(make.PairStore(tmp_path / "p.zarr"), "fine")
+
+
+def test_shares_of_the_same_cells_are_worked_out_once_and_of_others_anew():
+    first, same, moved = (ar6_shares(uniform(30, 60, west, west + 60, 6, 12)) for west in (240, 240, 241))
+    assert same is first and not np.array_equal(moved.total(np.ones((6, 12))), first.total(np.ones((6, 12))))
