@@ -30,7 +30,7 @@ install: .venv/.installed ## Create .venv and install orbit2 with its developmen
 .venv/.torch: .venv/.created
 	@for build in $(foreach build,$(TORCH),'$(build)'); do \
 	  echo "Installing $$build ..."; \
-	  $(BIN)/python -m pip install -qq "$$build" && exit 0 || echo "$$build could not be installed" >&2; \
+	  $(BIN)/python -m pip install -qq --no-compile "$$build" && exit 0 || echo "$$build could not be installed" >&2; \
 	done; exit 1
 	@echo '$(TORCH)' > $@
 # A build that is asked for and is not the one that is there is installed, also into an environment that is complete.
@@ -44,7 +44,8 @@ endif
 .venv/.installed: .venv/.torch pyproject.toml constraints.txt
 	@echo "Installing orbit2 and what it needs ..."
 	@grep -v '^torch==' constraints.txt > .venv/constraints.txt
-	@$(BIN)/python -m pip install -qq -c .venv/constraints.txt -e '.[dev,docs]'
+	@$(BIN)/python -m pip install -qq --no-compile -c .venv/constraints.txt -e '.[dev,docs]'
+	@$(BIN)/python -m compileall -qq -j 0 -x '/tests/' .venv/lib || true  # pip would do it on one core, and the packages' tests too
 	@touch $@
 
 compiled: install # orbit2's own modules, once: where Python writes no bytecode (PYTHONDONTWRITEBYTECODE), every start of a stage would compile them
