@@ -14,10 +14,19 @@ SUMS = {"reassoc", "contract", "nsz"}  # sums may be taken in another order; mis
 
 def compiled(function: F) -> F:
     """`function` in machine code, kept beside its source (else in the user's cache folder, else for this process) for later processes."""
+    return _compiled(function, SUMS)
+
+
+def exact(function: F) -> F:
+    """The same with every operation as it is written: for what cuts numbers into their bits."""
+    return _compiled(function, {"contract"})
+
+
+def _compiled(function: F, fastmath: set[str]) -> F:
     try:
-        return cast(F, numba.njit(cache=True, fastmath=SUMS)(function))
+        return cast(F, numba.njit(cache=True, fastmath=fastmath)(function))
     except RuntimeError:  # neither folder can be written to
-        return cast(F, numba.njit(fastmath=SUMS)(function))
+        return cast(F, numba.njit(fastmath=fastmath)(function))
 
 
 @compiled

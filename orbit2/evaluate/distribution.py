@@ -15,7 +15,7 @@ from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import State
 from orbit2.metrics.table import TRUTH, Table
-from orbit2.metrics.weighting import area_weights
+from orbit2.metrics.weighting import row_weights
 from orbit2.variables import is_precipitation, log_scored, variable
 
 Array = npt.NDArray[np.float64]
@@ -32,7 +32,7 @@ class Distribution(Collector):
 
     def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
-        self.weights = area_weights(matched.grid)
+        self.weights = row_weights(matched.grid)
         self.spaces = [Field(name, "log1p" if log_scored(name) else "physical") for name in matched.variables if matched.has_truth]
         self.counts: dict[tuple[str, str], Array] = {}
         self.wet: dict[tuple[str, str], Array] = {}  # area at or above each of WET, then the whole

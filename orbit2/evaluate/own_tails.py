@@ -15,7 +15,7 @@ from orbit2.metrics.fields import Field
 from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import MeanStatistic, State
 from orbit2.metrics.table import Table
-from orbit2.metrics.weighting import area_weights
+from orbit2.metrics.weighting import row_weights
 from orbit2.variables import is_precipitation
 
 Array = npt.NDArray[np.float64]
@@ -32,7 +32,7 @@ class OwnTails(Collector):
 
     def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
-        self.weights = area_weights(matched.grid)
+        self.weights = row_weights(matched.grid)
         physical = [f.variable for f in self.fields if f.space == "physical"]
         self.thresholds = {name: known for name in physical if (known := self._known(name)) is not None}
         self.lowest = {name: limits.min(axis=0) for name, (limits, _) in self.thresholds.items()}

@@ -26,7 +26,7 @@ from orbit2.metrics.fields import Field, fields_of
 from orbit2.metrics.matched import Scored
 from orbit2.metrics.statistics import Moments, State, Statistic, moments_of
 from orbit2.metrics.table import Table
-from orbit2.metrics.weighting import area_weights
+from orbit2.metrics.weighting import row_weights
 from orbit2.times import Time
 
 Array = npt.NDArray[np.float64]
@@ -169,7 +169,7 @@ def gather(matched: Compared, collectors: Sequence[Collector], streamed: Callabl
     """Stream every sample once through all collectors. What a sample held is gone afterwards."""
     wanted = [(collector, which, bins) for collector in collectors for which, bins in collector.paired.items()]
     partition = Partition(tuple(bins for *_, bins in wanted)) if wanted else None
-    weights, fields = area_weights(matched.grid), fields_of(matched.variables)
+    weights, fields = row_weights(matched.grid), fields_of(matched.variables)
     begun, paired, updated = ([c for c in collectors if getattr(type(c), step) is not getattr(Collector, step)]
                               for step in ("begin", "pair", "update"))  # the others have nothing to do there  # fmt: skip
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from orbit2.logarithms import log1p
 from orbit2.variables import is_precipitation, log_scored, variable
 
 DRY = 0.1  # mm/day: the least amount of rain that gauges and members tell from none (WMO-No. 8)
@@ -37,16 +38,14 @@ class Field:
     def of(self, values: Array, out: Array | None = None) -> Array:
         """`values` in this space, into `out` where they change; negative precipitation counts as none in ln(1 + x).
 
-        Single precision stays single, to 6e-8: NumPy's logarithm of it is vectorised, log1p is not.
+        Single precision stays single, to 6e-8.
         """
         if self.space == "physical":
             return values
+        if values.dtype == np.float32 and values.ndim:
+            return np.asarray(log1p(values, out))
         positive = np.asarray(np.maximum(values, 0.0, out=out))
-        if positive.dtype == np.float32 and positive.ndim:
-            positive += np.float32(1)
-            result: Array = np.log(positive, out=positive)
-        else:
-            result = np.log1p(positive, out=positive)
+        result: Array = np.log1p(positive, out=positive)
         return result
 
 

@@ -11,6 +11,7 @@ from orbit2.jit import compiled, finite
 
 Array = npt.NDArray[np.float64]
 Field = npt.NDArray[Any]  # float32 or float64
+Sums = tuple[float, float, float, float, float, float, float, float, float]
 
 
 @compiled
@@ -43,31 +44,63 @@ def typical(values: Field, row: int, start: int, stop: int) -> float:
 
 
 @compiled
+def _complete_sums(prediction: Field, truth: Field, weight: float, near_p: float, near_o: float) -> Sums:
+    """What `pair_moments` sums of a stretch [N] whose cells weigh the same; not finite where a value is missing."""
+    wp, wo, pp, oo, po, se, ae = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for j in range(len(prediction)):
+        p, o = np.float64(prediction[j]), np.float64(truth[j])
+        error, dp, do = p - o, p - near_p, o - near_o
+        wp += dp
+        wo += do
+        pp += dp * dp
+        oo += do * do
+        po += dp * do
+        se += error * error
+        ae += abs(error)
+    n = float(len(prediction))
+    return n, weight * n, weight * wp, weight * wo, weight * pp, weight * oo, weight * po, weight * se, weight * ae
+
+
+@compiled
+def _known_sums(prediction: Field, truth: Field, weights: Array, near_p: float, near_o: float) -> Sums:
+    """The same of the cells where both are known; `weights` [1 or N]."""
+    along = 1 if len(weights) > 1 else 0
+    n, w, wp, wo, pp, oo, po, se, ae = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for j in range(len(prediction)):
+        p, o = np.float64(prediction[j]), np.float64(truth[j])
+        error = p - o
+        known = finite(error)
+        weight = weights[along * j] if known else 0.0
+        error = error if known else np.float64(0.0)
+        dp, do = (p - near_p) if known else 0.0, (o - near_o) if known else 0.0
+        a, c = weight * dp, weight * do
+        n += 1.0 if known else 0.0
+        w += weight
+        wp += a
+        wo += c
+        pp += a * dp
+        oo += c * do
+        po += a * do
+        se += weight * error * error
+        ae += weight * abs(error)
+    return n, w, wp, wo, pp, oo, po, se, ae
+
+
+@compiled
 def pair_moments(prediction: Field, truth: Field, weights: Array, runs: npt.NDArray[np.int32], bins: int) -> Array:
-    """[9, bins]: the fields of Moments, in its order. One pass: each stretch is summed about a typical value of its own, near its mean,
-    then joined with the rest of its bin (Chan, Golub & LeVeque 1979): as exact as two passes over the whole field."""
+    """[9, bins]: the fields of Moments, in its order; `weights` [H, 1 or W]. One pass: each stretch is summed about a typical value of its
+    own, near its mean, then joined with the rest of its bin (Chan, Golub & LeVeque 1979): as exact as two passes over the whole field."""
     sums = np.zeros((9, bins))
+    alike = weights.shape[1] == 1
     for r in range(runs.shape[0]):
         row, start, stop, b = runs[r, 0], runs[r, 1], runs[r, 2], runs[r, 3]
         near_p, near_o = typical(prediction, row, start, stop), typical(truth, row, start, stop)
-        n, w, wp, wo, pp, oo, po, se, ae = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for j in range(start, stop):
-            p, o = np.float64(prediction[row, j]), np.float64(truth[row, j])
-            error = p - o
-            known = finite(error)
-            weight = weights[row, j] if known else 0.0
-            error = error if known else np.float64(0.0)
-            dp, do = (p - near_p) if known else 0.0, (o - near_o) if known else 0.0
-            a, c = weight * dp, weight * do
-            n += 1.0 if known else 0.0
-            w += weight
-            wp += a
-            wo += c
-            pp += a * dp
-            oo += c * do
-            po += a * do
-            se += weight * error * error
-            ae += weight * abs(error)
+        p, o = prediction[row, start:stop], truth[row, start:stop]
+        areas = weights[row] if alike else weights[row, start:stop]
+        found = _complete_sums(p, o, areas[0], near_p, near_o) if alike else _known_sums(p, o, areas, near_p, near_o)
+        if not finite(found[8]):  # the sum of |error|
+            found = _known_sums(p, o, areas, near_p, near_o)
+        n, w, wp, wo, pp, oo, po, se, ae = found
         sums[0, b] += n
         if not w > 0:
             continue
@@ -102,14 +135,24 @@ def complete(values: Field) -> bool:
 
 @compiled
 def count_values(values: Field, weights: Array, low: float, high: float, counts: Array) -> None:
-    """Adds the weight of every finite value to its bin of `counts`, equal bins from `low` to `high`; what lies beyond, to the outermost."""
+    """Adds the weight ([H, 1 or W]) of every finite value to its bin of `counts`, equal bins from `low` to `high`; what lies beyond, to the
+    outermost. The lowest bin's, where rain has most cells, is summed apart: each sum would wait for the last."""
     bins = counts.shape[0]
-    scale = bins / (high - low)
+    scale, top = bins / (high - low), bins - 1.0
+    along = 1 if weights.shape[1] > 1 else 0
+    place = np.empty(values.shape[1], dtype=np.int32)
     for i in range(values.shape[0]):
         for j in range(values.shape[1]):
             value = np.float64(values[i, j])
-            if finite(value):
-                counts[int(min(max((value - low) * scale, 0.0), bins - 1.0))] += weights[i, j]
+            k = np.int32(min(max((value - low) * scale, 0.0), top))
+            place[j] = k if finite(value) else -1
+        lowest = 0.0
+        for j in range(values.shape[1]):
+            if place[j] > 0:
+                counts[place[j]] += weights[i, along * j]
+            elif place[j] == 0:
+                lowest += weights[i, along * j]
+        counts[0] += lowest
 
 
 @compiled
@@ -135,8 +178,9 @@ def count_pairs(prediction: Field, truth: Field, edges: Array, counts: npt.NDArr
 
 @compiled
 def area_at_least(values: Field, weights: Array, limits: Array) -> Array:
-    """[K + 1] weight of the finite values that reach each of `limits` [K], then of all of them. Three limits in one pass."""
+    """[K + 1] weight ([H, 1 or W]) of the finite values that reach each of `limits` [K], then of all of them. Three limits in one pass."""
     count = len(limits)
+    along = 1 if weights.shape[1] > 1 else 0
     found = np.zeros(count + 1)
     for start in range(0, max(count, 1), 3):
         one = limits[start] if start < count else np.inf
@@ -146,7 +190,7 @@ def area_at_least(values: Field, weights: Array, limits: Array) -> Array:
             whole, a, b, c = 0.0, 0.0, 0.0, 0.0
             for j in range(values.shape[1]):
                 value = np.float64(values[i, j])
-                weight = weights[i, j] if finite(value) else 0.0
+                weight = weights[i, along * j] if finite(value) else 0.0
                 whole += weight
                 a += weight if value >= one else 0.0
                 b += weight if value >= two else 0.0

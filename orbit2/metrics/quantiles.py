@@ -20,6 +20,7 @@ WET = 0.25  # mm/day
 TIME_LEVELS = (0.01, 0.05, 0.5, 0.95, 0.99)
 LEAST_BEYOND = 5  # values beyond a quantile over time that it needs
 BINS = 4096
+STRETCH = 256  # cells of a row that are looked at together
 TAILS = ("day", "day_wet", "climate", "climate_predicted", "climate_proper")  # of tail_sums
 
 
@@ -155,25 +156,98 @@ def own_sums(
     prediction: Array, truth: Array, weights: Array, thresholds: Values, dry: float | None = None, lowest: Values | None = None
 ) -> Array:
     """[3, Q, 3] cells, weight and weighted squared error of fields [H, W] (NaN = missing) where the truth is at or above its cell's
-    `thresholds` [Q, H, W] (all NaN where they are not known), where the prediction is, and tail_score over all cells; `dry` as in
-    `tail_sums`, `lowest` [H, W] the least threshold of each cell, where that is known already."""
-    limits = thresholds.reshape(len(thresholds), -1)
-    least = limits.min(axis=0) if lowest is None else lowest.ravel()  # of a zone's quantile and a cell's own either may be the lower one
-    sums: Array = _own(prediction.ravel(), truth.ravel(), weights.ravel(), limits, least, -np.inf if dry is None else dry)
+    `thresholds` [Q, H, W] (all NaN where they are not known), where the prediction is, and tail_score over all cells; `weights`
+    [H, 1 or W], `dry` as in `tail_sums`, `lowest` [H, W] the least threshold of each cell, where that is known already."""
+    least = thresholds.min(axis=0) if lowest is None else lowest  # of a zone's quantile and a cell's own either may be the lower one
+    fields = (np.ascontiguousarray(values) for values in (prediction, truth, weights, thresholds, least))
+    sums: Array = _own(*fields, -np.inf if dry is None else dry)
     return sums
 
 
 @compiled
 def _own(prediction: Array, truth: Array, weights: Array, limits: Values, lowest: Values, dry: float) -> Array:
+    """By stretches of a row: those whose cells weigh the same and are all known many cells at a time, others cell by cell."""
+    height, width = prediction.shape
     levels = limits.shape[0]
     sums = np.zeros((3, levels, 3))
-    cells, area = 0, 0.0
-    for i in range(truth.size):
-        p, o, w = np.float64(prediction[i]), np.float64(truth[i]), weights[i]
+    cells, whole = 0.0, 0.0
+    for i in range(height):
+        for start in range(0, width, STRETCH):
+            stop = min(start + STRETCH, width)
+            p, o = prediction[i, start:stop], truth[i, start:stop]
+            known = weights.shape[1] == 1
+            if known:
+                w = weights[i, 0]
+                for q in range(levels):
+                    if q > 0 and not _reached(p, o, limits[q, i, start:stop]):
+                        continue
+                    found = _beyond(p, o, limits[q, i, start:stop], dry)
+                    if not finite(found[5]):  # the first quantile meets every cell, and where one threshold is missing all are
+                        known = False
+                        break
+                    for row in range(2):
+                        sums[row, q, 0] += found[row]
+                        sums[row, q, 1] += w * found[row]
+                        sums[row, q, 2] += w * found[2 + row]
+                    sums[2, q, 2] += w * found[4]
+            if known:
+                n, area = float(stop - start), w * (stop - start)
+            else:
+                areas = weights[i] if weights.shape[1] == 1 else weights[i, start:stop]
+                n, area = _own_cells(p, o, areas, limits[:, i, start:stop], lowest[i, start:stop], dry, sums)
+            cells += n
+            whole += area
+    for q in range(levels):
+        sums[2, q, 0], sums[2, q, 1] = cells, whole
+    return sums
+
+
+@compiled
+def _reached(prediction: Array, truth: Array, limits: Values) -> bool:
+    """Whether either reaches its limit in any cell [N]."""
+    count = 0
+    for j in range(len(prediction)):
+        count += 1 if (prediction[j] >= limits[j]) | (truth[j] >= limits[j]) else 0
+    return count > 0
+
+
+@compiled
+def _beyond(prediction: Array, truth: Array, limits: Values, dry: float) -> tuple[float, float, float, float, float, float]:
+    """Of complete cells [N] that weigh 1: (number with the truth beyond, with the prediction; their squared errors; tail_score; what is not
+    finite where a value or threshold is missing). Factors of 0 and 1, as a loop with branches takes one cell at a time."""
+    above_o, above_p, square_o, square_p, score, known = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for j in range(len(prediction)):
+        p, o, limit = np.float64(prediction[j]), np.float64(truth[j]), np.float64(limits[j])
+        error = p - o
+        square = error * error
+        high_o = 1.0 if o >= limit else 0.0
+        high_o *= 1.0 if o > dry else 0.0
+        high_p = 1.0 if p >= limit else 0.0
+        high_p *= 1.0 if p > dry else 0.0
+        a, b = max(p - limit, 0.0), max(o - limit, 0.0)
+        above_o += high_o
+        above_p += high_p
+        square_o += high_o * square
+        square_p += high_p * square
+        score += b * b - a * a + 2.0 * a * error
+        known += error + limit
+    return above_o, above_p, square_o, square_p, score, known
+
+
+@compiled
+def _own_cells(
+    prediction: Array, truth: Array, weights: Array, limits: Values, lowest: Values, dry: float, sums: Array
+) -> tuple[float, float]:  # fmt: skip
+    """Adds to the `sums` of a stretch [N], `weights` [1 or N]; gives the number of its cells and their area."""
+    levels = limits.shape[0]
+    cells, area = 0.0, 0.0
+    along = 1 if len(weights) > 1 else 0
+    for i in range(len(truth)):
+        p, o, w = np.float64(prediction[i]), np.float64(truth[i]), weights[along * i]
         least = np.float64(lowest[i])
         if np.isnan(p) or np.isnan(o) or np.isnan(least):
             continue
-        cells += 1
+        cells += 1.0
         area += w
         if p < least and o < least:
             continue
@@ -191,8 +265,7 @@ def _own(prediction: Array, truth: Array, weights: Array, limits: Values, lowest
             if p >= limit or o >= limit:
                 a, b = max(p - limit, 0.0), max(o - limit, 0.0)
                 sums[2, q, 2] += w * (b * b - a * a - 2 * a * (o - p))
-    sums[2, :, 0], sums[2, :, 1] = cells, area
-    return sums
+    return cells, area
 
 
 def tail_score(prediction: Array, truth: Array, threshold: float) -> Array:

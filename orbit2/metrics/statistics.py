@@ -90,7 +90,7 @@ STACKED = "_stacked"
 
 
 def moments(prediction: npt.NDArray[Any], truth: npt.NDArray[Any], weights: Array, bins: Bins) -> Moments:
-    """Moments of one pair of fields [H, W] per bin; cells where either is missing are left out."""
+    """Moments of one pair of fields [H, W] per bin, `weights` [H, 1 or W]; cells where either is missing are left out."""
     p, o, w = (np.ascontiguousarray(x) for x in (prediction, truth, weights))
     return Moments.of(kernels.pair_moments(p, o, w, bins.runs, len(bins.names)))
 
