@@ -161,7 +161,7 @@ def streamed(folder: Path, structure: bool = False) -> dict[str, Any]:
         if structure:
             matched.streamed = matched.streamed[-1:]
         if matched.fitted is not None:
-            matched.fitted.apply = clock.wrapped("fitted baselines", matched.fitted.apply)  # type: ignore[method-assign]
+            matched.fitted.applied = clock.wrapped("fitted baselines", matched.fitted.applied)  # type: ignore[method-assign]
         kinds = [kind for kind in (*EVALUATE, *DIAGNOSE) if (kind.name in STRUCTURE) == structure]
         found: dict[str, list[dict[str, float]]] = defaultdict(list)
 

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from orbit2.areas import relative_areas
-from orbit2.baselines.interpolation import block_mean, interpolate
+from orbit2.baselines.corrections import on_mean
+from orbit2.baselines.interpolation import Interpolation, bands, block_mean
 from orbit2.baselines.quantiles import NODES, codes_of, mapped, node_codes
 from orbit2.baselines.truth import Monthly
 from orbit2.data.packing import MISSING, Packing
@@ -98,24 +99,27 @@ def disaggregated(
 ) -> Array:  # fmt: skip
     """The input `field` [H, W] with distributions `given`, `wanted` [H, W, NODES] and the truth's `mean` [H, W], on the fine `climatology`
     [h, w] of the `window` of the fine grid; NaN where anything is missing."""
-    return on_climatology(climatology, anomalies(field, given, wanted, mean, packing, coarse, factor, window), packing)
+    of, result = anomalies(field, given, wanted, mean, packing, coarse, factor), np.empty(climatology.shape)
+    anomaly = np.concatenate([of.part(band) for band in bands(coarse, factor)])[window]
+    none = climatology[:0]
+    on_mean(result, np.full(result.shape, np.nan), np.ascontiguousarray(anomaly), climatology, none, none > 0, *limits(packing))
+    return result
 
 
 def anomalies(
-    field: Array, given: Codes, wanted: Codes, mean: Array, packing: Packing, coarse: AnyGrid, factor: int, window: tuple[slice, slice]
-) -> Array:
-    """The mapped input's anomaly from `mean`, for precipitation the ratio to it, interpolated to the `window` of the fine grid [h, w]."""
+    field: Array, given: Codes, wanted: Codes, mean: Array, packing: Packing, coarse: AnyGrid, factor: int
+) -> Interpolation:  # fmt: skip
+    """The mapped input's anomaly from `mean`, for precipitation the ratio to it, interpolated to the fine grid."""
     corrected = mapped(field, given, wanted, packing)
     if not is_precipitation(packing.name):
-        return np.asarray(interpolate(corrected - mean, coarse, factor, "conservative")[window])
+        return Interpolation(corrected - mean, coarse, factor, "conservative")
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(mean > DRY, corrected / mean, np.where(np.isfinite(mean), 0.0, np.nan))
-    return np.asarray(interpolate(ratio, coarse, factor, "conservative", lower=0.0)[window])
+    return Interpolation(ratio, coarse, factor, "conservative", lower=0.0)
 
 
-def on_climatology(climatology: Array, anomaly: Array, packing: Packing) -> Array:
-    """The fine climatology with `anomalies`, cell by cell (whole fields or bands of them)."""
-    if not is_precipitation(packing.name):
-        found = np.asarray(climatology + anomaly, dtype=np.float64)
-        return found if floor(packing.name) is None else np.clip(found, 0.0, packing.high)
-    return np.asarray(np.clip(climatology * anomaly, 0.0, packing.high), dtype=np.float64)
+def limits(packing: Packing) -> tuple[bool, float, float]:
+    """(whether anomalies are ratios, the least and the greatest value that they give)."""
+    if is_precipitation(packing.name):
+        return True, 0.0, packing.high
+    return (False, -np.inf, np.inf) if floor(packing.name) is None else (False, 0.0, packing.high)

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.jit import compiled, finite
+from orbit2.logarithms import expm1
 
 Array = npt.NDArray[np.float64]
 Kept = npt.NDArray[Any]  # float32 or float64
-BAND = 16  # rows
 
 
 @compiled
@@ -30,18 +30,37 @@ def _corrected(result: Kept, x: Array, residual: Kept, slope: Kept, mean: Kept, 
             result[i, j] = value
 
 
-def corrected(result: Kept, base: Array, residual: Kept, slope: Kept, mean: Kept, log: bool, low: float, high: float) -> None:
-    """`result` = x + residual (0 where it is missing) + slope (x - mean) within `low` and `high`, x the `base` or, with `log`,
-    ln(1 + base), transformed back; without `slope` and `mean` where they have no rows. All are [h, w]; NaN where `base` is."""
-    if not log:
+def corrected(
+    result: Kept, base: Array, logarithm: Array | None, residual: Kept, slope: Kept, mean: Kept, low: float, high: float
+) -> None:  # fmt: skip
+    """`result` = x + residual (0 where it is missing) + slope (x - mean) within `low` and `high`, x the `base` or, where it is given, its
+    `logarithm` ln(1 + base), transformed back; without `slope` and `mean` where they have no rows. All are [h, w]; NaN where `base` is."""
+    if logarithm is None:
         _corrected(result, base, residual, slope, mean, low, high)
         return
-    least, most = float(np.log1p(low)), float(np.log1p(high))
-    for first in range(0, len(base), BAND):  # logarithms by numpy, of rows that stay in the cache
-        rows = slice(first, first + BAND)
-        x = np.log(np.add(base[rows], 1.0))  # vectorised, unlike log1p and expm1: 2e-16 of 1 + x, and no rain stays none
-        _corrected(x, x, residual[rows], slope[rows], mean[rows], least, most)
-        result[rows] = np.clip(np.subtract(np.exp(x, out=x), 1.0, out=x), low, high, out=x)
+    x = np.empty(base.shape)
+    _corrected(x, logarithm, residual, slope, mean, float(np.log1p(low)), float(np.log1p(high)))
+    result[...] = np.clip(expm1(x, out=x), low, high, out=x)
+
+
+@compiled
+def on_mean(
+    result: Kept, base: Array, anomaly: Array, mean: Kept, more: Kept, seen: npt.NDArray[np.bool_], ratio: bool, low: float, high: float
+) -> None:  # fmt: skip
+    """`result` = (mean + more) x anomaly, or + anomaly where it is no `ratio`, within `low` and `high`; `base` where that is missing or,
+    with `more` and `seen` (which may have no rows), nothing was seen. All are [h, w]."""
+    parts = len(more) > 0
+    for i in range(base.shape[0]):
+        for j in range(base.shape[1]):
+            whole = np.float64(mean[i, j])
+            if parts:
+                whole = whole + np.float64(more[i, j]) if seen[i, j] else np.nan
+            value = whole * anomaly[i, j] if ratio else whole + anomaly[i, j]
+            if value < low:
+                value = low
+            elif value > high:
+                value = high
+            result[i, j] = value if finite(value) else base[i, j]
 
 
 @compiled

@@ -18,7 +18,7 @@ A cell without a training sample is left as interpolation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,16 @@ import xarray as xr
 
 from orbit2 import times
 from orbit2.areas import relative_areas
-from orbit2.baselines.bcsd import anomalies, on_climatology, packing_from
-from orbit2.baselines.corrections import along, corrected
-from orbit2.baselines.held import Held
-from orbit2.baselines.interpolation import block_mean, interpolate
-from orbit2.baselines.quantiles import mapped
+from orbit2.baselines.bcsd import anomalies, limits, packing_from
+from orbit2.baselines.corrections import along, corrected, on_mean
+from orbit2.baselines.held import Held, Packed
+from orbit2.baselines.interpolation import Interpolation, bands, block_mean, interpolate
+from orbit2.baselines.quantiles import map_rows
 from orbit2.baselines.training import open_fits
 from orbit2.baselines.truth import LOG, Monthly
+from orbit2.data.packing import Packing
 from orbit2.grid import AnyGrid
+from orbit2.logarithms import log1p
 from orbit2.metrics.pooling import Pooled
 from orbit2.times import Time
 from orbit2.variables import floor, log_scored, variable
@@ -47,7 +49,9 @@ FITTED = (
     "delta_log1p", "delta_monthly_log1p", "regression_log1p",
 )  # fmt: skip
 BASE = "conservative"
-BAND = 32  # rows
+NONE: npt.NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)  # a map that a baseline has not
+Place = tuple[slice, tuple[slice, slice]]  # coarse rows of a band, what of them lies in the window
+Step = Callable[[Array, slice, Array, Array, Place], None]  # result, its rows in the window, x, ln(1 + x), place
 PRIORS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, np.inf)  # samples without a slope; inf: no slope
 
 
@@ -225,51 +229,81 @@ class Fitted:
     ) -> Array:  # fmt: skip
         """A baseline at `time` from the input's whole `field` [H, W] and its area-conserving interpolation `base` [h, w] in the window,
         kept in `precision`; NaN where that is missing, `base` itself where the training block knows nothing of a cell."""
-        month = times.month(times.stamp(time)) if "_monthly" in method else 0
-        result: Array = np.empty(base.shape, dtype=precision)
-        if method == "lapse_rate":
-            along(result, base, self._read("height_anomaly"), float(self.data[f"{name}_lapse_rate"]))
-        elif method == "quantile_mapping":
-            packing = packing_from(name, self.data[f"{name}_map_given"].attrs)
-            result[...] = mapped(base, self._read(f"{name}_map_given"), self._read(f"{name}_map_wanted"), packing)
-        elif method.startswith("bcsd"):
-            self._bcsd(result, name, base, field, month)
-        else:
-            self._residual(result, method, name, base, month)
-        return result
+        return self.applied((method,), name, field, time, precision, base)[method]
 
-    def _residual(self, result: Array, method: str, name: str, base: Array, month: int) -> None:
+    def applied(
+        self, methods: Sequence[str], name: str, field: Array, time: Time, precision: type[np.floating[Any]] = np.float64,
+        base: Array | None = None,
+    ) -> dict[str, Array]:  # fmt: skip
+        """Several baselines, and BASE, as `apply` gives them: by bands of rows, which stay in the cache while all are made, and `base` is
+        never whole unless it is given."""
+        steps = {method: self._step(method, name, field, time) for method in methods}
+        first, last, _ = self.window[0].indices(self.coarse.shape[0] * self.factor)
+        columns = range(self.coarse.shape[1] * self.factor)[self.window[1]]
+        made: dict[str, Array] = {method: np.empty((last - first, len(columns)), dtype=precision) for method in (*methods, BASE)}
+        mapped = "quantile_mapping" in methods and self._packing(name, "map").logarithmic
+        wanted = mapped or any(method.endswith(LOG) for method in methods)
+        of = Interpolation(field, self.coarse, self.factor, BASE, floor(name)) if base is None else None
+        for coarse in bands(self.coarse, self.factor, self.window[0]):
+            start = coarse.start * self.factor
+            begin, end = max(start, first), min(coarse.stop * self.factor, last)
+            rows, crop = slice(begin - first, end - first), (slice(begin - start, end - start), self.window[1])
+            x = np.ascontiguousarray(of.part(coarse)[crop] if of is not None else base[rows] if base is not None else ())
+            logarithm = log1p(x) if wanted else x
+            made[BASE][rows] = x
+            for method, step in steps.items():
+                step(made[method][rows], rows, x, logarithm, (coarse, crop))
+        self._maps.close()
+        return made
+
+    def _step(self, method: str, name: str, field: Array, time: Time) -> Step:
+        """What makes a band of a baseline."""
+        month = times.month(times.stamp(time)) if "_monthly" in method else 0
+        if method == "lapse_rate":
+            height, rate = self._rows("height_anomaly"), float(self.data[f"{name}_lapse_rate"])
+            return lambda result, rows, x, *_: along(result, x, height[rows], rate)
+        if method == "quantile_mapping":
+            packing = self._packing(name, "map")
+            given, wanted = self._rows(f"{name}_map_given"), self._rows(f"{name}_map_wanted")
+            return lambda result, rows, x, logarithm, _: map_rows(
+                result, x, logarithm if packing.logarithmic else x, given[rows], wanted[rows], packing)  # fmt: skip
+        return self._bcsd(name, field, month) if method.startswith("bcsd") else self._residual(method, name, month)
+
+    def _residual(self, method: str, name: str, month: int) -> Step:
         """delta, delta_monthly, regression: the mean residual, and the slope."""
         log = method.endswith(LOG)
         label = f"{name}{LOG}" if log else name
-        residual = self._read(f"{label}_monthly_residual", month) if month else self._read(f"{label}_mean_residual")
-        slope, mean = (self._read(f"{label}_{key}") for key in ("slope", "mean_input")) if method.startswith("regression") else (
-            residual[:0], residual[:0])  # fmt: skip
+        residual = self._rows(f"{label}_monthly_residual", month) if month else self._rows(f"{label}_mean_residual")
+        slope, mean = (self._rows(f"{label}_{key}") if method.startswith("regression") else NONE for key in ("slope", "mean_input"))
         # a steep slope of the logarithm must not pass what can fall, or overflow
-        low, most = (0.0, variable(name).valid[1]) if floor(name) is not None else (-np.inf, np.inf)
-        corrected(result, base, residual, slope, mean, log, float(low), float(most))
+        low, high = (0.0, float(variable(name).valid[1])) if floor(name) is not None else (-np.inf, np.inf)
+        return lambda result, rows, x, logarithm, _: corrected(
+            result, x, logarithm if log else None, residual[rows], slope[rows], mean[rows], low, high)  # fmt: skip
 
-    def _bcsd(self, result: Array, name: str, base: Array, field: Array, month: int) -> None:
+    def _bcsd(self, name: str, field: Array, month: int) -> Step:
         given, wanted = (self._read(f"{name}_bcsd_{key}", max(month, 1), grouped=True) for key in ("given", "wanted"))
         mean = self._read(f"{name}_bcsd_mean", max(month, 1), grouped=True).astype(np.float64)
-        packing = packing_from(name, self.data[f"{name}_bcsd_given"].attrs)
-        anomaly = anomalies(field, given, wanted, mean, packing, self.coarse, self.factor, self.window)
-        maps = [self._read(f"{name}_climatology", month)] if month else [
-            self._read(f"{name}_{key}") for key in ("mean_input", "mean_residual", "samples")]  # fmt: skip
-        for first in range(0, len(base), BAND):  # by bands of rows, which stay in the cache
-            rows = slice(first, first + BAND)
-            one, *others = (each[rows] for each in maps)
-            climatology = np.where(others[1], one.astype(np.float64) + others[0], np.nan) if others else one.astype(np.float64)
-            found = on_climatology(climatology, anomaly[rows], packing)
-            result[rows] = np.where(np.isfinite(found), found, base[rows])
+        packing = self._packing(name, "bcsd")
+        anomaly = anomalies(field, given, wanted, mean, packing, self.coarse, self.factor)
+        one, more, seen = (self._rows(f"{name}_climatology", month), NONE, NONE > 0) if month else (
+            self._rows(f"{name}_{key}") for key in ("mean_input", "mean_residual", "samples"))  # fmt: skip
+        within = limits(packing)
+        return lambda result, rows, x, _, place: on_mean(
+            result, x, np.ascontiguousarray(anomaly.part(place[0])[place[1]]), one[rows], more[rows], seen[rows], *within)  # fmt: skip
+
+    def _packing(self, name: str, kind: str) -> Packing:
+        return packing_from(name, self.data[f"{name}_{kind}_given"].attrs)
+
+    def _rows(self, key: str, month: int = 0) -> npt.NDArray[Any] | Packed:
+        """A map of the window (of a month), nodes last, to take `[rows]` of. Read once."""
+        return self._maps.rows(key, month, lambda: self._map(key, month, False))
 
     def _read(self, key: str, month: int = 0, grouped: bool = False) -> npt.NDArray[Any]:
-        """A map of the window, or of the coarse grid; of a month (1 to 12; of `group` where `grouped`); nodes last. Read once."""
+        """A whole map of the coarse grid (of `group` `month` where `grouped`), nodes last. Read once."""
+        return self._maps.get(key, month, lambda: self._map(key, month, grouped))
 
-        def read() -> npt.NDArray[Any]:
-            chosen = self.data[key].isel({"group" if grouped else "month": month - 1}) if month else self.data[key]
-            values: npt.NDArray[Any] = chosen.to_numpy()
-            values = values > 0 if key.endswith("_samples") else values  # all that is asked of them
-            return np.moveaxis(values, 0, -1) if values.ndim == 3 else values
-
-        return self._maps.get(key, month, read)
+    def _map(self, key: str, month: int, grouped: bool) -> npt.NDArray[Any]:
+        chosen = self.data[key].isel({"group" if grouped else "month": month - 1}) if month else self.data[key]
+        values: npt.NDArray[Any] = chosen.to_numpy()
+        values = values > 0 if key.endswith("_samples") else values  # all that is asked of them
+        return np.moveaxis(values, 0, -1) if values.ndim == 3 else values

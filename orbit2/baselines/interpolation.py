@@ -14,12 +14,13 @@ from orbit2.areas import relative_areas
 from orbit2.errors import OrbitError, one_of
 from orbit2.grid import AnyGrid
 from orbit2.jit import compiled, finite
+from orbit2.logarithms import expm1
 
 Array = npt.NDArray[np.float64]
 METHODS = ("nearest", "bilinear", "bicubic", "conservative", "bilinear_log1p", "bicubic_log1p")
 _CONSERVATION_PASSES = 10
 SMALL = 1 << 12  # coarse cells of a field for which a full matrix is faster than a sparse one
-BAND_CELLS = 1 << 18  # fine cells that are worked on together: 2 MB
+BAND_CELLS = 1 << 16  # fine cells that are worked on together: 512 KB
 
 
 def methods_for(baselines: Sequence[str], precipitation: bool) -> tuple[str, ...]:
@@ -60,55 +61,122 @@ def interpolate(
         raise OrbitError("field does not match its grid", where=method, got=field.shape[-2:], allowed=grid.shape,
                          hint="give a field [..., lat, lon] and the grid that it lies on")  # fmt: skip
     values = np.asarray(field, dtype=np.float64)
-    log = method.endswith("_log1p")
-    if log:
-        lower, values = 0.0, np.log1p(np.maximum(values, 0.0))
-    kernel = method.removesuffix("_log1p")
     own = field.dtype.type if field.dtype.kind == "f" else np.float64
     made = np.empty((*values.shape[:-2], *(size * factor for size in grid.shape)), dtype=own if precision is None else precision)
     for plane, fine in zip(values.reshape(-1, *grid.shape), made.reshape(-1, *made.shape[-2:]), strict=True):
-        for rows, part in _bands(plane, grid, factor, kernel, lower):
-            if log:
-                np.subtract(np.exp(part, out=part), 1.0, out=part)  # vectorised, unlike expm1: 2e-16 of 1 + x
-            if lower is not None:
-                np.maximum(part, lower, out=part)  # keeps NaN
-            fine[rows] = part
+        of = Interpolation(plane, grid, factor, method, lower)
+        for coarse in bands(grid, factor):
+            fine[coarse.start * factor : coarse.stop * factor] = of.part(coarse)
     return made
 
 
-def _bands(values: Array, grid: AnyGrid, factor: int, kernel: str, lower: float | None) -> Iterator[tuple[slice, Array]]:
-    """The interpolation of one field [H, W] by bands of fine rows, which stay in the cache while they are worked on; a field with holes is
-    one band."""
-    if not np.isfinite(values).all():
-        yield slice(None), _conservative(values, grid, factor, lower) if kernel == "conservative" else _holed(
-            values, grid.periodic, factor, kernel)  # fmt: skip
-        return
-    width = grid.shape[1] * factor
-    weights = relative_areas(grid.refine(factor)) if kernel == "conservative" else np.empty(0)
-    scaled = kernel == "conservative" and lower == 0.0
-    rest: Array | None = None
-    if kernel == "conservative" and not scaled:
-        if weights.ndim != 1:
-            yield slice(None), _conservative(values, grid, factor, lower)
+def bands(grid: AnyGrid, factor: int, rows: slice = slice(None)) -> Iterator[slice]:
+    """Rows of the coarse `grid` that are worked on together, of those that `rows` of the fine one lie in."""
+    first, last, _ = rows.indices(grid.shape[0] * factor)
+    end, step = -(-last // factor), max(1, BAND_CELLS // (grid.shape[1] * factor * factor))
+    for start in range(first // factor, end, step):
+        yield slice(start, min(start + step, end))
+
+
+class Interpolation:
+    """That of one field [H, W], as `interpolate` makes it, by bands of rows, which stay in the cache while they are worked on."""
+
+    def __init__(self, field: Array, grid: AnyGrid, factor: int, method: str, lower: float | None = None) -> None:
+        self.log = method.endswith("_log1p")
+        values = np.log1p(np.maximum(field, 0.0)) if self.log else field
+        self.kernel, self.grid, self.factor, self.lower = method.removesuffix("_log1p"), grid, factor, 0.0 if self.log else lower
+        self.width = grid.shape[1] * factor
+        self._areas = relative_areas(grid.refine(factor)) if self.kernel == "conservative" else np.empty(0)
+        self._scaled = self.kernel == "conservative" and lower == 0.0
+        self._rest: Array | None = None
+        self._whole: Array | None = None
+        by_row = self._areas.ndim == 1
+        if not np.isfinite(values).all() or not (by_row or self._scaled):
+            self._whole = _conservative(values, grid, factor, lower) if self.kernel == "conservative" else _holed(
+                values, grid.periodic, factor, self.kernel)  # fmt: skip
             return
-        values, rest = _conserving(values, grid, factor, weights)
-    if kernel != "nearest":
-        stencil = "bilinear" if kernel == "conservative" else kernel
-        down, along = _matrix(grid.shape[0], factor, stencil, False), _matrix(grid.shape[1], factor, stencil, grid.periodic)
-        wide = np.ascontiguousarray(along.dot(values.T).T)
-    step = max(1, BAND_CELLS // (width * factor))  # coarse rows
-    for first in range(0, grid.shape[0], step):
-        coarse = slice(first, min(first + step, grid.shape[0]))
-        rows = slice(coarse.start * factor, coarse.stop * factor)
-        if kernel == "nearest":
-            yield rows, np.repeat(np.repeat(values[coarse], factor, axis=1), factor, axis=0)
-            continue
-        part: Array = down[rows].dot(wide)
-        if scaled:
-            _scale(part, values[coarse], weights[rows], factor)
-        elif rest is not None:
-            _by_block(part, factor)[...] += _wide(rest[coarse], factor)
-        yield rows, part
+        if self.kernel == "conservative" and not self._scaled:
+            values, self._rest = _conserving(values, grid, factor, self._areas)
+        self._values = values
+        if self.kernel != "nearest":
+            stencil = "bilinear" if self.kernel == "conservative" else self.kernel
+            self._down = _matrix(grid.shape[0], factor, stencil, False)
+            self._wide = np.ascontiguousarray(_matrix(grid.shape[1], factor, stencil, grid.periodic).dot(values.T).T)
+
+    def part(self, coarse: slice) -> Array:
+        """Values [n, sW] of the fine rows of some coarse ones; the caller's own."""
+        rows = slice(coarse.start * self.factor, coarse.stop * self.factor)
+        if self._whole is not None:
+            part = self._whole[rows].copy()
+        elif self.kernel == "nearest":
+            part = np.repeat(np.repeat(self._values[coarse], self.factor, axis=1), self.factor, axis=0)
+        else:
+            part = np.empty((rows.stop - rows.start, self.width))
+            _weighted_rows(part, self._wide, self._down.indptr, self._down.indices, self._down.data, rows.start)
+            if self._scaled and self._areas.ndim == 1:
+                _scale_rows(part, self._values[coarse], self._areas[rows], self.factor)
+            elif self._scaled:
+                _scale(part, self._values[coarse], self._areas[rows], self.factor)
+            elif self._rest is not None:
+                _by_block(part, self.factor)[...] += _wide(self._rest[coarse], self.factor)
+        if self.log:
+            expm1(part, out=part)
+        if self.lower is not None:
+            np.maximum(part, self.lower, out=part)  # keeps NaN
+        return part
+
+
+@compiled
+def _weighted_rows(
+    part: Array, wide: Array, ends: npt.NDArray[np.int32], places: npt.NDArray[np.int32], weights: Array, first: int
+) -> None:  # fmt: skip
+    """Each row of `part` [n, sW] from rows of `wide` [H, sW]: the product with the rows of a sparse matrix from `first` on, up to four of
+    `wide` at once."""
+    for i in range(part.shape[0]):
+        start, stop = ends[first + i], ends[first + i + 1]
+        for k in range(start, stop, 4):
+            a, p = weights[k], wide[places[k]]
+            b, q = (weights[k + 1], wide[places[k + 1]]) if k + 1 < stop else (0.0, p)
+            c, r = (weights[k + 2], wide[places[k + 2]]) if k + 2 < stop else (0.0, p)
+            d, s = (weights[k + 3], wide[places[k + 3]]) if k + 3 < stop else (0.0, p)
+            made = part[i]
+            if k > start:
+                for j in range(len(made)):
+                    made[j] += a * p[j] + b * q[j] + c * r[j] + d * s[j]
+            elif stop - k <= 2:
+                for j in range(len(made)):
+                    made[j] = a * p[j] + b * q[j]
+            else:
+                for j in range(len(made)):
+                    made[j] = a * p[j] + b * q[j] + c * r[j] + d * s[j]
+
+
+@compiled
+def _scale_rows(fine: Array, values: Array, areas: Array, factor: int) -> None:
+    """`_scale` of complete fields with `areas` [n] of rows: in place, a row of blocks after the other."""
+    width = fine.shape[1]
+    sums = np.empty(width)
+    for i in range(values.shape[0]):
+        sums[:] = 0.0
+        whole = 0.0
+        for row in range(i * factor, (i + 1) * factor):
+            area, line = areas[row], fine[row]
+            whole += area
+            for j in range(width):
+                sums[j] += area * line[j]
+        for block in range(values.shape[1]):
+            total = 0.0
+            for j in range(block * factor, (block + 1) * factor):
+                total += sums[j]
+            mean = total / (whole * factor)
+            ratio = values[i, block] / mean if mean > 0 else 1.0
+            ratio = ratio if finite(ratio) else 1.0
+            for j in range(block * factor, (block + 1) * factor):
+                sums[j] = ratio
+        for row in range(i * factor, (i + 1) * factor):
+            line = fine[row]
+            for j in range(width):
+                line[j] *= sums[j]
 
 
 def _holed(values: Array, periodic: bool, factor: int, kernel: str) -> Array:

@@ -7,14 +7,18 @@ which it is tested. xsdba itself takes seconds per 20,000 cells and time, which 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from orbit2.data.packing import GREATEST, MISSING, Packing
 from orbit2.jit import compiled, finite
+from orbit2.logarithms import expm1, log1p
 
 Array = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int16]
+Kept = npt.NDArray[Any]  # float32 or float64
 BAND = 16  # rows
 NODES = (0.01, *(round(0.05 * i, 2) for i in range(1, 20)), 0.99)
 
@@ -62,32 +66,44 @@ def mapped(values: Array, given: Codes, wanted: Codes, packing: Packing) -> Arra
     result = np.empty(values.shape)
     for first in range(0, len(values), BAND):  # rows that stay in the cache
         rows = slice(first, first + BAND)
-        place = places(values[rows], packing)
-        known = _shift(place, given[rows], wanted[rows])
-        result[rows] = np.where(known, values_at(place, packing), values[rows])
+        x = np.ascontiguousarray(values[rows], dtype=np.float64)
+        map_rows(result[rows], x, log1p(x) if packing.logarithmic else x, given[rows], wanted[rows], packing)
     return result
 
 
+def map_rows(result: Kept, values: Array, transformed: Array, given: Codes, wanted: Codes, packing: Packing) -> None:
+    """`result` = `mapped` of some rows of `values`, whose packing's transform is known already."""
+    moved, known = np.empty(values.shape), np.empty(values.shape, dtype=np.bool_)
+    _moved(moved, known, transformed, given, wanted, *packing.ends, packing.step)
+    if packing.logarithmic:
+        expm1(moved, out=moved)
+    result[...] = np.where(known, moved, values)
+
+
 @compiled
-def _shift(place: Array, given: Codes, wanted: Codes) -> npt.NDArray[np.bool_]:
-    """Adds to each place the difference of the distributions there, linear between nodes; of nodes with the same value the lowest counts.
-    Returns where there are distributions."""
+def _moved(
+    moved: Array, known: npt.NDArray[np.bool_], transformed: Array, given: Codes, wanted: Codes, low: float, high: float, step: float
+) -> None:  # fmt: skip
+    """To each value's place (`places`) the difference of the distributions there, linear between nodes; of nodes with the same value the
+    lowest counts; and back (`values_at`), but for the transform. `known`: where there are distributions."""
     last = given.shape[2] - 1
-    known = np.empty(place.shape, dtype=np.bool_)
-    for i in range(place.shape[0]):
-        for j in range(place.shape[1]):
-            x = place[i, j]
+    for i in range(moved.shape[0]):
+        for j in range(moved.shape[1]):
+            value = transformed[i, j]
             known[i, j] = given[i, j, 0] != MISSING and wanted[i, j, 0] != MISSING
-            if not (known[i, j] and finite(x)):
+            if not (known[i, j] and finite(value)):
+                moved[i, j] = value
                 continue
-            above, low = int(np.ceil(x)), 0  # nodes are whole numbers: `low` is how many are below x, counted without a branch
-            for k in range(last + 1):
-                low += 1 if int(given[i, j, k]) < above else 0
-            if low == 0 or low > last:
-                end = 0 if low == 0 else last
-                place[i, j] = x + (float(wanted[i, j, end]) - float(given[i, j, end]))
+            x = (min(max(value, low), high) - low) / step - GREATEST
+            above, below = int(np.ceil(x)), 0  # nodes are whole numbers: how many are below x is counted without a branch
+            if int(given[i, j, 0]) < above:  # else none is: no rain
+                for k in range(last + 1):
+                    below += 1 if int(given[i, j, k]) < above else 0
+            if below == 0 or below > last:
+                end = 0 if below == 0 else last
+                x += float(wanted[i, j, end]) - float(given[i, j, end])
             else:
-                one, other = float(given[i, j, low - 1]), float(given[i, j, low])
-                first, second = float(wanted[i, j, low - 1]) - one, float(wanted[i, j, low]) - other
-                place[i, j] = x + (first + (x - one) / (other - one) * (second - first))
-    return known
+                one, other = float(given[i, j, below - 1]), float(given[i, j, below])
+                first, second = float(wanted[i, j, below - 1]) - one, float(wanted[i, j, below]) - other
+                x += first + (x - one) / (other - one) * (second - first)
+            moved[i, j] = min(max(x + GREATEST, 0.0), 2.0 * GREATEST) * step + low

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from orbit2 import times
 from orbit2.areas import relative_areas
 from orbit2.baselines import BASELINES, FITTED
-from orbit2.baselines.fitted import BASE, Fitted
+from orbit2.baselines.fitted import Fitted
 from orbit2.baselines.interpolation import block_mean, interpolate, methods_for
 from orbit2.baselines.training import Training
 from orbit2.config.comparisons import PRODUCTS
@@ -321,19 +321,14 @@ class Matched:
         if not methods:
             return {}
         field = self._read(self.store, self._input, index)[self.store.variable_index(self._input, name)].astype(np.float64)
-        lower = floor(name)
         fitted = [method for method in methods if method in FITTED]
-        plain = dict.fromkeys([*(method for method in methods if method not in FITTED), *([BASE] if fitted else [])])
         found: dict[str, Array] = {}
-        for method in plain:
-            based = method == BASE and bool(fitted)  # what is fitted starts from what is not rounded
-            precision = np.float64 if based else self._precision
-            fine = interpolate(field, self._input_grid, self.refinement, method, lower=lower, precision=precision)
-            fine = fine[self._rows, self._columns]
-            if based and self.fitted is not None:
-                for one in fitted:
-                    found[one] = self.fitted.apply(one, name, fine, field, self.store.times[index], self._precision)
-            found[method] = fine.astype(self._precision, copy=False)
+        if fitted and self.fitted is not None:  # they start from what is not rounded, and give that too
+            found = self.fitted.applied(fitted, name, field, self.store.times[index], self._precision)
+        for method in methods:
+            if method not in found:
+                fine = interpolate(field, self._input_grid, self.refinement, method, lower=floor(name), precision=self._precision)
+                found[method] = fine[self._rows, self._columns]
         return {method: found[method] for method in methods}
 
     def _read(self, store: PairStore, side: Side, index: int) -> npt.NDArray[np.float32]:

@@ -33,7 +33,7 @@ def area_weights(grid: AnyGrid, valid: npt.NDArray[np.bool_] | None = None) -> A
 
 
 def row_weights(grid: AnyGrid) -> Array:
-    """`area_weights` as one column [H, 1] where the cells of each row are alike, else [H, W]: what compiled sums read, an eighth of a pass."""
+    """`area_weights` as one column [H, 1] where the cells of each row are alike, else [H, W]: what compiled sums read."""
     if grid not in _BY_ROW:
         weights = area_weights(grid)
         column = np.ascontiguousarray(weights[:, :1])
