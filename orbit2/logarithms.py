@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from orbit2.jit import INFINITY, exact
 
-Values = npt.NDArray[np.floating[Any]]
+Values = npt.NDArray[Any]  # float32 or float64
 LN2, LN2_REST = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # ln 2 in two parts: the first times a whole number is exact
 PER_LN2 = 1.4426950408889634
 WHOLE = 6755399441055744.0  # 1.5 x 2^52: added, a number is rounded to a whole one, which is then its last bits
@@ -60,7 +60,7 @@ def _double(value: float) -> float:
     bits = y.view(np.uint64)
     power = np.uint64(bits - ROOT_HALF) >> np.uint64(52)
     f = np.uint64(bits - (power << np.uint64(52))).view(np.float64) - 1.0
-    f = x if power == 0 else f  # what was lost of a small x in 1 + x
+    f = np.float64(x) if power == 0 else f  # what was lost of a small x in 1 + x
     k = np.uint64(power | TWO_52_BITS).view(np.float64) - TWO_52
     s = np.divide(f, 2.0 + f)  # `/` asks whether it divides by 0, one cell at a time
     z = s * s
@@ -161,7 +161,7 @@ def _less_one_inside(out: Values) -> None:
         out[j] = _less_one(out[j])
 
 
-_LOOPS = {
+_LOOPS: dict[Cell, tuple[Callable[[Values, Values], None], Callable[[Values], None]]] = {
     _double: (_double_apart, _double_inside),
     _single: (_single_apart, _single_inside),
     _less_one: (_less_one_apart, _less_one_inside),

@@ -54,8 +54,8 @@ def on_mean(
         for j in range(base.shape[1]):
             whole = np.float64(mean[i, j])
             if parts:
-                whole = whole + np.float64(more[i, j]) if seen[i, j] else np.nan
-            value = whole * anomaly[i, j] if ratio else whole + anomaly[i, j]
+                whole = np.float64(whole + np.float64(more[i, j])) if seen[i, j] else np.float64(np.nan)
+            value = float(whole * anomaly[i, j] if ratio else whole + anomaly[i, j])
             if value < low:
                 value = low
             elif value > high:

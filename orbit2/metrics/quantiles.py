@@ -159,8 +159,8 @@ def own_sums(
     `thresholds` [Q, H, W] (all NaN where they are not known), where the prediction is, and tail_score over all cells; `weights`
     [H, 1 or W], `dry` as in `tail_sums`, `lowest` [H, W] the least threshold of each cell, where that is known already."""
     least = thresholds.min(axis=0) if lowest is None else lowest  # of a zone's quantile and a cell's own either may be the lower one
-    fields = (np.ascontiguousarray(values) for values in (prediction, truth, weights, thresholds, least))
-    sums: Array = _own(*fields, -np.inf if dry is None else dry)
+    p, o, w, limits, least = (np.ascontiguousarray(values) for values in (prediction, truth, weights, thresholds, least))
+    sums: Array = _own(p, o, w, limits, least, -np.inf if dry is None else dry)
     return sums
 
 

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from orbit2 import evaluate
 from orbit2.baselines import interpolate
-from orbit2.baselines.fitted import PRIORS, Fit, Fitted, Sums, choose_prior
+from orbit2.baselines.fitted import FITTED, PRIORS, Fit, Fitted, Sums, choose_prior
 from orbit2.cli.command import app
 from orbit2.errors import OrbitError
 from orbit2.metrics import table as tables
@@ -62,6 +62,21 @@ def test_delta_and_regression_equal_numpy_in_each_cell(store, fits):
         for method in (f"delta{end}", f"regression{end}", "bcsd", "quantile_mapping"):
             single, double = (fitted.apply(method, name, new, given, when, kept) for kept in (np.float32, np.float64))
             assert single.dtype == np.float32 and np.array_equal(single, double.astype(np.float32)), method
+
+
+def test_all_baselines_of_a_window_are_made_at_once_by_bands(store, fits, monkeypatch):
+    monkeypatch.setattr("orbit2.baselines.interpolation.BAND_CELLS", 1)  # bands of one coarse row
+    monkeypatch.setattr("orbit2.baselines.held.LARGE", 1)
+    grid, window = store.grid("coarse"), (slice(6, 39), slice(5, 50))  # cuts coarse cells
+    for name in make.VARIABLES:
+        given = store.read("coarse", 12)[make.VARIABLES.index(name)].astype(np.float64)
+        base = fields(store, name, TEST)[0][0]
+        whole, part = Fitted(fits, slice(None), slice(None), grid, 4), Fitted(fits, *window, grid, 4)
+        methods = part.methods(name, FITTED)
+        found = part.applied(methods, name, given, store.times[12])
+        assert set(found) == {*methods, "conservative"} and np.array_equal(found["conservative"], base[window])
+        for method in methods:
+            np.testing.assert_array_equal(found[method], whole.apply(method, name, base, given, store.times[12])[window], method)
 
 
 def test_lapse_rate_is_found_and_put_back():

@@ -30,3 +30,15 @@ def test_a_map_comes_back_unchanged_and_is_read_once(large, monkeypatch):
     codes = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
     for _ in range(2):
         assert np.array_equal(maps.get("codes", 0, lambda: np.moveaxis(codes, 0, -1)), np.moveaxis(codes, 0, -1))
+
+
+def test_rows_of_a_large_map_are_those_of_the_whole(monkeypatch):
+    monkeypatch.setattr(held, "LARGE", 1)
+    values = np.random.default_rng(0).normal(size=(150, 30)).astype(np.float32)
+    maps = held.Held()
+    found = maps.rows("residual", 0, lambda: values)
+    assert isinstance(found, held.Packed)
+    for first, last in ((0, 8), (60, 68), (0, 150), (120, 160), (63, 64), (64, 65), (10, 10)):
+        assert np.array_equal(found[first:last], values[first:last])
+    maps.close()
+    assert np.array_equal(found[8:16], values[8:16])

@@ -72,13 +72,16 @@ def test_bands_of_rows_change_nothing_and_large_grids_have_none(store, training,
     assert fitted(store, tmp_path / "large").own_quantiles(make.VARIABLES[0]) is None
 
 
-def test_sums_above_own_thresholds_are_those_of_plain_numpy():
+@pytest.mark.parametrize("by_row", [False, True])
+def test_sums_above_own_thresholds_are_those_of_plain_numpy(by_row):
     generator = np.random.default_rng(0)
     p, o, w = (generator.gamma(1, 5, (7, 9)) for _ in range(3))
+    areas = w[:, :1].copy() if by_row else w
+    w = np.broadcast_to(areas, (7, 9))
     o[0, :3], p[1, 1], p[2, 2], o[2, 2] = np.nan, np.nan, 0.0, 0.0
     limits = np.sort(generator.gamma(1, 5, (4, 7, 9)), axis=0).astype(np.float32)
     limits[:, 3, 3], limits[0, 2, 2] = np.nan, 0.0
-    found = quantiles.own_sums(p, o, w, limits, dry=0.0)
+    found = quantiles.own_sums(p, o, areas, limits, dry=0.0)
     both = np.isfinite(p) & np.isfinite(o)
     for q, limit in enumerate(limits.astype(np.float64)):
         for row, of in enumerate((o, p)):

@@ -5,11 +5,11 @@ import pytest
 
 from orbit2.baselines.interpolation import block_mean
 from orbit2.errors import OrbitError
-from orbit2.grid import global_grid
+from orbit2.grid import ProjectedGrid, global_grid
 from orbit2.metrics import kernels
 from orbit2.metrics.binning import Bins, Partition, band_bins, domain_bins, region_bins
 from orbit2.metrics.statistics import HistogramStatistic, MapStatistic, moments, moments_of
-from orbit2.metrics.weighting import area_weights, weighted_mean
+from orbit2.metrics.weighting import area_weights, row_weights, weighted_mean
 
 GRID = global_grid(10.0)  # 18 x 36
 WEIGHTS = area_weights(GRID)
@@ -45,10 +45,17 @@ def values(m):
 @pytest.mark.parametrize("bins", [domain_bins(GRID), band_bins(GRID, [(-60, -30), (-30, 30), (60, 90)]), regions()])
 def test_moments_are_those_of_two_plain_passes(fields, bins):
     known = np.isfinite(fields[0]) & np.isfinite(fields[1])
-    found = values(moments(*fields, WEIGHTS, bins))
-    for b in range(len(bins.names)):
-        chosen = known & (bins.index == b)
-        assert found[:, b] == pytest.approx(by_hand(*fields, WEIGHTS, chosen) if chosen.any() else np.zeros(9), rel=1e-11)
+    for weights in (WEIGHTS, row_weights(GRID)):
+        found = values(moments(*fields, weights, bins))
+        for b in range(len(bins.names)):
+            chosen = known & (bins.index == b)
+            assert found[:, b] == pytest.approx(by_hand(*fields, WEIGHTS, chosen) if chosen.any() else np.zeros(9), rel=1e-11)
+
+
+def test_a_row_whose_cells_are_alike_has_one_weight():
+    assert row_weights(GRID).shape == (18, 1) and np.array_equal(np.broadcast_to(row_weights(GRID), GRID.shape), WEIGHTS)
+    cone = ProjectedGrid(np.arange(6.0) * 1e5, np.arange(8.0) * 1e5, "+proj=lcc +lat_1=43 +lat_2=62 +lat_0=30 +lon_0=10 +datum=WGS84")
+    assert row_weights(cone) is area_weights(cone)  # true areas change along rows
 
 
 def test_one_pass_over_the_pieces_gives_the_moments_of_all_bins(fields):
@@ -82,11 +89,15 @@ def test_pairs_are_counted_as_numpy_counts_them_also_on_edges(fields):
 
 
 def test_values_are_counted_by_area(fields):
-    counts = np.zeros(64)
-    kernels.count_values(fields[0], WEIGHTS, 99_950.0, 100_050.0, counts)
     known = np.isfinite(fields[0])
     edges = np.concatenate([[-np.inf], np.linspace(99_950, 100_050, 65)[1:-1], [np.inf]])
-    assert counts == pytest.approx(np.histogram(fields[0][known].astype(np.float64), edges, weights=WEIGHTS[known])[0], rel=1e-12)
+    limits = np.array([99_950.0, 1e5, 100_020.0, 1e6])
+    reached = [WEIGHTS[known & (fields[0] >= limit)].sum() for limit in limits]
+    for weights in (WEIGHTS, row_weights(GRID)):
+        counts = np.zeros(64)
+        kernels.count_values(fields[0], weights, 99_950.0, 100_050.0, counts)
+        assert counts == pytest.approx(np.histogram(fields[0][known].astype(np.float64), edges, weights=WEIGHTS[known])[0], rel=1e-12)
+        assert kernels.area_at_least(fields[0], weights, limits) == pytest.approx([*reached, WEIGHTS[known].sum()], rel=1e-12)
 
 
 def test_maps_gather_only_what_is_known(fields):
