@@ -307,8 +307,9 @@ def _apply(values: Array, periodic: bool, factor: int, kernel: str) -> Array:
 def _along_both(values: Array, rows: sparse.csr_array, columns: sparse.csr_array) -> Array:
     """Matrices applied along the last two axes; rows last, as that is the fast way through a large result."""
     planes = values.reshape(-1, *values.shape[-2:])
-    made = [rows.dot(np.ascontiguousarray(columns.dot(plane.T).T)) for plane in planes]
-    result = made[0] if len(made) == 1 else np.stack(made)
+    result = np.empty((len(planes), rows.shape[0], columns.shape[0]))
+    for plane, made in zip(planes, result, strict=True):
+        _weighted_rows(made, np.ascontiguousarray(columns.dot(plane.T).T), rows.indptr, rows.indices, rows.data, 0)
     return result.reshape(*values.shape[:-2], rows.shape[0], columns.shape[0])
 
 
