@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orbit2.areas import relative_areas
-from orbit2.metrics import deterministic, kernels
+from orbit2.metrics import deterministic, structure_kernels
 from orbit2.metrics.binning import domain_bins
 from orbit2.metrics.collector import Collector, Settings, Training, add_all, flat
 from orbit2.metrics.compared import Compared
@@ -45,7 +45,7 @@ class FineStructure(Collector):
     def _moments(self, prediction: Array, truth: Array) -> Moments:
         """Of what lies inside the coarse cells: the fields less their area means over those of a cell's values that are not missing."""
         p, o = np.ascontiguousarray(prediction), np.ascontiguousarray(truth)
-        sums: Array = kernels.detail_moments(p, o, self.relative, self.weights, self.matched.refinement)
+        sums: Array = structure_kernels.detail_moments(p, o, self.relative, self.weights, self.matched.refinement)
         return Moments(*(row for row in sums))
 
     def state(self) -> State:

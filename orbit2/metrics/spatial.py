@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from orbit2.metrics import kernels
+from orbit2.metrics import structure_kernels
 from orbit2.metrics.statistics import Moments
 from orbit2.metrics.weighting import weighted_mean
 
@@ -29,7 +29,7 @@ def ssim_map(prediction: Array, truth: Array, data_range: float, periodic: bool)
     if min(truth.shape[0], truth.shape[1] + (2 * RADIUS if periodic else 0)) < 2 * RADIUS + 1:
         return np.full(truth.shape, np.nan)
     p, o = (np.ascontiguousarray(x) for x in (prediction, truth))
-    cells: Array = kernels.ssim_cells(p, o, WINDOW, (K1 * data_range) ** 2, (K2 * data_range) ** 2, periodic)
+    cells: Array = structure_kernels.ssim_cells(p, o, WINDOW, (K1 * data_range) ** 2, (K2 * data_range) ** 2, periodic)
     return cells
 
 

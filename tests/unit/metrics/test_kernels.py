@@ -6,7 +6,7 @@ import pytest
 from orbit2.baselines.interpolation import block_mean
 from orbit2.errors import OrbitError
 from orbit2.grid import ProjectedGrid, global_grid
-from orbit2.metrics import kernels
+from orbit2.metrics import kernels, structure_kernels
 from orbit2.metrics.binning import Bins, Partition, band_bins, domain_bins, region_bins
 from orbit2.metrics.statistics import HistogramStatistic, MapStatistic, moments, moments_of
 from orbit2.metrics.weighting import area_weights, row_weights, weighted_mean
@@ -142,7 +142,7 @@ def test_details_are_the_fields_less_their_block_means(fields):
     for values in fields:
         means = block_mean(np.where(np.isfinite(values), values, np.nan).astype(np.float64), GRID.lat_weights, 3)
         parts.append(np.where(np.isfinite(values), values - np.repeat(np.repeat(means, 3, 0), 3, 1), np.nan))
-    found = kernels.detail_moments(*fields, GRID.lat_weights[:, None], WEIGHTS, 3)
+    found = structure_kernels.detail_moments(*fields, GRID.lat_weights[:, None], WEIGHTS, 3)
     assert found == pytest.approx(values_of_details(parts), rel=1e-9, abs=1e-9)
 
 

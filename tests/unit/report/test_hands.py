@@ -1,4 +1,4 @@
-"""Chapters drawn by several processes: the same, in the same order, whatever happens to one of them."""
+"""Pictures packed by several threads, chapters drawn by several processes: the same, in the same order, whatever happens to one of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -15,11 +16,34 @@ import pytest
 from orbit2 import allowance
 from orbit2.errors import OrbitError
 from orbit2.report.figures.panels import Picture
-from orbit2.report.hands import apart
+from orbit2.report.hands import apart, in_order
 from orbit2.report.interactive.widgets import Still
 from tests.data.small_downscaling import forked
 
-pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="processes are forked, which is not done there")
+forks = pytest.mark.skipif(sys.platform == "darwin", reason="processes are forked, which is not done there")
+
+
+def packed(k: int) -> int:
+    time.sleep(0.002 * (5 - k % 5))
+    if k == 40:
+        raise ValueError("forty")
+    return k
+
+
+@pytest.mark.parametrize("hands", [1, 3])
+def test_work_comes_back_in_order_and_failures_are_raised(hands: int) -> None:
+    made: list[int] = []
+
+    def work(count: int) -> Iterator[Callable[[], int]]:
+        for k in range(count):
+            made.append(k)
+            yield partial(packed, k)
+
+    found = in_order(work(20), hands)
+    assert next(found) == 0 and len(made) <= 2 * hands + 1  # no more is drawn than can be packed
+    assert list(found) == list(range(1, 20))
+    with pytest.raises(ValueError, match="forty"):
+        list(in_order(work(42), hands))
 
 
 def slow(number: int, seconds: float = 0.02) -> tuple[int, int]:
@@ -27,6 +51,7 @@ def slow(number: int, seconds: float = 0.02) -> tuple[int, int]:
     return number, os.getpid()
 
 
+@forks
 def test_order_stays_and_several_work() -> None:
     found = apart([partial(slow, i) for i in range(20)], 3)
     assert [number for number, _ in found] == list(range(20)) and len({pid for _, pid in found}) == 3
@@ -34,6 +59,7 @@ def test_order_stays_and_several_work() -> None:
     assert alone == [(i, os.getpid()) for i in range(3)]
 
 
+@forks
 def test_what_others_make_is_packed_and_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures that others drew come as their page shows them; one that stands in two places is one picture afterwards, too."""
     here = os.getpid()
@@ -49,6 +75,7 @@ def test_what_others_make_is_packed_and_stays_one(monkeypatch: pytest.MonkeyPatc
         assert one.webp(76) == Picture(np.full((20, 30, 3), 200, dtype=np.uint8), "grey").webp(76)
 
 
+@forks
 @pytest.mark.parametrize("hands", [1, 3])
 def test_an_error_is_raised_whoever_met_it(hands: int) -> None:
     def fails() -> None:
@@ -60,6 +87,7 @@ def test_an_error_is_raised_whoever_met_it(hands: int) -> None:
     assert not psutil.Process().children()
 
 
+@forks
 def test_pieces_of_one_that_is_killed_are_made_here() -> None:
     """As the kernel does it where memory ends."""
     here = os.getpid()
@@ -72,6 +100,7 @@ def test_pieces_of_one_that_is_killed_are_made_here() -> None:
     assert apart([partial(made, i) for i in range(8)], 3) == [(i, True) for i in range(8)]
 
 
+@forks
 def test_nobody_is_left_behind() -> None:
     """Of a parent that is killed the others end when they have nothing left to do, though none takes what they made."""
 
@@ -88,6 +117,7 @@ def test_nobody_is_left_behind() -> None:
     assert not psutil.wait_procs(children, timeout=20)[1]
 
 
+@forks
 def test_memory_and_threads_say_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allowance, "threads", lambda: 4)
     monkeypatch.setattr(allowance, "memory_left", lambda: 10**9)
