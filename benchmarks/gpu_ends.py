@@ -38,7 +38,7 @@ from orbit2.files import write_json
 from orbit2.parallel.launch import Ranks
 from orbit2.provenance import code_version
 from orbit2.train.build import Setup, prepare
-from orbit2.train.trainer import optimise
+from orbit2.train.taken import optimise
 from orbit2.variables import VARIABLES
 
 ASKED = {"train": 0.92, "downscale": 0.85}

@@ -44,7 +44,7 @@ from orbit2.grid import Grid, named
 from orbit2.parallel.launch import Ranks
 from orbit2.provenance import code_version
 from orbit2.train.build import Setup, prepare
-from orbit2.train.trainer import optimise
+from orbit2.train.taken import optimise
 from orbit2.variables import VARIABLES, is_precipitation
 
 SAMPLES = 8

@@ -56,7 +56,7 @@ from orbit2.parallel.sharded import local
 from orbit2.provenance import code_version
 from orbit2.train.build import Setup, prepare
 from orbit2.train.state import optimizer_state
-from orbit2.train.trainer import optimise
+from orbit2.train.taken import optimise
 from orbit2.variables import VARIABLES, is_precipitation
 
 ROOT = Path(__file__).resolve().parents[1]

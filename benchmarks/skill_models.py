@@ -37,7 +37,7 @@ from orbit2.files import write_json
 from orbit2.parallel.launch import Ranks
 from orbit2.provenance import code_version
 from orbit2.train.build import Setup, prepare
-from orbit2.train.trainer import optimise
+from orbit2.train.taken import optimise
 from orbit2.train.validation import validate_model
 
 DATASET = "era5_week"

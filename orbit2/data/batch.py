@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 
 from orbit2.data.view import Box, View
+from orbit2.model.gaps import Broken
 from orbit2.model.geometry import Geometry
 from orbit2.model.tiles import Window
 
 if TYPE_CHECKING:
     from orbit2.data.ground import Ground
+
+Core = tuple[slice, slice]
 
 
 @dataclass
@@ -23,7 +26,8 @@ class Batch:
     weights [B or 1, 1, sH, sW] (cell area, zero in the halo, mean 1 over the sample's core), clock [B, 4].
 
     On tiles B counts windows, `samples` names each window's, and `context` (bool, like weights) marks halo cells that other
-    tiles of the sample own. `noise` [B, M, K, sH, sW] of M members, for a model that has them (see `noisy`).
+    tiles of the sample own. `noise` [B, M, K, sH, sW] of M members, for a model that has them (see `noisy`). What the host knows, so
+    that no device is asked: `broken`, what may be missing, and `cores`, rows and columns where `weights` [B or 1] are not zero.
     """
 
     coarse: Tensor
@@ -36,6 +40,8 @@ class Batch:
     samples: list[str]
     context: Tensor | None = None
     noise: Tensor | None = None
+    broken: Broken | None = None
+    cores: tuple[Core, ...] | None = None
 
     def to(self, device: torch.device) -> Batch:
         """On `device`: as it is where it is there already."""

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from orbit2.areas import relative_areas
 from orbit2.data.augment import coarsen, mirror, turn_signs
-from orbit2.data.batch import Batch, Packed
+from orbit2.data.batch import Batch, Core, Packed
 from orbit2.data.packing import Packing, unpack_into
 from orbit2.data.transforms import Normaliser
 from orbit2.data.view import Box, View, box_of
 from orbit2.grid import AnyGrid, Grid
+from orbit2.model.gaps import Broken
 from orbit2.model.geometry import Geometry, select
 from orbit2.model.heap import in_large_pages
 from orbit2.model.tiles import Window
@@ -185,8 +186,19 @@ class Ground:
             variables=self.variables,
             samples=packed.samples,
             context=context,
+            broken=self.broken(packed),
+            cores=tuple(_core(packed.view, window, factor) for window in packed.windows or (None,)),
             noise=None if packed.noise is None else packed.noise.to(device, non_blocking=device.type != "cpu"),
         )
+
+    def broken(self, packed: Packed) -> Broken:
+        """What may be missing: of a moved grid wherever the truth that inputs are made of misses anything, on tiles in any of them."""
+        gaps, holes = packed.gaps
+        if packed.coarse is None:
+            lacks = dict(zip(packed.channels, holes, strict=True))
+            gaps = tuple(lacks[self.truth.index(name)] for name in self.inputs)
+        static = not self.complete
+        return Broken((*gaps, *(static for _ in self.own_statics)), static or not set(self.statics) <= set(self.own_statics))
 
     def physical(self, packed: Packed, device: torch.device, room: int = 0) -> tuple[Tensor, Tensor]:
         """Fields in canonical units, NaN where missing: coarse [B, V + `room`, H, W] (`room` channels are left as they are), fine
@@ -253,6 +265,19 @@ def _centres_of(box: Box, place: Place) -> tuple[Tensor, Tensor]:
     if place.lat.ndim == 2:
         return box.of(place.lat), box.of(place.lon)
     return place.lat[box.south : box.south + box.rows], Box(0, box.west, 1, box.columns).of(place.lon[None])[0]
+
+
+def _core(view: View, window: Window | None, factor: int) -> Core:
+    """Fine rows and columns of a view, or of a window of it, that count."""
+    if window is None:
+        return view.fine_domain
+    box, width = box_of(window).finer(factor), view.shape[1] * factor
+    shown = np.arange(box.south, box.south + box.rows), np.arange(box.west, box.west + box.columns) % width
+    found = []
+    for cells, core, domain in zip(shown, window.fine_core(factor), view.fine_domain, strict=True):
+        here = np.flatnonzero((cells[core] >= domain.start) & (cells[core] < domain.stop))
+        found.append(slice(core.start + int(here[0]), core.start + int(here[-1]) + 1) if len(here) else slice(0, 0))
+    return found[0], found[1]
 
 
 def _masked(weights: Tensor, window: Window, factor: int) -> tuple[Tensor, Tensor]:

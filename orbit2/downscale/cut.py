@@ -14,7 +14,8 @@ TileSize = int | tuple[int, int]
 
 @dataclass(frozen=True)
 class View:
-    """What all times of a window share: the names of what is read, statics (normalised) on its coarse and fine cells, place, memory."""
+    """What all times of a window share: the names of what is read, statics (normalised) on its coarse and fine cells, place, memory;
+    `broken`: whether a fine static field misses anything."""
 
     variables: tuple[str, ...]
     names: tuple[str, ...]
@@ -22,6 +23,7 @@ class View:
     fine: Tensor
     geometry: Geometry
     maps: Maps | None
+    broken: bool
 
 
 @dataclass(frozen=True)

@@ -112,11 +112,11 @@ class Ensemble:
         view, stamps, calendar = begun.view, [clocks.stamp(time) for time in times], clocks.calendar_of(times)
         self._ask(begun, stamps, calendar, first // self.together)
         for k in range(len(times)):
-            every, geometry, when = made.given(view, coarse[k : k + 1], times[k : k + 1])
+            every, geometry, when, gaps = made.given(view, coarse[k : k + 1], times[k : k + 1])
             made.clock.lap("forward")
             with torch.autocast(made.device.type, made.dtype, enabled=made.dtype is not None):
-                trunk = self.model.trunk(every, view.fine[None], geometry, view.names, when)
-            absent = self.model.missing(every, view.names, geometry.periodic)
+                trunk = self.model.trunk(every, view.fine[None], geometry, view.names, when, gaps)
+            absent = self.model.missing(every, view.names, geometry.periodic, gaps)
             begun.passes.append(Pass(stamps[k], calendar, trunk, every, geometry, when, absent))
         made.clock.lap("other")
         return begun

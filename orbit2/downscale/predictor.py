@@ -37,7 +37,8 @@ from orbit2.model import folder
 from orbit2.model.blend import blend as blended
 from orbit2.model.build import Downscaling
 from orbit2.model.carried import chosen
-from orbit2.model.geometry import Geometry, of_window
+from orbit2.model.gaps import Broken, Gaps
+from orbit2.model.geometry import Geometry, complete, of_window
 from orbit2.model.heap import keep_heap
 from orbit2.model.precision import PRECISIONS, autocast_dtype
 from orbit2.model.published_tiles import equal_tiles
@@ -203,14 +204,17 @@ class Downscaler:
             fine=self.normaliser.normalise(near, self.model.statics).to(self.device),
             geometry=replace(place, dataset=self.trained_as(grid)),
             maps=None if site is None else site.under(window, s).to(self.device),
+            broken=not complete(near),
         )
 
-    def given(self, view: View, coarse: FloatArray, times: Times) -> tuple[Tensor, Geometry, Tensor]:
-        """What the network reads of T times [T, V, h, w]: normalised inputs and statics, geometry, clock [T, 4]; on the device."""
+    def given(self, view: View, coarse: FloatArray, times: Times) -> tuple[Tensor, Geometry, Tensor, Gaps]:
+        """What the network reads of T times [T, V, h, w]: normalised inputs and statics, geometry, clock [T, 4], on the device; what of
+        them is missing, which the host has seen."""
         dynamic = self.normaliser.normalise(torch.from_numpy(coarse), view.variables)
         count = len(dynamic)
-        every = torch.cat([dynamic, view.coarse.expand(count, -1, -1, -1)], 1).to(self.device)
-        return every, view.geometry.expand(count).to(self.device), clock(times).to(self.device)
+        every = torch.cat([dynamic, view.coarse.expand(count, -1, -1, -1)], 1)
+        gaps = self.model.foretold(replace(Broken.of(every), statics=view.broken), view.names)
+        return every.to(self.device), view.geometry.expand(count).to(self.device), clock(times).to(self.device), gaps
 
     @torch.inference_mode()
     def predict_window(
@@ -233,8 +237,8 @@ class Downscaler:
         parts = []
         for begin in range(0, len(times), batch):
             chosen = slice(begin, begin + batch)
-            every, geometry, when = self.given(view, coarse[chosen], times[chosen])
-            physical = self.physical(every, view.fine.expand(len(every), -1, -1, -1), geometry, view.names, when, view.maps)
+            every, geometry, when, gaps = self.given(view, coarse[chosen], times[chosen])
+            physical = self.physical(every, view.fine.expand(len(every), -1, -1, -1), geometry, view.names, when, gaps, view.maps)
             parts.append(np.ascontiguousarray(physical[..., rows, columns].numpy()))
         made = parts[0] if len(parts) == 1 else np.concatenate(parts)
         self.clock.lap("other")
@@ -242,15 +246,16 @@ class Downscaler:
         return made
 
     def physical(
-        self, coarse: Tensor, statics: Tensor, geometry: Geometry, names: Sequence[str], clock: Tensor, maps: Maps | None = None,
+        self, coarse: Tensor, statics: Tensor, geometry: Geometry, names: Sequence[str], clock: Tensor, gaps: Gaps,
+        maps: Maps | None = None,
     ) -> Tensor:  # fmt: skip
-        """One pass on the device: coarse [B, V, H, W] and statics [B, S, sH, sW] (normalised, NaN = missing), clock [B, 4], the site
-        memory of the window -> [B, C, sH, sW] in canonical units on the host, NaN where the input says nothing."""
+        """One pass on the device: coarse [B, V, H, W] and statics [B, S, sH, sW] (normalised, NaN = missing), clock [B, 4], what is
+        missing, the site memory of the window -> [B, C, sH, sW] in canonical units on the host, NaN where the input says nothing."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             self.clock.lap("forward")
-            prediction = self.model(coarse, statics, geometry, names, clock)
+            prediction = self.model(coarse, statics, geometry, names, clock, gaps)
         self.clock.lap("copy")
-        absent = self.model.missing(coarse, names, geometry.periodic)
+        absent = self.model.missing(coarse, names, geometry.periodic, gaps)
         return self.delivered(prediction, coarse, geometry, names, clock, maps, absent)
 
     def delivered(

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from orbit2.errors import OrbitError
-from orbit2.model.geometry import Gaps, Geometry
+from orbit2.model.gaps import Gaps
+from orbit2.model.geometry import Geometry
 from orbit2.model.reslim import Reslim
 
 Mode = Literal["off", "on", "auto"]
@@ -45,7 +46,9 @@ def compile_model(model: nn.Module, mode: Mode, device: torch.device, backend: s
         noise: Tensor | None = None,
     ) -> Tensor:
         names = tuple(variables) if variables is not None else self.inputs
-        known = (self.gaps(coarse, names) if gaps is None else gaps, noise) if isinstance(self, Reslim) else ()
+        known: tuple[Any, ...] = (gaps,)
+        if isinstance(self, Reslim):
+            known = (self.gaps(coarse, names) if gaps is None else gaps, noise)
         try:
             with settings.patch(recompile_limit=GRAPHS, accumulated_recompile_limit=4 * GRAPHS):
                 result: Tensor = graph(self, coarse, statics, geometry, names, clock, *known)

@@ -106,7 +106,8 @@ def _rain(
 
 def leaky(values: Tensor, leak: float, least: Tensor | float = 0.0) -> Tensor:
     """`values`, at least `least`; where they are below it, the share `leak` of a gradient goes on to them."""
-    below = torch.minimum(values, torch.as_tensor(least, dtype=values.dtype, device=values.device))
+    floor = least.to(values) if isinstance(least, Tensor) else values.new_full((), least)  # filled on the device: no copy from the host
+    below = torch.minimum(values, floor)
     return torch.where(values < least, least, values) + leak * (below - below.detach())
 
 

@@ -23,7 +23,7 @@ class PlainConv(Upsampled):
         self.leave = SphereConv(config.width, len(self.outputs))
         zeroed(self.leave)
 
-    def detail(self, fields: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None) -> Tensor:
+    def detail(self, fields: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None, whole: bool) -> Tensor:
         hidden = F.gelu(self.enter(self.vocabulary(fields, names), geometry.periodic))
         for layer in self.layers:
             hidden = F.gelu(layer(hidden, geometry.periodic))

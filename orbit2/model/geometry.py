@@ -122,32 +122,6 @@ def complete(fields: Tensor) -> bool:
     return valueless(fields) or bool(torch.isfinite(fields).all())
 
 
-def unseen(coarse: Tensor, names: Sequence[str], outputs: Sequence[str], statics: Sequence[str], factor: int) -> Tensor:
-    """Fine cells [B, C, sH, sW] whose coarse cell says nothing about them: the output's own input is missing there, or, of an output that
-    is no input, all inputs but the statics [B, V, H, W]."""
-    absent = ~torch.isfinite(coarse)
-    dynamic = [i for i, name in enumerate(names) if name not in statics]
-    nothing = absent[:, dynamic].all(1) if dynamic else torch.zeros_like(absent[:, 0])
-    own = torch.stack([absent[:, names.index(name)] if name in names else nothing for name in outputs], 1)
-    return own.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
-
-
-@dataclass(frozen=True)
-class Gaps:
-    """What of a batch is missing somewhere: any input, any field that is interpolated. Known beforehand, one graph can be compiled."""
-
-    inputs: bool
-    interpolated: bool
-
-    @classmethod
-    def of(cls, fields: Tensor, interpolated: Sequence[int]) -> Gaps:
-        """Look at fields [B, V, H, W], of which `interpolated` are the channels that are (a device is waited for once)."""
-        if valueless(fields):
-            return cls(False, False)
-        broken = (~torch.isfinite(fields)).any(3).any(2).any(0).tolist()
-        return cls(any(broken), any(broken[i] for i in interpolated))
-
-
 def select(values: Tensor, chosen: Sequence[int], dim: int) -> Tensor:
     """`values` at the positions `chosen` along `dim`, without an index tensor: that would be a copy from the host on every call."""
     if list(chosen) == list(range(values.shape[dim])):

@@ -19,15 +19,15 @@ from orbit2.errors import OrbitError
 from orbit2.model.aggregate import VariableAggregation
 from orbit2.model.blocks import Blocks
 from orbit2.model.embed import TablePosition
-from orbit2.model.geometry import Geometry, complete, pad, select, to_multiple, unseen
+from orbit2.model.gaps import Broken, Gapped, Gaps
+from orbit2.model.geometry import Geometry, pad, select, to_multiple
 from orbit2.model.residual import ResidualPath
-from orbit2.model.scale import Scaled
 
 AIR, SEA = "2m_temperature", "sea_surface_temperature"
 BAND_TOKENS = 8192  # of a band of rows whose variables are aggregated at once: memory goes with it, never with tokens x variables x D
 
 
-class Published(Scaled):
+class Published(Gapped):
     """y = conv(head(ViT(x))) + convolutions(outputs' own inputs, statics), all of it in normalised space: no interpolation is added.
 
     Arguments and buffers are Reslim's. `statics` are read on the COARSE grid, in their order, after the outputs; every output must be an
@@ -66,14 +66,16 @@ class Published(Scaled):
         geometry: Geometry,
         variables: Sequence[str] | None = None,
         clock: Tensor | None = None,
+        gaps: Gaps | None = None,
     ) -> Tensor:
         """coarse [B, V, H, W] (normalised, NaN = missing), named `variables` (default: all inputs) -> [B, C, sH, sW] (normalised).
 
-        Fine statics and the clock are not read. Raises OrbitError for a variable that it does not know, and without an output's own input
-        or a static.
+        Fine statics and the clock are not read; `gaps`: what is missing, where the caller knows. Raises OrbitError for a variable that it
+        does not know, and without an output's own input or a static.
         """
         coarse, names = self.merged(coarse, tuple(variables) if variables is not None else self.inputs)
-        tokens = self.norm(self.blocks(self.embed(coarse, names, geometry)))
+        whole = not (self.gaps(coarse, names) if gaps is None else gaps).inputs
+        tokens = self.norm(self.blocks(self.embed(coarse, names, geometry, whole)))
         height, width = (size * self.config.refinement for size in coarse.shape[-2:])
         fine = self.decoder(tokens, self.grid(coarse))[..., :height, :width]
         result: Tensor = self.smooth(fine) + self.convolved(coarse, names)
@@ -97,17 +99,17 @@ class Published(Scaled):
         height, width = (-(-size // self.config.patch) for size in coarse.shape[-2:])
         return height, width
 
-    def embed(self, coarse: Tensor, names: Sequence[str], geometry: Geometry) -> Tensor:
-        """Tokens [B, N, D] as they enter the blocks."""
-        tokens = self.aggregated(coarse, names) + self.position.resized(self.grid(coarse))
+    def embed(self, coarse: Tensor, names: Sequence[str], geometry: Geometry, whole: bool) -> Tensor:
+        """Tokens [B, N, D] as they enter the blocks. `whole`: no input misses anything."""
+        tokens = self.aggregated(coarse, names, whole) + self.position.resized(self.grid(coarse))
         added: Tensor = tokens + self.resolution(self.config.km or geometry.coarse_km)
         return added
 
-    def aggregated(self, coarse: Tensor, names: Sequence[str]) -> Tensor:
+    def aggregated(self, coarse: Tensor, names: Sequence[str], whole: bool) -> Tensor:
         """Tokens [B, N, D] of all variables together, a band of rows after the other."""
         rows, columns = self.grid(coarse)
         band = max(BAND_TOKENS // columns, 1) * self.config.patch
-        whole, east = complete(coarse), to_multiple(coarse.shape[-1], self.config.patch)
+        east = to_multiple(coarse.shape[-1], self.config.patch)
         fields = pad(coarse, to_multiple(coarse.shape[-2], self.config.patch), east, False)
         made = [self.aggregate(fields[..., first : first + band, :], names, False, whole)
                 for first in range(0, rows * self.config.patch, band)]  # fmt: skip
@@ -122,13 +124,15 @@ class Published(Scaled):
         result: Tensor = self.leave(F.pixel_shuffle(F.gelu(self.enter(fields)), self.config.refinement))
         return result
 
-    def missing(self, coarse: Tensor, variables: Sequence[str], periodic: bool) -> Tensor | None:
-        """Fine cells [B, C, sH, sW] whose own input is missing there or near by: never trained on or delivered; None when complete."""
+    def foretold(self, broken: Broken, variables: Sequence[str]) -> Gaps:
+        """The sea's temperature may miss what it likes: it is put where it is known."""
+        kept = [i for i, name in enumerate(variables) if name != SEA or SEA in self.vocabulary]
+        return super().foretold(Broken(tuple(broken.coarse[i] for i in kept)), [variables[i] for i in kept])
+
+    def missing(self, coarse: Tensor, variables: Sequence[str], periodic: bool, gaps: Gaps | None = None) -> Tensor | None:
+        """The same, without the sea's temperature."""
         coarse, variables = self.merged(coarse, tuple(variables))
-        if complete(coarse):
-            return None
-        far = ~torch.isfinite(self.residual.interpolation_of(coarse, list(variables), periodic))
-        return far | unseen(coarse, list(variables), self.outputs, self.statics, self.config.refinement)
+        return super().missing(coarse, variables, periodic, gaps)
 
     def _known(self, name: str, names: Sequence[str]) -> None:
         if name not in names:

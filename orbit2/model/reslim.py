@@ -19,10 +19,10 @@ from orbit2.model.compress import Compression
 from orbit2.model.constraints import conserve_blocks
 from orbit2.model.decoder import Decoder, patchify
 from orbit2.model.embed import ResolutionEmbedding, TimeEmbedding, position_of
-from orbit2.model.geometry import Gaps, Geometry, complete, pad, to_multiple, unseen
+from orbit2.model.gaps import Gapped, Gaps
+from orbit2.model.geometry import Geometry, pad, to_multiple
 from orbit2.model.quadtree import Leaves
 from orbit2.model.residual import ResidualPath
-from orbit2.model.scale import Scaled
 
 LEAK = 0.05  # of a gradient that goes on to members' rain below dry, while training
 
@@ -40,7 +40,7 @@ class Trunk:
     geometry: Geometry
 
 
-class Reslim(Scaled):
+class Reslim(Gapped):
     """Residual slim ViT.
 
     `inputs` (dynamic, then static) and `statics` (fine) are the vocabularies; `outputs` the predicted variables.
@@ -139,17 +139,6 @@ class Reslim(Scaled):
         after = ("decoder.", "residual.blocks.", "residual.leave.")
         yield from (parameter for name, parameter in self.named_parameters() if not name.startswith(after))
 
-    def gaps(self, coarse: Tensor, variables: Sequence[str]) -> Gaps:
-        """What is missing in coarse [B, V, H, W]."""
-        return Gaps.of(coarse, [i for i, name in enumerate(variables) if name in self.outputs])
-
-    def missing(self, coarse: Tensor, variables: Sequence[str], periodic: bool) -> Tensor | None:
-        """Fine cells [B, C, sH, sW] whose own input is missing there or near by: never trained on or delivered; None when complete."""
-        if complete(coarse):
-            return None
-        far = ~torch.isfinite(self.residual.interpolation_of(coarse, list(variables), periodic))
-        return far | unseen(coarse, list(variables), self.outputs, self.statics, self.config.refinement)
-
     def main(self, tokens: Tensor, geometry: Geometry, noise: Tensor | None = None) -> Tensor:
         """The transformer path's end: tokens [B, N, D], noise [B, H, W, n] of the coarse cells -> [B, C, sH, sW]."""
         s, p = self.config.refinement, self.config.patch
@@ -185,13 +174,14 @@ class Reslim(Scaled):
         return self.compression.unpack(packed, tokens, leaves)
 
     def auxiliary(
-        self, coarse: Tensor, variables: Sequence[str], target: Tensor, weights: Tensor, periodic: bool, scale: Tensor | None = None
-    ) -> tuple[Tensor, Tensor] | None:
+        self, coarse: Tensor, variables: Sequence[str], target: Tensor, weights: Tensor, periodic: bool, scale: Tensor | None = None,
+        gaps: Gaps | None = None,
+    ) -> tuple[Tensor, Tensor] | None:  # fmt: skip
         """(numerator, denominator) of the compression's own loss after a training forward pass, to be added over ranks; else None.
 
         target [B, C, sH, sW] (normalised, NaN = masked), weights broadcastable to it; `scale` [C]: this grid's, where several are known.
         """
         if self.compression is None:
             return None
-        base = self.residual.interpolation_of(coarse, list(variables), periodic)
+        base = self.residual.interpolation_of(coarse, list(variables), periodic, None if gaps is None else not gaps.interpolated)
         return self.compression.auxiliary(base, target, weights, self.output_scale if scale is None else scale)

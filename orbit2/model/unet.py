@@ -31,7 +31,7 @@ class UNet(Upsampled):
         self.leave = SphereConv(config.width, len(self.outputs))
         zeroed(self.leave)
 
-    def detail(self, fields: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None) -> Tensor:
+    def detail(self, fields: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None, whole: bool) -> Tensor:
         """Grids that cannot be halved `levels` times are padded and cropped; a periodic row then continues on both sides."""
         height, width = fields.shape[-2:]
         side = 2**self.config.levels

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from orbit2.config.network import ArchitectureConfig
 from orbit2.errors import OrbitError, one_of
 from orbit2.model.constraints import conserve_blocks
-from orbit2.model.geometry import Geometry, complete, unseen
+from orbit2.model.gaps import Broken, Gapped, Gaps
+from orbit2.model.geometry import Geometry, select
 from orbit2.model.residual import ResidualPath, interpolate
-from orbit2.model.scale import Scaled
 
 
-class Upsampled(Scaled):
+class Upsampled(Gapped):
     """y = interpolation(x) + detail(interpolation(x), fine statics), all on the fine grid; untrained it IS the interpolation.
 
     Arguments and buffers are Reslim's. A kind of model implements `detail`, whose last layer starts at zero.
@@ -42,15 +42,19 @@ class Upsampled(Scaled):
         geometry: Geometry,
         variables: Sequence[str] | None = None,
         clock: Tensor | None = None,
+        gaps: Gaps | None = None,
     ) -> Tensor:
         """coarse [B, V, H, W] (normalised, NaN = missing), statics [B, S, sH, sW] -> [B, C, sH, sW] (normalised).
 
-        `variables` names the V channels (default: all inputs, in order). Raises OrbitError for a variable the model does not know.
+        `variables` names the V channels (default: all inputs, in order); `gaps`: what is missing, where the caller knows. Raises
+        OrbitError for a variable the model does not know.
         """
         given = tuple(variables) if variables is not None else self.inputs
-        fields, names = self.upsample(coarse, given, statics, geometry.periodic)
-        base = self.residual.interpolation_of(coarse, list(given), geometry.periodic)
-        detail = self.detail(fields, names, fine_geometry(geometry, self.config.refinement), clock)
+        gaps = self.foretold(Broken.of(coarse, statics), given) if gaps is None else gaps
+        fields, names = self.upsample(coarse, given, statics, geometry.periodic, not gaps.inputs)
+        base = self.residual.interpolation_of(coarse, list(given), geometry.periodic, not gaps.interpolated)
+        whole = not (gaps.inputs or gaps.statics)
+        detail = self.detail(fields, names, fine_geometry(geometry, self.config.refinement), clock, whole)
         fine = torch.nan_to_num(base, 0.0, 0.0, 0.0) + detail.float() * self.scale(geometry)[:, None, None]
         conserve = self.config.conserve
         if conserve:
@@ -59,19 +63,27 @@ class Upsampled(Scaled):
             )
         return fine
 
-    def detail(self, fields: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None) -> Tensor:
-        """fields [B, V, sH, sW] (NaN = missing) named `names`, geometry of the fine grid -> [B, C, sH, sW] in units of `scale`."""
+    def detail(self, fields: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None, whole: bool) -> Tensor:
+        """fields [B, V, sH, sW] (NaN = missing) named `names`, geometry of the fine grid -> [B, C, sH, sW] in units of `scale`. `whole`:
+        no field misses anything."""
         raise NotImplementedError
 
-    def upsample(self, coarse: Tensor, names: Sequence[str], statics: Tensor | None, periodic: bool) -> tuple[Tensor, tuple[str, ...]]:
-        """Every input on the fine grid [B, V, sH, sW] (NaN where nothing valid is near) and its name; fine statics as they are."""
+    def foretold(self, broken: Broken, variables: Sequence[str]) -> Gaps:
+        """Fine statics are fields like the others here."""
+        return replace(super().foretold(broken, variables), statics=broken.statics)
+
+    def upsample(
+        self, coarse: Tensor, names: Sequence[str], statics: Tensor | None, periodic: bool, whole: bool
+    ) -> tuple[Tensor, tuple[str, ...]]:
+        """Every input on the fine grid [B, V, sH, sW] (NaN where nothing valid is near) and its name; fine statics as they are. `whole`: no
+        input misses anything."""
         for name in names:
             if name not in self.inputs:
                 raise OrbitError("the model does not know this input variable", where="inputs", got=name, allowed=", ".join(self.inputs),
                                  hint=one_of(name, self.inputs))  # fmt: skip
         fixed = self.statics if statics is not None else ()
         dynamic = [i for i, name in enumerate(names) if name not in fixed]
-        fields = interpolate(coarse[:, dynamic], self.config.refinement, self.config.interpolation, periodic)
+        fields = interpolate(select(coarse, dynamic, 1), self.config.refinement, self.config.interpolation, periodic, whole)
         if statics is not None:
             fields = torch.cat([fields, statics], 1)
         return fields, (*(names[i] for i in dynamic), *fixed)
@@ -81,13 +93,6 @@ class Upsampled(Scaled):
         every = fields.new_full((len(fields), len(self.inputs), *fields.shape[2:]), torch.nan)
         every[:, [self.inputs.index(name) for name in names]] = fields
         return torch.cat([torch.nan_to_num(every), (~torch.isfinite(every)).to(fields.dtype)], 1)
-
-    def missing(self, coarse: Tensor, variables: Sequence[str], periodic: bool) -> Tensor | None:
-        """Fine cells [B, C, sH, sW] whose own input is missing there or near by: never trained on or delivered; None when complete."""
-        if complete(coarse):
-            return None
-        far = ~torch.isfinite(self.residual.interpolation_of(coarse, list(variables), periodic))
-        return far | unseen(coarse, list(variables), self.outputs, self.statics, self.config.refinement)
 
 
 def zeroed(layer: nn.Conv2d) -> None:

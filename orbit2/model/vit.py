@@ -33,10 +33,10 @@ class UpsampledViT(Upsampled):
         self.norm = nn.LayerNorm(width)
         self.decoder = Decoder(width, len(self.outputs), config.decoder_depth, config.patch, refinement=1)
 
-    def detail(self, fields: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None) -> Tensor:
+    def detail(self, fields: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None, whole: bool) -> Tensor:
         p = self.config.patch
         height, width = fields.shape[-2:]
-        tokens = self.aggregate(fields, names, geometry.periodic)
+        tokens = self.aggregate(fields, names, geometry.periodic, whole)
         tokens = tokens + self.position(geometry, p) + self.resolution(geometry)
         if self.time is not None and clock is not None:
             tokens = tokens + self.time(clock)

@@ -24,6 +24,7 @@ from orbit2.data.transforms import Normaliser
 from orbit2.downscale.predictor import Downscaler
 from orbit2.grid import Grid
 from orbit2.model.build import Downscaling
+from orbit2.model.gaps import Gaps
 from orbit2.model.geometry import Geometry
 from orbit2.model.inspect import cache_key
 from orbit2.model.memory import BACKWARD, FORWARD, GATHERED
@@ -314,7 +315,7 @@ def prediction(
     inputs = [batch.coarse, batch.statics, batch.clock, batch.geometry.lat, batch.geometry.lon]
 
     def predict() -> Tensor:
-        return downscaler.physical(batch.coarse, batch.statics, batch.geometry, model.inputs, batch.clock)
+        return downscaler.physical(batch.coarse, batch.statics, batch.geometry, model.inputs, batch.clock, Gaps(False, False))
 
     return predict, [*model.parameters(), *model.buffers()], inputs
 
@@ -350,8 +351,8 @@ class Stage:
         self._setup = cast("Setup", trainer)
 
     def step(self) -> None:
-        gradients(self._setup, self.batches, 0)
-        update(self._setup, 0)
+        shown, _ = gradients(self._setup, self.batches, 0)
+        update(self._setup, 0, shown)
 
     def held(self) -> list[Tensor]:
         """What is there before and after a step."""

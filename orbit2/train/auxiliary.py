@@ -10,6 +10,7 @@ from orbit2.data.dataset import Batch
 from orbit2.model.compress import counted
 from orbit2.model.reslim import Reslim
 from orbit2.parallel.reduce import total
+from orbit2.train.validation import gaps_of, interpolated
 
 
 def with_auxiliary(
@@ -22,7 +23,8 @@ def with_auxiliary(
     """
     if not isinstance(model, Reslim):
         return loss
-    own = model.auxiliary(batch.coarse, batch.variables, target, batch.weights, batch.geometry.periodic, model.scale(batch.geometry))
+    scale, gaps = model.scale(batch.geometry), gaps_of(model, batch)
+    own = model.auxiliary(batch.coarse, batch.variables, target, batch.weights, batch.geometry.periodic, scale, gaps)
     if own is None:
         return loss
     error, here = own
@@ -34,5 +36,5 @@ def weight(model: nn.Module, batch: Batch, target: Tensor) -> Tensor:
     """The sum of weights that this batch's own loss is divided by; it needs no forward pass. 0 where there is none."""
     if not isinstance(model, Reslim) or model.compression is None:
         return torch.zeros((), device=target.device)
-    base = model.residual.interpolation_of(batch.coarse, list(batch.variables), batch.geometry.periodic)
+    base = interpolated(model, batch)
     return counted(target - base, batch.weights, model.config.refinement)[0].sum()

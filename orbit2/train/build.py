@@ -140,12 +140,12 @@ class Setup:
         self.average = Average(self.model, self.config.ema)
         self.optimizer = build(self.model, self.config)
         weights = [self.config.variable_weights.get(name, 1.0) for name in self.outputs]
-        self.objective = losses.Objective(self.config, self.outputs, architecture, self.normaliser)
+        self.objective = losses.Objective(self.config, self.outputs, architecture, self.normaliser).to(here.device)
         if (seen := self.objective.seen) is not None:
             measured = from_first(residual_scales(self.model, self.training, seen) if here.first else None)
             assert measured is not None
             spacings, table, names = measured
-            self.objective.measured(spacings, table, here.device, names)
+            self.objective.measured(spacings, table, names)
         self.tails: Tensor | None = None
         if self.config.choose_by == "error_and_tail":
             self.tails = from_first(thresholds(self.training) if here.first else None)

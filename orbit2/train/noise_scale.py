@@ -23,7 +23,7 @@ from orbit2.signals import StopRequest
 from orbit2.train.build import Setup
 from orbit2.train.losses.ensemble import fair_crps, least
 from orbit2.train.site import Memories
-from orbit2.train.validation import SCORED, Held, summed
+from orbit2.train.validation import SCORED, Held, interpolated, summed
 
 SCALES = (1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3)
 LOW, HIGH = 2, 5  # of SCALES: those between are scored first, those beyond only where the best lies at an end (CRPS has one least)
@@ -92,7 +92,7 @@ def _scored(setup: Setup, memories: Memories, scales: Sequence[float], stop: Sto
             batch = piece.to(setup.here.device)
             boxes = [box.finer(piece.view.factor) for box in piece.boxes]
             maps = None if memory is None or memory.maps is None else [memory.under(box).to(setup.here.device) for box in boxes]
-            base = model.residual.interpolation_of(batch.coarse, list(batch.variables), batch.geometry.periodic)
+            base = interpolated(model, batch)
             batch.fine = torch.where(torch.isfinite(base), batch.fine, torch.nan)
             sums[-1, which] += summed((torch.maximum(base, dry) - batch.fine).abs(), batch)
             for row, members in enumerate(_scaled(setup, model, batch, scales)):

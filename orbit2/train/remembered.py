@@ -9,7 +9,7 @@ its own share is small.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,9 @@ class Fields:
     width: int
     of: dict[str, Tensor]
 
+    def to(self, device: torch.device) -> Fields:
+        return Fields(self.box, self.width, {sample: field.to(device) for sample, field in self.of.items()})
+
     def under(self, sample: str, here: Box) -> Tensor | None:
         """Of a sample, on these cells of the store's fine grid, 0 beyond the box; None of one that is not known."""
         whole = self.of.get(sample)
@@ -144,13 +147,16 @@ class Remembered:
     """Adds the memory of its place to every member of a batch, before a loss sees them."""
 
     def __init__(self, model: Reslim, beside: Beside) -> None:
-        self.model, self.memories, self.fields = model, beside.memories, beside.fields
+        self.model, self.memories = model, beside.memories
+        device = model.output_moments.device  # once: a copy in every step would be waited for
+        self.fields = {name: fields.to(device) for name, fields in beside.fields.items()}
+        self._maps = {name: replace(one, maps=one.maps.to(device)) for name, one in beside.memories.items() if one.maps is not None}
 
     def added(self, members: Tensor, batch: Batch, part: Packed, own: bool) -> Tensor:
         """Members [B, M, C, sH, sW] with the maps of their cells, conserved. `own`: memory was learned from the batch's samples."""
         name, factor, view = part.samples[0].partition(":")[0], part.view.factor, part.view
-        memory = self.memories.get(name)
-        if memory is None or memory.maps is None:
+        memory = self._maps.get(name)
+        if memory is None:
             return members
         made = []
         for k, box in enumerate(part.boxes):
@@ -166,7 +172,7 @@ class Remembered:
         maps = memory.under(here)
         found = maps.offset
         if maps.cycles:
-            found = found + torch.einsum("k,ckhw->chw", waves(when.cpu()[None], maps.cycles)[0].to(maps.cycle), maps.cycle)
+            found = found + torch.einsum("k,ckhw->chw", waves(when[None], maps.cycles)[0].to(maps.cycle), maps.cycle)
         return found
 
     def _conserved(self, members: Tensor, batch: Batch) -> Tensor:

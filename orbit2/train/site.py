@@ -32,7 +32,7 @@ from orbit2.parallel.watch import tick
 from orbit2.signals import StopRequest
 from orbit2.times import DAY_SECONDS, apart, seconds, stamp
 from orbit2.train.build import Setup
-from orbit2.train.validation import SCORED, Held, predicted, spread
+from orbit2.train.validation import SCORED, Held, gaps_of, predicted, spread
 
 MOST = 4096  # samples of a training block that are read, spread over it; never more than a quarter of what training saw
 LEAST = 64
@@ -125,8 +125,8 @@ class Memory:
 
 def under(here: Box, field: Tensor, corner: tuple[int, int], width: int) -> Tensor:
     """These cells of a fine grid, which has `width` columns, of a field [..., H, W] whose first cell is `corner`; 0 beyond it."""
-    rows = torch.arange(here.rows) + here.south - corner[0]
-    columns = torch.remainder(torch.arange(here.columns) + here.west - corner[1], width)
+    rows, columns = (torch.arange(count, device=field.device) for count in (here.rows, here.columns))
+    rows, columns = rows + here.south - corner[0], torch.remainder(columns + here.west - corner[1], width)
     height, across = field.shape[-2:]
     inside = ((rows >= 0) & (rows < height))[:, None] & (columns < across)
     return torch.where(inside, field[..., rows.clamp(0, height - 1)[:, None], columns.clamp_max(across - 1)], 0.0)
@@ -302,7 +302,7 @@ def _predicted(setup: Setup, model: Downscaling, batch: Batch) -> Tensor:
     count = 1 if batch.noise is None else made.shape[1]
     made = limited(made.view(-1, *made.shape[-3:]), setup.outputs, setup.model.output_moments)
     made = made.view(-1, count, *made.shape[1:]).mean(1) if count > 1 else made
-    absent: Tensor | None = model.missing(batch.coarse, batch.variables, batch.geometry.periodic)
+    absent: Tensor | None = model.missing(batch.coarse, batch.variables, batch.geometry.periodic, gaps_of(model, batch))
     return made if absent is None else made.masked_fill(absent, torch.nan)
 
 

@@ -15,12 +15,13 @@ from orbit2.parallel.sharded import layout, local, sharing
 from orbit2.timing import Clock
 from orbit2.train import auxiliary, losses
 from orbit2.train.losses import Terms
-from orbit2.train.validation import predicted
+from orbit2.train.validation import gaps_of, predicted
 
 if TYPE_CHECKING:
     from orbit2.train.build import Setup
 
 SHOWN = ("loss", "data_term", "prior", "gradient_norm")
+LOSS, NORM = 0, 3
 STREAMS = 65_537  # random streams of a step, one for each rank that reads other data
 
 
@@ -54,8 +55,11 @@ def gradients(setup: Setup, batches: Sequence[Batch | Packed], step: int, clock:
     return torch.cat([total(own.sum(0), mesh.data), clip(model.parameters(), setup.config.clip)[None]]), own[:, 0]
 
 
-def update(setup: Setup, step: int) -> None:
-    """Move the weights, and their average, by what `gradients` left."""
+def update(setup: Setup, step: int, shown: Tensor) -> None:
+    """Move the weights, and their average, by what `gradients` left and `shown` [4]. Where a loss or norm is not finite the device leaves
+    weights and moments as they are (`found_inf`, as torch.amp.GradScaler has it)."""
+    finite = torch.isfinite(shown[LOSS]) & torch.isfinite(shown[NORM])
+    setup.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
     setup.optimizer.step()
     setup.average.update(step + 1)
 
@@ -77,12 +81,13 @@ def forward(setup: Setup, batch: Batch, packed: Batch | Packed | None = None) ->
 def terms(setup: Setup, prediction: Tensor, target: Tensor, batch: Batch) -> Terms:
     """The loss's sums for a prediction [(M,) B, C, sH, sW]."""
     place, scale = batch.geometry, setup.model.scale(batch.geometry)
-    return setup.objective.terms(prediction, target, batch.weights, place.periodic, scale, batch.context, place.coarse_km, place.dataset)
+    return setup.objective.terms(prediction, target, batch.weights, place.periodic, scale, batch.context, place.coarse_km, place.dataset,
+                                 batch.cores)  # fmt: skip
 
 
 def masked(setup: Setup, batch: Batch) -> Tensor:
     """The truth, NaN where the model's own input is missing."""
-    absent = setup.model.missing(batch.coarse, batch.variables, batch.geometry.periodic)
+    absent = setup.model.missing(batch.coarse, batch.variables, batch.geometry.periodic, gaps_of(setup.model, batch))
     return batch.fine if absent is None else batch.fine.masked_fill(absent, torch.nan)
 
 

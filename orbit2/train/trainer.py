@@ -9,19 +9,17 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from orbit2 import outputs
 from orbit2.config.identity import identity
 from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import ModelConfig
-from orbit2.data.dataset import Batch, Packed
 from orbit2.errors import Interrupted, OrbitError, Reached
 from orbit2.files import write_json, write_text
 from orbit2.model import carried, folder
@@ -29,7 +27,7 @@ from orbit2.model.build import Downscaling
 from orbit2.model.reslim import Reslim
 from orbit2.parallel import alike
 from orbit2.parallel.launch import heed_job, ranks
-from orbit2.parallel.reduce import Fact, agree_on, any_rank, gathered
+from orbit2.parallel.reduce import Fact, agree_on, any_rank
 from orbit2.parallel.watch import tick
 from orbit2.signals import StopRequest, heed_parent, held_back
 from orbit2.timing import NAME, Rate
@@ -37,16 +35,14 @@ from orbit2.train import noise_scale, remembered, site
 from orbit2.train.build import Setup, prepare
 from orbit2.train.card import write_card
 from orbit2.train.checkpoint import Checkpoints
-from orbit2.train.optimizer import learning_rate, set_learning_rate
 from orbit2.train.progress import Progress
-from orbit2.train.step import SHOWN, gradients, update
+from orbit2.train.taken import Taken, read, take
 from orbit2.train.timing import Timing
 from orbit2.train.validation import choice, validate_model
 
 log = logging.getLogger(__name__)
 LOG_EVERY = 5
 MUCH = 0.03  # share of a step without a batch that is said
-NAMED = 12  # samples of a bad step that its error names
 FIRST_SECONDS = 45.0  # until the first periodic checkpoint of a try: a young run is protected too
 
 
@@ -178,27 +174,42 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
         batches = iter(loader)
     timing.begins(setup, step)
     clock.heard = tick
+    taken: list[Taken] = []
     waiting, _ = time.monotonic(), clock.lap("waiting")
-    for batch in batches:
-        ready = time.monotonic()
-        record = optimise(setup, batch, step)
-        timing.stepped(batch)
-        step += 1
-        done = time.monotonic()
-        rate = config.batch_size / max(done - waiting, 1e-9)
-        record.update(step=step, samples_per_second=rate, data_seconds=ready - waiting, step_seconds=done - ready)
+    since, waited, every = waiting, 0.0, reads_every(here.device)
+
+    def look() -> None:
+        """Read the steps since the last look: before a validation and a save always, so that nothing bad is kept."""
+        nonlocal since, waited
+        if not taken:
+            return
+        record, count = read(taken)[-1], len(taken)
+        taken.clear()
+        each = max(time.monotonic() - since, 1e-9) / count
+        rate, data = config.batch_size / each, waited / count
+        record.update(step=step, samples_per_second=rate, data_seconds=data, step_seconds=each - data)
         if step % LOG_EVERY == 0 or step == config.steps:
             progress.log(record)
-        progress.advance(step, said(record, rate, (ready - waiting) / max(done - waiting, 1e-9), best))
+        progress.advance(step, said(record, rate, data / each, best))
+        stop.took("step", each)
+        since, waited = time.monotonic(), 0.0
+
+    for batch in batches:
+        waited += time.monotonic() - waiting
+        taken.append(take(setup, batch, step))
+        timing.stepped(batch)
+        step += 1
+        if step % every == 0 or unscored():
+            look()
         if unscored():
             score()
         enough = bool(config.patience) and stale >= config.patience
-        stop.took("step", done - waiting)
         stop.took("save", checkpoints.seconds)
         stopping = any_rank(bool(stop))
         early = min(checkpoints.seconds, period / 2)  # whole within the period
         due = time.monotonic() - saved > period - early or bool(config.checkpoint_every and step % config.checkpoint_every == 0)
         if any_rank(due) or stopping or enough or step == config.steps:
+            look()
             save()
             saved, period = time.monotonic(), 60 * config.checkpoint_minutes
         if enough:
@@ -207,6 +218,7 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
         if stopping and (step < config.steps or unscored()):
             raise pause()
         waiting, _ = time.monotonic(), clock.lap("waiting")
+        since = since if taken else waiting
     tick("")  # the first rank writes, the others wait for it
     clock.heard = lambda part: None
     progress.doing("writing the model")
@@ -240,39 +252,16 @@ def train(setup: Setup, out: Path, checkpoints: Checkpoints, stop: StopRequest, 
     timing.write("done")
 
 
+def reads_every(device: torch.device) -> int:
+    """Steps between two looks at losses and norms: where the host would wait for a device, some go on its queue first."""
+    return 1 if device.type == "cpu" else LOG_EVERY
+
+
 def said(record: Mapping[str, Any], rate: float, waited: float, best: float) -> str:
     """A step for people: its loss, samples a second, the share of its time without a batch where that is much, the best validation loss."""
     told = [f"loss {record['loss']:.4f}", f"{rate:.2f} samples/s"]
     told += [f"waits for data {waited:.0%}"] if waited >= MUCH else []
     return "  ".join([*told, f"best {best:.4f}"] if math.isfinite(best) else told)
-
-
-def optimise(setup: Setup, batch: Batch | Sequence[Batch | Packed], step: int) -> dict[str, Any]:
-    """One step on this rank's share of the global batch; returns the global loss and its parts.
-
-    Raises OrbitError, on all ranks alike and before the weights know of it, for a loss or norm that is not finite.
-    """
-    batches = [batch] if isinstance(batch, Batch) else list(batch)
-    set_learning_rate(setup.optimizer, rate := learning_rate(step, setup.config))
-    shown, own = gradients(setup, batches, step, setup.clock)
-    record = dict(zip(SHOWN, shown.tolist(), strict=True))
-    for what, key in (("loss", "loss"), ("gradient norm", "gradient_norm")):
-        if not math.isfinite(record[key]):
-            raise OrbitError(f"the {what} is not finite", where=f"step {step + 1}", got=str(record[key]),
-                             hint=f"check {_suspects(batches, own)}, or lower train.learning_rate; this step is not kept")  # fmt: skip
-    update(setup, step)
-    setup.clock.lap("other")
-    return {**record, "learning_rate": rate}
-
-
-def _suspects(batches: Sequence[Batch | Packed], own: Tensor) -> str:
-    """The samples whose part of the loss is not finite, on whichever ranks; all of the step where only their gradients are not."""
-    finite = torch.isfinite(own).tolist()
-    told = gathered([(name, good) for part, good in zip(batches, finite, strict=True) for name in part.samples])
-    bad = {name: rank for rank, names in enumerate(told) for name, good in names if not good}
-    found = bad or {name: rank for rank, names in enumerate(told) for name, _ in names}
-    where = f" (rank {', '.join(map(str, sorted(set(bad.values()))))})" if bad and len(told) > 1 else ""
-    return ", ".join(list(found)[:NAMED]) + (f" and {len(found) - NAMED} more" if len(found) > NAMED else "") + where
 
 
 def finish(

@@ -16,6 +16,7 @@ from orbit2.data.cutting import Cutting
 from orbit2.data.dataset import Batch, Packed, Pairs
 from orbit2.data.noisy import Noise
 from orbit2.model.build import Downscaling
+from orbit2.model.gaps import Gaps
 from orbit2.model.scale import Scaled
 from orbit2.parallel.mesh import Mesh
 from orbit2.parallel.reduce import any_rank, from_first, total
@@ -43,10 +44,21 @@ def spread(count: int, limit: int) -> npt.NDArray[np.int64]:
 
 def predicted(model: Downscaling, batch: Batch) -> Tensor:
     """[B, C, sH, sW], or with the batch's noise members [B, M, C, sH, sW]."""
-    if batch.noise is None:
-        return model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock)  # type: ignore[no-any-return]
-    made: Tensor = model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock, noise=batch.noise)
+    given = {} if batch.noise is None else {"noise": batch.noise}
+    made: Tensor = model(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock, gaps_of(model, batch), **given)
     return made
+
+
+def gaps_of(model: Downscaling, batch: Batch) -> Gaps | None:
+    """What is missing in a batch, where the host knows."""
+    return None if batch.broken is None else model.foretold(batch.broken, batch.variables)
+
+
+def interpolated(model: Downscaling, batch: Batch) -> Tensor:
+    """The outputs' own inputs [B, C, sH, sW], interpolated."""
+    gaps = gaps_of(model, batch)
+    whole = None if gaps is None else not gaps.interpolated
+    return model.residual.interpolation_of(batch.coarse, list(batch.variables), batch.geometry.periodic, whole)
 
 
 class Held(torch.utils.data.Dataset[tuple[int, list[Packed]]]):
@@ -130,7 +142,7 @@ def validate_model(
                 prediction = predicted(model, batch)
             if remembered is not None:
                 prediction = remembered.added(prediction.float(), batch, piece, own=False)
-            base = model.residual.interpolation_of(batch.coarse, list(batch.variables), batch.geometry.periodic)
+            base = interpolated(model, batch)
             batch.fine = torch.where(torch.isfinite(base), batch.fine, torch.nan)
             dry = least(model.outputs, datasets[which].normaliser).to(mesh.device)
             made, base = torch.maximum(prediction.float(), dry), torch.maximum(base, dry)
@@ -203,7 +215,7 @@ def _typical_error(model: Downscaling, datasets: Sequence[Pairs], seen: Callable
     for pairs in datasets:
         for index in pairs.indices[:: max(1, len(pairs.indices) // SCALE_SAMPLES)][:SCALE_SAMPLES]:
             batch = pairs.batch([int(index)])
-            base = model.residual.interpolation_of(batch.coarse, list(batch.variables), batch.geometry.periodic)
+            base = interpolated(model, batch)
             batch.fine = torch.where(torch.isfinite(base), batch.fine, torch.nan)
             if seen is not None:
                 missing = ~torch.isfinite(batch.fine)

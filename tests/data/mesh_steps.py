@@ -17,7 +17,7 @@ from orbit2.parallel.launch import Ranks
 from orbit2.parallel.sharded import gather, scatter
 from orbit2.train.average import Average
 from orbit2.train.build import Setup
-from orbit2.train.trainer import optimise
+from orbit2.train.taken import optimise
 from orbit2.train.validation import validate_model
 from tests.data.small_ranks import forked_ranks
 from tests.data.tiny_training import Tiny

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from orbit2.data.transforms import Normaliser, curved
-from orbit2.train.losses.spectral import FLOOR, mean_power
+from orbit2.train.losses.spectral import FLOOR, Core, mean_power
 from orbit2.train.losses.terms import neighbours
 from orbit2.variables import is_precipitation, transform_of, variable
 
@@ -60,7 +60,7 @@ def of_differences(members: Tensor, truth: Tensor, weight: Tensor, second: Tenso
 
 
 def of_log_power(
-    members: Tensor, truth: Tensor, weight: Tensor, core: Tensor, segment: int, periodic: bool, alpha: float
+    members: Tensor, truth: Tensor, weight: Tensor, core: Core, segment: int, periodic: bool, alpha: float
 ) -> tuple[Tensor, Tensor]:
     """Numerator and denominator [C] of the mean CRPS of ln(P + floor): bands of rows and segments as in `log_power`, P the power of a band
     averaged over about `WAVES` wavenumbers. members [M, B, C, H, W]."""

@@ -19,7 +19,7 @@ from orbit2.parallel.launch import Ranks
 from orbit2.parallel.reduce import total
 from orbit2.train.losses import perceptual
 from orbit2.train.losses.ensemble import Amounts, fair_crps, is_rain, of_differences, of_log_power, pinball
-from orbit2.train.losses.spectral import log_power
+from orbit2.train.losses.spectral import Core, log_power
 from orbit2.train.losses.terms import Scored, Terms, scored, squared, terms
 
 
@@ -60,17 +60,22 @@ class Objective:
             fitted = perceptual.fit(datasets, scale, self.config.perceptual_steps, self.config.seed).to(here.device).state_dict()
             self.restore({name: total(value if here.first else torch.zeros_like(value)) for name, value in fitted.items()}, here)
 
+    def to(self, device: torch.device) -> Objective:
+        """What it compares with, on `device`: copied once, since a copy in every step would be waited for."""
+        self.levels = self.levels.to(device)
+        self.roots.to(device)
+        if self.amounts is not None:
+            self.amounts = self.amounts.to(device)
+        return self
+
     @property
     def seen(self) -> Callable[[Tensor], Tensor] | None:
         """What else the interpolation's typical error is wanted of, for `measured`: roots of rain; None where nothing is."""
         return self.amounts.roots if self.amounts is not None and self.rainy else None
 
-    def measured(self, km: Sequence[float], table: Tensor, device: torch.device, datasets: Sequence[str] = ()) -> None:
+    def measured(self, km: Sequence[float], table: Tensor, datasets: Sequence[str] = ()) -> None:
         """The interpolation's error [K, C] in the roots of rain, at coarse spacings `km` [K] of `datasets` [K]."""
         self.roots.set_scale(km, table, datasets)
-        self.roots.to(device)
-        if self.amounts is not None:
-            self.amounts = self.amounts.to(device)
 
     def state(self) -> dict[str, Tensor]:
         """What a resumed run needs to have the same loss."""
@@ -91,32 +96,34 @@ class Objective:
         context: Tensor | None = None,
         km: float = 0.0,
         dataset: str = "",
+        cores: Sequence[tuple[slice, slice]] | None = None,
     ) -> Terms:
-        """Sums of one batch, as `losses.terms`; prediction [M, B, C, H, W] for `crps`. Tiles of a batch may have different cores. `km`:
-        the coarse spacing, of `dataset`."""
+        """Sums of one batch, as `losses.terms`; prediction [M, B, C, H, W] for `crps`. Tiles of a batch may have different cores (where
+        `weights` are not zero): `cores`, where the caller knows. `km`: the coarse spacing, of `dataset`."""
         loss = self.config.loss
         if loss not in ("quantile", "crps", "spectral", "perceptual"):
             return terms(prediction, target, weights, periodic, loss, scale, context)
         if loss == "crps":
             second = ((weights > 0) if context is None else (weights > 0) | context) & torch.isfinite(target)
-            return self._members(prediction, target, weights, second, periodic, scale, self.roots.scale_at(km, dataset))
+            return self._members(prediction, target, weights, second, periodic, scale, self.roots.scale_at(km, dataset), cores)
         cells = scored(prediction, target, weights, scale)
         if loss == "quantile":
-            return cells.terms(pinball(cells.divided, cells.truth, self.levels.to(cells.truth)))
+            return cells.terms(pinball(cells.divided, cells.truth, self.levels.to(cells.truth.dtype)))
         if self.encoder is not None:
             prior = perceptual.feature_distance(self.encoder, cells.divided, cells.truth, cells.weight, periodic)
         else:
             segment = self.config.spectral_segment
-            prior = _by_core(cells, weights, lambda p, t, w, core: log_power(p, t, w, core, segment, periodic))
+            prior = _by_core(cells, weights, cores, lambda p, t, w, core: log_power(p, t, w, core, segment, periodic))
         return cells.terms(squared(cells.divided, cells.truth), prior)
 
     def _members(
-        self, members: Tensor, target: Tensor, weights: Tensor, second: Tensor, periodic: bool, scale: Tensor | None, roots: Tensor
-    ) -> Terms:
+        self, members: Tensor, target: Tensor, weights: Tensor, second: Tensor, periodic: bool, scale: Tensor | None, roots: Tensor,
+        rectangles: Sequence[tuple[slice, slice]] | None,
+    ) -> Terms:  # fmt: skip
         """Almost fair CRPS of cells, and as priors of neighbours' differences, of log power and of rain in sqrt(mm), in `roots` [C]."""
         config, alpha, amounts = self.config, self.config.crps_alpha, self.amounts
         if amounts is not None:
-            members = leaky(members, LEAK, amounts.least.to(members))
+            members = leaky(members, LEAK, amounts.least.to(members.dtype))
         cells = scored(members, target, weights, scale)
         data = fair_crps(cells.divided, cells.truth, alpha)
         nothing = torch.zeros_like(cells.weight[0, :, 0, 0]), torch.ones_like(cells.weight[0, :, 0, 0])
@@ -125,7 +132,7 @@ class Objective:
             differences = of_differences(cells.divided, cells.truth, cells.weight, second.to(cells.weight), periodic, alpha)
         if config.spectral_weight:
             segment = config.spectral_segment
-            power = _by_core(cells, weights, lambda p, t, w, core: of_log_power(p, t, w, core, segment, periodic, alpha))
+            power = _by_core(cells, weights, rectangles, lambda p, t, w, core: of_log_power(p, t, w, core, segment, periodic, alpha))
         if self.rainy and amounts is not None:
             unit = roots[:, None, None]
             truth = torch.where(torch.isfinite(target), target, members.mean(0).detach())
@@ -136,10 +143,11 @@ class Objective:
 
 
 def _by_core(
-    cells: Scored, weights: Tensor, loss: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-) -> tuple[Tensor, Tensor]:
-    """Sums of loss(prediction, truth, weight, core [H, W]) over samples that have a core each, or one for all."""
-    cores = (weights > 0)[:, 0].expand(-1, *cells.truth.shape[2:])
+    cells: Scored, weights: Tensor, known: Sequence[tuple[slice, slice]] | None,
+    loss: Callable[[Tensor, Tensor, Tensor, Core], tuple[Tensor, Tensor]],
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Sums of loss(prediction, truth, weight, core) over samples that have a core each, or one for all."""
+    cores: Sequence[Core] = list((weights > 0)[:, 0].expand(-1, *cells.truth.shape[2:])) if known is None else known
     batch = cells.divided.ndim - 4
     groups = zip(cores, cells.divided.chunk(len(cores), batch), cells.truth.chunk(len(cores)), cells.weight.chunk(len(cores)), strict=True)
     parts = [loss(p, t, w, core) for core, p, t, w in groups]

@@ -10,15 +10,16 @@ from torch import Tensor
 from orbit2.model.geometry import valueless
 
 BAND = 8  # rows whose power is averaged before the logarithm, which would otherwise see one draw's noise
+Core = Tensor | tuple[slice, slice]
 FLOOR = 1e-3  # of the power density of white noise as large as the interpolation's error
 
 
-def log_power(prediction: Tensor, truth: Tensor, weight: Tensor, core: Tensor, segment: int, periodic: bool) -> tuple[Tensor, Tensor]:
+def log_power(prediction: Tensor, truth: Tensor, weight: Tensor, core: Core, segment: int, periodic: bool) -> tuple[Tensor, Tensor]:
     """Numerator and denominator [C] of the mean square difference of log power.
 
-    prediction, truth, weight [B, C, H, W] (units of the interpolation's error; weight 0 where masked), core [H, W] bool, a
-    rectangle. Every row of the core is cut into segments of `segment` cells, half overlapping and wrapped when periodic (Welch
-    1967); of each the mean is removed, a Hann taper applied (none where it is the whole circle) and the one-sided power taken at
+    prediction, truth, weight [B, C, H, W] (units of the interpolation's error; weight 0 where masked), core: a rectangle, as rows and
+    columns or as [H, W] bool. Every row of the core is cut into segments of `segment` cells, half overlapping and wrapped when periodic
+    (Welch 1967); of each the mean is removed, a Hann taper applied (none where it is the whole circle) and the one-sided power taken at
     wavenumbers 1 .. segment/2, scaled so that white noise of variance 1 has density 1. Segments with a masked cell are left out.
     Power is averaged, by area, over bands of 8 rows, and a band counts by its area:
     sum_band area mean_k (ln(P + floor) - ln(T + floor))^2 / sum_band area. Prediction and truth meet on the same rows at the
@@ -34,20 +35,15 @@ def log_power(prediction: Tensor, truth: Tensor, weight: Tensor, core: Tensor, s
 
 
 def mean_power(
-    fields: Sequence[Tensor], weight: Tensor, core: Tensor, segment: int, periodic: bool
+    fields: Sequence[Tensor], weight: Tensor, core: Core, segment: int, periodic: bool
 ) -> tuple[Tensor, Tensor] | None:
     """Of F fields [B, C, H, W]: (power [F, B, C, bands, S, K] averaged by area over bands of 8 rows, area of each [B, C, bands, S]), as
     `log_power` has them; None where the core is less than two columns wide."""
-    extent = slice(0, core.shape[0]), slice(0, core.shape[1])
-    if not valueless(core):
-        found = [core.any(dim).nonzero()[:, 0] for dim in (1, 0)]
-        if not len(found[0]):
-            return None
-        extent = slice(int(found[0][0]), int(found[0][-1]) + 1), slice(int(found[1][0]), int(found[1][-1]) + 1)
-    if extent[1].stop - extent[1].start < 2:
+    extent = extent_of(core) if isinstance(core, Tensor) else core
+    if extent[1].stop - extent[1].start < 2 or extent[0].stop == extent[0].start:
         return None
     inside = (..., *extent)
-    closed = periodic and extent[1].stop - extent[1].start == core.shape[1]
+    closed = periodic and extent[1].stop - extent[1].start == weight.shape[-1]
     weight = weight[inside]
     valid = weight > 0
     whole = torch.stack([torch.where(valid, field[inside], 0.0) for field in fields])
@@ -59,6 +55,15 @@ def mean_power(
     area, power = _banded(area, 2), _banded(power, 3)  # rows -> [bands, BAND]
     total = area.sum(3)
     return (area[..., None] * power).sum(4) / torch.where(total > 0, total, 1.0)[..., None], total
+
+
+def extent_of(core: Tensor) -> tuple[slice, slice]:
+    """Rows and columns of a rectangle in [H, W] (a device is waited for); of one without values all."""
+    if valueless(core):
+        return slice(0, core.shape[0]), slice(0, core.shape[1])
+    found = [core.any(dim).nonzero()[:, 0].tolist() for dim in (1, 0)]
+    rows, columns = (slice(at[0], at[-1] + 1) if at else slice(0, 0) for at in found)
+    return rows, columns
 
 
 def _segments(fields: Tensor, length: int, closed: bool) -> Tensor:

@@ -11,7 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from orbit2.errors import OrbitError
 from orbit2.grid import global_grid, uniform
 from orbit2.model.compiled import compile_model, one_graph, replay_model
-from orbit2.model.geometry import Gaps, Geometry
+from orbit2.model.gaps import Gaps
+from orbit2.model.geometry import Geometry
 from orbit2.model.reslim import Reslim
 from tests.data.small_models import INPUTS, batch_for, demo_model, wake
 
@@ -207,7 +208,9 @@ def test_other_models_compile_as_far_as_they_can() -> None:
             super().__init__()
             self.scale = nn.Parameter(torch.tensor(2.0))
 
-        def forward(self, coarse: Tensor, statics: Tensor, geometry: Geometry, variables: tuple[str, ...], clock: Tensor | None) -> Tensor:
+        def forward(
+            self, coarse: Tensor, statics: Tensor, geometry: Geometry, variables: tuple[str, ...], clock: Tensor | None, gaps: Gaps | None
+        ) -> Tensor:
             return coarse * self.scale if bool(torch.isfinite(coarse).all()) else coarse.nan_to_num()
 
     model = Other()
@@ -217,12 +220,15 @@ def test_other_models_compile_as_far_as_they_can() -> None:
 
 
 def test_gaps_tell_inputs_from_interpolated_fields() -> None:
+    model = demo_model()
+    names, last = model.inputs[:3], next(k for k, name in enumerate(model.inputs[:3]) if name not in model.outputs)
+    own = next(k for k, name in enumerate(names) if name in model.outputs)
     fields = torch.zeros(2, 3, 4, 4)
-    assert Gaps.of(fields, [0, 1]) == Gaps(False, False)
-    fields[1, 2, 0, 0] = torch.nan
-    assert Gaps.of(fields, [0, 1]) == Gaps(True, False)
-    fields[0, 1, 3, 3] = torch.inf
-    assert Gaps.of(fields, [0, 1]) == Gaps(True, True)
+    assert model.gaps(fields, names) == Gaps(False, False)
+    fields[1, last, 0, 0] = torch.nan
+    assert model.gaps(fields, names) == Gaps(True, False)
+    fields[0, own, 3, 3] = torch.inf
+    assert model.gaps(fields, names) == Gaps(True, True)
 
 
 def test_a_hole_in_another_variable_leaves_the_interpolation_bicubic() -> None:

@@ -49,10 +49,10 @@ def stages_of(one: Case) -> dict[str, Tensor]:
         patches = F.unfold(coarse.flatten(0, 1)[:, None], model.config.patch, stride=model.config.patch).unflatten(0, coarse.shape[:2])
         room = model.aggregate
         made["patch_embed"] = torch.einsum("bvpn,vpd->bvnd", patches, room.weight) + room.bias[:, None]
-        made["aggregated"] = model.aggregated(coarse, one.names)
+        made["aggregated"] = model.aggregated(coarse, one.names, True)
         made["pos_used"] = model.position.resized(model.grid(coarse))
         made["res_used"] = model.resolution(model.config.km)
-        made["tokens_in"] = model.embed(coarse, one.names, one.geometry)
+        made["tokens_in"] = model.embed(coarse, one.names, one.geometry, True)
     return made
 
 

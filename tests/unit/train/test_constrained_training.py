@@ -9,7 +9,7 @@ import torch
 
 from orbit2.data.dataset import CPU
 from orbit2.model.constraints import block_mean, row_weights
-from orbit2.train.trainer import optimise
+from orbit2.train.taken import optimise
 from tests.data.tiny_training import Tiny
 from tests.unit.train.test_tiles_training import setup
 

@@ -63,7 +63,7 @@ def test_learns_and_downscales_a_file(tiny: Tiny, tmp_path: Path, kind: str) -> 
 @every_kind
 def test_an_interrupted_run_resumes_bit_for_bit(tiny: Tiny, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     straight = load_file(train(tiny, tmp_path / "straight", kind, checkpoint_every=3) / "weights.safetensors")
-    step = trainer.optimise
+    step = trainer.take
     taken = []
 
     def failing(setup: trainer.Setup, batch: Any, number: int) -> Any:
@@ -72,7 +72,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(tiny: Tiny, tmp_path: Path, kind
             raise KeyboardInterrupt
         return step(setup, batch, number)
 
-    monkeypatch.setattr(trainer, "optimise", failing)
+    monkeypatch.setattr(trainer, "take", failing)
     with pytest.raises(KeyboardInterrupt):
         train(tiny, tmp_path / "stopped", kind, checkpoint_every=3)
     resumed = load_file(train(tiny, tmp_path / "stopped", kind, checkpoint_every=3) / "weights.safetensors")

@@ -94,7 +94,7 @@ def test_log_power_averages_neighbouring_waves_first() -> None:
 def test_the_rain_term_is_of_roots_of_millimetres() -> None:
     """By hand, in units of the interpolation's error there; other variables have none, and members below dry count as dry."""
     made, (mean, std) = objective(), MOMENTS["precipitation_rate"]
-    made.measured((100.0,), torch.tensor([[1.0, 0.25]]), torch.device("cpu"))
+    made.measured((100.0,), torch.tensor([[1.0, 0.25]]))
     members, target, ones = random(2, 1, 2, 6, 16), random(1, 2, 6, 16, seed=1), torch.ones(1, 1, 6, 16, dtype=torch.float64)
     target[:, 1].clamp_(min=-mean / std)
     part = made.terms(members, target, ones, True, km=100.0)

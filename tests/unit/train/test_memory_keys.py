@@ -12,7 +12,7 @@ from orbit2.config.schema import ModelConfig
 from orbit2.errors import OrbitError
 from orbit2.parallel.launch import Ranks
 from orbit2.train.build import Setup
-from orbit2.train.trainer import optimise
+from orbit2.train.taken import optimise
 from tests.data.tiny_training import Tiny
 
 TILES = {"tile": [5, 7], "halo": 2, "tiles_per_sample": 4}

@@ -20,6 +20,7 @@ from orbit2.train import remembered, site, trainer
 from orbit2.train.build import Setup
 from orbit2.train.remembered import Beside, Remembered
 from tests.data.tiny_training import CPU, Tiny
+from tests.data.waits import no_waiting
 from tests.unit.train.test_members_training import MEMBERS, loaded, train
 
 
@@ -104,7 +105,11 @@ def test_members_keep_the_inputs_block_means_and_their_spread(setup: Setup, besi
     with torch.no_grad():
         prediction = setup.model.eval()(batch.coarse, batch.statics, batch.geometry, batch.variables, batch.clock)
         member = torch.stack([prediction, prediction + 0.1 * torch.randn(prediction.shape, generator=torch.Generator().manual_seed(0))], 1)
-        made = Remembered(setup.model, beside).added(member, batch, part, own=False)  # type: ignore[arg-type]
+        memory = Remembered(setup.model, beside)  # type: ignore[arg-type]
+        made = memory.added(member, batch, part, own=False)
+        with no_waiting():
+            again, others = (memory.added(member, batch, part, own) for own in (False, True))
+        assert torch.equal(again, made) and not torch.equal(others, made)
     which = list(batch.variables).index("2m_temperature")
     means = block_mean(made[:, 0, setup.outputs.index("2m_temperature")][:, None], cell_weights(batch.geometry, 4), 4)
     torch.testing.assert_close(means[:, 0], batch.coarse[:, which], atol=1e-4, rtol=1e-4)
@@ -119,17 +124,17 @@ def test_what_it_was_trained_beside_is_delivered_also_after_a_stop(
     kept = torch.load(tmp_path / "whole" / "checkpoints" / remembered.FILE, weights_only=False)
     about = json.loads((whole / "config.json").read_text())["site_memory"]["tiny"]
     assert about["factors"] == kept.memories["tiny"].about["factors"] and len(kept.fields["tiny"].of) == about["samples"]
-    original, learned = trainer.optimise, []
+    original, learned = trainer.take, []
 
     def stops(setup, batch, step):  # type: ignore[no-untyped-def]
         if step == 4:
             raise Interrupted("stopped", reached=None, asked=True)  # type: ignore[arg-type]
         return original(setup, batch, step)
 
-    monkeypatch.setattr(trainer, "optimise", stops)
+    monkeypatch.setattr(trainer, "take", stops)
     with pytest.raises(Interrupted):
         train(tiny, tmp_path / "cut", parent, **settings)
-    monkeypatch.setattr(trainer, "optimise", original)
+    monkeypatch.setattr(trainer, "take", original)
     monkeypatch.setattr(site, "learn", lambda *_, **__: learned.append(1))
     cut = train(tiny, tmp_path / "cut", parent, **settings)
     assert not learned  # the second try goes on beside what the first one learned

@@ -27,7 +27,7 @@ from orbit2.parallel.launch import Ranks
 from orbit2.train import losses
 from orbit2.train.build import Setup
 from orbit2.train.checkpoint import Checkpoints
-from orbit2.train.trainer import optimise
+from orbit2.train.taken import optimise
 from orbit2.train.validation import residual_scale
 from tests.data import old_checkpoint
 from tests.data.tiny_training import Tiny, batch_of

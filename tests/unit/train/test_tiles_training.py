@@ -26,7 +26,7 @@ from orbit2.train import losses
 from orbit2.train.auxiliary import with_auxiliary
 from orbit2.train.build import Setup, cutting
 from orbit2.train.losses import Objective
-from orbit2.train.trainer import optimise
+from orbit2.train.taken import optimise
 from orbit2.train.validation import residual_scale, validate_model
 from tests.data.tiny_training import NAMES, Tiny, batch_of
 from tests.unit.train.test_resume import curve, train

@@ -52,7 +52,7 @@ class Stop:
     """Stops a run after some steps, as a signal would."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
-        step, left = trainer.optimise, [after]
+        step, left = trainer.take, [after]
 
         def counted(*given: Any) -> Any:
             left[0] -= 1
@@ -60,7 +60,7 @@ class Stop:
                 self.error()
             return step(*given)
 
-        monkeypatch.setattr(trainer, "optimise", counted)
+        monkeypatch.setattr(trainer, "take", counted)
 
     def error(self) -> None:
         raise OrbitError("as a damaged sample would", where="here", hint="none")

@@ -13,7 +13,7 @@ from orbit2.model import folder
 from orbit2.parallel.launch import Ranks
 from orbit2.train import losses, run
 from orbit2.train.build import Setup
-from orbit2.train.trainer import optimise
+from orbit2.train.taken import optimise
 from tests.data.tiny_training import batch_of
 from tests.data.variable_sets import LAND, WIDE, Made, build_both, section
 
