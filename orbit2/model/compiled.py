@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import MethodType
 from typing import Any, Literal
 
@@ -18,6 +21,7 @@ Mode = Literal["off", "on", "auto"]
 # Graphs of one forward: a shape of batch, times what is missing in it (3), times training and validation. A foundation run of four
 # datasets needs 14 and more; torch's own limit is 8. Each costs one compilation; the last one used is looked for first.
 GRAPHS = 128
+KERNELS = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def compile_model(model: nn.Module, mode: Mode, device: torch.device, backend: str = "inductor") -> bool:
@@ -64,6 +68,14 @@ def compile_model(model: nn.Module, mode: Mode, device: torch.device, backend: s
 def wants_compilation(mode: Mode, device: torch.device) -> bool:
     """What `mode` says for this device: "auto" is on GPUs."""
     return mode == "on" or (mode == "auto" and device.type == "cuda")
+
+
+def keep_graphs(folder: Path) -> None:
+    """From now on compiled kernels are kept in `folder`, for the next job too; where the user has set TORCHINDUCTOR_CACHE_DIR they stay
+    there (torch itself sets it, to a folder for temporary files, which the next job on a cluster may not have)."""
+    chosen = Path(os.environ.get(KERNELS, ""))
+    if KERNELS not in os.environ or (chosen.parent, chosen.name[:14]) == (Path(tempfile.gettempdir()), "torchinductor_"):
+        os.environ[KERNELS] = str(folder.absolute())
 
 
 def one_graph(model: Reslim) -> bool:

@@ -24,6 +24,7 @@ from orbit2.errors import Interrupted, OrbitError, Reached
 from orbit2.files import write_json, write_text
 from orbit2.model import carried, folder
 from orbit2.model.build import Downscaling
+from orbit2.model.compiled import keep_graphs, wants_compilation
 from orbit2.model.reslim import Reslim
 from orbit2.parallel import alike
 from orbit2.parallel.launch import heed_job, ranks
@@ -42,6 +43,7 @@ from orbit2.train.validation import choice, validate_model
 
 log = logging.getLogger(__name__)
 LOG_EVERY = 5
+COMPILED = "compiled"  # kernels, beside the checkpoints
 MUCH = 0.03  # share of a step without a batch that is said
 FIRST_SECONDS = 45.0  # until the first periodic checkpoint of a try: a young run is protected too
 
@@ -72,6 +74,8 @@ def run(
             stop.within(wall_minutes, "--wall-minutes")
             heed_job(stop, here)
             prepare(model_config.train, here.device)
+            if wants_compilation(model_config.train.compile, here.device):
+                keep_graphs(checkpoints / COMPILED)
             setup = Setup(section, model_config, stores, statistics, parent, here)
             with kept.finishing(), timing:
                 train(setup, out, kept, stop, progress, timing)
