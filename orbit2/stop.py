@@ -21,7 +21,7 @@ from orbit2.signals import STOPPED
 SAVING = ("train", "finetune", "downscale")  # rules whose jobs look for the file themselves, save and end
 LOOK, SAY = 2.0, 30.0  # seconds between two looks, and between two lines
 LAST = 40.0  # seconds that jobs have to be gone once they are cancelled: KillWait and a little
-GO_ON = "the same snakemake command goes on from what was saved"
+GO_ON = "the command that started it goes on from what was saved"
 
 
 def heed(folder: Path = Path()) -> None:

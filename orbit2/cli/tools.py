@@ -166,7 +166,7 @@ def stop_run(
     folder: Annotated[Path, typer.Argument(help="Folder that snakemake was started in, or one below it.")] = Path("."),
     minutes: Annotated[float, typer.Option(min=0, help="Time to save in; what is still at work then is cancelled.")] = 10.0,
 ) -> None:
-    """Stop a run of the workflow for good: nothing more is started, jobs save and end. The same snakemake command goes on later."""
+    """Stop a run of the workflow for good: nothing more is started, jobs save and end. The command that started it goes on later."""
     from orbit2.stop import stop
 
     typer.echo(stop(folder, minutes))

@@ -26,6 +26,7 @@ from orbit2.files import atomic
 from orbit2.metrics.collector import Collector, Settings
 from orbit2.metrics.matched import Matched
 from orbit2.metrics.months import ONWARDS
+from orbit2.progress import counted
 from orbit2.provenance import code_version
 
 VERSION = 3
@@ -98,7 +99,7 @@ def merge(
     """
     paths = sorted(Path(folder).glob("*.h5"))
     seen: dict[str, Path] = {}
-    for path in paths:
+    for path in counted(paths, "adding up", len(paths), "part"):
         with _opened(path, {"identity": identity(slice_), stage: told(settings)[stage]}) as file:
             for sample in json.loads(file.attrs["samples"]):
                 if sample in seen:

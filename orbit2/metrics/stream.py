@@ -19,6 +19,7 @@ from orbit2.progress import counted
 from orbit2.provenance import code_version
 
 log = logging.getLogger(__name__)
+READING = {"evaluate": "scoring", "diagnose": "diagnosing"}  # what a whole task's line says after its stage
 
 
 def run(
@@ -62,7 +63,7 @@ def filled(
     collectors = [kind(matched, settings, matched.training) for kind in kinds]
     if folder is None:
         total = len(matched.streamed) * len(matched.variables)
-        gather(matched, collectors, lambda samples: counted(samples, stage, total, "field"))
+        gather(matched, collectors, lambda samples: counted(samples, READING.get(stage, stage), total, "field"))
     else:
         parts.merge(folder, matched, slice_, settings, collectors, stage)
     return collectors

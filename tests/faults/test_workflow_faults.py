@@ -88,7 +88,7 @@ def test_a_run_that_ended_any_way_goes_on_with_the_same_command(tmp_path: Path, 
         orphans = jobs(process)
         if end == "stop":
             done = orbit2(project.folder, "stop")
-            assert done.returncode == 0 and "stopped; the same snakemake command goes on" in done.stdout, done.stderr
+            assert done.returncode == 0 and "stopped; the command that started it goes on" in done.stdout, done.stderr
             assert process.wait(PATIENCE) != 0 and not any(orphan.is_running() for orphan in orphans)
         else:
             for orphan in orphans:
