@@ -119,7 +119,7 @@ def drawn(ensemble: Ensemble, sample: Sample, size: int) -> tuple[np.ndarray, np
     s, made, cores = model.refinement, [], []
     for i, window in enumerate(tiling):
         begun = ensemble.begin(window.take(coarse)[None], names, window.take(statics, s), grid, window, tiling.kept(i), np.array([time]))
-        made.append(np.stack([one[0] for one in ensemble.all(begun)]))
+        made.append(ensemble.every(begun)[:, 0])
         rows, columns = (scaled(part, s) for part in tiling.own_part(i))
         cores.append(made[-1][..., rows, columns])
     return model.joined(plain, cores), model.joined(tiling, made)

@@ -130,9 +130,9 @@ class Job:
         assert derived is not None
         for k in range(len(times)):
             begun = ensemble.begin(fields[k : k + 1], *place, times[k : k + 1])
-            members = np.stack([one[0] for one in ensemble.all(begun)])  # [M, C, sh', sw']
+            members = ensemble.every(begun)[:, 0]  # [M, C, sh', sw']
             made.append(members.reshape(-1, *members.shape[2:]) if self.layout.tiling.blend else derived.of(members))
-        return np.stack(made)
+        return np.stack(made) if len(made) > 1 else made[0][None]  # no copy of them
 
     def fields_of(self, item: Item) -> float:
         """An item's part of one time's whole field."""

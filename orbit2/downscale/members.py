@@ -6,7 +6,7 @@ a time is computed alone, so that no batch, time block, order, process or number
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -148,12 +148,16 @@ class Ensemble:
         for i, window in enumerate(tiling):
             fields, statics = window.take(coarse)[None], window.take(static_fine, s)
             begun = self.begin(fields, variables, statics, grid, window, tiling.kept(i), when)
-            windows.append(np.stack([one[0] for one in self.all(begun)]))
+            windows.append(self.every(begun)[:, 0])
         return made.joined(tiling, windows)
 
-    def all(self, begun: Begun) -> Iterator[FloatArray]:
-        """All members, one after the other."""
-        return (self.member(begun, number) for number in range(self.count))
+    def every(self, begun: Begun) -> FloatArray:
+        """All members [M, T, C, sh', sw'], each written where it stays: held once."""
+        first = self.member(begun, 0)
+        made = np.empty((self.count, *first.shape), first.dtype)
+        for number in range(self.count):
+            made[number] = self.member(begun, number)
+        return made
 
     @torch.inference_mode()
     def _block(self, begun: Begun, block: int) -> FloatArray:

@@ -1,6 +1,10 @@
 """torch.compile: one graph, the same numbers, no recompilation; CUDA graphs refuse what they cannot do."""
 
 import copy
+import os
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +14,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from orbit2.errors import OrbitError
 from orbit2.grid import global_grid, uniform
-from orbit2.model.compiled import compile_model, one_graph, replay_model
+from orbit2.model.compiled import KERNELS, compile_model, keep_graphs, one_graph, replay_model
 from orbit2.model.gaps import Gaps
 from orbit2.model.geometry import Geometry
 from orbit2.model.reslim import Reslim
 from tests.data.small_models import INPUTS, batch_for, demo_model, wake
+from tests.data.tiny_training import build
 
 CPU = torch.device("cpu")
 
@@ -245,3 +250,40 @@ def test_cuda_graphs_are_refused_without_cuda() -> None:
     with pytest.raises(OrbitError, match=r"cuda_graphs needs a CUDA device.*cpu"):
         replay_model(model, CPU, torch.bfloat16)
     assert "forward" not in vars(model)
+
+
+def test_kernels_are_kept_beside_the_checkpoints_unless_told_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, kept in ((None, tmp_path), (f"{tempfile.gettempdir()}/torchinductor_me", tmp_path), (f"{tmp_path}/own", tmp_path / "own")):
+        monkeypatch.delenv(KERNELS, raising=False)
+        if there is not None:
+            monkeypatch.setenv(KERNELS, there)
+        keep_graphs(tmp_path)
+        assert Path(os.environ[KERNELS]) == kept
+
+
+@pytest.mark.slow
+def test_a_second_job_finds_the_first_ones_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.utils import counters
+
+    from orbit2.train import trainer
+
+    monkeypatch.delenv(KERNELS, raising=False)
+    tiny, found, take = build(tmp_path), [], trainer.take
+
+    def killed(setup: trainer.Setup, batch: Any, step: int) -> Any:
+        if step == 3:
+            raise KeyboardInterrupt
+        return take(setup, batch, step)
+
+    for job, each in (("first", killed), ("second", take)):
+        monkeypatch.setattr(trainer, "take", each)
+        torch._dynamo.reset()
+        counters.clear()
+        with pytest.raises(KeyboardInterrupt) if job == "first" else nullcontext():
+            trainer.run(config=tiny.slice(tmp_path / "config.json", steps=4, validate_every=2, checkpoint_every=2, compile="on",
+                                           augment=False),
+                        stores={"tiny": tiny.store}, statistics={"tiny": tiny.statistics}, out=tmp_path / "model",
+                        checkpoints=tmp_path / "checkpoints")  # fmt: skip
+        found.append((counters["inductor"]["fxgraph_cache_miss"], counters["inductor"]["fxgraph_cache_hit"]))
+    assert found[0][0] > 0 and found[1] == (0, found[0][0])
+    assert any((tmp_path / "checkpoints" / "compiled").iterdir())
