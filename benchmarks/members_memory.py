@@ -5,8 +5,8 @@
 A small Reslim with noise (random weights) downscales one time of 1 degree as a user's file, uncut: 4, 16 and 64 members are stored, each
 count in a fresh process (it has reached its level after about ten: with 4 it ends before); then quantiles and a probability are kept of
 64 instead, uncut and on tiles. Peak resident memory above what the process held with the model loaded; core seconds and what a member
-costs beside the trunk. Exits 1 where 64 stored members take more than 1.05 times the memory of 16, or quantiles more than
-that and twice all members of the time: uncut; on tiles, which are mixed, once those of a row of them. Writes
+costs beside the trunk. Exits 1 where 64 stored members take more than 1.05 times the memory of 16 (and 20 MB), or
+quantiles more than that and all members of the time once: uncut; on tiles, which are mixed, those of a row of them. Writes
 benchmarks/results/members_memory.json.
 """
 
@@ -54,7 +54,7 @@ CASES: dict[str, Settings] = {
     "quantiles of 64": Settings(members=64, quantiles=QUANTILES, events=EVENTS),
     f"quantiles of 64, tiles of {TILE}": Settings(members=64, quantiles=QUANTILES, events=EVENTS, tile=TILE, halo=4),
 }
-ALLOWED = 1.05  # of the memory of 16 members
+ALLOWED, SLACK = 1.05, 20.0  # of the memory of 16 members; MB
 
 
 def make_model(path: Path) -> Path:
@@ -121,13 +121,13 @@ def main() -> int:
     least, few, many = (found[f"{count} members"] for count in (4, 16, 64))
     each = (many["core_seconds"] - few["core_seconds"]) / 48
     print(f"one member is {member:.0f} MB and costs {each:.2f} core s, writing included; all 64 are {64 * member:.0f} MB")
-    level = ALLOWED * few["peak_mb"]
+    level = ALLOWED * few["peak_mb"] + SLACK
     tiles = 64 * member * TILE * degrees / 180
-    allowed = dict(zip(CASES, (level, level, level, level + 2 * 64 * member, level + tiles), strict=True))
+    allowed = dict(zip(CASES, (level, level, level, level + 64 * member, level + tiles), strict=True))
     holds = all(row["peak_mb"] <= allowed[name] for name, row in found.items())
     ratio = many["peak_mb"] / few["peak_mb"]
     print(f"claim (64 stored members in {ALLOWED} times the memory of 16: {ratio:.3f}, of 4 {many['peak_mb'] / least['peak_mb']:.3f}; "
-          f"quantiles at most twice all members more, on tiles those of a row): {'holds' if holds else 'DOES NOT HOLD'}")  # fmt: skip
+          f"quantiles at most all members once more, on tiles those of a row): {'holds' if holds else 'DOES NOT HOLD'}")  # fmt: skip
     if not arguments.quick:
         write_json(arguments.out, {"cells": [rows, columns], "member_mb": member, "core_seconds_per_member": each, "cases": found,
                                    "memory_ratio": ratio, "holds": holds, "code_version": code_version()})  # fmt: skip

@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/parallel.py [--quick] [--turns N]
 
-The trainer's own step (`orbit2.train.trainer.optimise`), the model of config/models/reslim_9m.yaml, 23 x 32 x 64 -> 3 x 128 x 256, a GLOBAL
+The trainer's own step (`orbit2.train.taken.optimise`), the model of config/models/reslim_9m.yaml, 23 x 32 x 64 -> 3 x 128 x 256, a GLOBAL
 batch of 4, float32, one thread a process, gloo. Four processes stay: two alone and two that are ranks; they take turns, case by case, so
 that both sides see the same machine. Reading data is not timed. Efficiency is t1 / (2 t2), turn by turn, and the median of that: once of
 the clock, once of core time (all that both ranks computed and copied; waiting, for each other or for a core, does not count). The row

@@ -66,16 +66,16 @@ def ended(act: Callable[[], object]) -> int:
 
 
 def at_step(number: int, act: Callable[[], object]) -> Callable[..., object]:
-    """`optimise` that does `act` at its end."""
-    original = trainer.optimise
+    """`take` that does `act` at its end."""
+    original = trainer.take
 
-    def optimise(setup, batch, step):  # type: ignore[no-untyped-def]
+    def take(setup, batch, step):  # type: ignore[no-untyped-def]
         record = original(setup, batch, step)
         if step == number:
             act()
         return record
 
-    return optimise
+    return take
 
 
 def shard(checkpoint: Path) -> Path:
@@ -98,7 +98,7 @@ def test_a_signal_to_the_group_saves_and_the_same_command_goes_on(
     number: signal.Signals,
 ) -> None:
     def disturbed() -> None:
-        trainer.optimise = at_step(5, lambda: os.killpg(0, number))  # type: ignore[assignment]
+        trainer.take = at_step(5, lambda: os.killpg(0, number))  # type: ignore[assignment]
         train(tiny, tmp_path, workers=workers)
 
     assert ended(disturbed) == 75
@@ -131,7 +131,7 @@ def test_a_signal_while_workers_start_is_not_their_affair(tiny: Tiny, tmp_path: 
 
 def test_a_second_interrupt_ends_at_once_and_says_so(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def twice() -> None:
-        trainer.optimise = at_step(5, lambda: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)])  # type: ignore[assignment]
+        trainer.take = at_step(5, lambda: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)])  # type: ignore[assignment]
         train(tiny, tmp_path, workers=2, checkpoint_every=3)
 
     assert ended(twice) == 130
@@ -164,7 +164,7 @@ def test_damaged_checkpoints_are_set_aside_and_the_new_ones_stay(
     folder = tmp_path / "checkpoints"
 
     def stopped() -> None:
-        trainer.optimise = at_step(7, lambda: os.kill(os.getpid(), signal.SIGTERM))  # type: ignore[assignment]
+        trainer.take = at_step(7, lambda: os.kill(os.getpid(), signal.SIGTERM))  # type: ignore[assignment]
         train(tiny, tmp_path, checkpoint_every=4, keep_checkpoints=2)
 
     assert ended(stopped) == 75
@@ -263,7 +263,7 @@ def test_two_trainers_do_not_share_a_folder(tiny: Tiny, tmp_path: Path, capfd: p
             assert ended(lambda: train(tiny, tmp_path)) == 2
             os.kill(os.getpid(), signal.SIGKILL)
 
-        trainer.optimise = at_step(5, meanwhile)  # type: ignore[assignment]
+        trainer.take = at_step(5, meanwhile)  # type: ignore[assignment]
         train(tiny, tmp_path, workers=2, checkpoint_every=3)
 
     assert ended(killed) == -signal.SIGKILL
@@ -290,7 +290,7 @@ def test_a_log_is_never_silent_for_long_and_says_which_try(
         trainer.Setup.__init__ = slow(trainer.Setup.__init__)  # type: ignore[method-assign]
         trainer.validate_model = slow(trainer.validate_model)  # type: ignore[assignment]
         Checkpoints.save = slow(Checkpoints.save)  # type: ignore[method-assign]
-        trainer.optimise = at_step(5, lambda: os.kill(os.getpid(), signal.SIGTERM))  # type: ignore[assignment]
+        trainer.take = at_step(5, lambda: os.kill(os.getpid(), signal.SIGTERM))  # type: ignore[assignment]
         train(tiny, tmp_path)
 
     assert ended(run) == 75

@@ -30,9 +30,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 def train(tiny: Tiny, out: Path, background: bool, steps: int) -> None:
     """A run with a disk slow enough to be caught writing; every finished step is told in `steps`, past any buffer."""
     out.mkdir(exist_ok=True)
-    real, save, told = trainer.optimise, shards._save, os.open(out / "steps", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    real, save, told = trainer.take, shards._save, os.open(out / "steps", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    def optimise(setup, batch, step):  # type: ignore[no-untyped-def]
+    def take(setup, batch, step):  # type: ignore[no-untyped-def]
         record = real(setup, batch, step)
         os.write(told, f"{step + 1}\n".encode())
         return record
@@ -41,7 +41,7 @@ def train(tiny: Tiny, out: Path, background: bool, steps: int) -> None:
         save(tensors, path)
         time.sleep(0.03)
 
-    trainer.optimise, shards._save = optimise, slow
+    trainer.take, shards._save = take, slow
     config = tiny.slice(out / "config.json", steps=steps, checkpoint_every=EVERY, checkpoint_background=background, validate_every=7)
     main(["train", *tiny.command(config, out)])
 

@@ -46,15 +46,15 @@ def train(tiny: Tiny, out: Path) -> None:
 
 
 def halts(step: int) -> Callable[..., object]:
-    """`optimise` that suspends its process before a step, once."""
-    original = trainer.optimise
+    """`take` that suspends its process before a step, once."""
+    original = trainer.take
 
-    def optimise(setup, batch, number):  # type: ignore[no-untyped-def]
+    def take(setup, batch, number):  # type: ignore[no-untyped-def]
         if number == step:
             os.kill(os.getpid(), signal.SIGSTOP)
         return original(setup, batch, number)
 
-    return optimise
+    return take
 
 
 def suspended(pid: int) -> None:
@@ -70,7 +70,7 @@ def test_of_two_trainers_one_writes(tiny: Tiny, tmp_path: Path, capfd: pytest.Ca
 
     def first() -> None:
         owner.machine = lambda: "another boot of another machine"  # type: ignore[assignment]
-        trainer.optimise = halts(8)  # type: ignore[assignment]
+        trainer.take = halts(8)  # type: ignore[assignment]
         train(tiny, out)
 
     pid = forked(first)

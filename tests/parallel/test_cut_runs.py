@@ -50,14 +50,14 @@ def run(tiny: Tiny, out: Path, worlds: Sequence[int], cuts: Sequence[int], dropo
 
         def act(rank: int, number: int = number, world: int = world, cut: int = cut) -> None:
             os.environ |= {"SLURM_JOB_ID": "7", "SLURM_JOB_END_TIME": str(int(time.time()) + 7200)}
-            original = trainer.optimise
+            original = trainer.take
 
-            def optimise(setup: Any, batch: Any, step: int) -> Any:
+            def take(setup: Any, batch: Any, step: int) -> Any:
                 if step == cut - 1 and rank == number % world:
                     job_ends() if number % 2 == 0 else os.kill(os.getpid(), signal.SIGUSR1)
                 return original(setup, batch, step)
 
-            trainer.optimise = optimise
+            trainer.take = take
             main(["train", *tiny.command(config, out)])
 
         codes, _ = forked_ranks(act, world)

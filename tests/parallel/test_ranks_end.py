@@ -49,14 +49,14 @@ def train(tiny: Tiny, out: Path, checkpoints: Path | None = None, **settings: ob
 
 def when(step: int, rank: int, mine: int, act: Callable[[], object]) -> None:
     """In a child: `act` on `rank` before its share of `step`."""
-    original = trainer.optimise
+    original = trainer.take
 
-    def optimise(setup, batch, number):  # type: ignore[no-untyped-def]
+    def take(setup, batch, number):  # type: ignore[no-untyped-def]
         if number == step and rank == mine:
             act()
         return original(setup, batch, number)
 
-    trainer.optimise = optimise
+    trainer.take = take
 
 
 @pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])

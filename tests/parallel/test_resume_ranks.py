@@ -43,16 +43,16 @@ def started(world: int, act: Callable[[int], object]) -> list[int]:
 
 def train(tiny: Tiny, out: Path, rank: int, mesh: dict[str, int], stop: int | None = None) -> None:
     """Up to `stop`, where a signal comes, or to the end; what each step saw is told in `seen-<step>-<rank>`."""
-    real = trainer.optimise
+    real = trainer.take
 
-    def optimise(setup: Any, batch: Any, step: int) -> Any:
+    def take(setup: Any, batch: Any, step: int) -> Any:
         samples = [name for part in batch for name in part.samples]
         (out / f"seen-{step}-{rank}").write_text(json.dumps(samples))
         if step + 1 == stop and rank == 0:
             os.kill(os.getpid(), signal.SIGUSR1)
         return real(setup, batch, step)
 
-    trainer.optimise = optimise
+    trainer.take = take
     settings = {"steps": STEPS, "batch_size": 4, "validate_every": 5, "mesh": mesh, "learning_rate": 1e-3, "ema": 0.8}
     path = out / f"config-{rank}.json"
     content = json.loads(tiny.slice(path, **settings).read_text())

@@ -66,8 +66,8 @@ def test_a_grouped_convolution_costs_what_its_groups_cost() -> None:
 def test_operators_of_a_step() -> None:
     found = of()
     update = [each for each in found.operators if each.name == "aten._fused_adamw_"]
-    # weights and gradients come in with both moments and a step counter each, once
-    assert sum(each.read * each.count for each in update) - 4 * len(found.shapes) == 4 * found.weights
+    # weights and gradients come in with both moments and a step counter each, once; and whether all was finite
+    assert sum((each.read - 4) * each.count for each in update) - 4 * len(found.shapes) == 4 * found.weights
     assert all(each.phase == "update" and not each.flops for each in update)
     attention = {each.phase: each for each in found.operators if "flash_attention" in each.name}
     assert {phase: each.count for phase, each in attention.items()} == {"forward": 2, "backward": 2}
