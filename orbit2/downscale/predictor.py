@@ -218,16 +218,9 @@ class Downscaler:
 
     @torch.inference_mode()
     def predict_window(
-        self,
-        coarse: FloatArray,
-        variables: Sequence[str],
-        statics: FloatArray,
-        grid: AnyGrid,
-        window: Window,
-        part: tuple[slice, slice],
-        times: Times,
-        batch: int = 1,
-    ) -> FloatArray:
+        self, coarse: FloatArray, variables: Sequence[str], statics: FloatArray, grid: AnyGrid, window: Window,
+        part: tuple[slice, slice], times: Times, batch: int = 1,
+    ) -> FloatArray:  # fmt: skip
         """The coarse cells `part` of one window (Tiling.kept): coarse [T, V, h, w] (canonical units, NaN = missing) and fine statics
         [S, sh, sw] on the window of `grid` -> [T, C, sh', sw'] in canonical units. `batch` times go through the network together.
         """
