@@ -1,15 +1,27 @@
-"""Loops over cells that numpy would make many passes for, compiled on first use. Never runs on more than one core."""
+"""Loops over cells that numpy would make many passes for, compiled on first use. Never runs on more than one core.
+
+Processes that start side by side (parts of a stage, workers of the tests) need the same function at the same time: one compiles it, the
+others wait for what it keeps. numba alone lets each compile for itself, and where they keep two kinds of it at once one may be lost.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import os
+import tempfile
+import time
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, TypeVar, cast
 
 import numba
 
 F = TypeVar("F", bound=Callable[..., Any])
 INFINITY = float("inf")
 SUMS = {"reassoc", "contract", "nsz"}  # sums may be taken in another order; missing values (NaN) keep their meaning
+PATIENCE, LOOK = 120.0, 0.02  # seconds that another's compilation is waited for at the most, and between two looks
 
 
 def compiled(function: F) -> F:
@@ -24,9 +36,56 @@ def exact(function: F) -> F:
 
 def _compiled(function: F, fastmath: set[str]) -> F:
     try:
-        return cast(F, numba.njit(cache=True, fastmath=fastmath)(function))
+        made = numba.njit(cache=True, fastmath=fastmath)(function)
     except RuntimeError:  # neither folder can be written to
         return cast(F, numba.njit(fastmath=fastmath)(function))
+    if hasattr(made, "_cache"):  # not with NUMBA_DISABLE_JIT
+        _in_turn(made._cache, f"{made._cache.cache_path}:{function.__module__}.{function.__qualname__}")
+    return cast(F, made)
+
+
+def _in_turn(cache: Any, name: str) -> None:
+    """Give numba's cache of one function a lock on this machine, held from a look that found nothing until what was lacking is kept."""
+    load, save, held = cache.load_overload, cache.save_overload, list[IO[bytes]]()
+
+    def load_overload(signature: Any, target: Any) -> Any:
+        found = load(signature, target)
+        if found is None and not held:
+            with suppress(OSError):
+                held.append(_turn(name))
+            found = load(signature, target)
+            if found is not None:
+                _release(held)
+        return found
+
+    def save_overload(signature: Any, made: Any) -> None:
+        try:
+            save(signature, made)
+        finally:
+            _release(held)
+
+    cache.load_overload, cache.save_overload = load_overload, save_overload
+
+
+def _turn(name: str) -> IO[bytes]:
+    """The open lock of a function; where nobody lets go of it in time, work is done twice."""
+    place = Path(tempfile.gettempdir()) / f"orbit2-jit-{os.getuid()}"
+    place.mkdir(mode=0o700, exist_ok=True)
+    file = (place / hashlib.sha256(name.encode()).hexdigest()[:16]).open("wb")
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(LOOK)
+        else:
+            break
+    return file
+
+
+def _release(held: list[IO[bytes]]) -> None:
+    while held:
+        held.pop().close()
 
 
 @compiled

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -31,6 +31,31 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(where, name, seconds)
 
 
+def wait_for(event: Callable[[], object]) -> None:
+    """Until `event` is true; a minute at the most, however busy the machine is."""
+    until = time.monotonic() + 60
+    while not event():
+        assert time.monotonic() < until, "it does not come"
+        time.sleep(0.01)
+
+
+def says(file: Path, words: str) -> bool:
+    """Whether `file`, of another process, holds `words` by now."""
+    return file.exists() and words in file.read_text()
+
+
+def after(event: Callable[[], object], act: Callable[[], object]) -> None:
+    """`act` once `event` is true, beside what this thread does; after a minute in any case, so that nobody waits for ever."""
+
+    def run() -> None:
+        try:
+            wait_for(event)
+        finally:
+            act()
+
+    threading.Thread(target=run, daemon=True).start()
+
+
 @contextmanager
 def running(folder: Path, executor: str = lock.LOCAL) -> Iterator[int]:
     """Another process whose run `folder` is, with Snakemake's lock; it is killed at the end and leaves that behind."""
@@ -44,10 +69,7 @@ def running(folder: Path, executor: str = lock.LOCAL) -> Iterator[int]:
         signal.pause()
 
     pid = forked(run)
-    until = time.monotonic() + 10
-    while not lock.locked(folder):
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_for(lambda: lock.locked(folder))
     try:
         yield pid
     finally:
@@ -63,9 +85,8 @@ def killed(folder: Path, executor: str = lock.LOCAL) -> str:
         return str(owner.read(folder / lock.RECORD)["run"])
 
 
-def begun(folder: Path) -> tuple[int, list[str]]:
-    """Exit code of a new run that goes on or is refused, and what it says; 10: files may have changed, 0: they have not."""
-    told = folder / "told"
+def going_on(folder: Path, told: Path) -> int:
+    """A new run that goes on, or is refused, and writes what it says into `told`. It exits 10: files may have changed, 0: they have not."""
 
     def run() -> None:
         lock.announce()
@@ -74,7 +95,13 @@ def begun(folder: Path) -> tuple[int, list[str]]:
         lock.leave(folder)
         os._exit(10 if changed else 0)
 
-    code = exit_code(forked(run))
+    return forked(run)
+
+
+def begun(folder: Path) -> tuple[int, list[str]]:
+    """Exit code of a new run, and what it says."""
+    told = folder / "told"
+    code = exit_code(going_on(folder, told))
     return code, told.read_text().splitlines()
 
 
@@ -120,14 +147,15 @@ def test_what_a_dead_run_left_at_work_is_waited_for(tmp_path: Path) -> None:
     try:
         with pytest.raises(OrbitError, match=f"another run is at work in this folder.*{orphan.pid}"):
             lock.release(tmp_path)
-        waiting = forked(lambda: lock.begin(lock.LOCAL, print, tmp_path))
-        time.sleep(0.5)
+        waiting = going_on(tmp_path, tmp_path / "first")
+        wait_for(lambda: says(tmp_path / "first", "Waiting until"))
         os.kill(waiting, signal.SIGKILL)
         assert exit_code(waiting) == -signal.SIGKILL and lock.locked(tmp_path)
-        threading.Timer(0.5, orphan.communicate, (b"\n",)).start()
+        after(lambda: says(tmp_path / "told", "Waiting until"), lambda: orphan.communicate(b"\n"))
         code, said = begun(tmp_path)
         assert code == 10 and any(f"has left at work: process {orphan.pid}. Waiting until it has ended" in line for line in said)
     finally:
+        orphan.kill()
         orphan.wait()
     assert not lock.locked(tmp_path)
 
@@ -141,7 +169,7 @@ def test_jobs_of_a_dead_run_are_found_in_the_queue(tmp_path: Path, monkeypatch: 
     listed = queue(tmp_path, monkeypatch, f"17|RUNNING|{here}", f"18|COMPLETED|{here}", f"19|RUNNING|{other}", f"20|RUNNING||{folder}")
     with pytest.raises(OrbitError, match=r"got 'job 17 \(train_model, running\)'"):
         lock.release(folder)
-    threading.Timer(0.5, listed.write_text, ("",)).start()
+    after(lambda: says(folder / "told", "Waiting until"), lambda: listed.write_text(""))
     code, said = begun(folder)
     assert code == 10 and any("has left at work: job 17 (train_model, running). Waiting" in line for line in said)
     assert not lock.locked(folder)
@@ -172,7 +200,7 @@ def test_stop_ends_a_run_and_what_waits_in_its_queue(tmp_path: Path, monkeypatch
     with running(folder, "slurm") as pid:
         at_work = ("17|RUNNING|train_model", "18|PENDING|train_model", "19|RUNNING|regrid_part", "20|RUNNING|downscale_block")
         listed.write_text("".join(f"{job.replace('G|', 'G|rule_')}_wildcards_x|{folder}\n" for job in at_work))
-        threading.Timer(1.0, lambda: listed.write_text("")).start()  # they have saved
+        after(lambda: says(tmp_path / "cancelled", "19"), lambda: listed.write_text(""))  # they have saved
         (folder / "results").mkdir()
         said = stopping.stop(folder / "results", say=lambda _: None)
         assert exit_code(pid) == -signal.SIGTERM
@@ -200,9 +228,9 @@ def test_jobs_hear_of_a_stop_and_other_commands_do_not(tmp_path: Path, monkeypat
         assert not job
         STOPPED.parent.mkdir(parents=True)
         STOPPED.touch()
-        time.sleep(0.1)
-        assert job and job.reason == "orbit2 stop"
+        wait_for(lambda: job)
+        assert job.reason == "orbit2 stop"
     monkeypatch.delenv(lock.VARIABLE)
     with StopRequest() as by_hand:
-        time.sleep(0.1)
+        time.sleep(0.1)  # twice LOOK
         assert not by_hand
