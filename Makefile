@@ -12,6 +12,9 @@ GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 # TORCH="torch==2.9.1" overrides, and pip's own PIP_* variables are respected.
 TORCH ?= $(if $(GPU),torch>=2.6,torch==2.13.0+cpu torch==2.13.0)
 
+# What orbit2 never imports of the packages that it needs: compiled when it is, after all.
+UNUSED := /tests?/|site-packages/(sklearn|pip|mypyc?|debugpy|setuptools|pysteps|imageio|joblib|jedi|git|pyasn1_modules)/|sympy/(physics|combinatorics|stats)/|fontTools/(ttLib|varLib|feaLib)/|statsmodels/(tsa|genmod|discrete|sandbox)/|sqlalchemy/(dialects|testing|ext)/|numba/cuda/|numpy/distutils/
+
 .PHONY: help install compiled demo demo-climate interruptions test test-slow test-shipped test-wheel test-newcomer test-slurm test-faults test-browser slurm-demo slurm-here lint style format docs docs-site test-notebooks costs picture screenshots bench snakemake-report dist version notes constraints clean distclean
 
 help: ## List the targets
@@ -41,11 +44,17 @@ ifneq ($(strip $(TORCH)),$(shell cat .venv/.torch 2>/dev/null))
 endif
 endif
 
+# pip works on one core: of the known versions two of it take half each, without asking what needs what. The third, which asks, finds them
+# there; where they cannot be had (another Python, another system) it does all of it.
 .venv/.installed: .venv/.torch pyproject.toml constraints.txt
 	@echo "Installing orbit2 and what it needs ..."
-	@grep -v '^torch==' constraints.txt > .venv/constraints.txt
+	@grep -vE '^(#|torch==)' constraints.txt > .venv/constraints.txt
+	@trap 'kill $$(jobs -p) 2>/dev/null || true' EXIT; for half in 0 1; do \
+	  awk "NR % 2 == $$half" .venv/constraints.txt > .venv/half-$$half.txt; \
+	  $(BIN)/python -m pip install -qq --no-compile --no-deps --no-input -r .venv/half-$$half.txt >/dev/null 2>&1 & \
+	done; wait; rm -f .venv/half-?.txt
 	@$(BIN)/python -m pip install -qq --no-compile -c .venv/constraints.txt -e '.[dev,docs]'
-	@$(BIN)/python -m compileall -qq -j 0 -x '/tests/' .venv/lib || true  # pip would do it on one core, and the packages' tests too
+	@$(BIN)/python -m compileall -qq -j 0 -x '$(UNUSED)' .venv/lib || true  # pip would do it on one core
 	@touch $@
 
 compiled: install # orbit2's own modules, once: where Python writes no bytecode (PYTHONDONTWRITEBYTECODE), every start of a stage would compile them
