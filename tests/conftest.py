@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import tempfile
@@ -15,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("MPLCONFIGDIR", str(Path(tempfile.gettempdir()) / f"orbit2-tests-matplotlib-{os.getuid()}"))  # its list of fonts
 ROOT = Path(__file__).resolve().parents[1]
+gc.disable()  # until all tests are collected: nothing that an import makes is garbage, and looking for it is a quarter of the time
 
 
 def heed_signals() -> None:
@@ -59,6 +61,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((k for k, start in enumerate(LONGEST) if place.startswith(start)), len(LONGEST))
 
     items.sort(key=rank)  # stable
+
+
+def pytest_collection_finish() -> None:
+    """What is there now (libraries, test items) stays to the end: no search for garbage need look through it."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
