@@ -87,23 +87,30 @@ diagnose = scoring(
 
 @evaluate.command("part")
 def evaluate_part(
-    config: Config, store: Store, out: Out,
+    config: Config, store: Store,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File of the part (HDF5); of several parts: their folder, a file each.",
+                                      show_default=False)],
     prediction: Annotated[Path, typer.Option(help="Prediction of the task (Zarr).", show_default=False)],
-    part: Annotated[str, typer.Option(help="Calendar month or year: 202603, 2026; 202603on: and later ones.", show_default=False)],
+    part: Annotated[list[str], typer.Option(
+        help="Calendar month or year: 202603, 2026; 202603on: and later ones. Several are made one after the other.", show_default=False)],
     observations: Observations = None, fits: Fits = None, parent: Parent = None,
-    receipt: Annotated[Path | None, typer.Option(help="Written once the part is there (JSON); a whole part is kept.")] = None,
+    receipt: Annotated[Path | None, typer.Option(help="Written once all parts are there (JSON); whole ones are kept.")] = None,
     memory_mb: Memory = None, threads: Threads = None,
 ) -> None:  # fmt: skip
     """Stream one month of a prediction once, for evaluate and diagnose; their --parts sum the months."""
-    outputs.file(out)
+    parts = {part[0]: out} if len(part) == 1 else {name: out / f"{name}.h5" for name in part}
+    if len(part) > 1:
+        outputs.files(out, {path.name: () for path in parts.values()})
+    else:
+        outputs.file(out)
     outputs.file(receipt, "part", "samples")
     allow(memory_mb, threads)
     from orbit2.diagnose.collectors import COLLECTORS as DIAGNOSTICS
     from orbit2.evaluate.collectors import COLLECTORS as SCORES
-    from orbit2.metrics.stream import run
+    from orbit2.metrics.stream import run_several
 
-    run(config=config, prediction=prediction, store=store, part=part, out=out, kinds=(*SCORES, *DIAGNOSTICS), observations=observations,
-        fits=fits, parent=parent, receipt=receipt)  # fmt: skip
+    run_several(config=config, prediction=prediction, store=store, parts=parts, kinds=(*SCORES, *DIAGNOSTICS), observations=observations,
+                fits=fits, parent=parent, receipt=receipt)  # fmt: skip
     ended.wrote(out, "once every part is there, they are summed: --parts of", "orbit2", "evaluate", "--help")
 
 

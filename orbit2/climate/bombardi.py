@@ -22,14 +22,17 @@ FALLS, RISES = 3, 2  # days before and after a turn
 MOST_YEARS = 1 / 3  # without a date
 
 
-def turns(values: npt.NDArray[np.floating], first: Array | None = None) -> tuple[Array, Array, Array]:
+def turns(
+    values: npt.NDArray[np.floating], first: Array | None = None, normal: Array | None = None
+) -> tuple[Array, Array, Array]:  # fmt: skip
     """Of rain [cells, Y, L]: (`first` [cells], onset and withdrawal [cells, Y]) as days since the 1 January of the year in which the dry
-    season's middle, `first`, lies (by default the series' own; give a model the truth's, so that their years belong together).
+    season's middle, `first`, lies (by default the series' own; give a model the truth's, so that their years belong together). `normal`
+    [cells, L]: the mean year, where it is known.
 
     NaN of cells as MEANING says, of half years with more than MOST_MISSING days missing, and where they leave the record.
     """
     cells, years, length = values.shape
-    normal = climatology(values)
+    normal = climatology(values) if normal is None else normal
     waves = np.fft.rfft(np.where(np.isfinite(normal), normal, 0.0), axis=-1)[:, 1:4]
     size = np.abs(waves)
     clear = np.isfinite(normal).all(axis=1) & (size[:, 0] > size[:, 1]) & (size[:, 0] > size[:, 2])

@@ -62,19 +62,39 @@ def _amount(days: Array, first: int, last: int) -> float:
 
 def _two(days: Array) -> tuple[Ints, Ints]:
     """First and last days of the at most two seasons of a smooth climatology [L]."""
-    total = np.cumsum(days - days.mean())
-    rising = np.diff(np.append(total, total[0])) > 0  # from day d to d + 1
-    turns = np.flatnonzero(rising != np.roll(rising, 1))
-    extremes = [int(d) for d in turns]  # alternately lowest and highest days of the cumulative anomaly
-    values = [float(v) for v in total[turns]]
-    while len(extremes) > 2 * SEASONS:
-        swings = [abs(after - before) for before, after in zip(values, values[1:] + values[:1], strict=True)]
-        k = swings.index(min(swings))
-        for gone in sorted((k, (k + 1) % len(extremes)), reverse=True):
-            del extremes[gone], values[gone]
-    lowest = [k for k, d in enumerate(extremes) if rising[d]]
-    starts = np.array([(extremes[k] + 1) % len(days) for k in lowest], dtype=np.int64)
-    return starts, np.array([extremes[(k + 1) % len(extremes)] for k in lowest], dtype=np.int64)
+    starts, ends = _extremes(np.cumsum(days - days.mean()))
+    return starts, ends
+
+
+@compiled
+def _extremes(total: Array) -> tuple[Ints, Ints]:
+    """The same of the cumulative anomaly [L], whose least swings are taken away one by one."""
+    length = len(total)
+    rising, at, count = np.zeros(length, dtype=np.bool_), np.zeros(length, dtype=np.int64), 0
+    for d in range(length):
+        rising[d] = total[(d + 1) % length] > total[d]  # from day d to d + 1
+    for d in range(length):
+        if rising[d] != rising[d - 1]:
+            at[count] = d  # alternately the lowest and highest days
+            count += 1
+    while count > 2 * SEASONS:
+        gone, least = 0, np.inf
+        for k in range(count):
+            swing = abs(total[at[(k + 1) % count]] - total[at[k]])
+            if swing < least:
+                gone, least = k, swing
+        other, left = (gone + 1) % count, 0
+        for k in range(count):
+            if k != gone and k != other:
+                at[left] = at[k]
+                left += 1
+        count = left
+    starts, ends, found = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64), 0
+    for k in range(count):
+        if rising[at[k]]:
+            starts[found], ends[found] = (at[k] + 1) % length, at[(k + 1) % count]
+            found += 1
+    return starts[:found], ends[:found]
 
 
 def margins(first: Ints, last: Ints, length: int) -> Ints:

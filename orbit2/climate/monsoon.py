@@ -47,14 +47,15 @@ def fractional_accumulation(years: xr.DataArray, southern: bool | xr.DataArray =
         "yearly_onset": ("year",), "yearly_withdrawal": ("year",), "yearly_duration": ("year",)}, withdrawal=withdrawal)  # fmt: skip
 
 
-def wang_linho(years: xr.DataArray, southern: bool | xr.DataArray = False) -> xr.Dataset:
+def wang_linho(years: xr.DataArray, southern: bool | xr.DataArray = False, normal: xr.DataArray | None = None) -> xr.Dataset:
     """Method B (Wang & LinHo 2002, J. Climate 15:386): relative rate, the climatological pentads (mean and 12 harmonics) less the mean of
     January (July in the south); onset is the first pentad above 5 mm/day, withdrawal the last.
 
     Returns `onset`, `peak`, `withdrawal` (middle days of pentads), `duration` (days): NaN where the relative rate does not pass 5 mm/day
     in May to September (southern hemisphere November to March), as in all dry monsoons. The threshold is absolute: too wet is too early.
+    `normal`: the `mean_year` of `years`, where it is known (here and below).
     """
-    return _both(_relative, years, southern, dict.fromkeys(("onset", "peak", "withdrawal", "duration"), ()))
+    return _by_hemisphere(_relative, years, southern, normal, ("onset", "peak", "withdrawal", "duration"))
 
 
 def cumulative_anomaly(years: xr.DataArray, mean: xr.DataArray | None = None) -> xr.Dataset:
@@ -68,29 +69,32 @@ def cumulative_anomaly(years: xr.DataArray, mean: xr.DataArray | None = None) ->
     return cumulative_anomalies(years, [mean])[0]
 
 
-def cumulative_anomalies(years: xr.DataArray, means: Sequence[xr.DataArray | None]) -> list[xr.Dataset]:
+def cumulative_anomalies(
+    years: xr.DataArray, means: Sequence[xr.DataArray | None], normal: xr.DataArray | None = None
+) -> list[xr.Dataset]:  # fmt: skip
     """`cumulative_anomaly` from each of several means; the mean year and its seasons, which are the same for all, are found once."""
+    normal = mean_year(years) if normal is None else normal
     nothing = xr.full_like(years.isel(year=0, day=0, drop=True), np.nan, dtype=np.float64)
     given = [nothing if mean is None else mean.astype(np.float64) for mean in means]
     season, each = ("season",), ("season", "year")
     common = {"start": season, "end": season, "bimodal": ()}
     events = {f"{event}/{i}": each for i in range(len(given)) for event in ("onset", "withdrawal", "duration")}
-    made = _apply(_turns, [years, *given], [["year", "day"], *([] for _ in given)], {**common, **events},
+    made = _apply(_turns, [years, normal, *given], [["year", "day"], ["day"], *([] for _ in given)], {**common, **events},
                   {"season": cumulative.SEASONS, "year": years.sizes["year"]})  # fmt: skip
     made = made.assign(bimodal=made["bimodal"] > 0).assign_coords(year=years["year"], season=np.arange(1, cumulative.SEASONS + 1))
     return [made[[*common, *(f"{event}/{i}" for event in ("onset", "withdrawal", "duration"))]].rename(
         {f"{event}/{i}": event for event in ("onset", "withdrawal", "duration")}) for i in range(len(given))]  # fmt: skip
 
 
-def annual_range(years: xr.DataArray, southern: bool | xr.DataArray = False) -> xr.DataArray:
+def annual_range(years: xr.DataArray, southern: bool | xr.DataArray = False, normal: xr.DataArray | None = None) -> xr.DataArray:
     """Mean rain of local summer (May to September, southern hemisphere November to March) less that of local winter, mm/day."""
-    return _both(_range, years, southern, {"annual_range": ()})["annual_range"]
+    return _by_hemisphere(_range, years, southern, normal, ("annual_range",))["annual_range"]
 
 
-def semiannual_range(years: xr.DataArray) -> xr.DataArray:
+def semiannual_range(years: xr.DataArray, normal: xr.DataArray | None = None) -> xr.DataArray:
     """Twice the amplitude of the second harmonic of the mean year, mm/day: what a cell with two rainy seasons has for an annual range."""
-    made = _apply(lambda v: (2 * cumulative.amplitudes(climatology(v))[..., 1],), [years], [["year", "day"]], {"range": ()}, {})
-    return made["range"]
+    normal = mean_year(years) if normal is None else normal
+    return _apply(lambda days: (2 * cumulative.amplitudes(days)[..., 1],), [normal], [["day"]], {"range": ()}, {})["range"]
 
 
 def mean_year(years: xr.DataArray) -> xr.DataArray:
@@ -104,13 +108,27 @@ def _both(
     **more: Any,
 ) -> xr.Dataset:  # fmt: skip
     """`of` with northern and, where asked for, southern seasons."""
-    south = np.asarray(southern)
 
     def one(is_southern: bool) -> xr.Dataset:
         leap = years["leap"].to_numpy() if "leap" in years.coords else np.zeros(years.sizes["year"], dtype=np.bool_)
         return _apply(lambda v: tuple(of(v, leap, is_southern, **more)[name] for name in names), [years], [["year", "day"]], names,
                       {"year": years.sizes["year"]}).assign_coords(year=years["year"])  # fmt: skip
 
+    return _of_either(one, southern)
+
+
+def _by_hemisphere(
+    of: Callable[[Array, bool], Mapping[str, Array]], years: xr.DataArray, southern: bool | xr.DataArray, normal: xr.DataArray | None,
+    names: Sequence[str],
+) -> xr.Dataset:  # fmt: skip
+    """`_both` of what takes the mean year alone."""
+    days = mean_year(years) if normal is None else normal
+    return _of_either(lambda south: _apply(lambda v: tuple(of(v, south)[name] for name in names), [days], [["day"]],
+                                           dict.fromkeys(names, ()), {}), southern)  # fmt: skip
+
+
+def _of_either(one: Callable[[bool], xr.Dataset], southern: bool | xr.DataArray) -> xr.Dataset:
+    south = np.asarray(southern)
     if not south.any():
         return one(False)
     return one(True) if south.all() else one(True).where(southern, one(False))
@@ -171,9 +189,10 @@ def _thresholds(each: Array, start: int, length: int, withdrawal: float) -> dict
     return {"onset": at(begin), "withdrawal": at(stop), "duration": np.where(known, PENTAD * (stop - begin + 1.0), np.nan), "slope": slope}
 
 
-def _relative(values: npt.NDArray[np.floating], leap: npt.NDArray[np.bool_], southern: bool) -> dict[str, Array]:
-    *_, length = values.shape
-    start, days = _year_start(length, southern), climatology(values)
+def _relative(days: Array, southern: bool) -> dict[str, Array]:
+    """Of the mean year [..., L]."""
+    length = days.shape[-1]
+    start = _year_start(length, southern)
     month = first_day(7, length) if southern else 0
     driest = days[..., month : month + 31 if length != 360 else month + 30].mean(axis=-1)
     each = np.roll(days, -start, axis=-1).reshape(*days.shape[:-1], -1, PENTAD).mean(axis=-1)
@@ -197,17 +216,18 @@ def _within(days: npt.NDArray[np.integer], length: int, first: int, after: int) 
     return np.asarray((days >= begin) & (days < end) if begin < end else (days >= begin) | (days < end))
 
 
-def _range(values: npt.NDArray[np.floating], leap: npt.NDArray[np.bool_], southern: bool) -> dict[str, Array]:
-    days, length = climatology(values), values.shape[-1]
+def _range(days: Array, southern: bool) -> dict[str, Array]:
+    """Of the mean year [..., L]."""
+    length = days.shape[-1]
     may, november = (days[..., _within(np.arange(length), length, *months)].mean(axis=-1) for months in ((5, 10), (11, 4)))
     return {"annual_range": november - may if southern else may - november}
 
 
-def _turns(values: npt.NDArray[np.floating], *means: Array) -> tuple[Array, ...]:
+def _turns(values: npt.NDArray[np.floating], mean_year: Array, *means: Array) -> tuple[Array, ...]:
     """Seasons of the mean year, and the dates of each year from each of the `means` (NaN: the series' own)."""
     *space, years, length = values.shape
     days = np.ascontiguousarray(values.reshape(-1, years * length))
-    normal = climatology(values).reshape(-1, length)
+    normal = np.ascontiguousarray(mean_year).reshape(-1, length)
     first, last, twofold = cumulative.rainy_seasons(normal)
     around = cumulative.margins(first, last, length)
     dates: list[Array] = []

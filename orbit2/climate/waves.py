@@ -123,14 +123,12 @@ def speed(regression: Array, lon: Array, base: float, latitude: float = 0.0) -> 
     lags = np.arange(-LAGS, LAGS + 1)
     a_day = DAY / (METRES * np.cos(np.radians(latitude)))  # degrees a day of one m/s
 
-    def along(c: float) -> float:
-        where = c * a_day * lags
-        inside = (where >= away[0]) & (where <= away[-1])
-        found = [np.interp(x, away, values[:, k]) for k, x in enumerate(where) if inside[k]]
-        return float(np.mean(found)) if len(found) > LAGS and np.isfinite(found).all() else -np.inf
-
     tried = np.concatenate([np.arange(-FASTEST, -0.95, 0.1), np.arange(1.0, FASTEST + 0.05, 0.1)])
-    heights = np.array([along(c) for c in tried])
+    where = a_day * tried[:, None] * lags
+    inside = (where >= away[0]) & (where <= away[-1])
+    along = np.stack([np.interp(where[:, k], away, values[:, k]) for k in range(len(lags))], axis=1)
+    found, count = np.where(inside, along, 0.0), inside.sum(axis=1)
+    heights = np.where((count > LAGS) & np.isfinite(found).all(axis=1), found.sum(axis=1) / np.maximum(count, 1), -np.inf)
     return float(tried[heights.argmax()]) if np.isfinite(heights).any() else float("nan")
 
 

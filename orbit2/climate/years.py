@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ Ints = npt.NDArray[np.int64]
 MONTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 MOST_MISSING = 15  # days of a year or season: ETCCDI's rule
 PENTAD = 5
+TOGETHER = 32  # cells whose days are put in order together
 
 
 @dataclass(frozen=True)
@@ -64,32 +66,59 @@ def by_year(series: xr.DataArray) -> xr.DataArray:
     Its coordinate `leap` (year) says whether the year has a 29 February, which is then averaged with the day before. Raises OrbitError
     for two samples of one day.
     """
-    stamps = times.stamps(series["time"].to_numpy())
-    calendar = Calendar.of(stamps, times.calendar_of(series["time"].to_numpy()))
-    years = np.arange(calendar.year.min(), calendar.year.max() + 1)
+    calendar, years = placing(series["time"].to_numpy())
+    made: xr.DataArray = xr.apply_ufunc(
+        placed, series.chunk(time=-1) if series.chunks else series, kwargs={"calendar": calendar, "years": years},
+        input_core_dims=[["time"]], output_core_dims=[["year", "day"]], dask="parallelized", output_dtypes=[series.dtype],
+        dask_gufunc_kwargs={"output_sizes": {"year": len(years), "day": calendar.length}},
+    )  # fmt: skip
+    return made.assign_coords(about_years(calendar, years))
+
+
+def placing(given: npt.NDArray[Any]) -> tuple[Calendar, Ints]:
+    """Where samples at the times `given` lie, and the years that hold them. Raises OrbitError for two samples of one day."""
+    stamps = times.stamps(given)
+    calendar = Calendar.of(stamps, times.calendar_of(given))
     found = len(set(map(times.day, stamps)))
     if found < len(stamps):
         raise OrbitError("a daily series has two samples of one day", where="times", got=f"{len(stamps)} samples of {found} days",
                          hint="keep one sample of each day")  # fmt: skip
-    made: xr.DataArray = xr.apply_ufunc(
-        _placed, series.chunk(time=-1) if series.chunks else series, kwargs={"calendar": calendar, "years": years},
-        input_core_dims=[["time"]], output_core_dims=[["year", "day"]], dask="parallelized", output_dtypes=[series.dtype],
-        dask_gufunc_kwargs={"output_sizes": {"year": len(years), "day": calendar.length}},
-    )  # fmt: skip
-    leap = np.isin(years, calendar.year[calendar.leap])
-    return made.assign_coords(year=years, day=np.arange(calendar.length), leap=("year", leap))
+    return calendar, np.arange(calendar.year.min(), calendar.year.max() + 1)
 
 
-def _placed(values: npt.NDArray[np.floating], calendar: Calendar, years: Ints) -> npt.NDArray[np.floating]:
+def about_years(calendar: Calendar, years: Ints) -> dict[str, Any]:
+    """Coordinates of what `placed` gives."""
+    return {"year": years, "day": np.arange(calendar.length), "leap": ("year", np.isin(years, calendar.year[calendar.leap]))}
+
+
+def placed(values: npt.NDArray[np.floating], calendar: Calendar, years: Ints) -> npt.NDArray[np.floating]:
     """[..., T] -> [..., Y, L]."""
-    made = np.full((*values.shape[:-1], len(years), calendar.length), np.nan, dtype=values.dtype)
-    plain, leap = ~calendar.leap, calendar.leap
-    made[..., calendar.year[plain] - years[0], calendar.day[plain]] = values[..., plain]
-    if leap.any():
-        at = (..., calendar.year[leap] - years[0], calendar.day[leap])
-        before, on = made[at], values[..., leap]
-        both = np.isfinite(before) & np.isfinite(on)
-        made[at] = np.where(both, (before + on) / 2, np.where(np.isfinite(on), on, before))
+    *space, count = values.shape
+    order = np.concatenate([np.flatnonzero(~calendar.leap), np.flatnonzero(calendar.leap)])  # a leap day once the day before is there
+    at = ((calendar.year - years[0]) * calendar.length + calendar.day)[order]
+    flat = values.reshape(prod(space), count)
+    made: npt.NDArray[np.floating] = _placed(flat, order, at, count - int(calendar.leap.sum()), len(years) * calendar.length)
+    return made.reshape(*space, len(years), calendar.length)
+
+
+@compiled
+def _placed(values: npt.NDArray[np.floating], order: Ints, at: Ints, plain: int, length: int) -> npt.NDArray[np.floating]:
+    """[C, T] -> [C, length]: sample `order[k]` at `at[k]`, from the `plain`th k on averaged with what is there. In whatever order the
+    samples lie in memory: some cells at a time."""
+    cells = len(values)
+    made = np.full((cells, length), np.nan, dtype=values.dtype)
+    for begin in range(0, cells, TOGETHER):
+        end = min(begin + TOGETHER, cells)
+        for k in range(plain):
+            t, to = order[k], at[k]
+            for i in range(begin, end):
+                made[i, to] = values[i, t]
+        for k in range(plain, len(order)):
+            t, to = order[k], at[k]
+            for i in range(begin, end):
+                value, before = values[i, t], made[i, to]
+                if finite(value):
+                    made[i, to] = (before + value) / 2 if finite(before) else value
     return made
 
 

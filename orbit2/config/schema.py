@@ -117,7 +117,11 @@ class DownscaleConfig(Strict):
     batch: Machine[int] = Field(1, ge=1, description="Times of an item that go through the network together.")
     blocks: Machine[int] = Field(1, ge=1, description="Jobs that the work items are divided over (contiguous blocks).")
     parts: Machine[Literal["month", "year"]] = Field(
-        "month", description="What one job of its scores reads: a calendar month, or a year (of small grids, where starting costs more)."
+        "month", description="What its scores are made of, a file each: calendar months, or years (of small grids)."
+    )
+    parts_per_job: Machine[int] = Field(
+        1, ge=1, description="Parts that one job makes, one after the other, and keeps as each is done: several where starting a job takes "
+        "as long as a part."
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the network, as in training: auto = bf16 autocast where the device multiplies bf16 fast."

@@ -21,6 +21,7 @@ Series = npt.NDArray[np.floating]
 LEVELS = (0.99, 0.95)  # the first that has LEAST_BEYOND days beyond it
 LEAST_DAYS = 30  # of a correlation over time
 WET = 1.0  # mm
+SQUARE = 64
 
 
 def level_of(days: int) -> float | None:
@@ -74,8 +75,21 @@ def maps(days: KeptDays, only: Collection[str] = ()) -> xr.Dataset:
 
 def _series(days: KeptDays, name: str, model: str, rows: slice) -> Series:
     """[cells, T] of a stretch of rows, each cell's days side by side."""
-    values = days.values(name, model)[:, rows].to_numpy()
-    return np.ascontiguousarray(values.reshape(len(values), -1).T)
+    values = days.rows("values", name, model, rows)
+    return turned(values.reshape(len(values), -1))
+
+
+@compiled
+def turned(values: Series) -> Series:
+    """[T, C] -> [C, T], in squares that stay in the cache."""
+    days, cells = values.shape
+    made = np.empty((cells, days), dtype=values.dtype)
+    for first in range(0, cells, SQUARE):
+        for start in range(0, days, SQUARE):
+            for i in range(first, min(first + SQUARE, cells)):
+                for t in range(start, min(start + SQUARE, days)):
+                    made[i, t] = values[t, i]
+    return made
 
 
 @compiled

@@ -14,7 +14,9 @@ import xarray as xr
 
 from orbit2 import times
 from orbit2.diagnose.areas import Areas
+from orbit2.diagnose.byarea import ByArea
 from orbit2.diagnose.kept import INPUT, TRUTH, KeptDays
+from orbit2.diagnose.own_regions import cells_of
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.table import TRUTH as OF_TRUTH
 from orbit2.metrics.table import Table
@@ -68,10 +70,8 @@ def means(days: KeptDays, name: str, model: str, areas: Areas) -> Array:
     """[T, R] of the regions' area-weighted mean each day; NaN where less than LEAST_KNOWN of a region is known."""
     total, known = (np.zeros((len(days.numbers), len(areas.names))) for _ in range(2))
     for stretch, used, weights in areas.rows(days):
-        values = days.means(name, model)[:, stretch].to_numpy()[:, used].astype(np.float64)
-        there = np.isfinite(values)
-        total += np.where(there, values, 0.0) @ weights.T
-        known += there @ weights.T
+        for into, found in zip((total, known), ByArea.of(weights).sums(cells_of(days, "means", name, model, stretch, used)), strict=True):
+            into += found
     whole = areas.weights.sum(axis=(1, 2), dtype=np.float64)
     made: Array = np.divide(total, known, out=np.full(total.shape, np.nan), where=known >= LEAST_KNOWN * whole)
     return made
@@ -112,14 +112,14 @@ def events(table: Table, days: KeptDays, areas: Areas, matched: Compared) -> xr.
 
 def means_of_day(days: KeptDays, name: str, model: str, area: Areas, day: int) -> float:
     """Of one region on one day."""
-    values = days.means(name, model)[day].to_numpy().astype(np.float64)
+    values = days.day("means", name, model, day).astype(np.float64)
     w = np.where(np.isfinite(values), area.weights[0].astype(np.float64), 0.0)
     return float((np.where(w > 0, values, 0.0) * w).sum() / w.sum()) if w.sum() > 0 else float("nan")
 
 
 def place(days: KeptDays, name: str, area: Areas, day: int, kind: Kind) -> tuple[float, float]:
     """Latitude and longitude (0 to 360) of the region's block that was the most extreme."""
-    values = days.means(name, TRUTH)[day].to_numpy().astype(np.float64)
+    values = days.day("means", name, TRUTH, day).astype(np.float64)
     size = np.where(area.weights[0] > 0, np.abs(values) if kind.sign == 0 else kind.sign * values, np.nan)
     row, column = np.unravel_index(int(np.nanargmax(size)), size.shape)
     return float(days.grid.lat2d[row, column]), float(np.mod(days.grid.lon2d[row, column], 360.0))

@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from orbit2.diagnose.areas import Areas
 from orbit2.diagnose.kept import TRUTH, KeptDays
-from orbit2.diagnose.own_regions import cells_of, daily
+from orbit2.diagnose.own_regions import daily
+from orbit2.jit import compiled, finite
 from orbit2.metrics.bootstrap import Score
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.record import METRICS, Key, Record, own
@@ -105,15 +106,29 @@ def _change(
 def _differences(days: KeptDays, name: str, who: str, before: Bools, after: Bools) -> Array:
     """[H, W]; NaN where either half has no day. Memory: a stretch of rows with all its days."""
     made = np.full(days.grid.shape, np.nan)
-    every = np.ones(days.grid.shape, dtype=bool)
     for stretch in days.stretches():
-        values = cells_of(days.means(name, who), stretch, every[stretch])
-        halves = []
-        for use in (before, after):
-            part, known = values[use], np.isfinite(values[use])
-            count = known.sum(axis=0)
-            halves.append(np.divide(np.where(known, part, 0).sum(axis=0), count, out=np.full(count.shape, np.nan), where=count > 0))
-        made[stretch] = (halves[1] - halves[0]).reshape(made[stretch].shape)
+        values = days.rows("means", name, who, stretch)
+        made[stretch] = between(values.reshape(len(values), -1), before, after).reshape(made[stretch].shape)
+    return made
+
+
+@compiled
+def between(values: npt.NDArray[np.floating], before: Bools, after: Bools) -> Array:
+    """[C] means of values [T, C] over the days `after` less those over the days `before`, of what is known."""
+    days, cells = values.shape
+    sums, counts = np.zeros((2, cells)), np.zeros((2, cells))
+    for t in range(days):
+        for half in range(2):
+            if after[t] if half else before[t]:
+                for c in range(cells):
+                    value = np.float64(values[t, c])
+                    known = finite(value)
+                    sums[half, c] += value if known else 0.0
+                    counts[half, c] += 1.0 if known else 0.0
+    made = np.full(cells, np.nan)
+    for c in range(cells):
+        if counts[0, c] > 0 and counts[1, c] > 0:
+            made[c] = sums[1, c] / counts[1, c] - sums[0, c] / counts[0, c]
     return made
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 
 from orbit2.diagnose.areas import Areas
 from orbit2.diagnose.byarea import ByArea
@@ -89,9 +88,9 @@ def of_values(days: KeptDays, f: Field, models: list[str], areas: Areas) -> dict
     shape = len(days.numbers), len(areas.names)
     sums = {model: np.zeros((7, *shape)) for model in models}  # p, o, pp, oo, po, se, ae
     n, w, centre = np.zeros(shape), np.zeros(shape), 0.0
-    of = days.means if days.step == 1 else days.values
+    what = "means" if days.step == 1 else "values"
     for stretch, used, weights in areas.rows(days):
-        truth = f.of(cells_of(of(f.variable, TRUTH), stretch, used))
+        truth = f.of(cells_of(days, what, f.variable, TRUTH, stretch, used).astype(np.float64))
         valid = np.isfinite(truth)
         if not centre and valid.any():
             centre = float(truth[valid].mean())
@@ -99,7 +98,8 @@ def of_values(days: KeptDays, f: Field, models: list[str], areas: Areas) -> dict
         n += valid @ (weights > 0).T.astype(np.float64)
         w += valid @ weights.T
         for model in models:
-            p = np.where(valid, f.of(cells_of(of(f.variable, model), stretch, used)) - centre, 0.0)
+            values = cells_of(days, what, f.variable, model, stretch, used).astype(np.float64)
+            p = np.where(valid, f.of(values) - centre, 0.0)
             error = p - truth
             for k, value in enumerate((p, truth, p * p, truth * truth, p * truth, error * error, np.abs(error))):
                 sums[model][k] += value @ weights.T
@@ -122,19 +122,20 @@ def daily(days: KeptDays, name: str, models: list[str], areas: Areas) -> dict[st
     n, w = np.zeros(shape), np.zeros(shape)
     centre = 0.0
     for stretch, used, weights in areas.rows(days):
-        share = cells_of(days.share(name), stretch, used)
-        truth = cells_of(days.means(name, TRUTH), stretch, used)
+        share = cells_of(days, "share", name, TRUTH, stretch, used)
+        truth = cells_of(days, "means", name, TRUTH, stretch, used)
         valid = np.isfinite(truth)
-        share = np.where(valid, share, 0.0)
+        share = np.where(valid, share, np.float32(0))
         if not centre and valid.any():
-            centre = float(truth[valid].mean())  # so that nothing cancels in squares of pascals
+            centre = float(truth[valid].mean(dtype=np.float64))  # so that nothing cancels in squares of pascals
         by_area = ByArea.of(weights)
         for total, found in zip((n, w), by_area.shares(share), strict=True):
             total += found
         for model in models:
-            sums[model] += by_area.products(cells_of(days.means(name, model), stretch, used), truth, share, centre)
+            sums[model] += by_area.products(cells_of(days, "means", name, model, stretch, used), truth, share, centre)
             if days.apart:
-                squared[model] += (share * np.where(valid, cells_of(days.squared(name, model), stretch, used), 0.0)) @ weights.T
+                errors = cells_of(days, "squared", name, model, stretch, used).astype(np.float64)
+                squared[model] += (share * np.where(valid, errors, 0.0)) @ weights.T
     for model, each in squared.items():
         sums[model][5] = each
     return {model: _moments(n, w, centre, *(*each, np.zeros(shape))) for model, each in sums.items()}
@@ -212,10 +213,9 @@ def _picked(moments: Mapping[str, Moments], use: npt.NDArray[np.int64]) -> dict[
     return {model: Moments(*each.stacked()[..., use]) for model, each in moments.items()}
 
 
-def cells_of(array: xr.DataArray, stretch: slice, used: npt.NDArray[np.bool_]) -> Array:
-    """[T, those]: the blocks of a stretch of rows that are used."""
-    part = array.isel({array.dims[1]: stretch}).to_numpy()
-    found: Array = (part.reshape(len(part), -1) if used.all() else part[:, used]).astype(np.float64)
-    return found
-
-
+def cells_of(
+    days: KeptDays, what: str, name: str, model: str, stretch: slice, used: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32]:  # fmt: skip
+    """[T, those]: the blocks of a stretch of rows that are used (`KeptDays.rows`), in single precision as they are kept."""
+    part = days.rows(what, name, model, stretch)
+    return part.reshape(len(part), -1) if used.all() else part[:, used]

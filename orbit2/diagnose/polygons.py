@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import geopandas
 import numpy as np
 import numpy.typing as npt
 import shapely
@@ -14,6 +14,9 @@ import shapely
 from orbit2.errors import OrbitError
 from orbit2.grid import EARTH_RADIUS_KM, AnyGrid, Grid
 from orbit2.grid.sphere import flat
+
+if TYPE_CHECKING:
+    import geopandas
 
 Array = npt.NDArray[np.float64]
 NAMES = ("name", "name_en", "region", "basin", "river_basin", "country", "admin", "acronym", "id", "fid")  # of columns, in small letters
@@ -39,6 +42,8 @@ def read(path: Path, label: str) -> Polygons:
 
     Raises OrbitError for a file that is missing or cannot be read, without polygons, or beyond the globe.
     """
+    import geopandas  # a second, for whoever has such files
+
     if not path.exists():
         raise OrbitError("file of regions not found", where=f"diagnose.regions.{label}", got=path, allowed=", ".join(KINDS),
                          hint="give the path of a file that is there")  # fmt: skip

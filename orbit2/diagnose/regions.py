@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import geopandas
 import numpy as np
 import numpy.typing as npt
-import regionmask
+import shapefile
 import shapely
+from shapely.geometry import shape
 
 from orbit2.grid import EARTH_RADIUS_KM, AnyGrid, Grid
 from orbit2.metrics.binning import Bins
+
+if TYPE_CHECKING:
+    import regionmask
 
 POLYGONS = Path(__file__).parent / "data" / "IPCC-WGI-reference-regions-v4.zip"
 ATTRIBUTION = "IPCC WGI reference regions v4, Iturbide et al. (2020), CC BY 4.0"
@@ -26,13 +30,20 @@ IntArray = npt.NDArray[np.int16]
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """Names, kinds (Land, Ocean, Land-Ocean), exact polygon areas (km2 on the 6371 km sphere) and the polygons."""
+    """Names, kinds (Land, Ocean, Land-Ocean), exact polygon areas (km2 on the 6371 km sphere) and the polygons' `shapes`."""
 
     abbreviations: tuple[str, ...]
     names: tuple[str, ...]
     kinds: tuple[str, ...]
     area_km2: Array
-    polygons: regionmask.Regions
+    shapes: tuple[shapely.Geometry, ...]
+
+    @cached_property
+    def polygons(self) -> regionmask.Regions:
+        """For masks."""
+        import regionmask  # brings geopandas, cartopy and rasterio: a second, which who needs no mask need not wait
+
+        return regionmask.Regions(self.shapes, names=self.names, abbrevs=self.abbreviations, name="AR6", source=ATTRIBUTION, overlap=False)
 
     def on(self, grid: AnyGrid) -> IntArray:
         """Region of each cell centre, [H, W]: a position in `abbreviations`, -1 for none."""
@@ -44,12 +55,13 @@ class Regions:
 @cache
 def ar6() -> Regions:
     """The vendored AR6 regions (Iturbide et al. 2020, ESSD 12:2959, version 4): 43 land, 3 land-ocean, 12 ocean."""
-    frame = geopandas.read_file(f"zip://{POLYGONS}")
-    polygons = regionmask.from_geopandas(frame, names="Name", abbrevs="Acronym", name="AR6", source=ATTRIBUTION, overlap=False)
+    with shapefile.Reader(str(POLYGONS)) as file:  # geopandas takes a second to import, and does more than is needed
+        records = file.records()
+        shapes = tuple(shape(each.__geo_interface__) for each in file.shapes())
     return Regions(
-        tuple(frame["Acronym"]), tuple(readable(str(name)) for name in frame["Name"]), tuple(frame["Type"]),
-        np.array([_area_km2(polygon) for polygon in frame.geometry]), polygons,
-    )
+        tuple(str(each["Acronym"]) for each in records), tuple(readable(str(each["Name"])) for each in records),
+        tuple(str(each["Type"]) for each in records), np.array([_area_km2(polygon) for polygon in shapes]), shapes,
+    )  # fmt: skip
 
 
 def readable(name: str) -> str:

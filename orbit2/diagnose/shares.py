@@ -111,7 +111,7 @@ def _of_cells(grid: AnyGrid) -> Shares:
 def _made(grid: AnyGrid) -> Shares:
     regions = ar6()
     if np.prod(grid.shape) <= MOST_CELLS:
-        return Shares.of([polygons.fractions(regions.polygons[r].polygon, grid) for r in range(len(regions.names))], grid.shape)
+        return Shares.of([polygons.fractions(polygon, grid) for polygon in regions.shapes], grid.shape)
     ids = regions.on(grid).ravel()
     at = np.flatnonzero(ids >= 0)
     small = np.int32 if ids.size < 1 << 31 else np.int64

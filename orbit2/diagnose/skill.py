@@ -13,7 +13,7 @@ import xarray as xr
 
 from orbit2 import times
 from orbit2.diagnose import differences
-from orbit2.diagnose.regions import ATTRIBUTION, LAND_FRACTION, ar6, scored_bins
+from orbit2.diagnose.regions import ATTRIBUTION, LAND_FRACTION, IntArray, ar6, scored_bins
 from orbit2.diagnose.shares import Shares, ar6_shares, edge_method
 from orbit2.metrics import deterministic
 from orbit2.metrics.binning import Bins
@@ -48,10 +48,8 @@ class RegionSkill(Collector):
     def __init__(self, matched: Compared, settings: Settings, training: Training | None = None) -> None:
         super().__init__(matched, settings, training)
         self.regions = ar6()
-        self.ids = self.regions.on(matched.grid)  # of cell centres, for maps
-        land = matched.land_fraction >= LAND_FRACTION
-        self.on_map = scored_bins(self.regions, self.ids, land).index
-        shares = ar6_shares(matched.grid).scored(land, self.regions.kinds)  # not kept: while days are streamed nobody asks for them
+        self.land = matched.land_fraction >= LAND_FRACTION
+        shares = ar6_shares(matched.grid).scored(self.land, self.regions.kinds)  # not kept: while days are streamed nobody asks for them
         self.bins: Bins = shares.bins(self.regions.abbreviations)
         self.cut, self.weights = shares.cut(), area_weights(matched.grid)
         self.paired = {"regions": self.bins}
@@ -62,7 +60,16 @@ class RegionSkill(Collector):
     @cached_property
     def shares(self) -> Shares:
         """Of each cell in the regions that it counts for."""
-        return ar6_shares(self.matched.grid).scored(self.matched.land_fraction >= LAND_FRACTION, self.regions.kinds)
+        return ar6_shares(self.matched.grid).scored(self.land, self.regions.kinds)
+
+    @cached_property
+    def ids(self) -> IntArray:
+        """Region of each cell's centre [H, W]: for maps, which are made once all parts are summed."""
+        return self.regions.on(self.matched.grid)
+
+    @cached_property
+    def _on_map(self) -> npt.NDArray[np.integer[Any]]:
+        return scored_bins(self.regions, self.ids, self.land).index
 
     def update(self, scored: Scored) -> None:
         self.seen[scored.variable] |= np.isfinite(scored.truth)  # missing where anything that is compared is
@@ -88,7 +95,7 @@ class RegionSkill(Collector):
 
     def scored(self, name: str | None = None) -> npt.NDArray[np.int64]:
         """For maps: the region of each such cell's centre, -1 elsewhere."""
-        return np.where(self._seen(name), self.on_map, -1)
+        return np.where(self._seen(name), self._on_map, -1)
 
     def cells(self, name: str | None = None) -> npt.NDArray[np.int64]:
         """Number of scored cells by region, [R]; one on an edge counts in each region that it lies in."""

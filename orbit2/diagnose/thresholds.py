@@ -18,6 +18,7 @@ from orbit2.diagnose.areas import Areas
 from orbit2.diagnose.byarea import ByArea
 from orbit2.diagnose.kept import INPUT, TRUTH, KeptDays
 from orbit2.diagnose.own_regions import cells_of
+from orbit2.jit import compiled
 from orbit2.metrics.bootstrap import Interval, Score
 from orbit2.metrics.compared import Compared
 from orbit2.metrics.record import BEST, Key, Record
@@ -27,6 +28,7 @@ from orbit2.metrics.table import Table
 
 Array = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
+Values = npt.NDArray[np.floating]
 LEAST_DAYS = 350  # of a record: days a year are not told from a season
 YEARS = {"360_day": 360.0, "noleap": 365.0, "365_day": 365.0, "all_leap": 366.0, "366_day": 366.0}  # days of a year; else 365.25
 
@@ -82,7 +84,7 @@ def counted(
     counts = {label: Counts(shape, models) for label in thresholds}
     for stretch, used, weights in areas.rows(days):
         by_area = ByArea.of(weights)
-        truth = cells_of(days.values(name, TRUTH), stretch, used)
+        truth = cells_of(days, "values", name, TRUTH, stretch, used)
         valid, real = np.isfinite(truth), {}
         n += by_area.number(valid)
         w += by_area.size(valid)
@@ -90,18 +92,28 @@ def counted(
             real[label] = events(truth, threshold, name, days.numbers)
             counts[label].observed += by_area.size(real[label])
         for model in models:
-            values = cells_of(days.values(name, model), stretch, used)
+            values = cells_of(days, "values", name, model, stretch, used)
             for label, threshold in thresholds.items():
-                found = events(values, threshold, name, days.numbers) & valid
-                counts[label].predicted[model] += by_area.size(found)
-                counts[label].hits[model] += by_area.size(found & real[label])
+                found = asked(by_area, values, threshold, name, days.numbers, real[label], valid)
+                for into, one in zip((counts[label].predicted, counts[label].hits), found, strict=True):
+                    into[model] += one
     return {label: {model: of_events(n, w, one.predicted[model], one.observed, one.hits[model]) for model in models}
             for label, one in counts.items()}  # fmt: skip
 
 
-def events(values: Array, threshold: ThresholdConfig, name: str, numbers: npt.NDArray[np.int64]) -> Bool:
+def asked(
+    by_area: ByArea, values: Values, threshold: ThresholdConfig, name: str, numbers: npt.NDArray[np.int64], real: Bool, valid: Bool
+) -> tuple[Array, Array]:  # fmt: skip
+    """Weights [T, R] of a model's events among `valid` cells, and of those of them that are `real`."""
+    if threshold.days == 1:
+        return by_area.events(values, threshold.value(name), threshold.above is not None, real, valid)
+    found = events(values, threshold, name, numbers) & valid
+    return by_area.size(found), by_area.size(found & real)
+
+
+def events(values: Values, threshold: ThresholdConfig, name: str, numbers: npt.NDArray[np.int64]) -> Bool:
     """[T, C]: whether a day counts; a missing day does not, and ends a run, as days that are not there do."""
-    limit = threshold.value(name)
+    limit = np.float64(threshold.value(name))  # no single precision: 308.15 K is not a value of it
     with np.errstate(invalid="ignore"):
         found = values >= limit if threshold.above is not None else values < limit
     return np.asarray(found) if threshold.days == 1 else in_runs(found, threshold.days, numbers)
@@ -109,14 +121,24 @@ def events(values: Array, threshold: ThresholdConfig, name: str, numbers: npt.ND
 
 def in_runs(found: Bool, least: int, numbers: npt.NDArray[np.int64]) -> Bool:
     """The days of `found` [T, C] that lie in runs of at least `least` days one after the other."""
-    inside = np.zeros_like(found)
-    if len(found) < least:
-        return inside
-    before = np.concatenate([np.zeros((1, found.shape[1]), dtype=np.int32), np.cumsum(found, axis=0, dtype=np.int32)])
-    begins = before[least:] - before[:-least] == least  # [T - least + 1, C]: so many from this day on
-    begins &= (numbers[least - 1 :] - numbers[: len(numbers) - least + 1] == least - 1)[:, None]
-    for day in range(least):
-        inside[day : day + len(begins)] |= begins
+    follows = np.diff(numbers, prepend=numbers[0] if len(numbers) else 0) == 1
+    inside: Bool = _in_runs(np.ascontiguousarray(found), least, follows)
+    return inside
+
+
+@compiled
+def _in_runs(found: Bool, least: int, follows: Bool) -> Bool:
+    """`follows` [T]: whether a day is the one after the day before it in the record."""
+    days, cells = found.shape
+    inside, length = np.zeros((days, cells), dtype=np.bool_), np.zeros((days, cells), dtype=np.int32)
+    for t in range(days):
+        for c in range(cells):
+            before = length[t - 1, c] if t > 0 and follows[t] else 0
+            length[t, c] = before + 1 if found[t, c] else 0
+    for t in range(days - 1, -1, -1):
+        for c in range(cells):
+            after = t + 1 < days and follows[t + 1] and inside[t + 1, c]
+            inside[t, c] = found[t, c] and (length[t, c] >= least or after)
     return inside
 
 

@@ -31,6 +31,7 @@ from orbit2.model.tiles import Tiling
 
 TIME_UNITS = "seconds since 1970-01-01 00:00:00"
 CHUNK_EDGE = 720  # fine cells: the longest edge of an inner chunk
+CHUNK_BYTES = 1 << 22  # of times that are one chunk: as much as one of a globe at 0.25 degree, which readers have to read whole anyway
 SMALLEST_EDGE = 90  # a shard edge without a divisor between these two is one chunk
 Replace = Literal["nothing", "prediction", "anything"]  # of what is there when a store is begun
 CODEC: dict[str, Any] = {"cname": "zstd", "clevel": 3, "shuffle": "shuffle", "typesize": 4}
@@ -87,6 +88,12 @@ class Layout:
         if self.items.members:
             return (slice(item.member, item.member + 1), *place), (item.member, *number)
         return place, number
+
+
+def times_of_chunk(time_block: int, rows: int, columns: int) -> int:
+    """How many times of a shard of `time_block` one chunk holds: small fields take longer to begin than to pack."""
+    most = max(1, CHUNK_BYTES // (4 * rows * columns))
+    return next(count for count in range(min(most, time_block), 0, -1) if time_block % count == 0)
 
 
 def shard_and_chunk(cells: int, core: int, count: int) -> tuple[int, int]:
@@ -237,7 +244,7 @@ def _create(path: Path, layout: Layout, about: Mapping[str, Any], original: Orig
         array = root.create_array(
             name,
             shape=(*sides, len(layout.times), *layout.grid.shape),
-            chunks=(*(1 for _ in sides), 1, *chunk),
+            chunks=(*(1 for _ in sides), times_of_chunk(time_block, *chunk), *chunk),
             shards=(*((quantiles or 1) for _ in sides), time_block, *shard),
             dtype="float32",
             fill_value=float("nan"),

@@ -135,7 +135,8 @@ class Matched:
         self.indices = self._indices()
         self.times = self.store.times[self.indices]
         self.stamps = times.stamps(self.times)
-        self.streamed = [i for i, sample in enumerate(self.stamps) if part is None or _belongs(sample, part)]
+        self.streamed: list[int] = []
+        self.stream(part)
         self.fitted = self._fits(paired, baselines, fits)
         known = fits is not None and self.observations is None and self.truth_side == "fine"
         self.training = Training(fits, *self.truth_window, self.store.grid("fine")) if known and fits is not None else None
@@ -148,6 +149,10 @@ class Matched:
                        } if self.has_truth else {}  # fmt: skip
         self._frames = {time: i for i, time in enumerate(times.normal(self.prediction["time"].values))}
         self._cache: dict[tuple[Path, Side], tuple[int, npt.NDArray[np.float32]]] = {}
+
+    def stream(self, part: str | None) -> None:
+        """Give the samples of this part (None: all) from now on."""
+        self.streamed = [i for i, sample in enumerate(self.stamps) if part is None or _belongs(sample, part)]
 
     def _fits(self, paired: bool, baselines: Sequence[str], fits: Path | None) -> Fitted | None:
         """What was fitted to the training block; None for a task that has no training pairs on its grid, and where none is wanted."""

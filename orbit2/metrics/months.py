@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from orbit2 import times
 from orbit2.config.schema import RunConfig
 from orbit2.sources.times import plan_times
 
 ONWARDS = "on"  # of a part that goes on to the task's end
+SPAN = "to"  # between the first and the last part of a job that makes several
 
 
 def plan_parts(config: RunConfig, task: str) -> list[str]:
@@ -22,6 +25,17 @@ def plan_parts(config: RunConfig, task: str) -> list[str]:
     length = len("2026") if section.parts == "year" else len("202603")
     names = list(dict.fromkeys(times.month_name(sample)[:length] for sample in times.stamps(first)))
     return [*names[:-1], names[-1] + ONWARDS] if len(first) < len(found) else names
+
+
+def plan_jobs(config: RunConfig, task: str) -> dict[str, list[str]]:
+    """The jobs of a task's scores: name -> the parts that it makes one after the other."""
+    parts, count = plan_parts(config, task), config.downscale[task].parts_per_job
+    return {job_name(some): some for some in (parts[at : at + count] for at in range(0, len(parts), count))}
+
+
+def job_name(parts: Sequence[str]) -> str:
+    """`202603`, or `202603to202608`."""
+    return parts[0] if len(parts) == 1 else f"{parts[0]}{SPAN}{parts[-1]}"
 
 
 def merge_memory_mb(config: RunConfig, task: str) -> int:

@@ -16,6 +16,7 @@ from orbit2.config.recipes import DAY, recipes
 from orbit2.config.schema import RunConfig
 from orbit2.config.sources import traits
 from orbit2.errors import OrbitError
+from orbit2.metrics.months import plan_jobs
 from orbit2.metrics.months import plan_parts as task_months
 from orbit2.model.inspect import vocabulary
 from orbit2.plan.disk import output_grid, samples_bytes, task_samples, training_samples
@@ -166,7 +167,7 @@ def _scored(config: RunConfig, on: Machine) -> Iterator[Work]:
         months, samples, share = len(task_months(config, task)), task_samples(config, task), outputs * models / MODELS
         plain, structure = STAGES["evaluate"], STAGES["structure"]
         values = cells * share * (samples + structure.each / plain.each * math.ceil(samples / config.evaluate.every))
-        yield _valued("evaluate", task, values, on, jobs=months)
+        yield _valued("evaluate", task, values, on, jobs=len(plan_jobs(config, task)))
         yield _valued("merge", task, min(cells, LARGE) * share * months, on)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ PER_WAVE = 8  # samples for each coefficient of a cycle, at least
 STEEPEST = 1.0  # of slopes: beyond it noise
 YEAR = 365.0  # days
 WHOLE = 0.9  # of the samples: cells with fewer have no cycles
+TOGETHER = 1 << 20  # cells of the fields that are judged at once: small ones take longer to begin than to make
 FLAT = 1e-9  # variance of predictions, in network space, that has no slope
 
 
@@ -71,8 +72,12 @@ class Sums:
         rows, columns = self.cells(here)
         inside = columns < self.box.columns
         parts = [valid.double(), r, p, p * p, p * r, *(wave * r for wave in phi), *(wave * p for wave in phi)]
+        whole = here == self.box
         for total_, part in zip(self.at, parts, strict=True):
-            total_[:, rows, columns[inside]] += part[..., inside]
+            if whole:
+                total_ += part
+            else:
+                total_[:, rows, columns[inside]] += part[..., inside]
 
     def learned(self) -> Learned:
         """What the sums say, before any weight."""
@@ -133,6 +138,7 @@ def under(here: Box, field: Tensor, corner: tuple[int, int], width: int) -> Tens
 
 
 Memories = dict[str, Memory]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -328,27 +334,34 @@ def _judge(
         kinds = WEIGHTS if known.cycles else (0.0,)
         cycles = {(w2, w3): shares[w3] * (first - shares[w2] * second) for w2 in WEIGHTS for w3 in kinds}
 
-        def made(correction: Tensor | float, i: int = i, name: str = name, p: Tensor = p) -> Tensor:
-            return settled((p + correction).float()[None, None], coarse, batch.variables, [name], geometry, config.refinement,
-                           moments[i : i + 1], config.conserve)[0, 0]  # fmt: skip
+        def made(corrections: Sequence[Tensor], i: int = i, name: str = name, p: Tensor = p) -> Tensor:
+            """[N, h, w], of N corrections at once."""
+            fields = (p + torch.stack(list(corrections))).float()[:, None]
+            return settled(fields, coarse, batch.variables, [name], geometry, config.refinement, moments[i : i + 1], config.conserve)[:, 0]
 
         if not curved(name) and config.conserve != "multiplicative":  # then conservation is linear
-            base = made(0.0)
-            parts: dict[tuple[float, ...], Tensor] = {}
-            for w in WEIGHTS[1:]:
-                parts[0, w], parts[1, w] = made(shares[w] * one.residual[0]) - base, made(shares[w] * sloped) - base
-            parts |= {(2, *key): made(field) - base for key, field in cycles.items() if key[1]}
-            errors[:, i, 0] += _quadratic(truth[i] - base, parts, grids, torch.where(valid, area[0], 0.0)).cpu()
+            waving = {key: field for key, field in cycles.items() if key[1]}
+            keys: list[tuple[float, ...]] = [*((0, w) for w in WEIGHTS[1:]), *((1, w) for w in WEIGHTS[1:]), *((2, *key) for key in waving)]
+            added = [torch.zeros_like(sloped), *(shares[w] * one.residual[0] for w in WEIGHTS[1:]),
+                     *(shares[w] * sloped for w in WEIGHTS[1:]), *waving.values()]  # fmt: skip
+            fields = torch.cat([made(some) for some in _together(added, p)])
+            parts = dict(zip(keys, fields[1:] - fields[0], strict=True))
+            errors[:, i, 0] += _quadratic(truth[i] - fields[0], parts, grids, torch.where(valid, area[0], 0.0)).cpu()
             continue
         mean, std = moments[i]
-        for choice, (w1, w2, w3) in enumerate(grids):
-            if (w2, w3) not in cycles:
-                continue
-            field = made(shares[w1] * one.residual[0] + shares[w2] * sloped + cycles[w2, w3])
-            errors[choice, i, 0] += _square(field, truth[i], valid, area[0]).cpu()
+        of_truth = restored(truth[i] * std + mean, name) if curved(name) else truth[i]
+        for some in _together([(choice, *weights) for choice, weights in enumerate(grids) if weights[1:] in cycles], p):
+            which = [choice for choice, *_ in some]
+            fields = made([shares[w1] * one.residual[0] + shares[w2] * sloped + cycles[w2, w3] for _, w1, w2, w3 in some])
+            errors[which, i, 0] += _square(fields, truth[i], valid, area[0]).cpu()
             if curved(name):
-                amounts = [restored(values * std + mean, name) for values in (field, truth[i])]
-                errors[choice, i, 1] += _square(amounts[0], amounts[1], valid, area[0]).cpu()
+                errors[which, i, 1] += _square(restored(fields * std + mean, name), of_truth, valid, area[0]).cpu()
+
+
+def _together(what: Sequence[Item], field: Tensor) -> Iterator[Sequence[Item]]:
+    """As many at a time as TOGETHER cells allow."""
+    count = max(1, TOGETHER // field.numel())
+    return (what[at : at + count] for at in range(0, len(what), count))
 
 
 def _channel(i: int, values: Tensor) -> Tensor:
@@ -371,7 +384,8 @@ def _quadratic(
 
 
 def _square(made: Tensor, truth: Tensor, valid: Tensor, area: Tensor) -> Tensor:
-    return (torch.where(valid, made - truth, 0.0).double() ** 2 * area).sum()
+    """[N] of fields [N, h, w]."""
+    return (torch.where(valid, made - truth, 0.0).double() ** 2 * area).sum((1, 2))
 
 
 def _chosen(errors: Tensor, grids: Sequence[tuple[float, float, float]], cycles: Sequence[str]) -> tuple[Tensor, Tensor]:

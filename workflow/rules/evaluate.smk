@@ -2,11 +2,11 @@
 # are read by month, once for this stage and for diagnose; what both make of a task are sums of the same parts. A part itself (HDF5) is
 # nobody's output, only its receipt: Snakemake deletes what a failed group declared, and parts must survive each other.
 from orbit2.config.comparisons import fit_memory_mb
-from orbit2.metrics.months import merge_memory_mb, plan_parts as plan_months
+from orbit2.metrics.months import merge_memory_mb, plan_jobs
 
 with one_line():
     FIT_MB = {folder: fit_memory_mb(RUN.datasets[name]) for folder, name in DATASET_OF.items()}
-    MONTHS = {task: plan_months(RUN, task) for task in TASKS}
+    MONTHS = {task: plan_jobs(RUN, task) for task in TASKS}  # job -> the parts that it makes
     MERGE_MB = {task: merge_memory_mb(RUN, task) for task in TASKS}
 
 
@@ -34,16 +34,26 @@ rule evaluate_fit:
         "logged {log} orbit2 evaluate fit --config {input.config} --store {params.store} --out {output}"
 
 
+def gathered(task, parts):
+    """Where a job's parts go: a file, or the folder of several."""
+    folder = f"{R}/evaluate/{task}/parts"
+    return folder if len(parts) > 1 else f"{folder}/{parts[0]}.h5"
+
+
 rule evaluate_part:
     input:
         config=task_config("part"),
         prediction=f"{R}/downscale/{{task}}.json",
         truth=task_truth,
         beside=task_beside,
-        gone=lambda wildcards: gone(
-            f"{R}/evaluate/{wildcards.task}/parts/{wildcards.part}.h5",
-            f"{R}/evaluate/{wildcards.task}/parts/{wildcards.part}.json",
-        ),
+        gone=lambda wildcards: [
+            path
+            for part in MONTHS[wildcards.task][wildcards.part]
+            for path in gone(
+                f"{R}/evaluate/{wildcards.task}/parts/{part}.h5",
+                f"{R}/evaluate/{wildcards.task}/parts/{wildcards.part}.json",
+            )
+        ],
     output:
         f"{R}/evaluate/{{task}}/parts/{{part}}.json",
     log:
@@ -52,7 +62,7 @@ rule evaluate_part:
         f"{R}/logs/evaluate_{{task}}_{{part}}.tsv"
     wildcard_constraints:
         task=either(TASKS),
-        part=r"\d{4}(\d{2})?(on)?",
+        part=r"\d{4}(\d{2})?(to\d{4}(\d{2})?)?(on)?",
     threads: 1
     resources:
         mem_mb=least("mem_mb", 4000),
@@ -61,11 +71,12 @@ rule evaluate_part:
         memory=memory,
         prediction=f"{R}/downscale/{{task}}.zarr",
         stores=task_stores,
-        gathered=f"{R}/evaluate/{{task}}/parts/{{part}}.h5",
+        parts=lambda wildcards: " ".join(f"--part {part}" for part in MONTHS[wildcards.task][wildcards.part]),
+        gathered=lambda wildcards: gathered(wildcards.task, MONTHS[wildcards.task][wildcards.part]),
     message:
         "evaluate: {wildcards.part} of {wildcards.task}"
     shell:
-        "logged {log} orbit2 evaluate part --config {input.config} --prediction {params.prediction} {params.stores} --part {wildcards.part} --out {params.gathered} --receipt {output} --memory-mb {params.memory} --threads {threads}"
+        "logged {log} orbit2 evaluate part --config {input.config} --prediction {params.prediction} {params.stores} {params.parts} --out {params.gathered} --receipt {output} --memory-mb {params.memory} --threads {threads}"
 
 
 rule evaluate_task:

@@ -12,7 +12,7 @@ import xarray as xr
 
 from orbit2.climate import bombardi, circular, monsoon
 from orbit2.climate.seasonality import INDICES, driest_month, seasonality
-from orbit2.climate.years import by_year, pentads
+from orbit2.climate.years import about_years, pentads, placed, placing
 from orbit2.diagnose.climate.places import Place
 from orbit2.diagnose.kept import TRUTH, KeptDays
 
@@ -97,38 +97,37 @@ def gather(days: KeptDays, name: str, model: str, places: Sequence[Place], truth
 
 def _chunks(days: KeptDays, name: str, model: str) -> Iterator[tuple[slice, xr.DataArray, xr.DataArray]]:
     """Positions of cells, their years (cell, year, day), and whether each lies in the south; rows of blocks as the days are chunked."""
-    series = days.means(name, model)
-    first, second = series.dims[1:]
-    latitude = np.broadcast_to(days.lat.to_numpy().reshape(-1, 1) if days.lat.ndim == 1 else days.lat.to_numpy(), series.shape[1:])
-    at = 0
-    for rows in series.chunksizes[first] if series.chunks else (series.sizes[first],):
-        part = series[:, at : at + rows].compute().stack(cell=(first, second), create_index=False)
-        offset, at = at * series.sizes[second], at + rows
-        for begin in range(0, part.sizes["cell"], AT_ONCE):
-            piece = part.isel(cell=slice(begin, begin + AT_ONCE))
-            where = slice(offset + begin, offset + begin + piece.sizes["cell"])
-            yield where, by_year(piece), xr.DataArray(latitude.ravel()[where] < 0, dims="cell")
+    calendar, years = placing(days.times)
+    about, south = about_years(calendar, years), (days.grid.lat2d < 0).ravel()
+    for stretch in days.stretches():
+        values = days.rows("means", name, model, stretch)
+        flat, offset = values.reshape(len(values), -1).T, stretch.start * values.shape[2]
+        for begin in range(0, len(flat), AT_ONCE):
+            piece = placed(flat[begin : begin + AT_ONCE], calendar, years)
+            where = slice(offset + begin, offset + begin + len(piece))
+            yield (where, xr.DataArray(piece, dims=("cell", "year", "day"), coords=about), xr.DataArray(south[where], dims="cell"))
 
 
 def _of_cells(years: xr.DataArray, southern: xr.DataArray, truth: Gathered | None, cells: slice) -> dict[str, npt.NDArray[Any]]:
     """Arrays whose first dimension is `cell`."""
     means = [None] if truth is None else [None, xr.DataArray(truth.cells["mean"][cells], dims="cell")]
-    own, *others = monsoon.cumulative_anomalies(years, means)
+    normal = monsoon.mean_year(years)
+    own, *others = monsoon.cumulative_anomalies(years, means, normal)
     given = others[0] if others else own
-    mean = monsoon.mean_year(years).mean("day")
-    wang = monsoon.wang_linho(years, southern)
+    mean = normal.mean("day")
+    wang = monsoon.wang_linho(years, southern, normal)
     month = driest_month(years) if truth is None else xr.DataArray(truth.cells["first_month"][cells].astype(np.int64), dims="cell")
     index = seasonality(years, month)
     values = years.transpose("cell", "year", "day").to_numpy()
-    driest, *rads = bombardi.turns(values, None if truth is None else truth.cells["driest_day"][cells])
+    driest, *rads = bombardi.turns(values, None if truth is None else truth.cells["driest_day"][cells], normal.to_numpy())
     each = "cell", "season", "year"  # in single precision: days are exact in it
     made: dict[str, npt.NDArray[Any]] = {}
     made |= {event: own[event].transpose(*each).to_numpy().astype(np.float32) for event in (*EVENTS, "duration")}
     made |= {f"{event}_of_truth": given[event].transpose(*each).to_numpy().astype(np.float32) for event in (*EVENTS, "duration")}
     made |= {f"{event}_wang": wang[event].to_numpy() for event in EVENTS}
     made |= {"start": own["start"].transpose("cell", "season").to_numpy(), "bimodal": own["bimodal"].to_numpy(), "mean": mean.to_numpy(),
-             "annual_range": monsoon.annual_range(years, southern).to_numpy(), "first_month": month.to_numpy().astype(np.float64),
-             "semiannual_range": monsoon.semiannual_range(years).to_numpy(), "amount": index["amount"].to_numpy()}  # fmt: skip
+             "annual_range": monsoon.annual_range(years, southern, normal).to_numpy(), "first_month": month.to_numpy().astype(np.float64),
+             "semiannual_range": monsoon.semiannual_range(years, normal).to_numpy(), "amount": index["amount"].to_numpy()}  # fmt: skip
     made |= {"driest_day": driest} | {f"{event}_bombardi": x for event, x in zip(EVENTS, rads, strict=True)}
     for name in INDICES:
         made |= {name: index[name].to_numpy(), f"{name}_climatological": index[f"{name}_climatological"].to_numpy(),

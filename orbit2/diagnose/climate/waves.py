@@ -13,8 +13,10 @@ from orbit2 import longitudes
 from orbit2.climate import sections, waves
 from orbit2.climate.scores import Pattern, pattern
 from orbit2.climate.waves import Line
+from orbit2.diagnose.byarea import ByArea
 from orbit2.diagnose.kept import INPUT, TRUTH, KeptDays
 from orbit2.diagnose.kept.days import STAND_IN
+from orbit2.diagnose.own_regions import cells_of
 from orbit2.metrics.binning import band_name
 from orbit2.metrics.record import Record, own
 from orbit2.metrics.statistics import Moments
@@ -117,7 +119,7 @@ def rows(table: Table, days: KeptDays, name: str, draws: int) -> xr.Dataset:
 
 def gathered(days: KeptDays, name: str, model: str, where: Lines) -> Waves:
     """Of one model, from one reading of the rows of blocks between 30 S and 30 N."""
-    series, area = days.means(name, model), days.area.to_numpy()
+    area = days.area.to_numpy()
     numbers = days.numbers - days.numbers[0]
     length = int(numbers[-1]) + 1
     sums = {line: np.zeros((2, len(of.at), length)) for line, of in (("lon", where.lon), ("lat", where.lat)) if of is not None}
@@ -126,12 +128,10 @@ def gathered(days: KeptDays, name: str, model: str, where: Lines) -> Waves:
             bins = (where.lon if line == "lon" or where.lat is None else where.lat).of[stretch]
             used = bins >= 0
             if used.any():
-                values = series[:, stretch].to_numpy()[:, used].T.astype(np.float64)  # [cells, T]
-                known, w = np.isfinite(values), area[stretch][used][:, None]
-                for into, x in ((total, np.where(known, values, 0.0) * w), (weight, known * w)):
-                    here = np.zeros((len(into), values.shape[1]))
-                    np.add.at(here, bins[used], x)
-                    into[:, numbers] += here
+                weights = (bins[used] == np.arange(len(total))[:, None]) * area[stretch][used]  # [bins, cells]
+                found = ByArea.of(weights).sums(cells_of(days, "means", name, model, stretch, used))
+                for into, one in zip((total, weight), found, strict=True):
+                    into[:, numbers] += one.T
     means = {line: np.divide(t, w, out=np.full(t.shape, np.nan), where=w > 0) for line, (t, w) in sums.items()}
     year = YEARS.get(days.calendar, 365.25)
     passed = {line: waves.filtered(waves.anomalies(x, np.arange(length), year)) for line, x in means.items()}

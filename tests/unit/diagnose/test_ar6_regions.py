@@ -3,6 +3,7 @@
 import hashlib
 import socket
 
+import geopandas
 import numpy as np
 import pytest
 
@@ -41,6 +42,12 @@ def test_vendored_file_is_the_published_one():
     digest = hashlib.sha256(r.POLYGONS.read_bytes()).hexdigest()
     assert digest == "c83881a18e74912385ad578282de721cc8e866b62cbbc75446e52e7041c81cff"
     assert "CC BY 4.0" in (r.POLYGONS.parent / "README.md").read_text() and "Iturbide" in r.ATTRIBUTION
+
+
+def test_polygons_are_those_that_geopandas_reads():
+    frame = geopandas.read_file(f"zip://{r.POLYGONS}")
+    assert tuple(frame["Acronym"]) == r.ar6().abbreviations and tuple(frame["Type"]) == r.ar6().kinds
+    assert all(one.equals(other) for one, other in zip(r.ar6().shapes, frame.geometry, strict=True))
 
 
 def test_areas():

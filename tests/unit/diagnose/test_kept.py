@@ -147,6 +147,25 @@ def test_parts_in_any_order_are_the_same_days_and_nothing_is_read_before_it_is_a
         days.values(RAIN, "reslam")
 
 
+def test_rows_are_what_the_lazy_arrays_hold(daily, tmp_path):
+    """Of days that follow one another in a part and of days that do not, of blocks and of cells."""
+
+    def alike(days):
+        for stretch in (slice(0, 3), slice(5, days.grid.shape[0])):
+            for name in days.variables:
+                for what in ("values", "means", "squared"):
+                    found = days.rows(what, name, "reslim", stretch)
+                    assert found.dtype == np.float32
+                    np.testing.assert_array_equal(found, getattr(days, what)(name, "reslim")[:, stretch])
+                    np.testing.assert_array_equal(days.day(what, name, "reslim", 1)[stretch], found[1])
+                np.testing.assert_array_equal(days.rows("share", name, TRUTH, stretch), days.share(name)[:, stretch])
+
+    for division in ([[0, 3], [4, 1, 2]], [[3, 4], [0, 1, 2]]):
+        alike(read(daily.parts(division)))
+    alike(daily.kept([0, 1, 3]).days())
+    alike(World(tmp_path, DAYS[:2], 40 * 80).kept().days())
+
+
 def test_a_long_record_is_put_aside_and_is_the_same(daily, monkeypatch):
     whole = daily.kept()
     monkeypatch.setattr("orbit2.diagnose.kept.collector.MOST_BYTES", 60_000)
@@ -179,6 +198,7 @@ def test_samples_of_less_than_a_day_are_averaged_and_days_that_lack_one_are_left
         np.testing.assert_allclose(days.means(RAIN, "reslim")[0, 6, 13], means, rtol=1e-5)
         errors = [block(grid, (fields[t, RAIN][1]["reslim"] - fields[t, RAIN][0]) ** 2, 6, 13)[0] for t in range(3, 7)]
         np.testing.assert_allclose(days.squared(RAIN, "reslim")[0, 6, 13], np.mean(errors), rtol=1e-5)
+        np.testing.assert_allclose(days.day("means", RAIN, "reslim", 0), days.means(RAIN, "reslim")[0], rtol=1e-6)
 
 
 def test_other_regions_and_thresholds_are_asked_of_the_parts_that_are_there(daily, tmp_path):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbit2.downscale.items import Items, deal, parse_block, share
-from orbit2.downscale.store import CHUNK_EDGE, shard_and_chunk
+from orbit2.downscale.store import CHUNK_EDGE, shard_and_chunk, times_of_chunk
 from orbit2.errors import OrbitError
 
 
@@ -59,3 +59,9 @@ def test_block_in_words() -> None:
     for wrong in ("3/3", "1", "-1/3", "a/b", "0/0"):
         with pytest.raises(OrbitError, match="i/n"):
             parse_block(wrong)
+
+
+def test_small_fields_share_a_chunk_and_large_ones_have_theirs() -> None:
+    assert times_of_chunk(64, 72, 144) == 64  # all times of a shard: 2.7 MB
+    assert times_of_chunk(64, 180, 360) == 16 and times_of_chunk(30, 180, 360) == 15  # a divisor of the shard
+    assert times_of_chunk(8, 720, 720) == 2 and times_of_chunk(8, 721, 1440) == times_of_chunk(1, 72, 144) == 1

@@ -89,6 +89,22 @@ def test_any_order_and_any_division_of_the_days_gives_the_same_tables(world, tmp
             xr.testing.assert_allclose(one, other, rtol=1e-6)
 
 
+def test_several_parts_of_one_job_are_the_parts_that_jobs_of_their_own_make(world, tmp_path):
+    """Each is whole as soon as it is there: the job that goes on makes the others alone."""
+    folder, receipt, names = tmp_path / "parts", tmp_path / "parts/202603to202604.json", ("202603", "202604")
+    given = {"config": world.slices["part"], "kinds": KINDS, "receipt": receipt, **world.given}
+    stream.run_several(parts={name: folder / f"{name}.h5" for name in names}, **given)
+    assert json.loads(receipt.read_text()) | {"code_version": ""} == {"part": "202603to202604", "samples": 6, "code_version": ""}
+    for stage, found in world.tables(tmp_path / "out", parts=folder).items():
+        assert_same(found, world.whole[stage])
+    made = {name: (folder / f"{name}.h5").stat().st_mtime_ns for name in names}
+    receipt.unlink()
+    (folder / "202604.h5").unlink()
+    stream.run_several(parts={name: folder / f"{name}.h5" for name in names}, **given)
+    again = {name: (folder / f"{name}.h5").stat().st_mtime_ns for name in names}
+    assert again["202603"] == made["202603"] and again["202604"] > made["202604"] and json.loads(receipt.read_text())["samples"] == 6
+
+
 def test_months_in_two_processes(world, tmp_path):
     """One of them the command that the workflow runs."""
     command = [sys.executable, "-m", "orbit2", "evaluate", "part", "--config", world.slices["part"], "--prediction", world.prediction,
@@ -184,6 +200,10 @@ def test_parts_of_a_task_are_the_months_of_its_period():
     assert months.plan_parts(yearly, task) == [found[0][:4]] and slices.part(yearly, task) == slices.part(config, task)
     fewer = config.model_copy(update={"downscale": {task: section.model_copy(update={"max_samples": 3})}})
     assert months.plan_parts(fewer, task) == [found[0] + "on"]
+    assert months.plan_jobs(config, task) == {name: [name] for name in found}
+    five = config.model_copy(update={"downscale": {task: section.model_copy(update={"parts_per_job": 5})}})
+    assert months.plan_jobs(five, task) == {f"{some[0]}to{some[-1]}": some for some in (found[:5], found[5:10], found[10:])}
+    assert slices.part(five, task) == slices.part(config, task)
     assert slices.part(config, task)["evaluate"].keys() == slices.evaluate(config, task)["evaluate"].keys() - {"bootstrap"}
 
 

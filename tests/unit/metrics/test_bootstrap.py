@@ -4,10 +4,11 @@ import time
 
 import numpy as np
 import pytest
+from arch.bootstrap import optimal_block_length as arch
 from scipy.stats import norm
 
 from orbit2.metrics import deterministic as d
-from orbit2.metrics.bootstrap import LEAST_DAYS, DailySums, block_counts, block_length, bootstrap, widening
+from orbit2.metrics.bootstrap import LEAST_DAYS, DailySums, block_counts, block_length, bootstrap, optimal_length, widening
 from orbit2.metrics.significance import chance, diebold_mariano, discoveries
 from orbit2.metrics.statistics import Moments, combine
 from tests.data.scripts import script
@@ -112,6 +113,16 @@ def test_blocks_and_widening_grow_with_persistence():
     x = series(0.9, 3650)[:, 0, 0]
     short, long = (widening(x, block) for block in (1, 120))
     assert short == pytest.approx(np.sqrt((1 + 0.91) / (1 - 0.91)), rel=0.1) and 1.0 < long < 1.2
+
+
+@pytest.mark.parametrize("days", [61, 365, 3653])
+def test_optimal_lengths_are_those_of_arch(days):
+    generator = np.random.default_rng(days)
+    year = np.cos(2 * np.pi * np.arange(days) / 365.25)
+    for phi in (0.0, 0.5, 0.95):
+        x = series(phi, days, seed=days)[:, 0, 0]
+        for one in (x, x**2, np.exp(3 * x), x + 5 * year, np.where(generator.random(days) < 0.02, 50.0, x)):
+            assert optimal_length(one) == pytest.approx(float(arch(one)["circular"].iloc[0]), rel=1e-9)
 
 
 @pytest.mark.parametrize("days, phi", [(90, 0.9), *(pytest.param(*case, marks=pytest.mark.slow) for case in [(90, 0.0), (365, 0.6)])])
