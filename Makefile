@@ -44,16 +44,18 @@ ifneq ($(strip $(TORCH)),$(shell cat .venv/.torch 2>/dev/null))
 endif
 endif
 
-# pip works on one core: of the known versions two of it take half each, without asking what needs what. The third, which asks, finds them
-# there; where they cannot be had (another Python, another system) it does all of it.
+# pip works on one core: of the known versions two of it take half each, without asking what needs what. Where one cannot be had (another
+# Python, another system) or something is lacking then, a third asks, and does the rest.
 .venv/.installed: .venv/.torch pyproject.toml constraints.txt
 	@echo "Installing orbit2 and what it needs ..."
 	@grep -vE '^(#|torch==)' constraints.txt > .venv/constraints.txt
-	@trap 'kill $$(jobs -p) 2>/dev/null || true' EXIT; for half in 0 1; do \
-	  awk "NR % 2 == $$half" .venv/constraints.txt > .venv/half-$$half.txt; \
-	  $(BIN)/python -m pip install -qq --no-compile --no-deps --no-input -r .venv/half-$$half.txt >/dev/null 2>&1 & \
-	done; wait; rm -f .venv/half-?.txt
-	@$(BIN)/python -m pip install -qq --no-compile -c .venv/constraints.txt -e '.[dev,docs]'
+	@trap 'kill $$(jobs -p) 2>/dev/null || true' EXIT; rm -f .venv/half-*; for half in 0 1; do \
+	  { awk "NR % 2 == $$half" .venv/constraints.txt > .venv/half-$$half.txt; \
+	    $(BIN)/python -m pip install -qq --no-compile --no-deps --no-input -r .venv/half-$$half.txt >/dev/null 2>&1 && touch .venv/half-$$half.done; } & \
+	done; wait
+	@{ [ -e .venv/half-0.done ] && [ -e .venv/half-1.done ] && $(BIN)/python -m pip install -qq --no-compile --no-deps -e . >/dev/null 2>&1 \
+	    && $(BIN)/python -m pip check >/dev/null 2>&1; } || $(BIN)/python -m pip install -qq --no-compile -c .venv/constraints.txt -e '.[dev,docs]'
+	@rm -f .venv/half-*
 	@$(BIN)/python -m compileall -qq -j 0 -x '$(UNUSED)' .venv/lib || true  # pip would do it on one core
 	@touch $@
 
