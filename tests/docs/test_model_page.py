@@ -36,6 +36,24 @@ def test_the_ablation_of_constraint_layers_shown_is_that_measured() -> None:
             assert float(shown) == pytest.approx(run[group][key], abs=0.51 * 10.0 ** -len(shown.partition(".")[2])), label
 
 
+def test_the_table_of_kinds_shown_is_that_measured() -> None:
+    record = json.loads((ROOT / "benchmarks/results/skill_models.json").read_text(encoding="utf-8"))
+    section = (ROOT / "docs/model.md").read_text(encoding="utf-8").split("## Learned baselines")[1].split("\n## ")[0]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.count("|") == 6]
+    kinds, rows = lines[0][1:], {cells[0]: cells[1:] for cells in lines[2:]}
+    means = {kind: [run["ratio"] for run in record["runs"] if run["kind"] == kind] for kind in kinds}
+    labels = {"2 m temperature": "2m_temperature", "10 m wind, eastward": "10m_u_component_of_wind",
+              "10 m wind, northward": "10m_v_component_of_wind", "mean sea level pressure": "mean_sea_level_pressure",
+              "precipitation": "precipitation_rate"}  # fmt: skip
+    assert set(labels.values()) == set(record["runs"][0]["ratio"])
+    for label, name in labels.items():
+        for shown, kind in zip(rows[label], kinds, strict=True):
+            assert float(shown) == pytest.approx(sum(one[name] for one in means[kind]) / len(means[kind]), abs=5.1e-4), (name, kind)
+    assert [float(shown) for shown in rows["mean"]] == pytest.approx([record["means"][kind] for kind in kinds], abs=5.1e-4)
+    assert [int(shown) for shown in rows["steps in that time"]] == [record["facts"][kind]["steps"] for kind in kinds]
+    assert record["holds"] and min(record["means"].values()) == record["means"]["reslim"]
+
+
 def test_what_site_memory_is_worth_is_that_measured() -> None:
     record = json.loads((ROOT / "benchmarks/results/site_memory.json").read_text(encoding="utf-8"))
     section = (ROOT / "docs/model.md").read_text(encoding="utf-8").split("\n## Site memory")[1].split("\n## ")[0]
