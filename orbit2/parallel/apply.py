@@ -5,6 +5,7 @@ The only place that names the parts of a network. Never moves values: `fill` doe
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any
@@ -23,6 +24,8 @@ from orbit2.parallel.sequence import split_sequence
 from orbit2.parallel.sharded import scatter
 from orbit2.parallel.tensor import split_hidden
 
+# predictions may be views; nothing here writes into one, which is all that torch fears
+warnings.filterwarnings("ignore", message=r"FSDP2-wrapped module .* returned a view")
 CHECKPOINTED = {"none": (), "blocks": ("blocks",), "all": ("blocks", "aggregate", "decoder", "residual")}
 
 
