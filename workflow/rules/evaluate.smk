@@ -34,12 +34,6 @@ rule evaluate_fit:
         "logged {log} orbit2 evaluate fit --config {input.config} --store {params.store} --out {output}"
 
 
-def gathered(task, parts):
-    """Where a job's parts go: a file, or the folder of several."""
-    folder = f"{R}/evaluate/{task}/parts"
-    return folder if len(parts) > 1 else f"{folder}/{parts[0]}.h5"
-
-
 rule evaluate_part:
     input:
         config=task_config("part"),
@@ -72,7 +66,12 @@ rule evaluate_part:
         prediction=f"{R}/downscale/{{task}}.zarr",
         stores=task_stores,
         parts=lambda wildcards: " ".join(f"--part {part}" for part in MONTHS[wildcards.task][wildcards.part]),
-        gathered=lambda wildcards: gathered(wildcards.task, MONTHS[wildcards.task][wildcards.part]),
+        # a file, or the folder of several
+        gathered=lambda wildcards: (
+            f"{R}/evaluate/{wildcards.task}/parts"
+            if len(MONTHS[wildcards.task][wildcards.part]) > 1
+            else f"{R}/evaluate/{wildcards.task}/parts/{wildcards.part}.h5"
+        ),
     message:
         "evaluate: {wildcards.part} of {wildcards.task}"
     shell:
