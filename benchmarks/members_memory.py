@@ -5,7 +5,7 @@
 A small Reslim with noise (random weights) downscales one time of 1 degree as a user's file, uncut: 4, 16 and 64 members are stored, each
 count in a fresh process (it has reached its level after about ten: with 4 it ends before); then quantiles and a probability are kept of
 64 instead, uncut and on tiles. Peak resident memory above what the process held with the model loaded; core seconds and what a member
-costs beside the trunk. Exits 1 where 64 stored members take more than 1.05 times the memory of 16 (and 20 MB), or
+costs beside the trunk. Exits 1 where 64 stored members take more than 1.05 times the memory of 16 (and 60 MB), or
 quantiles more than that and all members of the time once: uncut; on tiles, which are mixed, those of a row of them. Writes
 benchmarks/results/members_memory.json.
 """
@@ -54,7 +54,7 @@ CASES: dict[str, Settings] = {
     "quantiles of 64": Settings(members=64, quantiles=QUANTILES, events=EVENTS),
     f"quantiles of 64, tiles of {TILE}": Settings(members=64, quantiles=QUANTILES, events=EVENTS, tile=TILE, halo=4),
 }
-ALLOWED, SLACK = 1.05, 20.0  # of the memory of 16 members; MB
+ALLOWED, SLACK = 1.05, 60.0  # of the memory of 16 members; MB: three members, by as much what is held at once varies
 
 
 def make_model(path: Path) -> Path:
