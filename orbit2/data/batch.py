@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from orbit2.data.view import Box, View
-from orbit2.model.gaps import Broken
+from orbit2.model.gaps import MissingFlags
 from orbit2.model.geometry import Geometry
 from orbit2.model.tiles import Window
 
@@ -27,7 +27,7 @@ class Batch:
 
     On tiles B counts windows, `samples` names each window's, and `context` (bool, like weights) marks halo cells that other
     tiles of the sample own. `noise` [B, M, K, sH, sW] of M members, for a model that has them (see `noisy`). What the host knows, so
-    that no device is asked: `broken`, what may be missing, and `cores`, rows and columns where `weights` [B or 1] are not zero.
+    that no device is asked: `missing`, what may be, and `cores`, rows and columns where `weights` [B or 1] are not zero.
     """
 
     coarse: Tensor
@@ -40,7 +40,7 @@ class Batch:
     samples: list[str]
     context: Tensor | None = None
     noise: Tensor | None = None
-    broken: Broken | None = None
+    missing: MissingFlags | None = None
     cores: tuple[Core, ...] | None = None
 
     def to(self, device: torch.device) -> Batch:

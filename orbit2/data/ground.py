@@ -21,7 +21,7 @@ from orbit2.data.packing import Packing, unpack_into
 from orbit2.data.transforms import Normaliser
 from orbit2.data.view import Box, View, box_of
 from orbit2.grid import AnyGrid, Grid
-from orbit2.model.gaps import Broken
+from orbit2.model.gaps import MissingFlags
 from orbit2.model.geometry import Geometry, select
 from orbit2.model.heap import in_large_pages
 from orbit2.model.tiles import Window
@@ -186,19 +186,19 @@ class Ground:
             variables=self.variables,
             samples=packed.samples,
             context=context,
-            broken=self.broken(packed),
+            missing=self.missing(packed),
             cores=tuple(_core(packed.view, window, factor) for window in packed.windows or (None,)),
             noise=None if packed.noise is None else packed.noise.to(device, non_blocking=device.type != "cpu"),
         )
 
-    def broken(self, packed: Packed) -> Broken:
+    def missing(self, packed: Packed) -> MissingFlags:
         """What may be missing: of a moved grid wherever the truth that inputs are made of misses anything, on tiles in any of them."""
         gaps, holes = packed.gaps
         if packed.coarse is None:
             lacks = dict(zip(packed.channels, holes, strict=True))
             gaps = tuple(lacks[self.truth.index(name)] for name in self.inputs)
         static = not self.complete
-        return Broken((*gaps, *(static for _ in self.own_statics)), static or not set(self.statics) <= set(self.own_statics))
+        return MissingFlags((*gaps, *(static for _ in self.own_statics)), static or not set(self.statics) <= set(self.own_statics))
 
     def physical(self, packed: Packed, device: torch.device, room: int = 0) -> tuple[Tensor, Tensor]:
         """Fields in canonical units, NaN where missing: coarse [B, V + `room`, H, W] (`room` channels are left as they are), fine

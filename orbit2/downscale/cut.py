@@ -15,7 +15,7 @@ TileSize = int | tuple[int, int]
 @dataclass(frozen=True)
 class View:
     """What all times of a window share: the names of what is read, statics (normalised) on its coarse and fine cells, place, memory;
-    `broken`: whether a fine static field misses anything."""
+    `statics_missing`: whether a fine static field misses anything."""
 
     variables: tuple[str, ...]
     names: tuple[str, ...]
@@ -23,7 +23,7 @@ class View:
     fine: Tensor
     geometry: Geometry
     maps: Maps | None
-    broken: bool
+    statics_missing: bool
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from orbit2.model import folder
 from orbit2.model.blend import blend as blended
 from orbit2.model.build import Downscaling
 from orbit2.model.carried import chosen
-from orbit2.model.gaps import Broken, Gaps
+from orbit2.model.gaps import Gaps, MissingFlags
 from orbit2.model.geometry import Geometry, complete, of_window
 from orbit2.model.heap import keep_heap
 from orbit2.model.precision import PRECISIONS, autocast_dtype
@@ -204,7 +204,7 @@ class Downscaler:
             fine=self.normaliser.normalise(near, self.model.statics).to(self.device),
             geometry=replace(place, dataset=self.trained_as(grid)),
             maps=None if site is None else site.under(window, s).to(self.device),
-            broken=not complete(near),
+            statics_missing=not complete(near),
         )
 
     def given(self, view: View, coarse: FloatArray, times: Times) -> tuple[Tensor, Geometry, Tensor, Gaps]:
@@ -213,7 +213,7 @@ class Downscaler:
         dynamic = self.normaliser.normalise(torch.from_numpy(coarse), view.variables)
         count = len(dynamic)
         every = torch.cat([dynamic, view.coarse.expand(count, -1, -1, -1)], 1)
-        gaps = self.model.foretold(replace(Broken.of(every), statics=view.broken), view.names)
+        gaps = self.model.gaps_from(replace(MissingFlags.of(every), statics=view.statics_missing), view.names)
         return every.to(self.device), view.geometry.expand(count).to(self.device), clock(times).to(self.device), gaps
 
     @torch.inference_mode()

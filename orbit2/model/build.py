@@ -16,7 +16,7 @@ from orbit2.model.vit import UpsampledViT
 # What is trained, saved and applied. Both have: config, inputs, outputs, statics, scale(geometry), output_moments,
 # residual.interpolation_of(coarse, names, periodic), missing(coarse, names, periodic, gaps) and
 # forward(coarse, statics, geometry, variables, clock, gaps) -> [B, C, sH, sW];
-# gaps(coarse, names) and foretold(broken, names) say what is missing.
+# gaps(coarse, names) and gaps_from(missing, names) say what is missing.
 Downscaling: TypeAlias = Reslim | Upsampled | Published
 
 KINDS: dict[str, type[Reslim] | type[Upsampled] | type[Published]] = {

@@ -24,14 +24,14 @@ class Gaps:
 
 
 @dataclass(frozen=True)
-class Broken:
+class MissingFlags:
     """Whether each coarse channel [V] may miss anything, and any fine static field."""
 
     coarse: tuple[bool, ...]
     statics: bool = False
 
     @classmethod
-    def of(cls, coarse: Tensor, statics: Tensor | None = None) -> Broken:
+    def of(cls, coarse: Tensor, statics: Tensor | None = None) -> MissingFlags:
         """Looked at: coarse [B, V, H, W] and statics [B, S, sH, sW]. A device is waited for, and what has no values misses none."""
         if valueless(coarse):
             return cls((False,) * coarse.shape[1])
@@ -48,12 +48,12 @@ class Gapped(Scaled):
 
     def gaps(self, coarse: Tensor, variables: Sequence[str]) -> Gaps:
         """What is missing in coarse [B, V, H, W]: looked at."""
-        return self.foretold(Broken.of(coarse), variables)
+        return self.gaps_from(MissingFlags.of(coarse), variables)
 
-    def foretold(self, broken: Broken, variables: Sequence[str]) -> Gaps:
+    def gaps_from(self, missing: MissingFlags, variables: Sequence[str]) -> Gaps:
         """The same, where it is known beforehand."""
-        interpolated = (lacks for lacks, name in zip(broken.coarse, variables, strict=True) if name in self.outputs)
-        return Gaps(any(broken.coarse), any(interpolated))
+        interpolated = (lacks for lacks, name in zip(missing.coarse, variables, strict=True) if name in self.outputs)
+        return Gaps(any(missing.coarse), any(interpolated))
 
     def missing(self, coarse: Tensor, variables: Sequence[str], periodic: bool, gaps: Gaps | None = None) -> Tensor | None:
         """Fine cells [B, C, sH, sW] whose own input is missing there or near by: never trained on or delivered; None when complete.

@@ -19,7 +19,7 @@ from orbit2.errors import OrbitError
 from orbit2.model.aggregate import VariableAggregation
 from orbit2.model.blocks import Blocks
 from orbit2.model.embed import TablePosition
-from orbit2.model.gaps import Broken, Gapped, Gaps
+from orbit2.model.gaps import Gapped, Gaps, MissingFlags
 from orbit2.model.geometry import Geometry, pad, select, to_multiple
 from orbit2.model.residual import ResidualPath
 
@@ -124,10 +124,10 @@ class Published(Gapped):
         result: Tensor = self.leave(F.pixel_shuffle(F.gelu(self.enter(fields)), self.config.refinement))
         return result
 
-    def foretold(self, broken: Broken, variables: Sequence[str]) -> Gaps:
+    def gaps_from(self, missing: MissingFlags, variables: Sequence[str]) -> Gaps:
         """The sea's temperature may miss what it likes: it is put where it is known."""
         kept = [i for i, name in enumerate(variables) if name != SEA or SEA in self.vocabulary]
-        return super().foretold(Broken(tuple(broken.coarse[i] for i in kept)), [variables[i] for i in kept])
+        return super().gaps_from(MissingFlags(tuple(missing.coarse[i] for i in kept)), [variables[i] for i in kept])
 
     def missing(self, coarse: Tensor, variables: Sequence[str], periodic: bool, gaps: Gaps | None = None) -> Tensor | None:
         """The same, without the sea's temperature."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from orbit2.config.network import ArchitectureConfig
 from orbit2.errors import OrbitError, one_of
 from orbit2.model.constraints import conserve_blocks
-from orbit2.model.gaps import Broken, Gapped, Gaps
+from orbit2.model.gaps import Gapped, Gaps, MissingFlags
 from orbit2.model.geometry import Geometry, select
 from orbit2.model.residual import ResidualPath, interpolate
 
@@ -50,7 +50,7 @@ class Upsampled(Gapped):
         OrbitError for a variable the model does not know.
         """
         given = tuple(variables) if variables is not None else self.inputs
-        gaps = self.foretold(Broken.of(coarse, statics), given) if gaps is None else gaps
+        gaps = self.gaps_from(MissingFlags.of(coarse, statics), given) if gaps is None else gaps
         fields, names = self.upsample(coarse, given, statics, geometry.periodic, not gaps.inputs)
         base = self.residual.interpolation_of(coarse, list(given), geometry.periodic, not gaps.interpolated)
         whole = not (gaps.inputs or gaps.statics)
@@ -68,9 +68,9 @@ class Upsampled(Gapped):
         no field misses anything."""
         raise NotImplementedError
 
-    def foretold(self, broken: Broken, variables: Sequence[str]) -> Gaps:
+    def gaps_from(self, missing: MissingFlags, variables: Sequence[str]) -> Gaps:
         """Fine statics are fields like the others here."""
-        return replace(super().foretold(broken, variables), statics=broken.statics)
+        return replace(super().gaps_from(missing, variables), statics=missing.statics)
 
     def upsample(
         self, coarse: Tensor, names: Sequence[str], statics: Tensor | None, periodic: bool, whole: bool

@@ -51,7 +51,7 @@ def predicted(model: Downscaling, batch: Batch) -> Tensor:
 
 def gaps_of(model: Downscaling, batch: Batch) -> Gaps | None:
     """What is missing in a batch, where the host knows."""
-    return None if batch.broken is None else model.foretold(batch.broken, batch.variables)
+    return None if batch.missing is None else model.gaps_from(batch.missing, batch.variables)
 
 
 def interpolated(model: Downscaling, batch: Batch) -> Tensor:

@@ -118,7 +118,7 @@ class Objective:
 
     def _members(
         self, members: Tensor, target: Tensor, weights: Tensor, second: Tensor, periodic: bool, scale: Tensor | None, roots: Tensor,
-        rectangles: Sequence[tuple[slice, slice]] | None,
+        cores: Sequence[tuple[slice, slice]] | None,
     ) -> Terms:  # fmt: skip
         """Almost fair CRPS of cells, and as priors of neighbours' differences, of log power and of rain in sqrt(mm), in `roots` [C]."""
         config, alpha, amounts = self.config, self.config.crps_alpha, self.amounts
@@ -132,7 +132,7 @@ class Objective:
             differences = of_differences(cells.divided, cells.truth, cells.weight, second.to(cells.weight), periodic, alpha)
         if config.spectral_weight:
             segment = config.spectral_segment
-            power = _by_core(cells, weights, rectangles, lambda p, t, w, core: of_log_power(p, t, w, core, segment, periodic, alpha))
+            power = _by_core(cells, weights, cores, lambda p, t, w, core: of_log_power(p, t, w, core, segment, periodic, alpha))
         if self.rainy and amounts is not None:
             unit = roots[:, None, None]
             truth = torch.where(torch.isfinite(target), target, members.mean(0).detach())

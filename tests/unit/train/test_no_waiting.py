@@ -90,11 +90,11 @@ def test_what_the_host_foretells_is_what_a_look_finds(tiny: Tiny, tmp_path: Path
             for part in made.steps[number]:
                 for packed, incomplete in ((part, False), (holed(part), True)):
                     batch = packed.to(CPU)
-                    assert batch.broken is not None and batch.cores is not None
+                    assert batch.missing is not None and batch.cores is not None
                     found = made.model.gaps(batch.coarse, batch.variables)
-                    known = made.model.foretold(batch.broken, batch.variables)
+                    known = made.model.gaps_from(batch.missing, batch.variables)
                     assert found == known if not incomplete else (known.inputs, known.interpolated) >= (found.inputs, found.interpolated)
-                    looked = predicted(made.model.eval(), replace(batch, broken=None))
+                    looked = predicted(made.model.eval(), replace(batch, missing=None))
                     torch.testing.assert_close(predicted(made.model.eval(), batch), looked, atol=1e-5, rtol=1e-5)
                     for weights, (rows, columns) in zip(batch.weights[:, 0], batch.cores, strict=True):
                         inside = torch.zeros_like(weights, dtype=torch.bool)

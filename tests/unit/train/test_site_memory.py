@@ -152,7 +152,7 @@ def test_tiles_add_the_same(tiny: Tiny, model: Path) -> None:
 @pytest.mark.parametrize("conserve", LAYERS)
 def test_block_means_stay_the_inputs(tiny: Tiny, tmp_path: Path, conserve: object, monkeypatch: pytest.MonkeyPatch) -> None:
     everything = torch.ones(2, 3, dtype=torch.float64), torch.ones(2)  # of rain too, whatever it is worth
-    monkeypatch.setattr(site, "_chosen", lambda *_: everything)
+    monkeypatch.setattr(site, "chosen", lambda *_: everything)
     config = tiny.slice(tmp_path / "config.json", site_memory=True, steps=2, validate_every=2, precipitation_threshold=0)
     section = json.loads(config.read_text())
     section["architecture"]["conserve"] = conserve
