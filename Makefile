@@ -20,7 +20,7 @@ UNUSED := /tests?/|site-packages/(sklearn|pip|mypyc?|debugpy|setuptools|pysteps|
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
-install: .venv/.installed ## Create .venv and install orbit2 with its development tools
+install: .venv/.installed .venv/.kernels ## Create .venv and install orbit2 with its development tools
 
 .venv/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
@@ -57,6 +57,11 @@ endif
 	    && $(BIN)/python -m pip check >/dev/null 2>&1; } || $(BIN)/python -m pip install -qq --no-compile -c .venv/constraints.txt -e '.[dev,docs]'
 	@rm -f .venv/half-*
 	@$(BIN)/python -m compileall -qq -j 0 -x '$(UNUSED)' .venv/lib || true  # pip would do it on one core
+	@touch $@
+
+# The loops that numba compiles, once, on all cores: stages side by side would wait for each other's. What cannot be is compiled when needed.
+.venv/.kernels: .venv/.installed $(shell grep -rl --include='*.py' '^from orbit2.jit import' orbit2)
+	-@$(BIN)/python -m orbit2.ahead
 	@touch $@
 
 compiled: install # orbit2's own modules, once: where Python writes no bytecode (PYTHONDONTWRITEBYTECODE), every start of a stage would compile them

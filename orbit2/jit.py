@@ -21,26 +21,32 @@ import numba
 F = TypeVar("F", bound=Callable[..., Any])
 INFINITY = float("inf")
 SUMS = {"reassoc", "contract", "nsz"}  # sums may be taken in another order; missing values (NaN) keep their meaning
+known = list[tuple[Any, tuple[str, ...]]]()  # functions that can be kept, with the calls of them that are foreseen
 PATIENCE, LOOK = 120.0, 0.02  # seconds that another's compilation is waited for at the most, and between two looks
 
 
-def compiled(function: F) -> F:
-    """`function` in machine code, kept beside its source (else in the user's cache folder, else for this process) for later processes."""
-    return _compiled(function, SUMS)
+def compiled(*signatures: str) -> Callable[[F], F]:
+    """The function in machine code, kept beside its source (else in the user's cache folder, else for this process) for later processes.
+
+    `signatures`: of the calls that orbit2 makes, as numba writes their arguments ("f8[:,::1], i8"), for `ahead`; what others
+    call it with is compiled when they do. None for what only compiled functions call.
+    """
+    return lambda function: _compiled(function, SUMS, signatures)
 
 
-def exact(function: F) -> F:
+def exact(*signatures: str) -> Callable[[F], F]:
     """The same with every operation as it is written: for what cuts numbers into their bits."""
-    return _compiled(function, {"contract"})
+    return lambda function: _compiled(function, {"contract"}, signatures)
 
 
-def _compiled(function: F, fastmath: set[str]) -> F:
+def _compiled(function: F, fastmath: set[str], signatures: tuple[str, ...]) -> F:
     try:
         made = numba.njit(cache=True, fastmath=fastmath)(function)
     except RuntimeError:  # neither folder can be written to
         return cast(F, numba.njit(fastmath=fastmath)(function))
     if hasattr(made, "_cache"):  # not with NUMBA_DISABLE_JIT
         _in_turn(made._cache, f"{made._cache.cache_path}:{function.__module__}.{function.__qualname__}")
+        known.append((made, signatures))
     return cast(F, made)
 
 
@@ -88,7 +94,7 @@ def _release(held: list[IO[bytes]]) -> None:
         held.pop().close()
 
 
-@compiled
+@compiled("f8", "f4")
 def finite(value: float) -> bool:
     """Neither missing nor infinite. numba's `isfinite` asks whether value - value is 0, which SUMS lets the compiler answer by itself."""
     return bool(abs(value) < INFINITY)

@@ -51,7 +51,7 @@ def _each(cell: Cell, values: Values, out: Values | None) -> Values:
     return out
 
 
-@exact
+@exact("f8")
 def _double(value: float) -> float:
     """1 + x = 2^k m with m about 1: k ln 2 + 2 atanh(f / (2 + f)), f = m - 1."""
     v = np.float64(value)
@@ -78,7 +78,7 @@ def _double(value: float) -> float:
     return found if y < INFINITY else y
 
 
-@exact
+@exact("f4")
 def _single(value: Any) -> Any:
     """The same with a shorter series, to 2e-7 of the result."""
     v = F1(value)
@@ -99,7 +99,7 @@ def _single(value: Any) -> Any:
     return found if y < INFINITY else y
 
 
-@exact
+@exact("f8")
 def _less_one(value: float) -> float:
     """x = n ln 2 + r: 2^n (e^r - 1) + 2^n - 1, by the series of e^r - 1."""
     v = np.float64(value)
@@ -124,38 +124,38 @@ def _less_one(value: float) -> float:
     return p * scale + (scale - 1.0)
 
 
-@exact
+@exact("f8[::1], f8[::1]")
 def _double_apart(values: Values, out: Values) -> None:
     for j in range(len(values)):
         out[j] = _double(values[j])
 
 
-@exact
+@exact()
 def _double_inside(out: Values) -> None:
     """In place: where two arrays are one, a compiled loop takes one cell at a time."""
     for j in range(len(out)):
         out[j] = _double(out[j])
 
 
-@exact
+@exact("f4[::1], f4[::1]")
 def _single_apart(values: Values, out: Values) -> None:
     for j in range(len(values)):
         out[j] = _single(values[j])
 
 
-@exact
+@exact()
 def _single_inside(out: Values) -> None:
     for j in range(len(out)):
         out[j] = _single(out[j])
 
 
-@exact
+@exact()
 def _less_one_apart(values: Values, out: Values) -> None:
     for j in range(len(values)):
         out[j] = _less_one(values[j])
 
 
-@exact
+@exact("f8[::1]")
 def _less_one_inside(out: Values) -> None:
     for j in range(len(out)):
         out[j] = _less_one(out[j])

@@ -14,7 +14,7 @@ Array = npt.NDArray[np.float64]
 Kept = npt.NDArray[Any]  # float32 or float64
 
 
-@compiled
+@compiled("f8[:,::1], f8[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f8, f8")
 def _corrected(result: Kept, x: Array, residual: Kept, slope: Kept, mean: Kept, low: float, high: float) -> None:
     sloped = len(slope) > 0
     for i in range(x.shape[0]):
@@ -43,7 +43,7 @@ def corrected(
     result[...] = np.clip(expm1(x, out=x), low, high, out=x)
 
 
-@compiled
+@compiled("f8[:,::1], f8[:,::1], f8[:,::1], f4[:,::1], f4[:,::1], b1[:,::1], b1, f8, f8")
 def on_mean(
     result: Kept, base: Array, anomaly: Array, mean: Kept, more: Kept, seen: npt.NDArray[np.bool_], ratio: bool, low: float, high: float
 ) -> None:  # fmt: skip
@@ -63,7 +63,7 @@ def on_mean(
             result[i, j] = value if finite(value) else base[i, j]
 
 
-@compiled
+@compiled("f8[:,::1], f8[:,::1], f4[:,::1], f8")
 def along(result: Kept, base: Array, height: Kept, rate: float) -> None:
     """`result` = base + rate x height, all [h, w]."""
     for i in range(base.shape[0]):

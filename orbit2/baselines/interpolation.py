@@ -126,7 +126,7 @@ class Interpolation:
         return part
 
 
-@compiled
+@compiled("f8[:,::1], f8[:,::1], i8[::1], i8[::1], f8[::1], i8")
 def _weighted_rows(
     part: Array, wide: Array, ends: npt.NDArray[np.int32], places: npt.NDArray[np.int32], weights: Array, first: int
 ) -> None:  # fmt: skip
@@ -151,7 +151,7 @@ def _weighted_rows(
                     made[j] = a * p[j] + b * q[j] + c * r[j] + d * s[j]
 
 
-@compiled
+@compiled("f8[:,::1], f8[:,::1], f8[::1], i8")
 def _scale_rows(fine: Array, values: Array, areas: Array, factor: int) -> None:
     """`_scale` of complete fields with `areas` [n] of rows: in place, a row of blocks after the other."""
     width = fine.shape[1]
@@ -269,7 +269,7 @@ def block_mean(fine: npt.NDArray[Any], weights: Array, factor: int) -> Array:
     return means.reshape(*fine.shape[:-2], height // factor, width // factor)
 
 
-@compiled
+@compiled("f8[:,:,::1], f8[:,::1], i8", "f8[:,:, :], f8[:,::1], i8", "f4[:,:,::1], f8[:,::1], i8")
 def _block_means(planes: npt.NDArray[Any], weights: Array, factor: int) -> Array:
     count, height, width = planes.shape
     along = 1 if weights.shape[1] > 1 else 0  # a row's cells are alike, or each has its own area

@@ -80,7 +80,7 @@ def map_rows(result: Kept, values: Array, transformed: Array, given: Codes, want
     result[...] = np.where(known, moved, values)
 
 
-@compiled
+@compiled("f8[:,::1], b1[:,::1], f8[:,::1], i2[:,:,::1], i2[:,:,::1], f8, f8, f8")
 def _moved(
     moved: Array, known: npt.NDArray[np.bool_], transformed: Array, given: Codes, wanted: Codes, low: float, high: float, step: float
 ) -> None:  # fmt: skip

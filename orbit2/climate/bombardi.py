@@ -78,7 +78,7 @@ def quartiles(dates: Array) -> tuple[Array, Array]:
     return made[0], made[1]
 
 
-@compiled
+@compiled("f4[:,::1], f8[::1], i8[::1], i8, i8, b1[:,::1], b1")
 def half_years(
     days: npt.NDArray[np.floating], mean: Array, first: Ints, length: int, way: int, wanted: npt.NDArray[np.bool_], smooth: bool
 ) -> Array:  # fmt: skip

@@ -66,7 +66,7 @@ def _two(days: Array) -> tuple[Ints, Ints]:
     return starts, ends
 
 
-@compiled
+@compiled("f8[::1]")
 def _extremes(total: Array) -> tuple[Ints, Ints]:
     """The same of the cumulative anomaly [L], whose least swings are taken away one by one."""
     length = len(total)
@@ -108,7 +108,7 @@ def margins(first: Ints, last: Ints, length: int) -> Ints:
     return made
 
 
-@compiled
+@compiled("f4[:,::1], f8[::1], i8[:,::1], i8[:,::1], i8[:,:,::1], i8", "f8[:,::1], f8[::1], i8[:,::1], i8[:,::1], i8[:,:,::1], i8")
 def dates_of_years(days: npt.NDArray[np.floating], mean: Array, first: Ints, last: Ints, around: Ints, length: int) -> tuple[Array, Array]:
     """Onset and withdrawal [n, SEASONS, Y] of series [n, Y * L], as days since the 1 January of the year in which the climatological
     season begins (negative and beyond the year too); NaN where the days looked at leave the record or more than MOST_MISSING of them

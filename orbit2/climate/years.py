@@ -101,7 +101,7 @@ def placed(values: npt.NDArray[np.floating], calendar: Calendar, years: Ints) ->
     return made.reshape(*space, len(years), calendar.length)
 
 
-@compiled
+@compiled("f4[::1, :], i8[::1], i8[::1], i8, i8")
 def _placed(values: npt.NDArray[np.floating], order: Ints, at: Ints, plain: int, length: int) -> npt.NDArray[np.floating]:
     """[C, T] -> [C, length]: sample `order[k]` at `at[k]`, from the `plain`th k on averaged with what is there. In whatever order the
     samples lie in memory: some cells at a time."""
@@ -129,7 +129,7 @@ def climatology(values: npt.NDArray[np.floating]) -> Array:
     return made.reshape(*space, length)
 
 
-@compiled
+@compiled("f4[:,:,::1]", "f8[:,:,::1]")
 def _climatology(values: npt.NDArray[np.floating]) -> Array:
     cells, years, length = values.shape
     made, count = np.zeros((cells, length)), np.zeros(length)
@@ -157,7 +157,7 @@ def sums_between(values: npt.NDArray[np.floating], starts: Ints, weight: npt.NDA
     return total, count
 
 
-@compiled
+@compiled("f4[:,:,::1], i8[::1], f8[:,::1]", "f8[:,:,::1], i8[::1], f8[:,::1]")
 def _sums_between(values: npt.NDArray[np.floating], edges: Ints, weight: Array) -> tuple[Array, Array]:
     cells, years, _ = values.shape
     total, count = np.zeros((cells, years, len(edges) - 1)), np.zeros((cells, years, len(edges) - 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import xarray as xr
 
@@ -16,6 +16,8 @@ from orbit2.metrics.quantiles import LEAST_BEYOND
 from orbit2.metrics.table import Table
 
 Note = dict[str, str]
+Answer = tuple[Mapping[str, xr.Dataset], list[Note]]  # contents of files by name, and what cannot be told
+CLIMATE = "climate.nc"
 
 
 def kept_days(collectors: Sequence[Collector]) -> KeptDays | None:
@@ -31,19 +33,7 @@ def outlines(table: Table, settings: Settings) -> dict[str, str]:
     return areas.outlines(settings.diagnose.regions, {str(row["region"]) for row in table.rows if ":" in str(row["region"])})
 
 
-def rows(table: Table, days: KeptDays, matched: Compared, settings: Settings) -> list[Note]:
-    """Add the rows; what cannot be told is given back, with the reason, for notes.json."""
-    draws = settings.evaluate.bootstrap
-    own = areas.own(days, settings.diagnose.regions)
-    apart = areas.left_out(days, settings.left_out).some() if settings.left_out is not None else None
-    scored = own_regions.rows(table, days, own.some() + apart if apart is not None else own.some(), matched, draws)
-    notes = [{"diagnostic": f"scores of the region {name}", "needs": "cells in its polygon that were scored", "has": days.grid.describe(),
-              "status": "not computed: nothing was scored there"} for name in own.names if name not in scored]  # fmt: skip
-    notes += extreme_years.rows(table, days, matched, draws)
-    return notes + thresholds.rows(table, days, areas.given(days, matched.region) + own.some(), settings.thresholds, matched, draws)
-
-
-def fields(table: Table, days: KeptDays, matched: Compared) -> tuple[xr.Dataset, list[Note]]:
+def fields(days: KeptDays, matched: Compared, settings: Settings, table: Table) -> Answer:
     """What climate.nc holds of extreme days and of cells, the rows of the former, and why something is not there."""
     extreme = events.events(table, days, areas.given(days, matched.region), matched)
     maps = cells.maps(days, {matched.model, STAND_IN})
@@ -54,4 +44,29 @@ def fields(table: Table, days: KeptDays, matched: Compared) -> tuple[xr.Dataset,
     }
     notes = [{"diagnostic": what.partition(":")[0], "needs": f"at least{what.partition(':')[2]}", "has": f"{count} whole days",
               "status": "not computed: the record is too short"} for what, lacks in lacking.items() if lacks]  # fmt: skip
-    return joined(maps, [extreme]) if extreme.data_vars else maps, notes
+    return {CLIMATE: joined(maps, [extreme]) if extreme.data_vars else maps}, notes
+
+
+def regions(days: KeptDays, matched: Compared, settings: Settings, table: Table) -> Answer:
+    """Rows of the user's own regions, and apart of those that were left out of training; why some have none."""
+    own = areas.own(days, settings.diagnose.regions)
+    apart = areas.left_out(days, settings.left_out).some() if settings.left_out is not None else None
+    asked = own.some() + apart if apart is not None else own.some()
+    scored = own_regions.rows(table, days, asked, matched, settings.evaluate.bootstrap)
+    return {}, [{"diagnostic": f"scores of the region {name}", "needs": "cells in its polygon that were scored",
+                 "has": days.grid.describe(), "status": "not computed: nothing was scored there"}
+                for name in own.names if name not in scored]  # fmt: skip
+
+
+def years(days: KeptDays, matched: Compared, settings: Settings, table: Table) -> Answer:
+    """Rows of the record's extreme years and of its halves; what cannot be told."""
+    return {}, extreme_years.rows(table, days, matched, settings.evaluate.bootstrap)
+
+
+def counts(days: KeptDays, matched: Compared, settings: Settings, table: Table) -> Answer:
+    """Rows of days beyond thresholds; what cannot be counted."""
+    asked = areas.given(days, matched.region) + areas.own(days, settings.diagnose.regions).some()
+    return {}, thresholds.rows(table, days, asked, settings.thresholds, matched, settings.evaluate.bootstrap)
+
+
+ASKED = fields, regions, years, counts  # in the order of their rows; none needs what another made

@@ -72,7 +72,7 @@ class ByArea:
         return made
 
 
-@compiled
+@compiled("b1[:,::1], i8[::1], i8[::1], f8[::1], i8")
 def _where(found: Bool, pointer: Index, area: Index, weight: Array, count: int) -> Array:
     days, cells = found.shape
     made = np.zeros((days, count))
@@ -84,7 +84,7 @@ def _where(found: Bool, pointer: Index, area: Index, weight: Array, count: int) 
     return made
 
 
-@compiled
+@compiled("f4[:,::1], i8[::1], i8[::1], f8[::1], i8")
 def _sums(values: Days, pointer: Index, area: Index, weight: Array, count: int) -> tuple[Array, Array]:
     days, cells = values.shape
     total, size = np.zeros((days, count)), np.zeros((days, count))
@@ -98,7 +98,7 @@ def _sums(values: Days, pointer: Index, area: Index, weight: Array, count: int) 
     return total, size
 
 
-@compiled
+@compiled("f4[:,::1], f8, b1, b1[:,::1], b1[:,::1], i8[::1], i8[::1], f8[::1], i8")
 def _events(
     values: Days, limit: float, above: bool, real: Bool, valid: Bool, pointer: Index, area: Index, weight: Array, count: int
 ) -> tuple[Array, Array]:  # fmt: skip
@@ -115,7 +115,7 @@ def _events(
     return predicted, hits
 
 
-@compiled
+@compiled()
 def _shares(share: Days, pointer: Index, area: Index, weight: Array, count: int) -> tuple[Array, Array]:
     days, cells = share.shape
     number, size = np.zeros((days, count)), np.zeros((days, count))
@@ -128,7 +128,7 @@ def _shares(share: Days, pointer: Index, area: Index, weight: Array, count: int)
     return number, size
 
 
-@compiled
+@compiled("f4[:,::1], f4[:,::1], f4[:,::1], f8, i8[::1], i8[::1], f8[::1], i8")
 def _products(
     prediction: Days, truth: Days, share: Days, centre: float, pointer: Index, area: Index, weight: Array, count: int
 ) -> Array:  # fmt: skip

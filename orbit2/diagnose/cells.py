@@ -79,7 +79,7 @@ def _series(days: KeptDays, name: str, model: str, rows: slice) -> Series:
     return turned(values.reshape(len(values), -1))
 
 
-@compiled
+@compiled("f4[:,::1]")
 def turned(values: Series) -> Series:
     """[T, C] -> [C, T], in squares that stay in the cache."""
     days, cells = values.shape
@@ -92,7 +92,7 @@ def turned(values: Series) -> Series:
     return made
 
 
-@compiled
+@compiled("f4[:,::1], f4[:,::1], f8, i8")
 def compared(p: Series, o: Series, wet: float, least: int) -> tuple[Array, Array]:
     """Of series [cells, T]: correlation (NaN with fewer than `least` common days, and where either never changes) and the share of common
     days on which p is at least `wet` (NaN without any), [cells] each. About the first common day's values, so that nothing cancels."""

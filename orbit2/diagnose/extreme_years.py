@@ -112,7 +112,7 @@ def _differences(days: KeptDays, name: str, who: str, before: Bools, after: Bool
     return made
 
 
-@compiled
+@compiled("f4[:,::1], b1[::1], b1[::1]")
 def between(values: npt.NDArray[np.floating], before: Bools, after: Bools) -> Array:
     """[C] means of values [T, C] over the days `after` less those over the days `before`, of what is known."""
     days, cells = values.shape

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import DiagnoseConfig, EvaluateConfig, ReportConfig
 from orbit2.diagnose import afterwards
+from orbit2.diagnose.afterwards import CLIMATE, Answer
 from orbit2.diagnose.climate import analyse, joined
 from orbit2.diagnose.collectors import COLLECTORS
+from orbit2.diagnose.kept import KeptDays
 from orbit2.diagnose.notes import notes
 from orbit2.diagnose.regions import ATTRIBUTION
 from orbit2.errors import OrbitError
 from orbit2.files import write_json
+from orbit2.hands import apart
 from orbit2.metrics import table
 from orbit2.metrics.binning import band_name, latitudes
 from orbit2.metrics.collector import Collector, Settings
@@ -20,8 +26,9 @@ from orbit2.metrics.compared import Compared
 from orbit2.metrics.matched import Matched
 from orbit2.metrics.netcdf import write_netcdf
 from orbit2.metrics.stream import filled
+from orbit2.metrics.table import Table
 
-CLIMATE = "climate.nc"
+Asked = Callable[[Table], Answer]
 TITLES = {"regions.nc": f"Scores by AR6 region of {{}}. Regions: {ATTRIBUTION}", "hovmoller.nc": "Hovmöller diagrams of {}",
           CLIMATE: "Extreme days, cells, seasons of rain, sections and waves of {}"}  # fmt: skip
 
@@ -53,25 +60,40 @@ def run(
 
 
 def write(matched: Compared, settings: Settings, collectors: list[Collector], out: Path) -> None:
-    """The table and the files of what was gathered."""
+    """The table and the files of what was gathered, by as many processes as may be used."""
     scores, about = matched.table("standard"), f"{matched.model} and baselines, task {matched.task}"
-    for collector in collectors:
-        collector.rows(scores, "standard")
-        for name, dataset in collector.datasets().items():
-            write_netcdf(dataset, out / name, TITLES[name].format(about))
     days = afterwards.kept_days(collectors)
-    climate = analyse(days, matched, settings, scores)
-    more_notes: list[afterwards.Note] = []
+    work: list[Asked] = [*(partial(_gathered, collector) for collector in collectors), partial(_climate, days, matched, settings)]
     if days is not None:
-        fields, more_notes = afterwards.fields(scores, days, matched)
-        climate.file = joined(climate.file, [fields])
-    write_netcdf(climate.file, out / CLIMATE, TITLES[CLIMATE].format(about))
+        work += (partial(one, days.closed(), matched, settings) for one in afterwards.ASKED)
+    made = apart([partial(_answered, one, matched.table("standard")) for one in work])
+    scores.rows += [row for rows, _ in made for row in rows]
+    for files, _ in (found for _, found in made[: len(collectors)]):
+        for name, dataset in files.items():
+            write_netcdf(dataset, out / name, TITLES[name].format(about))
+    fields = [files[CLIMATE] for _, (files, _) in made[len(collectors) :] if CLIMATE in files]
+    write_netcdf(joined(fields[0], fields[1:]), out / CLIMATE, TITLES[CLIMATE].format(about))
     band = settings.diagnose.hovmoller_band
-    more = afterwards.rows(scores, days, matched, settings) if days is not None else []
     latitude = latitudes(matched.grid)
     covered = ((latitude >= band[0]) & (latitude <= band[1])).any()
     found = notes(matched, None if covered else band_name(*band))
     drawn = afterwards.outlines(scores, settings)
-    every = [*found["notes"], *climate.missing, *more_notes, *more]
+    every = [*found["notes"], *(note for _, (_, more) in made for note in more)]
     write_json(out / "notes.json", {**found, "notes": every, **({"outlines": drawn} if drawn else {})})
     table.write(scores.frame(), out / "regions.parquet")
+
+
+def _answered(asked: Asked, into: Table) -> tuple[list[dict[str, Any]], Answer]:
+    """The rows that a piece of work adds, and what else it gives: it may be at work in another process."""
+    answer = asked(into)
+    return into.rows, answer
+
+
+def _gathered(collector: Collector, table: Table) -> Answer:
+    collector.rows(table, "standard")
+    return collector.datasets(), []
+
+
+def _climate(days: KeptDays | None, matched: Compared, settings: Settings, table: Table) -> Answer:
+    found = analyse(days, matched, settings, table)
+    return {CLIMATE: found.file}, found.missing

@@ -126,7 +126,7 @@ def in_runs(found: Bool, least: int, numbers: npt.NDArray[np.int64]) -> Bool:
     return inside
 
 
-@compiled
+@compiled("b1[:,::1], i8, b1[::1]")
 def _in_runs(found: Bool, least: int, follows: Bool) -> Bool:
     """`follows` [T]: whether a day is the one after the day before it in the record."""
     days, cells = found.shape

@@ -83,7 +83,7 @@ def conservation_row(means: Array, given: Array, weights: Array) -> Array:
     return row
 
 
-@compiled
+@compiled("f8[::1], f8[::1], f8[::1], f8[::1]")
 def _row(means: Array, given: Array, weights: Array, limits: Array) -> Array:
     sums, area = np.zeros(NUMBERS + len(limits)), 0.0
     for k in range(len(means)):

@@ -210,7 +210,7 @@ def block_length(series: Array) -> int:
     return min(length, len(series) // 3)
 
 
-@compiled
+@compiled("f8[::1]")
 def optimal_length(series: Array) -> float:
     """Politis & White (2004) with the correction of Patton, Politis & White (2009): the number that `arch`'s `optimal_block_length` gives
     for the circular bootstrap, to rounding, in a thirtieth of its time; lags beyond those that the rule needs are not summed."""

@@ -20,7 +20,7 @@ SHARES = (0.95, 0.99)  # quantiles of each field itself: the same area in both, 
 WINDOWS = (1, 3, 5, 9, 17, 33)  # cells
 
 
-@compiled
+@compiled("b1[:,::1], i8")
 def counts(events: BoolArray, half: int) -> Counts:
     """Summed-area table [H + 1, W + 2 half + 1] of `events` [H, W], whose rows go on round the globe by `half` cells on either side."""
     height, width = events.shape
@@ -33,7 +33,7 @@ def counts(events: BoolArray, half: int) -> Counts:
     return table
 
 
-@compiled
+@compiled("i4[:,::1], i4[:,::1], i4[:,::1], f8[:,::1], i8, i8, b1")
 def _sums(p: Counts, o: Counts, known: Counts, weights: Array, half: int, shift: int, whole: bool) -> tuple[float, float]:
     """Weighted sums of (F - O)^2 and F^2 + O^2 over cells that are known; fractions of what is known in the window."""
     height, width = weights.shape

@@ -14,7 +14,7 @@ Field = npt.NDArray[Any]  # float32 or float64
 Sums = tuple[float, float, float, float, float, float, float, float, float]
 
 
-@compiled
+@compiled("i2[:,::1]")
 def runs_of(index: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
     """Stretches of cells with one bin in `index` [H, W]: [R, 4] row, first column, column after the last, bin; none of bin -1."""
     height, width = index.shape
@@ -31,7 +31,7 @@ def runs_of(index: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
     return found[:count].copy()
 
 
-@compiled
+@compiled("f8[:,::1], i4, i4, i4", "f4[:,::1], i4, i4, i4")
 def typical(values: Field, row: int, start: int, stop: int) -> float:
     """The middle one of a stretch's first, middle and last value; its first value where one of them is missing, 0 where all are."""
     a, b, c = np.float64(values[row, start]), np.float64(values[row, (start + stop) // 2]), np.float64(values[row, stop - 1])
@@ -43,7 +43,7 @@ def typical(values: Field, row: int, start: int, stop: int) -> float:
     return 0.0
 
 
-@compiled
+@compiled("f8[::1], f8[::1], f8, f8, f8", "f8[::1], f4[::1], f8, f8, f8")
 def _complete_sums(prediction: Field, truth: Field, weight: float, near_p: float, near_o: float) -> Sums:
     """What `pair_moments` sums of a stretch [N] whose cells weigh the same; not finite where a value is missing."""
     wp, wo, pp, oo, po, se, ae = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -61,7 +61,7 @@ def _complete_sums(prediction: Field, truth: Field, weight: float, near_p: float
     return n, weight * n, weight * wp, weight * wo, weight * pp, weight * oo, weight * po, weight * se, weight * ae
 
 
-@compiled
+@compiled("f8[::1], f8[::1], f8[::1], f8, f8", "f8[::1], f4[::1], f8[::1], f8, f8")
 def _known_sums(prediction: Field, truth: Field, weights: Array, near_p: float, near_o: float) -> Sums:
     """The same of the cells where both are known; `weights` [1 or N]."""
     along = 1 if len(weights) > 1 else 0
@@ -86,7 +86,7 @@ def _known_sums(prediction: Field, truth: Field, weights: Array, near_p: float, 
     return n, w, wp, wo, pp, oo, po, se, ae
 
 
-@compiled
+@compiled("f8[:,::1], f8[:,::1], f8[:,::1], i4[:,::1], i8", "f8[:,::1], f4[:,::1], f8[:,::1], i4[:,::1], i8")
 def pair_moments(prediction: Field, truth: Field, weights: Array, runs: npt.NDArray[np.int32], bins: int) -> Array:
     """[9, bins]: the fields of Moments, in its order; `weights` [H, 1 or W]. One pass: each stretch is summed about a typical value of its
     own, near its mean, then joined with the rest of its bin (Chan, Golub & LeVeque 1979): as exact as two passes over the whole field."""
@@ -121,7 +121,7 @@ def pair_moments(prediction: Field, truth: Field, weights: Array, runs: npt.NDAr
     return sums
 
 
-@compiled
+@compiled("f8[:,::1]", "f4[:,::1]")
 def complete(values: Field) -> bool:
     """Whether all values [H, W] are finite."""
     for i in range(values.shape[0]):
@@ -133,7 +133,7 @@ def complete(values: Field) -> bool:
     return True
 
 
-@compiled
+@compiled("f8[:,::1], f8[:,::1], f8, f8, f8[::1]", "f4[:,::1], f8[:,::1], f8, f8, f8[::1]")
 def count_values(values: Field, weights: Array, low: float, high: float, counts: Array) -> None:
     """Adds the weight ([H, 1 or W]) of every finite value to its bin of `counts`, equal bins from `low` to `high`; what lies beyond, to the
     outermost. The lowest bin's, where rain has most cells, is summed apart: each sum would wait for the last."""
@@ -155,7 +155,7 @@ def count_values(values: Field, weights: Array, low: float, high: float, counts:
         counts[0] += lowest
 
 
-@compiled
+@compiled("f8[:,::1], f8[:,::1], f8[::1], i8[:,::1]", "f8[:,::1], f4[:,::1], f8[::1], i8[:,::1]")
 def count_pairs(prediction: Field, truth: Field, edges: Array, counts: npt.NDArray[np.int64]) -> None:
     """Counts the cells where both are finite in `counts` [truth, prediction]; `edges` ascend, values beyond them are in the outermost."""
     bins = counts.shape[0]
@@ -176,7 +176,7 @@ def count_pairs(prediction: Field, truth: Field, edges: Array, counts: npt.NDArr
                 counts[place[0], place[1]] += 1
 
 
-@compiled
+@compiled("f8[:,::1], f8[:,::1], f8[::1]", "f4[:,::1], f8[:,::1], f8[::1]")
 def area_at_least(values: Field, weights: Array, limits: Array) -> Array:
     """[K + 1] weight ([H, 1 or W]) of the finite values that reach each of `limits` [K], then of all of them. Three limits in one pass."""
     count = len(limits)
@@ -203,7 +203,7 @@ def area_at_least(values: Field, weights: Array, limits: Array) -> Array:
     return found
 
 
-@compiled
+@compiled("f8[:,::1], i8[::1], f8[::1]", "f4[:,::1], i8[::1], f8[::1]")
 def line_means(values: Field, band: npt.NDArray[np.int64], row_weights: Array) -> tuple[Array, Array]:
     """(weighted means [W] over the rows `band` by column, means [H] by row) of the finite values; NaN where there is none."""
     height, width = values.shape
@@ -227,7 +227,7 @@ def line_means(values: Field, band: npt.NDArray[np.int64], row_weights: Array) -
     return total, rows
 
 
-@compiled
+@compiled("f8[::1], i8, f8[::1], f8[::1], b1")
 def add_steps(values: Array, step: int, sums: Array, known: Array, counted: bool) -> None:
     """Adds the finite values [N] to the sum [N / step] of the `step` neighbours that each belongs to, and their number where `counted`."""
     for j in range(len(values)):
@@ -236,7 +236,7 @@ def add_steps(values: Array, step: int, sums: Array, known: Array, counted: bool
             known[j // step] += 1.0 if counted else 0.0
 
 
-@compiled
+@compiled("f8[::1], f8[::1], f8")
 def quantile_by_weight(values: Array, weights: Array, q: float) -> float:
     """The lowest of the finite, non-negative `values` [N] up to which at least `q` of their weight lies: exact, sorting one bin alone."""
     highest, total = -1.0, 0.0
@@ -273,7 +273,7 @@ def quantile_by_weight(values: Array, weights: Array, q: float) -> float:
     return value
 
 
-@compiled
+@compiled("f8[:,::1], f8[:,::1], i8, f8[:,::1], f8[:,::1], f8[:,::1]", "f8[:,::1], f4[:,::1], i8, f8[:,::1], f8[:,::1], f8[:,::1]")
 def add_errors(prediction: Field, truth: Field, block: int, n: Array, error: Array, square: Array) -> None:
     """Adds what each cell with both values says to the sums of its `block` x `block` block (the last row and column may be cut)."""
     height, width = prediction.shape
@@ -300,7 +300,7 @@ def add_errors(prediction: Field, truth: Field, block: int, n: Array, error: Arr
             square[row, column] += twice
 
 
-@compiled
+@compiled("f8[:,::1], f8[:,::1]")
 def mean_of(values: Field, weights: Array) -> tuple[float, float]:
     """(sum of weights, weighted mean) of the finite values [H, W]; a mean of NaN where no finite value has weight."""
     whole, total = 0.0, 0.0
@@ -316,7 +316,7 @@ def mean_of(values: Field, weights: Array) -> tuple[float, float]:
     return whole, (total / whole if whole > 0 else np.nan)
 
 
-@compiled
+@compiled("f4[:,::1], f4[:,::1], f8[:,::1]")
 def excess(low: Field, high: Field, weights: Array) -> tuple[float, float, float]:
     """Area where `low` is above `high`, [H, W] each; area times excess there; area where both are known."""
     above, size, whole = 0.0, 0.0, 0.0

@@ -15,7 +15,7 @@ OF_CELLS = ("crps", "variance", "square", "outside", "ranked")  # what is told o
 Sums = tuple[Array, Array, Array, Array, Array, Array]
 
 
-@compiled
+@compiled("f8[:,::1], f8[::1], f8[::1], f8[::1], f8")
 def member_sums(members: npt.NDArray[Any], truth: Array, weights: Array, limits: Array, dry: float) -> Sums:
     """Sums by area over cells of `members` [M, C] and `truth` [C], none missing:
 

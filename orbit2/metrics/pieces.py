@@ -14,7 +14,7 @@ Field = npt.NDArray[np.floating[Any]]
 Index = npt.NDArray[np.integer[Any]]
 
 
-@compiled
+@compiled("f8[:,::1], i8[:], i8", "f8[:,::1], i8[::1], i8")
 def regrouped(pieces: Array, place: Index, count: int) -> Array:
     """[9, count] moments (statistics.QUANTITIES) of bins from those of pieces [9, A]; `place` [A] is each piece's bin, below 0 none."""
     made = np.zeros((9, count))
@@ -40,7 +40,7 @@ def regrouped(pieces: Array, place: Index, count: int) -> Array:
     return made
 
 
-@compiled
+@compiled("f8[:,::1], f8[:,::1]")
 def joined(one: Array, other: Array) -> Array:
     """[9, B] of two disjoint sets of cells, as `Moments.__add__`: about each set's means, so that nothing cancels."""
     made = np.empty_like(one)
@@ -57,7 +57,7 @@ def joined(one: Array, other: Array) -> Array:
     return made
 
 
-@compiled
+@compiled("f8[::1], f8[::1], f8[::1], i8[::1], f8[::1], i8[::1], i8", "f8[::1], f4[::1], f8[::1], i8[::1], f8[::1], i8[::1], i8")
 def shared(prediction: Field, truth: Field, weights: Array, cell: Index, share: Field, region: Index, count: int) -> Array:
     """[9, count] moments of regions from cells of flat fields; `share` [N] of `cell` counts in `region`, each a position."""
     pieces = np.zeros((9, len(cell)))

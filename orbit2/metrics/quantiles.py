@@ -58,7 +58,7 @@ def day_thresholds(truth: Array, weights: Array, wet: float | None = None) -> tu
     return of_all, np.full(len(LEVELS), np.nan) if wet is None else weighted_quantiles(truth, weights, LEVELS, wet)
 
 
-@compiled
+@compiled("f8[::1], f8[::1], f8")
 def _extent(values: Array, weights: Array, least: float) -> tuple[float, float, float, float]:
     """(the smallest, the greatest, the weight, that of the smallest) of the finite `values` [N] that are at least `least`."""
     low, high, total, lowest = np.inf, -np.inf, 0.0, 0.0
@@ -74,7 +74,7 @@ def _extent(values: Array, weights: Array, least: float) -> tuple[float, float, 
     return low, high, total, lowest
 
 
-@compiled
+@compiled("f8[::1], f8[::1], f8, f8, f8")
 def _histogram(values: Array, weights: Array, least: float, low: float, scale: float) -> Array:
     """[BINS] their weights, by value."""
     found = np.zeros(BINS)
@@ -85,7 +85,7 @@ def _histogram(values: Array, weights: Array, least: float, low: float, scale: f
     return found
 
 
-@compiled
+@compiled("f8[::1], f8[::1], f8, f8, f8, i8")
 def _inside(values: Array, weights: Array, least: float, low: float, scale: float, place: int) -> tuple[Array, Array]:
     """Those of one bin, with their weights, in the order that they come in; not the smallest of all: most of the globe is dry."""
     count = 0
@@ -117,7 +117,7 @@ def tail_sums(
     return sums
 
 
-@compiled
+@compiled("f8[::1], f8[::1], f8[::1], f8[:,::1], f8")
 def _tails(prediction: Array, truth: Array, weights: Array, thresholds: Array, dry: float) -> Array:
     levels = thresholds.shape[1]
     sums = np.zeros((5, levels, 3))
@@ -164,7 +164,7 @@ def own_sums(
     return sums
 
 
-@compiled
+@compiled("f8[:,::1], f8[:,::1], f8[:,::1], f4[:,:,::1], f4[:,::1], f8")
 def _own(prediction: Array, truth: Array, weights: Array, limits: Values, lowest: Values, dry: float) -> Array:
     """By stretches of a row: those whose cells weigh the same and are all known many cells at a time, others cell by cell."""
     height, width = prediction.shape
@@ -202,7 +202,7 @@ def _own(prediction: Array, truth: Array, weights: Array, limits: Values, lowest
     return sums
 
 
-@compiled
+@compiled("f8[::1], f8[::1], f4[::1]")
 def _reached(prediction: Array, truth: Array, limits: Values) -> bool:
     """Whether either reaches its limit in any cell [N]."""
     count = 0
@@ -211,7 +211,7 @@ def _reached(prediction: Array, truth: Array, limits: Values) -> bool:
     return count > 0
 
 
-@compiled
+@compiled("f8[::1], f8[::1], f4[::1], f8")
 def _beyond(prediction: Array, truth: Array, limits: Values, dry: float) -> tuple[float, float, float, float, float, float]:
     """Of complete cells [N] that weigh 1: (number with the truth beyond, with the prediction; their squared errors; tail_score; what is not
     finite where a value or threshold is missing). Factors of 0 and 1, as a loop with branches takes one cell at a time."""
@@ -234,7 +234,7 @@ def _beyond(prediction: Array, truth: Array, limits: Values, dry: float) -> tupl
     return above_o, above_p, square_o, square_p, score, known
 
 
-@compiled
+@compiled("f8[::1], f8[::1], f8[::1], f4[:,:], f4[::1], f8, f8[:,:,::1]")
 def _own_cells(
     prediction: Array, truth: Array, weights: Array, limits: Values, lowest: Values, dry: float, sums: Array
 ) -> tuple[float, float]:  # fmt: skip

@@ -89,7 +89,7 @@ def _fejer(number: int) -> Array:
     return weights
 
 
-@compiled
+@compiled("i8, f8[::1], f8[::1], f8[:,::1]")
 def _legendre(m: int, sectoral: Array, cosine: Array, table: Array) -> None:
     """Orthonormal Legendre functions of order m at northern rows into table[n] for n = m, m + 1, ...: the recurrence in the degree."""
     rows = len(cosine)

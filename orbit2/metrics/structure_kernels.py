@@ -13,7 +13,7 @@ Array = npt.NDArray[np.float64]
 Field = npt.NDArray[Any]  # float32 or float64
 
 
-@compiled
+@compiled("f8[:,::1], f8[:,::1], f8[:,::1], f8[:,::1], i8")
 def detail_moments(prediction: Field, truth: Field, relative: Array, weights: Array, factor: int) -> Array:
     """[9, 1]: `pair_moments` of all cells of the fields less their means, by area (`relative` [H, 1 or W]), over blocks of
     `factor` x `factor` cells.
@@ -69,7 +69,7 @@ def detail_moments(prediction: Field, truth: Field, relative: Array, weights: Ar
     return sums
 
 
-@compiled
+@compiled("f8[:,::1], f8[:,::1], f8[::1], f8, f8, b1")
 def ssim_cells(prediction: Field, truth: Field, window: Array, c1: float, c2: float, periodic: bool) -> Array:
     """Local SSIM [H, W] under the separable `window` [2 r + 1]; NaN where it leaves the domain or meets a missing cell.
 

@@ -66,7 +66,7 @@ class PairsOfDays:
 LEAST_PAIRS = 30
 
 
-@compiled
+@compiled("f4[:,::1], f4[:,::1], f8, i4[::1], f8[:,:,::1]")
 def _add(before: Fields, after: Fields, about: float, n: npt.NDArray[np.int32], sums: Array) -> None:
     for s in range(before.shape[0]):
         for c in range(before.shape[1]):
@@ -80,7 +80,7 @@ def _add(before: Fields, after: Fields, about: float, n: npt.NDArray[np.int32], 
                 sums[4, s, c] += x * y
 
 
-@compiled
+@compiled("f4[:,::1], f4[:,::1], i4[:,:,::1]")
 def _add_changes(before: Fields, after: Fields, changes: npt.NDArray[np.int32]) -> None:
     for s in range(before.shape[0]):
         for c in range(before.shape[1]):

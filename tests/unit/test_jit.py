@@ -20,11 +20,11 @@ from tests.data.small_downscaling import exit_code, forked
 SOURCE = """
 from orbit2.jit import compiled
 
-@compiled
+@compiled()
 def inner(value):
     return value + 1
 
-@compiled
+@compiled()
 def total(values):
     found = 0.0
     for value in values:

@@ -2,6 +2,7 @@
 # of regions, or another threshold, is asked of the days that those kept.
 with one_line():
     REGIONS = slices.region_files(RUN)
+SECOND_MB = 1500  # of a second process; without that much one does it all
 
 
 rule diagnose_task:
@@ -23,9 +24,9 @@ rule diagnose_task:
         f"{R}/logs/diagnose_{{task}}.tsv"
     wildcard_constraints:
         task=either(TASKS),
-    threads: 1
+    threads: 2
     resources:
-        mem_mb=lambda wildcards: least("mem_mb", MERGE_MB[wildcards.task]),
+        mem_mb=lambda wildcards: least("mem_mb", MERGE_MB[wildcards.task] + SECOND_MB),
         runtime=minutes(120),
     params:
         memory=memory,

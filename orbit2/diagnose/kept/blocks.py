@@ -82,7 +82,7 @@ def _over(total: Array, weight: Array) -> Array:
     return means
 
 
-@compiled
+@compiled("f8[:,::1], f8[:,::1], f8[:,::1], i8")
 def sums(field: Field, truth: Field, area: Array, step: int) -> Array:
     """[3, R, C]: area, area x field, area x (field - truth)^2 of the cells of each block where both are known."""
     height, width = field.shape

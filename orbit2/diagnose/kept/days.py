@@ -136,6 +136,13 @@ class KeptDays:
         numbers = [place.numbers for places in self._places.values() for place in places]
         self.numbers: npt.NDArray[np.int64] = np.unique(np.concatenate(numbers)) if numbers else np.zeros(0, dtype=np.int64)
 
+    def closed(self) -> KeptDays:
+        """Itself, with no file open: of processes that are forked now each opens its own when it reads."""
+        for piece in self.pieces:
+            if isinstance(piece, Stored):
+                piece.manager.close()
+        return self
+
     def _found(self, name: str) -> list[Place]:
         """Where the days lie of which all samples are there, in one piece or in several together."""
         held = [(piece, piece.get(f"{name}/days"), piece.get(f"{name}/samples")) for piece in self.pieces if f"{name}/days" in piece.names]

@@ -13,11 +13,11 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.image import AxesImage
 
 from orbit2.grid import AnyGrid
+from orbit2.hands import in_order
 from orbit2.progress import counted
 from orbit2.report.figures import maps
 from orbit2.report.figures.panels import Panels, Picture
 from orbit2.report.figures.scenes import spacing, stamp
-from orbit2.report.hands import in_order
 from orbit2.report.inputs import Task
 from orbit2.report.interactive import rasters
 from orbit2.report.interactive.widgets import Address, Still, Widget

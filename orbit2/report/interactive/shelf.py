@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from orbit2.hands import in_order
 from orbit2.report.figures.panels import Picture
-from orbit2.report.hands import in_order
 from orbit2.report.interactive.widgets import QUALITY, Still
 
 FOLDER = "figures/page"

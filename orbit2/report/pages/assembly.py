@@ -18,10 +18,10 @@ from markupsafe import Markup
 
 from orbit2.errors import OrbitError
 from orbit2.files import write_text
+from orbit2.hands import apart
 from orbit2.progress import counted, doing
 from orbit2.provenance import code_version
 from orbit2.report.figures.fields import open_netcdf
-from orbit2.report.hands import apart
 from orbit2.report.inputs import Inputs, read
 from orbit2.report.interactive.shelf import Shelf
 from orbit2.report.interactive.widgets import Address, environment, script

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from orbit2.diagnose import areas, cells, events
-from orbit2.diagnose.afterwards import fields
+from orbit2.diagnose.afterwards import CLIMATE, fields
 from orbit2.diagnose.kept import KeptDays
 from orbit2.diagnose.kept.days import at_hand
 from orbit2.grid import uniform
@@ -57,8 +57,8 @@ def kept(count: int = COUNT, only: tuple[str, ...] = (RAIN, HOT, LOW, WIND)) -> 
 def told(days: KeptDays) -> tuple[xr.Dataset, pd.DataFrame, list[dict[str, str]]]:
     table = Table("task", "dataset", "standard", "truth", "2001/2002", "0")
     matched = SimpleNamespace(region="domain", model="reslim", models=lambda name: ["reslim", "nearest"])
-    file, notes = fields(table, days, matched)  # type: ignore[arg-type]
-    return file, table.frame(), notes
+    files, notes = fields(days, matched, None, table)  # type: ignore[arg-type]
+    return files[CLIMATE], table.frame(), notes  # type: ignore[return-value]
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ import pytest
 
 from orbit2 import allowance
 from orbit2.errors import OrbitError
+from orbit2.hands import apart, in_order
 from orbit2.report.figures.panels import Picture
-from orbit2.report.hands import apart, in_order
 from orbit2.report.interactive.widgets import Still
 from tests.data.small_downscaling import forked
 
