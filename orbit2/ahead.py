@@ -10,14 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import orbit2
 from orbit2 import jit
 from orbit2.hands import apart
 
 
 def known() -> list[tuple[Any, tuple[str, ...]]]:
     """Every compiled loop of orbit2, with the calls of it that are foreseen."""
-    folder = Path(orbit2.__path__[0])
+    folder = Path(__file__).parent
     for source in sorted(folder.rglob("*.py")):
         if re.search(r"^from orbit2\.jit import", source.read_text(encoding="utf-8"), re.MULTILINE):
             importlib.import_module(".".join(("orbit2", *source.relative_to(folder).with_suffix("").parts)))
