@@ -19,6 +19,7 @@ from orbit2 import allowance, progress
 
 T = TypeVar("T")
 AHEAD = 2  # pieces of work that wait for each thread: pictures are megabytes
+NUMBER = 2  # bytes of a number of a piece
 MOST, NEEDS = 8, 1500 * 2**20  # processes, and bytes of memory that each may take
 
 
@@ -52,7 +53,7 @@ def apart(work: Sequence[Callable[[], T]], hands: int | None = None) -> list[T]:
         return [one() for one in work]
     context = get_context("fork")
     left, write = os.pipe()  # of numbers of pieces: whoever reads one makes it
-    os.write(write, bytes(range(len(work))))
+    os.write(write, b"".join(number.to_bytes(NUMBER) for number in range(len(work))))
     os.close(write)
     others: list[tuple[BaseProcess, Connection]] = []
     for _ in range(hands - 1):
@@ -80,8 +81,8 @@ def apart(work: Sequence[Callable[[], T]], hands: int | None = None) -> list[T]:
 
 
 def _taken(left: int) -> Iterator[int]:
-    while number := os.read(left, 1):
-        yield number[0]
+    while number := os.read(left, NUMBER):
+        yield int.from_bytes(number)
 
 
 def _elsewhere(work: Sequence[Callable[[], Any]], left: int, answer: Connection, ends: Sequence[Connection]) -> None:

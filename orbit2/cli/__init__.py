@@ -6,12 +6,14 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from orbit2 import signals
+from orbit2 import ends, signals
 from orbit2.places import STAGES
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code: 0 done, 2 a user's mistake, 75 stopped early and resumable, 130 interrupted."""
+    if arguments is None:
+        ends.begin()
     if arguments is None and sys.argv[1:2] and sys.argv[1] in STAGES:
         signals.hold()  # until the stage listens
     if arguments is None and sys.argv[1:2] == ["doctor"] and not {"-h", "--help"} & set(sys.argv):

@@ -20,6 +20,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from orbit2 import ends
 from orbit2.cli import run as running
 from orbit2.cli import stages, start, tools
 from orbit2.cli.ended import STOPPED
@@ -132,6 +133,8 @@ def run(arguments: Sequence[str] | None) -> NoReturn:
             with suppress(ValueError):  # not the main thread
                 signal.signal(number, signal.SIG_IGN)
         faulthandler.dump_traceback_later(TEARDOWN, exit=True)  # threads of a collective library may never end
+    if arguments is None:
+        ends.end(code)
     sys.exit(code)
 
 

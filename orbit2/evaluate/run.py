@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import xarray as xr
 
 from orbit2.config.load import read_slice, validate
 from orbit2.config.schema import DiagnoseConfig, EvaluateConfig
 from orbit2.errors import OrbitError
 from orbit2.evaluate.collectors import COLLECTORS
+from orbit2.hands import apart
 from orbit2.metrics import table
 from orbit2.metrics.collector import Collector, Settings
 from orbit2.metrics.compared import Compared
@@ -39,17 +43,25 @@ def run(
 
 
 def write(matched: Compared, settings: Settings, collectors: list[Collector], out: Path) -> None:
-    """The table and the files of what was gathered."""
-    frames = []
-    for protocol in settings.evaluate.protocols:
-        scores = matched.table(protocol)
-        for collector in collectors:
-            collector.rows(scores, protocol)
-        frames.append(scores.frame())
-    for collector in collectors:
-        for name, dataset in collector.datasets().items():
+    """The table and the files of what was gathered, by as many processes as may be used."""
+    protocols = settings.evaluate.protocols
+    made = apart([partial(_gathered, collector, [matched.table(protocol) for protocol in protocols]) for collector in collectors])
+    for _, files in made:
+        for name, dataset in files.items():
             write_netcdf(dataset, out / name, f"{TITLES[name]} of {matched.model} and baselines, task {matched.task}")
+    frames = []
+    for i, protocol in enumerate(protocols):
+        scores = matched.table(protocol)
+        scores.rows += [row for tables, _ in made for row in tables[i].rows]
+        frames.append(scores.frame())
     table.write(table.concatenate(frames), out / "metrics.parquet")
+
+
+def _gathered(collector: Collector, tables: list[table.Table]) -> tuple[list[table.Table], Mapping[str, xr.Dataset]]:
+    """What a collector adds to the table of each protocol, and its files: it may be at work in another process."""
+    for scores in tables:
+        collector.rows(scores, scores.protocol)
+    return tables, collector.datasets()
 
 
 def evaluate_settings(slice_: Mapping[str, Any], where: object) -> EvaluateConfig:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from orbit2 import times
 from orbit2.config.schema import RunConfig
+from orbit2.hands import NEEDS
 from orbit2.sources.times import plan_times
 
 ONWARDS = "on"  # of a part that goes on to the task's end
+LONG = 10  # parts from which it takes a minute to merge them
 SPAN = "to"  # between the first and the last part of a job that makes several
 
 
@@ -47,4 +49,9 @@ def merge_memory_mb(config: RunConfig, task: str) -> int:
     truth = config.datasets[section.observations or section.dataset].outputs
     variables = [name for name in truth if name in (config.models[section.model].outputs or truth)]
     years = {name[:4] for name in plan_parts(config, task)}
-    return max(4000, 1500 + 100 * len(years) * len(variables))
+    return max(4000, 1500 + 100 * len(years) * len(variables)) + NEEDS // 2**20 * (merge_threads(config, task) - 1)
+
+
+def merge_threads(config: RunConfig, task: str) -> int:
+    """Processes that merge a task's parts: two where there are so many of them that it takes a minute."""
+    return 2 if len(plan_parts(config, task)) >= LONG else 1

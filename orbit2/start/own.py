@@ -14,6 +14,7 @@ from orbit2.config.files import COARSEN, FROM_FILES, FilesConfig
 from orbit2.config.load import from_mapping
 from orbit2.config.own_files import even, grids_of, held_in, one_grid
 from orbit2.config.own_times import Samples, counted, samples_in
+from orbit2.config.schema import RunConfig
 from orbit2.door.headers import Header
 from orbit2.errors import OrbitError, Unsaid, one_of
 from orbit2.grid import named
@@ -22,6 +23,7 @@ from orbit2.plan.text import verdict
 from orbit2.progress import doing
 from orbit2.start import write
 from orbit2.start.asking import Ask, Said, settled
+from orbit2.start.jobs import samples_per_part
 from orbit2.start.look import Side, day_start, lines, look, span
 from orbit2.start.size import sized
 from orbit2.start.split import Blocks, blocks
@@ -81,7 +83,7 @@ def new(
         "train": (chosen.train, f"as many steps as {hours:g} hours allow here; {chosen.notes[-1]}"),
     }  # fmt: skip
     content = write.text(name, _head(path, sides, hours, on), DATASET, "files", _files(section, said, where),
-                         _keys(inputs, outputs, grids), _dates(split), models, chosen.task)  # fmt: skip
+                         [*_keys(inputs, outputs, grids), *_parts(chosen.config, on)], _dates(split), models, chosen.task)  # fmt: skip
     from_mapping(yaml.safe_load(content), where=path)  # what is written works
     write.write(path, content)
     return path
@@ -194,6 +196,11 @@ def _keys(inputs: list[str], outputs: list[str], grids: Grids) -> write.Section:
     return [("inputs", inputs, ""), ("outputs", outputs, ""), ("coarse_grid", grids.coarse, f"factor {grids.factor}: {grids.why}"),
             ("fine_grid", grids.fine, ""),
             ("statics", ["land_sea_mask", "orography", "slope"], "what no file has, orbit2 brings along")]  # fmt: skip
+
+
+def _parts(config: RunConfig, on: Machine) -> write.Section:
+    found = samples_per_part(config, DATASET, on.sheet.cores)
+    return [] if found is None else [("samples_per_part", found, "of a job: one for a month of so small fields is not worth its start")]
 
 
 def _head(path: Path, sides: Mapping[str, Side], hours: float, on: Machine) -> list[str]:

@@ -2,7 +2,6 @@
 # of regions, or another threshold, is asked of the days that those kept.
 with one_line():
     REGIONS = slices.region_files(RUN)
-SECOND_MB = 1500  # of a second process; without that much one does it all
 
 
 rule diagnose_task:
@@ -24,9 +23,9 @@ rule diagnose_task:
         f"{R}/logs/diagnose_{{task}}.tsv"
     wildcard_constraints:
         task=either(TASKS),
-    threads: 2
+    threads: lambda wildcards: MERGE_THREADS[wildcards.task]
     resources:
-        mem_mb=lambda wildcards: least("mem_mb", MERGE_MB[wildcards.task] + SECOND_MB),
+        mem_mb=lambda wildcards: least("mem_mb", MERGE_MB[wildcards.task]),
         runtime=minutes(120),
     params:
         memory=memory,

@@ -2,11 +2,12 @@
 # are read by month, once for this stage and for diagnose; what both make of a task are sums of the same parts. A part itself (HDF5) is
 # nobody's output, only its receipt: Snakemake deletes what a failed group declared, and parts must survive each other.
 from orbit2.config.comparisons import fit_memory_mb
-from orbit2.metrics.months import merge_memory_mb, plan_jobs
+from orbit2.metrics.months import merge_memory_mb, merge_threads, plan_jobs
 
 with one_line():
     FIT_MB = {folder: fit_memory_mb(RUN.datasets[name]) for folder, name in DATASET_OF.items()}
     MONTHS = {task: plan_jobs(RUN, task) for task in TASKS}  # job -> the parts that it makes
+    MERGE_THREADS = {task: merge_threads(RUN, task) for task in TASKS}
     MERGE_MB = {task: merge_memory_mb(RUN, task) for task in TASKS}
 
 
@@ -94,7 +95,7 @@ rule evaluate_task:
         f"{R}/logs/evaluate_{{task}}.tsv"
     wildcard_constraints:
         task=either(TASKS),
-    threads: 1
+    threads: lambda wildcards: MERGE_THREADS[wildcards.task]
     resources:
         mem_mb=lambda wildcards: least("mem_mb", MERGE_MB[wildcards.task]),
         runtime=minutes(120),

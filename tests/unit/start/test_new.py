@@ -8,10 +8,12 @@ import pytest
 import yaml
 
 from orbit2.cli import start
-from orbit2.config.load import load
+from orbit2.config.dataset import DatasetConfig
+from orbit2.config.load import from_mapping, load
 from orbit2.errors import OrbitError, Unsaid
 from orbit2.plan.machine import Machine
-from orbit2.start import own, size
+from orbit2.regrid.parts import plan_parts
+from orbit2.start import jobs, own, size
 from orbit2.start.asking import QUESTIONS, renamed, settled
 from orbit2.start.look import look
 from tests.data import own_archive
@@ -55,6 +57,30 @@ def test_a_run_is_written_that_checks(here: Path, capsys: pytest.CaptureFixture[
     call("new", "my_run", *FILES, *SAID, *QUICK, code=2)
     assert "is there already, and is not overwritten" in capsys.readouterr().err
     assert (here / "my_run.yaml").read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize("last, cores, fields, expected", [
+    ("2001-12-31", 2, 1, 184),  # two jobs, of whole shards
+    ("2001-12-31", 4, 1, 96),
+    ("2001-12-31", 16, 1, None),  # twelve months go on at once
+    ("2001-12-31", 2, 40_000, None),  # a month's values are worth a job
+    ("2001-01-31", 1, 1, None),
+    ("2010-12-31", 2, 100, 528),  # as many values as a job is worth
+])  # fmt: skip
+def test_small_fields_are_regridded_by_few_jobs(last: str, cores: int, fields: int, expected: int | None) -> None:
+    rain, year = ["total_precipitation_24hr"], last[:4]
+    split = {"train": {"start": "2001-01-01", "end": f"{year}-01-10"}, "validation": {"start": f"{year}-01-11", "end": f"{year}-01-20"},
+             "test": {"start": f"{year}-01-21", "end": last}, "gap_days": 0}  # fmt: skip
+    raw = {"source": "synthetic", "inputs": rain, "outputs": rain, "coarse_grid": "global_30", "fine_grid": "global_15", "split": split}
+    model = {"datasets": ["mine"], "architecture": {"refinement": 2}}
+    config = from_mapping({"label": "r", "datasets": {"mine": raw}, "models": {"m": model}})
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(jobs, "WORTH", jobs.WORTH // fields)
+        found = jobs.samples_per_part(config, "mine", cores)
+        assert found == expected
+        if found:
+            dataset = DatasetConfig.model_validate({**raw, "samples_per_part": found})
+            assert len(plan_parts(dataset)) < len(plan_parts(config.datasets["mine"]))
 
 
 def test_what_nobody_says_is_named_by_its_flags(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
