@@ -10,7 +10,7 @@ from orbit2.hands import NEEDS
 from orbit2.sources.times import plan_times
 
 ONWARDS = "on"  # of a part that goes on to the task's end
-LONG = 10  # parts from which it takes a minute to merge them
+LONG = 5  # years from which it takes a minute to merge their parts
 SPAN = "to"  # between the first and the last part of a job that makes several
 
 
@@ -53,5 +53,5 @@ def merge_memory_mb(config: RunConfig, task: str) -> int:
 
 
 def merge_threads(config: RunConfig, task: str) -> int:
-    """Processes that merge a task's parts: two where there are so many of them that it takes a minute."""
-    return 2 if len(plan_parts(config, task)) >= LONG else 1
+    """Processes that merge a task's parts: two where they are of so many years that it takes a minute."""
+    return 2 if len({name[:4] for name in plan_parts(config, task)}) >= LONG else 1

@@ -212,9 +212,9 @@ def test_merging_asks_for_memory_by_years_and_variables():
     task, section = next(iter(config.downscale.items()))
     longer = config.model_copy(update={"downscale": {task: section.model_copy(update={"split": "train"})}})
     years = len({name[:4] for name in months.plan_parts(longer, task)})
-    assert years > 20 and months.merge_memory_mb(config, task) == 4000  # one year
+    assert years > 20 and months.merge_memory_mb(config, task) == 4000 and months.merge_threads(config, task) == 1  # one year
     outputs = len(config.models[section.model].outputs or config.datasets[section.dataset].outputs)
-    assert months.merge_memory_mb(longer, task) == 1500 + 100 * years * outputs > 4000
+    assert months.merge_threads(longer, task) == 2 and months.merge_memory_mb(longer, task) == 1500 + 100 * years * outputs + 1500 > 5500
 
 
 def test_nothing_grows_by_a_field_a_day(world):
