@@ -61,6 +61,7 @@ endif
 
 # The loops that numba compiles, once, on all cores: stages side by side would wait for each other's. What cannot be is compiled when needed.
 .venv/.kernels: .venv/.installed $(shell grep -rl --include='*.py' '^from orbit2.jit import' orbit2)
+	@echo "Compiling orbit2's loops ..."
 	-@$(BIN)/python -m orbit2.ahead
 	@touch $@
 

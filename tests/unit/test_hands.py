@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 
 import numpy as np
 import psutil
@@ -51,9 +53,18 @@ def slow(number: int, seconds: float = 0.02) -> tuple[int, int]:
     return number, os.getpid()
 
 
+def met(number: int, others: Barrier, here: set[int]) -> tuple[int, int]:
+    """The first piece of each process waits for those of the others: a busy machine may be long in starting them."""
+    if os.getpid() not in here:
+        here.add(os.getpid())
+        others.wait(timeout=60)
+    return number, os.getpid()
+
+
 @forks
 def test_order_stays_and_several_work() -> None:
-    found = apart([partial(slow, i) for i in range(20)], 3)
+    others, here = get_context("fork").Barrier(3), set[int]()
+    found = apart([partial(met, i, others, here) for i in range(20)], 3)
     assert [number for number, _ in found] == list(range(20)) and len({pid for _, pid in found}) == 3
     alone = apart([partial(slow, i, 0.0) for i in range(3)], 1)
     assert alone == [(i, os.getpid()) for i in range(3)]
@@ -124,4 +135,5 @@ def test_memory_and_threads_say_how_many(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(allowance, "memory_left", lambda: 10**9)
     assert {pid for _, pid in apart([partial(slow, i) for i in range(6)])} == {os.getpid()}
     monkeypatch.setattr(allowance, "memory_left", lambda: 3 * 10**9)
-    assert len({pid for _, pid in apart([partial(slow, i, 0.05) for i in range(6)])}) == 2
+    others, here = get_context("fork").Barrier(2), set[int]()
+    assert len({pid for _, pid in apart([partial(met, i, others, here) for i in range(6)])}) == 2
