@@ -48,10 +48,18 @@ def merge_memory_mb(config: RunConfig, task: str) -> int:
     section = config.downscale[task]
     truth = config.datasets[section.observations or section.dataset].outputs
     variables = [name for name in truth if name in (config.models[section.model].outputs or truth)]
-    years = {name[:4] for name in plan_parts(config, task)}
-    return max(4000, 1500 + 100 * len(years) * len(variables)) + NEEDS // 2**20 * (merge_threads(config, task) - 1)
+    years = _years(config, task)
+    return max(4000, 1500 + 100 * years * len(variables)) + NEEDS // 2**20 * (_threads(years) - 1)
 
 
 def merge_threads(config: RunConfig, task: str) -> int:
     """Processes that merge a task's parts: two where they are of so many years that it takes a minute."""
-    return 2 if len({name[:4] for name in plan_parts(config, task)}) >= LONG else 1
+    return _threads(_years(config, task))
+
+
+def _threads(years: int) -> int:
+    return 2 if years >= LONG else 1
+
+
+def _years(config: RunConfig, task: str) -> int:
+    return len({name[:4] for name in plan_parts(config, task)})
