@@ -235,7 +235,7 @@ class TrainConfig(Strict):
         8, ge=0, description="Step of a try that is profiled where there are several ranks, for its communication in timing.json; 0 = none."
     )
     workers: Machine[int] = Field(0, ge=0, description="Data-loading worker processes.")
-    threads: Machine[int] = Field(0, ge=0, description="CPU threads; 0 = all.")
+    threads: Machine[int] = Field(0, ge=0, description="CPU threads; 0 = as many as a step is worth, of those that the job has.")
     seed: int = Field(0, ge=0, description="Seed of weights, sampling and augmentation.")
     deterministic: bool = Field(True, description="Same seed, config and ranks give the same bits on CPU.")
 

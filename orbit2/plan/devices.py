@@ -42,6 +42,8 @@ class Device:
     source: str
     reached: float | None = None
     processor: bool = False  # a CPU
+    threads: int = 1  # of the process whose rates these are
+    call: float | None = None  # seconds to call an operator on it; None: as assumed of its kind
     names: tuple[str, ...] = field(default=())  # of machines that have it
 
     @property

@@ -15,15 +15,24 @@ from orbit2.plan.devices import DEVICES, ETHERNET, GIGA, INSIDE, Device, Link
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 LONG = 0.02  # seconds of a product beside which calling it is nothing
 HOST = 10 * GIGA  # bytes/s between processes of one machine: a copy through its memory
+CHAIN = 50  # products of single numbers, one after the other, and back: three operators each
+# benchmarks/threads.py: an operator of a step costs 14 microseconds beside its computing (modules, autocast, autograd, tensors that are
+# made) where one of the chain takes 1.67.
+CALLS = 8.4
 
 
-@functools.cache
 def measured(name: str) -> Device:
     """`cpu`: this machine's processor, all threads of torch; `this`: its GPU, or the processor where there is none.
 
     Rates are those a product and a copy reached (`reached` = 1), not a vendor's. What cannot be measured here (links, watts) is of the
     data sheet with the device's name, or not known.
     """
+    return _measured(name, torch.get_num_threads())
+
+
+@functools.cache
+def _measured(name: str, threads: int) -> Device:
+    """The same with as many threads as torch has now."""
     gpu = name == "this" and torch.cuda.is_available()
     device = torch.device("cuda" if gpu else "cpu")
     sides, length = ((8192,), 1 << 28) if gpu else ((256, 512, 1024), 1 << 24)
@@ -34,7 +43,9 @@ def measured(name: str) -> Device:
     cores, host = psutil.cpu_count(logical=False) or 1, float(psutil.virtual_memory().total)
     if not gpu:
         link = Link(HOST, 50e-6)
-        return Device(rates, host, bandwidth, 1, link, ETHERNET, None, cores, host, f"measured here: {cores} cores", 1.0, True)
+        called = CALLS * _fastest(_chain, device, 8) / (3 * CHAIN)
+        return Device(rates, host, bandwidth, 1, link, ETHERNET, None, cores, host, f"measured here: {cores} cores", 1.0, True,
+                      threads, called)  # fmt: skip
     title, count = torch.cuda.get_device_name(), torch.cuda.device_count()
     memory = float(torch.cuda.get_device_properties(device).total_memory)
     sheet = next((sheet for key, sheet in DEVICES.items() if key.replace("-", " ") in title.lower()), None)
@@ -58,6 +69,15 @@ def _rate(dtype: torch.dtype, device: torch.device, sides: tuple[int, ...]) -> f
 def _product(side: int, dtype: torch.dtype, device: torch.device) -> Callable[[], object]:
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     return lambda: a @ b
+
+
+def _chain() -> None:
+    """Forward and backward through operators that have next to nothing to compute: what it takes to call them."""
+    first = torch.zeros(16, requires_grad=True)
+    value = first
+    for _ in range(CHAIN):
+        value = value * first
+    torch.autograd.backward(value.sum())
 
 
 def _fastest(call: Callable[[], object], device: torch.device, turns: int = 3) -> float:

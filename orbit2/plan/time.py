@@ -7,8 +7,9 @@ takes longer. The host must launch them too. Exchanges of parameters and gradien
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from orbit2.model.threads import worthwhile
 from orbit2.plan.devices import GIGA, Device
 from orbit2.plan.machine import Machine
 from orbit2.plan.network import group, seconds
@@ -47,7 +48,8 @@ READ, UNPACK = 0.00487 / SAMPLE, 0.00898 / SAMPLE
 GPU = Assumptions(product=0.77, attention=0.556, memory=0.305, call=21e-6, link=0.8, start=10e-6, read=READ, unpack=0.0, host=25 * GIGA)
 # benchmarks/results/roofline.json, one core: products inside a model 0.78 to 0.96 of a plain one, attention 0.9 of one in float32 and
 # the same in bfloat16 (PyTorch's kernel is no faster then). memory: one-process steps of benchmarks/results/parallel.json, beside a copy.
-CPU = Assumptions(product=0.85, attention=0.9, memory=0.3, call=5e-6, link=0.8, start=50e-6, read=READ, unpack=UNPACK, host=10 * GIGA)
+# call: benchmarks/results/threads.json, where this machine's was not measured.
+CPU = Assumptions(product=0.85, attention=0.9, memory=0.3, call=14e-6, link=0.8, start=50e-6, read=READ, unpack=UNPACK, host=10 * GIGA)
 SMALL = 1 << 16  # bytes: sums of losses and norms, which nothing hides
 
 
@@ -88,7 +90,7 @@ def predict(step: Rehearsal, machine: Machine, *, samples: float, precision: str
 
     `precision` bf16: operators on bfloat16 go at that rate, others at float32's; fp32: all at float32's. This machine is measured first.
     """
-    sheet = machine.sheet
+    sheet = _with_threads(machine.sheet, step.flops) if step.moments else machine.sheet
     assume = assumed or (CPU if sheet.processor else GPU)
     took = {phase: computing((each for each in step.operators if each.phase == phase), sheet, precision, assume)
             for phase in (FORWARD, BACKWARD, UPDATE)}  # fmt: skip
@@ -98,6 +100,14 @@ def predict(step: Rehearsal, machine: Machine, *, samples: float, precision: str
     return Split(took[FORWARD], took[BACKWARD], took[UPDATE], whole, exposed, waiting, step.flops, sheet.watts)
 
 
+def _with_threads(sheet: Device, flops: int) -> Device:
+    """A processor with as many threads as the trainer takes for a step of `flops` (see model/threads.py)."""
+    if not sheet.processor or (threads := worthwhile(flops, sheet.threads)) == sheet.threads:
+        return sheet
+    share = threads / sheet.threads
+    return replace(sheet, rates={key: rate * share for key, rate in sheet.rates.items()}, bandwidth=sheet.bandwidth * share)
+
+
 def saving(step: Rehearsal, machine: Machine) -> float:
     """Seconds that training stands still for a checkpoint: its state is copied to the host, and written from there meanwhile."""
     sheet = machine.sheet
@@ -105,15 +115,16 @@ def saving(step: Rehearsal, machine: Machine) -> float:
 
 
 def computing(operators: Iterable[Operator], sheet: Device, precision: str, assume: Assumptions) -> float:
-    """Seconds of operators one after the other; the host's, where it is slower to launch them than the device to do them."""
+    """Seconds of operators one after the other. A device computes while its host launches the next: the slower of both counts; a
+    processor does first the one, then the other."""
     device = host = 0.0
     for each in operators:
         attends = "attention" in each.name
         half = precision != "fp32" and each.dtype == "bfloat16" and not (attends and sheet.processor)
         rate = sheet.rate("bf16" if half else "fp32") * (sheet.reached or assume.product) * (assume.attention if attends else 1.0)
         device += each.count * max(each.flops / rate, (each.read + each.written) / (sheet.bandwidth * assume.memory))
-        host += each.count * assume.call
-    return max(device, host)
+        host += each.count * (assume.call if sheet.call is None else sheet.call)
+    return device + host if sheet.processor else max(device, host)
 
 
 def exchanging(step: Rehearsal, sheet: Device, forward: float, backward: float, assume: Assumptions) -> tuple[float, float]:

@@ -18,18 +18,16 @@ from orbit2 import energy, timing
 from orbit2.data.batch import Batch, Packed
 from orbit2.errors import Interrupted
 from orbit2.files import read_lines
-from orbit2.model.inspect import operations
 from orbit2.parallel.launch import Ranks
 from orbit2.parallel.reduce import sums_and_maxima
 from orbit2.progress import detect
 from orbit2.provenance import code_version
 from orbit2.timing import LOADER, PARTS, STEP, device_name
 from orbit2.train.profile import SKIPPED, TRACED, Found, Profiler, keep, lines
+from orbit2.train.work import of_window
 
 if TYPE_CHECKING:
     from orbit2.train.build import Setup
-
-BACKWARD = 2  # a backward pass costs about two forward ones; what checkpointing computes again is no work on the model
 
 
 class Timing:
@@ -156,17 +154,7 @@ class Timing:
         a kernel cannot be counted."""
         if (setup := self._setup) is None:
             return 0.0
-        kind = setup.architecture.model_dump_json(), setup.inputs, setup.outputs, setup.statics
-
-        def work() -> float:
-            total = 0.0
-            for shape, count in self._windows.items():
-                one, member = operations(*kind, *shape)
-                forward = one + (setup.objective.members - 1) * member  # which share the trunk
-                total += count * (forward * (1 + BACKWARD) - (one - member) * BACKWARD * setup.config.freeze_trunk)
-            return total
-
-        found = timing.operations(work)
+        found = timing.operations(lambda: sum(count * of_window(setup, shape) for shape, count in self._windows.items()))
         if found is None:
             self._windows.clear()  # said once
             return 0.0

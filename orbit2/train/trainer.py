@@ -40,6 +40,7 @@ from orbit2.train.progress import Progress
 from orbit2.train.taken import Taken, read, take
 from orbit2.train.timing import Timing
 from orbit2.train.validation import choice, validate_model
+from orbit2.train.work import fitting_threads
 
 log = logging.getLogger(__name__)
 LOG_EVERY = 5
@@ -77,7 +78,7 @@ def run(
             if wants_compilation(model_config.train.compile, here.device):
                 keep_graphs(checkpoints / COMPILED)
             setup = Setup(section, model_config, stores, statistics, parent, here)
-            with kept.finishing(), timing:
+            with kept.finishing(), timing, fitting_threads(setup):
                 train(setup, out, kept, stop, progress, timing)
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from orbit2.cli import main
-from orbit2.cli.command import VERBS
+from orbit2.cli.command import VERBS, waiting
 from orbit2.cli.headline import headline, tasks
 from orbit2.errors import Interrupted, OrbitError, Reached
 from orbit2.metrics import table
@@ -274,3 +274,24 @@ def test_the_script_of_a_shell_asks_by_the_name_that_is_answered(capsys: pytest.
         assert code == 0 and f"_ORBIT2_COMPLETE=complete_{shell}" in out
     code, _, err = call(capsys, "completion", "tcsh")
     assert code == 2 and "allowed: bash, zsh, fish" in err
+
+
+@pytest.mark.parametrize(
+    ("verb", "given", "expected"),
+    [
+        ("train", {}, (None, "1000")),
+        ("finetune", {}, (None, "1000")),
+        ("train", {"OMP_WAIT_POLICY": "ACTIVE"}, ("ACTIVE", None)),
+        ("train", {"GOMP_SPINCOUNT": "7"}, (None, "7")),
+        ("downscale", {}, ("PASSIVE", None)),
+        ("downscale", {"OMP_WAIT_POLICY": "ACTIVE"}, ("ACTIVE", None)),
+        ("run", {}, (None, None)),  # its stages inherit this
+    ],
+)
+def test_how_threads_wait_for_each_other(
+    verb: str, given: dict[str, str], expected: tuple[str | None, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = dict(given)
+    monkeypatch.setattr(os, "environ", environment)
+    waiting([verb, "--config", "x"])
+    assert (environment.get("OMP_WAIT_POLICY"), environment.get("GOMP_SPINCOUNT")) == expected

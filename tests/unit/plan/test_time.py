@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from orbit2.parallel.mesh import Sizes
 from orbit2.plan import time
@@ -97,3 +98,29 @@ def test_between_nodes_takes_longer() -> None:
     big = exchange("all-reduce", 10**6, True, "ddp")
     near, far = (predict(step(mesh=mesh, collectives=(big,))) for mesh in (Sizes(ddp=8), Sizes(ddp=8, fsdp=8)))
     assert far.communication == pytest.approx(10 * near.communication)  # one rank a node: one NIC of a tenth of the links inside
+
+
+def test_a_processor_calls_and_computes_one_after_the_other_with_the_threads_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    sheet = replace(SHEET, processor=True, threads=4, call=0.5, reached=1.0)
+    monkeypatch.setitem(DEVICES, "h100", sheet)
+    monkeypatch.setattr("orbit2.model.threads.EACH", 1000)
+    small, middle, large = (predict(step(operator(flops=flops))).forward for flops in (500, 1000, 10**4))
+    assert small == pytest.approx(2 * (500 / 250 + 0.5))  # 1000 operations: one thread of four
+    assert middle == pytest.approx(2 * (1000 / 500 + 0.5)) and large == pytest.approx(2 * (10**4 / 1000 + 0.5))
+    moved = predict(step(operator(read=100, flops=250))).forward
+    assert moved == pytest.approx(2 * (100 / 12.5 + 0.5))  # one thread has a quarter of the bandwidth
+    predicted = step(operator(flops=500), weights=4, moments=0)
+    assert predict(predicted).forward == pytest.approx(2 * (500 / 1000 + 0.5))  # predictions take all threads
+
+
+def test_this_processor_is_measured_for_each_number_of_threads() -> None:
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(Machine("cpu").sheet)
+    finally:
+        torch.set_num_threads(before)
+    assert [sheet.threads for sheet in found] == [1, 2]
+    assert all(sheet.call and 1e-6 < sheet.call < 1e-3 for sheet in found)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from orbit2.errors import Interrupted, OrbitError
-from orbit2.model import folder
+from orbit2.model import folder, threads
 from orbit2.model.inspect import forward_flops
 from orbit2.train import run, trainer
 from orbit2.train.timing import Timing
@@ -91,3 +91,23 @@ def test_no_weight_differs_because_of_it(tiny: Tiny, tmp_path: Path, monkeypatch
     train(tiny, tmp_path / "without")
     one, other = (folder.load(tmp_path / name / "model")[0].state_dict() for name in ("with", "without"))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(("configured", "each", "expected"), [(0, 1e12, 1), (0, 1.0, 2), (2, 1e12, 2)])
+def test_a_step_takes_as_many_threads_as_it_is_worth(
+    configured: int, each: float, expected: int, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "EACH", each)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        (one,) = train(tiny, tmp_path, threads=configured)["tries"]
+        assert torch.get_num_threads() == 2  # as before
+    finally:
+        torch.set_num_threads(before)
+    assert one["threads"] == expected
+
+
+def test_small_networks_take_one_thread_and_large_ones_all() -> None:
+    assert [threads.worthwhile(flops, 8) for flops in (0, 2.5e9, 8e9, 5e10, float("inf"))] == [1, 1, 2, 8, 8]
+    assert threads.worthwhile(1e12, 1) == 1
