@@ -87,7 +87,7 @@ test: style compiled ## Linters and import rules, then the tests, and types (myp
 test-slow: compiled ## The tests that take minutes (a small pipeline from end to end among them)
 	@$(BIN)/python -m pytest -m "slow and not slurm"
 
-test-newcomer: install ## Follow the README word for word in a fresh clone and environment, timed (an hour or two; SHORT=1: the demo cut short)
+test-newcomer: install ## Follow the README word for word in a fresh clone and environment, timed (half an hour or more; SHORT=1: the demo cut short)
 	@$(BIN)/python -m tests.newcomer.walk $(if $(SHORT),--short)
 
 test-shipped: compiled ## Every shipped run in small, from the providers (on local servers) to the report (half an hour)
@@ -140,7 +140,7 @@ docs-site: compiled ## Make the documentation site (build/docs/index.html; no ne
 	@ORBIT2_SITE=build/docs $(BIN)/python -m pytest -q -m "slow or not slow" tests/docs/test_site.py
 	@echo "Open build/docs/index.html"
 
-test-notebooks: compiled ## The notebooks of docs/notebooks, all of them (4 minutes on 2 quiet cores)
+test-notebooks: compiled ## The notebooks of docs/notebooks, all of them (2 to 4 minutes on 2 quiet cores)
 	@$(BIN)/python -m pytest -q -s -m "slow or not slow" tests/docs/test_notebooks.py
 
 costs: install ## Write the tables of docs/costs.md anew: every shipped run on five machines (some minutes)

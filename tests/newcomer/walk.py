@@ -1,7 +1,7 @@
 """Follow the README, and the page on stages, as somebody new does: a fresh clone, a fresh environment, an empty home, no word but theirs.
 
-    python -m tests.newcomer.walk              # all of it: an installation, the demo and the tests; an hour or two
-    python -m tests.newcomer.walk --short      # the demo with few steps, the tests named only; the table says so
+    python -m tests.newcomer.walk              # all of it: an installation, both demos and the tests; half an hour or more
+    python -m tests.newcomer.walk --short      # the demo with few steps, the rest of these named only; the table says so
 
 Types each step in one shell, times it, writes a table (build/newcomer.md) and ends with exit code 1 where a step fails: where it needs a
 word that the page does not say, an answer to a question, or a file that the page speaks of and nobody has.
@@ -27,7 +27,6 @@ PAGES = ("README.md", "docs/stages.md")
 INSTEAD: dict[str, tuple[str, str]] = {
     "make demo": ("", "said before"), "make test": ("", "said before"),
     "pip install .": ("", "the other way to install; make test-wheel walks it"),
-    "make demo-climate": ("make -n demo-climate", "a second demo of ten minutes: only that it exists"),
     "orbit2 map-climate": ("orbit2 map-climate --help", "a word of a sentence"),
     "orbit2 model import": ("orbit2 model import --help", "a word of a sentence"),
     "orbit2 run my_run.yaml": ("orbit2 run my_run.yaml --dry-run", "it is sized for two hours: what would run"),
@@ -41,6 +40,7 @@ SHORT: dict[str, tuple[str, str]] = {
     "make demo": ("make install && .venv/bin/orbit2 run demo --set models.reslim.train.steps=20 --set models.members.train.steps=4",
                   "cut short: 20 and 4 steps of training"),
     "make test": ("make -n test", "cut short: only that it exists"),
+    "make demo-climate": ("make -n demo-climate", "cut short: only that it exists"),
 }  # fmt: skip
 MAY_REFUSE = ("orbit2 doctor --profile", "orbit2 run my_run.yaml --profile frontier", "snakemake --profile profiles/frontier")  # code 2
 HAVING = "orbit2 downscale coarse.nc --model model"  # before it, what somebody has is put into place
@@ -60,8 +60,9 @@ class Walked:
 
 def typed(step: Step, short: bool) -> tuple[str, str]:
     """What is typed of a step, and why that is not what the page says."""
-    words, why = SHORT.get(step.words, (step.words, "")) if short and step.language == "bash" else (step.words, "")
-    return INSTEAD[step.words] if step.language == "inline" and step.words in INSTEAD else (words, why)
+    if step.language == "inline" and step.words in INSTEAD:
+        return INSTEAD[step.words]
+    return SHORT.get(step.words, (step.words, "")) if short else (step.words, "")
 
 
 def walk(clone: Path, home: Path, short: bool) -> list[Walked]:
