@@ -94,7 +94,7 @@ def waiting(arguments: Sequence[str]) -> None:
     """How OpenMP's threads wait for each other, unless the environment says it; before torch loads, which reads it once.
 
     They sleep, so as not to starve others of a core. A training has its cores to itself, and its threads meet at every operator: they look
-    for each other some microseconds longer before they sleep, which makes the demo's step 1.4 times as fast (benchmarks/threads.py).
+    for each other some microseconds longer before they sleep, which makes the demo's step 1.2 times as fast (benchmarks/threads.py).
     """
     verb = next((word for word in arguments if not word.startswith("-")), "")
     if verb in ("train", "finetune"):
