@@ -1,4 +1,7 @@
-"""What this machine does: one matrix product in each precision and one copy, timed once when first asked. Sets nothing."""
+"""What this machine does: one matrix product in each precision, one copy, and what calling an operator takes. Sets nothing.
+
+Timed when first asked, once a day where commands keep such answers (orbit2/notebook.py): what is made of the numbers twice is the same.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,14 @@ import functools
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 
 import psutil
 import torch
 
+from orbit2.notebook import NOTEBOOK
 from orbit2.plan.devices import DEVICES, ETHERNET, GIGA, INSIDE, Device, Link
+from orbit2.timing import device_name
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 LONG = 0.02  # seconds of a product beside which calling it is nothing
@@ -35,15 +41,13 @@ def _measured(name: str, threads: int) -> Device:
     """The same with as many threads as torch has now."""
     gpu = name == "this" and torch.cuda.is_available()
     device = torch.device("cuda" if gpu else "cpu")
-    sides, length = ((8192,), 1 << 28) if gpu else ((256, 512, 1024), 1 << 24)
-    rates = {precision: _rate(dtype, device, sides) for precision, dtype in DTYPES.items()}
-    values = torch.empty(length, device=device)
-    target = torch.empty_like(values)
-    bandwidth = 2 * values.nbytes / _fastest(lambda: target.copy_(values), device)  # read and written
+    question = ("this machine", device_name(device), threads, f"{date.today()}")
+    timed = NOTEBOOK.ask(question, lambda: _timed(device), dict, _read)
+    rates, bandwidth = {precision: timed[precision] for precision in DTYPES}, timed["bandwidth"]
     cores, host = psutil.cpu_count(logical=False) or 1, float(psutil.virtual_memory().total)
     if not gpu:
         link = Link(HOST, 50e-6)
-        called = CALLS * _fastest(_chain, device, 8) / (3 * CHAIN)
+        called = CALLS * timed["call"]
         return Device(rates, host, bandwidth, 1, link, ETHERNET, None, cores, host, f"measured here: {cores} cores", 1.0, True,
                       threads, called)  # fmt: skip
     title, count = torch.cuda.get_device_name(), torch.cuda.device_count()
@@ -53,6 +57,24 @@ def _measured(name: str, threads: int) -> Device:
     return replace(sheet or fallback, rates=rates, memory=memory, bandwidth=bandwidth, per_node=count, cores=cores, host_memory=host,
                    node_watts=None if sheet is None or sheet.watts is None else sheet.watts * count,
                    source=f"measured here: {title}", reached=1.0)  # fmt: skip
+
+
+def _timed(device: torch.device) -> dict[str, float]:
+    """FLOP/s by precision, bytes/s of a copy, read and written, and seconds of an operator that computes next to nothing."""
+    gpu = device.type == "cuda"
+    sides, length = ((8192,), 1 << 28) if gpu else ((256, 512, 1024), 1 << 24)
+    found = {precision: _rate(dtype, device, sides) for precision, dtype in DTYPES.items()}
+    values = torch.empty(length, device=device)
+    target = torch.empty_like(values)
+    found["bandwidth"] = 2 * values.nbytes / _fastest(lambda: target.copy_(values), device)
+    if not gpu:
+        found["call"] = _fastest(_chain, device, 8) / (3 * CHAIN)
+    return found
+
+
+def _read(kept: dict[str, float]) -> dict[str, float]:
+    """What a notebook kept. Raises for what is not a number."""
+    return {name: float(value) for name, value in kept.items()}
 
 
 def _rate(dtype: torch.dtype, device: torch.device, sides: tuple[int, ...]) -> float:
