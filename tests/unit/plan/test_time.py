@@ -1,13 +1,15 @@
 """Times of steps by hand, from operators and exchanges made up for it; and of measured ones on one H200."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from orbit2.notebook import Notebook
 from orbit2.parallel.mesh import Sizes
-from orbit2.plan import time
+from orbit2.plan import here, time
 from orbit2.plan.devices import DEVICES, Link
 from orbit2.plan.machine import Machine
 from orbit2.plan.operators import BACKWARD, FORWARD, UPDATE, Operator
@@ -124,3 +126,16 @@ def test_this_processor_is_measured_for_each_number_of_threads() -> None:
         torch.set_num_threads(before)
     assert [sheet.threads for sheet in found] == [1, 2]
     assert all(sheet.call and 1e-6 < sheet.call < 1e-3 for sheet in found)
+
+
+def test_a_later_command_of_the_day_finds_what_was_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """So that a report made twice says the same of its plan."""
+    found = []
+    for timed in (here._timed, None):
+        monkeypatch.setattr(here, "_timed", timed)  # the second command times nothing
+        monkeypatch.setattr(here, "NOTEBOOK", Notebook())
+        here._measured.cache_clear()
+        with here.NOTEBOOK.opened(tmp_path):
+            found.append(Machine("cpu").sheet)
+    here._measured.cache_clear()
+    assert found[0] == found[1]
