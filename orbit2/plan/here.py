@@ -21,7 +21,7 @@ from orbit2.timing import device_name
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 LONG = 0.02  # seconds of a product beside which calling it is nothing
 HOST = 10 * GIGA  # bytes/s between processes of one machine: a copy through its memory
-CHAIN = 50  # products of single numbers, one after the other, and back: three operators each
+CHAIN = 50  # products of 16 numbers, one after the other, and back: three operators each
 # benchmarks/threads.py: an operator of a step costs 14 microseconds beside its computing (modules, autocast, autograd, tensors that are
 # made) where one of the chain takes 1.67.
 CALLS = 8.4
