@@ -22,58 +22,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measured import HALO, model_of, named, record, step, then
+from measured import cases as measured_cases
 from paper_page import BEGIN, END, table
 
-from orbit2.config.load import read_yaml, validate
-from orbit2.config.network import ArchitectureConfig, TrainConfig
+from orbit2.config.network import TrainConfig
 from orbit2.files import write_json
-from orbit2.grid import Grid, global_grid
-from orbit2.model.build import Downscaling, build
+from orbit2.grid import global_grid
 from orbit2.parallel.mesh import Sizes
 from orbit2.plan.devices import DEVICES, Link
 from orbit2.plan.machine import Machine
 from orbit2.plan.rehearse import Rehearsal, rehearse, rehearse_prediction
 from orbit2.plan.time import GPU, Split, predict
 from orbit2.provenance import code_version
-from orbit2.variables import VARIABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 CLOSE = 0.15
 FRONTIER, H200 = Machine("mi250x-gcd"), Machine("h200")
-STATICS = ("land_sea_mask", "orography", "latitude", "landcover")
-DYNAMIC = tuple(name for name, facts in VARIABLES.items() if facts.kind != "static")
-HALO, OUTPUTS = 4, 18  # coarse cells; variables of Table III
+OUTPUTS = 18  # variables of Table III
 ORDER = ("h200", "cpu", "table2a", "table2b", "table3", "inference", "fig6a", "scaling")
 Row = dict[str, Any]
-
-
-def model_of(size: str, outputs: int = 3, compression: int = 0, kind: str = "reslim") -> Downscaling:
-    """A published size on the meta device, of 23 inputs; a ViT is of the same width, depth and heads."""
-    section = read_yaml(ROOT / "config" / "models" / f"reslim_{size}.yaml")
-    if kind == "vit":
-        section = {**section, "kind": "vit", "decoder_depth": 0}
-    if compression:
-        section["compression"] = {"mode": "budget", "ratio": compression}
-    with torch.device("meta"):
-        return build(validate(ArchitectureConfig, section, size), (*DYNAMIC[:19], *STATICS), DYNAMIC[:outputs], STATICS)
-
-
-def window(grid: Grid, tiles: int) -> Grid:
-    """One of `tiles` windows of `grid` with its halo: as many along both sides."""
-    side = round(tiles**0.5)
-    if side == 1:
-        return grid
-    rows, columns = (-(-size // side) + 2 * HALO for size in grid.shape)
-    return grid.crop(slice(0, rows + rows % 2), slice(0, columns + columns % 2))
-
-
-def step(
-    model: Downscaling, grid: Grid, mesh: Sizes = Sizes(), *, tiles: int = 1, together: int = 1, parts: int = 1, keep: str = "none"
-) -> Rehearsal:
-    """A rank's training step in bf16: `parts` parts of `together` samples, or windows of samples cut in `tiles`."""
-    settings: dict[str, Any] = {"accumulate": parts, "checkpointing": keep, **({"tile": 64} if tiles > 1 else {})}
-    train = TrainConfig(**settings)
-    return rehearse(model, train, mesh, window(grid, tiles), together, dtype=torch.bfloat16, gpu=True)
 
 
 def ms(split: Split, samples: float) -> float:
@@ -85,25 +53,11 @@ def off(ours: float, theirs: float) -> float:
 
 
 def h200() -> Iterator[Row]:
-    """The anchor: steps that were measured, by the same model of time."""
-    for row in json.loads((ROOT / "benchmarks" / "results" / "h200.json").read_text())["rows"]:
-        if row["way"] != "eager" or row["batch"] > 8:
-            continue
-        ratio = int(row["network"].removeprefix("compression ")) if "compression" in row["network"] else 0
-        tiled, batch = row["network"].startswith("16 tiles"), row["batch"]
-        model, grid = model_of("9m", compression=ratio), global_grid(1.0)
-        if tiled:
-            halo = 4 if "halo" in row["network"] else 0
-            grid, batch = grid.crop(slice(0, 45 + 2 * halo), slice(0, 90 + 2 * halo)), 16 * batch
-        if row["side"] == "training":
-            split = predict(step(model, grid, together=batch), H200, samples=0)
-        else:
-            split = predict(rehearse_prediction(model, grid, batch, torch.bfloat16, gpu=True), H200, samples=0)
-        ours = ms(split, row["batch"])
-        case = f"{row['network']}, {row['side']}, batch {row['batch']}"
-        made = {"case": case, "measured_ms": row["ms_per_sample"], "predicted_ms": round(ours, 2), "off": 0.0}
-        made["off"] = off(ours, row["ms_per_sample"])
-        yield judged(made, WHY["one"]) if row["batch"] == 1 else {**made, "why": None}
+    """The anchor: steps that were measured, by the same model of time, of the network as it was then."""
+    for case, measured in measured_cases(record()):
+        ours = ms(predict(then(*case), H200, samples=0), case[2])
+        made = {"case": named(case), "measured_ms": measured, "predicted_ms": round(ours, 2), "off": off(ours, measured)}
+        yield judged(made, WHY["one"]) if case[2] == 1 else {**made, "why": None}
 
 
 def cpu() -> Iterator[Row]:

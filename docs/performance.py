@@ -2,12 +2,12 @@
 
     python docs/performance.py
 
-FLOPs and bytes of a step are those of its operators, rehearsed as `orbit2 plan` does it: every operator reads and writes memory once.
+FLOPs and bytes of a step are those of its operators, rehearsed as `orbit2 plan` does it, when it was measured and today: every operator
+reads and writes memory once.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,36 +17,19 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 
 from orbit2.files import write_text
-from orbit2.grid import global_grid
-from orbit2.plan.rehearse import Rehearsal, rehearse_prediction
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
-from paper import model_of, step, window  # noqa: E402
+from measured import moved, record, then, today  # noqa: E402
 
-RECORD = ROOT / "benchmarks" / "results" / "h200.json"
 PAGE, PICTURE = Path(__file__).with_name("performance.md"), Path(__file__).with_name("roofline.png")
 BEGIN, END = "<!-- docs/performance.py: begin -->", "<!-- docs/performance.py: end -->"
 BATCH = 8
 MEMORY = 4.3e12  # bytes/s of a copy on the device, read and written ones counted, as others measured on the same kind of machine
 MARKS = {"prediction": ("o", "#1b6ca8"), "training": ("s", "#e08e45")}
 Row = dict[str, Any]
-
-
-def rehearsed(network: str, side: str, batch: int) -> Rehearsal:
-    """A step, or a pass, of `batch` global samples of one of the record's networks in bf16."""
-    ratio = int(network.removeprefix("compression ")) if "compression" in network else 0
-    model, grid = model_of("9m", compression=ratio), global_grid(1.0)
-    if network == "16 tiles":
-        grid, batch = grid.crop(slice(0, 45), slice(0, 90)), 16 * batch
-    elif network.startswith("16 tiles"):
-        grid, batch = window(grid, 16), 16 * batch
-    if side == "training":
-        return step(model, grid, together=batch)
-    return rehearse_prediction(model, grid, batch, torch.bfloat16, gpu=True)
 
 
 def rows(record: dict[str, Any]) -> list[Row]:
@@ -59,22 +42,22 @@ def rows(record: dict[str, Any]) -> list[Row]:
             if eager is None:
                 continue
             best = min(own, key=lambda row: float(row["ms_per_sample"]))
-            operators = rehearsed(network, side, BATCH).operators
-            flops = sum(one.count * one.flops for one in operators) / BATCH
-            moved = sum(one.count * (one.read + one.written) for one in operators) / BATCH
-            found.append({"network": network, "side": side, "eager": eager, "best": best, "flops": flops, "bytes": moved,
-                          "floor": 1e3 * flops / peak})  # fmt: skip
+            measured = then(network, side, BATCH)
+            flops, now = measured.flops / BATCH, moved(today(network, side, BATCH).operators) / BATCH
+            found.append({"network": network, "side": side, "eager": eager, "best": best, "flops": flops, "now": now,
+                          "bytes": moved(measured.operators) / BATCH, "floor": 1e3 * flops / peak})  # fmt: skip
     return found
 
 
 def table(found: list[Row]) -> str:
-    lines = ["| network | side | eager, batch 8: ms a sample | fastest seen | samples/s | floor, ms | times it | GFLOP | GB moved |",
-             "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = ["| network | side | eager, ms a sample | fastest seen | samples/s | floor, ms | times it | GFLOP | GB moved | today |",
+             "|---|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for row in found:
         best = row["best"]
         how = f"{best['ms_per_sample']:.2f} ({best['way']}, batch {best['batch']})"
         cells = [row["network"], row["side"], f"{row['eager']:.2f}", how, f"{1e3 / best['ms_per_sample']:.0f}", f"{row['floor']:.2f}",
-                 f"{best['ms_per_sample'] / row['floor']:.1f}", f"{row['flops'] / 1e9:.0f}", f"{row['bytes'] / 1e9:.2f}"]  # fmt: skip
+                 f"{best['ms_per_sample'] / row['floor']:.1f}", f"{row['flops'] / 1e9:.0f}", f"{row['bytes'] / 1e9:.2f}",
+                 f"{row['now'] / 1e9:.2f}"]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -110,9 +93,9 @@ def page(text: str, found: list[Row]) -> str:
 
 
 def main() -> None:
-    record = json.loads(RECORD.read_text(encoding="utf-8"))
-    found = rows(record)
-    draw(found, record)
+    measured = record()
+    found = rows(measured)
+    draw(found, measured)
     write_text(PAGE, page(PAGE.read_text(encoding="utf-8"), found))
 
 
