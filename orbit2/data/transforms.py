@@ -69,12 +69,9 @@ class Normaliser:
         """Network space [..., V, H, W] -> canonical units, within the range of a transform (rain not below zero); float32 throughout."""
         mean, std, special = self._of(names, fields.device)
         fields = fields.float() * std + mean
-        wet = [channel for channel, name in special if transform_of(name) == "log1p"]
-        if wet:
-            fields[..., wet, :, :] = torch.expm1(fields[..., wet, :, :]).clamp_min(0)
         for channel, name in special:
-            if transform_of(name) != "log1p":
-                fields[..., channel, :, :] = restored(fields[..., channel, :, :], name)
+            field = fields[..., channel, :, :]
+            field.copy_(torch.expm1(field).clamp_min(0) if transform_of(name) == "log1p" else restored(field, name))
         return fields
 
     def to_json(self) -> dict[str, Any]:

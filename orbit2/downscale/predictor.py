@@ -40,7 +40,7 @@ from orbit2.model.carried import chosen
 from orbit2.model.gaps import Gaps, MissingFlags
 from orbit2.model.geometry import Geometry, complete, of_window
 from orbit2.model.heap import keep_heap
-from orbit2.model.precision import PRECISIONS, autocast_dtype
+from orbit2.model.precision import PRECISIONS, autocast_dtype, rounded
 from orbit2.model.published_tiles import equal_tiles
 from orbit2.model.site import Maps, Site, limited, of, settled
 from orbit2.model.tiles import Tiling, Window, scaled, tiles
@@ -264,7 +264,7 @@ class Downscaler:
         self.clock.lap("copy")
         if absent is not None:
             prediction = prediction.masked_fill(absent, torch.nan)
-        return self.normaliser.denormalise(prediction.float().cpu(), self.outputs)
+        return self.normaliser.denormalise(prediction.float(), self.outputs).cpu()
 
     def predict(
         self,
@@ -395,4 +395,7 @@ def loaded(kind: type[Kind], path: str | Path, device: str | torch.device | None
     model, normaliser, about = folder.load(path, chosen)
     if precision not in PRECISIONS:
         raise OrbitError("unknown precision", where="precision", got=precision, allowed=", ".join(PRECISIONS), hint="fp32 works everywhere")
-    return kind(model, normaliser, about, chosen, autocast_dtype(precision, chosen), Path(path), since)
+    dtype = autocast_dtype(precision, chosen)
+    if dtype is not None:
+        rounded(model, dtype)
+    return kind(model, normaliser, about, chosen, dtype, Path(path), since)

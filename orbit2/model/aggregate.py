@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from orbit2.errors import OrbitError, one_of
 from orbit2.model.geometry import complete, pad, select, to_multiple
+from orbit2.model.precision import exact, stream
 
 PER_VARIABLE = ("weight", "missing", "bias", "embedding")  # parameters with a row for each variable of the vocabulary
 
@@ -35,20 +36,17 @@ class Tables(NamedTuple):
     scoring: Tensor
     value: Tensor
 
-    def folded(self, whole: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Score vectors [h, V, P], score offsets [h, V], value maps [h, P V, d], value offsets [h, V, d].
+    def folded(self, whole: bool) -> tuple[Tensor, Tensor]:
+        """Score vectors [h, V, P] and value maps [h, P V, d] of features.
 
-        P = p^2 cells when `whole`, else 2p^2: cells, then their validity.
+        P = p^2 + 1 features when `whole`: cells, then a one; else 2p^2 + 1, with the cells' validity between.
         """
         # adding nothing gives `missing` a gradient of zero, so that the optimiser treats it alike in every batch and on every rank
-        weight = torch.add(self.weight, self.missing, alpha=0) if whole else torch.cat([self.weight, self.missing], 1)
-        weight = _wide(weight)  # [V, P, D]
-        constant = _wide(self.bias + self.embedding)  # [V, D]
+        cells = [torch.add(self.weight, self.missing, alpha=0)] if whole else [self.weight, self.missing]
+        weight = _wide(torch.cat([*cells, (self.bias + self.embedding)[:, None]], 1))  # [V, P, D]
         return (
             torch.einsum("hd,vpd->hvp", self.scoring, weight),
-            torch.einsum("hd,vd->hv", self.scoring, constant),
             torch.einsum("hkd,vpd->hvpk", self.value, weight).transpose(1, 2).flatten(1, 2),
-            torch.einsum("hkd,vd->hvk", self.value, constant),
         )
 
 
@@ -136,7 +134,8 @@ class VariableAggregation(nn.Module):
             mixed = self.mixed(fields, variables, periodic, whole)
         else:
             mixed = self.divided(self, fields, variables, periodic, whole)
-        tokens: Tensor = self.output(mixed.flatten(2))
+        # heads beside each other, in the type of what follows, in one copy
+        tokens: Tensor = self.output(mixed.to(stream(fields), memory_format=torch.contiguous_format).flatten(2))
         return tokens
 
     def mixed(self, fields: Tensor, variables: Sequence[str], periodic: bool, whole: bool) -> Tensor:
@@ -166,18 +165,17 @@ class VariableAggregation(nn.Module):
         return fields.permute(0, 3, 5, 1, 2, 4).reshape(b, p * p, v, -1).transpose(1, 2)
 
 
-def exact(like: Tensor) -> torch.autocast:
-    """fp32 keeps the log-sum-exp exact under autocast; this room is a few per cent of the FLOPs."""
-    return torch.autocast("cpu" if like.is_meta else like.device.type, enabled=False)
-
-
 def _aggregated(patches: Tensor, tables: Tables, whole: bool) -> tuple[Tensor, Tensor]:
     """Patches [B, V, p^2, N] -> what they say [B, N, h, d], and their scores [B, h, V, N]."""
-    score_map, score_offset, value_map, value_offset = tables.folded(whole)
-    present = torch.isfinite(patches)
+    score_map, value_map = tables.folded(whole)
     x = _wide(patches)
-    features = x if whole else torch.cat([torch.nan_to_num(x), (~present).to(x.dtype)], 2)
-    scores = torch.einsum("bvpn,hvp->bhvn", features, score_map) + score_offset[None, :, :, None]
+    one = torch.ones_like(x[:, :, :1])
+    if whole:
+        features = torch.cat([x.transpose(1, 2), one.transpose(1, 2)], 1).transpose(1, 2)
+    else:
+        present = torch.isfinite(patches)
+        features = torch.cat([torch.nan_to_num(x), (~present).to(x.dtype), one], 2)
+    scores = torch.einsum("bvpn,hvp->bhvn", features, score_map)
     if not whole:
         here = present.any(2)  # [B, V, N]
         scores = scores.masked_fill(~here[:, None], -torch.inf)
@@ -185,8 +183,7 @@ def _aggregated(patches: Tensor, tables: Tables, whole: bool) -> tuple[Tensor, T
     attention = scores.softmax(2)  # over variables
     # cells before variables, as they lie in memory, so that the product below needs no copy
     weighted = attention[:, :, None] * features.transpose(1, 2)[:, None]  # [B, h, P, V, N]
-    mixed = torch.einsum("bhcn,hck->bnhk", weighted.flatten(2, 3), value_map)
-    return mixed + torch.einsum("bhvn,hvk->bnhk", attention, value_offset), scores
+    return (weighted.flatten(2, 3).transpose(2, 3) @ value_map).transpose(1, 2), scores
 
 
 def _wide(tensor: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from orbit2.config.network import ArchitectureConfig
 from orbit2.model.attention import Attention, Kernel, Packing, pack, unpack
+from orbit2.model.norm import Norm
 
 Run = Callable[[Tensor, Packing | None], Tensor]
 
@@ -21,9 +22,10 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         hidden = int(embed_dim * mlp_ratio)
-        self.norm1, self.norm2 = nn.LayerNorm(embed_dim), nn.LayerNorm(embed_dim)
+        self.norm1, self.norm2 = Norm(embed_dim), Norm(embed_dim)
         self.attention = Attention(embed_dim, heads, kernel)
-        self.mlp = nn.Sequential(nn.Linear(embed_dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, embed_dim))
+        drop = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.mlp = nn.Sequential(nn.Linear(embed_dim, hidden), nn.GELU(), drop, nn.Linear(hidden, embed_dim))
         self.drop_path = drop_path
 
     def forward(self, tokens: Tensor, packing: Packing | None = None) -> Tensor:

@@ -14,6 +14,7 @@ from orbit2.config.network import CompressionConfig
 from orbit2.model.edges import canny
 from orbit2.model.embed import GeographicPosition, SizeEmbedding
 from orbit2.model.geometry import Geometry, token_centres
+from orbit2.model.precision import ExactLinear
 from orbit2.model.quadtree import Leaves, Pyramid, by_budget, by_threshold, pool
 
 
@@ -26,7 +27,7 @@ class Compression(nn.Module):
     def __init__(self, config: CompressionConfig, embed_dim: int, patch: int) -> None:
         super().__init__()
         self.config, self.patch = config, patch
-        self.density = nn.Linear(embed_dim, patch * patch)
+        self.density = ExactLinear(embed_dim, patch * patch)
         self.position = GeographicPosition(embed_dim)
         self.size = SizeEmbedding(embed_dim)
         self.predicted: Tensor | None = None
@@ -48,9 +49,7 @@ class Compression(nn.Module):
     def image(self, tokens: Tensor, pyramid: Pyramid) -> Tensor:
         """The density [B, h p, w p], float32 also under autocast: edges of rounded fields would be edges of the rounding."""
         p = self.patch
-        with torch.autocast("cpu" if tokens.is_meta else tokens.device.type, enabled=False):
-            values = self.density(tokens.to(self.density.weight.dtype))
-        grid: Tensor = values.view(-1, pyramid.rows, pyramid.columns, p, p)
+        grid: Tensor = self.density(tokens).view(-1, pyramid.rows, pyramid.columns, p, p)
         return grid.transpose(2, 3).reshape(-1, pyramid.rows * p, pyramid.columns * p)
 
     def pack(self, tokens: Tensor, leaves: Leaves, geometry: Geometry) -> Tensor:
@@ -61,7 +60,7 @@ class Compression(nn.Module):
         where = F.normalize(leaves.take(centres), dim=-1)
         mean = leaves.take(pyramid.sums(tokens.view(len(tokens), pyramid.rows, pyramid.columns, -1))) / cells[..., None]
         packed: Tensor = mean + self.position.at(where) + self.size(cells)
-        return packed
+        return packed.to(tokens.dtype)
 
     def unpack(self, packed: Tensor, tokens: Tensor, leaves: Leaves) -> Tensor:
         """[B, K, D] leaf tokens -> [B, N, D]: every cell gets its leaf's, plus its own uncompressed token."""

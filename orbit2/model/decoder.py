@@ -1,6 +1,6 @@
 """Tokens back to fine fields: token (i, j) fills exactly the fine block rows i*p*s.., columns j*p*s.. (paper section III-A).
 
-Never transposes tokens for a convolution on a CPU, whose kernels are fastest channels-last; CUDA's depthwise ones are not.
+Tokens are never transposed for a convolution: memory is channels-last from the embedding to the output.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from orbit2.model.geometry import around
+from orbit2.model.borders import around
+from orbit2.model.norm import Norm
 
 
 class SphereConv(nn.Conv2d):
@@ -18,7 +19,7 @@ class SphereConv(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, groups=groups)
 
     def forward(self, fields: Tensor, periodic: bool = False) -> Tensor:
-        """[B, C, H, W] -> [B, K, H, W], in the memory layout that `around` takes for its device."""
+        """[B, C, H, W] -> [B, K, H, W], channels-last in memory."""
         return F.conv2d(around(fields, self.kernel_size[0] // 2, periodic), self.weight, self.bias, groups=self.groups)
 
 
@@ -40,7 +41,7 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, embed_dim: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(embed_dim)
+        self.norm = Norm(embed_dim)
         self.depthwise = SphereConv(embed_dim, embed_dim, groups=embed_dim)
         self.linear = nn.Linear(embed_dim, embed_dim)
         self.modulation: Modulation | None = None

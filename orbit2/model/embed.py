@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from orbit2.config.network import ArchitectureConfig
 from orbit2.model.geometry import Geometry, token_centres
+from orbit2.model.norm import Norm
 
 OCTAVES = 5  # finest Fourier wavelength is 1/16 of the Earth's diameter: about 800 km
 
@@ -102,8 +103,8 @@ def position_of(config: ArchitectureConfig) -> nn.Module:
 
 
 def _mlp(inputs: int, embed_dim: int) -> nn.Sequential:
-    """Two layers and a LayerNorm, so that every embedding starts with unit spread and none drowns another."""
-    return nn.Sequential(nn.Linear(inputs, embed_dim), nn.GELU(), nn.Linear(embed_dim, embed_dim), nn.LayerNorm(embed_dim))
+    """Two layers and a norm, so that every embedding starts with unit spread and none drowns another."""
+    return nn.Sequential(nn.Linear(inputs, embed_dim), nn.GELU(), nn.Linear(embed_dim, embed_dim), Norm(embed_dim))
 
 
 def _sincos(shape: tuple[int, int], embed_dim: int) -> Tensor:

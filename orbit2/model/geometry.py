@@ -97,21 +97,6 @@ def pad(fields: Tensor, north: int, east: int, periodic: bool, south: int = 0, w
     return flat.reshape(*fields.shape[:-2], *flat.shape[-2:])
 
 
-def around(fields: Tensor, margin: int, periodic: bool) -> Tensor:
-    """Pad [B, C, H, W] by `margin` cells on all four sides, as `pad` does: on a CPU into channels-last memory, else row by row.
-
-    oneDNN's convolutions, depthwise and of few channels above all, and their backward passes are faster channels-last.
-    """
-    if fields.device.type != "cpu":
-        return pad(fields, margin, margin, periodic, south=margin, west=margin)
-    if not periodic:
-        return F.pad(fields.contiguous(memory_format=torch.channels_last), (margin,) * 4, mode="replicate")
-    rows = fields.permute(0, 2, 3, 1)
-    wide = torch.cat([rows[:, :, -margin:], rows, rows[:, :, :margin]], 2)
-    north, south = (edge.expand(-1, margin, -1, -1) for edge in (wide[:, -1:], wide[:, :1]))
-    return torch.cat([south, wide, north], 1).permute(0, 3, 1, 2)
-
-
 def valueless(tensor: Tensor) -> bool:
     """Whether it has a shape and no values: on the meta device, or torch's FakeTensor."""
     return tensor.is_meta or isinstance(tensor, FakeTensor)

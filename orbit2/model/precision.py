@@ -1,8 +1,14 @@
-"""Which precision this device multiplies fast. Never times anything: the same machine always gets the same answer."""
+"""Which precision this device multiplies fast, and what of a network is computed in it. Never times anything: the same machine always gets
+the same answer.
+
+With bfloat16 all that passes between the rooms of a network is bfloat16, sums inside an operator are float32. Rooms that must not round
+say so (`exact`): PyTorch's autocast alone would compute other ones in float32 on a GPU than on a processor, and hand float32 on.
+"""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -26,3 +32,36 @@ def fast_bf16(device: torch.device) -> bool:
 def _flag(name: str) -> bool:
     probe = getattr(torch.cpu, name, None)
     return bool(probe()) if callable(probe) else False
+
+
+def exact(like: Tensor) -> torch.autocast:
+    """Within it, operators compute in the type that they are given."""
+    return torch.autocast(_device(like), enabled=False)
+
+
+class ExactLinear(nn.Linear):
+    """A linear layer that computes in the type of its weights, whatever the autocast."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        with exact(values):
+            return super().forward(values.to(self.weight.dtype))
+
+
+@torch.no_grad()
+def rounded(model: nn.Module, dtype: torch.dtype) -> None:
+    """Keep those weights in `dtype`, in place, that autocast would round to it in every pass: the same predictions, with half the memory
+    and a third fewer operators. Rooms that are exact keep theirs. Not for training."""
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.LayerNorm)) and not isinstance(module, ExactLinear):
+            for name, weight in list(module.named_parameters(recurse=False)):
+                setattr(module, name, nn.Parameter(weight.detach().to(dtype), requires_grad=False))
+
+
+def stream(like: Tensor) -> torch.dtype:
+    """What passes between rooms: the type of the autocast that is on, else that of `like`."""
+    device = _device(like)
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype
+
+
+def _device(like: Tensor) -> str:
+    return "cpu" if like.is_meta else like.device.type

@@ -21,6 +21,7 @@ from orbit2.model.blocks import Blocks
 from orbit2.model.embed import TablePosition
 from orbit2.model.gaps import Gapped, Gaps, MissingFlags
 from orbit2.model.geometry import Geometry, pad, select, to_multiple
+from orbit2.model.norm import Norm
 from orbit2.model.residual import ResidualPath
 
 AIR, SEA = "2m_temperature", "sea_surface_temperature"
@@ -49,7 +50,7 @@ class Published(Gapped):
         self.position = ResizedTable(width, config.table_shape)
         self.resolution = LinearResolution(width)
         self.blocks = Blocks.of(config)
-        self.norm = nn.LayerNorm(width)
+        self.norm = Norm(width)
         self.decoder = ScrambledHead(width, count, config.decoder_depth, config.patch, config.refinement)
         self.smooth = nn.Conv2d(count, count, 3, padding=1)
         self.enter = nn.Conv2d(count + len(self.statics), config.cnn_ratio * config.refinement**2, 3, padding=1)

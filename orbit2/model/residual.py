@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from orbit2.model.borders import around
 from orbit2.model.decoder import Modulation, SphereConv, patchify, unpatchify
-from orbit2.model.geometry import around, complete, pad, select
+from orbit2.model.geometry import complete, pad, select
+from orbit2.model.precision import exact, stream
 
 REACH = 2  # coarse cells to either side that bicubic interpolation reads
 MARGIN = 3  # coarse cells of context that bicubic interpolation needs, and one to spare
@@ -61,7 +63,7 @@ def _convolved(padded: Tensor, factor: int, mode: str) -> Tensor:
     one = F.pad(padded.new_ones(1, 1, 1, 1), (side // 2,) * 4)
     response = patchify(F.interpolate(one, scale_factor=factor, mode=mode, align_corners=False), factor)  # [1, 9, 9, s^2]
     filters = response[0, REACH:-REACH, REACH:-REACH].flip(0, 1).permute(2, 0, 1)[:, None]  # what a cell reads: mirrored
-    with torch.autocast("cpu", enabled=False):
+    with exact(padded):
         fine = F.conv2d(padded.flatten(0, 1)[:, None], filters.contiguous())
     fine = unpatchify(fine.permute(0, 2, 3, 1), factor)  # [B C, 1, sH, sW]
     return fine.view(*padded.shape[:2], *fine.shape[2:])
@@ -112,25 +114,36 @@ class ResidualPath(nn.Module):
             nn.init.zeros_(self.leave.bias)
 
     def forward(
-        self, fields: Tensor, variables: Sequence[str], statics: Tensor | None, periodic: bool, whole: bool | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        """(interpolation [B, C, sH, sW], what `correction` goes on from [B, width, H, W]: None when width is 0)."""
-        base = self.interpolation_of(fields, list(variables), periodic, whole)
-        return base, self.entered(fields, variables, statics, periodic) if self.width else None
+        self, fields: Tensor, variables: Sequence[str], statics: Tensor | None, periodic: bool, whole: bool | None = None,
+        every: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        """(interpolation [B, C, sH, sW], what `correction` goes on from [B, width, H, W]: None when width is 0).
 
-    def entered(self, fields: Tensor, variables: Sequence[str], statics: Tensor | None, periodic: bool) -> Tensor:
-        """All inputs and fine statics [B, width, H, W] on the coarse grid."""
-        valid = torch.isfinite(fields)
-        chosen = [self.vocabulary.index(name) for name in variables]
-        padded = around(torch.nan_to_num(fields), 1, periodic)
-        hidden = F.conv2d(padded, select(self.enter, chosen, 0).transpose(0, 1).to(fields.dtype))
-        missing = _placed((~valid).to(fields.dtype), chosen, len(self.vocabulary), 1.0)
-        extra = missing
+        `whole`: whether no field that is interpolated has a missing cell, where the caller knows; `every`: whether no field has any.
+        """
+        base = self.interpolation_of(fields, list(variables), periodic, whole)
+        return base, self.entered(fields, variables, statics, periodic, every) if self.width else None
+
+    def entered(self, fields: Tensor, variables: Sequence[str], statics: Tensor | None, periodic: bool, every: bool = False) -> Tensor:
+        """All inputs, fine statics and what is missing, by one convolution [B, width, H, W] on the coarse grid."""
+        half, chosen = stream(fields), [self.vocabulary.index(name) for name in variables]
+        layer, given = self.enter_statics, (fields if every else torch.nan_to_num(fields)).to(half).permute(0, 2, 3, 1)
+        cells, weights, bias = [given], [select(self.enter, chosen, 0).transpose(0, 1)], layer.bias
+        fixed = len(self.statics) * self.refinement**2
         if self.statics:
             assert statics is not None
-            cells = [patchify(torch.nan_to_num(statics), self.refinement), missing.permute(0, 2, 3, 1)]
-            extra = torch.cat(cells, 3).permute(0, 3, 1, 2)
-        return F.gelu(hidden + self.enter_statics(extra, periodic))
+            cells.append(patchify(torch.nan_to_num(statics.to(half)), self.refinement))
+        if every:
+            weights.append(layer.weight[:, :fixed])
+            lacking = [fixed + i for i in range(len(self.vocabulary)) if i not in chosen]
+            if lacking:  # everywhere: the same is added to every cell
+                assert bias is not None
+                bias = bias + select(layer.weight, lacking, 1).to(half).sum((1, 2, 3), dtype=torch.promote_types(half, torch.float32))
+        else:
+            cells.append(_placed((~torch.isfinite(fields)).to(half), chosen, len(self.vocabulary), 1.0).permute(0, 2, 3, 1))
+            weights.append(layer.weight)
+        padded = around(torch.cat(cells, 3).permute(0, 3, 1, 2), 1, periodic)
+        return F.gelu(F.conv2d(padded, torch.cat(weights, 1).to(half), None if bias is None else bias.to(half)))
 
     def correction(self, hidden: Tensor, periodic: bool, noise: Tensor | None = None) -> Tensor:
         """The convolution stack's share [B, C, sH, sW] from what has `entered`; `noise` [B, H, W, n] of every cell."""

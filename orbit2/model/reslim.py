@@ -21,6 +21,7 @@ from orbit2.model.decoder import Decoder, patchify
 from orbit2.model.embed import ResolutionEmbedding, TimeEmbedding, position_of
 from orbit2.model.gaps import Gapped, Gaps
 from orbit2.model.geometry import Geometry, pad, to_multiple
+from orbit2.model.norm import Norm
 from orbit2.model.quadtree import Leaves
 from orbit2.model.residual import ResidualPath
 
@@ -62,7 +63,7 @@ class Reslim(Gapped):
         self.resolution = ResolutionEmbedding(width)
         self.time = TimeEmbedding(width) if config.time_embedding else None
         self.blocks = Blocks.of(config)
-        self.norm = nn.LayerNorm(width)
+        self.norm = Norm(width)
         self.decoder = Decoder(width, len(self.outputs), config.decoder_depth, config.patch, config.refinement)
         self.residual = ResidualPath(
             self.inputs, self.statics, self.outputs, config.refinement, config.interpolation, config.residual_width, config.residual_blocks
@@ -106,9 +107,11 @@ class Reslim(Gapped):
         """The part of `forward`, with its arguments, that no noise enters."""
         names = tuple(variables) if variables is not None else self.inputs
         gaps = self.gaps(coarse, names) if gaps is None else gaps
-        base, entered = self.residual(coarse, names, statics, geometry.periodic, not gaps.interpolated)
+        base, entered = self.residual(coarse, names, statics, geometry.periodic, not gaps.interpolated, not gaps.inputs)
         tokens = self.norm(self.attend(self.embed(coarse, names, geometry, clock, gaps), geometry))
-        return Trunk(torch.nan_to_num(base, 0.0, 0.0, 0.0), tokens, entered, coarse, names, geometry)
+        if gaps.interpolated:
+            base = torch.nan_to_num(base, 0.0, 0.0, 0.0)
+        return Trunk(base, tokens, entered, coarse, names, geometry)
 
     def members(self, trunk: Trunk, noise: Tensor | None) -> Tensor:
         """The rest of `forward`: as many members [B, M, C, sH, sW] as `noise` [B, M, K, sH, sW] has, each conserved; without, the one
@@ -124,8 +127,8 @@ class Reslim(Gapped):
         detail = self.main(tokens, geometry, cells)
         if entered is not None:
             detail = detail + self.residual.correction(entered, geometry.periodic, cells)
-        detail = detail.float() * self.scale(geometry)[:, None, None]
-        fine = (trunk.base[:, None] + detail.view(-1, count, *detail.shape[1:])).flatten(0, 1)
+        scale = self.scale(geometry)[:, None, None]
+        fine = torch.addcmul(trunk.base[:, None], detail.view(-1, count, *detail.shape[1:]), scale).flatten(0, 1)  # float32, in one pass
         conserve = self.config.conserve
         if conserve:
             exempt, leak = self.training and noise is None, LEAK if self.training and noise is not None else 0.0
@@ -152,10 +155,9 @@ class Reslim(Gapped):
     def embed(self, coarse: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None, gaps: Gaps) -> Tensor:
         """Tokens [B, N, D] of the coarse grid, with where, at what resolution and when."""
         tokens: Tensor = self.aggregate(coarse, names, geometry.periodic, not gaps.inputs)
-        tokens = tokens + self.position(geometry, self.config.patch) + self.resolution(geometry)
-        if self.time is not None and clock is not None:
-            tokens = tokens + self.time(clock)
-        return tokens
+        place = self.resolution(geometry) if self.time is None or clock is None else self.resolution(geometry) + self.time(clock)
+        embedded: Tensor = tokens + (self.position(geometry, self.config.patch) + place)
+        return embedded.to(tokens.dtype)
 
     @torch.no_grad()
     def leaves(self, coarse: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None = None) -> Leaves | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from orbit2.config.network import ArchitectureConfig
 from orbit2.model.aggregate import VariableAggregation
@@ -16,6 +16,7 @@ from orbit2.model.blocks import Blocks
 from orbit2.model.decoder import Decoder
 from orbit2.model.embed import ResolutionEmbedding, TimeEmbedding, position_of
 from orbit2.model.geometry import Geometry
+from orbit2.model.norm import Norm
 from orbit2.model.upsampled import Upsampled
 
 
@@ -30,7 +31,7 @@ class UpsampledViT(Upsampled):
         self.resolution = ResolutionEmbedding(width)
         self.time = TimeEmbedding(width) if config.time_embedding else None
         self.blocks = Blocks.of(config)
-        self.norm = nn.LayerNorm(width)
+        self.norm = Norm(width)
         self.decoder = Decoder(width, len(self.outputs), config.decoder_depth, config.patch, refinement=1)
 
     def detail(self, fields: Tensor, names: Sequence[str], geometry: Geometry, clock: Tensor | None, whole: bool) -> Tensor:

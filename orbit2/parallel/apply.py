@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard
@@ -55,8 +54,6 @@ def apply(model: nn.Module, mesh: Mesh, *, checkpointing: str = "none", compiled
     sharded = mesh.sizes.shards > 1
     half = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
     for block in blocks:
-        if dtype is not None:
-            _keep_norms(block)
         fully_shard(block, mesh=mesh.parameters, reshard_after_forward=sharded, shard_placement_fn=_other(mesh), mp_policy=half)
     # what is outside the blocks is small, and keeps sums in float32 that autocast would not
     plain = MixedPrecisionPolicy(cast_forward_inputs=False)
@@ -84,17 +81,6 @@ def _recompute(module: nn.Module, method: str) -> None:
         return run(*arguments, **named)
 
     setattr(module, method, MethodType(forward, module))
-
-
-def _keep_norms(block: nn.Module) -> None:
-    """LayerNorm computes in float32 whatever its weights are gathered in, as it does under autocast."""
-
-    def forward(self: nn.LayerNorm, values: Tensor) -> Tensor:
-        return F.layer_norm(values, self.normalized_shape, self.weight.float(), self.bias.float(), self.eps)
-
-    for module in block.modules():
-        if isinstance(module, nn.LayerNorm):
-            module.forward = MethodType(forward, module)  # type: ignore[method-assign]
 
 
 def _other(mesh: Mesh) -> Callable[[nn.Parameter], Shard | None]:

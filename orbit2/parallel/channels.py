@@ -14,8 +14,9 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
 from orbit2.errors import OrbitError
-from orbit2.model.aggregate import PER_VARIABLE, Tables, VariableAggregation, exact, merge
+from orbit2.model.aggregate import PER_VARIABLE, Tables, VariableAggregation, merge
 from orbit2.model.geometry import select
+from orbit2.model.precision import exact
 from orbit2.parallel.adjoints import entered, largest, summed
 from orbit2.parallel.sharded import local
 

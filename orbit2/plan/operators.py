@@ -17,6 +17,7 @@ from torch import Tensor
 
 from orbit2.model import flops
 
+COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
 METADATA = ("aten::empty", "aten::new_empty", "aten::_unsafe_view", "aten::resize_", "aten::set_", "aten::sym_", "prim::")
 COLLECTIVES = ("c10d", "_c10d_functional")
@@ -126,12 +127,13 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 def decomposed(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """A composite operator's result, by the operators that it is made of; NotImplemented for others.
 
-    In inference mode composites arrive whole, where autograd takes them apart.
+    In inference mode composites arrive whole, where autograd takes them apart. Never as torch would take them apart to trace them: that
+    makes a hundred operators of an interpolation, which is one kernel.
     """
-    return operator.decompose(*args, **kwargs) if composite(operator) else NotImplemented
+    return operator._op_dk(COMPOSITE, *args, **kwargs) if composite(operator) else NotImplemented
 
 
 @cache
 def composite(operator: Any) -> bool:
     """Whether its kernel is made of other operators; not what torch could take apart only to trace it."""
-    return operator.namespace == "aten" and torch._C._dispatch_has_kernel_for_dispatch_key(operator.name(), "CompositeImplicitAutograd")
+    return operator.namespace == "aten" and torch._C._dispatch_has_kernel_for_dispatch_key(operator.name(), COMPOSITE.name)

@@ -28,6 +28,7 @@ from orbit2.model.gaps import Gaps
 from orbit2.model.geometry import Geometry
 from orbit2.model.inspect import cache_key
 from orbit2.model.memory import BACKWARD, FORWARD, GATHERED
+from orbit2.model.precision import rounded
 from orbit2.notebook import NOTEBOOK
 from orbit2.parallel.apply import apply
 from orbit2.parallel.launch import Ranks
@@ -309,6 +310,8 @@ def prediction(
     `model`, on the meta device, is given memory, of the kind that tensors have where this is called.
     """
     _fill(model.eval())
+    if dtype is not None:
+        rounded(model, dtype)
     batch = _batch(model, grid, together)
     names = (*model.inputs, *model.statics, *model.outputs)
     downscaler = Downscaler(model, Normaliser(dict.fromkeys(names, (0.0, 1.0))), {}, torch.device("cpu"), dtype)

@@ -42,10 +42,10 @@ class Assumptions:
 SAMPLE = 4 * (23 * 180 * 360 + (3 + 4 + 1) * 720 * 1440)
 READ, UNPACK = 0.00487 / SAMPLE, 0.00898 / SAMPLE
 # benchmarks/results/h200.json, bf16. product: 760 to 765 of 989 TFLOP/s. attention: 424 of those, at head size 64 (wider heads are faster).
-# memory: what is left of eight measured steps of batch 8 after both, against 4.8 TB/s: 0.27 to 0.35; casts, float32 islands of autocast and
-# short kernels are in it. call: the three of batch 1, 14 to 29 microseconds. link, start: about what NCCL's own tests show on NVLink and
+# memory: with which what is left of the measured steps of batch 8 after both comes nearest, against 4.8 TB/s; short kernels are in it.
+# call: the three of batch 1, 19 to 31 microseconds. link, start: about what NCCL's own tests show on NVLink and
 # InfiniBand; host: PCIe 4 x16.
-GPU = Assumptions(product=0.77, attention=0.556, memory=0.305, call=21e-6, link=0.8, start=10e-6, read=READ, unpack=0.0, host=25 * GIGA)
+GPU = Assumptions(product=0.77, attention=0.556, memory=0.315, call=26e-6, link=0.8, start=10e-6, read=READ, unpack=0.0, host=25 * GIGA)
 # benchmarks/results/roofline.json, one core: products inside a model 0.78 to 0.96 of a plain one, attention 0.9 of one in float32 and
 # the same in bfloat16 (PyTorch's kernel is no faster then). memory: one-process steps of benchmarks/results/parallel.json, beside a copy.
 # call: benchmarks/results/threads.json, where this machine's was not measured.

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from orbit2.config.network import TrainConfig
 from orbit2.grid import global_grid
+from orbit2.model.borders import around
 from orbit2.model.decoder import DecoderLayer, patchify, unpatchify
 from orbit2.model.embed import TablePosition
-from orbit2.model.geometry import Geometry, around, pad
+from orbit2.model.geometry import Geometry, pad
 from orbit2.model.residual import interpolate
 from orbit2.train import optimizer
 

@@ -48,10 +48,10 @@ def test_an_h200s_steps_are_told_within_15_percent(found: dict[str, Any]) -> Non
 
 
 def test_what_is_kept_of_a_measured_step_is_a_step_of_today() -> None:
-    """The same work on the model, and no more operators or bytes than when it was measured."""
+    """The same work on the model, and fewer operators and bytes than when it was measured: see docs/performance.md."""
     measured = script("benchmarks/measured.py")
     for case in (("full attention", "prediction", 8), ("16 tiles", "prediction", 8)):
         before, now = measured.then(*case), measured.today(*case)
         assert now.flops == pytest.approx(before.flops, rel=0.01)
-        assert measured.moved(now.operators) <= measured.moved(before.operators)
-        assert sum(one.count for one in now.operators) <= sum(one.count for one in before.operators)
+        assert measured.moved(now.operators) < 0.7 * measured.moved(before.operators)
+        assert sum(one.count for one in now.operators) < 0.8 * sum(one.count for one in before.operators)
