@@ -395,7 +395,6 @@ def loaded(kind: type[Kind], path: str | Path, device: str | torch.device | None
     model, normaliser, about = folder.load(path, chosen)
     if precision not in PRECISIONS:
         raise OrbitError("unknown precision", where="precision", got=precision, allowed=", ".join(PRECISIONS), hint="fp32 works everywhere")
-    dtype = autocast_dtype(precision, chosen)
-    if dtype is not None:
+    if (dtype := autocast_dtype(precision, chosen)) is not None:
         rounded(model, dtype)
     return kind(model, normaliser, about, chosen, dtype, Path(path), since)

@@ -30,8 +30,18 @@ class Block(nn.Module):
 
     def forward(self, tokens: Tensor, packing: Packing | None = None) -> Tensor:
         """tokens [B, N, D], or packed [T, D] with `packing` -> the same shape."""
-        tokens = tokens + self._keep(self.attention(self.norm1(tokens), packing), packing)
-        return tokens + self._keep(self.mlp(self.norm2(tokens)), packing)
+        tokens = tokens + self._keep(self.mixed(tokens, packing), packing)
+        return tokens + self._keep(self.fed(tokens), packing)
+
+    def mixed(self, tokens: Tensor, packing: Packing | None = None) -> Tensor:
+        """What tokens say to each other."""
+        result: Tensor = self.attention(self.norm1(tokens), packing)
+        return result
+
+    def fed(self, tokens: Tensor) -> Tensor:
+        """What each token is told by itself."""
+        result: Tensor = self.mlp(self.norm2(tokens))
+        return result
 
     def _keep(self, branch: Tensor, packing: Packing | None) -> Tensor:
         if not self.training or self.drop_path == 0:

@@ -15,7 +15,7 @@ def around(fields: Tensor, margin: int, periodic: bool) -> Tensor:
     """Pad [B, C, H, W] by `margin` cells on all four sides: latitude replicates its edge rows, longitude wraps when periodic and
     replicates otherwise. The type is kept, whatever the autocast; memory is channels-last, as tokens lie and convolutions are fastest.
     """
-    if fields.device.type == "cpu" and not periodic:  # torch's own is as fast there, and has less to do round it
+    if fields.device.type == "cpu" and not periodic and not torch.compiler.is_compiling():  # torch's own is as fast, with less to do
         with exact(fields):
             return F.pad(fields.contiguous(memory_format=torch.channels_last), (margin,) * 4, mode="replicate")
     padded: Tensor = _Around.apply(fields.permute(0, 2, 3, 1), margin, periodic)  # type: ignore[no-untyped-call]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -13,56 +15,91 @@ import torch
 from torch import Tensor, nn
 
 from orbit2.errors import OrbitError
+from orbit2.model.aggregate import VariableAggregation
+from orbit2.model.attention import Packing
+from orbit2.model.blocks import Block
+from orbit2.model.compress import Compression
+from orbit2.model.decoder import Decoder, DecoderLayer
+from orbit2.model.embed import GeographicPosition
 from orbit2.model.gaps import Gaps
 from orbit2.model.geometry import Geometry
+from orbit2.model.residual import ResidualBlock, ResidualPath
 from orbit2.model.reslim import Reslim
 
+log = logging.getLogger(__name__)
 Mode = Literal["off", "on", "auto"]
-# Graphs of one forward: a shape of batch, times what is missing in it (3), times training and validation. A foundation run of four
-# datasets needs 14 and more; torch's own limit is 8. Each costs one compilation; the last one used is looked for first.
-GRAPHS = 128
+GRAPHS = 64  # of one part: shapes (general ones are one), periodic or not, training or not, what is missing, precisions
 KERNELS = "TORCHINDUCTOR_CACHE_DIR"
+# What is compiled, each as one graph; equal parts (the blocks) share theirs. One graph serves all shapes of these:
+GENERAL: tuple[tuple[type[nn.Module], tuple[str, ...]], ...] = (
+    (VariableAggregation, ("forward",)), (GeographicPosition, ("forward",)), (Compression, ("unpack",)),
+    (Block, ("mixed", "fed")), (DecoderLayer, ("forward",)), (Reslim, ("conserved",)),
+)  # fmt: skip
+# Of these, which look at neighbours, inductor wants to know the shape:
+STILL: tuple[tuple[type[nn.Module], tuple[str, ...]], ...] = (
+    (Compression, ("compressed",)), (Decoder, ("ended",)), (ResidualBlock, ("forward",)), (ResidualPath, ("entered", "left")),
+)  # fmt: skip
 
 
-def compile_model(model: nn.Module, mode: Mode, device: torch.device, backend: str = "inductor") -> bool:
-    """Compile `model`'s forward in place when `mode` says so ("auto": on GPUs); True when it did.
+def compile_model(
+    model: nn.Module, mode: Mode, device: torch.device, backend: Any = "inductor", *, shapes: int = 1,
+    without: tuple[type[nn.Module], ...] = (),
+) -> bool:  # fmt: skip
+    """Compile the parts of `model` in place when `mode` says so ("auto": on GPUs); True when it did.
 
-    One graph per shape of batch, up to `GRAPHS`. Reslim must compile to a single graph: whether a batch has missing cells is looked
-    at before it (`Gaps`). Compression by threshold and other models may break it. A deep copy of the model is compiled too,
-    around its own weights.
+    `shapes` of batches are expected: of one, every part is compiled for it (and should another come after all, GENERAL ones for all);
+    of several, one graph of a GENERAL part serves them all, and STILL ones are not compiled. Each state (training, periodic, what is
+    missing) has graphs of its own; where they become too many, a part goes on as it is. A model without such parts (plain convolutions,
+    published ones) is compiled as far as torch can. Weights and results stay as they are, to rounding; a deep copy runs its own weights.
+    Parts of the kinds `without` stay as they are.
     """
     if not wants_compilation(mode, device):
         return False
+    several = shapes > 1
+    chosen = [*((part, True if several else None) for part in GENERAL), *((part, False) for part in STILL if not several)]
+    graphs = {(kind, name): compile_function(getattr(kind, name), backend, general=general)
+              for (kind, names), general in chosen for name in names}  # fmt: skip
+    found = False
+    for module in model.modules():
+        for kind, name in graphs:
+            if type(module) is kind and kind not in without and _fixed(module):
+                found = True
+                setattr(module, name, MethodType(graphs[kind, name], module))  # a deep copy binds it to the copy
+    if not found:
+        model.forward = MethodType(compile_function(type(model).forward, backend, whole=False, general=False), model)
+    return True
+
+
+def _fixed(module: nn.Module) -> bool:
+    """Whether its shapes do not depend on values, and nothing else is to happen within it."""
+    if isinstance(module, Compression):
+        return module.config.mode != "threshold"
+    return getattr(module, "divided", None) is None
+
+
+def compile_function(
+    function: Callable[..., Any], backend: Any = "inductor", *, whole: bool = True, general: bool | None = None
+) -> Callable[..., Any]:
+    """`function` by torch.compile: `whole` as one graph, `general` for all shapes (None: from the second on). After GRAPHS graphs it
+    goes on as it is."""
     import torch._dynamo.config as settings  # slow
     from torch._dynamo.exc import FailOnRecompileLimitHit
 
-    whole = isinstance(model, Reslim) and one_graph(model)
-    graph: Any = torch.compile(type(model).forward, backend=backend, fullgraph=whole, dynamic=False)
+    settings.recompile_limit, settings.accumulated_recompile_limit = GRAPHS, 16 * GRAPHS
+    graph, full = torch.compile(function, backend=backend, fullgraph=whole, dynamic=general), list[bool]()
 
-    def forward(
-        self: Any,
-        coarse: Tensor,
-        statics: Tensor | None,
-        geometry: Geometry,
-        variables: Sequence[str] | None = None,
-        clock: Tensor | None = None,
-        gaps: Gaps | None = None,
-        noise: Tensor | None = None,
-    ) -> Tensor:
-        names = tuple(variables) if variables is not None else self.inputs
-        known: tuple[Any, ...] = (gaps,)
-        if isinstance(self, Reslim):
-            known = (self.gaps(coarse, names) if gaps is None else gaps, noise)
+    @functools.wraps(function)
+    def run(*arguments: Any, **named: Any) -> Any:
+        if full or any(isinstance(each, Packing) for each in arguments):  # lengths of sets differ from batch to batch
+            return function(*arguments, **named)
         try:
-            with settings.patch(recompile_limit=GRAPHS, accumulated_recompile_limit=4 * GRAPHS):
-                result: Tensor = graph(self, coarse, statics, geometry, names, clock, *known)
+            return graph(*arguments, **named)
         except FailOnRecompileLimitHit:
-            raise OrbitError("more shapes of batches than graphs are kept for", where="compile", got=f"the {GRAPHS + 1}th",
-                             allowed=str(GRAPHS), hint="set train.compile: off") from None  # fmt: skip
-        return result
+            full.append(True)
+            log.warning("%s has had %d graphs: from now on it is not compiled", function.__qualname__, GRAPHS)
+            return function(*arguments, **named)
 
-    model.forward = MethodType(forward, model)  # a deep copy binds it to the copy
-    return True
+    return run
 
 
 def wants_compilation(mode: Mode, device: torch.device) -> bool:

@@ -15,7 +15,7 @@ from orbit2.model.edges import canny
 from orbit2.model.embed import GeographicPosition, SizeEmbedding
 from orbit2.model.geometry import Geometry, token_centres
 from orbit2.model.precision import ExactLinear
-from orbit2.model.quadtree import Leaves, Pyramid, by_budget, by_threshold, pool
+from orbit2.model.quadtree import Leaves, Pyramid, by_budget, by_threshold, pool, rows_of
 
 
 class Compression(nn.Module):
@@ -62,9 +62,14 @@ class Compression(nn.Module):
         packed: Tensor = mean + self.position.at(where) + self.size(cells)
         return packed.to(tokens.dtype)
 
-    def unpack(self, packed: Tensor, tokens: Tensor, leaves: Leaves) -> Tensor:
-        """[B, K, D] leaf tokens -> [B, N, D]: every cell gets its leaf's, plus its own uncompressed token."""
-        return leaves.spread(packed) + tokens
+    def compressed(self, tokens: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor, Tensor | None]:
+        """[B, N, D] -> ([B, K, D] of the leaves, the leaf of every token [B, N], which leaves are real [B, K]: None where all are)."""
+        leaves = self.leaves(tokens, geometry)
+        return self.pack(tokens, leaves, geometry), leaves.cells, leaves.real
+
+    def unpack(self, packed: Tensor, tokens: Tensor, cells: Tensor) -> Tensor:
+        """[B, K, D] leaf tokens -> [B, N, D]: every token gets its leaf's (`cells` [B, N]), plus itself, uncompressed."""
+        return rows_of(packed, cells) + tokens
 
     def auxiliary(self, base: Tensor, truth: Tensor, weights: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """(sum of squared errors, sum of weights) of the density against the interpolation's error, pooled to coarse cells.

@@ -5,6 +5,7 @@ Tokens are never transposed for a convolution: memory is channels-last from the 
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,7 +21,22 @@ class SphereConv(nn.Conv2d):
 
     def forward(self, fields: Tensor, periodic: bool = False) -> Tensor:
         """[B, C, H, W] -> [B, K, H, W], channels-last in memory."""
-        return F.conv2d(around(fields, self.kernel_size[0] // 2, periodic), self.weight, self.bias, groups=self.groups)
+        padded = around(fields, self.kernel_size[0] // 2, periodic)
+        if self.groups == self.in_channels == self.out_channels and torch.compiler.is_compiling():
+            return self._shifted(padded)
+        return F.conv2d(padded, self.weight, self.bias, groups=self.groups)
+
+    def _shifted(self, padded: Tensor) -> Tensor:
+        """A depthwise convolution as a sum over its places, at least in float32, of which a compiler makes one pass with the padding."""
+        side = self.kernel_size[0]
+        height, width = padded.shape[2] - side + 1, padded.shape[3] - side + 1
+        assert self.bias is not None
+        wide = torch.promote_types(padded.dtype, torch.float32)
+        total, weight = self.bias[:, None, None].to(wide), self.weight[:, 0, :, :, None, None].to(padded.dtype).to(wide)
+        for row in range(side):
+            for column in range(side):
+                total = total + weight[:, row, column] * padded[:, :, row : row + height, column : column + width].to(wide)
+        return total.to(padded.dtype)
 
 
 class Modulation(nn.Linear):
@@ -72,8 +88,11 @@ class Decoder(nn.Module):
         """`noise` [B, N, n] of every token, where there is any."""
         for layer in self.layers:
             tokens = layer(tokens, shape, periodic, noise)
-        fine = self.unpatchify(self.head(tokens), shape)
-        result: Tensor = self.smooth(fine, periodic)
+        return self.ended(tokens, shape, periodic)
+
+    def ended(self, tokens: Tensor, shape: tuple[int, int], periodic: bool) -> Tensor:
+        """What follows the layers."""
+        result: Tensor = self.smooth(self.unpatchify(self.head(tokens), shape), periodic)
         return result
 
     def add_noise(self, channels: int) -> None:

@@ -124,11 +124,11 @@ class Leaves:
 
     def take(self, values: Tensor) -> Tensor:
         """[B, n, ...] of nodes -> [B, K, ...] of leaves."""
-        return _rows(values, self.nodes)
+        return rows_of(values, self.nodes)
 
     def spread(self, values: Tensor) -> Tensor:
         """[B, K, ...] of leaves -> [B, h w, ...] of cells."""
-        return _rows(values, self.cells)
+        return rows_of(values, self.cells)
 
     def boxes(self, sample: int = 0) -> list[tuple[int, int, int, int]]:
         """(first row, last row + 1, first column, last column + 1) in cells of every real leaf of one sample, each once."""
@@ -165,7 +165,7 @@ def by_budget(mass: Tensor, pyramid: Pyramid, leaves: int) -> Leaves:
     nodes = _first(leaf, pyramid, count)
     cells = _cells(leaf, nodes, pyramid)
     if pyramid.partial:
-        real = _rows(leaf & (pyramid.sizes(mass.device) > 0), nodes)
+        real = rows_of(leaf & (pyramid.sizes(mass.device) > 0), nodes)
         nodes = torch.where(real, nodes, nodes[:, :1])
     return Leaves(pyramid, nodes, cells, None)
 
@@ -224,7 +224,7 @@ def _cells(leaf: Tensor, nodes: Tensor, pyramid: Pyramid) -> Tensor:
     return _enlarge(total, side)[:, : pyramid.rows, : pyramid.columns].flatten(1)
 
 
-def _rows(values: Tensor, index: Tensor) -> Tensor:
+def rows_of(values: Tensor, index: Tensor) -> Tensor:
     """values [B, n, ...], index [B, m] -> [B, m, ...]; index_select is faster than gather over wide rows."""
     batch, count = values.shape[:2]
     flat = index + torch.arange(batch, device=index.device)[:, None] * count

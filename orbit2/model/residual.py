@@ -122,20 +122,25 @@ class ResidualPath(nn.Module):
         `whole`: whether no field that is interpolated has a missing cell, where the caller knows; `every`: whether no field has any.
         """
         base = self.interpolation_of(fields, list(variables), periodic, whole)
-        return base, self.entered(fields, variables, statics, periodic, every) if self.width else None
+        if not self.width:
+            return base, None
+        fixed = None
+        if self.statics:
+            assert statics is not None
+            fixed = patchify(torch.nan_to_num(statics.to(stream(fields))), self.refinement)
+        return base, self.entered(fields, variables, fixed, periodic, every)
 
-    def entered(self, fields: Tensor, variables: Sequence[str], statics: Tensor | None, periodic: bool, every: bool = False) -> Tensor:
-        """All inputs, fine statics and what is missing, by one convolution [B, width, H, W] on the coarse grid."""
+    def entered(self, fields: Tensor, variables: Sequence[str], fixed: Tensor | None, periodic: bool, every: bool = False) -> Tensor:
+        """All inputs, fine statics (as coarse cells [B, H, W, S s^2]) and what is missing, by one convolution [B, width, H, W]."""
         half, chosen = stream(fields), [self.vocabulary.index(name) for name in variables]
         layer, given = self.enter_statics, (fields if every else torch.nan_to_num(fields)).to(half).permute(0, 2, 3, 1)
         cells, weights, bias = [given], [select(self.enter, chosen, 0).transpose(0, 1)], layer.bias
-        fixed = len(self.statics) * self.refinement**2
-        if self.statics:
-            assert statics is not None
-            cells.append(patchify(torch.nan_to_num(statics.to(half)), self.refinement))
+        if fixed is not None:
+            cells.append(fixed)
         if every:
-            weights.append(layer.weight[:, :fixed])
-            lacking = [fixed + i for i in range(len(self.vocabulary)) if i not in chosen]
+            first = 0 if fixed is None else fixed.shape[-1]
+            weights.append(layer.weight[:, :first])
+            lacking = [first + i for i in range(len(self.vocabulary)) if i not in chosen]
             if lacking:  # everywhere: the same is added to every cell
                 assert bias is not None
                 bias = bias + select(layer.weight, lacking, 1).to(half).sum((1, 2, 3), dtype=torch.promote_types(half, torch.float32))
@@ -149,6 +154,10 @@ class ResidualPath(nn.Module):
         """The convolution stack's share [B, C, sH, sW] from what has `entered`; `noise` [B, H, W, n] of every cell."""
         for block in self.blocks:
             hidden = block(hidden, periodic, noise)
+        return self.left(hidden, periodic)
+
+    def left(self, hidden: Tensor, periodic: bool) -> Tensor:
+        """What follows the blocks: [B, width, H, W] -> [B, C, sH, sW]."""
         return unpatchify(self.leave(hidden, periodic).permute(0, 2, 3, 1), self.refinement)
 
     def add_noise(self, channels: int) -> None:

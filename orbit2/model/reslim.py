@@ -129,13 +129,17 @@ class Reslim(Gapped):
             detail = detail + self.residual.correction(entered, geometry.periodic, cells)
         scale = self.scale(geometry)[:, None, None]
         fine = torch.addcmul(trunk.base[:, None], detail.view(-1, count, *detail.shape[1:]), scale).flatten(0, 1)  # float32, in one pass
-        conserve = self.config.conserve
-        if conserve:
+        if self.config.conserve:
             exempt, leak = self.training and noise is None, LEAK if self.training and noise is not None else 0.0
-            fine = conserve_blocks(
-                fine, coarse, trunk.names, self.outputs, geometry, self.config.refinement, self.output_moments, conserve, exempt, leak
-            )
+            fine = self.conserved(fine, coarse, trunk.names, geometry, exempt, leak)
         return fine if noise is None else fine.view(-1, count, *fine.shape[1:])
+
+    def conserved(
+        self, fine: Tensor, coarse: Tensor, names: Sequence[str], geometry: Geometry, exempt: bool = False, leak: float = 0.0
+    ) -> Tensor:
+        """Predictions [B, C, sH, sW] with the block means of coarse [B, V, H, W], named `names`, as the architecture asks for."""
+        s, conserve = self.config.refinement, self.config.conserve
+        return conserve_blocks(fine, coarse, names, self.outputs, geometry, s, self.output_moments, conserve, exempt, leak)
 
     def trunk_parameters(self) -> Iterator[nn.Parameter]:
         """Those that `trunk` computes with."""
@@ -171,9 +175,8 @@ class Reslim(Gapped):
         if self.compression is None:
             attended: Tensor = self.blocks(tokens)
             return attended
-        leaves = self.compression.leaves(tokens, geometry)
-        packed = self.blocks(self.compression.pack(tokens, leaves, geometry), leaves.real)
-        return self.compression.unpack(packed, tokens, leaves)
+        packed, cells, real = self.compression.compressed(tokens, geometry)
+        return self.compression.unpack(self.blocks(packed, real), tokens, cells)
 
     def auxiliary(
         self, coarse: Tensor, variables: Sequence[str], target: Tensor, weights: Tensor, periodic: bool, scale: Tensor | None = None,

@@ -17,6 +17,9 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 from torch.utils.checkpoint import checkpoint
 
+from orbit2.model.blocks import Block
+from orbit2.model.compiled import compile_model
+from orbit2.model.compress import Compression
 from orbit2.parallel.channels import split_channels
 from orbit2.parallel.mesh import Mesh
 from orbit2.parallel.sequence import split_sequence
@@ -28,8 +31,9 @@ warnings.filterwarnings("ignore", message=r"FSDP2-wrapped module .* returned a v
 CHECKPOINTED = {"none": (), "blocks": ("blocks",), "all": ("blocks", "aggregate", "decoder", "residual")}
 
 
-def apply(model: nn.Module, mesh: Mesh, *, checkpointing: str = "none", compiled: bool = False, dtype: torch.dtype | None = None) -> None:
-    """Spread `model` (on any device, meta too) over `mesh`. `dtype`: what blocks are gathered and multiplied in (None: float32).
+def apply(model: nn.Module, mesh: Mesh, *, checkpointing: str = "none", compiled: int = 0, dtype: torch.dtype | None = None) -> None:
+    """Spread `model` (on any device, meta too) over `mesh`. `dtype`: what blocks are gathered and multiplied in (None: float32);
+    `compiled`: its parts are, for so many shapes of batches (0: not).
 
     Parameters become DTensors; gradients are summed over all ranks that read different samples, tiles or tokens.
     """
@@ -40,9 +44,9 @@ def apply(model: nn.Module, mesh: Mesh, *, checkpointing: str = "none", compiled
     if mesh.sp is not None:
         split_sequence(model, mesh.sp)
     blocks = parts(model, "blocks")
-    if compiled and mesh.split:  # before it is recomputed: a graph is run twice then
-        for block in blocks:
-            block.forward = MethodType(torch.compile(type(block).forward, dynamic=False), block)
+    if compiled:  # before it is recomputed: a graph is run twice then
+        exchanging = mesh.tp is not None or mesh.sp is not None  # within these
+        compile_model(model, "on", mesh.device, shapes=compiled, without=(Block, Compression) if exchanging else ())
     for name in CHECKPOINTED[checkpointing]:
         for module in parts(model, name):
             for method in ("forward", "correction"):  # the residual path has two halves

@@ -29,7 +29,7 @@ from orbit2.model import attention, folder
 from orbit2.model.build import Downscaling
 from orbit2.model.build import build as build_model
 from orbit2.model.carried import lent
-from orbit2.model.compiled import compile_model, wants_compilation
+from orbit2.model.compiled import wants_compilation
 from orbit2.model.heap import keep_heap
 from orbit2.model.precision import autocast_dtype
 from orbit2.model.reslim import Reslim
@@ -141,6 +141,8 @@ class Setup:
         self.optimizer = build(self.model, self.config)
         weights = [self.config.variable_weights.get(name, 1.0) for name in self.outputs]
         self.objective = losses.Objective(self.config, self.outputs, architecture, self.normaliser).to(here.device)
+        if shapes := self.compiled:
+            self.objective.compile(shapes)
         if (seen := self.objective.seen) is not None:
             measured = from_first(residual_scales(self.model, self.training, seen) if here.first else None)
             assert measured is not None
@@ -177,18 +179,28 @@ class Setup:
             real.output_moments.copy_(torch.tensor([self.normaliser.moments[name] for name in self.outputs]))
             values = real.state_dict()
         self.origin = from_first(self.origin)
-        compiled = wants_compilation(self.config.compile, here.device)
         if not self.mesh.split:
             freeze(real, self.config)
-            apply(real.to(here.device), self.mesh, checkpointing=self.config.checkpointing)
-            compile_model(real, self.config.compile, here.device)
+            apply(real.to(here.device), self.mesh, checkpointing=self.config.checkpointing, compiled=self.compiled)
             return real
         model = self.blank("meta")
         model.set_scale(*scales)
         freeze(model, self.config)
-        apply(model, self.mesh, checkpointing=self.config.checkpointing, compiled=compiled, dtype=self.dtype)
+        apply(model, self.mesh, checkpointing=self.config.checkpointing, compiled=self.compiled, dtype=self.dtype)
         fill(model, values, here.device)
         return model
+
+    @property
+    def compiled(self) -> int:
+        """For how many shapes of batches the network is compiled; 0: not."""
+        return len({self.windows(pairs) for pairs in self.training}) if wants_compilation(self.config.compile, self.here.device) else 0
+
+    def windows(self, pairs: Pairs) -> tuple[tuple[int, int], int]:
+        """Rows and columns of what a step reads of a dataset, and how many such windows of a sample."""
+        if self.cutting is None:
+            return pairs.whole.shape, 1
+        tiling = self.cutting.tiling(pairs.whole)
+        return tiling.padded, min(self.cutting.count or len(tiling), len(tiling))
 
     def averaged(self) -> dict[str, Tensor]:
         """The network's state with averaged weights: what is validated, kept as the best and delivered. Shares its memory."""

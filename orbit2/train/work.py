@@ -33,10 +33,7 @@ def of_step(setup: Setup) -> float:
     def most() -> float:
         found = []
         for pairs in setup.training:
-            shape, count = pairs.whole.shape, 1
-            if (cut := setup.cutting) is not None:
-                tiling = cut.tiling(pairs.whole)
-                shape, count = tiling.padded, min(cut.count or len(tiling), len(tiling))
+            shape, count = setup.windows(pairs)
             found.append(of_window(setup, shape) * -(-samples * count // setup.mesh.sizes.tiles))
         return max(found)
 

@@ -32,6 +32,11 @@ MORE = [
     Case("sp_tp_dropped", {"mesh": {"sp": 2, "tp": 2}, "checkpointing": "all"}, {"drop_path": 0.5, **COMPRESSED}),
 ]
 HALF = Case("fsdp_bf16", {"mesh": {"fsdp": 4}, "precision": "bf16"}, COMPRESSED)
+COMPILED = [
+    Case("fsdp_compiled", {"mesh": {"ddp": 2, "fsdp": 2}, "compile": "on", "checkpointing": "all"}),
+    Case("sp_tp_compiled", {"mesh": {"sp": 2, "tp": 2}, "compile": "on"}, COMPRESSED),
+    Case("channels_compiled", {"mesh": {"tp": 2, "fsdp": 2, "channels": True}, "compile": "on"}),
+]
 NOISE = {"dropout": 0.4, "drop_path": 0.3}
 NOISY = [Case("noisy", {"mesh": {"sp": 2, "tp": 2}}, NOISE), Case("again", {"mesh": {"sp": 2, "tp": 2}, "checkpointing": "all"}, NOISE)]
 EIGHT = [
@@ -74,6 +79,18 @@ def eight(made: tuple[Tiny, Mapping[str, Any]], tmp_path_factory: pytest.TempPat
 @pytest.mark.parametrize("case", FOUR, ids=lambda case: case.name)
 def test_four_ranks_make_the_step_of_one(case: Case, made: tuple[Tiny, Mapping[str, Any]], four: Path) -> None:
     compare(case, made, four, 4)
+
+
+@pytest.mark.slow
+def test_compiled_parts_make_the_step_of_one(
+    made: tuple[Tiny, Mapping[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As graphs with their backward passes, run operator by operator: inductor would take minutes on a processor."""
+    compile = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function, *, backend, **more: compile(function, backend="aot_eager", **more))
+    spread(COMPILED, 4, *made, tmp_path)
+    for case in COMPILED:
+        compare(case, made, tmp_path, 4)
 
 
 @pytest.mark.slow

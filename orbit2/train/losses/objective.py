@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from orbit2.config.network import ArchitectureConfig, TrainConfig
 from orbit2.data.dataset import Pairs
 from orbit2.data.transforms import Normaliser
 from orbit2.errors import OrbitError, one_of
+from orbit2.model.compiled import compile_function
 from orbit2.model.constraints import leaky
 from orbit2.model.reslim import LEAK
 from orbit2.model.scale import Scaled
@@ -38,6 +40,7 @@ class Objective:
         self.config = config
         self.amounts = Amounts.of(outputs, normaliser) if normaliser is not None and config.loss == "crps" else None
         self.rainy = self.amounts is not None and bool(config.rain_weight) and any(is_rain(name) for name in outputs)
+        self.simple: Callable[..., Terms] = terms
         self.roots = Scaled()
         self.roots.register_buffer("output_scale", torch.ones(len(outputs)))
         self.members = config.ensemble if config.loss == "crps" else 1
@@ -59,6 +62,10 @@ class Objective:
         if self.encoder is not None:
             fitted = perceptual.fit(datasets, scale, self.config.perceptual_steps, self.config.seed).to(here.device).state_dict()
             self.restore({name: total(value if here.first else torch.zeros_like(value)) for name, value in fitted.items()}, here)
+
+    def compile(self, shapes: int, backend: Any = "inductor") -> None:
+        """Have torch.compile make a few passes of the many of a loss of cells and their neighbours, for so many shapes of batches."""
+        self.simple = compile_function(terms, backend, general=True if shapes > 1 else None)
 
     def to(self, device: torch.device) -> Objective:
         """What it compares with, on `device`: copied once, since a copy in every step would be waited for."""
@@ -102,7 +109,7 @@ class Objective:
         `weights` are not zero): `cores`, where the caller knows. `km`: the coarse spacing, of `dataset`."""
         loss = self.config.loss
         if loss not in ("quantile", "crps", "spectral", "perceptual"):
-            return terms(prediction, target, weights, periodic, loss, scale, context)
+            return self.simple(prediction, target, weights, periodic, loss, scale, context)
         if loss == "crps":
             second = ((weights > 0) if context is None else (weights > 0) | context) & torch.isfinite(target)
             return self._members(prediction, target, weights, second, periodic, scale, self.roots.scale_at(km, dataset), cores)
