@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from orbit2.model.threads import worthwhile
+from orbit2.model.threads import worthwhile, worthwhile_in_pass
 from orbit2.plan.devices import GIGA, Device
 from orbit2.plan.machine import Machine
 from orbit2.plan.network import group, seconds
@@ -90,7 +90,7 @@ def predict(step: Rehearsal, machine: Machine, *, samples: float, precision: str
 
     `precision` bf16: operators on bfloat16 go at that rate, others at float32's; fp32: all at float32's. This machine is measured first.
     """
-    sheet = _with_threads(machine.sheet, step.flops) if step.moments else machine.sheet
+    sheet = _with_threads(machine.sheet, step)
     assume = assumed or (CPU if sheet.processor else GPU)
     took = {phase: computing((each for each in step.operators if each.phase == phase), sheet, precision, assume)
             for phase in (FORWARD, BACKWARD, UPDATE)}  # fmt: skip
@@ -100,11 +100,15 @@ def predict(step: Rehearsal, machine: Machine, *, samples: float, precision: str
     return Split(took[FORWARD], took[BACKWARD], took[UPDATE], whole, exposed, waiting, step.flops, sheet.watts)
 
 
-def _with_threads(sheet: Device, flops: int) -> Device:
-    """A processor with as many threads as the trainer takes for a step of `flops` (see model/threads.py)."""
-    if not sheet.processor or (threads := worthwhile(flops, sheet.threads)) == sheet.threads:
+def _with_threads(sheet: Device, step: Rehearsal) -> Device:
+    """A processor with as many threads as the trainer, or a prediction by one of its windows, takes (see model/threads.py)."""
+    if not sheet.processor:
         return sheet
-    share = threads / sheet.threads
+    most = sheet.threads
+    threads = worthwhile(step.flops, most) if step.moments else worthwhile_in_pass(step.flops / step.together, most)
+    if threads == most:
+        return sheet
+    share = threads / most
     return replace(sheet, rates={key: rate * share for key, rate in sheet.rates.items()}, bandwidth=sheet.bandwidth * share)
 
 
