@@ -10,7 +10,7 @@ import torch
 from orbit2 import timing
 from orbit2.model.build import Downscaling
 from orbit2.model.inspect import operations
-from orbit2.model.threads import taking, worthwhile_in_pass
+from orbit2.model.threads import taking, worthwhile
 
 
 def of_window(model: Downscaling, shape: tuple[int, int]) -> tuple[int, int]:
@@ -22,12 +22,12 @@ def fitting_threads(model: Downscaling, device: torch.device, shape: tuple[int, 
     """Within it, as many of torch's threads as a pass on one window of `shape` coarse cells is worth, on a processor, of those there are.
 
     The network and the window alone decide, for members with one of them: neither a batch nor how many members, windows or blocks there
-    are changes the order of a sum.
+    are changes the threads, and with them the order of a sum.
     """
     most = torch.get_num_threads()
     if device.type != "cpu" or most == 1:
         return taking(0)
-    return taking(worthwhile_in_pass(_counted(model.config.model_dump_json(), model.inputs, model.outputs, model.statics, *shape), most))
+    return taking(worthwhile(_counted(model.config.model_dump_json(), model.inputs, model.outputs, model.statics, *shape), most))
 
 
 @lru_cache(256)

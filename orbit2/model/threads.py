@@ -2,8 +2,9 @@
 has woken up.
 
 Threads that wait for each other at every operator also suffer most where others use the processor: a network of 1.3 M parameters on
-6 x 10 cells takes 24 ms a step with one thread, 46 with two that sleep between operators; beside a busy process 25 and 147, on the same
-two cores (benchmarks/threads.py).
+6 x 10 cells takes 24 ms a step with one thread, 42 with two that sleep between operators; beside a busy process 25 and 248, on the same
+two cores. A pass of a prediction on 6 x 10 cells takes 3.5 ms with one and 9.2 with two, on 45 x 90 cells 41 and 34
+(benchmarks/threads.py).
 """
 
 from __future__ import annotations
@@ -13,24 +14,14 @@ from contextlib import contextmanager
 
 import torch
 
-# Floating-point operations that make another thread worth it (benchmarks/threads.py): of a step, forward and backward, whose threads look
-# for each other before they sleep; of one window's pass, forward alone, whose threads sleep.
-STEP = 3e9
-PASS = 1.5e9
+# Floating-point operations that make another thread worth it (benchmarks/threads.py): of a step, forward and backward, or of the pass of
+# one window of a prediction: however many go in one batch, the threads are the same.
+EACH = 3e9
 
 
 def worthwhile(flops: float, most: int) -> int:
-    """Threads for a step of `flops` where `most` may be used: at least one."""
-    return _of(flops / STEP, most)
-
-
-def worthwhile_in_pass(flops: float, most: int) -> int:
-    """Threads for predictions where a pass of ONE window has `flops`, however many go in one batch: so batches never change their bits."""
-    return _of(flops / PASS, most)
-
-
-def _of(shares: float, most: int) -> int:
-    return int(max(1, min(most, shares)))
+    """Threads for a step, or a window's pass, of `flops` where `most` may be used: at least one."""
+    return int(max(1, min(most, flops / EACH)))
 
 
 @contextmanager

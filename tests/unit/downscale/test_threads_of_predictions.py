@@ -69,7 +69,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def worth(monkeypatch: pytest.MonkeyPatch, model: Path, count: float, shape: tuple[int, int] = WINDOW) -> None:
     """A pass of one window is worth `count` threads."""
-    monkeypatch.setattr(threads, "PASS", passes.of_window(load_model(model, "cpu").model, shape)[0] / count)
+    monkeypatch.setattr(threads, "EACH", passes.of_window(load_model(model, "cpu").model, shape)[0] / count)
 
 
 @pytest.mark.parametrize(("count", "expected"), [(0.4, 1), (1.6, 1), (2.1, 2), (50.0, 3)])
@@ -102,7 +102,7 @@ def test_bits_are_those_of_the_chosen_threads_whatever_a_batch_or_a_block_holds(
             run(**given, block="0/3", receipt=tmp_path / "r.json")
     for block in ("0/3", "1/3", "2/3", "finalise"):
         run(**given, block=block, receipt=tmp_path / "r.json")
-    monkeypatch.setattr(threads, "PASS", 1.0)  # all that there are
+    monkeypatch.setattr(threads, "EACH", 1.0)  # all that there are
     with threads.taking(chosen):
         run(**arguments(tiny, drawn, config, tmp_path / "given.zarr"))
     expected = shards(tmp_path / "given.zarr")

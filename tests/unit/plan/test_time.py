@@ -105,7 +105,7 @@ def test_between_nodes_takes_longer() -> None:
 def test_a_processor_calls_and_computes_one_after_the_other_with_the_threads_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
     sheet = replace(SHEET, processor=True, threads=4, call=0.5, reached=1.0)
     monkeypatch.setitem(DEVICES, "h100", sheet)
-    monkeypatch.setattr("orbit2.model.threads.STEP", 1000)
+    monkeypatch.setattr("orbit2.model.threads.EACH", 1000)
     small, middle, large = (predict(step(operator(flops=flops))).forward for flops in (500, 1000, 10**4))
     assert small == pytest.approx(2 * (500 / 250 + 0.5))  # 1000 operations: one thread of four
     assert middle == pytest.approx(2 * (1000 / 500 + 0.5)) and large == pytest.approx(2 * (10**4 / 1000 + 0.5))
@@ -113,15 +113,15 @@ def test_a_processor_calls_and_computes_one_after_the_other_with_the_threads_of_
     assert moved == pytest.approx(2 * (100 / 12.5 + 0.5))  # one thread has a quarter of the bandwidth
 
 
-@pytest.mark.parametrize(("together", "flops", "threads"), [(1, 400, 1), (1, 1000, 2), (1, 10**4, 4), (8, 8 * 400, 1), (8, 8 * 1000, 2)])
+@pytest.mark.parametrize(("together", "flops", "threads"), [(1, 800, 1), (1, 2000, 2), (1, 10**4, 4), (8, 8 * 800, 1), (8, 8 * 2000, 2)])
 def test_predictions_take_the_threads_that_one_window_is_worth(
     together: int, flops: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(DEVICES, "h100", replace(SHEET, processor=True, threads=4, call=0.5, reached=1.0))
-    monkeypatch.setattr("orbit2.model.threads.PASS", 1000)
-    monkeypatch.setattr("orbit2.model.threads.STEP", 1)
-    predicted = step(operator(flops=flops), moments=0, together=together)  # twice
-    assert predict(predicted).forward == pytest.approx(2 * (flops / (250 * threads) + 0.5))
+    monkeypatch.setattr("orbit2.model.threads.EACH", 1000)
+    calls = 2 * (0.5 * time.IN_PASS + time.WAKE * (threads > 1))
+    found = predict(step(operator(flops=flops // 2), moments=0, together=together))  # twice
+    assert found.forward == pytest.approx(flops / (250 * threads) + calls)
 
 
 def test_this_processor_is_measured_for_each_number_of_threads() -> None:

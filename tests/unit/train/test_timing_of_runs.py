@@ -97,7 +97,7 @@ def test_no_weight_differs_because_of_it(tiny: Tiny, tmp_path: Path, monkeypatch
 def test_a_step_takes_as_many_threads_as_it_is_worth(
     configured: int, each: float, expected: int, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(threads, "STEP", each)
+    monkeypatch.setattr(threads, "EACH", each)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
