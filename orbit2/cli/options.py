@@ -18,7 +18,7 @@ Named = Annotated[list[str], typer.Option(help="dataset=path; once per dataset."
 Tables = Annotated[list[Path], typer.Argument(help="Tables of single tasks (Parquet).", show_default=False)]
 Memory = Annotated[int | None, typer.Option(
     "--memory-mb", min=0, help="Keep within this much memory (MiB); 0: all there is.", show_default="what is free")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to use.", show_default="every core")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to use at most.", show_default="every core")]
 Outdates = Annotated[Path | None, typer.Option(help="Table of several tasks that this one makes out of date: removed first.")]
 # Options of verbs that also have a sub-command: required only when the verb itself runs.
 MaybeConfig = Annotated[Path | None, typer.Option("--config", "-c", help="The stage's slice of the configuration.", show_default=False)]

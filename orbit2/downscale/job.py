@@ -19,6 +19,7 @@ from orbit2.downscale.cut import TileSize
 from orbit2.downscale.derived import derived_from
 from orbit2.downscale.items import Item, Items, contiguous, deal, share
 from orbit2.downscale.members import Begun, Ensemble, identity_of
+from orbit2.downscale.passes import fitting_threads
 from orbit2.downscale.predictor import Downscaler
 from orbit2.downscale.samples import Samples, Statics
 from orbit2.downscale.store import Layout, PredictionStore
@@ -169,9 +170,14 @@ def blender_of(job: Job, store: PredictionStore) -> Blender | None:
 def compute_block(job: Job, ranks: launch.Ranks, block: int = 0, blocks: int = 1, wall_minutes: float = 0.0) -> Spent:
     """Compute what is left of one block of the items; in a job of several ranks each takes a fixed share.
 
-    Of blended tiles it finishes those that need no window of another block; `finish` does the rest. Raises Interrupted when a signal or
-    the deadline stopped it after the item in hand.
+    Of blended tiles it finishes those that need no window of another block; `finish` does the rest. On a processor it takes the threads
+    that one window is worth. Raises Interrupted when a signal or the deadline stopped it after the item in hand.
     """
+    with fitting_threads(job.downscaler.model, job.downscaler.device, job.layout.tiling.padded):
+        return _compute_block(job, ranks, block, blocks, wall_minutes)
+
+
+def _compute_block(job: Job, ranks: launch.Ranks, block: int, blocks: int, wall_minutes: float) -> Spent:
     store, items, meter = PredictionStore(job.path, job.layout), job.layout.items, timing.meter_of(ranks)
     mine = share(len(items), block, blocks)
     blender = blender_of(job, store)

@@ -26,7 +26,7 @@ def stacked(
     from orbit2.lazy import da, delayed
 
     bar = tqdm(total=count, desc="downscale", disable=disable, unit="field")
-    lock = threading.Lock()  # the network has all threads, and files are read by one
+    lock = threading.Lock()  # one frame at a time has the network and its threads, and files are read by one
 
     def counted(i: int) -> FloatArray:
         with lock:

@@ -19,6 +19,7 @@ from torch import Tensor
 from orbit2 import times as clocks
 from orbit2.downscale.cut import View
 from orbit2.downscale.derived import Derived
+from orbit2.downscale.passes import fitting_threads
 from orbit2.downscale.predictor import Downscaler
 from orbit2.errors import OrbitError
 from orbit2.grid import AnyGrid
@@ -145,10 +146,11 @@ class Ensemble:
         """All members of one frame in memory, [M, C, sH', sW']; arguments as of `Downscaler.predict`."""
         made = self.downscaler
         s, when, windows = made.refinement, np.array([time]), []
-        for i, window in enumerate(tiling):
-            fields, statics = window.take(coarse)[None], window.take(static_fine, s)
-            begun = self.begin(fields, variables, statics, grid, window, tiling.kept(i), when)
-            windows.append(self.every(begun)[:, 0])
+        with fitting_threads(self.model, made.device, tiling.padded):
+            for i, window in enumerate(tiling):
+                fields, statics = window.take(coarse)[None], window.take(static_fine, s)
+                begun = self.begin(fields, variables, statics, grid, window, tiling.kept(i), when)
+                windows.append(self.every(begun)[:, 0])
         return made.joined(tiling, windows)
 
     def every(self, begun: Begun) -> FloatArray:

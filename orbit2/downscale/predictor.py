@@ -29,6 +29,7 @@ from orbit2.downscale.cf import as_dataset, described_by, handed
 from orbit2.downscale.cut import Cut, TileSize, View
 from orbit2.downscale.derived import derived_from
 from orbit2.downscale.lazily import stacked
+from orbit2.downscale.passes import fitting_threads
 from orbit2.downscale.plausible import climate, compare
 from orbit2.downscale.trained import dataset_of, told
 from orbit2.errors import OrbitError
@@ -283,9 +284,10 @@ class Downscaler:
         s = self.refinement
         tiling = self.tiling(grid, tile, halo, blend, trim)
         when, made = np.array([time]), []
-        for i, window in enumerate(tiling):
-            fields, statics = window.take(coarse)[None], window.take(static_fine, s)
-            made.append(self.predict_window(fields, variables, statics, grid, window, tiling.kept(i), when)[0])
+        with fitting_threads(self.model, self.device, tiling.padded):
+            for i, window in enumerate(tiling):
+                fields, statics = window.take(coarse)[None], window.take(static_fine, s)
+                made.append(self.predict_window(fields, variables, statics, grid, window, tiling.kept(i), when)[0])
         return self.joined(tiling, made)
 
     def joined(self, tiling: Tiling, made: Sequence[FloatArray]) -> FloatArray:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from orbit2 import energy, timing
+from orbit2.downscale.passes import of_window
 from orbit2.downscale.work import Spent
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, to_text
-from orbit2.model.inspect import operations
 from orbit2.parallel.launch import Ranks
 from orbit2.progress import detect
 from orbit2.provenance import code_version
@@ -77,10 +77,9 @@ def _work(job: Job, spent: Spent) -> float | None:
     """Floating-point operations of the model in the windows of the items that were computed (the trunk of members once for all of a
     place's); None where a kernel cannot be counted."""
     model, tiling, members = job.downscaler.model, job.layout.tiling, job.settings.members
-    kind = model.config.model_dump_json(), model.inputs, model.outputs, model.statics
 
     def count() -> float:
-        whole, member = operations(*kind, *tiling.padded)
+        whole, member = of_window(model, tiling.padded)
         if not members:
             return spent.windows * whole
         places = spent.windows / max(job.layout.items.members, 1)

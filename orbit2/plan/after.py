@@ -12,6 +12,7 @@ from orbit2.config.comparisons import predictions
 from orbit2.config.schema import RunConfig
 from orbit2.errors import OrbitError
 from orbit2.model.inspect import build
+from orbit2.model.threads import taking
 from orbit2.plan.devices import DEVICES
 from orbit2.plan.machine import Machine
 from orbit2.timing import Foreseen, device_name
@@ -47,17 +48,14 @@ def foresee(config: RunConfig, kind: str, name: str, told: Mapping[str, Any]) ->
         device = "cpu"
     if device is None:
         return Foreseen(untold=f"no data sheet of {last['device']}")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(last["threads"])
     try:
-        return _foreseen(config, kind, name, Machine(device, last["ranks"]))
+        with taking(last["threads"]):
+            return _foreseen(config, kind, name, Machine(device, last["ranks"]))
     except OrbitError as error:
         return Foreseen(untold=str(error))
     except Exception as error:  # no report is lost because of what stands beside its numbers
         log.warning("plan cannot tell what %s %s takes: %s", kind, name, " ".join(repr(error).split())[:200])
         return Foreseen(untold="plan cannot tell")
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _foreseen(config: RunConfig, kind: str, name: str, on: Machine) -> Foreseen:

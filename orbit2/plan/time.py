@@ -50,6 +50,9 @@ GPU = Assumptions(product=0.77, attention=0.556, memory=0.315, call=26e-6, link=
 # the same in bfloat16 (PyTorch's kernel is no faster then). memory: one-process steps of benchmarks/results/parallel.json, beside a copy.
 # call: benchmarks/results/threads.json, where this machine's was not measured.
 CPU = Assumptions(product=0.85, attention=0.9, memory=0.3, call=14e-6, link=0.8, start=50e-6, read=READ, unpack=UNPACK, host=10 * GIGA)
+# benchmarks/threads.py, of predictions on a processor: the share of `call` where nothing is kept for a backward pass; and seconds to wake
+# threads that sleep between operators, where there are several.
+IN_PASS, WAKE = 0.4, 25e-6
 SMALL = 1 << 16  # bytes: sums of losses and norms, which nothing hides
 
 
@@ -90,8 +93,8 @@ def predict(step: Rehearsal, machine: Machine, *, samples: float, precision: str
 
     `precision` bf16: operators on bfloat16 go at that rate, others at float32's; fp32: all at float32's. This machine is measured first.
     """
-    sheet = _with_threads(machine.sheet, step.flops) if step.moments else machine.sheet
-    assume = assumed or (CPU if sheet.processor else GPU)
+    assume = assumed or (CPU if machine.sheet.processor else GPU)
+    sheet = _as_used(machine.sheet, step, assume)
     took = {phase: computing((each for each in step.operators if each.phase == phase), sheet, precision, assume)
             for phase in (FORWARD, BACKWARD, UPDATE)}  # fmt: skip
     whole, exposed = exchanging(step, sheet, took[FORWARD], took[BACKWARD], assume)
@@ -100,12 +103,15 @@ def predict(step: Rehearsal, machine: Machine, *, samples: float, precision: str
     return Split(took[FORWARD], took[BACKWARD], took[UPDATE], whole, exposed, waiting, step.flops, sheet.watts)
 
 
-def _with_threads(sheet: Device, flops: int) -> Device:
-    """A processor with as many threads as the trainer takes for a step of `flops` (see model/threads.py)."""
-    if not sheet.processor or (threads := worthwhile(flops, sheet.threads)) == sheet.threads:
+def _as_used(sheet: Device, step: Rehearsal, assume: Assumptions) -> Device:
+    """A processor with the threads that the trainer, or a prediction by one of its windows, takes (see model/threads.py), and its calls."""
+    if not sheet.processor:
         return sheet
-    share = threads / sheet.threads
-    return replace(sheet, rates={key: rate * share for key, rate in sheet.rates.items()}, bandwidth=sheet.bandwidth * share)
+    most, call = sheet.threads, assume.call if sheet.call is None else sheet.call
+    threads = worthwhile(step.flops if step.moments else step.flops / step.together, most)
+    share, waking = threads / most, WAKE * (threads > 1)
+    return replace(sheet, rates={key: rate * share for key, rate in sheet.rates.items()}, bandwidth=sheet.bandwidth * share,
+                   call=call if step.moments else call * IN_PASS + waking)  # fmt: skip
 
 
 def saving(step: Rehearsal, machine: Machine) -> float:

@@ -10,7 +10,7 @@ import torch
 
 from orbit2 import timing
 from orbit2.model.inspect import operations
-from orbit2.model.threads import worthwhile
+from orbit2.model.threads import taking, worthwhile
 
 if TYPE_CHECKING:
     from orbit2.train.build import Setup
@@ -46,10 +46,8 @@ def fitting_threads(setup: Setup) -> Iterator[None]:
 
     Steps of one configuration take the same number whatever else goes on, and their sums are in the same order.
     """
-    before = torch.get_num_threads()
+    chosen = 0
     if setup.here.device.type == "cpu" and not setup.config.threads:
-        torch.set_num_threads(worthwhile(of_step(setup), before))
-    try:
+        chosen = worthwhile(of_step(setup), torch.get_num_threads())
+    with taking(chosen):
         yield
-    finally:
-        torch.set_num_threads(before)

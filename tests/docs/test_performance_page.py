@@ -1,4 +1,5 @@
-"""The table of docs/performance.md is that of benchmarks/results/h200.json; its log line is one that training writes."""
+"""The table of docs/performance.md is that of benchmarks/results/h200.json; its log line is one that training writes, its threads are
+those that benchmarks/threads.py found."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from orbit2.model import threads
 from tests.data.scripts import ROOT, script
 
 PAGE = ROOT / "docs/performance.md"
@@ -38,6 +40,36 @@ def test_the_line_of_the_page_is_one_that_training_writes() -> None:
     line = said({"loss": 0.0412}, 31.2, 0.07, 0.0398)
     assert f"step 1200/20000  {line}" in PAGE.read_text(encoding="utf-8")
     assert said({"loss": 0.0412}, 31.2, 0.02, float("inf")) == "loss 0.0412  31.20 samples/s"
+
+
+ONE, TWO, DONE = "one thread", "all, asleep", "as it is done"
+SMALL, LARGE = ("training", "6 x 10 cells, batch 8"), ("training", "45 x 90 cells, batch 2")
+PASS, SMALL_PASS, PASSES = ("prediction", "45 x 90 cells"), ("prediction", "6 x 10 cells"), ("prediction", "24 x 40 cells, batch 8")
+THREADS = {
+    "45 x 90 cells, {} ms a step with one thread, {} with two that sleep, {} as it is done": [(*LARGE, way) for way in (ONE, TWO, DONE)],
+    "6 x 10 cells, {} ms with one thread, as it is done, {} with two that sleep": [(*SMALL, DONE), (*SMALL, TWO)],
+    "a pass over 45 x 90 cells takes {} ms with one thread and {} with two, as it is done": [(*PASS, ONE), (*PASS, DONE)],
+    "over 6 x 10 cells {} with one, as it is done, and {} with two": [(*SMALL_PASS, DONE), (*SMALL_PASS, TWO)],
+    "eight windows of 24 x 40 cells together {} with one, as it is done, and {} with two": [(*PASSES, DONE), (*PASSES, TWO)],
+}
+
+
+def test_the_page_has_the_measured_threads() -> None:
+    """When this fails: run benchmarks/threads.py, and put its numbers into the page, benchmarks/README.md and orbit2/model/threads.py."""
+    rows = json.loads((ROOT / "benchmarks/results/threads.json").read_text(encoding="utf-8"))["rows"]
+
+    def ms(side: str, case: str, way: str, beside: str = "alone") -> str:
+        (row,) = [row for row in rows if (row["side"], row["case"], row["beside"]) == (side, case, beside)]
+        value = 1e3 * row["seconds"][row["way"] if way == DONE else way]
+        return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+
+    text = " ".join(PAGE.read_text(encoding="utf-8").split())
+    for said, cases in THREADS.items():
+        assert said.format(*(ms(*case) for case in cases)) in text
+    busy = [ms(*case, "beside a busy process") for case in ((*SMALL, TWO), (*LARGE, DONE))]
+    assert "(6 x 10 cells: {} ms; 45 x 90: {})".format(*busy) in text
+    each = f"{threads.EACH / 1e9:g} GFLOP"
+    assert f"one for every {each} of a step" in text and f"one for every {each} of one window's pass" in text
 
 
 @pytest.mark.slow

@@ -111,8 +111,17 @@ def test_a_processor_calls_and_computes_one_after_the_other_with_the_threads_of_
     assert middle == pytest.approx(2 * (1000 / 500 + 0.5)) and large == pytest.approx(2 * (10**4 / 1000 + 0.5))
     moved = predict(step(operator(read=100, flops=250))).forward
     assert moved == pytest.approx(2 * (100 / 12.5 + 0.5))  # one thread has a quarter of the bandwidth
-    predicted = step(operator(flops=500), weights=4, moments=0)
-    assert predict(predicted).forward == pytest.approx(2 * (500 / 1000 + 0.5))  # predictions take all threads
+
+
+@pytest.mark.parametrize(("together", "flops", "threads"), [(1, 800, 1), (1, 2000, 2), (1, 10**4, 4), (8, 8 * 800, 1), (8, 8 * 2000, 2)])
+def test_predictions_take_the_threads_that_one_window_is_worth(
+    together: int, flops: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DEVICES, "h100", replace(SHEET, processor=True, threads=4, call=0.5, reached=1.0))
+    monkeypatch.setattr("orbit2.model.threads.EACH", 1000)
+    calls = 2 * (0.5 * time.IN_PASS + time.WAKE * (threads > 1))
+    found = predict(step(operator(flops=flops // 2), moments=0, together=together))  # twice
+    assert found.forward == pytest.approx(flops / (250 * threads) + calls)
 
 
 def test_this_processor_is_measured_for_each_number_of_threads() -> None:
