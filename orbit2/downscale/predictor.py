@@ -281,12 +281,10 @@ class Downscaler:
     ) -> FloatArray:
         """One frame in memory: coarse [V, H, W] (canonical units, NaN = missing) and fine statics [S, sH, sW] on `grid` and its
         refinement -> [C, sH', sW'] in canonical units, on the region the model covers. `tile`, `halo`, `blend`: see DownscaleConfig."""
-        s = self.refinement
-        tiling = self.tiling(grid, tile, halo, blend, trim)
-        when, made = np.array([time]), []
+        tiling, when, made = self.tiling(grid, tile, halo, blend, trim), np.array([time]), []
         with fitting_threads(self.model, self.device, tiling.padded):
             for i, window in enumerate(tiling):
-                fields, statics = window.take(coarse)[None], window.take(static_fine, s)
+                fields, statics = window.take(coarse)[None], window.take(static_fine, self.refinement)
                 made.append(self.predict_window(fields, variables, statics, grid, window, tiling.kept(i), when)[0])
         return self.joined(tiling, made)
 
