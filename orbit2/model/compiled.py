@@ -80,10 +80,10 @@ def _fixed(module: nn.Module) -> bool:
 def compile_function(
     function: Callable[..., Any], backend: Any = "inductor", *, whole: bool = True, general: bool | None = None
 ) -> Callable[..., Any]:
-    """`function` by torch.compile: `whole` as one graph, `general` for all shapes (None: from the second on). After GRAPHS graphs it
-    goes on as it is."""
+    """`function` by torch.compile: `whole` as one graph, `general` for all shapes (None: from the second on). After GRAPHS graphs,
+    or where the backend fails, it goes on as it is."""
     import torch._dynamo.config as settings  # slow
-    from torch._dynamo.exc import FailOnRecompileLimitHit
+    from torch._dynamo.exc import BackendCompilerFailed, FailOnRecompileLimitHit
 
     settings.recompile_limit, settings.accumulated_recompile_limit = GRAPHS, 16 * GRAPHS
     graph, full = torch.compile(function, backend=backend, fullgraph=whole, dynamic=general), list[bool]()
@@ -95,9 +95,13 @@ def compile_function(
         try:
             return graph(*arguments, **named)
         except FailOnRecompileLimitHit:
-            full.append(True)
-            log.warning("%s has had %d graphs: from now on it is not compiled", function.__qualname__, GRAPHS)
-            return function(*arguments, **named)
+            why = f"has had {GRAPHS} graphs"
+        except BackendCompilerFailed as error:
+            inner = getattr(error, "inner_exception", error)
+            why = f"cannot be compiled here ({type(inner).__name__}: {' '.join(str(inner).split())[:120]})"
+        full.append(True)
+        log.warning("%s %s: from now on it runs without", function.__qualname__, why)
+        return function(*arguments, **named)
 
     return run
 

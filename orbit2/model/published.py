@@ -102,9 +102,9 @@ class Published(Gapped):
 
     def embed(self, coarse: Tensor, names: Sequence[str], geometry: Geometry, whole: bool) -> Tensor:
         """Tokens [B, N, D] as they enter the blocks. `whole`: no input misses anything."""
-        tokens = self.aggregated(coarse, names, whole) + self.position.resized(self.grid(coarse))
-        added: Tensor = tokens + self.resolution(self.config.km or geometry.coarse_km)
-        return added
+        tokens = self.aggregated(coarse, names, whole)
+        added: Tensor = tokens + self.position.resized(self.grid(coarse)) + self.resolution(self.config.km or geometry.coarse_km)
+        return added.to(tokens.dtype)
 
     def aggregated(self, coarse: Tensor, names: Sequence[str], whole: bool) -> Tensor:
         """Tokens [B, N, D] of all variables together, a band of rows after the other."""

@@ -143,7 +143,8 @@ class ResidualPath(nn.Module):
             lacking = [first + i for i in range(len(self.vocabulary)) if i not in chosen]
             if lacking:  # everywhere: the same is added to every cell
                 assert bias is not None
-                bias = bias.to(half) + select(layer.weight, lacking, 1).to(half).sum((1, 2, 3), dtype=torch.promote_types(half, torch.float32))
+                same = select(layer.weight, lacking, 1).to(half)
+                bias = bias.to(half) + same.sum((1, 2, 3), dtype=torch.promote_types(half, torch.float32))
         else:
             cells.append(_placed((~torch.isfinite(fields)).to(half), chosen, len(self.vocabulary), 1.0).permute(0, 2, 3, 1))
             weights.append(layer.weight)

@@ -38,10 +38,8 @@ class UpsampledViT(Upsampled):
         p = self.config.patch
         height, width = fields.shape[-2:]
         tokens = self.aggregate(fields, names, geometry.periodic, whole)
-        tokens = tokens + self.position(geometry, p) + self.resolution(geometry)
-        if self.time is not None and clock is not None:
-            tokens = tokens + self.time(clock)
-        tokens = self.blocks(tokens)
+        place = self.resolution(geometry) if self.time is None or clock is None else self.resolution(geometry) + self.time(clock)
+        tokens = self.blocks((tokens + (self.position(geometry, p) + place)).to(tokens.dtype))
         shape = (-(-height // p), -(-width // p))
         fine: Tensor = self.decoder(self.norm(tokens), shape, geometry.periodic and width % p == 0)
         return fine[..., :height, :width]

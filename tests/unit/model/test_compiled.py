@@ -162,7 +162,19 @@ def test_a_part_that_has_had_too_many_graphs_goes_on_without(monkeypatch: pytest
     for width in (8, 10, 12, 14):
         arguments = shaped(8, width, 2, False)
         assert (fast.train()(*arguments) - plain.train()(*arguments)).abs().max() < 1e-5
-    assert "has had 2 graphs: from now on it is not compiled" in caplog.text
+    assert "has had 2 graphs: from now on it runs without" in caplog.text
+
+
+def test_a_part_that_the_compiler_cannot_make_goes_on_without(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+        raise AssertionError("no such instruction")
+
+    plain, fast = pair()
+    compile_model(fast, "on", CPU, broken)
+    for seed in (1, 2):
+        arguments = batch(False, seed)
+        assert torch.equal(fast.train()(*arguments), plain.train()(*arguments))
+    assert caplog.text.count("Block.fed cannot be compiled here") == 1 and "no such instruction" in caplog.text
 
 
 def test_what_is_missing_may_be_known_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def setup(tiny: Tiny, folder: Path, train: dict[str, Any], architecture: dict[str, Any]) -> Setup:
+def setup(tiny: Tiny, folder: Path, train: dict[str, Any], architecture: dict[str, Any], device: torch.device = CPU) -> Setup:
     section = json.loads(tiny.slice(folder / "config.json", **train).read_text())
     kind = architecture.get("kind", "reslim")
     base = section["architecture"] if kind in ("reslim", "vit") else {}
@@ -52,7 +52,7 @@ def setup(tiny: Tiny, folder: Path, train: dict[str, Any], architecture: dict[st
     section["architecture"] = {**base, **architecture}
     section["model"]["architecture"] = section["architecture"]
     made = Setup(section, validate(ModelConfig, section["model"], "tiny"), {"tiny": tiny.store}, {"tiny": tiny.statistics}, None,
-                 Ranks(0, 1, CPU))  # fmt: skip
+                 Ranks(0, 1, device))  # fmt: skip
     scales = torch.stack([made.model.scale_at(pairs.store.grid("coarse").km) for pairs in made.training])
     made.objective.prepare(made.training, scales, made.here)
     return made

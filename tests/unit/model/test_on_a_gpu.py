@@ -1,0 +1,131 @@
+"""What only a GPU can show (`pytest -m gpu`, benchmarks/gpu_check.sh): its numbers are a processor's, and its host waits for nothing."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from orbit2.grid import global_grid
+from orbit2.model.compiled import compile_model, replay_model
+from orbit2.model.gaps import Gaps
+from orbit2.model.geometry import Geometry
+from orbit2.model.precision import rounded
+from orbit2.model.reslim import Reslim
+from tests.data.small_models import INPUTS, batch_for, demo_model, wake
+from tests.data.tiny_training import build
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")]
+GPU, HALF = torch.device("cuda"), torch.bfloat16
+CASES: list[dict[str, Any]] = [{}, {"conserve": True}, {"compression": {"mode": "budget", "ratio": 4, "max_leaf": 4}}]
+
+
+@pytest.fixture(autouse=True)
+def exact_products() -> Iterator[None]:
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def batch(masked: bool = False) -> tuple[Tensor, Tensor, Geometry]:
+    coarse, statics, geometry = batch_for(global_grid(15.0), batch=2)
+    if masked:
+        coarse[0, 0, :3, :4] = torch.nan
+    return coarse, statics, geometry
+
+
+def there(given: tuple[Tensor, Tensor, Geometry]) -> tuple[Tensor, Tensor, Geometry]:
+    return given[0].to(GPU), given[1].to(GPU), given[2].to(GPU)
+
+
+def model_of(changes: dict[str, Any]) -> Reslim:
+    torch.manual_seed(0)
+    return wake(demo_model(time_embedding=False, **changes)).eval()
+
+
+@pytest.mark.parametrize("changes", CASES)
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_step_is_the_processors(changes: dict[str, Any], masked: bool) -> None:
+    here, away = model_of(changes), model_of(changes).to(GPU)
+    results = [here(*batch(masked), INPUTS), away(*there(batch(masked)), INPUTS)]
+    assert (results[0] - results[1].cpu()).abs().max() < 1e-4
+    for result in results:
+        result.square().mean().backward()
+    for (name, a), b in zip(here.named_parameters(), away.parameters(), strict=True):
+        assert a.grad is None or b.grad is None or (a.grad - b.grad.cpu()).abs().max() < 1e-4 * (1 + a.grad.abs().max()), name
+
+
+@pytest.mark.parametrize("changes", CASES)
+def test_between_rooms_is_bfloat16(changes: dict[str, Any]) -> None:
+    model, seen = model_of(changes).to(GPU), dict[str, torch.dtype]()
+
+    def note(name: str) -> Any:
+        def hook(_: Any, given: Any, result: Any) -> None:
+            if isinstance(result, Tensor) and result.numel() > 1000:
+                seen[name] = result.dtype
+        return hook
+
+    for name, module in model.named_modules():
+        if name and "compression" not in name:
+            module.register_forward_hook(note(name))
+    with torch.autocast("cuda", HALF):
+        half = model(*there(batch()), INPUTS)
+    assert {name for name, dtype in seen.items() if dtype != HALF} == set() and seen
+    exact = model_of(changes).to(GPU)(*there(batch()), INPUTS)
+    bound = 0.1 if "compression" in changes else 0.02  # a leaf may be another one
+    assert (half - exact).pow(2).mean().sqrt() < bound * exact.std()
+
+
+@pytest.mark.parametrize("changes", CASES)
+def test_compiled_and_replayed_predictions_are_the_eager_ones(changes: dict[str, Any]) -> None:
+    eager, fast = model_of(changes).to(GPU), model_of(changes).to(GPU)
+    rounded(eager, HALF)
+    rounded(fast, HALF)
+    replayed = copy.deepcopy(fast)
+    compile_model(fast, "on", GPU)
+    replay_model(replayed, GPU, HALF)
+    with torch.no_grad(), torch.autocast("cuda", HALF):
+        for _ in range(2):
+            results = [model(*there(batch()), INPUTS) for model in (eager, fast, replayed)]
+            assert torch.equal(results[2], results[0])
+            assert (results[1] - results[0]).abs().max() < 0.03 * results[0].std()
+
+
+def test_a_prediction_and_a_step_wait_for_nothing(tmp_path: Path) -> None:
+    """torch itself raises where the host would wait for the device."""
+    from orbit2.train.taken import read, take
+    from tests.unit.train.test_no_waiting import setup
+
+    made = setup(build(tmp_path), tmp_path, {"tv_weight": 0.1}, {"time_embedding": True}, GPU)
+    batches = [[part.to(GPU) for part in made.steps[step]] for step in range(4)]
+    taken = [take(made, batches[0], 0)]  # kernels are chosen
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        taken += [take(made, one, step) for step, one in enumerate(batches[1:], 1)]
+        model, given = model_of({}).to(GPU), there(batch())
+        with torch.inference_mode(), torch.autocast("cuda", HALF):
+            model(*given, INPUTS, None, Gaps(False, False))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(record["loss"] > 0 for record in read(taken))
+
+
+def test_a_run_on_the_device_from_end_to_end(tmp_path: Path) -> None:
+    """Compiled, stopped, resumed and predicted with: the model folder is whole."""
+    from orbit2.downscale.predictor import Downscaler, loaded
+    from orbit2.train import trainer
+
+    tiny = build(tmp_path)
+    for steps in (4, 8):
+        trainer.run(config=tiny.slice(tmp_path / "config.json", steps=steps, validate_every=4, checkpoint_every=4, compile="on"),
+                    stores={"tiny": tiny.store}, statistics={"tiny": tiny.statistics}, out=tmp_path / f"model{steps}",
+                    checkpoints=tmp_path / f"checkpoints{steps}", device="cuda")  # fmt: skip
+    made = loaded(Downscaler, tmp_path / "model8", GPU, "bf16")
+    assert made.dtype == HALF and next(iter(made.model.parameters())).device.type == "cuda"
