@@ -31,10 +31,11 @@ def scancel(site: Site) -> None:
 
 def drain_then_down(site: Site) -> None:
     node = site.cluster.nodes[0]
-    site.cluster.drain(node)
-    time.sleep(2)
-    assert site.job()
-    site.cluster.down(node)
+    with held(site.ranks()):  # on a fast machine all steps would be taken by then
+        site.cluster.drain(node)
+        time.sleep(2)
+        assert site.job()
+        site.cluster.down(node)
     time.sleep(3)
     site.cluster.resume(node)
 
@@ -48,8 +49,9 @@ def node_killed(site: Site) -> None:
 
 def daemon_killed(site: Site) -> None:
     node = site.cluster.nodes[-1]
-    site.cluster.kill_daemon(node)
-    site.wait(lambda: site.cluster.state(node).startswith("down"), "the node counts as lost", 90)
+    with held(site.ranks()):  # as above
+        site.cluster.kill_daemon(node)
+        site.wait(lambda: site.cluster.state(node).startswith("down"), "the node counts as lost", 90)
     site.cluster.start_node(node)
 
 

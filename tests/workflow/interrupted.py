@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from tests.workflow.conftest import ROOT, SNAKEMAKE, Project
 
 EVERY, VALIDATED = 5, 20
+PAUSES = ROOT / "tests/workflow/pauses"
 PATIENCE = 3600.0  # seconds after which something hangs: a machine may be busy
 
 
@@ -54,6 +55,12 @@ def held(processes: Sequence[psutil.Process]) -> Iterator[None]:
                 process.resume()
 
 
+def pending(process: psutil.Process, number: signal.Signals) -> bool:
+    """Whether a process that stands still has been sent a signal (Linux)."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return any(int(bits, 16) >> (number - 1) & 1 for bits in re.findall(r"^(?:SigPnd|ShdPnd):\s*(\w+)", status, flags=re.MULTILINE))
+
+
 class Interrupted(Project):
     """A working copy in which Snakemake is started, and left to whatever comes."""
 
@@ -73,8 +80,8 @@ class Interrupted(Project):
 
     def start(self, profile: str, *arguments: str, environment: Mapping[str, str] = os.environ) -> subprocess.Popen[bytes]:
         """As a terminal does: a session of its own."""
-        variables = {**environment, "PYTHONPATH": str(ROOT), "HOME": str(self.folder), "XDG_CACHE_HOME": str(self.folder / ".cache"),
-                     "OMP_NUM_THREADS": "1"}  # fmt: skip
+        variables = {**environment, "PYTHONPATH": f"{PAUSES}{os.pathsep}{ROOT}", "HOME": str(self.folder),
+                     "XDG_CACHE_HOME": str(self.folder / ".cache"), "OMP_NUM_THREADS": "1"}  # fmt: skip
         command = [*SNAKEMAKE, "--profile", f"profiles/{profile}", "--configfile", "run.yaml", *arguments]
         with (self.folder / "said").open("ab") as said:
             started = subprocess.Popen(command, cwd=self.folder, env=variables, stdout=said, stderr=said, start_new_session=True)
@@ -134,6 +141,22 @@ class Interrupted(Project):
                 return found
             time.sleep(0.05)
         raise AssertionError(f"waited in vain until {what}\n{self.said[-6000:]}")
+
+    def pause(self, *steps: int) -> None:
+        """Of a training that has not begun: it will stand still after each of these steps, once, until `paused` has it go on."""
+        (self.folder / "pauses").mkdir(exist_ok=True)
+        for step in steps:
+            (self.folder / f"pauses/{step}").touch()
+
+    @contextmanager
+    def paused(self, step: int) -> Iterator[psutil.Process]:
+        """The first rank, standing still after `step` steps: however fast a machine is, no further one is taken meanwhile."""
+        reached = self.folder / f"pauses/{step}.reached"
+        self.wait(reached.exists, f"step {step} is taken")
+        process = psutil.Process(int(reached.read_text()))
+        self.wait(lambda: process.status() == psutil.STATUS_STOPPED, f"it stands still after step {step}")
+        with held([process]):
+            yield process
 
     def processes(self, *words: str) -> list[psutil.Process]:
         """Those of this working copy whose command holds these words, by their rank."""

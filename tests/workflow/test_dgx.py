@@ -13,11 +13,11 @@ import yaml
 
 from tests.docs.blocks import blocks
 from tests.workflow.conftest import ROOT, Project
-from tests.workflow.interrupted import Interrupted, held
+from tests.workflow.interrupted import Interrupted, held, pending
 
 LAUNCHER = "python -m orbit2.parallel.torchrun --standalone --nproc-per-node="
 TARGET = "results/two/downscale/week.json"
-STEPS = 40
+STEPS, PAUSED = 40, 12
 
 
 def test_trainings_and_predictions_start_a_process_per_gpu(shared_project: Any) -> None:
@@ -86,16 +86,18 @@ GOES_ON = ("rank killed", "torchrun told to end", "torchrun killed")  # Snakemak
 def test_whatever_is_interrupted_ends_in_the_same_bits(undisturbed: Machine, tmp_path: Path, what: str) -> None:
     machine = Machine(tmp_path)
     machine.take(undisturbed, "data")
+    machine.pause(PAUSED)
     process = machine.start("dgx", "--", TARGET)
-    machine.wait(lambda: machine.step() > 9, "some steps are taken")
-    (launcher,) = machine.processes("orbit2.parallel.torchrun")
-    match what:
-        case "rank killed":
-            launcher.children()[1].kill()
-        case "torchrun told to end":
-            launcher.terminate()
-        case _:
-            launcher.kill()
+    with machine.paused(PAUSED) as first:
+        (launcher,) = machine.processes("orbit2.parallel.torchrun")
+        match what:
+            case "rank killed":
+                launcher.children()[1].kill()
+            case "torchrun told to end":
+                launcher.terminate()
+                machine.wait(lambda: pending(first, signal.SIGTERM), "it has told the ranks")
+            case _:
+                launcher.kill()
     assert machine.end(process) == 0, machine.said
     assert not machine.processes("orbit2.parallel.torchrun")
     assert machine.same_model(undisturbed) and machine.same_prediction(undisturbed)
@@ -106,10 +108,9 @@ def test_a_killed_snakemake_leaves_its_ranks_and_the_same_command_waits_for_them
     """kill -9: torchrun and the ranks live (and are held until they are found); no second ones are started beside them."""
     machine = Machine(tmp_path)
     machine.take(undisturbed, "data")
+    machine.pause(PAUSED)
     process = machine.start("dgx", "--", TARGET)
-    machine.wait(lambda: machine.step() > 9, "some steps are taken")
-    (launcher,) = machine.processes("orbit2.parallel.torchrun")
-    with held(launcher.children()):
+    with machine.paused(PAUSED), held(machine.processes("orbit2.parallel.torchrun")[0].children()):
         process.kill()
         machine.end(process)
         again = machine.start("dgx", "--", TARGET)
@@ -124,12 +125,12 @@ def test_after_a_dropped_connection_the_same_command_goes_on(undisturbed: Machin
     """A terminal that is gone sends HUP to all: Snakemake dies, the ranks save."""
     machine = Machine(tmp_path)
     machine.take(undisturbed, "data")
+    machine.pause(PAUSED)
     process = machine.start("dgx", "--", TARGET)
-    machine.wait(lambda: machine.step() > 9, "some steps are taken")
-    before = machine.step()
-    os.killpg(process.pid, signal.SIGHUP)
+    with machine.paused(PAUSED):
+        os.killpg(process.pid, signal.SIGHUP)
     assert machine.end(process) != 0
     assert machine.end(machine.start("dgx", "--", TARGET)) == 0, machine.said
     (resumed,) = machine.resumed()
-    assert before <= resumed < STEPS  # nothing is done again
+    assert PAUSED <= resumed < STEPS  # nothing is done again
     assert machine.same_model(undisturbed) and machine.same_prediction(undisturbed)

@@ -35,7 +35,8 @@ def logged(folder: Path, script: str, run: str = "run 1", *arguments: str, **mor
         (folder / "command.sh").write_text(script)
     line = f"set -euo pipefail; source {ROOT}/workflow/scripts/logged.sh; logged logs/a.log bash command.sh {' '.join(arguments)}"
     environment = {"PATH": f"{folder}/bin:/usr/bin:/bin", "ORBIT2_RUN": run, **more}
-    return subprocess.run(["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, check=False,
+                          start_new_session=True)  # fmt: skip
 
 
 def test_tries_are_appended_and_numbered(tmp_path: Path) -> None:
@@ -104,6 +105,17 @@ def test_a_slice_sends_its_job_back_to_the_queue(job: dict[str, str], named: str
     assert (tmp_path / "logs/a.log").read_text().endswith(said) and (tmp_path / "logs/.a.log.slice").read_text() == "run 1 further\n"
     logged(tmp_path, "true", **job)
     assert not (tmp_path / "logs/.a.log.slice").exists()
+
+
+def test_a_job_that_slurm_ends_at_once_has_said_why(tmp_path: Path) -> None:
+    """SIGTERM to every process of the job, before scontrol is back."""
+    called = scontrol(tmp_path)
+    stand_in = tmp_path / "bin/scontrol"
+    stand_in.write_text(stand_in.read_text().replace("exit 0", "kill -TERM 0; sleep 0.1; exit 0"))
+    done = logged(tmp_path, slice_(0, 72), **{**JOB, "ORBIT2_REQUEUE_SECONDS": "60"})
+    said = "=== stopped at 72 of 240 steps; SLURM job 17 goes back to the queue, and goes on there\n"
+    assert (done.returncode, done.stdout, called.read_text()) == (75, said, "requeue 17\n")
+    assert (tmp_path / "logs/a.log").read_text().endswith(said)
 
 
 def test_where_requeueing_is_refused_snakemake_submits_again(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import yaml
 
 from tests.data.servers import slurm
 from tests.workflow.conftest import ROOT, SNAKEMAKE
-from tests.workflow.interrupted import Interrupted
+from tests.workflow.interrupted import Interrupted, pending
 from tests.workflow.test_logged import COMMAND
 
 pytestmark = [
@@ -23,7 +25,8 @@ pytestmark = [
     pytest.mark.slurm,
     pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing() or "never"),
 ]
-STEPS, SLICES = 60, 3
+STEPS, PAUSED = 60, (12, 24, 36)
+SLICES = len(PAUSED)
 FEWER = {"retries": 1}  # than slices
 TARGET = "train"
 ONE: dict[str, Any] = {}
@@ -59,13 +62,13 @@ class Site(Interrupted):
         here = [job for job in self.cluster.tasks() if job["WorkDir"] == str(self.folder) and "rule_train_model" in job["Comment"]]
         return sorted(job["JobId"] for job in here)
 
-    def slices(self, count: int) -> None:
-        """What a time limit does: SIGUSR1 to the steps of the job, each time that a few steps more were taken."""
-        for number in range(count):
-            before = self.step()
-            self.wait(lambda before=before: self.step() > before + 4, f"slice {number} comes further")
-            running = [job for job in self.jobs() if self.cluster.job(job)["JobState"] == "RUNNING"]
-            self.cluster("scancel", "--signal=USR1", running[-1])
+    def slices(self) -> None:
+        """What a time limit does: SIGUSR1 to the steps of the job, each time that PAUSED steps are taken."""
+        for number, step in enumerate(PAUSED):
+            with self.paused(step) as process:
+                running = [job for job in self.jobs() if self.cluster.job(job)["JobState"] == "RUNNING"]
+                self.cluster("scancel", "--signal=USR1", running[-1])
+                self.wait(partial(pending, process, signal.SIGUSR1), "the signal has come")
             self.wait(lambda number=number: self.log().count("=== stopped at ") > number, f"slice {number} ends")
 
 
@@ -84,8 +87,9 @@ def test_a_run_gets_as_many_slices_as_it_needs(
     """In one job, that goes back to the queue by itself; Snakemake waits, and no error is shown. The weights are those without a stop."""
     site = Site(tmp_path, cluster, training, **FEWER)
     site.take(prepared, "data")
+    site.pause(*PAUSED)
     process = site.submit()
-    site.slices(SLICES)
+    site.slices()
     assert site.end(process) == 0, site.said
     (job,) = site.jobs()
     assert int(cluster.job(job)["Restarts"]) == SLICES and "Error in rule" not in site.said

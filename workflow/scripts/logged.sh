@@ -73,12 +73,15 @@ stopped() {
     fi
     echo "${ORBIT2_RUN:-} $([ "$idle" = yes ] && echo idle || echo further)" > "$kept.slice"
     if [ -n "${ORBIT2_REQUEUE:-}" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
-        local job=$SLURM_JOB_ID answer
+        local job=$SLURM_JOB_ID answer ended=
         [ -z "${SLURM_ARRAY_TASK_ID:-}" ] || job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID  # the first task's own number is that of all
-        if answer=$(scontrol requeue "$job" 2>&1); then
-            say "$said; SLURM job $job goes back to the queue, and goes on there"
-            sleep "${ORBIT2_REQUEUE_SECONDS:-5}"  # in which SLURM ends this one; else its Snakemake ends by itself
+        trap ended=yes TERM  # SLURM may end this job before its answer is here: what happened is said all the same
+        if answer=$(trap '' TERM; exec scontrol requeue "$job" 2>&1); then
+            (trap '' TERM; say "$said; SLURM job $job goes back to the queue, and goes on there")
+            trap - TERM
+            [ -n "$ended" ] || sleep "${ORBIT2_REQUEUE_SECONDS:-5}"  # in which SLURM ends this one; else its Snakemake ends by itself
         else
+            trap - TERM
             say "$said; SLURM job $job cannot be requeued ($(echo $answer)): Snakemake submits the rest as another job"
         fi
     else
