@@ -30,8 +30,15 @@ class Block(nn.Module):
 
     def forward(self, tokens: Tensor, packing: Packing | None = None) -> Tensor:
         """tokens [B, N, D], or packed [T, D] with `packing` -> the same shape."""
+        if not self.training or self.drop_path == 0:
+            return self.undropped(tokens, packing)
         tokens = tokens + self._keep(self.mixed(tokens, packing), packing)
         return tokens + self._keep(self.fed(tokens), packing)
+
+    def undropped(self, tokens: Tensor, packing: Packing | None = None) -> Tensor:
+        """Both branches, in one go: a compiler joins each addition with the norm that follows."""
+        tokens = tokens + Block.mixed(self, tokens, packing)
+        return tokens + Block.fed(self, tokens)
 
     def mixed(self, tokens: Tensor, packing: Packing | None = None) -> Tensor:
         """What tokens say to each other."""
@@ -44,8 +51,6 @@ class Block(nn.Module):
         return result
 
     def _keep(self, branch: Tensor, packing: Packing | None) -> Tensor:
-        if not self.training or self.drop_path == 0:
-            return branch
         keep = 1 - self.drop_path
         samples = branch.shape[0] if packing is None else len(packing.lengths)
         drawn = branch.new_empty(samples, 1, 1).bernoulli_(keep)

@@ -33,7 +33,7 @@ KERNELS = "TORCHINDUCTOR_CACHE_DIR"
 # What is compiled, each as one graph; equal parts (the blocks) share theirs. One graph serves all shapes of these:
 GENERAL: tuple[tuple[type[nn.Module], tuple[str, ...]], ...] = (
     (VariableAggregation, ("forward",)), (GeographicPosition, ("forward",)), (Compression, ("unpack",)),
-    (Block, ("mixed", "fed")), (DecoderLayer, ("forward",)), (Reslim, ("conserved",)),
+    (Block, ("undropped", "mixed", "fed")), (DecoderLayer, ("forward",)), (Reslim, ("conserved",)),
 )  # fmt: skip
 # Of these, which look at neighbours, inductor wants to know the shape:
 STILL: tuple[tuple[type[nn.Module], tuple[str, ...]], ...] = (

@@ -98,7 +98,7 @@ def test_leaf_tokens_are_means_with_place_and_size() -> None:
     with torch.no_grad():
         leaves = module.eval().leaves(tokens, geometry)
         packed = module.pack(tokens, leaves, geometry)
-        back = module.unpack(packed, tokens, leaves)
+        back = module.unpack(packed, tokens, leaves.cells)
     image = tokens.transpose(1, 2).unflatten(2, (8, 12))
     pooled = torch.nn.functional.avg_pool2d(image, 4)
     assert (packed - pooled.flatten(2).transpose(1, 2)).abs().max() < 1e-5
