@@ -222,7 +222,7 @@ class TrainConfig(Strict):
     halo: int = Field(8, ge=0, description="Coarse cells of context around a training tile's core, which the loss does not count.")
     tiles_per_sample: int = Field(0, ge=0, description="Tiles of a sample that a step trains on, drawn at random; 0 = all of them.")
     compile: Machine[Literal["off", "on", "auto"]] = Field(
-        "off", description="torch.compile of the network's parts and the loss: off, on, or on GPUs only (auto); first steps then take longer."
+        "off", description="torch.compile of the network's parts and the loss: off, on, or on GPUs only (auto); first steps take longer."
     )
     mesh: Machine[MeshConfig] = Field(default_factory=lambda: MeshConfig(), description="How the ranks share the work.")
     checkpointing: Machine[Literal["none", "blocks", "all"]] = Field(
