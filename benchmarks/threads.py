@@ -4,15 +4,15 @@ machine do to them.
     .venv/bin/python benchmarks/threads.py          # five minutes of all cores, of a busy machine up to fifteen
     .venv/bin/python benchmarks/threads.py --quick  # shows that it runs, judges nothing
 
-The demo's network takes whole steps (forward, loss, backward, clipping, AdamW), and whole passes as `orbit2 downscale` makes them, on
-random fields of several sizes, each way in processes of its own, in turns, since OpenMP reads how to wait when it is loaded: one thread;
-all cores, threads that wait asleep; for steps also all cores, threads that look for each other 1000 turns before they sleep, as `orbit2
-train` sets it. Then the same beside a process that keeps one core busy. The plan's time (orbit2/plan) stands beside the one that `orbit2
-train` or `orbit2 downscale` would take. Claims: the number of threads that these choose (orbit2/model/threads.py) is never more than 1.3
-times slower than the best way alone, and nowhere slower than threads asleep, alone or beside the busy process, by more than 1.25 times;
-plan is within 30 %. Predictions choose by one window, so that no batch changes the order of a sum: of several windows together it may be
-up to 1.6 times slower than either. Ratios of medians, of turns beside which nobody else ran where Linux tells of enough; exits 1 where one
-fails. Writes benchmarks/results/threads.json.
+The demo's network takes whole steps (the trainer's own: forward, loss, backward, clipping, AdamW, average), and whole passes as `orbit2
+downscale` makes them, on fields of several sizes, each way in processes of its own, in turns, since OpenMP reads how to wait when it is
+loaded: one thread; all cores, threads that wait asleep; for steps also all cores, threads that look for each other 1000 turns before they
+sleep, as `orbit2 train` sets it. Then the same beside a process that keeps one core busy. The plan's time (orbit2/plan) stands beside the
+one that `orbit2 train` or `orbit2 downscale` would take. Claims: the number of threads that these choose (orbit2/model/threads.py) is never
+more than 1.3 times slower than the best way alone, and nowhere slower than threads asleep, alone or beside the busy process, by more than
+1.25 times; plan is within 30 %. Predictions choose by one window, so that no batch changes the order of a sum: of several windows together
+it may be up to 1.6 times slower than either. Ratios of medians, of turns beside which nobody else ran where Linux tells of enough; exits 1
+where one fails. Writes benchmarks/results/threads.json.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from orbit2.files import write_json
 from orbit2.grid import Grid, global_grid
 from orbit2.model.build import Downscaling
 from orbit2.model.build import build as build_model
-from orbit2.model.geometry import Geometry
 from orbit2.model.heap import keep_heap
 from orbit2.model.inspect import build, forward_flops, vocabulary
 from orbit2.model.precision import autocast_dtype
 from orbit2.model.threads import worthwhile
 from orbit2.notebook import NOTEBOOK
-from orbit2.parallel.mesh import Sizes
+from orbit2.parallel.launch import Ranks
+from orbit2.parallel.mesh import Mesh, Sizes
 from orbit2.plan import here
 from orbit2.plan.machine import Machine
-from orbit2.plan.rehearse import prediction, rehearse, rehearse_prediction
+from orbit2.plan.rehearse import Stage, prediction, rehearse, rehearse_prediction
 from orbit2.plan.time import predict
 from orbit2.provenance import code_version
 
@@ -78,22 +78,10 @@ def window(rows: int, columns: int) -> Grid:
 
 
 def step_of(rows: int, columns: int, batch: int) -> Callable[[], object]:
-    model, grid = network(meta=False), window(rows, columns)
-    factor = model.config.refinement
-    coarse = torch.randn(batch, len(model.inputs), rows, columns)
-    statics = torch.randn(batch, len(model.statics), rows * factor, columns * factor)
-    truth, geometry = torch.randn(batch, len(model.outputs), rows * factor, columns * factor), Geometry.of(grid, factor, batch)
-    optimizer, dtype = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True), autocast_dtype("auto", CPU)
-
-    def step() -> None:
-        with torch.autocast("cpu", dtype or torch.bfloat16, enabled=dtype is not None):
-            made = model(coarse, statics, geometry)
-        (made.float() - truth).square().mean().backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
+    """The trainer's own: loss, clipping, optimiser and average in it."""
+    train = TrainConfig(batch_size=batch)
+    mesh = Mesh(Sizes(), Ranks(0, 1, CPU))
+    return Stage(network(meta=True).train(), train, mesh, window(rows, columns), batch, 1, autocast_dtype("auto", CPU)).step
 
 
 def pass_of(rows: int, columns: int, batch: int) -> Callable[[], object]:

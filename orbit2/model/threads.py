@@ -2,8 +2,8 @@
 has woken up.
 
 Threads that wait for each other at every operator also suffer most where others use the processor: a network of 1.3 M parameters on
-6 x 10 cells takes 24 ms a step with one thread, 42 with two that sleep between operators; beside a busy process 25 and 248, on the same
-two cores. A pass of a prediction on 6 x 10 cells takes 3.5 ms with one and 9.2 with two, on 45 x 90 cells 41 and 34
+6 x 10 cells takes 24 ms a step with one thread, 46 with two that sleep between operators; beside a busy process 26 and 195, on the same
+two cores. A pass of a prediction on 6 x 10 cells takes 3.1 ms with one and 8.2 with two, on 45 x 90 cells 37 and 31
 (benchmarks/threads.py).
 """
 

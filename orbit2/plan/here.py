@@ -22,9 +22,9 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 LONG = 0.02  # seconds of a product beside which calling it is nothing
 HOST = 10 * GIGA  # bytes/s between processes of one machine: a copy through its memory
 CHAIN = 50  # products of 16 numbers, one after the other, and back: three operators each
-# benchmarks/threads.py: an operator of a step costs 14 microseconds beside its computing (modules, autocast, autograd, tensors that are
-# made) where one of the chain takes 1.67.
-CALLS = 8.4
+# benchmarks/threads.py: an operator of a step or a pass costs 10 microseconds beside its computing (modules, autocast, autograd, tensors
+# that are made) where one of the chain takes 1.65.
+CALLS = 6.0
 
 
 def measured(name: str) -> Device:

@@ -49,10 +49,9 @@ GPU = Assumptions(product=0.77, attention=0.556, memory=0.315, call=26e-6, link=
 # benchmarks/results/roofline.json, one core: products inside a model 0.78 to 0.96 of a plain one, attention 0.9 of one in float32 and
 # the same in bfloat16 (PyTorch's kernel is no faster then). memory: one-process steps of benchmarks/results/parallel.json, beside a copy.
 # call: benchmarks/results/threads.json, where this machine's was not measured.
-CPU = Assumptions(product=0.85, attention=0.9, memory=0.3, call=14e-6, link=0.8, start=50e-6, read=READ, unpack=UNPACK, host=10 * GIGA)
-# benchmarks/threads.py, of predictions on a processor: the share of `call` where nothing is kept for a backward pass; and seconds to wake
-# threads that sleep between operators, where there are several.
-IN_PASS, WAKE = 0.4, 25e-6
+CPU = Assumptions(product=0.85, attention=0.9, memory=0.3, call=10e-6, link=0.8, start=50e-6, read=READ, unpack=UNPACK, host=10 * GIGA)
+# benchmarks/threads.py: seconds to wake threads that sleep between the operators of a prediction, where there are several.
+WAKE = 25e-6
 SMALL = 1 << 16  # bytes: sums of losses and norms, which nothing hides
 
 
@@ -109,9 +108,9 @@ def _as_used(sheet: Device, step: Rehearsal, assume: Assumptions) -> Device:
         return sheet
     most, call = sheet.threads, assume.call if sheet.call is None else sheet.call
     threads = worthwhile(step.flops if step.moments else step.flops / step.together, most)
-    share, waking = threads / most, WAKE * (threads > 1)
+    share, waking = threads / most, 0.0 if step.moments or threads == 1 else WAKE
     return replace(sheet, rates={key: rate * share for key, rate in sheet.rates.items()}, bandwidth=sheet.bandwidth * share,
-                   call=call if step.moments else call * IN_PASS + waking)  # fmt: skip
+                   call=call + waking)  # fmt: skip
 
 
 def saving(step: Rehearsal, machine: Machine) -> float:

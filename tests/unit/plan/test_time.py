@@ -119,7 +119,7 @@ def test_predictions_take_the_threads_that_one_window_is_worth(
 ) -> None:
     monkeypatch.setitem(DEVICES, "h100", replace(SHEET, processor=True, threads=4, call=0.5, reached=1.0))
     monkeypatch.setattr("orbit2.model.threads.EACH", 1000)
-    calls = 2 * (0.5 * time.IN_PASS + time.WAKE * (threads > 1))
+    calls = 2 * (0.5 + time.WAKE * (threads > 1))
     found = predict(step(operator(flops=flops // 2), moments=0, together=together))  # twice
     assert found.forward == pytest.approx(flops / (250 * threads) + calls)
 
