@@ -43,17 +43,22 @@ class _Around(torch.autograd.Function):
         (given,), margin, periodic = gradients, ctx.margin, ctx.periodic
         height, width = (size - 2 * margin for size in given.shape[1:3])
         rows, columns = slice(margin, margin + height), slice(margin, margin + width)
-        south, north = given[:, :margin].sum(1), given[:, margin + height :].sum(1)  # [B, W + 2 m, C]
         own = given[:, rows, columns].clone()
-        own[:, 0] += south[:, columns]
-        own[:, -1] += north[:, columns]
-        west, east = slice(0, margin), slice(margin + width, None)
-        for side, edge, across in ((west, 0, slice(-margin, None)), (east, -1, slice(0, margin))):
-            beside = given[:, rows, side].clone()
-            beside[:, 0] += south[:, side]
-            beside[:, -1] += north[:, side]
+        # the field's rows beside themselves; its first and last one, and what lies beyond them
+        beyond = ((own[:, :1], _total(given[:, :margin], 1)), (own[:, -1:], _total(given[:, margin + height :], 1)))
+        for edge, rim in beyond:
+            edge.add_(rim[:, :, columns])
+        for edge, rim in ((own, given[:, rows]), *beyond):
+            west, east = rim[:, :, :margin], rim[:, :, margin + width :]
             if periodic:
-                own[:, :, across] += beside
+                edge[:, :, -margin:].add_(west)
+                edge[:, :, :margin].add_(east)
             else:
-                own[:, :, edge] += beside.sum(2)
+                edge[:, :, :1].add_(_total(west, 2))
+                edge[:, :, -1:].add_(_total(east, 2))
         return own, None, None
+
+
+def _total(fields: Tensor, dim: int) -> Tensor:
+    """The sum over `dim`, kept as one; of a single row without an operator."""
+    return fields if fields.shape[dim] == 1 else fields.sum(dim, keepdim=True)
