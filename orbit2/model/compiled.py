@@ -49,8 +49,8 @@ def compile_model(
 
     `shapes` of batches are expected: of one, every part is compiled for it (and should another come after all, GENERAL ones for all);
     of several, one graph of a GENERAL part serves them all, and STILL ones are not compiled. Each state (training, periodic, what is
-    missing) has graphs of its own; where they become too many, a part goes on as it is. A model without such parts (plain convolutions,
-    published ones) is compiled as far as torch can. Weights and results stay as they are, to rounding; a deep copy runs its own weights.
+    missing) has graphs of its own; where they become too many, a part goes on as it is. A model without such parts (plain convolutions) is
+    compiled whole, as far as torch can. Weights and results stay as they are, to rounding; a deep copy runs its own weights.
     Parts of the kinds `without` stay as they are.
     """
     if not wants_compilation(mode, device):

@@ -126,10 +126,6 @@ class Leaves:
         """[B, n, ...] of nodes -> [B, K, ...] of leaves."""
         return rows_of(values, self.nodes)
 
-    def spread(self, values: Tensor) -> Tensor:
-        """[B, K, ...] of leaves -> [B, h w, ...] of cells."""
-        return rows_of(values, self.cells)
-
     def boxes(self, sample: int = 0) -> list[tuple[int, int, int, int]]:
         """(first row, last row + 1, first column, last column + 1) in cells of every real leaf of one sample, each once."""
         keep = slice(None) if self.real is None else self.real[sample]

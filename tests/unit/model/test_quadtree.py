@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from orbit2.errors import OrbitError
-from orbit2.model.quadtree import Leaves, Pyramid, by_budget, by_threshold
+from orbit2.model.quadtree import Leaves, Pyramid, by_budget, by_threshold, rows_of
 
 Node = tuple[int, int, int]  # level (0: root), row, column
 
@@ -163,7 +163,7 @@ def test_sums_and_means_are_those_of_the_cells() -> None:
     pyramid, values = Pyramid(7, 10, 1, 4), torch.randn(2, 7, 10, 3, dtype=torch.float64)
     leaves = by_budget(torch.rand(2, 7, 10), pyramid, 21)
     means = leaves.take(pyramid.sums(values)) / leaves.take(pyramid.sizes().expand(2, -1)).clamp_min(1)[..., None]
-    spread = leaves.spread(means).view(2, 7, 10, 3)
+    spread = rows_of(means, leaves.cells).view(2, 7, 10, 3)
     for sample in range(2):
         for node in named(leaves, sample):
             at = square(pyramid, node)
