@@ -30,19 +30,24 @@ import torch
 from torch import Tensor
 
 from orbit2.config.network import ArchitectureConfig, TrainConfig
+from orbit2.data.batch import Batch
 from orbit2.files import write_json
 from orbit2.grid import global_grid
 from orbit2.model.build import Downscaling
 from orbit2.model.build import build as build_model
-from orbit2.model.compiled import compile_model, replay_model
+from orbit2.model.compiled import compile_model
 from orbit2.model.flops import count
+from orbit2.model.gaps import MissingFlags
 from orbit2.model.geometry import Geometry
 from orbit2.model.precision import rounded
+from orbit2.model.replayed import replay_model
 from orbit2.model.reslim import Reslim
 from orbit2.provenance import code_version
 from orbit2.train import losses
 from orbit2.train.average import Average
 from orbit2.train.optimizer import build
+from orbit2.train.replayed import Replays
+from orbit2.train.validation import gaps_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PRODUCT = 763e12  # FLOP/s of a plain product on the H200 that targets are for
@@ -89,7 +94,7 @@ NETWORKS = (
     Network("compression 32", ratio=32), Network("published", kind="orbit2"), Network("16 tiles, halo 4", tiled=True, halo=4),
     Network("126M", wider=(1024, 8, 16)), Network("1B", wider=(3072, 8, 24)),
 )  # fmt: skip
-WAYS = {"prediction": ("eager", "compiled", "graph", "compiled graph"), "training": ("eager", "compiled")}
+WAYS = {"prediction": ("eager", "compiled", "graph", "compiled graph"), "training": ("eager", "compiled", "graph", "compiled graph")}
 BATCHES = (8, 1, 32, 2, 4, 16, 64)
 
 
@@ -132,9 +137,9 @@ def predicting(model: Downscaling, given: tuple[Any, ...]) -> Call:
     return call
 
 
-def training(model: Downscaling, given: tuple[Any, ...], compiled: str = "") -> Call:
+def training(model: Downscaling, given: tuple[Any, ...], compiled: str = "", graph: bool = False) -> Call:
     """Forward, loss (with the compression's own), backward, clipping, AdamW and the average, as the trainer does them; `compiled`: the
-    backend that makes the loss."""
+    backend that makes the loss; `graph`: what comes before clipping is replayed, as by `train.cuda_graphs`."""
     config, device = TrainConfig(), given[0].device
     optimizer, average = build(model, config), Average(model, config.ema)
     objective = losses.Objective(config, OUTPUTS, model.config).to(device)
@@ -142,18 +147,34 @@ def training(model: Downscaling, given: tuple[Any, ...], compiled: str = "") -> 
         objective.compile(1, compiled)
     target = torch.randn(len(given[0]), len(OUTPUTS), *(4 * n for n in given[0].shape[2:]), device=device)
     weights, channels = torch.ones(1, 1, *target.shape[2:], device=device), torch.ones(len(OUTPUTS), device=device)
-    periodic = given[2].periodic
+    coarse, statics, geometry, names, clock = given
+    whole = MissingFlags((False,) * len(names))
+    batch = Batch(coarse, target, statics, weights, torch.zeros(len(coarse), 4, device=device), geometry, names, [], missing=whole)
+    replays = Replays(model.parameters()) if graph else None
 
-    def call() -> None:
-        optimizer.zero_grad(set_to_none=True)
+    def passes(batch: Batch, known: object = None) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16):
-            prediction = model(*given)
-        part = objective.terms(prediction, target, weights, periodic, model.output_scale)
-        loss, _, _ = losses.combine(part, part.packed(), channels, config.tv_weight)
-        own = model.auxiliary(given[0], INPUTS, target, weights, periodic) if isinstance(model, Reslim) else None
+            prediction = model(batch.coarse, batch.statics, batch.geometry, names, clock, gaps_of(model, batch))
+        part = objective.terms(prediction, batch.fine, batch.weights, batch.geometry.periodic, model.output_scale)
+        loss, data, prior = losses.combine(part, part.packed(), channels, config.tv_weight)
+        own = None
+        if isinstance(model, Reslim):
+            own = model.auxiliary(batch.coarse, names, batch.fine, batch.weights, batch.geometry.periodic, None, gaps_of(model, batch))
         if own is not None:
             loss = loss + model.config.compression.auxiliary_weight * own[0] / own[1]
         loss.backward()  # type: ignore[no-untyped-call]
+        return torch.stack([loss, data, prior]).detach()
+
+    def call() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        if replays is None:
+            passes(batch)
+        else:
+            replays.begun()
+            if replays(passes, model, batch, None) is None:
+                passes(batch)
+            replays.added()
+            replays.ended()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()
         average.update(1000)
@@ -195,6 +216,8 @@ def cases(batches: tuple[int, ...], device: torch.device, quick: bool) -> Iterat
                 for way in ways:
                     if quick and "compiled" in way and network != NETWORKS[0]:
                         continue
+                    if side == "training" and "graph" in way and not (network.tiled or network.ratio):
+                        continue  # products and attention are all that counts there
                     if ("graph" in way and device.type != "cuda") or (network.kind == "orbit2" and way != "eager"):
                         continue
                     yield network, side, way, batch
@@ -216,12 +239,14 @@ def measure(
             rounded(model, torch.bfloat16)
         if "compiled" in way:
             compile_model(model, "on", device, backend)
-        if "graph" in way:
+        if "graph" in way and side == "prediction":
             replay_model(model, device, torch.bfloat16)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         given = arguments(size, network, batch, device)
-        call = training(model, given, backend) if side == "training" and "compiled" in way else make(model, given)
+        call = make(model, given)
+        if side == "training":
+            call = training(model, given, backend if "compiled" in way else "", "graph" in way)
         began = time.perf_counter()
         call()
         row["first_seconds"] = time.perf_counter() - began  # kernels are chosen or compiled

@@ -224,6 +224,9 @@ class TrainConfig(Strict):
     compile: Machine[Literal["off", "on", "auto"]] = Field(
         "off", description="torch.compile of the network's parts and the loss: off, on, or on GPUs only (auto); first steps take longer."
     )
+    cuda_graphs: Machine[bool] = Field(
+        False, description="Replay a step's passes as a CUDA graph, one for each shape of batches (one GPU): saves launches."
+    )
     mesh: Machine[MeshConfig] = Field(default_factory=lambda: MeshConfig(), description="How the ranks share the work.")
     checkpointing: Machine[Literal["none", "blocks", "all"]] = Field(
         "none", description="Activations computed again in the backward pass: of the blocks, or of all; less memory, a third more time."

@@ -39,7 +39,7 @@ from orbit2.errors import OrbitError
 from orbit2.files import atomic, write_json
 from orbit2.grid import AnyGrid
 from orbit2.model.carried import same_statics
-from orbit2.model.compiled import replay_model
+from orbit2.model.replayed import replay_model
 from orbit2.parallel import alike, launch
 from orbit2.parallel.reduce import Fact, agree, agree_on, barrier
 from orbit2.provenance import code_version, record

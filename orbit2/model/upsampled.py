@@ -90,8 +90,8 @@ class Upsampled(Gapped):
 
     def vocabulary(self, fields: Tensor, names: Sequence[str]) -> Tensor:
         """[B, V, sH, sW] -> [B, 2 V', sH, sW]: all inputs in order, zero where missing or not given, then 1 where that is so."""
-        every = fields.new_full((len(fields), len(self.inputs), *fields.shape[2:]), torch.nan)
-        every[:, [self.inputs.index(name) for name in names]] = fields
+        nothing = torch.full_like(fields[:, 0], torch.nan)
+        every = torch.stack([fields[:, names.index(name)] if name in names else nothing for name in self.inputs], 1)
         return torch.cat([torch.nan_to_num(every), (~torch.isfinite(every)).to(fields.dtype)], 1)
 
 

@@ -78,10 +78,11 @@ def parts(model: nn.Module, name: str) -> list[nn.Module]:
 def _recompute(module: nn.Module, method: str) -> None:
     """Keep a method's arguments alone for the backward pass, which runs it again with the same random numbers."""
     run: Callable[..., Any] = getattr(module, method)
+    draws = any(getattr(each, "drop_path", 0) or (isinstance(each, nn.Dropout) and each.p) for each in module.modules())
 
     def forward(self: nn.Module, *arguments: Any, **named: Any) -> Any:
         if self.training and torch.is_grad_enabled():
-            return checkpoint(run, *arguments, use_reentrant=False, **named)
+            return checkpoint(run, *arguments, use_reentrant=False, preserve_rng_state=bool(draws), **named)
         return run(*arguments, **named)
 
     setattr(module, method, MethodType(forward, module))

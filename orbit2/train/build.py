@@ -43,6 +43,7 @@ from orbit2.timing import Clock
 from orbit2.train import losses
 from orbit2.train.average import Average
 from orbit2.train.optimizer import build
+from orbit2.train.replayed import Replays, require
 from orbit2.train.state import optimizer_state
 from orbit2.train.tails import thresholds
 from orbit2.train.validation import residual_scales
@@ -143,6 +144,10 @@ class Setup:
         self.objective = losses.Objective(self.config, self.outputs, architecture, self.normaliser).to(here.device)
         if shapes := self.compiled:
             self.objective.compile(shapes)
+        self.replays: Replays | None = None
+        if self.config.cuda_graphs:
+            require(self)
+            self.replays = Replays(self.model.parameters(), self.objective.by_core)
         if (seen := self.objective.seen) is not None:
             measured = from_first(residual_scales(self.model, self.training, seen) if here.first else None)
             assert measured is not None

@@ -34,6 +34,9 @@ def gradients(setup: Setup, batches: Sequence[Batch | Packed], step: int, clock:
     clock.lap("copy")
     model.train()
     setup.optimizer.zero_grad(set_to_none=True)
+    replays = None if setup.remembered is not None else setup.replays  # site memory is looked up by the host
+    if replays is not None:
+        replays.begun()
     seed = (setup.config.seed * 1_000_003 + step) * STREAMS + mesh.part
     torch.manual_seed(seed % 2**64)  # dropout needs no stored generator state
     known = denominators(setup, batches) if len(batches) > 1 else None
@@ -42,17 +45,32 @@ def gradients(setup: Setup, batches: Sequence[Batch | Packed], step: int, clock:
         batch = packed.to(setup.here.device)
         clock.lap("forward")
         _last(model, number == len(batches) - 1)
-        part, target = forward(setup, batch, packed)
-        sums, weight = (total(part.packed(), mesh.data), None) if known is None else known
-        loss, data, prior = losses.combine(part, sums, setup.channel_weights, setup.objective.prior_weight)
-        loss = auxiliary.with_auxiliary(loss, model, batch, target, weight, mesh.data)
-        clock.lap("backward")
-        (loss / mesh.sizes.sp).backward()  # type: ignore[no-untyped-call]  # sp ranks have the same loss, and their gradients are added
-        shown.append(torch.stack([loss, data, prior]).detach())
+        replayed = None if replays is None else replays(lambda one, known: part(setup, one, known), model, batch, known)
+        shown.append(part(setup, batch, known, packed, clock) if replayed is None else replayed)
+        if replays is not None:
+            replays.added()
         clock.lap("copy")  # of the next part
+    if replays is not None:
+        replays.ended()
     clock.lap("optimiser")
     own = torch.stack(shown)
     return torch.cat([total(own.sum(0), mesh.data), clip(model.parameters(), setup.config.clip)[None]]), own[:, 0]
+
+
+def part(
+    setup: Setup, batch: Batch, known: tuple[Tensor, Tensor] | None, packed: Batch | Packed | None = None, clock: Clock | None = None
+) -> Tensor:
+    """Adds one batch's gradients to the parameters'; (loss, data term, prior) [3]. `known`: what the sums are divided by, else this
+    batch's own over the ranks; `packed`: what the batch was made of."""
+    model, mesh = setup.model, setup.mesh
+    found, target = forward(setup, batch, packed)
+    sums, weight = (total(found.packed(), mesh.data), None) if known is None else known
+    loss, data, prior = losses.combine(found, sums, setup.channel_weights, setup.objective.prior_weight)
+    loss = auxiliary.with_auxiliary(loss, model, batch, target, weight, mesh.data)
+    if clock is not None:
+        clock.lap("backward")
+    (loss / mesh.sizes.sp).backward()  # type: ignore[no-untyped-call]  # sp ranks have the same loss, and their gradients are added
+    return torch.stack([loss, data, prior]).detach()
 
 
 def update(setup: Setup, step: int, shown: Tensor) -> None:

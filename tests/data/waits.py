@@ -13,7 +13,7 @@ aten = torch.ops.aten
 READ = {Tensor.tolist, Tensor.item, Tensor.numpy, Tensor.cpu, Tensor.__bool__, Tensor.__int__, Tensor.__float__, Tensor.__array__,
         Tensor.__index__, torch.equal, torch.tensor, torch.as_tensor, torch.from_numpy}  # fmt: skip
 DEPENDING = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.is_nonzero, aten.equal, aten._unique2, aten.bincount,
-             aten.item}  # fmt: skip
+             aten.item, aten.lift_fresh}  # fmt: skip
 
 BY_INDEX = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_}
 

@@ -93,6 +93,11 @@ class Objective:
             self.encoder.load_state_dict(dict(state))
             self.encoder.to(here.device)
 
+    @property
+    def by_core(self) -> bool:
+        """Whether it asks where cores lie."""
+        return self.config.loss == "spectral" or (self.config.loss == "crps" and self.config.spectral_weight > 0)
+
     def terms(
         self,
         prediction: Tensor,

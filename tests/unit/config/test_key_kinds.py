@@ -307,7 +307,7 @@ MACHINE = [
     "sources.transfer.workers", "sources.transfer.timeout_seconds", "sources.era5.url", "datasets.<name>.samples_per_part",
     "models.<name>.train.compile", "models.<name>.train.workers", "models.<name>.train.threads", "models.<name>.train.wall_minutes",
     "models.<name>.train.checkpoint_minutes", "models.<name>.train.checkpoint_every", "models.<name>.train.keep_checkpoints",
-    "models.<name>.train.checkpoint_background",
+    "models.<name>.train.checkpoint_background", "models.<name>.train.cuda_graphs",
     "downscale.<name>.blocks", "downscale.<name>.batch", "downscale.<name>.cuda_graphs", "downscale.<name>.wall_minutes",
 ]
 SCIENCE = [

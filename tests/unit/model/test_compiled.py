@@ -14,11 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from orbit2.errors import OrbitError
 from orbit2.grid import global_grid, uniform
-from orbit2.model.compiled import KERNELS, compile_model, keep_graphs, one_graph, replay_model
+from orbit2.model.compiled import KERNELS, compile_model, keep_graphs
 from orbit2.model.gaps import Gaps
 from orbit2.model.geometry import Geometry
+from orbit2.model.replayed import one_graph, replay_model
 from orbit2.model.reslim import Reslim
 from tests.data.small_models import INPUTS, batch_for, demo_model, wake
+from tests.data.tape import stand_in
 from tests.data.tiny_training import build
 
 CPU = torch.device("cpu")
@@ -201,28 +203,41 @@ def test_what_is_missing_may_be_known_beforehand(monkeypatch: pytest.MonkeyPatch
         ).abs().max() < 1e-5
 
 
-class Recorded:
-    """Stands in for `Replayed` where there is no GPU: runs what would be captured."""
+class Called:
+    """Stands in for `Recording` where there is no GPU: runs what would be recorded."""
 
-    def __init__(self, run: Any, tensors: Any, dtype: Any) -> None:
+    def __init__(self, run: Any, tensors: Any, pool: Any) -> None:
         self.run = run
 
     def __call__(self, tensors: Any) -> Tensor:
-        with torch.no_grad():
-            result: Tensor = self.run(*tensors)
+        result: Tensor = self.run(*tensors)
         return result
 
 
 def test_cuda_graphs_replay_the_compiled_forward(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their order of arguments, on a stand-in for the capture (not run on a GPU here)."""
+    """Their order of arguments, without any recording: compiled parts cannot be taken down (see the next test)."""
     plain, fast = pair()
     compile_model(fast, "on", CPU, "eager")
-    monkeypatch.setattr("orbit2.model.compiled.Replayed", Recorded)
+    monkeypatch.setattr("orbit2.model.replayed.Recording", Called)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
     replay_model(fast, torch.device("cuda"), None)
     for masked in (False, True):
         arguments = batch(masked)
         with torch.no_grad():
             assert (fast(*arguments) - plain.eval()(*arguments)).abs().max() < 1e-5
+
+
+def test_cuda_graphs_predict_what_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a stand-in that takes operators down (not run on a GPU here)."""
+    plain, fast = pair()
+    graphs = stand_in(monkeypatch)
+    replay_model(fast, torch.device("cuda"), None)
+    for masked in (False, True):
+        coarse, *rest = batch(masked)
+        for scale in (1.0, 2.0):  # of other values, in the same memory
+            with torch.no_grad():
+                assert (fast(scale * coarse, *rest) - plain.eval()(scale * coarse, *rest)).abs().max() < 1e-5
+    assert [graph.replayed for graph in graphs] == [2, 2]
 
 
 def test_a_deep_copy_runs_its_own_weights() -> None:

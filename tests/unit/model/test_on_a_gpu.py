@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from orbit2.grid import global_grid
-from orbit2.model.compiled import compile_model, replay_model
+from orbit2.model.compiled import compile_model
 from orbit2.model.gaps import Gaps
 from orbit2.model.geometry import Geometry
 from orbit2.model.precision import rounded
+from orbit2.model.replayed import replay_model
 from orbit2.model.reslim import Reslim
 from tests.data.small_models import INPUTS, batch_for, demo_model, wake
 from tests.data.tiny_training import build
@@ -117,6 +118,23 @@ def test_a_prediction_and_a_step_wait_for_nothing(tmp_path: Path) -> None:
     assert all(record["loss"] > 0 for record in read(taken))
 
 
+@pytest.mark.parametrize("architecture", [{}, {"dropout": 0.1, "drop_path": 0.1}, CASES[2]])
+def test_replayed_steps_are_the_eager_ones(tmp_path: Path, architecture: dict[str, Any]) -> None:
+    """Graphs of training, with the same random numbers, and on weights that have moved since."""
+    from orbit2.train.taken import read, take
+    from tests.unit.train.test_no_waiting import setup
+
+    tiny, found = build(tmp_path), []
+    settings = {"precision": "bf16", "deterministic": False, "accumulate": 3}
+    for graphs in (False, True):
+        torch.manual_seed(0)
+        made = setup(tiny, tmp_path / str(graphs), {**settings, "cuda_graphs": graphs}, architecture, GPU)
+        records = read([take(made, made.steps[number], number) for number in range(6)])
+        assert (made.replays is not None and len(made.replays.kept) > 0) == graphs
+        found.append([record["loss"] for record in records] + [record["gradient_norm"] for record in records])
+    torch.testing.assert_close(torch.tensor(found[1]), torch.tensor(found[0]), rtol=2e-3, atol=1e-5)  # sums without an order
+
+
 def test_a_run_on_the_device_from_end_to_end(tmp_path: Path) -> None:
     """Compiled, stopped, resumed and predicted with: the model folder is whole."""
     from orbit2.downscale.predictor import Downscaler, loaded
@@ -124,7 +142,8 @@ def test_a_run_on_the_device_from_end_to_end(tmp_path: Path) -> None:
 
     tiny = build(tmp_path)
     for steps in (4, 8):
-        trainer.run(config=tiny.slice(tmp_path / "config.json", steps=steps, validate_every=4, checkpoint_every=4, compile="on"),
+        settings = {"compile": "on", "cuda_graphs": steps == 8}
+        trainer.run(config=tiny.slice(tmp_path / "config.json", steps=steps, validate_every=4, checkpoint_every=4, **settings),
                     stores={"tiny": tiny.store}, statistics={"tiny": tiny.statistics}, out=tmp_path / f"model{steps}",
                     checkpoints=tmp_path / f"checkpoints{steps}", device="cuda")  # fmt: skip
     made = loaded(Downscaler, tmp_path / "model8", GPU, "bf16")
