@@ -74,10 +74,10 @@ def record() -> dict[str, Any]:
     return found
 
 
-def cases(measured: dict[str, Any]) -> Iterator[tuple[Case, float]]:
-    """Eager steps of up to 8 samples, and their milliseconds a sample."""
+def cases(measured: dict[str, Any], way: str = "eager") -> Iterator[tuple[Case, float]]:
+    """Steps of up to 8 samples, run in this `way`, and their milliseconds a sample."""
     for row in measured["rows"]:
-        if row["way"] == "eager" and row["batch"] <= 8:
+        if row["way"] == way and row["batch"] <= 8:
             yield (row["network"], row["side"], row["batch"]), row["ms_per_sample"]
 
 

@@ -123,7 +123,7 @@ def _steps(
     if problem is None:
         step = rehearse(build(config, name), train, mesh, used.window, together, dtype=torch.bfloat16 if bf16 else None,
                         gpu=not on.sheet.processor)  # fmt: skip
-        split = price.step_of(step, on, parts, bf16)
+        split = price.step_of(step, on, parts, bf16, train.cuda_graphs)
         memory = Memory(step.memory, on.memory)
     else:
         parameters = sum(p.numel() for p in built.parameters())

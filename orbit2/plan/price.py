@@ -42,9 +42,9 @@ def assumptions(on: Machine) -> dict[str, float | str]:
     return {**told, "product": sheet.reached or assume.product, "pairs_left": PAIRS_LEFT, "prediction_left": PREDICTION_LEFT}
 
 
-def step_of(step: Rehearsal, on: Machine, windows: int, bf16: bool) -> Split:
-    """One step of a rank that reads `windows` samples or tiles."""
-    return predict(step, on, samples=windows, precision="bf16" if bf16 else "fp32")
+def step_of(step: Rehearsal, on: Machine, windows: int, bf16: bool, replayed: bool = False) -> Split:
+    """One step of a rank that reads `windows` samples or tiles; `replayed` as a CUDA graph, where there are any."""
+    return predict(step, on, samples=windows, precision="bf16" if bf16 else "fp32", replayed=replayed and not on.sheet.processor)
 
 
 def steps(split: Split | None, problem: str | None, on: Machine, ranks: int, count: float, bf16: bool) -> Time:
@@ -97,7 +97,7 @@ def task(
     One device does a task, several the blocks of one; what is written goes beside what is computed.
     """
     section = predictions(config)[name]
-    split = step_of(step, Machine(on.device), together, bf16)
+    split = step_of(step, Machine(on.device), together, bf16, section.cuda_graphs and not section.members)
     rounds = passes * len(cut.tiling) / together
     spent = {part: seconds * rounds for part, seconds in _parts(split).items()}
     factor = built.config.refinement

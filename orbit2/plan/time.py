@@ -25,6 +25,7 @@ class Assumptions:
     a product's rate that fused attention reaches; `memory`: share of the memory's bandwidth. `call`: the host's seconds for an operator.
     `link`: share of a link's bandwidth, `start`: seconds before an exchange begins. `read`, `unpack`: core seconds to load a byte of a
     step's fields in a worker, and to unpack and normalise it, which a GPU does itself. `host`: bytes/s from a device to its host.
+    `replayed`: seconds from one operator of a CUDA graph to the next, which no host calls.
     """
 
     product: float
@@ -36,6 +37,7 @@ class Assumptions:
     read: float
     unpack: float
     host: float
+    replayed: float = 0.0
 
 
 # benchmarks/loader.py: a sample of 23 x 180 x 360 -> 3 x 720 x 1440 with four statics and weights in float32, batch 8, core time.
@@ -44,8 +46,10 @@ READ, UNPACK = 0.00487 / SAMPLE, 0.00898 / SAMPLE
 # benchmarks/results/h200.json, bf16. product: 760 to 765 of 989 TFLOP/s. attention: 424 of those, at head size 64 (wider heads are faster).
 # memory: with which what is left of the measured steps of batch 8 after both comes nearest, against 4.8 TB/s; short kernels are in it.
 # call: the three of batch 1, 19 to 31 microseconds. link, start: about what NCCL's own tests show on NVLink and
-# InfiniBand; host: PCIe 4 x16.
-GPU = Assumptions(product=0.77, attention=0.556, memory=0.315, call=26e-6, link=0.8, start=10e-6, read=READ, unpack=0.0, host=25 * GIGA)
+# InfiniBand; host: PCIe 4 x16. replayed: with which the graphs of up to 8 samples that were measured are all within 7 %.
+GPU = Assumptions(
+    product=0.77, attention=0.556, memory=0.315, call=26e-6, link=0.8, start=10e-6, read=READ, unpack=0.0, host=25 * GIGA, replayed=2.7e-6
+)  # fmt: skip
 # benchmarks/results/roofline.json, one core: products inside a model 0.78 to 0.96 of a plain one, attention 0.9 of one in float32 and
 # the same in bfloat16 (PyTorch's kernel is no faster then). memory: one-process steps of benchmarks/results/parallel.json, beside a copy.
 # call: benchmarks/results/threads.json, where this machine's was not measured.
@@ -87,15 +91,19 @@ class Split:
         return None if self.watts is None else self.watts * self.total
 
 
-def predict(step: Rehearsal, machine: Machine, *, samples: float, precision: str = "bf16", assumed: Assumptions | None = None) -> Split:
+def predict(
+    step: Rehearsal, machine: Machine, *, samples: float, precision: str = "bf16", replayed: bool = False,
+    assumed: Assumptions | None = None,
+) -> Split:  # fmt: skip
     """One rank's `step` (training, or a pass of a prediction) on `machine`, which reads `samples` samples or windows of that size.
 
-    `precision` bf16: operators on bfloat16 go at that rate, others at float32's; fp32: all at float32's. This machine is measured first.
+    `precision` bf16: operators on bfloat16 go at that rate, others at float32's; fp32: all at float32's. `replayed`: its passes as a CUDA
+    graph. This machine is measured first.
     """
     assume = assumed or (CPU if machine.sheet.processor else GPU)
     sheet = _as_used(machine.sheet, step, assume)
-    took = {phase: computing((each for each in step.operators if each.phase == phase), sheet, precision, assume)
-            for phase in (FORWARD, BACKWARD, UPDATE)}  # fmt: skip
+    took = {phase: computing((each for each in step.operators if each.phase == phase), sheet, precision, assume,
+                             replayed and phase != UPDATE) for phase in (FORWARD, BACKWARD, UPDATE)}  # fmt: skip
     whole, exposed = exchanging(step, sheet, took[FORWARD], took[BACKWARD], assume)
     feeding = samples * step.inputs / step.together * (assume.read + assume.unpack) / sheet.cores_each
     waiting = max(feeding - sum(took.values()) - exposed, 0.0)  # workers load the next step meanwhile
@@ -119,17 +127,17 @@ def saving(step: Rehearsal, machine: Machine) -> float:
     return step.state / (CPU if sheet.processor else GPU).host
 
 
-def computing(operators: Iterable[Operator], sheet: Device, precision: str, assume: Assumptions) -> float:
+def computing(operators: Iterable[Operator], sheet: Device, precision: str, assume: Assumptions, replayed: bool = False) -> float:
     """Seconds of operators one after the other. A device computes while its host launches the next: the slower of both counts; a
-    processor does first the one, then the other."""
+    processor does first the one, then the other. `replayed`: no host launches them."""
     device = host = 0.0
     for each in operators:
         attends = "attention" in each.name
         half = precision != "fp32" and each.dtype == "bfloat16" and not (attends and sheet.processor)
         rate = sheet.rate("bf16" if half else "fp32") * (sheet.reached or assume.product) * (assume.attention if attends else 1.0)
         device += each.count * max(each.flops / rate, (each.read + each.written) / (sheet.bandwidth * assume.memory))
-        host += each.count * (assume.call if sheet.call is None else sheet.call)
-    return device + host if sheet.processor else max(device, host)
+        host += each.count * (assume.replayed if replayed else assume.call if sheet.call is None else sheet.call)
+    return device + host if sheet.processor or replayed else max(device, host)
 
 
 def exchanging(step: Rehearsal, sheet: Device, forward: float, backward: float, assume: Assumptions) -> tuple[float, float]:

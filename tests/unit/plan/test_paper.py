@@ -47,6 +47,15 @@ def test_an_h200s_steps_are_told_within_15_percent(found: dict[str, Any]) -> Non
             assert told == pytest.approx(took, rel=0.15)
 
 
+def test_an_h200s_replayed_predictions_are_told_within_10_percent() -> None:
+    measured, paper = script("benchmarks/measured.py"), script("benchmarks/paper.py")
+    cases = list(measured.cases(measured.record(), "graph"))
+    assert len(cases) == 8
+    for case, took in cases:
+        told = paper.ms(predict(measured.then(*case), paper.H200, samples=0, replayed=True), case[2])
+        assert told == pytest.approx(took, rel=0.1), case
+
+
 def test_what_is_kept_of_a_measured_step_is_a_step_of_today() -> None:
     """The same work on the model, and fewer operators and bytes than when it was measured: see docs/performance.md."""
     measured = script("benchmarks/measured.py")

@@ -70,6 +70,15 @@ def test_phases_add_up_and_data_is_waited_for() -> None:
     assert time.saving(step(), Machine("h100")) == 16 / time.GPU.host
 
 
+def test_a_graph_is_launched_by_no_host() -> None:
+    parts = [operator(phase=phase, flops=250) for phase in (FORWARD, BACKWARD, UPDATE)]
+    launched, calls = predict(step(*parts, operator(count=5000))), replace(ASSUMED, replayed=1e-4)
+    assert launched.forward == 5002 * 1e-3  # of the host, which the device waits for
+    found = time.predict(step(*parts, operator(count=5000)), Machine("h100", 8), samples=0, replayed=True, assumed=calls)
+    assert found.forward == pytest.approx(1 + 5002 * 1e-4) and found.backward == pytest.approx(1 + 2e-4)
+    assert found.optimiser == launched.optimiser == 1.0  # AdamW is no part of it
+
+
 def exchange(kind: str, size: int, backward: bool, *axes: str) -> Collective:
     return Collective(kind, axes, 0, size, backward)
 
