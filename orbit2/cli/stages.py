@@ -252,6 +252,10 @@ def downscale(
     probability: Annotated[list[str] | None, typer.Option(
         help="Keep the share of members instead of them, e.g. 'precipitation>20', 't2m>=30 degC'; may be repeated. Of a FILE.",
         show_default=False)] = None,
+    stored: Annotated[Literal["exact", "rounded", "plain"], typer.Option(
+        help="How values are kept: as computed, rounded as pair stores are (smaller, faster), or uncompressed. Of a FILE.")] = "exact",
+    writers: Annotated[int, typer.Option(
+        min=0, help="Processes that mix tiles and write them; 0 = as many as cores are left beside a GPU, else none. Of a FILE.")] = 0,
     device: Device = None,
 ) -> None:
     """Downscale a FILE of your own, or a task of a run (--config and --store); started again, it resumes."""
@@ -265,7 +269,8 @@ def downscale(
             from orbit2.plan.after import rate
 
         settings = Settings(tile=tile_size(tile), halo=halo, blend=blend, batch=batch, time_block=time_block, trim=trim, members=members,
-                            seed=seed, quantiles=() if quantiles is None else quantiles_from(quantiles), events=tuple(probability or ()))
+                            seed=seed, quantiles=() if quantiles is None else quantiles_from(quantiles), events=tuple(probability or ()),
+                            stored=stored, writers=writers)
         said = Reading(renamed(rename or ()), accumulated, time, trust_units)
         downscale_file(input=file, model=model, out=out, static=static, settings=settings, block=block, wall_minutes=wall_minutes,
                        precision=precision, overwrite=overwrite, said=said, device=device, receipt=receipt, rate=rate,
@@ -279,6 +284,9 @@ def downscale(
         if rename or accumulated or time or trust_units or trim or not site_memory:
             raise OrbitError("--rename, --accumulated, --time, --trust-units, --trim and --no-site-memory go with a FILE",
                              where="command line", hint="leave them out: a task has keys of its own in the configuration")  # fmt: skip
+        if stored != "exact" or writers:
+            raise OrbitError("--stored and --writers go with a FILE", where="command line",
+                             hint="of a task: `downscale.<task>.stored` and `writers` in the configuration")  # fmt: skip
         if members or seed or quantiles or probability:
             raise OrbitError("--members, --seed, --quantiles and --probability go with a FILE", where="command line",
                              hint="of a task: `downscale.<task>.members` and `seed` in the configuration")  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from orbit2.config import checks
-from orbit2.config.base import WHERE_GIVEN, Band, Box, Given, Kind, Machine, Name, Place, Strict, kind_of
+from orbit2.config.base import WHERE_GIVEN, Band, Box, Given, Kind, Later, Machine, Name, Place, Strict, kind_of
 from orbit2.config.dataset import DatasetConfig, Period
 from orbit2.config.imported import ImportedConfig
 from orbit2.config.network import ArchitectureConfig, TrainConfig
@@ -134,6 +134,14 @@ class DownscaleConfig(Strict):
     reference: Given[Name] = Field(
         None, description="Model of the run whose one field the members are held against (their CRPS against its mean absolute error); "
         "none = the members' own model without noise.",
+    )
+    stored: Later[Literal["exact", "rounded", "plain"]] = Field(
+        "exact", description="How predictions are kept: `exact`, as computed (zstd); `rounded`, by no more than pair stores: smaller, "
+        "faster (lz4); `plain`, as computed and not compressed.",
+    )
+    writers: Machine[int] = Field(
+        0, ge=0, description="Processes that mix tiles and write them beside the device; 0 = as many as cores are left beside a GPU, at "
+        "most 8; none on a processor.",
     )
     wall_minutes: Machine[float] = Field(
         0.0, ge=0, description="Finish the item in hand and exit 75 after this many minutes; 0 = no limit."

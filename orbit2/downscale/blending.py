@@ -6,10 +6,11 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import threading
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from math import prod
 from pathlib import Path
 
@@ -21,9 +22,10 @@ from orbit2.downscale.claim import MIXING, owner_file
 from orbit2.downscale.items import Item, share
 from orbit2.downscale.journal import sync
 from orbit2.downscale.store import PredictionStore, unwritten
-from orbit2.model.blend import blend, neighbours
+from orbit2.model.blend import blend, neighbours, parts
 
 FloatArray = npt.NDArray[np.float32]
+TILES = 256  # whose weights are kept
 
 
 class Blender:
@@ -36,7 +38,9 @@ class Blender:
         self.store, self.items, self.tiling, self.grain = store, store.layout.items, store.layout.tiling, grain
         self.folder = store.journal.folder / "windows"
         self._done: set[int] = store.done()
+        self._taken, self._kept, self._lock = set[int](), set[int](), threading.Lock()
         self._beside = cache(lambda tile: neighbours(self.tiling, tile))
+        self._parts = lru_cache(maxsize=TILES)(lambda tile: parts(self.tiling, tile, store.layout.factor, grain))
 
     def sources(self, index: int) -> list[int]:
         """Items whose windows enter item `index`, and which its own window enters: itself first."""
@@ -60,28 +64,38 @@ class Blender:
                 handle.write(np.ascontiguousarray(fields).data.cast("B"))  # numpy's own writers hide why they failed
             sync(temporary)
             temporary.rename(file)
+            self._kept.add(item.index)
             self.store.journal.append_window(item.index, seconds)
         except OSError as error:
             raise unwritten(self.store.path, error) from None
         finally:
             temporary.unlink(missing_ok=True)
 
-    def assemble(self, among: Iterable[int]) -> None:
-        """Write those unfinished items of `among` whose windows are all here, and drop windows that nobody needs any more."""
-        for index in self.unfinished(among):
-            if not all(self._here(i) for i in self.sources(index)):
-                continue
-            item, layout = self.items[index], self.store.layout
-            opened = {self.items[i].tile: np.memmap(self._file(i), np.float32, "r", shape=self._shape(i)) for i in self.sources(index)}
-            core = blend(self.tiling, item.tile, layout.factor, self.grain, opened.__getitem__)
-            if layout.derived:
-                members = core.reshape(len(core), layout.derived.members, -1, *core.shape[2:])
-                core = layout.derived.of(np.moveaxis(members, 1, 0))
-            self.store.write(item, core)
-            self._done.add(index)
-            for i in self.sources(index):
-                if all(user in self._done for user in self.sources(i)):
-                    self._file(i).unlink(missing_ok=True)
+    def assemble(self, among: Iterable[int], mix: Callable[[int], None] | None = None) -> None:
+        """Write those unfinished items of `among` whose windows are all here (`mix`: how), and drop windows that nobody needs any more.
+        Threads may do so side by side: each item is one's."""
+        for index in among:
+            with self._lock:
+                if index in self._done or index in self._taken or not all(self._here(i) for i in self.sources(index)):
+                    continue
+                self._taken.add(index)
+            (mix or self.mix)(index)  # what fails ends the work: it stays taken
+            with self._lock:
+                self._done.add(index)
+                for i in self.sources(index):
+                    if all(user in self._done for user in self.sources(i)):
+                        self._kept.discard(i)
+                        self._file(i).unlink(missing_ok=True)
+
+    def mix(self, index: int) -> None:
+        """Write an item, whose windows are all here."""
+        item, layout = self.items[index], self.store.layout
+        opened = {self.items[i].tile: np.memmap(self._file(i), np.float32, "r", shape=self._shape(i)) for i in self.sources(index)}
+        core = blend(self.tiling, item.tile, layout.factor, self.grain, opened.__getitem__, self._parts(item.tile))
+        if layout.derived:
+            members = core.reshape(len(core), layout.derived.members, -1, *core.shape[2:])
+            core = layout.derived.of(np.moveaxis(members, 1, 0))
+        self.store.write(item, core)
 
     def refresh(self) -> None:
         """Look again which items are finished: other processes write too."""
@@ -115,7 +129,9 @@ class Blender:
         return item.count, self.store.layout.channels, factor * (rows.stop - rows.start), factor * (columns.stop - columns.start)
 
     def _here(self, index: int) -> bool:
-        """Whether a window is on disk, whole."""
+        """Whether a window is on disk, whole: kept by this process, or by another one."""
+        if index in self._kept:
+            return True
         try:
             return self._file(index).stat().st_size == 4 * prod(self._shape(index))
         except FileNotFoundError:

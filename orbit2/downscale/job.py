@@ -23,7 +23,9 @@ from orbit2.downscale.passes import fitting_threads
 from orbit2.downscale.predictor import Downscaler
 from orbit2.downscale.samples import Samples, Statics
 from orbit2.downscale.store import Layout, PredictionStore
+from orbit2.downscale.stored import Stored
 from orbit2.downscale.work import Spent, work
+from orbit2.downscale.writers import Writers, fitting
 from orbit2.errors import Interrupted, Reached
 from orbit2.files import write_json
 from orbit2.grid import AnyGrid
@@ -47,7 +49,7 @@ class Settings:
     `time_block` its files.
 
     `trim`: coarse cells left out of the output at each open side of a box. `quantiles` and `events` (expressions of `derived`): kept
-    instead of the members.
+    instead of the members. `stored`: how values are kept; `writers`: processes that write (see `writers.fitting`), which decide nothing.
     """
 
     tile: TileSize = 0
@@ -60,6 +62,8 @@ class Settings:
     trim: int = 0
     quantiles: tuple[float, ...] = ()
     events: tuple[str, ...] = ()
+    stored: Stored = "exact"
+    writers: int = 0
 
 
 @dataclass
@@ -157,6 +161,7 @@ def layout_of(downscaler: Downscaler, grid: AnyGrid, times: Times, settings: Set
         tiling=tiling,
         factor=downscaler.refinement,
         derived=derived,
+        stored=settings.stored,
         identity=(downscaler.about.get("hash"), weights, members,
                   *((str(downscaler.dtype),) if downscaler.dtype else ()), *((site.identity,) if site else ()), *identity),
     )
@@ -197,19 +202,20 @@ def _compute_block(job: Job, ranks: launch.Ranks, block: int, blocks: int, wall_
     def write(item: Item, made: tuple[FloatArray, float]) -> None:
         stop.took("item", made[1])
         if blender is None:
-            store.write(item, *made)
+            writers.write(item, *made)
         else:
             blender.keep(item, *made)
-            blender.assemble(i for i in blender.sources(item.index) if i in inner)
+            blender.assemble((i for i in blender.sources(item.index) if i in inner), writers.mix)
 
     label = job.label if blocks == 1 else f"{job.label} block {block}/{blocks}"
-    with StopRequest(wall_minutes) as stop:
+    hands = fitting(job.settings.writers, job.downscaler.device.type == "cuda", job.layout) if len(todo) > 1 else 0
+    with StopRequest(wall_minutes) as stop, Writers(hands, store, blender) as writers:
         launch.heed_job(stop, ranks, LAST_ITEM)
         if ranks.first and stop.deadline:
             log.info("%s: %s", label, stop.deadline)
         job.downscaler.clock.heard = tick
         spent = work([items[i] for i in todo], job.read, job.compute, write, label=label, fields_of=job.fields_of, stop=stop,
-                     clock=job.downscaler.clock)  # fmt: skip
+                     clock=job.downscaler.clock, writers=max(hands, 1))  # fmt: skip
     job.downscaler.clock.heard = lambda part: None
     tick("")  # ranks that are done wait for the others
     status = store.journal.folder / ("status.json" if blocks == 1 else f"status-{block}.json")

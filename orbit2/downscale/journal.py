@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -30,6 +31,7 @@ class Journal:
     def __init__(self, store: Path, signature: str) -> None:
         self.folder = store.with_name(f".{store.name}.{signature}.journal")
         self._handle: int | None = None
+        self._opening = threading.Lock()
 
     @staticmethod
     def clear(store: Path) -> None:
@@ -74,11 +76,12 @@ class Journal:
         return {f"{kind} {entry[kind]}": float(entry["seconds"]) for entry in self._entries() for kind in kinds if kind in entry}
 
     def _append(self, entry: Mapping[str, Any]) -> None:
-        if self._handle is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            file = self.folder / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}.jsonl"
-            self._handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
-            sync(self.folder)
+        with self._opening:
+            if self._handle is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                file = self.folder / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}.jsonl"
+                self._handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+                sync(self.folder)
         line = json.dumps(entry).encode() + b"\n"
         written = os.write(self._handle, line)
         if written != len(line):

@@ -165,7 +165,8 @@ def _task(
         "model_hash": section["model_hash"],
         "provenance": json.dumps(record("downscale", config_hash=section["model_hash"])),
     }
-    settings = Settings(task.tile, task.halo, task.blend, task.time_block, task.batch, task.members, task.seed)
+    settings = Settings(task.tile, task.halo, task.blend, task.time_block, task.batch, task.members, task.seed, stored=task.stored,
+                        writers=task.writers)  # fmt: skip
     identity: tuple[Any, ...] = (section["model_hash"], section.get("dataset_hash"), task.input)
     if task.map_climate is not None:
         identity = (*identity, section["climate_hash"], task.map_climate.period.start, task.map_climate.period.end)

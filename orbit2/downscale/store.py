@@ -15,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import zarr
-from zarr.codecs import BloscCodec
 
 from orbit2 import times as clocks
 from orbit2.downscale.cf import Originals, auxiliary, coordinates, drawn, fields_on, grid_attribute, quantile_attributes
@@ -24,17 +23,18 @@ from orbit2.downscale.derived import Derived
 from orbit2.downscale.items import Item, Items
 from orbit2.downscale.journal import Journal, sync
 from orbit2.downscale.places import ELSEWHERE, REPLACE, attributes, described, is_ours
+from orbit2.downscale.stored import CODECS, Rounding, Stored, compressor, rounding_of
 from orbit2.errors import OrbitError
 from orbit2.files import short_hash
 from orbit2.grid import AnyGrid
 from orbit2.model.tiles import Tiling
+from orbit2.variables import variable
 
 TIME_UNITS = "seconds since 1970-01-01 00:00:00"
 CHUNK_EDGE = 720  # fine cells: the longest edge of an inner chunk
 CHUNK_BYTES = 1 << 22  # of times that are one chunk: as much as one of a globe at 0.25 degree, which readers have to read whole anyway
 SMALLEST_EDGE = 90  # a shard edge without a divisor between these two is one chunk
 Replace = Literal["nothing", "prediction", "anything"]  # of what is there when a store is begun
-CODEC: dict[str, Any] = {"cname": "zstd", "clevel": 3, "shuffle": "shuffle", "typesize": 4}
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Layout:
     factor: int
     identity: tuple[Any, ...]
     derived: Derived | None = None
+    stored: Stored = "exact"
 
     @property
     def fields(self) -> tuple[tuple[str, str, int], ...]:
@@ -70,7 +71,13 @@ class Layout:
         cut = [tiling.shape, tiling.periodic, domain, tiling.core, tiling.padded, tiling.halo, tiling.blend, self.factor]
         shape = [self.items.times, self.items.time_block, self.items.tiles, self.items.members]
         kept = [self.derived.identity] if self.derived else []
-        return short_hash([self.names, self.grid.digest, [str(t) for t in self.times], shape, cut, CODEC, self.identity, *kept], 16)
+        codec = CODECS[self.stored] if self.stored == "exact" else [self.stored, CODECS[self.stored]]
+        return short_hash([self.names, self.grid.digest, [str(t) for t in self.times], shape, cut, codec, self.identity, *kept], 16)
+
+    def rounded(self, name: str, of: str) -> Rounding | None:
+        """How values of the array `name`, of the output `of`, are rounded; None: not, as shares of members never are."""
+        share = self.derived is not None and name in {event.name for event in self.derived.events}
+        return rounding_of(of) if self.stored == "rounded" and not share else None
 
     def edges(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """(shard, inner chunk) in fine cells along latitude and longitude."""
@@ -148,12 +155,14 @@ class PredictionStore:
         shards: dict[str, int | None] = {}
         try:
             first = 0
-            for name, _, quantiles in self.layout.fields:
+            for name, of, quantiles in self.layout.fields:
                 array = self.root[name]
                 assert isinstance(array, zarr.Array)
                 file = self.path / name / "c" / "/".join(map(str, (0, *number) if quantiles else number))
                 _clear(file)
                 values = fields[:, first : first + max(quantiles, 1)]
+                if (rounding := self.layout.rounded(name, of)) is not None:
+                    values = rounding.of(values)
                 first += max(quantiles, 1)
                 if quantiles:
                     array[(slice(None), *place)] = np.moveaxis(values, 1, 0)
@@ -248,13 +257,15 @@ def _create(path: Path, layout: Layout, about: Mapping[str, Any], original: Orig
             shards=(*((quantiles or 1) for _ in sides), time_block, *shard),
             dtype="float32",
             fill_value=float("nan"),
-            compressors=BloscCodec(**CODEC),
+            compressors=compressor(layout.stored),
             dimension_names=(*before, "time", *layout.grid.dims),
         )
         facts = cf_attributes(of, original.get(of), methods)
         if layout.derived:
             count, event = layout.derived.members, None if quantiles else layout.derived.event(name)
             facts = event.attributes(count, facts.get("cell_methods", "")) if event else quantile_attributes(facts, count)
+        if (rounding := layout.rounded(name, of)) is not None:
+            facts = {**facts, "rounding": rounding.told(variable(of).units)}
         array.attrs.update({**facts, **on_grid})
     seconds, calendar = clocks.seconds(layout.times), clocks.calendar_of(layout.times)
     told = "proleptic_gregorian" if clocks.real(calendar) else calendar

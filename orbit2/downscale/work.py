@@ -54,10 +54,12 @@ def work(
     fields_of: Callable[[Item], float],
     stop: Flag,
     clock: Clock | None = None,
+    writers: int = 1,
 ) -> Spent:
     """Do `todo` in order; a request to stop lets the item in hand finish. An exception of any of the three ends the work.
 
-    At most one item is read ahead and one is being written: memory for three items in all. `clock` is lapped while it waits.
+    At most one item is read ahead and as many as there are `writers` (threads that call `write`) are being written: memory for two items
+    and theirs. `clock` is lapped while it waits.
     """
     clock = clock or Clock()
     spent, began = Spent(), time.perf_counter()
@@ -72,7 +74,7 @@ def work(
         clock.lap("saving")
         spent.write += _waited(behind.popleft(), spent)[1]
 
-    with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer, progress:
+    with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(writers, "writer") as writer, progress:
         ask(reader)
         while ahead and not stop:
             clock.lap("waiting")
@@ -84,7 +86,7 @@ def work(
             made, seconds = _timed(compute, item, fields)
             spent.compute += seconds
             del fields, future  # the fields may go before the next are waited for
-            while behind:
+            while len(behind) >= writers:
                 landed()
             behind.append(writer.submit(_timed, write, item, made))
             del made

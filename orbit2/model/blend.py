@@ -7,7 +7,7 @@ disagreement is spread over 2 x blend cells instead of a step. Pure arrays: neve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,8 +69,9 @@ def neighbours(tiling: Tiling, index: int) -> list[int]:
     return sorted({part.tile for part in parts(tiling, index, 1, 1)} - {index})
 
 
-def blend(tiling: Tiling, index: int, factor: int, grain: int, kept: Kept) -> FloatArray:
-    """The core [..., sh', sw'] of tile `index`, out of what was `kept` of its window and of its neighbours' windows.
+def blend(tiling: Tiling, index: int, factor: int, grain: int, kept: Kept, known: Sequence[Part] | None = None) -> FloatArray:
+    """The core [..., sh', sw'] of tile `index`, out of what was `kept` of its window and of its neighbours' windows; `known`: its `parts`,
+    which are every time's.
 
     Missing where its own window says so; a neighbour's missing value counts for nothing.
     """
@@ -78,7 +79,7 @@ def blend(tiling: Tiling, index: int, factor: int, grain: int, kept: Kept) -> Fl
     rows, columns = tiling.own_part(index)
     core = own[..., scaled(rows, factor), scaled(columns, factor)]
     mixed: FloatArray = np.array(core)
-    for part in parts(tiling, index, factor, grain):
+    for part in parts(tiling, index, factor, grain) if known is None else known:
         difference = kept(part.tile)[(..., *part.source)] - core[(..., *part.place)]
         mixed[(..., *part.place)] += part.weights * np.where(np.isnan(difference), 0, difference)
     return mixed

@@ -309,6 +309,7 @@ MACHINE = [
     "models.<name>.train.checkpoint_minutes", "models.<name>.train.checkpoint_every", "models.<name>.train.keep_checkpoints",
     "models.<name>.train.checkpoint_background", "models.<name>.train.cuda_graphs",
     "downscale.<name>.blocks", "downscale.<name>.batch", "downscale.<name>.cuda_graphs", "downscale.<name>.wall_minutes",
+    "downscale.<name>.writers",
 ]
 SCIENCE = [
     "models.<name>.train.precision", "models.<name>.train.seed", "models.<name>.train.validate_every",

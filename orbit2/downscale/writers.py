@@ -1,0 +1,113 @@
+"""Processes that mix windows and write items while a device computes the next ones: a GPU makes fields faster than one process can compress
+them. Never computes a window."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from multiprocessing import get_all_start_methods, get_context
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from orbit2 import allowance
+from orbit2.downscale.blending import Blender
+from orbit2.downscale.items import Item
+from orbit2.downscale.store import Layout, PredictionStore
+from orbit2.signals import heed_parent, held_back
+
+FloatArray = npt.NDArray[np.float32]
+MOST = 8
+BUSY = 2  # cores that computing and reading take
+HELD = 4  # arrays of an item that a writer holds: what it was given, packed for the way, unpacked, compressed
+LOOK = 1.0  # seconds between two looks whether whoever started a writer still lives
+log = logging.getLogger(__name__)
+_own: Blender | PredictionStore | None = None  # of a writer's process
+
+
+def fitting(asked: int, gpu: bool, layout: Layout) -> int:
+    """How many processes write: as `asked`; of 0 as many as cores and memory are left beside a GPU, none on a processor, which needs its
+    cores to compute."""
+    if "fork" not in get_all_start_methods():
+        return 0
+    if asked or not gpu:
+        return asked
+    rows, columns = layout.tiling.padded
+    item = 4 * layout.items.time_block * max(layout.channels, 1) * rows * columns * layout.factor**2
+    found = min(allowance.threads() - BUSY, MOST, allowance.memory_left() // (2 * HELD * item))
+    return found if found > 1 else 0
+
+
+class Writers:
+    """`hands` processes that write items of `store` (0: this one does). `blender`: what makes items of windows.
+
+    Use as a context manager, before other threads are at work. Should one of them be killed, this process does what is left.
+    """
+
+    def __init__(self, hands: int, store: PredictionStore, blender: Blender | None) -> None:
+        self.store, self.blender, self.hands = store, blender, hands
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Writers:
+        if self.hands:
+            about = self.store.path, self.store.layout, None if self.blender is None else self.blender.grain
+            with held_back():  # stopping is this process's affair
+                self._pool = ProcessPoolExecutor(self.hands, get_context("fork"), _begun, (os.getpid(), *about))
+                self._pool.submit(int).result()  # starts all of them
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def write(self, item: Item, fields: FloatArray, seconds: float) -> None:
+        """An item's fields, as PredictionStore.write has it; returns when they are on disk."""
+        self._done(lambda pool: pool.submit(_written, item, fields, seconds).result(), lambda: self.store.write(item, fields, seconds))
+
+    def mix(self, index: int) -> None:
+        """An item of windows that are all on disk."""
+        blender = self.blender
+        assert blender is not None
+        self._done(lambda pool: pool.submit(_mixed, index).result(), lambda: blender.mix(index))
+
+    def _done(self, there: Callable[[ProcessPoolExecutor], object], here: Callable[[], object]) -> None:
+        if self._pool is not None:
+            try:
+                there(self._pool)
+                return
+            except BrokenExecutor:
+                log.warning("a process that writes was ended (for want of memory?): this one writes from now on")
+                self._pool = None
+        here()
+
+
+def _begun(parent: int, path: Any, layout: Layout, grain: int | None) -> None:
+    """In a writer's process."""
+    global _own
+    heed_parent()
+    threading.Thread(target=_lives, args=(parent,), daemon=True).start()
+    allowance.allow(threads=1)
+    store = PredictionStore(path, layout)
+    _own = store if grain is None else Blender(store, grain)
+
+
+def _lives(parent: int) -> None:
+    """A parent that is killed says nothing."""
+    while os.getppid() == parent:
+        time.sleep(LOOK)
+    os._exit(1)
+
+
+def _written(item: Item, fields: FloatArray, seconds: float) -> None:
+    assert isinstance(_own, PredictionStore)
+    _own.write(item, fields, seconds)
+
+
+def _mixed(index: int) -> None:
+    assert isinstance(_own, Blender)
+    _own.mix(index)
