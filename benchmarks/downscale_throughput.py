@@ -62,13 +62,16 @@ def write_input(path: Path, degrees: float, start: int, count: int, noise: np.ra
     dataset.to_zarr(path, zarr_format=3, consolidated=False, encoding={name: {"chunks": (1, *grid.shape)} for name in INPUTS})
 
 
-def turn(model: Path, folder: Path, degrees: float, start: int, count: int, noise: np.random.Generator) -> dict[str, Any]:
+def turn(
+    model: Path, folder: Path, degrees: float, start: int, count: int, noise: np.random.Generator, precision: str = "fp32",
+    settings: Settings | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Downscale `count` fields as the command does, and some of their tiles alone."""
     source, out = folder / f"in_{start}.zarr", folder / f"out_{start}.zarr"
     write_input(source, degrees, start, count, noise)
-    settings = Settings(tile=TILE, halo=HALO)
+    settings = settings or Settings(tile=TILE, halo=HALO)
     with xr.open_dataset(source, engine="zarr", chunks=None, cache=False, consolidated=False) as dataset:
-        job = dataset_job(load_model(model), dataset, [source], folder / "unused.zarr", None, settings, Reading())
+        job = dataset_job(load_model(model, precision=precision), dataset, [source], folder / "unused.zarr", None, settings, Reading())
         chosen = [job.layout.items[i] for i in np.linspace(0, len(job.layout.items) - 1, min(ALONE, len(job.layout.items))).astype(int)]
         held = [(item, job.read(item)) for item in chosen]
         job.compute(*held[0])
@@ -79,7 +82,7 @@ def turn(model: Path, folder: Path, degrees: float, start: int, count: int, nois
         items = len(job.layout.items)
         del held, job
     core, wall = time.process_time(), time.perf_counter()
-    spent = downscale_file(input=source, model=model, out=out, settings=settings)
+    spent = downscale_file(input=source, model=model, out=out, settings=settings, precision=precision)
     core, wall = time.process_time() - core, time.perf_counter() - wall
     stored = sum(file.stat().st_size for name in OUTPUTS for file in (out / name / "c").rglob("*") if file.is_file())
     for path in (source, out):

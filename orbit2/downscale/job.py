@@ -25,7 +25,7 @@ from orbit2.downscale.samples import Samples, Statics
 from orbit2.downscale.store import Layout, PredictionStore
 from orbit2.downscale.stored import Stored
 from orbit2.downscale.work import Spent, work
-from orbit2.downscale.writers import Writers, fitting
+from orbit2.downscale.writers import Writers, depth, fitting
 from orbit2.errors import Interrupted, Reached
 from orbit2.files import write_json
 from orbit2.grid import AnyGrid
@@ -215,7 +215,7 @@ def _compute_block(job: Job, ranks: launch.Ranks, block: int, blocks: int, wall_
             log.info("%s: %s", label, stop.deadline)
         job.downscaler.clock.heard = tick
         spent = work([items[i] for i in todo], job.read, job.compute, write, label=label, fields_of=job.fields_of, stop=stop,
-                     clock=job.downscaler.clock, writers=max(hands, 1))  # fmt: skip
+                     clock=job.downscaler.clock, writers=max(hands, 1), depth=depth(hands, job.layout))  # fmt: skip
     job.downscaler.clock.heard = lambda part: None
     tick("")  # ranks that are done wait for the others
     status = store.journal.folder / ("status.json" if blocks == 1 else f"status-{block}.json")

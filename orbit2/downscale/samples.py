@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from orbit2 import allowance
 from orbit2.data.pairs import PairStore, Side
 from orbit2.door.ingest import Inputs
 from orbit2.grid import AnyGrid, Grid
@@ -36,20 +37,26 @@ class Samples(Protocol):
         ...
 
 
-class Kept:
-    """Whole samples, the last few that fit into KEPT_BYTES."""
+def kept_bytes(time_block: int) -> int:
+    """What may be kept of inputs where every item has `time_block` times: KEPT_BYTES for each, as far as that is no more than an eighth of
+    the memory that is left. A block that does not fit is read again for every tile."""
+    return max(KEPT_BYTES, min(KEPT_BYTES * time_block, allowance.memory_left() // 8))
 
-    def __init__(self, read: Callable[[int], FloatArray]) -> None:
-        self._read, self._kept = read, OrderedDict[int, FloatArray]()
+
+class Kept:
+    """Whole samples, the last few that fit into `most` bytes."""
+
+    def __init__(self, read: Callable[[int], FloatArray], most: int = KEPT_BYTES) -> None:
+        self._read, self._kept, self._most = read, OrderedDict[int, FloatArray](), most
 
     def __call__(self, index: int) -> FloatArray:
         if index in self._kept:
             self._kept.move_to_end(index)
             return self._kept[index]
-        while self._kept and (len(self._kept) + 1) * next(iter(self._kept.values())).nbytes > KEPT_BYTES:
+        while self._kept and (len(self._kept) + 1) * next(iter(self._kept.values())).nbytes > self._most:
             self._kept.popitem(last=False)
         found = self._read(index)
-        if found.nbytes <= KEPT_BYTES:
+        if found.nbytes <= self._most:
             self._kept[index] = found
         return found
 
@@ -57,10 +64,10 @@ class Kept:
 class StoreSamples:
     """Samples of a pair store, where one chunk is a whole sample."""
 
-    def __init__(self, pairs: PairStore, side: Side, indices: Sequence[int], names: Sequence[str]) -> None:
+    def __init__(self, pairs: PairStore, side: Side, indices: Sequence[int], names: Sequence[str], time_block: int = 1) -> None:
         self.names, self._pairs = tuple(names), pairs
         positions = [pairs.variables(side).index(name) for name in names]
-        self._whole = Kept(lambda i: np.ascontiguousarray(pairs.read(side, int(indices[i]))[positions]))
+        self._whole = Kept(lambda i: np.ascontiguousarray(pairs.read(side, int(indices[i]))[positions]), kept_bytes(time_block))
 
     def read(self, start: int, count: int, window: Window) -> FloatArray:
         return np.stack([window.take(self._whole(i)) for i in range(start, start + count)])
@@ -76,15 +83,16 @@ class FileSamples:
     def __init__(self, inputs: Inputs, time_block: int) -> None:
         self.names, self._inputs = inputs.names, inputs
         height, width = inputs.grid.shape
-        small = 4 * len(self.names) * height * width * time_block <= KEPT_BYTES
-        self._whole = Kept(inputs.frame) if small else None
+        self._most = kept_bytes(time_block)
+        small = 4 * len(self.names) * height * width * time_block <= self._most
+        self._whole = Kept(inputs.frame, self._most) if small else None
         self._band: tuple[tuple[int, int, int], FloatArray] | None = None
 
     def read(self, start: int, count: int, window: Window) -> FloatArray:
         if self._whole is not None:
             return np.stack([window.take(self._whole(i)) for i in range(start, start + count)])
         width = self._inputs.grid.shape[1]
-        if WIDE * len(window.columns) <= self._inputs.chunk_width and 4 * count * len(self.names) * len(window.rows) * width <= KEPT_BYTES:
+        if WIDE * len(window.columns) <= self._inputs.chunk_width and 4 * count * len(self.names) * len(window.rows) * width <= self._most:
             return self._of_band(start, count, window, np.arange(width))
         return np.stack([self._inputs.cells(i, window.rows, window.columns) for i in range(start, start + count)])
 

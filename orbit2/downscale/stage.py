@@ -191,7 +191,7 @@ def _samples(
 ) -> tuple[StoreSamples | FileSamples, list[str], dict[str, str]]:
     """The task's inputs as they are, or mapped; lines to be said (none yet); attributes that say how they were mapped."""
     if task.map_climate is None:
-        return StoreSamples(pairs, task.input, indices.tolist(), used), [], {}
+        return StoreSamples(pairs, task.input, indices.tolist(), used, task.time_block), [], {}
     from orbit2.downscale.map_climate import mapped_inputs
 
     inputs, told = mapped_inputs(_mapped(out), used, pairs.times[indices])

@@ -55,11 +55,13 @@ def work(
     stop: Flag,
     clock: Clock | None = None,
     writers: int = 1,
+    depth: int = 1,
 ) -> Spent:
     """Do `todo` in order; a request to stop lets the item in hand finish. An exception of any of the three ends the work.
 
-    At most one item is read ahead and as many as there are `writers` (threads that call `write`) are being written: memory for two items
-    and theirs. `clock` is lapped while it waits.
+    At most `depth` items are read ahead, and as many wait for `writers` (threads that call `write`): memory for twice as many, and one. One
+    is enough where items take alike; a time's first reads all of it, and of mixed tiles some write none and others two. `clock` is lapped
+    while it waits.
     """
     clock = clock or Clock()
     spent, began = Spent(), time.perf_counter()
@@ -75,7 +77,8 @@ def work(
         spent.write += _waited(behind.popleft(), spent)[1]
 
     with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(writers, "writer") as writer, progress:
-        ask(reader)
+        for _ in range(depth):
+            ask(reader)
         while ahead and not stop:
             clock.lap("waiting")
             item, future = ahead.popleft()
@@ -86,7 +89,7 @@ def work(
             made, seconds = _timed(compute, item, fields)
             spent.compute += seconds
             del fields, future  # the fields may go before the next are waited for
-            while len(behind) >= writers:
+            while len(behind) >= max(depth, writers):
                 landed()
             behind.append(writer.submit(_timed, write, item, made))
             del made
@@ -96,6 +99,8 @@ def work(
             spent.fields += fields_of(item)
             spent.wall = time.perf_counter() - began
             progress.step(f"{3600 * spent.fields / spent.wall:.3g} fields/hour")
+        for _, future in ahead:
+            future.cancel()  # of what nobody will compute
         while behind:
             landed()
     clock.lap("other")

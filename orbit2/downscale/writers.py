@@ -24,6 +24,7 @@ from orbit2.signals import heed_parent, held_back
 FloatArray = npt.NDArray[np.float32]
 MOST = 8
 BUSY = 2  # cores that computing and reading take
+DEEPEST = 32  # items
 HELD = 4  # arrays of an item that a writer holds: what it was given, packed for the way, unpacked, compressed
 LOOK = 1.0  # seconds between two looks whether whoever started a writer still lives
 log = logging.getLogger(__name__)
@@ -37,10 +38,19 @@ def fitting(asked: int, gpu: bool, layout: Layout) -> int:
         return 0
     if asked or not gpu:
         return asked
-    rows, columns = layout.tiling.padded
-    item = 4 * layout.items.time_block * max(layout.channels, 1) * rows * columns * layout.factor**2
-    found = min(allowance.threads() - BUSY, MOST, allowance.memory_left() // (2 * HELD * item))
+    found = min(allowance.threads() - BUSY, MOST, allowance.memory_left() // (2 * HELD * _item(layout)))
     return found if found > 1 else 0
+
+
+def depth(hands: int, layout: Layout) -> int:
+    """How many items may be read ahead, and wait for `hands` writers: where other processes write, what an eighth of the memory holds."""
+    return min(DEEPEST, max(hands, allowance.memory_left() // (8 * HELD * _item(layout)))) if hands else 1
+
+
+def _item(layout: Layout) -> int:
+    """Bytes of one item's window."""
+    rows, columns = layout.tiling.padded
+    return 4 * layout.items.time_block * max(layout.channels, 1) * rows * columns * layout.factor**2
 
 
 class Writers:
