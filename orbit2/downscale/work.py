@@ -79,28 +79,30 @@ def work(
     with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(writers, "writer") as writer, progress:
         for _ in range(depth):
             ask(reader)
-        while ahead and not stop:
-            clock.lap("waiting")
-            item, future = ahead.popleft()
-            fields, seconds = _waited(future, spent)
-            spent.read += seconds
-            ask(reader)
-            clock.lap("other")
-            made, seconds = _timed(compute, item, fields)
-            spent.compute += seconds
-            del fields, future  # the fields may go before the next are waited for
-            while len(behind) >= max(depth, writers):
-                landed()
-            behind.append(writer.submit(_timed, write, item, made))
-            del made
-            clock.lap("other")
-            spent.items += 1
-            spent.windows += item.count
-            spent.fields += fields_of(item)
-            spent.wall = time.perf_counter() - began
-            progress.step(f"{3600 * spent.fields / spent.wall:.3g} fields/hour")
-        for _, future in ahead:
-            future.cancel()  # of what nobody will compute
+        try:
+            while ahead and not stop:
+                clock.lap("waiting")
+                item, future = ahead.popleft()
+                fields, seconds = _waited(future, spent)
+                spent.read += seconds
+                ask(reader)
+                clock.lap("other")
+                made, seconds = _timed(compute, item, fields)
+                spent.compute += seconds
+                del fields, future  # the fields may go before the next are waited for
+                while len(behind) >= max(depth, writers):
+                    landed()
+                behind.append(writer.submit(_timed, write, item, made))
+                del made
+                clock.lap("other")
+                spent.items += 1
+                spent.windows += item.count
+                spent.fields += fields_of(item)
+                spent.wall = time.perf_counter() - began
+                progress.step(f"{3600 * spent.fields / spent.wall:.3g} fields/hour")
+        finally:
+            for _, future in ahead:
+                future.cancel()  # of what nobody will compute
         while behind:
             landed()
     clock.lap("other")
