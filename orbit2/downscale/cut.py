@@ -1,9 +1,11 @@
-"""How a predictor cuts and draws what it is asked for, and what all times of a window share. Plain records."""
+"""How a predictor cuts and draws what it is asked for, and what all times of a window share, kept for the next. Computes nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from orbit2.model.geometry import Geometry
@@ -24,6 +26,39 @@ class View:
     geometry: Geometry
     maps: Maps | None
     statics_missing: bool
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes of the device."""
+        maps = () if self.maps is None else (self.maps.offset, self.maps.slope, self.maps.cycle)
+        return sum(each.nbytes for each in (self.fine, *maps))
+
+
+class Views:
+    """What all times of a tile share, kept on a GPU: of as many tiles as an eighth of its free memory holds. Elsewhere making it is nothing
+    beside the network. The thread that computes keeps, the one that reads looks whether statics are wanted."""
+
+    def __init__(self) -> None:
+        self._kept, self._left = dict[int, View](), -1
+
+    def __contains__(self, tile: int) -> bool:
+        return tile in self._kept
+
+    def of(self, tile: int, make: Callable[[], View]) -> View:
+        if tile in self._kept:
+            return self._kept[tile]
+        view = make()
+        if self._left < 0:
+            self._left = room(view.fine.device)
+        if (size := view.nbytes) <= self._left:
+            self._left -= size
+            self._kept[tile] = view
+        return view
+
+
+def room(device: torch.device) -> int:
+    """Bytes that views may take."""
+    return torch.cuda.mem_get_info(device)[0] // 8 if device.type == "cuda" else 0
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from orbit2.downscale import timing
 from orbit2.downscale.blending import Blender
 from orbit2.downscale.cf import Originals
-from orbit2.downscale.cut import TileSize
+from orbit2.downscale.cut import TileSize, Views
 from orbit2.downscale.derived import derived_from
 from orbit2.downscale.items import Item, Items, contiguous, deal, share
 from orbit2.downscale.members import Begun, Ensemble, identity_of
@@ -40,6 +40,7 @@ from orbit2.timing import Rate
 FloatArray = npt.NDArray[np.float32]
 Place = tuple[tuple[str, ...], FloatArray, AnyGrid, Window, tuple[slice, slice]]  # names, fine statics, grid, window, its part
 LAST_ITEM = 60.0  # seconds kept free before the job's end: what is finished is kept already
+NOTHING: FloatArray = np.empty(0, dtype=np.float32)
 log = logging.getLogger(__name__)
 
 
@@ -96,13 +97,16 @@ class Job:
     methods: Mapping[str, str] = field(default_factory=dict)  # CF cell methods of the outputs
     rate: Rate | None = None  # data sheets, for the record of where the time went
     last: Last = field(default_factory=lambda: Last())
+    views: Views = field(default_factory=Views)
 
     def read(self, item: Item) -> tuple[FloatArray, FloatArray]:
-        """(inputs [T, V, h, w], fine statics [S, sh, sw]) of an item's window; members of one window follow each other, and share them."""
+        """(inputs [T, V, h, w], fine statics [S, sh, sw]) of an item's window; members of one window follow each other, and share them.
+        No statics [0] where what is made of them is at hand."""
         if self.last.read is None or self.last.read[0] != item.place:
             self.last.read = None  # the old ones may go first
             window = self.layout.tiling[item.tile]
-            fields = self.samples.read(item.start, item.count, window), self.statics.under(window)
+            statics = NOTHING if item.tile in self.views else self.statics.under(window)
+            fields = self.samples.read(item.start, item.count, window), statics
             if not self.layout.items.members:
                 return fields
             self.last.read = item.place, fields
@@ -117,7 +121,8 @@ class Job:
         part = self.layout.tiling.kept(item.tile)
         place = self.samples.names, fields[1], self.grid, window, part
         if not self.settings.members:
-            made = self.downscaler.predict_window(fields[0], *place, times, self.settings.batch)
+            view = self.views.of(item.tile, lambda: self.downscaler.view(self.samples.names, fields[1], self.grid, window))
+            made = self.downscaler.predict_window(fields[0], *place, times, self.settings.batch, view)
         elif self.layout.derived is None:
             ensemble = self.last.ensemble_of(self)
             if self.last.begun is None or self.last.begun[0] != item.place:

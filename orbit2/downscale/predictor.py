@@ -220,13 +220,13 @@ class Downscaler:
     @torch.inference_mode()
     def predict_window(
         self, coarse: FloatArray, variables: Sequence[str], statics: FloatArray, grid: AnyGrid, window: Window,
-        part: tuple[slice, slice], times: Times, batch: int = 1,
+        part: tuple[slice, slice], times: Times, batch: int = 1, view: View | None = None,
     ) -> FloatArray:  # fmt: skip
         """The coarse cells `part` of one window (Tiling.kept): coarse [T, V, h, w] (canonical units, NaN = missing) and fine statics
-        [S, sh, sw] on the window of `grid` -> [T, C, sh', sw'] in canonical units. `batch` times go through the network together.
-        """
+        [S, sh, sw] on the window of `grid` -> [T, C, sh', sw'] in canonical units. `batch` times go through the network together. `view`:
+        of these statics, where it is at hand."""
         self.clock.lap("copy")
-        view = self.view(variables, statics, grid, window)
+        view = view or self.view(variables, statics, grid, window)
         rows, columns = (scaled(cells, self.refinement) for cells in part)
         parts = []
         for begin in range(0, len(times), batch):

@@ -21,8 +21,10 @@ from orbit2.sources.times import plan_times, planned_in
 
 PACKED, STATIC, FLOAT = 2, 4, 4  # bytes of a value: of a sample in a pair store, of its static fields, of a prediction
 # What is left of them when compressed, measured: pair stores of the ERA5 week that ships with orbit2 (benchmarks/pairstore_read.py),
-# predictions of 7 km (benchmarks/downscale_throughput.py). Where fields are missing (the sea, in PRISM and Daymet) less is left.
-PAIRS_LEFT, PREDICTION_LEFT = 0.67, 0.56
+# predictions of 7 km (benchmarks/downscale_throughput.py, rounded ones benchmarks/writer.py). Where fields are missing (the sea, in PRISM
+# and Daymet) less is left.
+PAIRS_LEFT = 0.67
+PREDICTION_LEFT: dict[str, float] = {"exact": 0.56, "rounded": 0.38, "plain": 1.0}
 STEP, BEST = 16, 4  # bytes of a parameter in a checkpoint (weights, two moments, average), and in the best weights
 
 
@@ -76,7 +78,7 @@ def _prediction(config: RunConfig, task: str) -> Stored:
     section = predictions(config)[task]
     fine = output_grid(config, task)
     values = len(vocabulary(config, section.model)[1]) * task_samples(config, task) * max(section.members, 1) * int(np.prod(fine.shape))
-    size = round(PREDICTION_LEFT * FLOAT * values)
+    size = round(PREDICTION_LEFT[section.stored] * FLOAT * values)
     path = Path(slices.run_folder(config)) / "downscale" / f"{task}.zarr"
     return Stored("prediction", task, size, 0 if _finalised(path) else size)
 

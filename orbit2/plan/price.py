@@ -11,6 +11,7 @@ import torch
 from orbit2.config.comparisons import predictions
 from orbit2.config.schema import RunConfig
 from orbit2.downscale.store import shard_and_chunk
+from orbit2.downscale.writers import BUSY, MOST
 from orbit2.model.build import Downscaling
 from orbit2.model.precision import autocast_dtype
 from orbit2.parallel.mesh import Sizes
@@ -26,6 +27,8 @@ MINUTE = 60.0
 # Bytes of a prediction that a core compresses and writes in a second: benchmarks/downscale_throughput.py, 398 MB in 15.0 s beside the
 # network, tiles mixed at their borders (kept, read again and assembled) included. Shards are cut into chunks that cores share.
 WRITTEN = 26.5e6
+# The same of a process that does nothing else, beside a GPU: benchmarks/writer.py, on a disk, by how values are kept.
+WRITER: dict[str, float] = {"exact": 65e6, "rounded": 80e6, "plain": 100e6}
 
 
 def multiplies_bf16(precision: str, on: Machine) -> bool:
@@ -39,7 +42,7 @@ def assumptions(on: Machine) -> dict[str, float | str]:
     """What times and sizes stand on, by name: the device's sheet, time.py's, this file's and disk.py's."""
     sheet, assume = on.sheet, CPU if on.sheet.processor else GPU
     told: dict[str, float | str] = {"device": sheet.source, **asdict(assume), "written": WRITTEN}
-    return {**told, "product": sheet.reached or assume.product, "pairs_left": PAIRS_LEFT, "prediction_left": PREDICTION_LEFT}
+    return {**told, "product": sheet.reached or assume.product, "pairs_left": PAIRS_LEFT, "prediction_left": PREDICTION_LEFT["exact"]}
 
 
 def step_of(step: Rehearsal, on: Machine, windows: int, bf16: bool, replayed: bool = False) -> Split:
@@ -102,10 +105,14 @@ def task(
     spent = {part: seconds * rounds for part, seconds in _parts(split).items()}
     factor = built.config.refinement
     rows, columns = ((part.stop - part.start) * factor for part in cut.tiling.domain)
-    edges = [shard_and_chunk(cells, core * factor, count)
-             for cells, core, count in zip((rows, columns), cut.tiling.core, cut.tiling.counts, strict=True)]  # fmt: skip
-    chunks = section.time_block * math.prod(shard // chunk for shard, chunk in edges)
-    writing = fields * 4 * len(built.outputs) * rows * columns / (WRITTEN * max(min(chunks, int(on.sheet.cores_each)), 1))
+    if on.sheet.processor:
+        edges = [shard_and_chunk(cells, core * factor, count)
+                 for cells, core, count in zip((rows, columns), cut.tiling.core, cut.tiling.counts, strict=True)]  # fmt: skip
+        chunks = section.time_block * math.prod(shard // chunk for shard, chunk in edges)
+        speed = WRITTEN * max(min(chunks, int(on.sheet.cores_each)), 1)
+    else:
+        speed = WRITER[section.stored] * max(section.writers or min(int(on.sheet.cores_each) - BUSY, MOST), 1)
+    writing = fields * 4 * len(built.outputs) * rows * columns / speed
     spent["writing"] = max(writing - sum(spent.values()), 0.0)
     devices = min(on.count, fields * len(cut.tiling)) if section.blocks > 1 else 1
     shared = {part: seconds / devices for part, seconds in spent.items()}

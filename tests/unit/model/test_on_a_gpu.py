@@ -148,3 +148,18 @@ def test_a_run_on_the_device_from_end_to_end(tmp_path: Path) -> None:
                     checkpoints=tmp_path / f"checkpoints{steps}", device="cuda")  # fmt: skip
     made = loaded(Downscaler, tmp_path / "model8", GPU, "bf16")
     assert made.dtype == HALF and next(iter(made.model.parameters())).device.type == "cuda"
+
+
+def test_what_is_computed_there_is_written_by_other_processes(tmp_path: Path) -> None:
+    """Forked from a process that has a GPU: the same bits, also replayed and rounded."""
+    from orbit2.downscale import run
+    from tests.data.small_downscaling import arguments, random_model, shards, task
+
+    tiny, model, found = build(tmp_path), random_model(tmp_path / "model"), []
+    cut = {"tile": [6, 8], "halo": 2, "time_block": 4, "batch": 4, "stored": "rounded", "cuda_graphs": True}
+    for writers in (1, 3):
+        out = tmp_path / str(writers) / "p.zarr"
+        out.parent.mkdir()
+        run(**arguments(tiny, model, task(tmp_path / f"{writers}.json", **cut, writers=writers), out), device="cuda")
+        found.append(shards(out))
+    assert found[0] == found[1] and len(found[0]) > 20

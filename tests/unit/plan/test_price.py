@@ -58,16 +58,30 @@ def test_a_training_by_hand(config: RunConfig) -> None:
     assert again.slices == 2 and again.rate == pytest.approx(2 * 10 * 8e12 / again.wall)  # validations are no work of the training's
 
 
-@pytest.mark.parametrize(("forward", "writing"), [(1.0, 0.0), (1e-6, 48 * 96 * 4 * 2 / price.WRITTEN)])
+PROCESSOR = Machine("epyc-7763", 1)
+
+
+@pytest.mark.parametrize("forward", [1.0, 1e-6])
+@pytest.mark.parametrize(
+    ("on", "stored", "writers", "rate"),
+    [
+        (PROCESSOR, "exact", 0, price.WRITTEN),  # beside the network, on the cores that share its one chunk
+        (A100, "exact", 0, 8 * price.WRITER["exact"]),  # by processes of their own
+        (A100, "rounded", 0, 8 * price.WRITER["rounded"]),
+        (A100, "plain", 3, 3 * price.WRITER["plain"]),
+    ],
+)
 def test_a_task_is_as_slow_as_the_slower_of_computing_and_writing(
-    config: RunConfig, forward: float, writing: float, monkeypatch: pytest.MonkeyPatch
+    config: RunConfig, forward: float, on: Machine, stored: str, writers: int, rate: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One field in 6 windows of a core of 6 x 8, a pass each; two outputs, shards of one chunk."""
+    """One field in 6 windows of a core of 6 x 8, a pass each; shards of one chunk."""
     monkeypatch.setattr(price, "step_of", lambda *_: Split(forward, 0, 0, 0, 0, 0, 10**9, None))
+    monkeypatch.setattr(price, "predictions", lambda _: {"test": config.downscale["test"].model_copy(
+        update={"stored": stored, "writers": writers})})  # fmt: skip
     cut = tiling.inference(named("global_15.0"), None, (6, 8), 2, 2)
-    found = price.task(config, "test", build(config, "small"), None, cut, 1, 1, 1, A100, True)  # type: ignore[arg-type]
-    outputs = len(build(config, "small").outputs)
-    assert found.wall == pytest.approx(max(6 * forward, writing * outputs / 2), rel=1e-6) and found.devices == 1 and found.joules is None
+    found = price.task(config, "test", build(config, "small"), None, cut, 1, 1, 1, on, True)  # type: ignore[arg-type]
+    writing = 48 * 96 * 4 * len(build(config, "small").outputs) / rate
+    assert found.wall == pytest.approx(max(6 * forward, writing), rel=1e-6) and found.devices == 1 and found.joules is None
     assert sum(found.split.values()) == pytest.approx(found.wall)
 
 
@@ -87,6 +101,10 @@ def test_measured_numbers_are_the_benchmarks_own(root: Path) -> None:
     assert pytest.approx(left, abs=0.005) == disk.PAIRS_LEFT
     written = results("downscale_throughput")
     field = 4 * 3 * 2880 * 5760
-    assert pytest.approx(written["megabytes_stored_per_field"] * 1e6 / field, abs=0.005) == disk.PREDICTION_LEFT
+    assert pytest.approx(written["megabytes_stored_per_field"] * 1e6 / field, abs=0.005) == disk.PREDICTION_LEFT["exact"]
     assert pytest.approx(max(turn["fields"] * field / turn["write"] for turn in written["turns"]), rel=0.01) == price.WRITTEN
+    alone = {row["stored"]: row for row in results("writer")["rows"] if row["where"] == "disk" and row["processes"] == 1}
+    for stored, row in alone.items():
+        assert price.WRITER[stored] == pytest.approx(row["megabytes_per_second"] * 1e6, rel=0.05)
+        assert disk.PREDICTION_LEFT[stored] == pytest.approx(row["megabytes_stored"] / row["megabytes"], abs=0.02)
     assert DEVICES["a100"].rate("bf16") == 312e12
