@@ -349,7 +349,7 @@ class Stage:
         trainer = SimpleNamespace(
             model=model, mesh=mesh, config=train, here=here, optimizer=self.optimizer, average=self.average, dtype=dtype,
             objective=_objective(train, model), outputs=model.outputs, channel_weights=torch.ones(len(model.outputs)),
-            remembered=None,
+            remembered=None, replays=None,
         )  # fmt: skip
         self._setup = cast("Setup", trainer)
 
