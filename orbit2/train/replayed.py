@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 GRAPHS = 32  # kinds of batches: shapes, places' scales, what is missing, and for spectral losses where tiles' cores lie
+SEEN = 4096  # kinds that are remembered
 FIELDS = ("coarse", "fine", "statics", "weights", "clock", "context", "noise")
 PLACE = ("lat", "lon", "areas")
 Known = tuple[Tensor, Tensor]  # what a loss and an auxiliary one are divided by, where it is known beforehand
@@ -77,7 +78,8 @@ class Replays:
         key = self._key(model, batch, known)
         if self.on and key in self.seen and key not in self.kept:
             self.on = self._recorded(key, run, batch, known)
-        self.seen.add(key)
+        if len(self.seen) < SEEN:
+            self.seen.add(key)
         if (found := self.kept.get(key)) is None:
             return None
         self.used.update(found.touched)
