@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from orbit2.model.gaps import MissingFlags
 from orbit2.model.geometry import Geometry
 from orbit2.model.site import Maps
 
@@ -17,7 +18,7 @@ TileSize = int | tuple[int, int]
 @dataclass(frozen=True)
 class View:
     """What all times of a window share: the names of what is read, statics (normalised) on its coarse and fine cells, place, memory;
-    `statics_missing`: whether a fine static field misses anything."""
+    `missing`: of statics, on coarse cells and whether any fine one misses anything."""
 
     variables: tuple[str, ...]
     names: tuple[str, ...]
@@ -25,13 +26,13 @@ class View:
     fine: Tensor
     geometry: Geometry
     maps: Maps | None
-    statics_missing: bool
+    missing: MissingFlags
 
     @property
     def nbytes(self) -> int:
         """What it takes of the device."""
         maps = () if self.maps is None else (self.maps.offset, self.maps.slope, self.maps.cycle)
-        return sum(each.nbytes for each in (self.fine, *maps))
+        return sum(each.nbytes for each in (self.coarse, self.fine, *maps))
 
 
 class Views:

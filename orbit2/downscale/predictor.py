@@ -196,26 +196,27 @@ class Downscaler:
     def view(self, variables: Sequence[str], statics: FloatArray, grid: AnyGrid, window: Window) -> View:
         """What all times of a window share; `statics` [S, sh, sw] are the fine ones under it, `variables` what is read there."""
         s, near = self.refinement, torch.from_numpy(statics)
-        place, weights = of_window(grid, window, s)
-        site, _ = self.site(grid)
+        (place, weights), (site, _) = of_window(grid, window, s), self.site(grid)
+        above = self.normaliser.normalise(coarsen(near, weights, s), self.model.statics)
         return View(
             variables=tuple(variables),
             names=(*variables, *self.model.statics),
-            coarse=self.normaliser.normalise(coarsen(near, weights, s), self.model.statics),
+            coarse=above.to(self.device),
             fine=self.normaliser.normalise(near, self.model.statics).to(self.device),
             geometry=replace(place, dataset=self.trained_as(grid)),
             maps=None if site is None else site.under(window, s).to(self.device),
-            statics_missing=not complete(near),
+            missing=MissingFlags(MissingFlags.of(above[None]).coarse, not complete(near)),
         )
 
     def given(self, view: View, coarse: FloatArray, times: Times) -> tuple[Tensor, Geometry, Tensor, Gaps]:
-        """What the network reads of T times [T, V, h, w]: normalised inputs and statics, geometry, clock [T, 4], on the device; what of
+        """What the network reads of T times [T, V, h, w]: normalised inputs and statics (on the device), geometry, clock [T, 4]; what of
         them is missing, which the host has seen."""
-        dynamic = self.normaliser.normalise(torch.from_numpy(coarse), view.variables)
-        count = len(dynamic)
+        here, count = torch.from_numpy(coarse), len(coarse)
+        seen = MissingFlags.of(here).coarse  # no transform loses a value
+        gaps = self.model.gaps_from(MissingFlags((*seen, *view.missing.coarse), view.missing.statics), view.names)
+        dynamic = self.normaliser.normalise(here.to(self.device), view.variables)
         every = torch.cat([dynamic, view.coarse.expand(count, -1, -1, -1)], 1)
-        gaps = self.model.gaps_from(replace(MissingFlags.of(every), statics=view.statics_missing), view.names)
-        return every.to(self.device), view.geometry.expand(count).to(self.device), clock(times).to(self.device), gaps
+        return every, view.geometry.expand(count).to(self.device), clock(times).to(self.device), gaps
 
     @torch.inference_mode()
     def predict_window(
@@ -223,8 +224,7 @@ class Downscaler:
         part: tuple[slice, slice], times: Times, batch: int = 1, view: View | None = None,
     ) -> FloatArray:  # fmt: skip
         """The coarse cells `part` of one window (Tiling.kept): coarse [T, V, h, w] (canonical units, NaN = missing) and fine statics
-        [S, sh, sw] on the window of `grid` -> [T, C, sh', sw'] in canonical units. `batch` times go through the network together. `view`:
-        of these statics, where it is at hand."""
+        [S, sh, sw] on the window of `grid` (or the `view` of them) -> [T, C, sh', sw'] in canonical units, `batch` times in a pass."""
         self.clock.lap("copy")
         view = view or self.view(variables, statics, grid, window)
         rows, columns = (scaled(cells, self.refinement) for cells in part)

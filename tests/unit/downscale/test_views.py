@@ -22,7 +22,7 @@ def test_a_view_is_made_once_where_there_is_room(
     plain = tmp_path / "plain.zarr"
     run(**arguments(tiny, model, task(tmp_path / "a", **CUT), plain))
     view, under = Downscaler.view, Statics.under
-    size = 4 * (4 * 10) * (4 * 12)  # one static field on a window's fine cells
+    size = 4 * 10 * 12 * (1 + 4 * 4)  # one static field on a window's coarse and fine cells
 
     def viewed(*given: Any) -> Any:
         seen["views"] += 1
