@@ -74,10 +74,10 @@ def turn(
         job = dataset_job(load_model(model, precision=precision), dataset, [source], folder / "unused.zarr", None, settings, Reading())
         chosen = [job.layout.items[i] for i in np.linspace(0, len(job.layout.items) - 1, min(ALONE, len(job.layout.items))).astype(int)]
         held = [(item, job.read(item)) for item in chosen]
-        job.compute(*held[0])
+        job.compute(*held[0])[0].array()
         core, wall = time.process_time(), time.perf_counter()
-        for item, fields in held:
-            job.compute(item, fields)
+        for made in [job.compute(item, fields)[0] for item, fields in held]:
+            made.array()
         alone = (time.process_time() - core, time.perf_counter() - wall)
         items = len(job.layout.items)
         del held, job

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from orbit2.downscale import timing
 from orbit2.downscale.blending import Blender
 from orbit2.downscale.cf import Originals
+from orbit2.downscale.coming import Coming
 from orbit2.downscale.cut import TileSize, Views
 from orbit2.downscale.derived import derived_from
 from orbit2.downscale.items import Item, Items, contiguous, deal, share
@@ -112,9 +114,9 @@ class Job:
             self.last.read = item.place, fields
         return self.last.read[1]
 
-    def compute(self, item: Item, fields: tuple[FloatArray, FloatArray]) -> tuple[FloatArray, float]:
-        """(what is kept of the item's window [T, C, sh', sw'], seconds). Batches are formed inside an item, so no other item changes its
-        bits."""
+    def compute(self, item: Item, fields: tuple[FloatArray, FloatArray]) -> tuple[Coming, float]:
+        """(what is kept of the item's window [T, C, sh', sw'], seconds of this thread). Batches are formed inside an item, so no other item
+        changes its bits."""
         began = time.perf_counter()
         times = self.layout.times[item.start : item.start + item.count]
         window = self.layout.tiling[item.tile]
@@ -122,8 +124,8 @@ class Job:
         place = self.samples.names, fields[1], self.grid, window, part
         if not self.settings.members:
             view = self.views.of(item.tile, lambda: self.downscaler.view(self.samples.names, fields[1], self.grid, window))
-            made = self.downscaler.predict_window(fields[0], *place, times, self.settings.batch, view)
-        elif self.layout.derived is None:
+            return self.downscaler.sent(fields[0], view, part, times, self.settings.batch), time.perf_counter() - began
+        if self.layout.derived is None:
             ensemble = self.last.ensemble_of(self)
             if self.last.begun is None or self.last.begun[0] != item.place:
                 self.last.begun = None
@@ -131,7 +133,7 @@ class Job:
             made = ensemble.member(self.last.begun[1], item.member)
         else:
             made = self._derived(fields[0], place, times)
-        return made, time.perf_counter() - began
+        return Coming([torch.from_numpy(made)]), time.perf_counter() - began
 
     def _derived(self, fields: FloatArray, place: Place, times: Times) -> FloatArray:
         """Of all members of a window, a time after the other: what is kept of them, or where windows are mixed first, all of them
@@ -204,12 +206,13 @@ def _compute_block(job: Job, ranks: launch.Ranks, block: int, blocks: int, wall_
     todo = deal(left, ranks.rank, ranks.world) if apart else contiguous(left, ranks.rank, ranks.world)
     inner = set() if blender is None else set(blender.inner(mine)) & set(todo)
 
-    def write(item: Item, made: tuple[FloatArray, float]) -> None:
-        stop.took("item", made[1])
+    def write(item: Item, made: tuple[Coming, float]) -> None:
+        fields = made[0].array()
+        stop.took("item", seconds := made[0].seconds(made[1]))
         if blender is None:
-            writers.write(item, *made)
+            writers.write(item, fields, seconds)
         else:
-            blender.keep(item, *made)
+            blender.keep(item, fields, seconds)
             blender.assemble((i for i in blender.sources(item.index) if i in inner), writers.mix)
 
     label = job.label if blocks == 1 else f"{job.label} block {block}/{blocks}"

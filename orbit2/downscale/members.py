@@ -106,7 +106,7 @@ class Ensemble:
         self, coarse: FloatArray, variables: tuple[str, ...], statics: FloatArray, grid: AnyGrid, window: Window,
         part: tuple[slice, slice], times: Times, first: int = 0,
     ) -> Begun:  # fmt: skip
-        """The trunk for all times of a window; arguments as of `Downscaler.predict_window`. `first`: the member that is wanted first."""
+        """The trunk for all times of a window; arguments as of `Downscaler.view` and `sent`. `first`: the member that is wanted first."""
         made = self.downscaler
         made.clock.lap("copy")
         begun = Begun(made.view(variables, statics, grid, window), window, part, [])
@@ -180,7 +180,7 @@ class Ensemble:
                 fine = self.model.members(one.trunk, z)[0, : len(drawn)]
             physical = made.delivered(fine, one.coarse.expand(len(drawn), -1, -1, -1), one.geometry.expand(len(drawn)), view.names,
                                       one.clock.expand(len(drawn), -1), view.maps, one.absent)  # fmt: skip
-            parts.append(physical[..., rows, columns].numpy())
+            parts.append(physical[..., rows, columns].cpu().numpy())
         made.clock.lap("other")
         made.clock.read()
         return np.stack(parts, 1)

@@ -26,6 +26,7 @@ from orbit2.door.opening import opened
 from orbit2.door.places import label, places
 from orbit2.downscale.as_published import as_trained
 from orbit2.downscale.cf import as_dataset, described_by, handed
+from orbit2.downscale.coming import Coming, mark
 from orbit2.downscale.cut import Cut, TileSize, View
 from orbit2.downscale.derived import derived_from
 from orbit2.downscale.lazily import stacked
@@ -219,22 +220,19 @@ class Downscaler:
         return every, view.geometry.expand(count).to(self.device), clock(times).to(self.device), gaps
 
     @torch.inference_mode()
-    def predict_window(
-        self, coarse: FloatArray, variables: Sequence[str], statics: FloatArray, grid: AnyGrid, window: Window,
-        part: tuple[slice, slice], times: Times, batch: int = 1, view: View | None = None,
-    ) -> FloatArray:  # fmt: skip
-        """The coarse cells `part` of one window (Tiling.kept): coarse [T, V, h, w] (canonical units, NaN = missing) and fine statics
-        [S, sh, sw] on the window of `grid` (or the `view` of them) -> [T, C, sh', sw'] in canonical units, `batch` times in a pass."""
+    def sent(self, coarse: FloatArray, view: View, part: tuple[slice, slice], times: Times, batch: int = 1) -> Coming:
+        """The coarse cells `part` (Tiling.kept) of the window that `view` is of: coarse [T, V, h, w] (canonical units, NaN = missing) ->
+        [T, C, sh', sw'] in canonical units, on their way: nobody waits for the device yet. `batch` times go through the network at once."""
+        began = mark(self.device)
         self.clock.lap("copy")
-        view = view or self.view(variables, statics, grid, window)
         rows, columns = (scaled(cells, self.refinement) for cells in part)
         parts = []
         for begin in range(0, len(times), batch):
             chosen = slice(begin, begin + batch)
             every, geometry, when, gaps = self.given(view, coarse[chosen], times[chosen])
             physical = self.physical(every, view.fine.expand(len(every), -1, -1, -1), geometry, view.names, when, gaps, view.maps)
-            parts.append(np.ascontiguousarray(physical[..., rows, columns].numpy()))
-        made = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            parts.append(physical[..., rows, columns])
+        made = Coming(parts, began)
         self.clock.lap("other")
         self.clock.read()
         return made
@@ -244,7 +242,7 @@ class Downscaler:
         maps: Maps | None = None,
     ) -> Tensor:  # fmt: skip
         """One pass on the device: coarse [B, V, H, W] and statics [B, S, sH, sW] (normalised, NaN = missing), clock [B, 4], what is
-        missing, the site memory of the window -> [B, C, sH, sW] in canonical units on the host, NaN where the input says nothing."""
+        missing, the site memory of the window -> [B, C, sH, sW] in canonical units, NaN where the input says nothing."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             self.clock.lap("forward")
             prediction = self.model(coarse, statics, geometry, names, clock, gaps)
@@ -256,8 +254,8 @@ class Downscaler:
         self, prediction: Tensor, coarse: Tensor, geometry: Geometry, names: Sequence[str], clock: Tensor, maps: Maps | None,
         absent: Tensor | None,
     ) -> Tensor:  # fmt: skip
-        """What the network said [B, C, sH, sW], with the site memory, in canonical units on the host, NaN where `absent`. The same for
-        every member of a time: the other tensors may be expanded views."""
+        """What the network said [B, C, sH, sW], with the site memory, in canonical units, NaN where `absent`. The same for every member of
+        a time: the other tensors may be expanded views."""
         if maps is not None:
             moments = self.model.output_moments
             made = maps.added(limited(prediction.float(), self.outputs, moments), clock)
@@ -265,7 +263,7 @@ class Downscaler:
         self.clock.lap("copy")
         if absent is not None:
             prediction = prediction.masked_fill(absent, torch.nan)
-        return self.normaliser.denormalise(prediction.float(), self.outputs).cpu()
+        return self.normaliser.denormalise(prediction.float(), self.outputs)
 
     def predict(
         self,
@@ -284,8 +282,8 @@ class Downscaler:
         tiling, when, made = self.tiling(grid, tile, halo, blend, trim), np.array([time]), []
         with fitting_threads(self.model, self.device, tiling.padded):
             for i, window in enumerate(tiling):
-                fields, statics = window.take(coarse)[None], window.take(static_fine, self.refinement)
-                made.append(self.predict_window(fields, variables, statics, grid, window, tiling.kept(i), when)[0])
+                view = self.view(variables, window.take(static_fine, self.refinement), grid, window)
+                made.append(self.sent(window.take(coarse)[None], view, tiling.kept(i), when).array()[0])
         return self.joined(tiling, made)
 
     def joined(self, tiling: Tiling, made: Sequence[FloatArray]) -> FloatArray:

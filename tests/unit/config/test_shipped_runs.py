@@ -106,8 +106,8 @@ def test_every_task_of_a_shipped_run_predicts(path: Path) -> None:
         for index in apart(tiling):
             window, part = tiling[index], tiling.kept(index)
             shape = len(window.rows), len(window.columns)
-            found = on.predict_window(fields(1, 1, len(names), *shape), names, fields(2, statics, s * shape[0], s * shape[1]), grid,
-                                      window, part, time)  # fmt: skip
+            view = on.view(names, fields(2, statics, s * shape[0], s * shape[1]), grid, window)
+            found = on.sent(fields(1, 1, len(names), *shape), view, part, time).array()
             rows, columns = (s * (cells.stop - cells.start) for cells in part)
             assert found.shape == (1, len(on.outputs), rows, columns) and np.isfinite(found).all(), label
             assert found.std(axis=(2, 3)).min() > 0, label
