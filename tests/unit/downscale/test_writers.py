@@ -36,6 +36,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return random_model(tmp_path_factory.mktemp("model"), noise={"channels": 1})
 
 
+OTHERS: set[int] = set()  # children of whatever ran before
+
+
+@pytest.fixture(autouse=True)
+def others() -> None:
+    OTHERS.clear()
+    OTHERS.update(child.pid for child in psutil.Process().children())
+
+
+def writers() -> list[psutil.Process]:
+    """This process's own, as long as they live."""
+    return [child for child in psutil.Process().children() if child.pid not in OTHERS and child.status() != psutil.STATUS_ZOMBIE]
+
+
 def predicted(tiny: Tiny, model: Path, out: Path, **settings: Any) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     run(**arguments(tiny, model, task(out.with_suffix(".config"), **settings), out))
@@ -50,7 +64,7 @@ def test_the_same_bits_from_whichever_process(tiny: Tiny, model: Path, tmp_path:
     assert computed(several) == computed(alone)
     wrote = [file for file in several.parent.glob(".p.zarr.*.journal/*.jsonl") if '"item"' in file.read_text()]
     assert len({file.name.split("-")[-2] for file in wrote} - {str(os.getpid())}) > 1, "several wrote, and not this one"
-    assert not psutil.Process().children(recursive=True), "none is left"
+    assert not writers(), "none is left"
 
 
 def at_item(number: int, act: Callable[[], object]) -> Callable[..., Any]:
@@ -66,8 +80,6 @@ def at_item(number: int, act: Callable[[], object]) -> Callable[..., Any]:
     return predict
 
 
-def writers() -> list[psutil.Process]:
-    return psutil.Process().children()
 
 
 def test_a_writer_that_is_killed_leaves_its_work_to_others(
