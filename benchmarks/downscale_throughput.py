@@ -37,6 +37,7 @@ from orbit2.downscale import Reading, Settings, downscale_file, load_model
 from orbit2.downscale.stage import dataset_job
 from orbit2.files import write_json
 from orbit2.grid import global_grid
+from orbit2.model.replayed import replay_model
 from orbit2.provenance import code_version
 from orbit2.variables import variable
 
@@ -64,14 +65,17 @@ def write_input(path: Path, degrees: float, start: int, count: int, noise: np.ra
 
 def turn(
     model: Path, folder: Path, degrees: float, start: int, count: int, noise: np.random.Generator, precision: str = "fp32",
-    settings: Settings | None = None,
+    settings: Settings | None = None, cuda_graphs: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Downscale `count` fields as the command does, and some of their tiles alone."""
     source, out = folder / f"in_{start}.zarr", folder / f"out_{start}.zarr"
     write_input(source, degrees, start, count, noise)
     settings = settings or Settings(tile=TILE, halo=HALO)
     with xr.open_dataset(source, engine="zarr", chunks=None, cache=False, consolidated=False) as dataset:
-        job = dataset_job(load_model(model, precision=precision), dataset, [source], folder / "unused.zarr", None, settings, Reading())
+        loaded = load_model(model, precision=precision)
+        if cuda_graphs:
+            replay_model(loaded.model, loaded.device, loaded.dtype)
+        job = dataset_job(loaded, dataset, [source], folder / "unused.zarr", None, settings, Reading())
         chosen = [job.layout.items[i] for i in np.linspace(0, len(job.layout.items) - 1, min(ALONE, len(job.layout.items))).astype(int)]
         held = [(item, job.read(item)) for item in chosen]
         job.compute(*held[0])[0].array()
@@ -82,7 +86,7 @@ def turn(
         items = len(job.layout.items)
         del held, job
     core, wall = time.process_time(), time.perf_counter()
-    spent = downscale_file(input=source, model=model, out=out, settings=settings, precision=precision)
+    spent = downscale_file(input=source, model=model, out=out, settings=settings, precision=precision, cuda_graphs=cuda_graphs)
     core, wall = time.process_time() - core, time.perf_counter() - wall
     stored = sum(file.stat().st_size for name in OUTPUTS for file in (out / name / "c").rglob("*") if file.is_file())
     for path in (source, out):

@@ -5,10 +5,10 @@
 Training: steps of the published 9.5M Reslim, batch 8, of a pair store of the training shape (23 x 180 x 360 -> 3 x 720 x 1440), through
 real loaders of 0, 4 and 8 workers; then the same steps on two batches that are there already: the network's own rate. The share of it
 that the loaders keep is the case's `of_own` (asked: 0.92 with at most 8 workers). Downscaling: fields of 0.25 degree to 0.0625 degree as
-`orbit2 downscale` makes them (tiles of 90 with a halo of 8, mixed, Zarr out; one time at a time kept exactly, and eight, rounded) beside
-the same tiles computed alone and the same writers with windows at hand and memory to write to: `of_own` of the slower of the two (asked:
-0.85). Times are the clock's; exits 1 where the best share is below what is asked (a CPU is never judged). A case that fails says why;
-cases that would start after --minutes are left out and named. Writes <out-dir>/ends_<device>.json, anew after every case.
+`orbit2 downscale` makes them (tiles of 90 with a halo of 8, mixed, Zarr out; one time at a time kept exactly, and eight, replayed and
+rounded) beside the same tiles computed alone and the same writers with windows at hand and memory to write to: `of_own` of the slower of
+the two (asked: 0.85). Times are the clock's; exits 1 where the best share is below what is asked (a CPU is never judged). A case that
+fails says why; cases that would start after --minutes are left out and named. Writes <out-dir>/ends_<device>.json, anew after every case.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ def downscaling(folder: Path, device: torch.device, quick: bool, block: int, sto
     noise, degrees, count = np.random.default_rng(0), 1.0 if quick else 0.25, 1 if quick else 8
     settings = Settings(tile=TILE, halo=HALO, time_block=min(block, count), batch=min(block, count), stored=stored)
     model, source = published_model(folder / "model"), folder / "written.zarr"
-    found = turn(model, folder, degrees, 0, count, noise, "fp32" if quick else "auto", settings)
+    found = turn(model, folder, degrees, 0, count, noise, "fp32" if quick else "auto", settings,
+                 device.type == "cuda" and block > 1)  # fmt: skip
     write_input(source, degrees, 0, 1, noise)
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as memory:
         with xr.open_dataset(source, engine="zarr", chunks=None, cache=False, consolidated=False) as dataset:

@@ -256,6 +256,8 @@ def downscale(
         help="How values are kept: as computed, rounded as pair stores are (smaller, faster), or uncompressed. Of a FILE.")] = "exact",
     writers: Annotated[int, typer.Option(
         min=0, help="Processes that mix tiles and write them; 0 = as many as cores are left beside a GPU, else none. Of a FILE.")] = 0,
+    cuda_graphs: Annotated[bool, typer.Option(
+        "--cuda-graphs", help="Replay the network as a CUDA graph (GPUs only): quicker on small grids and tiles. Of a FILE.")] = False,
     device: Device = None,
 ) -> None:
     """Downscale a FILE of your own, or a task of a run (--config and --store); started again, it resumes."""
@@ -274,7 +276,7 @@ def downscale(
         said = Reading(renamed(rename or ()), accumulated, time, trust_units)
         downscale_file(input=file, model=model, out=out, static=static, settings=settings, block=block, wall_minutes=wall_minutes,
                        precision=precision, overwrite=overwrite, said=said, device=device, receipt=receipt, rate=rate,
-                       site_memory=site_memory)
+                       site_memory=site_memory, cuda_graphs=cuda_graphs)
         if block is None:
             ended.wrote(out, "is it good? Judge it by a truth", "orbit2", "evaluate", out, "truth.nc", "-o", "judged")
     else:
@@ -284,9 +286,9 @@ def downscale(
         if rename or accumulated or time or trust_units or trim or not site_memory:
             raise OrbitError("--rename, --accumulated, --time, --trust-units, --trim and --no-site-memory go with a FILE",
                              where="command line", hint="leave them out: a task has keys of its own in the configuration")  # fmt: skip
-        if stored != "exact" or writers:
-            raise OrbitError("--stored and --writers go with a FILE", where="command line",
-                             hint="of a task: `downscale.<task>.stored` and `writers` in the configuration")  # fmt: skip
+        if stored != "exact" or writers or cuda_graphs:
+            raise OrbitError("--stored, --writers and --cuda-graphs go with a FILE", where="command line",
+                             hint="of a task: `downscale.<task>.stored`, `writers` and `cuda_graphs` in the configuration")  # fmt: skip
         if members or seed or quantiles or probability:
             raise OrbitError("--members, --seed, --quantiles and --probability go with a FILE", where="command line",
                              hint="of a task: `downscale.<task>.members` and `seed` in the configuration")  # fmt: skip

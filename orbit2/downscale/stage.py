@@ -113,6 +113,12 @@ def _finish(job: Job, blocks: int) -> None:
                 "code_version": code_version()})  # fmt: skip
 
 
+def _replayed(downscaler: Downscaler, cuda_graphs: bool, members: int) -> None:
+    """Passes as CUDA graphs, where that is asked for; not of members, of which the two halves of a network are called one by one."""
+    if cuda_graphs and not members:
+        replay_model(downscaler.model, downscaler.device, downscaler.dtype)
+
+
 def timing_of(out: Path) -> Path:
     """Where the record of a task's prediction lies."""
     return out.with_suffix(".timing.json")
@@ -130,8 +136,7 @@ def _task(
         Fact("the pair store", {"": fingerprint(pairs)}, "copy one and the same to all nodes"),
         Fact("the model", downscaler.about["sha256"], "give all ranks the same --model"),
     ])
-    if task.cuda_graphs and not task.members:  # whose two halves are called one by one
-        replay_model(downscaler.model, downscaler.device, downscaler.dtype)
+    _replayed(downscaler, task.cuda_graphs, task.members)
     grid, names = pairs.grid(task.input), pairs.variables(task.input)
     used = tuple(name for name in names if name in downscaler.inputs)
     if not used and downscaler.inputs:
@@ -237,12 +242,13 @@ def downscale_file(
     receipt: Path | None = None,
     rate: Rate | None = None,
     site_memory: bool = True,
+    cuda_graphs: bool = False,
 ) -> Spent:
     """Downscale a user's files (see `orbit2.door`) to `out` (.zarr or .nc); memory goes with the tile, not with the file.
 
     `block` i/n computes a share of the items, several processes at once; the last one declares the store complete. Returns where
     the time went; `receipt` (JSON) gets the record of it when all is done. The same work started again goes on; anything else at `out` is
-    replaced only with `overwrite`, the input never.
+    replaced only with `overwrite`, the input never. `cuda_graphs`: the network is replayed (a GPU's launches cost more than small windows).
     Raises OrbitError when the file cannot be read, a needed variable is missing, or `out` is taken or has another suffix; Interrupted
     when it was asked to stop.
     """
@@ -259,10 +265,12 @@ def downscale_file(
         place = check_out(out, kept, overwrite=overwrite)
         downscaler = load_model(model, ranks.device, precision)
         downscaler.site_memory = site_memory
+        settings = settings or Settings()
+        _replayed(downscaler, cuda_graphs, settings.members)
         held.enter_context(claimed(_store_of(place), block, ranks.first))
         said = said or Reading()
         with opened(input, downscaler.inputs, said.rename) as dataset:
-            job = dataset_job(downscaler, dataset, found, place, static, settings or Settings(), said)
+            job = dataset_job(downscaler, dataset, found, place, static, settings, said)
             job = replace(job, rate=rate)
             agree("the task", job.layout.signature, "give all ranks the same input, model and options")
             if place.suffix == ".nc" and _finished(out, place, job, overwrite):

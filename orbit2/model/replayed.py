@@ -60,10 +60,10 @@ def replay_model(model: nn.Module, device: torch.device, dtype: torch.dtype | No
     compression by threshold, whose number of leaves depends on the data.
     """
     if device.type != "cuda":
-        raise OrbitError("cuda_graphs needs a CUDA device", where="cuda_graphs", got=str(device), hint="set cuda_graphs: false")
+        raise OrbitError("cuda_graphs needs a CUDA device", where="cuda_graphs", got=str(device), hint="leave it out")
     if not isinstance(model, Reslim) or not one_graph(model):
         raise OrbitError("cuda_graphs needs a Reslim with compression off or by budget", where="cuda_graphs",
-                         got=type(model).__name__, hint="set cuda_graphs: false")  # fmt: skip
+                         got=type(model).__name__, hint="leave it out")  # fmt: skip
     kept: dict[Any, Recording] = {}
     pool: list[Any] = []
     run = model.eval().forward

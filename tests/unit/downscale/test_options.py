@@ -48,3 +48,38 @@ def test_of_a_file_members_are_asked_for_on_the_command_line(tmp_path: Path, cap
             main(["downscale", "--model", "m", "--out", out, *words])
         assert stop.value.code == 2 and said in " ".join(capsys.readouterr().err.split())
 
+
+
+def test_how_values_are_kept_is_science_who_writes_them_is_not() -> None:
+    from orbit2.config.base import kind_of, science
+    from orbit2.config.schema import DownscaleConfig
+
+    fields = DownscaleConfig.model_fields
+    assert {name: kind_of(fields[name]).name for name in ("stored", "writers", "cuda_graphs")} == {
+        "stored": "SCIENCE", "writers": "MACHINE", "cuda_graphs": "MACHINE"}  # fmt: skip
+    assert (task().stored, task().writers) == ("exact", 0) and "stored" not in science(task())  # as if it had never been there
+    assert science(task(stored="rounded"))["stored"] == "rounded"
+    for key, wrong in (("stored", "packed"), ("writers", -1)):
+        with pytest.raises(OrbitError, match=key):
+            task(**{key: wrong})
+
+
+@pytest.mark.parametrize("options", [("--stored", "rounded"), ("--writers", "2"), ("--cuda-graphs",)])
+def test_what_goes_with_a_file_is_refused_with_a_task(options: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["downscale", "--model", "m", "--config", "c.json", "--store", "s.zarr", "--out", str(tmp_path / "o.zarr")]
+    with pytest.raises(SystemExit, match="2"):
+        main([*given, *options])
+    assert "--stored, --writers and --cuda-graphs go with a FILE" in capsys.readouterr().err
+
+
+def test_graphs_need_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tests.data.small_downscaling import random_model
+    from tests.unit.downscale.test_stored import fields
+
+    source, model = fields(tmp_path / "in.nc"), random_model(tmp_path / "model")
+    given = ["downscale", str(source), "--model", str(model), "--out", str(tmp_path / "o.zarr")]
+    with pytest.raises(SystemExit, match="2"):
+        main([*given, "--cuda-graphs", "--device", "cpu"])
+    assert "cuda_graphs needs a CUDA device" in capsys.readouterr().err and not (tmp_path / "o.zarr").exists()
+    with pytest.raises(SystemExit, match="0"):
+        main([*given, "--stored", "rounded", "--writers", "2", "--tile", "6", "--halo", "2"])
