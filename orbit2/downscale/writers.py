@@ -3,6 +3,7 @@ them. Never computes a window."""
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
@@ -66,9 +67,14 @@ class Writers:
     def __enter__(self) -> Writers:
         if self.hands:
             about = self.store.path, self.store.layout, None if self.blender is None else self.blender.grain
-            with held_back():  # stopping is this process's affair
-                self._pool = ProcessPoolExecutor(self.hands, get_context("fork"), _begun, (os.getpid(), *about))
-                self._pool.submit(int).result()  # starts all of them
+            gc.collect()
+            gc.freeze()  # a fork never takes apart what it was born with: some of it is a GPU's, which only this process may speak to
+            try:
+                with held_back():  # stopping is this process's affair
+                    self._pool = ProcessPoolExecutor(self.hands, get_context("fork"), _begun, (os.getpid(), *about))
+                    self._pool.submit(int).result()  # starts all of them
+            finally:
+                gc.unfreeze()
         return self
 
     def __exit__(self, *_: object) -> None:
