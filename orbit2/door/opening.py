@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import shutil
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,28 +32,38 @@ READABLE = "NetCDF, GRIB, Zarr, or a zip of NetCDF or GRIB"
 _KINDS = {b"\x89HDF": "hdf5", b"CDF\x01": "netcdf", b"CDF\x02": "netcdf", b"CDF\x05": "netcdf", b"GRIB": "grib", b"PK\x03\x04": "zip"}
 
 
-@contextmanager
-def opened(
-    source: str | Path | Sequence[str | Path], names: Sequence[str], also: Collection[str] = ()
-) -> Iterator[xr.Dataset]:
+class opened(AbstractContextManager[xr.Dataset]):
     """A lazy Dataset (without dask: what is asked for is what is read) that is closed at the end.
 
     `source`: files, patterns, folders, addresses (see `places`), which are put together (see `joined`). `names`: variables that are
     wanted, `also`: names in the files that the user says are some of them; files with none of these are left out, and only such messages
     of a GRIB file are looked at. Raises OrbitError for what cannot be read.
+
+    No generator: one that is dropped is closed by whatever thread collects garbage, and its files with it, while another one reads them.
+    What is never closed here goes when nothing refers to its arrays any more.
     """
-    found = places(source)
-    partners = (variable(name).partner for name in names)  # a wind along the grid is turned with its other component
-    names = tuple(dict.fromkeys((*names, *(partner for partner in partners if partner))))
-    with ExitStack() as stack:
-        notes: list[str] = []
-        parts = [part for place in found for part in parts_of(place, names, also, stack)]
-        parts = _wanted(parts, names, also, notes)
-        dataset = joined(parts, notes)
+
+    def __init__(self, source: str | Path | Sequence[str | Path], names: Sequence[str], also: Collection[str] = ()) -> None:
+        partners = (variable(name).partner for name in names)  # a wind along the grid is turned with its other component
+        self.names = tuple(dict.fromkeys((*names, *(partner for partner in partners if partner))))
+        self.source, self.also, self.stack = source, also, ExitStack()
+
+    def __enter__(self) -> xr.Dataset:
+        try:
+            notes: list[str] = []
+            parts = [part for place in places(self.source) for part in parts_of(place, self.names, self.also, self.stack)]
+            parts = _wanted(parts, self.names, self.also, notes)
+            dataset = joined(parts, notes)
+        except BaseException:
+            self.stack.close()
+            raise
         if notes:
             dataset = dataset.copy(deep=False)
             dataset.encoding = {**dataset.encoding, NOTES: notes}
-        yield dataset
+        return dataset
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
 
 
 def parts_of(place: Place, names: Sequence[str], also: Collection[str], stack: ExitStack) -> list[tuple[object, xr.Dataset]]:
@@ -89,13 +100,21 @@ def _copied(place: Remote, stack: ExitStack) -> Path:
     """A copy in a temporary folder that goes with the reading, of what cannot be read piece by piece from afar."""
     filesystem, path = place.there
     size = int(filesystem.info(path).get("size") or 0)
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orbit2-")))
+    folder = _folder(stack)
     if size > shutil.disk_usage(folder).free:
         raise OrbitError("no room for a copy of it", where=place, got=f"{size / 1e9:.1f} GB", hint="set TMPDIR to a larger disk")
     log.info("%s is copied (%.1f MB): only HDF5 and Zarr are read from afar", place, size / 1e6)
     target = folder / (place.name or "input")
     filesystem.get_file(path, str(target))
     return target
+
+
+def _folder(stack: ExitStack) -> Path:
+    """A temporary folder until all is closed, or the process ends: not until somebody drops the last name for it."""
+    folder = Path(tempfile.mkdtemp(prefix="orbit2-"))
+    for at_end in (stack.callback, atexit.register):
+        at_end(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _single(file: Any, names: Sequence[str], also: Collection[str], where: Path, stack: ExitStack) -> list[xr.Dataset]:
@@ -144,7 +163,7 @@ def _members(path: Path, stack: ExitStack) -> list[Any]:
     infos = [m for m in archive.members(path) if m.filename.lower().endswith(MEMBERS)]
     if not infos:
         raise OrbitError("zip archive without a data file", where=path, allowed=", ".join(MEMBERS), hint="unpack it to see what it holds")
-    folder, files = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orbit2-"))), []
+    folder, files = _folder(stack), []
     with zipfile.ZipFile(path) as zipped:
         for i, info in enumerate(infos):
             files.append(folder / f"{i}{Path(info.filename).suffix}")

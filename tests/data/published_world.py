@@ -143,7 +143,7 @@ def run(**more: Any) -> dict[str, Any]:
                                          "day_starts": {"coarse": 0, "fine": 0}}, "inputs": inputs, "outputs": OUT,
             "coarse_grid": GRID, "fine_grid": FINE, "split": SPLIT, "samples_per_shard": 16, "statics": ["land_sea_mask", "orography"]}},
         "models": {"published": {"imported": "model"}},
-        "downscale": {"test": {"model": "published", "dataset": "mine"}},
+        "downscale": {"test": {"model": "published", "dataset": "mine", "precision": "fp32"}},  # it is compared with float32
         "evaluate": {"bootstrap": 20, "spectra_bands": [], "spectra_boxes": {}},
         "report": {"zoom": [30.0, 45.0, 240.0, 280.0]},
     }  # fmt: skip
