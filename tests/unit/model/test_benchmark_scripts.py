@@ -160,5 +160,6 @@ def test_the_whole_check_runs_small_on_a_cpu(tmp_path: Path) -> None:
     ended = dict(re.findall(r"^== (\w+): exit (\d+)$", done.stdout, flags=re.MULTILINE))
     assert ended.keys() == {"device", "tests", "network", "ends"} and {ended[part] for part in ("device", "network", "ends")} == {"0"}
     rows = json.loads((tmp_path / "ends_cpu_quick.json").read_text())["rows"]
-    assert [row["case"] for row in rows] == ["train, 0 workers", "downscale"] and all(0.2 < row["of_own"] < 3 for row in rows)
+    assert [row["case"] for row in rows] == ["train, 0 workers", "downscale, exact", "downscale, rounded"]
+    assert all(0.2 < row["of_own"] < 3 for row in rows)
     assert json.loads((tmp_path / "gpu_cpu_quick.json").read_text())["rows"]
