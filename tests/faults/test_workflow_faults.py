@@ -92,7 +92,9 @@ def test_a_run_that_ended_any_way_goes_on_with_the_same_command(tmp_path: Path, 
             assert process.wait(PATIENCE) != 0 and not any(orphan.is_running() for orphan in orphans)
         else:
             for orphan in orphans:
-                orphan.suspend()
+                with suppress(psutil.NoSuchProcess):  # what a shell had started to look something up is gone
+                    orphan.suspend()
+            assert any(orphan.is_running() for orphan in orphans)
             process.send_signal(signal.Signals[f"SIG{end}"])
             assert process.wait(PATIENCE) == -signal.Signals[f"SIG{end}"]
     if end != "stop":
