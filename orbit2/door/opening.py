@@ -28,6 +28,7 @@ from orbit2.variables import variable
 
 log = logging.getLogger(__name__)
 MEMBERS = (".nc", ".nc4", ".grib", ".grib2", ".grb", ".grb2")
+_folders: set[Path] = set()  # that something was unpacked into
 READABLE = "NetCDF, GRIB, Zarr, or a zip of NetCDF or GRIB"
 _KINDS = {b"\x89HDF": "hdf5", b"CDF\x01": "netcdf", b"CDF\x02": "netcdf", b"CDF\x05": "netcdf", b"GRIB": "grib", b"PK\x03\x04": "zip"}
 
@@ -111,10 +112,20 @@ def _copied(place: Remote, stack: ExitStack) -> Path:
 
 def _folder(stack: ExitStack) -> Path:
     """A temporary folder until all is closed, or the process ends: not until somebody drops the last name for it."""
-    folder = Path(tempfile.mkdtemp(prefix="orbit2-"))
-    for at_end in (stack.callback, atexit.register):
-        at_end(shutil.rmtree, folder, ignore_errors=True)
+    _folders.add(folder := Path(tempfile.mkdtemp(prefix="orbit2-")))
+    stack.callback(_remove, folder)
     return folder
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    _folders.discard(folder)
+
+
+@atexit.register
+def _remove_all() -> None:
+    for folder in tuple(_folders):
+        _remove(folder)
 
 
 def _single(file: Any, names: Sequence[str], also: Collection[str], where: Path, stack: ExitStack) -> list[xr.Dataset]:

@@ -16,12 +16,12 @@ import torch
 from orbit2.downscale import timing
 from orbit2.downscale.blending import Blender
 from orbit2.downscale.cf import Originals
-from orbit2.downscale.coming import Coming
 from orbit2.downscale.cut import TileSize, Views
 from orbit2.downscale.derived import derived_from
 from orbit2.downscale.items import Item, Items, contiguous, deal, share
 from orbit2.downscale.members import Begun, Ensemble, identity_of
 from orbit2.downscale.passes import fitting_threads
+from orbit2.downscale.pending import Pending
 from orbit2.downscale.predictor import Downscaler
 from orbit2.downscale.samples import Samples, Statics
 from orbit2.downscale.store import Layout, PredictionStore
@@ -114,7 +114,7 @@ class Job:
             self.last.read = item.place, fields
         return self.last.read[1]
 
-    def compute(self, item: Item, fields: tuple[FloatArray, FloatArray]) -> tuple[Coming, float]:
+    def compute(self, item: Item, fields: tuple[FloatArray, FloatArray]) -> tuple[Pending, float]:
         """(what is kept of the item's window [T, C, sh', sw'], seconds of this thread). Batches are formed inside an item, so no other item
         changes its bits."""
         began = time.perf_counter()
@@ -124,7 +124,7 @@ class Job:
         place = self.samples.names, fields[1], self.grid, window, part
         if not self.settings.members:
             view = self.views.of(item.tile, lambda: self.downscaler.view(self.samples.names, fields[1], self.grid, window))
-            return self.downscaler.sent(fields[0], view, part, times, self.settings.batch), time.perf_counter() - began
+            return self.downscaler.submit(fields[0], view, part, times, self.settings.batch), time.perf_counter() - began
         if self.layout.derived is None:
             ensemble = self.last.ensemble_of(self)
             if self.last.begun is None or self.last.begun[0] != item.place:
@@ -133,7 +133,7 @@ class Job:
             made = ensemble.member(self.last.begun[1], item.member)
         else:
             made = self._derived(fields[0], place, times)
-        return Coming([torch.from_numpy(made)]), time.perf_counter() - began
+        return Pending([torch.from_numpy(made)]), time.perf_counter() - began
 
     def _derived(self, fields: FloatArray, place: Place, times: Times) -> FloatArray:
         """Of all members of a window, a time after the other: what is kept of them, or where windows are mixed first, all of them
@@ -206,7 +206,7 @@ def _compute_block(job: Job, ranks: launch.Ranks, block: int, blocks: int, wall_
     todo = deal(left, ranks.rank, ranks.world) if apart else contiguous(left, ranks.rank, ranks.world)
     inner = set() if blender is None else set(blender.inner(mine)) & set(todo)
 
-    def write(item: Item, made: tuple[Coming, float]) -> None:
+    def write(item: Item, made: tuple[Pending, float]) -> None:
         fields = made[0].array()
         stop.took("item", seconds := made[0].seconds(made[1]))
         if blender is None:

@@ -106,7 +106,7 @@ class Ensemble:
         self, coarse: FloatArray, variables: tuple[str, ...], statics: FloatArray, grid: AnyGrid, window: Window,
         part: tuple[slice, slice], times: Times, first: int = 0,
     ) -> Begun:  # fmt: skip
-        """The trunk for all times of a window; arguments as of `Downscaler.view` and `sent`. `first`: the member that is wanted first."""
+        """The trunk for all times of a window; arguments as of `Downscaler.view` and `submit`. `first`: the member that is wanted first."""
         made = self.downscaler
         made.clock.lap("copy")
         begun = Begun(made.view(variables, statics, grid, window), window, part, [])

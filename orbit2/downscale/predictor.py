@@ -26,11 +26,11 @@ from orbit2.door.opening import opened
 from orbit2.door.places import label, places
 from orbit2.downscale.as_published import as_trained
 from orbit2.downscale.cf import as_dataset, described_by, handed
-from orbit2.downscale.coming import Coming, mark
 from orbit2.downscale.cut import Cut, TileSize, View
 from orbit2.downscale.derived import derived_from
 from orbit2.downscale.lazily import stacked
 from orbit2.downscale.passes import fitting_threads
+from orbit2.downscale.pending import Pending, mark
 from orbit2.downscale.plausible import climate, compare
 from orbit2.downscale.trained import dataset_of, told
 from orbit2.errors import OrbitError
@@ -220,7 +220,7 @@ class Downscaler:
         return every, view.geometry.expand(count).to(self.device), clock(times).to(self.device), gaps
 
     @torch.inference_mode()
-    def sent(self, coarse: FloatArray, view: View, part: tuple[slice, slice], times: Times, batch: int = 1) -> Coming:
+    def submit(self, coarse: FloatArray, view: View, part: tuple[slice, slice], times: Times, batch: int = 1) -> Pending:
         """The coarse cells `part` (Tiling.kept) of the window that `view` is of: coarse [T, V, h, w] (canonical units, NaN = missing) ->
         [T, C, sh', sw'] in canonical units, on their way: nobody waits for the device yet. `batch` times go through the network at once."""
         began = mark(self.device)
@@ -232,7 +232,7 @@ class Downscaler:
             every, geometry, when, gaps = self.given(view, coarse[chosen], times[chosen])
             physical = self.physical(every, view.fine.expand(len(every), -1, -1, -1), geometry, view.names, when, gaps, view.maps)
             parts.append(physical[..., rows, columns])
-        made = Coming(parts, began)
+        made = Pending(parts, began)
         self.clock.lap("other")
         self.clock.read()
         return made
@@ -283,7 +283,7 @@ class Downscaler:
         with fitting_threads(self.model, self.device, tiling.padded):
             for i, window in enumerate(tiling):
                 view = self.view(variables, window.take(static_fine, self.refinement), grid, window)
-                made.append(self.sent(window.take(coarse)[None], view, tiling.kept(i), when).array()[0])
+                made.append(self.submit(window.take(coarse)[None], view, tiling.kept(i), when).array()[0])
         return self.joined(tiling, made)
 
     def joined(self, tiling: Tiling, made: Sequence[FloatArray]) -> FloatArray:

@@ -107,7 +107,7 @@ def test_every_task_of_a_shipped_run_predicts(path: Path) -> None:
             window, part = tiling[index], tiling.kept(index)
             shape = len(window.rows), len(window.columns)
             view = on.view(names, fields(2, statics, s * shape[0], s * shape[1]), grid, window)
-            found = on.sent(fields(1, 1, len(names), *shape), view, part, time).array()
+            found = on.submit(fields(1, 1, len(names), *shape), view, part, time).array()
             rows, columns = (s * (cells.stop - cells.start) for cells in part)
             assert found.shape == (1, len(on.outputs), rows, columns) and np.isfinite(found).all(), label
             assert found.std(axis=(2, 3)).min() > 0, label

@@ -1,6 +1,9 @@
 """Files that were opened and never closed: nobody closes them while their fields are read, and what was unpacked for them stays."""
 
 import gc
+import os
+import subprocess
+import sys
 import threading
 import zipfile
 from pathlib import Path
@@ -71,3 +74,14 @@ def test_what_was_unpacked_stays_until_it_is_closed(tmp_path: Path, kind: int, m
         assert data.sizes["time"] == 48
         unpacked = len(list(tmp_path.glob("orbit2-*")))
     assert len(list(tmp_path.glob("orbit2-*"))) == max(unpacked - 1, 0)
+
+
+def test_what_was_never_closed_goes_with_the_process(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(field(tmp_path / "a.nc", 2), "a.nc")
+    work = (f"from orbit2.door.opening import opened\nfrom pathlib import Path\n"
+            f"data = opened({str(tmp_path / 'a.zip')!r}, {NAMES!r}).__enter__()\n"
+            f"print(len(list(Path({str(tmp_path)!r}).glob('orbit2-*'))))")  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", work], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True,
+                          env={**os.environ, "TMPDIR": str(tmp_path)})  # fmt: skip
+    assert done.stdout.strip() == "1" and not list(tmp_path.glob("orbit2-*"))

@@ -103,7 +103,7 @@ def test_damaged_weights_are_refused(model: Path, tmp_path: Path) -> None:
 def test_interrupted_run_resumes_item_by_item(user: xr.Dataset, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     user.drop_encoding().to_netcdf(tmp_path / "in.nc")
     whole = load_model(model).downscale(user)
-    original = predictor.Downscaler.sent
+    original = predictor.Downscaler.submit
     calls: list[int] = []
 
     def fails_on_the_second(self, *args, **kwargs):  # type: ignore[no-untyped-def]
@@ -112,7 +112,7 @@ def test_interrupted_run_resumes_item_by_item(user: xr.Dataset, model: Path, tmp
             raise KeyboardInterrupt
         return original(self, *args, **kwargs)
 
-    monkeypatch.setattr(predictor.Downscaler, "sent", fails_on_the_second)
+    monkeypatch.setattr(predictor.Downscaler, "submit", fails_on_the_second)
     with pytest.raises(KeyboardInterrupt):
         downscale_file(input=tmp_path / "in.nc", model=model, out=tmp_path / "out.zarr")
     assert zarr.open_group(tmp_path / "out.zarr", mode="r").attrs["finalised"] is False

@@ -68,8 +68,8 @@ def test_the_same_bits_from_whichever_process(tiny: Tiny, model: Path, tmp_path:
 
 
 def at_item(number: int, act: Callable[[], object]) -> Callable[..., Any]:
-    """`Downscaler.sent` that does `act` before its window `number`."""
-    plain, seen = Downscaler.sent, []
+    """`Downscaler.submit` that does `act` before its window `number`."""
+    plain, seen = Downscaler.submit, []
 
     def predict(self: Downscaler, *given: Any, **named: Any) -> Any:
         seen.append(1)
@@ -86,7 +86,7 @@ def test_a_writer_that_is_killed_leaves_its_work_to_others(
     tiny: Tiny, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     alone = predicted(tiny, model, tmp_path / "alone" / "p.zarr", **BLENDED)
-    monkeypatch.setattr(Downscaler, "sent", at_item(14, lambda: os.kill(writers()[0].pid, signal.SIGKILL)))
+    monkeypatch.setattr(Downscaler, "submit", at_item(14, lambda: os.kill(writers()[0].pid, signal.SIGKILL)))
     with caplog.at_level(logging.WARNING):
         found = predicted(tiny, model, tmp_path / "killed" / "p.zarr", **BLENDED, writers=2)
     assert shards(found) == shards(alone)
@@ -103,7 +103,7 @@ def test_all_end_with_the_one_that_computes(tiny: Tiny, model: Path, tmp_path: P
         os.kill(os.getpid(), signal.SIGKILL)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Downscaler, "sent", at_item(20, end))
+        patch.setattr(Downscaler, "submit", at_item(20, end))
         assert exit_code(forked(lambda: predicted(tiny, model, out, **BLENDED, writers=2))) == -signal.SIGKILL
     pids = [int(pid) for pid in told.read_text().split()]
     assert len(pids) == 2
@@ -130,7 +130,7 @@ def test_a_signal_to_all_stops_the_one_that_computes_alone(
             each.send_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Downscaler, "sent", at_item(17, all_told))
+        patch.setattr(Downscaler, "submit", at_item(17, all_told))
         with pytest.raises(Interrupted, match="SIGTERM with 18 of 36 items left"):
             predicted(tiny, model, out, **BLENDED, writers=2)
     assert not writers() and len(computed(out)) == 18

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from orbit2.downscale import coming
-from orbit2.downscale.coming import Coming
+from orbit2.downscale import pending
+from orbit2.downscale.pending import Pending
 
 CPU = torch.device("cpu")
 
@@ -30,7 +30,7 @@ class Event:
 
 def test_parts_follow_each_other_and_what_is_around_them_may_go() -> None:
     whole = torch.arange(2 * 3 * 8 * 8, dtype=torch.float32).view(2, 3, 8, 8)
-    made = Coming([whole[..., 2:6, 1:5], whole[:1, :, 2:6, 1:5] + 0.5])
+    made = Pending([whole[..., 2:6, 1:5], whole[:1, :, 2:6, 1:5] + 0.5])
     assert all(part.untyped_storage().nbytes() == 4 * part.numel() for part in made.parts)
     expected = np.concatenate([whole[..., 2:6, 1:5], whole[:1, :, 2:6, 1:5] + 0.5])
     assert np.array_equal(made.array(), expected) and made.array().flags.c_contiguous
@@ -45,13 +45,13 @@ def test_nothing_is_read_before_it_is_there(monkeypatch: pytest.MonkeyPatch) -> 
         return late[-1][0]
 
     events = [Event([]), Event(late)]
-    monkeypatch.setattr(coming, "_host", host)
-    monkeypatch.setattr(coming, "mark", lambda device: events[1])
-    made = Coming([torch.ones(1, 2, 3, 3), torch.zeros(1, 2, 3, 3)], events[0])
+    monkeypatch.setattr(pending, "_host", host)
+    monkeypatch.setattr(pending, "mark", lambda device: events[1])
+    made = Pending([torch.ones(1, 2, 3, 3), torch.zeros(1, 2, 3, 3)], events[0])
     assert not events[1].waited
     assert np.array_equal(made.array(), np.concatenate([np.ones((1, 2, 3, 3)), np.zeros((1, 2, 3, 3))]))
     assert made.seconds(9.0) == 1.5
 
 
 def test_a_processor_marks_nothing() -> None:
-    assert coming.mark(CPU) is None
+    assert pending.mark(CPU) is None

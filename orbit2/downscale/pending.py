@@ -22,7 +22,7 @@ def mark(device: torch.device) -> Any:
     return event
 
 
-class Coming:
+class Pending:
     """Parts [T', C, h, w] of what was computed, one after the other along T: on their way into page-locked memory of the host, which a
     GPU writes by itself."""
 
