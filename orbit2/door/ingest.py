@@ -13,16 +13,18 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from orbit2 import allowance
 from orbit2 import times as clocks
 from orbit2.door.axes import horizontal, uneven
 from orbit2.door.damage import reading
 from orbit2.door.given import hours, times_of
 from orbit2.door.months import monthly
 from orbit2.door.naming import find, renaming, rivals
-from orbit2.door.regridding import refuse_fills, there, to_latitudes
+from orbit2.door.regridding import ends, refuse_fills, there, to_latitudes
 from orbit2.errors import OrbitError, Unsaid
 from orbit2.grid import AnyGrid, Layout, ProjectedGrid, from_centres, of_dataset
 from orbit2.grid.axes import Horizontal
+from orbit2.hands import in_order
 from orbit2.longitudes import eastward
 from orbit2.units import Scale, amount, conversion, linear
 from orbit2.variables import is_precipitation, variable
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float32]
 Index = npt.NDArray[np.int64]
 BAND_CELLS = 1 << 22  # read at once when only asking whether a field has any value
+READERS, LARGE = 4, 1 << 20  # threads that read a time of so many values
 DRIZZLE = 0.05  # mm: what packing leaves below zero
 NOTES = "orbit2_notes"  # in a Dataset's encoding: what is to be said about how it was put together
 _INTERVAL = re.compile(r"time: sum \(interval: (\d+(?:\.\d+)? ?\w+)")
@@ -86,29 +89,39 @@ class Inputs:
         return self.cells(index, np.arange(len(self.rows)), np.arange(len(self.columns)))
 
     def cells(self, index: int, rows: Index, columns: Index) -> FloatArray:
-        """[V, h, w] of one time: some rows and columns of `grid` (indices), read from the file without their surroundings."""
+        """[V, h, w] of one time: some rows and columns of `grid` (indices), read from the file without their surroundings; large fields by
+        several threads, a variable each."""
         fields = np.empty((len(self.arrays), len(rows), len(columns)), dtype=np.float32)
         down, along = _runs(self.rows[rows]), _runs(self.columns[columns])
-        for values_of, (name, array) in zip(fields, self.arrays.items(), strict=True):
-            factor, offset = self.scales[name]
-            values = np.empty(values_of.shape)
-            for lat in down:
-                for lon in along:
-                    with reading(self.where, f"'{array.name}'", hint="is the file whole? Download or copy it again"):
-                        piece = _at(array.variable, index).isel(lat=lat.cells, lon=lon.cells).compute().transpose("lat", "lon")
-                    values[lat.there, lon.there] = piece.to_numpy()[:: lat.step, :: lon.step]
-            self.refuse_fill(name, index, values)
-            values = values * factor + offset
-            if name in self.days:
-                values /= self.days[name][index if len(self.days[name]) > 1 else 0]
-            finite = values[np.isfinite(values)]
-            if finite.size:
-                self._plausible(name, index, float(finite.min()), float(finite.max()))
-            elif not self.gaps and not self._somewhere(name, index):
-                raise OrbitError("variable is missing (NaN) everywhere", where=f"{self.where}: {array.name} at {self.times[index]}",
-                                 got="no valid value", hint="leave this time out, or name a file that has it")  # fmt: skip
-            values_of[:] = values
+        hands = min(allowance.threads(), READERS) if fields.size >= LARGE else 1
+        work = [partial(self._read, name, index, down, along, out) for name, out in zip(self.arrays, fields, strict=True)]
+        for _ in in_order(work, hands):
+            pass
         return fields
+
+    def _read(self, name: str, index: int, down: Sequence[_Run], along: Sequence[_Run], out: FloatArray) -> None:
+        """One variable's cells into `out`; in float32 from the start where they are in canonical units."""
+        array, (factor, offset) = self.arrays[name], self.scales[name]
+        scaled = (factor, offset) != (1.0, 0.0) or name in self.days
+        values = np.empty(out.shape) if scaled else out
+        for lat in down:
+            for lon in along:
+                with reading(self.where, f"'{array.name}'", hint="is the file whole? Download or copy it again"):
+                    piece = _at(array.variable, index).isel(lat=lat.cells, lon=lon.cells).compute().transpose("lat", "lon")
+                values[lat.there, lon.there] = piece.to_numpy()[:: lat.step, :: lon.step]
+        self.refuse_fill(name, index, values)
+        if scaled:
+            values *= factor
+            values += offset
+        if name in self.days:
+            values /= self.days[name][index if len(self.days[name]) > 1 else 0]
+        if (found := ends(values)) is not None:
+            self._plausible(name, index, *found)
+        elif not self.gaps and not self._somewhere(name, index):
+            raise OrbitError("variable is missing (NaN) everywhere", where=f"{self.where}: {array.name} at {self.times[index]}",
+                             got="no valid value", hint="leave this time out, or name a file that has it")  # fmt: skip
+        if scaled:
+            out[:] = values
 
     def refuse_fill(self, name: str, index: int, values: npt.NDArray[Any]) -> None:
         """Raises OrbitError for a fill value that the file does not declare, in what it holds of one time."""

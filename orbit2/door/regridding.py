@@ -71,11 +71,23 @@ class _Regridded(BackendArray):
 FILLS = (-99.9, -99.99, -99.0, -999.0, -999.9, -9999.0, -32768.0, -32767.0, 9999.0, 99999.0, 1e20, 9.96921e36)
 
 
+def ends(values: npt.NDArray[Any]) -> tuple[float, float] | None:
+    """Least and greatest of what is finite; None where nothing is."""
+    if not values.size:
+        return None
+    least, greatest = float(values.min()), float(values.max())  # NaN where anything is
+    if not (np.isfinite(least) and np.isfinite(greatest)):
+        finite = values[np.isfinite(values)]
+        return (float(finite.min()), float(finite.max())) if finite.size else None
+    return least, greatest
+
+
 def refuse_fills(name: str, values: npt.NDArray[Any], where: object) -> None:
     """Raises OrbitError for a fill value that the file does not declare: averaged with its neighbours it would look like weather."""
-    if not values.size or np.isnan(values).all():
+    range_ = ends(values)
+    if range_ is None:
         return
-    least, greatest = np.nanmin(values), np.nanmax(values)
+    least, greatest = range_
     for fill in (f for f in FILLS if least <= f + 1e-6 * abs(f) and greatest >= f - 1e-6 * abs(f)):
         found = int((np.abs(values - fill) <= 1e-6 * abs(fill)).sum())
         if found > 1 and ((fill != -99.0 and (fill < 0 or fill >= 1e20)) or found > 0.01 * values.size):

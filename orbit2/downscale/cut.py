@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -12,7 +14,35 @@ from orbit2.model.gaps import MissingFlags
 from orbit2.model.geometry import Geometry
 from orbit2.model.site import Maps
 
+FloatArray = npt.NDArray[np.float32]
 TileSize = int | tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Read:
+    """Inputs [T, V, h, w] of a window in the host's memory, in canonical units (NaN = missing), and which of them miss something, by time:
+    what the reading thread finds out for the one that computes."""
+
+    fields: Tensor
+    missing: tuple[tuple[bool, ...], ...]
+
+    @classmethod
+    def of(cls, fields: FloatArray, device: torch.device | None = None) -> Read:
+        """Looked at; page-locked where a GPU (`device`) will fetch it, which then nobody waits for."""
+        here = torch.from_numpy(fields)
+        missing = tuple(MissingFlags.of(time[None]).coarse for time in here)
+        return cls(here.pin_memory() if device is not None and device.type == "cuda" else here, missing)
+
+    def __getitem__(self, times: slice) -> Read:
+        return Read(self.fields[times], self.missing[times])
+
+    def __len__(self) -> int:
+        return len(self.missing)
+
+    @property
+    def lacks(self) -> tuple[bool, ...]:
+        """Which variable misses something at any time."""
+        return tuple(map(any, zip(*self.missing, strict=True)))
 
 
 @dataclass(frozen=True)

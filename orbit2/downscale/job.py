@@ -16,7 +16,7 @@ import torch
 from orbit2.downscale import timing
 from orbit2.downscale.blending import Blender
 from orbit2.downscale.cf import Originals
-from orbit2.downscale.cut import TileSize, Views
+from orbit2.downscale.cut import Read, TileSize, Views
 from orbit2.downscale.derived import derived_from
 from orbit2.downscale.items import Item, Items, contiguous, deal, share
 from orbit2.downscale.members import Begun, Ensemble, identity_of
@@ -73,7 +73,7 @@ class Settings:
 class Last:
     """What the members of one place share, while they follow each other: inputs (the reader's), trunks (the computing thread's)."""
 
-    read: tuple[tuple[int, int], tuple[FloatArray, FloatArray]] | None = None
+    read: tuple[tuple[int, int], tuple[Read, FloatArray]] | None = None
     begun: tuple[tuple[int, int], Begun] | None = None
     ensemble: Ensemble | None = None
 
@@ -101,20 +101,20 @@ class Job:
     last: Last = field(default_factory=lambda: Last())
     views: Views = field(default_factory=Views)
 
-    def read(self, item: Item) -> tuple[FloatArray, FloatArray]:
-        """(inputs [T, V, h, w], fine statics [S, sh, sw]) of an item's window; members of one window follow each other, and share them.
-        No statics [0] where what is made of them is at hand."""
+    def read(self, item: Item) -> tuple[Read, FloatArray]:
+        """(inputs, fine statics [S, sh, sw]) of an item's window; members of one window follow each other, and share them. No statics [0]
+        where what is made of them is at hand."""
         if self.last.read is None or self.last.read[0] != item.place:
             self.last.read = None  # the old ones may go first
             window = self.layout.tiling[item.tile]
             statics = NOTHING if item.tile in self.views else self.statics.under(window)
-            fields = self.samples.read(item.start, item.count, window), statics
+            fields = Read.of(self.samples.read(item.start, item.count, window), self.downscaler.device), statics
             if not self.layout.items.members:
                 return fields
             self.last.read = item.place, fields
         return self.last.read[1]
 
-    def compute(self, item: Item, fields: tuple[FloatArray, FloatArray]) -> tuple[Pending, float]:
+    def compute(self, item: Item, fields: tuple[Read, FloatArray]) -> tuple[Pending, float]:
         """(what is kept of the item's window [T, C, sh', sw'], seconds of this thread). Batches are formed inside an item, so no other item
         changes its bits."""
         began = time.perf_counter()
@@ -135,9 +135,9 @@ class Job:
             made = self._derived(fields[0], place, times)
         return Pending([torch.from_numpy(made)]), time.perf_counter() - began
 
-    def _derived(self, fields: FloatArray, place: Place, times: Times) -> FloatArray:
+    def _derived(self, fields: Read, place: Place, times: Times) -> FloatArray:
         """Of all members of a window, a time after the other: what is kept of them, or where windows are mixed first, all of them
-        [T, M C, sh', sw']. `fields` [T, V, h, w], `place`: what else `Ensemble.begin` takes before the times."""
+        [T, M C, sh', sw']. `place`: what else `Ensemble.begin` takes before the times."""
         derived, ensemble, made = self.layout.derived, self.last.ensemble_of(self), []
         assert derived is not None
         for k in range(len(times)):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from orbit2 import times as clocks
-from orbit2.downscale.cut import View
+from orbit2.downscale.cut import Read, View
 from orbit2.downscale.derived import Derived
 from orbit2.downscale.passes import fitting_threads
 from orbit2.downscale.predictor import Downscaler
@@ -103,7 +103,7 @@ class Ensemble:
 
     @torch.inference_mode()
     def begin(
-        self, coarse: FloatArray, variables: tuple[str, ...], statics: FloatArray, grid: AnyGrid, window: Window,
+        self, coarse: Read, variables: tuple[str, ...], statics: FloatArray, grid: AnyGrid, window: Window,
         part: tuple[slice, slice], times: Times, first: int = 0,
     ) -> Begun:  # fmt: skip
         """The trunk for all times of a window; arguments as of `Downscaler.view` and `submit`. `first`: the member that is wanted first."""
@@ -148,7 +148,7 @@ class Ensemble:
         s, when, windows = made.refinement, np.array([time]), []
         with fitting_threads(self.model, made.device, tiling.padded):
             for i, window in enumerate(tiling):
-                fields, statics = window.take(coarse)[None], window.take(static_fine, s)
+                fields, statics = Read.of(window.take(coarse)[None]), window.take(static_fine, s)
                 begun = self.begin(fields, variables, statics, grid, window, tiling.kept(i), when)
                 windows.append(self.every(begun)[:, 0])
         return made.joined(tiling, windows)

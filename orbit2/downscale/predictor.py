@@ -26,7 +26,7 @@ from orbit2.door.opening import opened
 from orbit2.door.places import label, places
 from orbit2.downscale.as_published import as_trained
 from orbit2.downscale.cf import as_dataset, described_by, handed
-from orbit2.downscale.cut import Cut, TileSize, View
+from orbit2.downscale.cut import Cut, Read, TileSize, View
 from orbit2.downscale.derived import derived_from
 from orbit2.downscale.lazily import stacked
 from orbit2.downscale.passes import fitting_threads
@@ -209,20 +209,19 @@ class Downscaler:
             missing=MissingFlags(MissingFlags.of(above[None]).coarse, not complete(near)),
         )
 
-    def given(self, view: View, coarse: FloatArray, times: Times) -> tuple[Tensor, Geometry, Tensor, Gaps]:
-        """What the network reads of T times [T, V, h, w]: normalised inputs and statics (on the device), geometry, clock [T, 4]; what of
-        them is missing, which the host has seen."""
-        here, count = torch.from_numpy(coarse), len(coarse)
-        seen = MissingFlags.of(here).coarse  # no transform loses a value
-        gaps = self.model.gaps_from(MissingFlags((*seen, *view.missing.coarse), view.missing.statics), view.names)
-        dynamic = self.normaliser.normalise(here.to(self.device), view.variables)
+    def given(self, view: View, coarse: Read, times: Times) -> tuple[Tensor, Geometry, Tensor, Gaps]:
+        """What the network reads of T times: normalised inputs and statics (on the device), geometry, clock [T, 4]; what of them is
+        missing, which the host has seen."""
+        count = len(coarse)  # no transform loses a value
+        gaps = self.model.gaps_from(MissingFlags((*coarse.lacks, *view.missing.coarse), view.missing.statics), view.names)
+        dynamic = self.normaliser.normalise(coarse.fields.to(self.device, non_blocking=True), view.variables)
         every = torch.cat([dynamic, view.coarse.expand(count, -1, -1, -1)], 1)
         return every, view.geometry.expand(count).to(self.device), clock(times).to(self.device), gaps
 
     @torch.inference_mode()
-    def submit(self, coarse: FloatArray, view: View, part: tuple[slice, slice], times: Times, batch: int = 1) -> Pending:
-        """The coarse cells `part` (Tiling.kept) of the window that `view` is of: coarse [T, V, h, w] (canonical units, NaN = missing) ->
-        [T, C, sh', sw'] in canonical units, on their way: nobody waits for the device yet. `batch` times go through the network at once."""
+    def submit(self, coarse: Read, view: View, part: tuple[slice, slice], times: Times, batch: int = 1) -> Pending:
+        """The coarse cells `part` (Tiling.kept) of the window that `view` is of: T times of `coarse` -> [T, C, sh', sw'] in canonical
+        units, on their way: nobody waits for the device yet. `batch` times go through the network at once."""
         began = mark(self.device)
         self.clock.lap("copy")
         rows, columns = (scaled(cells, self.refinement) for cells in part)
@@ -283,7 +282,7 @@ class Downscaler:
         with fitting_threads(self.model, self.device, tiling.padded):
             for i, window in enumerate(tiling):
                 view = self.view(variables, window.take(static_fine, self.refinement), grid, window)
-                made.append(self.submit(window.take(coarse)[None], view, tiling.kept(i), when).array()[0])
+                made.append(self.submit(Read.of(window.take(coarse)[None]), view, tiling.kept(i), when).array()[0])
         return self.joined(tiling, made)
 
     def joined(self, tiling: Tiling, made: Sequence[FloatArray]) -> FloatArray:

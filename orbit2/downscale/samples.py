@@ -60,6 +60,14 @@ class Kept:
             self._kept[index] = found
         return found
 
+    def cut(self, start: int, count: int, window: Window) -> FloatArray:
+        """`count` samples on a window, [T, ..., h, w]."""
+        first = self(start)
+        cells = np.empty((count, *first.shape[:-2], len(window.rows), len(window.columns)), dtype=first.dtype)
+        for i, out in enumerate(cells):
+            window.copy(self(start + i), out)
+        return cells
+
 
 class StoreSamples:
     """Samples of a pair store, where one chunk is a whole sample."""
@@ -70,7 +78,7 @@ class StoreSamples:
         self._whole = Kept(lambda i: np.ascontiguousarray(pairs.read(side, int(indices[i]))[positions]), kept_bytes(time_block))
 
     def read(self, start: int, count: int, window: Window) -> FloatArray:
-        return np.stack([window.take(self._whole(i)) for i in range(start, start + count)])
+        return self._whole.cut(start, count, window)
 
     def took(self) -> Mapping[str, float]:
         return self._pairs.took()
@@ -90,7 +98,7 @@ class FileSamples:
 
     def read(self, start: int, count: int, window: Window) -> FloatArray:
         if self._whole is not None:
-            return np.stack([window.take(self._whole(i)) for i in range(start, start + count)])
+            return self._whole.cut(start, count, window)
         width = self._inputs.grid.shape[1]
         if WIDE * len(window.columns) <= self._inputs.chunk_width and 4 * count * len(self.names) * len(window.rows) * width <= self._most:
             return self._of_band(start, count, window, np.arange(width))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from orbit2.model.geometry import pad
 
 SIGMA = 1.0  # cells; smoothing before the gradient
+_bell = [math.exp(-0.5 * (cell / SIGMA) ** 2) for cell in range(-2, 3)]
+GAUSS = [share / sum(_bell) for share in _bell]
+RISE, MEAN = (-1.0, 0.0, 1.0), (1.0, 2.0, 1.0)  # Sobel's
 WEAK, STRONG = 1.0, 2.0  # thresholds in units of a map's own mean gradient, so that scale and offset do not matter
 # lines across an edge: east, north-east, north, north-west, as (rows, columns)
 DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1))
@@ -24,12 +27,8 @@ def canny(maps: Tensor, periodic: bool) -> Tensor:
     map has no edges.
     """
     maps = maps.detach().float()
-    kernel = torch.exp(-0.5 * (torch.arange(-2, 3, device=maps.device, dtype=maps.dtype) / SIGMA) ** 2)
-    kernel = kernel / kernel.sum()
-    smooth = _separable(maps, kernel, kernel, periodic)
-    rise = torch.arange(-1, 2, device=maps.device, dtype=maps.dtype)  # made on the device: a graph cannot capture a copy from the host
-    mean = 2 - rise.abs()
-    east, north = _separable(smooth, mean, rise, periodic), _separable(smooth, rise, mean, periodic)
+    smooth = _separable(maps, GAUSS, GAUSS, periodic)
+    east, north = _separable(smooth, MEAN, RISE, periodic), _separable(smooth, RISE, MEAN, periodic)
     steep = torch.hypot(east, north)
     crest = steep * _is_crest(steep, east, north, periodic)
     typical = steep.mean((1, 2), keepdim=True)
@@ -38,11 +37,19 @@ def canny(maps: Tensor, periodic: bool) -> Tensor:
     return (crest > WEAK * typical).to(maps.dtype) + (crest > STRONG * typical).to(maps.dtype)
 
 
-def _separable(maps: Tensor, rows: Tensor, columns: Tensor, periodic: bool) -> Tensor:
+def _separable(maps: Tensor, rows: Sequence[float], columns: Sequence[float], periodic: bool) -> Tensor:
     """Convolve [B, H, W] with the outer product of two odd kernels."""
-    north, east = len(rows) // 2, len(columns) // 2
-    wide = _pad(maps, north, east, periodic)[:, None]
-    return F.conv2d(F.conv2d(wide, rows.view(1, 1, -1, 1)), columns.view(1, 1, 1, -1))[:, 0]
+    return _along(_along(_pad(maps, len(rows) // 2, len(columns) // 2, periodic), rows, 1), columns, 2)
+
+
+def _along(maps: Tensor, kernel: Sequence[float], dim: int) -> Tensor:
+    """A sum of shifted maps: what is called a convolution would be one of bfloat16 under autocast, of TF32 on a GPU."""
+    size = maps.shape[dim] - len(kernel) + 1
+    first, *others = ((maps.narrow(dim, i, size), weight) for i, weight in enumerate(kernel) if weight)
+    total = first[0] * first[1]
+    for shifted, weight in others:
+        total = torch.add(total, shifted, alpha=weight)
+    return total
 
 
 def _pad(maps: Tensor, north: int, east: int, periodic: bool) -> Tensor:

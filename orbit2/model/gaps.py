@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from orbit2.model.geometry import complete, select, valueless
+from orbit2.model.geometry import complete, finite_sums, select, valueless
 from orbit2.model.residual import ResidualPath
 from orbit2.model.scale import Scaled
 
@@ -35,7 +35,7 @@ class MissingFlags:
         """Looked at: coarse [B, V, H, W] and statics [B, S, sH, sW]. A device is waited for, and what has no values misses none."""
         if valueless(coarse):
             return cls((False,) * coarse.shape[1])
-        flags = tuple((~torch.isfinite(coarse)).any(3).any(2).any(0).tolist())
+        flags = tuple((~finite_sums(coarse, (0, 2, 3))).tolist())
         return cls(flags, statics is not None and not complete(statics))
 
 

@@ -57,10 +57,14 @@ class Window:
             rows, columns = self.fine(factor)
             return fields[..., rows[:, None], columns]
         found = np.empty((*fields.shape[:-2], factor * len(self.rows), factor * len(self.columns)), dtype=fields.dtype)
+        self.copy(fields, found, factor)
+        return found
+
+    def copy(self, fields: npt.NDArray[np.float32], out: npt.NDArray[np.float32], factor: int = 1) -> None:
+        """The cells of this window out of [..., sH, sW] into `out`."""
         for here, there in _runs(self.rows):  # runs, of which there are few, are copied several times as fast as single cells
             for now, then in _runs(self.columns):
-                found[..., scaled(here, factor), scaled(now, factor)] = fields[..., scaled(there, factor), scaled(then, factor)]
-        return found
+                out[..., scaled(here, factor), scaled(now, factor)] = fields[..., scaled(there, factor), scaled(then, factor)]
 
 
 def _runs(index: Index) -> Iterator[tuple[slice, slice]]:
