@@ -10,6 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -39,11 +40,11 @@ def add(into: Seconds, more: Mapping[str, float]) -> None:
 
 
 class Mark(Protocol):
-    """A place in a device's stream, as torch.cuda.Event."""
+    """A place in a device's stream (see DeviceMark)."""
 
     def record(self) -> None: ...
     def query(self) -> bool: ...
-    def elapsed_time(self, end_event: Any) -> float: ...
+    def elapsed_time(self, end: Any) -> float: ...
 
 
 class Clock:
@@ -123,13 +124,31 @@ def quality(curve: Iterable[Mapping[str, Any]], target: float) -> dict[str, Any]
 
 def clock_on(device: torch.device) -> Clock:
     """A clock for what computes there."""
-    return Clock(mark=_mark if device.type == "cuda" else None)
+    return Clock(mark=partial(DeviceMark, device) if device.type == "cuda" else None)
 
 
-def _mark() -> Mark:
-    import torch
+class DeviceMark:
+    """A place in the stream of a GPU, be it torch's current one or not. Who waits for it sleeps."""
 
-    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    def __init__(self, device: torch.device) -> None:
+        import torch
+
+        self.device, self.event = device, torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call, unused-ignore]
+
+    def record(self) -> None:
+        import torch
+
+        self.event.record(torch.cuda.current_stream(self.device))
+
+    def query(self) -> bool:
+        return bool(self.event.query())  # type: ignore[no-untyped-call, unused-ignore]
+
+    def synchronize(self) -> None:
+        self.event.synchronize()
+
+    def elapsed_time(self, end: DeviceMark) -> float:
+        """Milliseconds until `end`."""
+        return float(self.event.elapsed_time(end.event))
 
 
 def own_gpu(device: torch.device) -> int | None:

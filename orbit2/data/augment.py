@@ -29,7 +29,7 @@ def coarsen(fine: Tensor, areas: Tensor, factor: int, min_valid: float = 0.5, *,
     if complete:
         return means
     broken = ~torch.isfinite(means)
-    if not bool(broken.any()):
+    if broken.device.type == "cpu" and not bool(broken.any()):
         return means
     valid = torch.isfinite(fine)
     area = sums(valid * weights)

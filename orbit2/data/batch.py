@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from orbit2.data.view import Box, View
+from orbit2.model.fetched import fetched
 from orbit2.model.gaps import MissingFlags
 from orbit2.model.geometry import Geometry
 from orbit2.model.tiles import Window
@@ -45,8 +46,8 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """On `device`: as it is where it is there already."""
-        moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in ("coarse", "fine", "statics", "weights", "clock")}
-        context, noise = (None if each is None else each.to(device) for each in (self.context, self.noise))
+        moved: dict[str, Any] = {name: fetched(getattr(self, name), device) for name in ("coarse", "fine", "statics", "weights", "clock")}
+        context, noise = (None if each is None else fetched(each, device) for each in (self.context, self.noise))
         return replace(self, **moved, geometry=self.geometry.to(device), context=context, noise=noise)
 
 
@@ -81,7 +82,7 @@ class Packed:
         return [self.view.under(window) for window in self.windows] if self.windows else [self.view.under(None)] * len(self)
 
     def to(self, device: torch.device) -> Batch:
-        """Unpacked and normalised on `device`; from pinned memory the copies run beside what the device is doing."""
+        """Unpacked and normalised on `device`; from pinned memory the host does not wait for the copies."""
         return self.ground.ready(self, device)
 
     def pin_memory(self) -> Packed:

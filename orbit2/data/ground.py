@@ -21,6 +21,7 @@ from orbit2.data.packing import Packing, unpack_into
 from orbit2.data.transforms import Normaliser
 from orbit2.data.view import Box, View, box_of
 from orbit2.grid import AnyGrid, Grid
+from orbit2.model.fetched import fetched
 from orbit2.model.gaps import MissingFlags
 from orbit2.model.geometry import Geometry, select
 from orbit2.model.heap import in_large_pages
@@ -109,7 +110,7 @@ class Ground:
             self._fields[device] = self.static_fine.to(device)
         fine = view.fine
         own = _under(fine, self.areas)
-        statics, areas = fine.of(self._fields[device]), own.to(device)
+        statics, areas = fine.of(self._fields[device]), fetched(own, device)
         coarse = coarsen(statics, areas, view.factor, complete=self.complete)  # as in prediction, which knows no store
         lat, lon = self._centres(view)
         if view.mirrored:
@@ -117,16 +118,16 @@ class Ground:
         rows, columns = view.fine_domain
         weights = torch.zeros(fine.rows, fine.columns, device=device)
         inside = _window(own, rows, columns)
-        inside = (inside / float(inside.double().mean())).to(device)
+        inside = fetched(inside / float(inside.double().mean()), device)
         weights[rows, columns] = inside[:, None] if own.ndim == 1 else inside
         return Place(
             static_coarse=self.normaliser.normalise(coarse, self.own_statics),
             statics=self._for_model(self.normaliser.normalise(statics, self.own_statics)),
             weights=weights,
-            lat=lat.to(device),
-            lon=lon.to(device),
+            lat=fetched(lat, device),
+            lon=fetched(lon, device),
             areas=areas,
-            cells=None if own.ndim == 1 else (own / float(own.double().mean())).to(device),
+            cells=None if own.ndim == 1 else fetched(own / float(own.double().mean()), device),
         )
 
     def _centres(self, view: View) -> tuple[Tensor, Tensor]:

@@ -24,6 +24,7 @@ from orbit2.downscale.predictor import Downscaler
 from orbit2.errors import OrbitError
 from orbit2.grid import AnyGrid
 from orbit2.model.build import Downscaling
+from orbit2.model.fetched import fetched
 from orbit2.model.geometry import Geometry
 from orbit2.model.noise import white
 from orbit2.model.reslim import Reslim, Trunk
@@ -174,7 +175,8 @@ class Ensemble:
             made.clock.lap("waiting")
             drawn = [future.result() for future in futures]
             made.clock.lap("copy")
-            z = torch.stack([*drawn, *(torch.zeros_like(drawn[0]) for _ in range(self.together - len(drawn)))])[None].to(made.device)
+            z = torch.stack([*drawn, *(torch.zeros_like(drawn[0]) for _ in range(self.together - len(drawn)))])[None]
+            z = fetched(z, made.device)
             made.clock.lap("forward")
             with torch.autocast(made.device.type, made.dtype, enabled=made.dtype is not None):
                 fine = self.model.members(one.trunk, z)[0, : len(drawn)]

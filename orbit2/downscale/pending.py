@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from orbit2.timing import DeviceMark
+
 FloatArray = npt.NDArray[np.float32]
 
 
-def mark(device: torch.device) -> Any:
+def mark(device: torch.device) -> DeviceMark | None:
     """A place in the device's queue; None on a processor, which is there when it is asked."""
     if device.type != "cuda":
         return None
-    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call, unused-ignore]
-    event.record()
-    return event
+    place = DeviceMark(device)
+    place.record()
+    return place
 
 
 class Pending:
     """Parts [T', C, h, w] of what was computed, one after the other along T: on their way into page-locked memory of the host, which a
     GPU writes by itself."""
 
-    def __init__(self, parts: Sequence[Tensor], began: Any = None) -> None:
+    def __init__(self, parts: Sequence[Tensor], began: DeviceMark | None = None) -> None:
         """`began`: a `mark` before anything of it was computed."""
         self.parts, self._began, self._ended = [_host(part) for part in parts], began, mark(parts[0].device)
 
@@ -39,8 +40,9 @@ class Pending:
 
     def seconds(self, otherwise: float) -> float:
         """The device's own, once it is there; `otherwise`: where it keeps no time."""
-        known = self._began is not None and self._ended is not None
-        return float(self._began.elapsed_time(self._ended)) / 1e3 if known else otherwise
+        if self._began is None or self._ended is None:
+            return otherwise
+        return self._began.elapsed_time(self._ended) / 1e3
 
 
 def _host(part: Tensor) -> Tensor:

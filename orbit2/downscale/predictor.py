@@ -39,6 +39,7 @@ from orbit2.model import folder
 from orbit2.model.blend import blend as blended
 from orbit2.model.build import Downscaling
 from orbit2.model.carried import chosen
+from orbit2.model.fetched import fetched
 from orbit2.model.gaps import Gaps, MissingFlags
 from orbit2.model.geometry import Geometry, complete, of_window
 from orbit2.model.heap import keep_heap
@@ -202,9 +203,9 @@ class Downscaler:
         return View(
             variables=tuple(variables),
             names=(*variables, *self.model.statics),
-            coarse=above.to(self.device),
-            fine=self.normaliser.normalise(near, self.model.statics).to(self.device),
-            geometry=replace(place, dataset=self.trained_as(grid)),
+            coarse=fetched(above, self.device),
+            fine=fetched(self.normaliser.normalise(near, self.model.statics), self.device),
+            geometry=replace(place, dataset=self.trained_as(grid)).to(self.device),
             maps=None if site is None else site.under(window, s).to(self.device),
             missing=MissingFlags(MissingFlags.of(above[None]).coarse, not complete(near)),
         )
@@ -214,9 +215,9 @@ class Downscaler:
         missing, which the host has seen."""
         count = len(coarse)  # no transform loses a value
         gaps = self.model.gaps_from(MissingFlags((*coarse.lacks, *view.missing.coarse), view.missing.statics), view.names)
-        dynamic = self.normaliser.normalise(coarse.fields.to(self.device, non_blocking=True), view.variables)
+        dynamic = self.normaliser.normalise(fetched(coarse.fields, self.device), view.variables)
         every = torch.cat([dynamic, view.coarse.expand(count, -1, -1, -1)], 1)
-        return every, view.geometry.expand(count).to(self.device), clock(times).to(self.device), gaps
+        return every, view.geometry.expand(count), fetched(clock(times), self.device), gaps
 
     @torch.inference_mode()
     def submit(self, coarse: Read, view: View, part: tuple[slice, slice], times: Times, batch: int = 1) -> Pending:

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from orbit2.areas import relative_areas
 from orbit2.grid import AnyGrid, Grid
+from orbit2.model.fetched import fetched
 from orbit2.model.tiles import Window
 
 Array = npt.NDArray[np.float64]
@@ -66,8 +67,8 @@ class Geometry:
         return replace(self, lat=self.lat[k : k + 1], lon=self.lon[k : k + 1], areas=areas)
 
     def to(self, device: torch.device | str) -> Geometry:
-        areas = None if self.areas is None else self.areas.to(device)
-        return replace(self, lat=self.lat.to(device), lon=self.lon.to(device), areas=areas)
+        areas = None if self.areas is None else fetched(self.areas, device)
+        return replace(self, lat=fetched(self.lat, device), lon=fetched(self.lon, device), areas=areas)
 
 
 def centres(grid: AnyGrid) -> tuple[Array, Array]:

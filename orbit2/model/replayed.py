@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from types import MethodType
 from typing import Any
 
@@ -22,23 +23,34 @@ class Recording:
 
     `before` is called between the turns that warm up and the recording, which computes nothing yet. `pool`: memory that graphs share
     which never run at the same time. Whatever else `run` reads and writes must stay where it is. Random numbers are those of the replay.
+    What fails before the recording, or for want of memory, leaves everything as it was; raises OrbitError for what cannot be recorded,
+    after which this process cannot go on.
     """
 
     def __init__(
         self, run: Callable[..., Tensor], tensors: Sequence[Tensor | None], *, before: Callable[[], object] = lambda: None, pool: Any = None
     ) -> None:
         self.held = [None if t is None else t.clone() for t in tensors]
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call, unused-ignore]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(WARM):
-                run(*self.held)
-        torch.cuda.current_stream().wait_stream(side)
-        before()
         self.graph = torch.cuda.CUDAGraph()
-        # other threads go on meanwhile: a loader's pins memory, a checkpoint's copies from the device
-        with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
-            self.result = run(*self.held)
+        device = next(t.device for t in tensors if t is not None)
+        with torch.cuda.device(device):  # streams and graphs are the current one's
+            side = _side(device)
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(WARM):
+                    run(*self.held)
+            torch.cuda.current_stream().wait_stream(side)
+            before()
+            try:
+                # other threads go on meanwhile: a loader's pins memory, a checkpoint's copies from the device
+                with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
+                    self.result = run(*self.held)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:  # torch cannot be trusted with anything after it: stream and memory stay the recording's
+                told = " ".join(str(error).split())[:200]
+                raise OrbitError("cannot be recorded as a CUDA graph", where="cuda_graphs", got=told,
+                                 hint="leave it out (cuda_graphs: false) and start again: what is done is kept") from error  # fmt: skip
 
     def __call__(self, tensors: Sequence[Tensor | None]) -> Tensor:
         for kept, new in zip(self.held, tensors, strict=True):
@@ -46,6 +58,12 @@ class Recording:
                 kept.copy_(new, non_blocking=True)
         self.graph.replay()
         return self.result.clone()
+
+
+@cache
+def _side(device: torch.device) -> torch.cuda.Stream:
+    """One of a device for all that warms up: libraries keep memory for every stream that they have seen."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call, unused-ignore]
 
 
 def one_graph(model: Reslim) -> bool:

@@ -27,6 +27,7 @@ from orbit2.data.transforms import curved, transformed_
 from orbit2.files import sha256
 from orbit2.grid import AnyGrid, from_attributes
 from orbit2.model.constraints import conserve_blocks
+from orbit2.model.fetched import fetched
 from orbit2.model.geometry import Geometry
 from orbit2.model.tiles import Window
 from orbit2.variables import variable
@@ -60,7 +61,7 @@ class Maps:
     cycles: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> Maps:
-        return Maps(self.offset.to(device), self.slope.to(device), self.cycle.to(device), self.cycles)
+        return Maps(fetched(self.offset, device), fetched(self.slope, device), fetched(self.cycle, device), self.cycles)
 
     def added(self, prediction: Tensor, clock: Tensor) -> Tensor:
         """`prediction` [B, C, h, w] at `clock` [B, 4], corrected; before conservation."""
@@ -76,7 +77,10 @@ def limited(fine: Tensor, outputs: Sequence[str], moments: Tensor) -> Tensor:
     for i, name in enumerate(outputs):
         if curved(name):
             mean, std = moments[i]
-            least, most = (transformed_(torch.tensor(variable(name).valid, device=fine.device, dtype=moments.dtype), name) - mean) / std
+            ends = torch.empty(2, device=fine.device, dtype=moments.dtype)
+            for end, value in zip(ends, variable(name).valid, strict=True):
+                end.fill_(value)  # on the device: a copy from the host would wait for it
+            least, most = (transformed_(ends, name) - mean) / std
             channels[i] = torch.minimum(torch.maximum(channels[i], least), most)
     return torch.stack(channels, 1)
 

@@ -58,8 +58,8 @@ class Replays:
     """Graphs of one training, by kind of batch, each recorded when a second batch of its kind comes.
 
     They add to gradients that stay where they are; `begun` before a step and `ended` after its batches hand them to the parameters as
-    backward passes would have: a parameter that none of them reached has none. What cannot be recorded, or is one kind too many, is said
-    and left to the caller, and `added` after it.
+    backward passes would have: a parameter that none of them reached has none. What there is no room for, or is one kind too many, is
+    said and left to the caller, and `added` after it.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], cores: bool = False) -> None:

@@ -99,6 +99,7 @@ def _recorded(graph: _Graph, pool: Any = None, capture_error_mode: str = "global
 
 
 class _Stream:
+    def __init__(self, device: Any = None) -> None: ...
     def wait_stream(self, other: Any) -> None: ...
 
 
@@ -115,5 +116,6 @@ def stand_in(patch: pytest.MonkeyPatch) -> list[_Graph]:
     patch.setattr(torch.cuda, "Stream", _Stream)
     patch.setattr(torch.cuda, "current_stream", _Stream)
     patch.setattr(torch.cuda, "stream", lambda side: nullcontext())
+    patch.setattr(torch.cuda, "device", lambda device: nullcontext())
     patch.setattr(torch.cuda, "graph_pool_handle", lambda: object())
     return made

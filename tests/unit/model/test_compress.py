@@ -176,6 +176,18 @@ def test_edges_do_not_depend_on_scale_or_offset() -> None:
     assert (canny(field, True) != canny(0.3 * field + 4, True)).float().mean() < 0.01
 
 
+def test_neither_edges_nor_leaves_are_those_of_rounding() -> None:
+    """Under autocast a convolution would be one of bfloat16: of a field of 1 +- 0.3 it saw 3 % of the cells elsewhere."""
+    torch.manual_seed(0)
+    field = 1 + 0.3 * torch.randn(2, 48, 96)
+    module = Compression(CompressionConfig(mode="budget", ratio=8, max_leaf=8), 4, patch=1).eval()
+    geometry, tokens = Geometry.of(uniform(0, 32, 0, 32, 32, 32), 4), torch.randn(2, 1024, 4)
+    edges, leaves = canny(field, True), module.leaves(tokens, geometry)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(canny(field, True), edges)
+        assert torch.equal(module.leaves(tokens, geometry).cells, leaves.cells)
+
+
 def test_edges_lie_where_scikit_image_finds_them() -> None:
     rows, columns = np.mgrid[:60, :60]
     disc = ((rows - 30) ** 2 + (columns - 28) ** 2 < 15**2).astype(np.float64)

@@ -86,18 +86,33 @@ def test_dropout_and_parts_that_have_no_graph(tiny: Tiny, tmp_path: Path, monkey
     assert all(torch.equal(value, state(made)[name]) for name, value in state(plain).items())
 
 
-def test_what_cannot_be_recorded_runs_as_it_is(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("where", ["warming up", "recording"])
+def test_what_there_is_no_room_for_runs_as_it_is(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
 ) -> None:
     plain, made = (make(tiny, tmp_path / str(i), "plain") for i, make in enumerate((awake, replaying)))
     stand_in(monkeypatch)
-    asked = steps.masked
-    monkeypatch.setattr(steps, "masked", lambda setup, batch: asked(setup, batch) if bool(batch.fine.sum() < torch.inf) else batch.fine)
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.cuda, "stream" if where == "warming up" else "graph", full)
     with caplog.at_level(logging.WARNING):
         for number in (0, 2, 4):
             assert read([take(plain, parts(plain, number), number)]) == read([take(made, parts(made, number), number)])
-    assert caplog.text.count("a step cannot be recorded as a CUDA graph (operation not permitted") == 1
+    assert caplog.text.count("a step cannot be recorded as a CUDA graph (CUDA out of memory") == 1
     assert made.replays is not None and not made.replays.kept
+
+
+def test_what_cannot_be_recorded_ends_the_training(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch stays on the recording's stream, and frees no memory, after an operator that no graph can hold."""
+    made = replaying(tiny, tmp_path, "plain")
+    stand_in(monkeypatch)
+    asked = steps.masked
+    monkeypatch.setattr(steps, "masked", lambda setup, batch: asked(setup, batch) if bool(batch.fine.sum() < torch.inf) else batch.fine)
+    with pytest.raises(OrbitError, match=r"cannot be recorded(?s:.)*operation not permitted(?s:.)*cuda_graphs: false"):
+        for number in (0, 2, 4):
+            take(made, parts(made, number), number)
 
 
 def test_a_graph_is_of_the_memory_that_it_was_recorded_in(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
