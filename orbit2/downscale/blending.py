@@ -25,7 +25,7 @@ from orbit2.downscale.store import PredictionStore, unwritten
 from orbit2.model.blend import blend, neighbours, parts
 
 FloatArray = npt.NDArray[np.float32]
-TILES = 256  # whose weights are kept
+TILES, ITEMS = 256, 4096  # whose weights, and whose sources, are kept
 
 
 class Blender:
@@ -39,11 +39,15 @@ class Blender:
         self.folder = store.journal.folder / "windows"
         self._done: set[int] = store.done()
         self._taken, self._kept, self._lock = set[int](), set[int](), threading.Lock()
+        self._sources = lru_cache(maxsize=ITEMS)(self._of)
         self._beside = cache(lambda tile: neighbours(self.tiling, tile))
         self._parts = lru_cache(maxsize=TILES)(lambda tile: parts(self.tiling, tile, store.layout.factor, grain))
 
     def sources(self, index: int) -> list[int]:
         """Items whose windows enter item `index`, and which its own window enters: itself first."""
+        return self._sources(index)
+
+    def _of(self, index: int) -> list[int]:
         item = self.items[index]
         return [index, *(self.items.of_tile(item, tile) for tile in self._beside(item.tile))]
 

@@ -20,7 +20,7 @@ from orbit2.downscale.cut import Read, TileSize, Views
 from orbit2.downscale.derived import derived_from
 from orbit2.downscale.items import Item, Items, contiguous, deal, share
 from orbit2.downscale.members import Begun, Ensemble, identity_of
-from orbit2.downscale.passes import fitting_threads
+from orbit2.downscale.passes import fitting_threads, quick_turns
 from orbit2.downscale.pending import Pending
 from orbit2.downscale.predictor import Downscaler
 from orbit2.downscale.samples import Samples, Statics
@@ -185,7 +185,8 @@ def compute_block(job: Job, ranks: launch.Ranks, block: int = 0, blocks: int = 1
     Of blended tiles it finishes those that need no window of another block; `finish` does the rest. On a processor it takes the threads
     that one window is worth. Raises Interrupted when a signal or the deadline stopped it after the item in hand.
     """
-    with fitting_threads(job.downscaler.model, job.downscaler.device, job.layout.tiling.padded):
+    device = job.downscaler.device
+    with fitting_threads(job.downscaler.model, device, job.layout.tiling.padded), quick_turns(device):
         return _compute_block(job, ranks, block, blocks, wall_minutes)
 
 
@@ -217,7 +218,8 @@ def _compute_block(job: Job, ranks: launch.Ranks, block: int, blocks: int, wall_
 
     label = job.label if blocks == 1 else f"{job.label} block {block}/{blocks}"
     hands = fitting(job.settings.writers, job.downscaler.device.type == "cuda", job.layout) if len(todo) > 1 else 0
-    with StopRequest(wall_minutes) as stop, Writers(hands, store, blender) as writers:
+    times = [time for start, count in dict.fromkeys((items[i].start, items[i].count) for i in todo) for time in range(start, start + count)]
+    with StopRequest(wall_minutes) as stop, Writers(hands, store, blender) as writers, job.samples.foreseen(times):
         launch.heed_job(stop, ranks, LAST_ITEM)
         if ranks.first and stop.deadline:
             log.info("%s: %s", label, stop.deadline)

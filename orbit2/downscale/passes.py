@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 
 import torch
@@ -11,6 +13,8 @@ from orbit2 import timing
 from orbit2.model.build import Downscaling
 from orbit2.model.inspect import operations
 from orbit2.model.threads import taking, worthwhile
+
+TURN = 2e-4  # seconds; Python's own 5e-3 is as much as a whole pass
 
 
 def of_window(model: Downscaling, shape: tuple[int, int]) -> tuple[int, int]:
@@ -28,6 +32,18 @@ def fitting_threads(model: Downscaling, device: torch.device, shape: tuple[int, 
     if device.type != "cpu" or most == 1:
         return taking(0)
     return taking(worthwhile(_counted(model.config.model_dump_json(), model.inputs, model.outputs, model.statics, *shape), most))
+
+
+@contextmanager
+def quick_turns(device: torch.device) -> Iterator[None]:
+    """Within it Python's threads take turns every TURN seconds, beside a GPU: whoever launches its kernels gives Python's lock away with
+    each, and waits for it again as long as a turn of those that read and write."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(TURN if device.type == "cuda" else before)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 @lru_cache(256)

@@ -1,10 +1,12 @@
 """What an item reads: the inputs of its times on its window, and the fine statics under it. What is small is kept whole; memory for
-the rest goes with the window, never with the domain. Used by one reader thread."""
+the rest goes with the window, never with the domain. Used by one reader thread, which another one may read ahead for."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +34,10 @@ class Samples(Protocol):
         """Times `start : start + count` on the window, [T, V, h, w], canonical units, NaN where missing."""
         ...
 
+    def foreseen(self, times: Sequence[int]) -> AbstractContextManager[None]:
+        """Within it these times are read in this order, each for all that is wanted of it: the next ones may be read beside."""
+        ...
+
     def took(self) -> Mapping[str, float]:
         """Seconds of reading and decoding, as far as they are known apart."""
         ...
@@ -44,21 +50,52 @@ def kept_bytes(time_block: int) -> int:
 
 
 class Kept:
-    """Whole samples, the last few that fit into `most` bytes."""
+    """Whole samples, the last few that fit into `most` bytes; `together` are asked for at once."""
 
-    def __init__(self, read: Callable[[int], FloatArray], most: int = KEPT_BYTES) -> None:
-        self._read, self._kept, self._most = read, OrderedDict[int, FloatArray](), most
+    def __init__(self, read: Callable[[int], FloatArray], most: int = KEPT_BYTES, together: int = 1) -> None:
+        self._read, self._kept, self._most, self._together = read, OrderedDict[int, FloatArray](), most, together
+        self._order, self._place = list[int](), dict[int, int]()
+        self._beside: ThreadPoolExecutor | None = None
+        self._coming = dict[int, Future[FloatArray]]()
+
+    @contextmanager
+    def foreseen(self, order: Sequence[int]) -> Iterator[None]:
+        """Within it samples are asked for in this order: the next `together` are read beside, by one thread, where that many more fit."""
+        self._order, self._place = list(order), {index: place for place, index in enumerate(order)}
+        with ThreadPoolExecutor(1, "ahead") as self._beside:
+            try:
+                yield
+            finally:
+                for future in self._coming.values():
+                    future.cancel()
+                self._coming.clear()
+                self._beside = None
 
     def __call__(self, index: int) -> FloatArray:
         if index in self._kept:
             self._kept.move_to_end(index)
             return self._kept[index]
-        while self._kept and (len(self._kept) + 1) * next(iter(self._kept.values())).nbytes > self._most:
+        if self._beside is None:
+            found = self._read(index)
+        else:
+            asked = self._coming.pop(index, None) or self._beside.submit(self._read, index)
+            found = asked.result()
+        room = self._most // found.nbytes if found.nbytes else 1
+        self._ahead(index, room)
+        while self._kept and len(self._kept) + len(self._coming) + 1 > room:
             self._kept.popitem(last=False)
-        found = self._read(index)
-        if found.nbytes <= self._most:
+        if room:
             self._kept[index] = found
         return found
+
+    def _ahead(self, index: int, room: int) -> None:
+        """Ask for what follows `index`, unless it would drive out what is of use."""
+        place = self._place.get(index)
+        if self._beside is None or place is None or 2 * self._together > room:
+            return
+        for later in self._order[place + 1 : place + 1 + self._together]:
+            if later not in self._kept and later not in self._coming:
+                self._coming[later] = self._beside.submit(self._read, later)
 
     def cut(self, start: int, count: int, window: Window) -> FloatArray:
         """`count` samples on a window, [T, ..., h, w]."""
@@ -75,7 +112,11 @@ class StoreSamples:
     def __init__(self, pairs: PairStore, side: Side, indices: Sequence[int], names: Sequence[str], time_block: int = 1) -> None:
         self.names, self._pairs = tuple(names), pairs
         positions = [pairs.variables(side).index(name) for name in names]
-        self._whole = Kept(lambda i: np.ascontiguousarray(pairs.read(side, int(indices[i]))[positions]), kept_bytes(time_block))
+        self._whole = Kept(lambda i: np.ascontiguousarray(pairs.read(side, int(indices[i]))[positions]), kept_bytes(time_block),
+                           time_block)  # fmt: skip
+
+    def foreseen(self, times: Sequence[int]) -> AbstractContextManager[None]:
+        return self._whole.foreseen(times)
 
     def read(self, start: int, count: int, window: Window) -> FloatArray:
         return self._whole.cut(start, count, window)
@@ -93,7 +134,7 @@ class FileSamples:
         height, width = inputs.grid.shape
         self._most = kept_bytes(time_block)
         small = 4 * len(self.names) * height * width * time_block <= self._most
-        self._whole = Kept(inputs.frame, self._most) if small else None
+        self._whole = Kept(inputs.frame, self._most, time_block) if small else None
         self._band: tuple[tuple[int, int, int], FloatArray] | None = None
 
     def read(self, start: int, count: int, window: Window) -> FloatArray:
@@ -103,6 +144,9 @@ class FileSamples:
         if WIDE * len(window.columns) <= self._inputs.chunk_width and 4 * count * len(self.names) * len(window.rows) * width <= self._most:
             return self._of_band(start, count, window, np.arange(width))
         return np.stack([self._inputs.cells(i, window.rows, window.columns) for i in range(start, start + count)])
+
+    def foreseen(self, times: Sequence[int]) -> AbstractContextManager[None]:
+        return nullcontext() if self._whole is None else self._whole.foreseen(times)
 
     def took(self) -> Mapping[str, float]:
         return {}

@@ -10,7 +10,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from math import prod
+from mmap import mmap
 from multiprocessing import get_all_start_methods, get_context
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -26,10 +29,11 @@ FloatArray = npt.NDArray[np.float32]
 MOST = 8
 BUSY = 2  # cores that computing and reading take
 DEEPEST = 32  # items
-HELD = 4  # arrays of an item that a writer holds: what it was given, packed for the way, unpacked, compressed
+HELD = 4  # arrays of an item that a writer holds: what it was given, the same where all see it, rounded, compressed
 LOOK = 1.0  # seconds between two looks whether whoever started a writer still lives
 log = logging.getLogger(__name__)
 _own: Blender | PredictionStore | None = None  # of a writer's process
+_shared: mmap | None = None  # memory that the one that computes writes into
 
 
 def fitting(asked: int, gpu: bool, layout: Layout) -> int:
@@ -63,10 +67,15 @@ class Writers:
     def __init__(self, hands: int, store: PredictionStore, blender: Blender | None) -> None:
         self.store, self.blender, self.hands = store, blender, hands
         self._pool: ProcessPoolExecutor | None = None
+        self._places = SimpleQueue[int]()  # in the memory that all share, one for each that writes
+        self._size = 0 if blender else _item(store.layout)
 
     def __enter__(self) -> Writers:
         if self.hands:
-            about = self.store.path, self.store.layout, None if self.blender is None else self.blender.grain
+            self._shared = mmap(-1, max(1, self.hands * self._size))  # anonymous, and a fork's too: a pipe takes five times as long
+            for number in range(self.hands):
+                self._places.put(number * self._size)
+            about = self.store.path, self.store.layout, None if self.blender is None else self.blender.grain, self._shared
             gc.collect()
             gc.freeze()  # a fork never takes apart what it was born with: some of it is a GPU's, which only this process may speak to
             try:
@@ -83,7 +92,18 @@ class Writers:
 
     def write(self, item: Item, fields: FloatArray, seconds: float) -> None:
         """An item's fields, as PredictionStore.write has it; returns when they are on disk."""
-        self._done(lambda pool: pool.submit(_written, item, fields, seconds).result(), lambda: self.store.write(item, fields, seconds))
+        self._done(lambda pool: self._handed(pool, item, fields, seconds), lambda: self.store.write(item, fields, seconds))
+
+    def _handed(self, pool: ProcessPoolExecutor, item: Item, fields: FloatArray, seconds: float) -> None:
+        if fields.nbytes > self._size:
+            pool.submit(_written, item, fields, seconds).result()
+            return
+        place = self._places.get()
+        try:
+            _fields(self._shared, place, fields.shape)[...] = fields
+            pool.submit(_written_there, item, place, fields.shape, seconds).result()
+        finally:
+            self._places.put(place)
 
     def mix(self, index: int) -> None:
         """An item of windows that are all on disk."""
@@ -102,9 +122,10 @@ class Writers:
         here()
 
 
-def _begun(parent: int, path: Any, layout: Layout, grain: int | None) -> None:
+def _begun(parent: int, path: Any, layout: Layout, grain: int | None, shared: mmap) -> None:
     """In a writer's process."""
-    global _own
+    global _own, _shared
+    _shared = shared
     heed_parent()
     threading.Thread(target=_lives, args=(parent,), daemon=True).start()
     allowance.allow(threads=1)
@@ -122,6 +143,15 @@ def _lives(parent: int) -> None:
 def _written(item: Item, fields: FloatArray, seconds: float) -> None:
     assert isinstance(_own, PredictionStore)
     _own.write(item, fields, seconds)
+
+
+def _written_there(item: Item, place: int, shape: tuple[int, ...], seconds: float) -> None:
+    assert _shared is not None
+    _written(item, _fields(_shared, place, shape), seconds)
+
+
+def _fields(memory: mmap, place: int, shape: tuple[int, ...]) -> FloatArray:
+    return np.frombuffer(memory, np.float32, prod(shape), place).reshape(shape)
 
 
 def _mixed(index: int) -> None:

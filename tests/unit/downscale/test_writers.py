@@ -2,9 +2,11 @@
 
 import logging
 import os
+import pickle
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,20 @@ def test_the_same_bits_from_whichever_process(tiny: Tiny, model: Path, tmp_path:
     wrote = [file for file in several.parent.glob(".p.zarr.*.journal/*.jsonl") if '"item"' in file.read_text()]
     assert len({file.name.split("-")[-2] for file in wrote} - {str(os.getpid())}) > 1, "several wrote, and not this one"
     assert not writers(), "none is left"
+
+
+def test_fields_are_handed_on_in_memory_that_all_share(tiny: Tiny, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pickled through one pipe they take longer than to be written by eight."""
+    sizes, plain = list[int](), ProcessPoolExecutor.submit
+
+    def submit(self: ProcessPoolExecutor, act: Any, *given: Any) -> Any:
+        sizes.append(len(pickle.dumps(given)))
+        return plain(self, act, *given)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit)
+    for name, cut in CUTS.items():
+        predicted(tiny, model, tmp_path / name / "p.zarr", **cut, writers=2)
+    assert len(sizes) > 100 and max(sizes) < 1000
 
 
 def at_item(number: int, act: Callable[[], object]) -> Callable[..., Any]:
