@@ -15,6 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from orbit2 import processor
 from orbit2.errors import OrbitError
 from orbit2.files import read_json, write_json
 
@@ -178,11 +179,7 @@ def device_name(device: torch.device) -> str:
         import torch
 
         return torch.cuda.get_device_name(device)
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.machine()
+    return processor.told("model name") or platform.machine()
 
 
 def operations(count: Callable[[], float]) -> float | None:

@@ -43,7 +43,7 @@ from orbit2.model.fetched import fetched
 from orbit2.model.gaps import Gaps, MissingFlags
 from orbit2.model.geometry import Geometry, complete, of_window
 from orbit2.model.heap import keep_heap
-from orbit2.model.precision import PRECISIONS, autocast_dtype, rounded
+from orbit2.model.precision import PRECISIONS, autocast_dtype, rounded, settle
 from orbit2.model.published_tiles import equal_tiles
 from orbit2.model.site import Maps, Site, limited, of, settled
 from orbit2.model.tiles import Tiling, Window, scaled, tiles
@@ -393,6 +393,7 @@ def loaded(kind: type[Kind], path: str | Path, device: str | torch.device | None
     model, normaliser, about = folder.load(path, chosen)
     if precision not in PRECISIONS:
         raise OrbitError("unknown precision", where="precision", got=precision, allowed=", ".join(PRECISIONS), hint="fp32 works everywhere")
-    if (dtype := autocast_dtype(precision, chosen)) is not None:
+    settle(dtype := autocast_dtype(precision, chosen), chosen)
+    if dtype is not None:
         rounded(model, dtype)
     return kind(model, normaliser, about, chosen, dtype, Path(path), since)

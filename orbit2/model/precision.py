@@ -10,11 +10,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from orbit2.processor import gains_by_bf16, told
+
 PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """bfloat16 for "bf16", None (float32) for "fp32"; "auto" = bfloat16 on GPUs and CPUs with bf16 matrix instructions."""
+    """bfloat16 for "bf16", None (float32) for "fp32"; "auto" = bfloat16 on GPUs and on processors that multiply it faster."""
     if precision == "bf16":
         return torch.bfloat16
     if precision == "auto" and fast_bf16(device):
@@ -23,10 +25,16 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 
 
 def fast_bf16(device: torch.device) -> bool:
-    """Whether the device has bf16 multiply instructions (CUDA compute capability 8+, ROCm, x86 AMX or AVX512-BF16)."""
+    """Whether the device multiplies bf16 faster than float32: CUDA compute capability 8+, ROCm; of processors see `gains_by_bf16`."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return any(_flag(name) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return gains_by_bf16(_flag("_is_amx_tile_supported"), _flag("_is_avx512_bf16_supported"), told("vendor_id"))
+
+
+def settle(dtype: torch.dtype | None, device: torch.device) -> None:
+    """float32 (`dtype` None) is float32, in this process: PyTorch lets a GPU's convolutions round to TF32."""
+    if device.type == "cuda" and dtype is None:
+        torch.backends.cudnn.allow_tf32 = False
 
 
 def _flag(name: str) -> bool:

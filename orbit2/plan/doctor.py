@@ -14,6 +14,7 @@ from typing import Literal
 
 import psutil
 
+from orbit2 import processor
 from orbit2.importing import Asked
 from orbit2.version import __version__
 
@@ -119,9 +120,11 @@ def _devices(asked: Asked) -> list[Finding]:
     told = asked.devices()
     if told is None:
         return []
-    flags = _cpu_flags()
-    fast = [name for name in ("amx_bf16", "avx512_bf16") if name in flags]
-    cpu = f"{os.cpu_count()} cores; bf16 arithmetic: {', '.join(fast) if fast else 'no (training runs in fp32)'}"
+    flags = processor.told("flags").split()
+    has = [name for name in ("amx_bf16", "avx512_bf16") if name in flags]
+    gains = processor.gains_by_bf16("amx_bf16" in has, "avx512_bf16" in has, processor.told("vendor_id"))
+    text = ", ".join(has) if gains else f"{has[0]}, no faster than fp32, which training runs in" if has else "no (training runs in fp32)"
+    cpu = f"{os.cpu_count()} cores; bf16 arithmetic: {text}"
     found = [Finding("Devices", "cpu", "ok", cpu)]
     if not told["gpus"]:
         found.append(Finding("Devices", "gpu", "note", "none usable by this torch build; everything runs on the CPU"))
@@ -129,14 +132,6 @@ def _devices(asked: Asked) -> list[Finding]:
         text = f"{gpu['name']}, {gpu['gib']:.0f} GiB, {'bf16' if gpu['bf16'] else 'no bf16'} ({told['kind']})"
         found.append(Finding("Devices", f"gpu {index}", "ok", text))
     return found
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return set()
-    return next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())
 
 
 def _machine(results: Path) -> list[Finding]:

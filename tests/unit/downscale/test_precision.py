@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
+from orbit2 import processor
 from orbit2.downscale import run
+from orbit2.model.precision import settle
+from orbit2.processor import gains_by_bf16, told
 from tests.data.small_downscaling import random_model, task
 from tests.data.tiny_training import Tiny
 
@@ -33,3 +37,29 @@ def test_the_arithmetic_is_what_the_task_says(tiny: Tiny, tmp_path: Path, monkey
         found = predicted(tiny, tmp_path, precision="auto")
         assert found.attrs["precision"] == ("bf16" if fast else "fp32")
         xr.testing.assert_equal(found[name], (half if fast else full)[name])
+
+
+def test_auto_is_bf16_where_that_was_seen_to_be_faster() -> None:
+    gain = [(True, True, "GenuineIntel"), (True, False, ""), (False, True, "AuthenticAMD")]
+    assert all(gains_by_bf16(*each) for each in gain)
+    assert not any(gains_by_bf16(*each) for each in [(False, True, "GenuineIntel"), (False, True, ""), (False, False, "AuthenticAMD")])
+
+
+def test_what_a_processor_says_of_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "cpuinfo"
+    monkeypatch.setattr(processor, "INFO", info)
+    told.cache_clear()
+    assert told("flags") == ""
+    info.write_text("processor\t: 0\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu avx512_bf16\n\nvendor_id\t: other\n")
+    told.cache_clear()
+    assert (told("vendor_id"), told("flags").split()) == ("AuthenticAMD", ["fpu", "avx512_bf16"])
+    told.cache_clear()
+
+
+def test_float32_on_a_gpu_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    for dtype, device in ((torch.bfloat16, "cuda"), (None, "cpu")):
+        settle(dtype, torch.device(device))
+        assert torch.backends.cudnn.allow_tf32
+    settle(None, torch.device("cuda"))
+    assert not torch.backends.cudnn.allow_tf32
