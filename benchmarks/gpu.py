@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import gc
 import re
 import statistics
 import sys
@@ -209,18 +210,20 @@ def product_rate(device: torch.device, n: int, repeats: int) -> float:
 
 
 def cases(batches: tuple[int, ...], device: torch.device, quick: bool) -> Iterator[tuple[Network, str, str, int]]:
-    """What was asked for first: the first batch of every network, then the others. A quick look compiles one network only."""
+    """What was asked for first: the first batch of every network, as it is and as graphs, then compiled (up to a minute each), then the
+    others. A quick look compiles one network only."""
     for batch in batches:
-        for network in (*NETWORKS[:3], NETWORKS[5]) if quick else NETWORKS:
-            for side, ways in WAYS.items():
-                for way in ways:
-                    if quick and "compiled" in way and network != NETWORKS[0]:
-                        continue
-                    if side == "training" and "graph" in way and not (network.tiled or network.ratio):
-                        continue  # products and attention are all that counts there
-                    if ("graph" in way and device.type != "cuda") or (network.kind == "orbit2" and way != "eager"):
-                        continue
-                    yield network, side, way, batch
+        for compiled in (False, True):
+            for network in (*NETWORKS[:3], NETWORKS[5]) if quick else NETWORKS:
+                for side, ways in WAYS.items():
+                    for way in (each for each in ways if ("compiled" in each) == compiled):
+                        if quick and compiled and network != NETWORKS[0]:
+                            continue
+                        if side == "training" and "graph" in way and not (network.tiled or network.ratio):
+                            continue  # products and attention are all that counts there
+                        if ("graph" in way and device.type != "cuda") or (network.kind == "orbit2" and way != "eager"):
+                            continue
+                        yield network, side, way, batch
 
 
 def measure(
@@ -230,6 +233,7 @@ def measure(
     row: dict[str, Any] = {"network": network.name, "side": side, "way": way, "batch": batch}
     try:
         torch._dynamo.reset()
+        gc.collect()  # networks that were compiled or replayed, with their graphs' memory
         if device.type == "cuda":
             torch.cuda.empty_cache()
         model = model_of(size, network, device).train(side == "training")

@@ -30,7 +30,9 @@ part() { # name, seconds at most, command...
   [ "$code" -eq 0 ] || failed=1
 }
 part device 30 "$python" -c 'import torch; print(torch.__version__, torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU")'
-part tests 90 "$python" -m pytest -q -p no:cacheprovider -m gpu tests
-part network 225 "$python" benchmarks/gpu.py $quick --out-dir "$out" --minutes 3
-part ends 150 "$python" benchmarks/gpu_ends.py $quick --out-dir "$out" --minutes 2
+pytest="-m pytest -v -p no:cacheprovider -m gpu tests/unit/model/test_on_a_gpu.py" # only its own imports: others' packages need not be there
+part tests 60 "$python" $pytest -k "not compiled"
+part network 195 "$python" benchmarks/gpu.py $quick --out-dir "$out" --minutes 2.6
+part ends 150 "$python" benchmarks/gpu_ends.py $quick --out-dir "$out" --minutes 1.8
+part compiled 75 "$python" $pytest -k "compiled"
 exit "$failed"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from orbit2.grid import global_grid
 from orbit2.model.compiled import compile_model
-from orbit2.model.gaps import Gaps
 from orbit2.model.geometry import Geometry
 from orbit2.model.precision import rounded
 from orbit2.model.replayed import replay_model
@@ -98,24 +99,56 @@ def test_compiled_and_replayed_predictions_are_the_eager_ones(changes: dict[str,
             assert (results[1] - results[0]).abs().max() < 0.03 * results[0].std()
 
 
-def test_a_prediction_and_a_step_wait_for_nothing(tmp_path: Path) -> None:
-    """torch itself raises where the host would wait for the device."""
-    from orbit2.train.taken import read, take
-    from tests.unit.train.test_no_waiting import setup
-
-    made = setup(build(tmp_path), tmp_path, {"tv_weight": 0.1}, {"time_embedding": True}, GPU)
-    batches = [[part.to(GPU) for part in made.steps[step]] for step in range(4)]
-    taken = [take(made, batches[0], 0)]  # kernels are chosen
+@contextmanager
+def unwaited() -> Iterator[None]:
+    """Within it torch itself raises where the host would wait for the device."""
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        taken += [take(made, one, step) for step, one in enumerate(batches[1:], 1)]
-        model, given = model_of({}).to(GPU), there(batch())
-        with torch.inference_mode(), torch.autocast("cuda", HALF):
-            model(*given, INPUTS, None, Gaps(False, False))
+        yield
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_step_waits_for_nothing(tmp_path: Path) -> None:
+    """From batches as a loader pins them, also in places that were not seen before."""
+    from orbit2.train.taken import read, take
+    from tests.unit.train.test_no_waiting import setup
+
+    made = setup(build(tmp_path), tmp_path, {"tv_weight": 0.1, "augment": True}, {"time_embedding": True}, GPU)
+    batches = [[part.pin_memory() for part in made.steps[step]] for step in range(6)]
+    taken = [take(made, batches[0], 0)]  # kernels are chosen
+    with unwaited():
+        taken += [take(made, one, step) for step, one in enumerate(batches[1:], 1)]
     assert all(record["loss"] > 0 for record in read(taken))
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_a_prediction_waits_for_nothing(tmp_path: Path, graphs: bool) -> None:
+    """Of the reader's arrays, on tiles that were not seen before; who writes waits."""
+    from orbit2.downscale.cut import Read
+    from orbit2.downscale.predictor import Downscaler, loaded
+    from tests.data.small_downscaling import random_model
+
+    made, grid = loaded(Downscaler, random_model(tmp_path / "model"), GPU, "bf16"), global_grid(15.0)
+    if graphs:
+        replay_model(made.model, GPU, made.dtype)
+    names, time = made.inputs, np.array(["2026-01-01T06", "2026-01-01T07"], "datetime64[s]")
+    tiling = made.tiling(grid, 6, 2)
+    fields = np.full((2, len(names), *tiling.padded), 270.0, dtype=np.float32)
+    statics = np.zeros((len(made.model.statics), *(made.refinement * side for side in tiling.padded)), dtype=np.float32)
+    found = []
+
+    def submit(tile: int) -> None:
+        view = made.view(names, statics, grid, tiling[tile])
+        found.append(made.submit(Read.of(fields, GPU), view, tiling.kept(tile), time, 2))
+
+    for _ in range(2):
+        submit(0)  # kernels are chosen, graphs are made
+    with unwaited():
+        for tile in (1, 2):
+            submit(tile)
+    assert all(np.isfinite(each.array()).all() and each.seconds(-1.0) > 0 for each in found)
 
 
 @pytest.mark.parametrize("architecture", [{}, {"dropout": 0.1, "drop_path": 0.1}, CASES[2]])
@@ -135,7 +168,7 @@ def test_replayed_steps_are_the_eager_ones(tmp_path: Path, architecture: dict[st
     torch.testing.assert_close(torch.tensor(found[1]), torch.tensor(found[0]), rtol=2e-3, atol=1e-5)  # sums without an order
 
 
-def test_a_run_on_the_device_from_end_to_end(tmp_path: Path) -> None:
+def test_a_compiled_run_on_the_device_from_end_to_end(tmp_path: Path) -> None:
     """Compiled, stopped, resumed and predicted with: the model folder is whole."""
     from orbit2.downscale.predictor import Downscaler, loaded
     from orbit2.train import trainer
