@@ -78,7 +78,7 @@ def compile_function(
     function: Callable[..., Any], backend: Any = "inductor", *, whole: bool = True, general: bool | None = None
 ) -> Callable[..., Any]:
     """`function` by torch.compile: `whole` as one graph, `general` for all shapes (None: from the second on). After GRAPHS graphs,
-    or where the backend fails, it goes on as it is."""
+    or where the backend fails in a forward pass, it goes on as it is."""
     import torch._dynamo.config as settings  # slow
     from torch._dynamo.exc import BackendCompilerFailed, FailOnRecompileLimitHit
 
