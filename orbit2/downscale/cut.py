@@ -27,11 +27,10 @@ class Read:
     missing: tuple[tuple[bool, ...], ...]
 
     @classmethod
-    def of(cls, fields: FloatArray, device: torch.device | None = None) -> Read:
-        """Looked at; page-locked where a GPU (`device`) will fetch it, which then nobody waits for."""
-        here = torch.from_numpy(fields)
-        missing = tuple(MissingFlags.of(time[None]).coarse for time in here)
-        return cls(here.pin_memory() if device is not None and device.type == "cuda" else here, missing)
+    def of(cls, fields: FloatArray | Tensor) -> Read:
+        """Looked at."""
+        here = torch.from_numpy(fields) if isinstance(fields, np.ndarray) else fields
+        return cls(here, tuple(MissingFlags.of(time[None]).coarse for time in here))
 
     def __getitem__(self, times: slice) -> Read:
         return Read(self.fields[times], self.missing[times])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from orbit2.downscale import timing
 from orbit2.downscale.blending import Blender
@@ -108,11 +109,19 @@ class Job:
             self.last.read = None  # the old ones may go first
             window = self.layout.tiling[item.tile]
             statics = NOTHING if item.tile in self.views else self.statics.under(window)
-            fields = Read.of(self.samples.read(item.start, item.count, window), self.downscaler.device), statics
+            fields = Read.of(self._cells(item, window)), statics
             if not self.layout.items.members:
                 return fields
             self.last.read = item.place, fields
         return self.last.read[1]
+
+    def _cells(self, item: Item, window: Window) -> FloatArray | Tensor:
+        """Inputs [T, V, h, w]; in page-locked memory where a GPU will fetch them, which then nobody waits for."""
+        if self.downscaler.device.type != "cuda":
+            return self.samples.read(item.start, item.count, window)
+        here = torch.empty(item.count, len(self.samples.names), len(window.rows), len(window.columns), pin_memory=True)
+        self.samples.read(item.start, item.count, window, here.numpy())
+        return here
 
     def compute(self, item: Item, fields: tuple[Read, FloatArray]) -> tuple[Pending, float]:
         """(what is kept of the item's window [T, C, sh', sw'], seconds of this thread). Batches are formed inside an item, so no other item

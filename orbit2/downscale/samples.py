@@ -30,8 +30,8 @@ class Samples(Protocol):
 
     names: tuple[str, ...]
 
-    def read(self, start: int, count: int, window: Window) -> FloatArray:
-        """Times `start : start + count` on the window, [T, V, h, w], canonical units, NaN where missing."""
+    def read(self, start: int, count: int, window: Window, out: FloatArray | None = None) -> FloatArray:
+        """Times `start : start + count` on the window, [T, V, h, w], canonical units, NaN where missing; into `out` where it is given."""
         ...
 
     def foreseen(self, times: Sequence[int]) -> AbstractContextManager[None]:
@@ -97,13 +97,14 @@ class Kept:
             if later not in self._kept and later not in self._coming:
                 self._coming[later] = self._beside.submit(self._read, later)
 
-    def cut(self, start: int, count: int, window: Window) -> FloatArray:
-        """`count` samples on a window, [T, ..., h, w]."""
-        first = self(start)
-        cells = np.empty((count, *first.shape[:-2], len(window.rows), len(window.columns)), dtype=first.dtype)
-        for i, out in enumerate(cells):
-            window.copy(self(start + i), out)
-        return cells
+    def cut(self, start: int, count: int, window: Window, out: FloatArray | None = None) -> FloatArray:
+        """`count` samples on a window, [T, ..., h, w]; into `out` where it is given."""
+        if out is None:
+            first = self(start)
+            out = np.empty((count, *first.shape[:-2], len(window.rows), len(window.columns)), dtype=first.dtype)
+        for i, cells in enumerate(out):
+            window.copy(self(start + i), cells)
+        return out
 
 
 class StoreSamples:
@@ -118,8 +119,8 @@ class StoreSamples:
     def foreseen(self, times: Sequence[int]) -> AbstractContextManager[None]:
         return self._whole.foreseen(times)
 
-    def read(self, start: int, count: int, window: Window) -> FloatArray:
-        return self._whole.cut(start, count, window)
+    def read(self, start: int, count: int, window: Window, out: FloatArray | None = None) -> FloatArray:
+        return self._whole.cut(start, count, window, out)
 
     def took(self) -> Mapping[str, float]:
         return self._pairs.took()
@@ -137,13 +138,18 @@ class FileSamples:
         self._whole = Kept(inputs.frame, self._most, time_block) if small else None
         self._band: tuple[tuple[int, int, int], FloatArray] | None = None
 
-    def read(self, start: int, count: int, window: Window) -> FloatArray:
+    def read(self, start: int, count: int, window: Window, out: FloatArray | None = None) -> FloatArray:
         if self._whole is not None:
-            return self._whole.cut(start, count, window)
+            return self._whole.cut(start, count, window, out)
         width = self._inputs.grid.shape[1]
         if WIDE * len(window.columns) <= self._inputs.chunk_width and 4 * count * len(self.names) * len(window.rows) * width <= self._most:
-            return self._of_band(start, count, window, np.arange(width))
-        return np.stack([self._inputs.cells(i, window.rows, window.columns) for i in range(start, start + count)])
+            found = self._of_band(start, count, window, np.arange(width))
+        else:
+            found = np.stack([self._inputs.cells(i, window.rows, window.columns) for i in range(start, start + count)])
+        if out is None:
+            return found
+        out[...] = found
+        return out
 
     def foreseen(self, times: Sequence[int]) -> AbstractContextManager[None]:
         return nullcontext() if self._whole is None else self._whole.foreseen(times)

@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
+from orbit2 import allowance
 from orbit2.data.pairs import PairStore
+from orbit2.door.ingest import read_inputs
 from orbit2.downscale import run
-from orbit2.downscale.samples import FloatArray, Kept
+from orbit2.downscale.samples import FileSamples, FloatArray, Kept, StoreSamples
 from orbit2.errors import OrbitError
+from orbit2.model.tiles import tiles
+from orbit2.variables import variable
 from tests.data.small_downscaling import arguments, random_model, shards, task
 from tests.data.tiny_training import Tiny
 
@@ -93,3 +98,25 @@ def test_a_task_reads_each_sample_once_and_of_its_own_alone(
     ahead = seen[-8:]
     assert ahead == list(range(first, first + 8)), "before that, a few to see what they are like"
     assert len(shards(tmp_path / "p.zarr")) > 10
+
+
+def test_windows_are_read_into_memory_that_is_given(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a GPU's page-locked one: of a store, of a file that is kept, and of one that is read window by window."""
+    pairs = PairStore(tiny.store)
+    names, grid = pairs.variables("coarse"), pairs.grid("coarse")
+    fields = np.stack([pairs.read("coarse", index) for index in range(4)])
+    path = tmp_path / "in.nc"
+    xr.Dataset({name: (("time", *grid.dims), fields[:, i], {"units": variable(name).units}) for i, name in enumerate(names)},
+               {"time": pairs.times[:4], grid.dims[0]: grid.lat, grid.dims[1]: grid.lon}).to_netcdf(path)  # fmt: skip
+    window = tiles(grid.shape, True, (6, 8), 2)[3]
+    expected = window.take(fields[1:3])
+    with xr.open_dataset(path, chunks=None, cache=False) as dataset:
+        inputs = read_inputs(dataset, names, path)
+        whole = FileSamples(inputs, 2)
+        monkeypatch.setattr("orbit2.downscale.samples.KEPT_BYTES", 0)
+        monkeypatch.setattr(allowance, "memory_left", lambda: 0)
+        for samples in (StoreSamples(pairs, "coarse", range(4), names, 2), whole, FileSamples(inputs, 2)):
+            room = np.full(expected.shape, -1, dtype=np.float32)
+            assert samples.read(1, 2, window, room) is room
+            np.testing.assert_array_equal(room, samples.read(1, 2, window))
+            np.testing.assert_allclose(room, expected, rtol=1e-6)

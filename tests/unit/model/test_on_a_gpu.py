@@ -141,7 +141,7 @@ def test_a_prediction_waits_for_nothing(tmp_path: Path, graphs: bool) -> None:
 
     def submit(tile: int) -> None:
         view = made.view(names, statics, grid, tiling[tile])
-        found.append(made.submit(Read.of(fields, GPU), view, tiling.kept(tile), time, 2))
+        found.append(made.submit(Read.of(torch.from_numpy(fields).pin_memory()), view, tiling.kept(tile), time, 2))
 
     for _ in range(2):
         submit(0)  # kernels are chosen, graphs are made
