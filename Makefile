@@ -54,7 +54,7 @@ endif
 	    $(BIN)/python -m pip install -qq --no-compile --no-deps --no-input -r .venv/half-$$half.txt >/dev/null 2>&1 && touch .venv/half-$$half.done; } & \
 	done; wait
 	@{ [ -e .venv/half-0.done ] && [ -e .venv/half-1.done ] && $(BIN)/python -m pip install -qq --no-compile --no-deps -e . >/dev/null 2>&1 \
-	    && $(BIN)/python -m pip check >/dev/null 2>&1; } || $(BIN)/python -m pip install -qq --no-compile -c .venv/constraints.txt -e '.[dev,docs]'
+	    && $(BIN)/python -m pip check >/dev/null 2>&1; } || $(BIN)/python -m pip install -qq --no-compile -c .venv/constraints.txt -e '.[dev,docs,fast]'
 	@rm -f .venv/half-*
 	@$(BIN)/python -m compileall -qq -j 0 -x '$(UNUSED)' .venv/lib || true  # pip would do it on one core
 	@touch $@

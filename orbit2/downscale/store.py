@@ -4,6 +4,7 @@ item, from any number of processes; never declares itself finalised before every
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import uuid
 import warnings
@@ -126,6 +127,7 @@ class PredictionStore:
                              hint="start it with `--block init`, or delete it")  # fmt: skip
         self.root = zarr.open_group(str(self.path), mode="r+")
         self.journal = Journal(self.path, layout.signature)
+        self._arrays = dict[str, zarr.Array[Any]]()
 
     @property
     def finalised(self) -> bool:
@@ -156,8 +158,7 @@ class PredictionStore:
         try:
             first = 0
             for name, of, quantiles in self.layout.fields:
-                array = self.root[name]
-                assert isinstance(array, zarr.Array)
+                array = self._array(name)
                 file = self.path / name / "c" / "/".join(map(str, (0, *number) if quantiles else number))
                 _clear(file)
                 values = fields[:, first : first + max(quantiles, 1)]
@@ -173,8 +174,18 @@ class PredictionStore:
                     sync(file)
                     sync(file.parent)
             self.journal.append(item.index, shards, seconds)
-        except OSError as error:
-            raise unwritten(self.path, error) from None
+        except (OSError, RuntimeError) as error:
+            if (known := _of_system(error)) is None:
+                raise
+            raise unwritten(self.path, known) from None
+
+    def _array(self, name: str) -> zarr.Array[Any]:
+        """Opened once: that takes as long as compressing a shard."""
+        if name not in self._arrays:
+            found = self.root[name]
+            assert isinstance(found, zarr.Array)
+            self._arrays[name] = found
+        return self._arrays[name]
 
     def finalise(self, extra: Mapping[str, Any]) -> None:
         """Declare the store complete. Raises OrbitError when items are missing."""
@@ -190,6 +201,14 @@ class PredictionStore:
     def reopen(self) -> None:
         """A finalised store that lost a shard is incomplete until it is finalised again."""
         self.root.attrs["finalised"] = False
+
+
+def _of_system(error: OSError | RuntimeError) -> OSError | None:
+    """What the system said: `zarrs` has a RuntimeError for it, "No space left on device (os error 28)"."""
+    if isinstance(error, OSError):
+        return error
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else None
 
 
 def unwritten(path: Path, error: OSError) -> OrbitError:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from importlib.util import find_spec
 from math import prod
 from mmap import mmap
 from multiprocessing import get_all_start_methods, get_context
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import zarr
 
 from orbit2 import allowance
 from orbit2.downscale.blending import Blender
@@ -27,6 +29,7 @@ from orbit2.signals import heed_parent, held_back
 
 FloatArray = npt.NDArray[np.float32]
 MOST = 8
+OWN, QUICK = "zarr.core.codec_pipeline.BatchedCodecPipeline", "zarrs.ZarrsCodecPipeline"  # zarr's default is the first
 BUSY = 2  # cores that computing and reading take
 DEEPEST = 32  # items
 HELD = 4  # arrays of an item that a writer holds: what it was given, the same where all see it, rounded, compressed
@@ -129,8 +132,19 @@ def _begun(parent: int, path: Any, layout: Layout, grain: int | None, shared: mm
     heed_parent()
     threading.Thread(target=_lives, args=(parent,), daemon=True).start()
     allowance.allow(threads=1)
+    _without_python()
     store = PredictionStore(path, layout)
     _own = store if grain is None else Blender(store, grain)
+
+
+def _without_python() -> None:
+    """Shards are compressed and written by `zarrs` where it is there: the same bytes, in two thirds of the time. A process that was forked
+    from one which uses it would wait for ever for threads that only that one has."""
+    if str(zarr.config.get("codec_pipeline.path")).startswith("zarrs"):
+        zarr.config.set({"codec_pipeline.path": OWN})
+    elif find_spec("zarrs") is not None:  # zarr knows it then; its threads begin with its first use
+        os.environ["RAYON_NUM_THREADS"] = "1"
+        zarr.config.set({"codec_pipeline.path": QUICK, "threading.max_workers": 1})
 
 
 def _lives(parent: int) -> None:

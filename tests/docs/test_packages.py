@@ -27,7 +27,7 @@ NOT_IMPORTED = {
     "snakemake-executor-plugin-slurm": "runs it on SLURM",
     "tensorboard": "torch.utils.tensorboard needs it",
 }
-OPTIONAL_IMPORTS = {"xesmf", "flash_attn", "pynvml"}  # extras, guarded where they are imported
+OPTIONAL_IMPORTS = {"xesmf", "flash_attn", "pynvml", "zarrs"}  # extras, guarded where they are imported
 # The packages that the project was asked to be built with: none goes, however quick it would be without.
 ASKED_FOR = {"snakemake", "torch", "xarray", "dask", "cdsapi", "rioxarray", "xesmf", "flash-attn", "pandas", "seaborn"}
 BUILD_SCRIPTS = {"make_sample.py"}  # run once by a maintainer, never by a user
@@ -84,7 +84,7 @@ def test_constraints_pin_what_is_installed_and_allowed() -> None:
     pins = {canonicalize_name(r.name): str(r.specifier).removeprefix("==") for r in requirements}
     assert not any("+" in version for version in pins.values()), "local versions exist on one machine only"
     groups = project()
-    for requirement in [*groups["main"], *groups["dev"], *groups["docs"]]:
+    for requirement in [*groups["main"], *groups["dev"], *groups["docs"], *groups["fast"]]:
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
 
 
@@ -109,7 +109,7 @@ def test_a_build_of_torch_that_is_asked_for_replaces_another(tmp_path: Path) -> 
 
     assert "Nothing to be done" in made()
     for asked in (made("TORCH=torch==2.9.1"), made(TORCH="torch==2.9.1")):
-        assert re.search(r"for build in 'torch==2\.9\.1'.*pip install", asked, flags=re.DOTALL) and "-e '.[dev,docs]'" in asked
+        assert re.search(r"for build in 'torch==2\.9\.1'.*pip install", asked, flags=re.DOTALL) and "-e '.[dev,docs,fast]'" in asked
     (tmp_path / ".venv" / ".torch").write_text("torch==2.9.1\n", encoding="utf-8")
     assert "orbit2.ahead" in made()  # what is installed anew may compile anew
     for name in (".installed", ".kernels"):

@@ -8,6 +8,7 @@ import torch
 
 from orbit2.downscale import pending
 from orbit2.downscale.pending import Pending
+from orbit2.timing import clock_on
 
 CPU = torch.device("cpu")
 
@@ -55,3 +56,22 @@ def test_nothing_is_read_before_it_is_there(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_processor_marks_nothing() -> None:
     assert pending.mark(CPU) is None
+
+
+def test_marks_are_made_in_the_devices_own_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a GPU that is not torch's current one: a mark in another's stream comes to pass before anything has arrived."""
+    recorded: list[str] = []
+
+    class Recorded:
+        def __init__(self, enable_timing: bool, blocking: bool) -> None:
+            assert enable_timing and blocking, "who waits sleeps"
+
+        def record(self, stream: str) -> None:
+            recorded.append(stream)
+
+    monkeypatch.setattr(torch.cuda, "Event", Recorded)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    second = torch.device("cuda:1")
+    assert pending.mark(second) is not None
+    clock_on(second).lap("forward")
+    assert recorded == ["stream of cuda:1"] * 2

@@ -3,23 +3,28 @@
 import logging
 import os
 import pickle
+import resource
 import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+import zarr
 
 from orbit2 import allowance
 from orbit2.downscale import Settings, run
+from orbit2.downscale import writers as writers_module
 from orbit2.downscale.job import layout_of
 from orbit2.downscale.predictor import Downscaler, load_model
+from orbit2.downscale.store import _of_system
 from orbit2.downscale.work import work
-from orbit2.downscale.writers import DEEPEST, MOST, depth, fitting
+from orbit2.downscale.writers import DEEPEST, MOST, OWN, QUICK, Writers, depth, fitting
 from orbit2.errors import Interrupted, OrbitError
 from orbit2.grid import global_grid
 from tests.data.small_downscaling import arguments, computed, exit_code, forked, random_model, shards, task
@@ -163,6 +168,48 @@ def test_what_goes_wrong_there_is_said_here(tiny: Tiny, model: Path, tmp_path: P
         with pytest.raises(OrbitError, match=r"could not be written.*No space left.*finished items are kept"):
             predicted(tiny, model, tmp_path / cut / "p.zarr", **CUTS[cut], writers=2)
         assert not writers()
+
+
+def pipeline() -> str:
+    """Of a writer's process: what compresses and writes its shards."""
+    return str(zarr.config.get("codec_pipeline.path"))
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_shards_are_made_without_python_where_that_cannot_hang(
+    tiny: Tiny, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: bool
+) -> None:
+    """`zarrs` has threads of its own, which a fork of a process that uses it lacks. The bits are the others' (above)."""
+    if find_spec("zarrs") is None:
+        pytest.skip("zarrs is not installed")
+    found, plain = list[str](), Writers.mix
+
+    def mix(self: Writers, index: int) -> None:
+        assert self._pool is not None
+        found.append(self._pool.submit(pipeline).result())
+        plain(self, index)
+
+    monkeypatch.setattr(Writers, "mix", mix)
+    with zarr.config.set({"codec_pipeline.path": QUICK if used else OWN}):
+        predicted(tiny, model, tmp_path / "p.zarr", **BLENDED, writers=2)
+    assert set(found) == {OWN if used else QUICK} and pipeline() == OWN, "this process is as it was"
+
+
+def test_a_system_that_refuses_to_write_is_told_by_its_own_word(
+    tiny: Tiny, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quota that the writers' processes have alone, real: shards of at most 1000 bytes."""
+    plain = writers_module._without_python
+
+    def limited() -> None:
+        plain()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    monkeypatch.setattr(writers_module, "_without_python", limited)
+    for cut in ("blended", "halos thrown away"):
+        with pytest.raises(OrbitError, match=r"could not be written \(File too large\).*finished items are kept"):
+            predicted(tiny, model, tmp_path / cut / "p.zarr", **CUTS[cut], writers=2)
+    assert _of_system(RuntimeError("codec failed")) is None and _of_system(OSError(28, "full")).errno == 28  # type: ignore[union-attr]
 
 
 def test_how_many_write(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

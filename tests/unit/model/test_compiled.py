@@ -230,14 +230,15 @@ def test_cuda_graphs_replay_the_compiled_forward(monkeypatch: pytest.MonkeyPatch
 def test_cuda_graphs_predict_what_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a stand-in that takes operators down (not run on a GPU here)."""
     plain, fast = pair()
-    graphs = stand_in(monkeypatch)
+    graphs, current = stand_in(monkeypatch), list[torch.device]()
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext(current.append(device)))
     replay_model(fast, torch.device("cuda"), None)
     for masked in (False, True):
         coarse, *rest = batch(masked)
         for scale in (1.0, 2.0):  # of other values, in the same memory
             with torch.no_grad():
                 assert (fast(scale * coarse, *rest) - plain.eval()(scale * coarse, *rest)).abs().max() < 1e-5
-    assert [graph.replayed for graph in graphs] == [2, 2]
+    assert [graph.replayed for graph in graphs] == [2, 2] and current == [CPU] * 2, "recorded on the device that the fields are on"
 
 
 def test_a_deep_copy_runs_its_own_weights() -> None:
