@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
+from zarr.registry import get_pipeline_class
 
 from orbit2 import allowance
 from orbit2.downscale.blending import Blender
@@ -85,6 +86,9 @@ class Writers:
                 with held_back():  # stopping is this process's affair
                     self._pool = ProcessPoolExecutor(self.hands, get_context("fork"), _begun, (os.getpid(), *about))
                     self._pool.submit(int).result()  # starts all of them
+            except BrokenExecutor:
+                log.warning("processes that write cannot begin (for want of memory?): this one writes")
+                self._pool = None
             finally:
                 gc.unfreeze()
         return self
@@ -142,9 +146,14 @@ def _without_python() -> None:
     from one which uses it would wait for ever for threads that only that one has."""
     if str(zarr.config.get("codec_pipeline.path")).startswith("zarrs"):
         zarr.config.set({"codec_pipeline.path": OWN})
-    elif find_spec("zarrs") is not None:  # zarr knows it then; its threads begin with its first use
+    elif find_spec("zarrs") is not None:  # its threads begin with its first use
         os.environ["RAYON_NUM_THREADS"] = "1"
         zarr.config.set({"codec_pipeline.path": QUICK, "threading.max_workers": 1})
+        try:
+            get_pipeline_class()
+        except Exception as error:  # a library's own: another version of it, or of zarr
+            log.warning("zarrs cannot be used (%s): zarr's own codecs write", " ".join(str(error).split())[:120])
+            zarr.config.set({"codec_pipeline.path": OWN})
 
 
 def _lives(parent: int) -> None:

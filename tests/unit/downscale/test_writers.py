@@ -195,6 +195,25 @@ def test_shards_are_made_without_python_where_that_cannot_hang(
     assert set(found) == {OWN if used else QUICK} and pipeline() == OWN, "this process is as it was"
 
 
+@pytest.mark.parametrize("fault", ["zarrs", "process"])
+def test_what_cannot_begin_is_done_without(
+    tiny: Tiny, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture, fault: str,
+) -> None:  # fmt: skip
+    def broken(*_: Any) -> None:
+        if fault == "process":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise ImportError("libfast.so.3: version FAST_3 not found")
+
+    monkeypatch.setattr(writers_module, "get_pipeline_class" if fault == "zarrs" else "_without_python", broken)
+    alone = predicted(tiny, model, tmp_path / "alone" / "p.zarr", **BLENDED)
+    with caplog.at_level(logging.WARNING):
+        several = predicted(tiny, model, tmp_path / "several" / "p.zarr", **BLENDED, writers=2)
+    assert shards(several) == shards(alone)
+    if fault == "process":
+        assert "processes that write cannot begin" in caplog.text
+
+
 def test_a_system_that_refuses_to_write_is_told_by_its_own_word(
     tiny: Tiny, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
