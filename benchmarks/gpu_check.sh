@@ -4,10 +4,19 @@
 #   benchmarks/gpu_check.sh [OUT]        # OUT (default $OUT, else benchmarks/results): <part>_<device>.json, written after every case
 #   QUICK=1 benchmarks/gpu_check.sh OUT  # small, on whatever there is: does it run, not how fast
 #
-# Needs no network: where packages lack, put their wheels into .whl beside the repository's own files before (pip download --no-deps), they
-# are installed from there for this call alone. PYTHON says which Python holds torch. Parts that fail leave the others' results.
+#   benchmarks/gpu_check.sh wheels 3.12  # before, where there is a network: what a machine of torch, numpy, scipy and xarray lacks, into .whl
+#
+# Needs no network: packages that lack are installed from .whl, for this call alone. PYTHON says which Python holds torch. Parts that fail
+# leave the others' results.
 set -uo pipefail
 cd "$(dirname "$0")/.."
+if [ "${1:-}" = wheels ]; then
+  python=${PYTHON:-python3}
+  lacking='annotated-types|cf-units|cftime|dask|donfig|google-crc32c|h5netcdf|numcodecs|platformdirs|pydantic|pydantic_core|pyproj|shapely|typing-inspection|zarr|zarrs'
+  platforms=(--platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 --platform manylinux1_x86_64)
+  exec "$python" -m pip download -q --no-deps --only-binary=:all: --python-version "${2:-3.12}" --implementation cp "${platforms[@]}" \
+    -d .whl $(grep -E "^($lacking)==" constraints.txt)
+fi
 out=$(realpath -m "${1:-${OUT:-benchmarks/results}}")
 python=${PYTHON:-python3}
 mkdir -p "$out"
