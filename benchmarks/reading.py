@@ -107,10 +107,10 @@ def handing(job: Job, shared: bool, count: int) -> Callable[[], None]:
 
 def writing(job: Job, window: Any, quick: bool) -> Callable[[], None]:
     """All items of a job by one process."""
-    plain = writers._without_python
+    plain = writers._use_zarrs
 
     def act() -> None:
-        writers._without_python = plain if quick else lambda: None
+        writers._use_zarrs = plain if quick else lambda: None
         took.append(written(job, window, 1)[0])
 
     took: list[float] = []
@@ -124,7 +124,7 @@ def cutting(job: Job, beside: bool, wait: float) -> float:
     fresh = replace(job, samples=FileSamples(inputs, 1))
     times = list(range(len(job.layout.times)))
     began = time.perf_counter()
-    with fresh.samples.foreseen(times) if beside else nullcontext():
+    with fresh.samples.prefetching(times) if beside else nullcontext():
         work(list(job.layout.items), fresh.read, lambda item, _: time.sleep(wait), lambda item, _: None, label="reading",
              fields_of=job.fields_of, stop=False, depth=writers.DEEPEST)  # fmt: skip
     return time.perf_counter() - began

@@ -37,7 +37,7 @@ from orbit2.config import slices
 from orbit2.config.load import load
 from orbit2.data.pairs import PairStore
 from orbit2.downscale import load_model
-from orbit2.downscale.cut import Read
+from orbit2.downscale.cut import HostInputs
 from orbit2.downscale.members import Ensemble
 from orbit2.downscale.predictor import Downscaler
 from orbit2.files import read_json, write_json
@@ -119,7 +119,7 @@ def drawn(ensemble: Ensemble, sample: Sample, size: int) -> tuple[np.ndarray, np
     tiling, plain = model.tiling(grid, size, HALO), model.tiling(grid, size, HALO, 0)
     s, made, cores = model.refinement, [], []
     for i, window in enumerate(tiling):
-        fields = Read.of(window.take(coarse)[None])
+        fields = HostInputs.of(window.take(coarse)[None])
         begun = ensemble.begin(fields, names, window.take(statics, s), grid, window, tiling.kept(i), np.array([time]))
         made.append(ensemble.every(begun)[:, 0])
         rows, columns = (scaled(part, s) for part in tiling.own_part(i))

@@ -75,7 +75,7 @@ def written(job: Job, window: Any, hands: int, device: float | None = None) -> t
     store = PredictionStore(job.path, job.layout)
     blender = Blender(store, job.downscaler.grain)
     inner = set(blender.inner(range(len(job.layout.items))))
-    with Writers(hands, store, blender) as writers, job.samples.foreseen(range(len(job.layout.times))):
+    with Writers(hands, store, blender) as writers, job.samples.prefetching(range(len(job.layout.times))):
         def write(item: Item, made: Any) -> None:
             blender.keep(item, made, 0.0)
             blender.assemble((i for i in blender.sources(item.index) if i in inner), writers.mix)

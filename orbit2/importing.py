@@ -69,7 +69,8 @@ def _devices(torch: Any) -> dict[str, Any]:
     found = []
     for index in range(torch.cuda.device_count() if usable else 0):
         device = torch.cuda.get_device_properties(index)
-        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(index):
+            bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         found.append({"name": device.name, "gib": device.total_memory / 2**30, "bf16": bf16})
     return {"gpus": found, "kind": "ROCm" if torch.version.hip else "CUDA"}
 

@@ -41,7 +41,7 @@ def add(into: Seconds, more: Mapping[str, float]) -> None:
 
 
 class Mark(Protocol):
-    """A place in a device's stream (see DeviceMark)."""
+    """A place in a device's stream (see DeviceEvent)."""
 
     def record(self) -> None: ...
     def query(self) -> bool: ...
@@ -125,10 +125,10 @@ def quality(curve: Iterable[Mapping[str, Any]], target: float) -> dict[str, Any]
 
 def clock_on(device: torch.device) -> Clock:
     """A clock for what computes there."""
-    return Clock(mark=partial(DeviceMark, device) if device.type == "cuda" else None)
+    return Clock(mark=partial(DeviceEvent, device) if device.type == "cuda" else None)
 
 
-class DeviceMark:
+class DeviceEvent:
     """A place in the stream of a GPU, be it torch's current one or not. Who waits for it sleeps."""
 
     def __init__(self, device: torch.device) -> None:
@@ -147,7 +147,7 @@ class DeviceMark:
     def synchronize(self) -> None:
         self.event.synchronize()
 
-    def elapsed_time(self, end: DeviceMark) -> float:
+    def elapsed_time(self, end: DeviceEvent) -> float:
         """Milliseconds until `end`."""
         return float(self.event.elapsed_time(end.event))
 

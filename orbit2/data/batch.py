@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from orbit2.data.view import Box, View
-from orbit2.model.fetched import fetched
 from orbit2.model.gaps import MissingFlags
 from orbit2.model.geometry import Geometry
 from orbit2.model.tiles import Window
+from orbit2.model.to_device import to_device
 
 if TYPE_CHECKING:
     from orbit2.data.ground import Ground
@@ -46,8 +46,8 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """On `device`: as it is where it is there already."""
-        moved: dict[str, Any] = {name: fetched(getattr(self, name), device) for name in ("coarse", "fine", "statics", "weights", "clock")}
-        context, noise = (None if each is None else fetched(each, device) for each in (self.context, self.noise))
+        moved: dict[str, Any] = {name: to_device(getattr(self, name), device) for name in ("coarse", "fine", "statics", "weights", "clock")}
+        context, noise = (None if each is None else to_device(each, device) for each in (self.context, self.noise))
         return replace(self, **moved, geometry=self.geometry.to(device), context=context, noise=noise)
 
 

@@ -21,11 +21,11 @@ from orbit2.data.packing import Packing, unpack_into
 from orbit2.data.transforms import Normaliser
 from orbit2.data.view import Box, View, box_of
 from orbit2.grid import AnyGrid, Grid
-from orbit2.model.fetched import fetched
 from orbit2.model.gaps import MissingFlags
 from orbit2.model.geometry import Geometry, select
 from orbit2.model.heap import in_large_pages
 from orbit2.model.tiles import Window
+from orbit2.model.to_device import to_device
 
 KEPT = 4  # views of a dataset on a device: the grid as it is, mirrored, and the last that were moved
 _known: WeakValueDictionary[str, Ground] = WeakValueDictionary()  # so that a worker's batch meets what its process has on the device
@@ -110,7 +110,7 @@ class Ground:
             self._fields[device] = self.static_fine.to(device)
         fine = view.fine
         own = _under(fine, self.areas)
-        statics, areas = fine.of(self._fields[device]), fetched(own, device)
+        statics, areas = fine.of(self._fields[device]), to_device(own, device)
         coarse = coarsen(statics, areas, view.factor, complete=self.complete)  # as in prediction, which knows no store
         lat, lon = self._centres(view)
         if view.mirrored:
@@ -118,16 +118,16 @@ class Ground:
         rows, columns = view.fine_domain
         weights = torch.zeros(fine.rows, fine.columns, device=device)
         inside = _window(own, rows, columns)
-        inside = fetched(inside / float(inside.double().mean()), device)
+        inside = to_device(inside / float(inside.double().mean()), device)
         weights[rows, columns] = inside[:, None] if own.ndim == 1 else inside
         return Place(
             static_coarse=self.normaliser.normalise(coarse, self.own_statics),
             statics=self._for_model(self.normaliser.normalise(statics, self.own_statics)),
             weights=weights,
-            lat=fetched(lat, device),
-            lon=fetched(lon, device),
+            lat=to_device(lat, device),
+            lon=to_device(lon, device),
             areas=areas,
-            cells=None if own.ndim == 1 else fetched(own / float(own.double().mean()), device),
+            cells=None if own.ndim == 1 else to_device(own / float(own.double().mean()), device),
         )
 
     def _centres(self, view: View) -> tuple[Tensor, Tensor]:

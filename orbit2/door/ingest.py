@@ -109,23 +109,24 @@ class Inputs:
                 with reading(self.where, f"'{array.name}'", hint="is the file whole? Download or copy it again"):
                     piece = _at(array.variable, index).isel(lat=lat.cells, lon=lon.cells).compute().transpose("lat", "lon")
                 values[lat.there, lon.there] = piece.to_numpy()[:: lat.step, :: lon.step]
-        self.refuse_fill(name, index, values)
+        range_ = self.refuse_fill(name, index, values)
         if scaled:
             values *= factor
             values += offset
         if name in self.days:
             values /= self.days[name][index if len(self.days[name]) > 1 else 0]
-        if (found := ends(values)) is not None:
-            self._plausible(name, index, *found)
+        range_ = ends(values) if scaled else range_
+        if range_ is not None:
+            self._plausible(name, index, *range_)
         elif not self.gaps and not self._somewhere(name, index):
             raise OrbitError("variable is missing (NaN) everywhere", where=f"{self.where}: {array.name} at {self.times[index]}",
                              got="no valid value", hint="leave this time out, or name a file that has it")  # fmt: skip
         if scaled:
             out[:] = values
 
-    def refuse_fill(self, name: str, index: int, values: npt.NDArray[Any]) -> None:
-        """Raises OrbitError for a fill value that the file does not declare, in what it holds of one time."""
-        refuse_fills(str(self.arrays[name].name), values, f"{self.where}: time {self.times[index]}")
+    def refuse_fill(self, name: str, index: int, values: npt.NDArray[Any]) -> tuple[float, float] | None:
+        """Least and greatest of what a file holds of one time. Raises OrbitError for a fill value that it does not declare."""
+        return refuse_fills(str(self.arrays[name].name), values, f"{self.where}: time {self.times[index]}")
 
     def _plausible(self, name: str, index: int, least: float, greatest: float) -> None:
         low, high = variable(name).valid

@@ -82,11 +82,12 @@ def ends(values: npt.NDArray[Any]) -> tuple[float, float] | None:
     return least, greatest
 
 
-def refuse_fills(name: str, values: npt.NDArray[Any], where: object) -> None:
-    """Raises OrbitError for a fill value that the file does not declare: averaged with its neighbours it would look like weather."""
+def refuse_fills(name: str, values: npt.NDArray[Any], where: object) -> tuple[float, float] | None:
+    """The `ends` of the values. Raises OrbitError for a fill value that the file does not declare: averaged with its neighbours it would
+    look like weather."""
     range_ = ends(values)
     if range_ is None:
-        return
+        return None
     least, greatest = range_
     for fill in (f for f in FILLS if least <= f + 1e-6 * abs(f) and greatest >= f - 1e-6 * abs(f)):
         found = int((np.abs(values - fill) <= 1e-6 * abs(fill)).sum())
@@ -98,6 +99,7 @@ def refuse_fills(name: str, values: npt.NDArray[Any], where: object) -> None:
                 allowed="NaN, or a value that _FillValue or missing_value names",
                 hint=f"mark it as missing, e.g. with xarray: dataset['{name}'].where(dataset['{name}'] != {fill:g})",
             )
+    return range_
 
 
 def there(

@@ -19,7 +19,7 @@ TileSize = int | tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Read:
+class HostInputs:
     """Inputs [T, V, h, w] of a window in the host's memory, in canonical units (NaN = missing), and which of them miss something, by time:
     what the reading thread finds out for the one that computes."""
 
@@ -27,13 +27,13 @@ class Read:
     missing: tuple[tuple[bool, ...], ...]
 
     @classmethod
-    def of(cls, fields: FloatArray | Tensor) -> Read:
+    def of(cls, fields: FloatArray | Tensor) -> HostInputs:
         """Looked at."""
         here = torch.from_numpy(fields) if isinstance(fields, np.ndarray) else fields
         return cls(here, tuple(MissingFlags.of(time[None]).coarse for time in here))
 
-    def __getitem__(self, times: slice) -> Read:
-        return Read(self.fields[times], self.missing[times])
+    def __getitem__(self, times: slice) -> HostInputs:
+        return HostInputs(self.fields[times], self.missing[times])
 
     def __len__(self) -> int:
         return len(self.missing)

@@ -17,11 +17,11 @@ from torch import Tensor
 from orbit2.downscale import timing
 from orbit2.downscale.blending import Blender
 from orbit2.downscale.cf import Originals
-from orbit2.downscale.cut import Read, TileSize, Views
+from orbit2.downscale.cut import HostInputs, TileSize, Views
 from orbit2.downscale.derived import derived_from
 from orbit2.downscale.items import Item, Items, contiguous, deal, share
 from orbit2.downscale.members import Begun, Ensemble, identity_of
-from orbit2.downscale.passes import fitting_threads, quick_turns
+from orbit2.downscale.passes import fitting_threads, short_switch_interval
 from orbit2.downscale.pending import Pending
 from orbit2.downscale.predictor import Downscaler
 from orbit2.downscale.samples import Samples, Statics
@@ -74,7 +74,7 @@ class Settings:
 class Last:
     """What the members of one place share, while they follow each other: inputs (the reader's), trunks (the computing thread's)."""
 
-    read: tuple[tuple[int, int], tuple[Read, FloatArray]] | None = None
+    read: tuple[tuple[int, int], tuple[HostInputs, FloatArray]] | None = None
     begun: tuple[tuple[int, int], Begun] | None = None
     ensemble: Ensemble | None = None
 
@@ -102,14 +102,14 @@ class Job:
     last: Last = field(default_factory=lambda: Last())
     views: Views = field(default_factory=Views)
 
-    def read(self, item: Item) -> tuple[Read, FloatArray]:
+    def read(self, item: Item) -> tuple[HostInputs, FloatArray]:
         """(inputs, fine statics [S, sh, sw]) of an item's window; members of one window follow each other, and share them. No statics [0]
         where what is made of them is at hand."""
         if self.last.read is None or self.last.read[0] != item.place:
             self.last.read = None  # the old ones may go first
             window = self.layout.tiling[item.tile]
             statics = NOTHING if item.tile in self.views else self.statics.under(window)
-            fields = Read.of(self._cells(item, window)), statics
+            fields = HostInputs.of(self._cells(item, window)), statics
             if not self.layout.items.members:
                 return fields
             self.last.read = item.place, fields
@@ -123,7 +123,7 @@ class Job:
         self.samples.read(item.start, item.count, window, here.numpy())
         return here
 
-    def compute(self, item: Item, fields: tuple[Read, FloatArray]) -> tuple[Pending, float]:
+    def compute(self, item: Item, fields: tuple[HostInputs, FloatArray]) -> tuple[Pending, float]:
         """(what is kept of the item's window [T, C, sh', sw'], seconds of this thread). Batches are formed inside an item, so no other item
         changes its bits."""
         began = time.perf_counter()
@@ -144,7 +144,7 @@ class Job:
             made = self._derived(fields[0], place, times)
         return Pending([torch.from_numpy(made)]), time.perf_counter() - began
 
-    def _derived(self, fields: Read, place: Place, times: Times) -> FloatArray:
+    def _derived(self, fields: HostInputs, place: Place, times: Times) -> FloatArray:
         """Of all members of a window, a time after the other: what is kept of them, or where windows are mixed first, all of them
         [T, M C, sh', sw']. `place`: what else `Ensemble.begin` takes before the times."""
         derived, ensemble, made = self.layout.derived, self.last.ensemble_of(self), []
@@ -195,7 +195,7 @@ def compute_block(job: Job, ranks: launch.Ranks, block: int = 0, blocks: int = 1
     that one window is worth. Raises Interrupted when a signal or the deadline stopped it after the item in hand.
     """
     device = job.downscaler.device
-    with fitting_threads(job.downscaler.model, device, job.layout.tiling.padded), quick_turns(device):
+    with fitting_threads(job.downscaler.model, device, job.layout.tiling.padded), short_switch_interval(device):
         return _compute_block(job, ranks, block, blocks, wall_minutes)
 
 
@@ -228,7 +228,7 @@ def _compute_block(job: Job, ranks: launch.Ranks, block: int, blocks: int, wall_
     label = job.label if blocks == 1 else f"{job.label} block {block}/{blocks}"
     hands = fitting(job.settings.writers, job.downscaler.device.type == "cuda", job.layout) if len(todo) > 1 else 0
     times = [time for start, count in dict.fromkeys((items[i].start, items[i].count) for i in todo) for time in range(start, start + count)]
-    with StopRequest(wall_minutes) as stop, Writers(hands, store, blender) as writers, job.samples.foreseen(times):
+    with StopRequest(wall_minutes) as stop, Writers(hands, store, blender) as writers, job.samples.prefetching(times):
         launch.heed_job(stop, ranks, LAST_ITEM)
         if ranks.first and stop.deadline:
             log.info("%s: %s", label, stop.deadline)

@@ -17,18 +17,18 @@ import torch
 from torch import Tensor
 
 from orbit2 import times as clocks
-from orbit2.downscale.cut import Read, View
+from orbit2.downscale.cut import HostInputs, View
 from orbit2.downscale.derived import Derived
 from orbit2.downscale.passes import fitting_threads
 from orbit2.downscale.predictor import Downscaler
 from orbit2.errors import OrbitError
 from orbit2.grid import AnyGrid
 from orbit2.model.build import Downscaling
-from orbit2.model.fetched import fetched
 from orbit2.model.geometry import Geometry
 from orbit2.model.noise import white
 from orbit2.model.reslim import Reslim, Trunk
 from orbit2.model.tiles import Tiling, Window, scaled
+from orbit2.model.to_device import to_device
 from orbit2.times import Time, Times
 
 FloatArray = npt.NDArray[np.float32]
@@ -104,7 +104,7 @@ class Ensemble:
 
     @torch.inference_mode()
     def begin(
-        self, coarse: Read, variables: tuple[str, ...], statics: FloatArray, grid: AnyGrid, window: Window,
+        self, coarse: HostInputs, variables: tuple[str, ...], statics: FloatArray, grid: AnyGrid, window: Window,
         part: tuple[slice, slice], times: Times, first: int = 0,
     ) -> Begun:  # fmt: skip
         """The trunk for all times of a window; arguments as of `Downscaler.view` and `submit`. `first`: the member that is wanted first."""
@@ -149,7 +149,7 @@ class Ensemble:
         s, when, windows = made.refinement, np.array([time]), []
         with fitting_threads(self.model, made.device, tiling.padded):
             for i, window in enumerate(tiling):
-                fields, statics = Read.of(window.take(coarse)[None]), window.take(static_fine, s)
+                fields, statics = HostInputs.of(window.take(coarse)[None]), window.take(static_fine, s)
                 begun = self.begin(fields, variables, statics, grid, window, tiling.kept(i), when)
                 windows.append(self.every(begun)[:, 0])
         return made.joined(tiling, windows)
@@ -176,7 +176,7 @@ class Ensemble:
             drawn = [future.result() for future in futures]
             made.clock.lap("copy")
             z = torch.stack([*drawn, *(torch.zeros_like(drawn[0]) for _ in range(self.together - len(drawn)))])[None]
-            z = fetched(z, made.device)
+            z = to_device(z, made.device)
             made.clock.lap("forward")
             with torch.autocast(made.device.type, made.dtype, enabled=made.dtype is not None):
                 fine = self.model.members(one.trunk, z)[0, : len(drawn)]

@@ -14,7 +14,7 @@ from orbit2.model.build import Downscaling
 from orbit2.model.inspect import operations
 from orbit2.model.threads import taking, worthwhile
 
-TURN = 2e-4  # seconds; Python's own 5e-3 is as much as a whole pass
+SWITCH_INTERVAL = 2e-4  # seconds; Python's own 5e-3 is as much as a whole pass
 
 
 def of_window(model: Downscaling, shape: tuple[int, int]) -> tuple[int, int]:
@@ -35,11 +35,11 @@ def fitting_threads(model: Downscaling, device: torch.device, shape: tuple[int, 
 
 
 @contextmanager
-def quick_turns(device: torch.device) -> Iterator[None]:
-    """Within it Python's threads take turns every TURN seconds, beside a GPU: whoever launches its kernels gives Python's lock away with
-    each, and waits for it again as long as a turn of those that read and write."""
+def short_switch_interval(device: torch.device) -> Iterator[None]:
+    """Within it Python's threads take turns every SWITCH_INTERVAL seconds, beside a GPU: whoever launches its kernels gives Python's lock
+    away with each, and waits for it again as long as a turn of those that read and write."""
     before = sys.getswitchinterval()
-    sys.setswitchinterval(TURN if device.type == "cuda" else before)
+    sys.setswitchinterval(SWITCH_INTERVAL if device.type == "cuda" else before)
     try:
         yield
     finally:

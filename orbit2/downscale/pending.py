@@ -9,16 +9,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from orbit2.timing import DeviceMark
+from orbit2.timing import DeviceEvent
 
 FloatArray = npt.NDArray[np.float32]
 
 
-def mark(device: torch.device) -> DeviceMark | None:
+def mark(device: torch.device) -> DeviceEvent | None:
     """A place in the device's queue; None on a processor, which is there when it is asked."""
     if device.type != "cuda":
         return None
-    place = DeviceMark(device)
+    place = DeviceEvent(device)
     place.record()
     return place
 
@@ -27,7 +27,7 @@ class Pending:
     """Parts [T', C, h, w] of what was computed, one after the other along T: on their way into page-locked memory of the host, which a
     GPU writes by itself."""
 
-    def __init__(self, parts: Sequence[Tensor], began: DeviceMark | None = None) -> None:
+    def __init__(self, parts: Sequence[Tensor], began: DeviceEvent | None = None) -> None:
         """`began`: a `mark` before anything of it was computed."""
         self.parts, self._began, self._ended = [_host(part) for part in parts], began, mark(parts[0].device)
 

@@ -26,7 +26,7 @@ from orbit2.door.opening import opened
 from orbit2.door.places import label, places
 from orbit2.downscale.as_published import as_trained
 from orbit2.downscale.cf import as_dataset, described_by, handed
-from orbit2.downscale.cut import Cut, Read, TileSize, View
+from orbit2.downscale.cut import Cut, HostInputs, TileSize, View
 from orbit2.downscale.derived import derived_from
 from orbit2.downscale.lazily import stacked
 from orbit2.downscale.passes import fitting_threads
@@ -39,14 +39,14 @@ from orbit2.model import folder
 from orbit2.model.blend import blend as blended
 from orbit2.model.build import Downscaling
 from orbit2.model.carried import chosen
-from orbit2.model.fetched import fetched
 from orbit2.model.gaps import Gaps, MissingFlags
 from orbit2.model.geometry import Geometry, complete, of_window
 from orbit2.model.heap import keep_heap
-from orbit2.model.precision import PRECISIONS, autocast_dtype, rounded, settle
+from orbit2.model.precision import PRECISIONS, autocast_dtype, disallow_tf32, rounded
 from orbit2.model.published_tiles import equal_tiles
 from orbit2.model.site import Maps, Site, limited, of, settled
 from orbit2.model.tiles import Tiling, Window, scaled, tiles
+from orbit2.model.to_device import to_device
 from orbit2.parallel.launch import device_of
 from orbit2.provenance import code_version
 from orbit2.sources.static import open_static
@@ -203,24 +203,24 @@ class Downscaler:
         return View(
             variables=tuple(variables),
             names=(*variables, *self.model.statics),
-            coarse=fetched(above, self.device),
-            fine=fetched(self.normaliser.normalise(near, self.model.statics), self.device),
+            coarse=to_device(above, self.device),
+            fine=to_device(self.normaliser.normalise(near, self.model.statics), self.device),
             geometry=replace(place, dataset=self.trained_as(grid)).to(self.device),
             maps=None if site is None else site.under(window, s).to(self.device),
             missing=MissingFlags(MissingFlags.of(above[None]).coarse, not complete(near)),
         )
 
-    def given(self, view: View, coarse: Read, times: Times) -> tuple[Tensor, Geometry, Tensor, Gaps]:
+    def given(self, view: View, coarse: HostInputs, times: Times) -> tuple[Tensor, Geometry, Tensor, Gaps]:
         """What the network reads of T times: normalised inputs and statics (on the device), geometry, clock [T, 4]; what of them is
         missing, which the host has seen."""
         count = len(coarse)  # no transform loses a value
         gaps = self.model.gaps_from(MissingFlags((*coarse.lacks, *view.missing.coarse), view.missing.statics), view.names)
-        dynamic = self.normaliser.normalise(fetched(coarse.fields, self.device), view.variables)
+        dynamic = self.normaliser.normalise(to_device(coarse.fields, self.device), view.variables)
         every = torch.cat([dynamic, view.coarse.expand(count, -1, -1, -1)], 1)
-        return every, view.geometry.expand(count), fetched(clock(times), self.device), gaps
+        return every, view.geometry.expand(count), to_device(clock(times), self.device), gaps
 
     @torch.inference_mode()
-    def submit(self, coarse: Read, view: View, part: tuple[slice, slice], times: Times, batch: int = 1) -> Pending:
+    def submit(self, coarse: HostInputs, view: View, part: tuple[slice, slice], times: Times, batch: int = 1) -> Pending:
         """The coarse cells `part` (Tiling.kept) of the window that `view` is of: T times of `coarse` -> [T, C, sh', sw'] in canonical
         units, on their way: nobody waits for the device yet. `batch` times go through the network at once."""
         began = mark(self.device)
@@ -283,7 +283,7 @@ class Downscaler:
         with fitting_threads(self.model, self.device, tiling.padded):
             for i, window in enumerate(tiling):
                 view = self.view(variables, window.take(static_fine, self.refinement), grid, window)
-                made.append(self.submit(Read.of(window.take(coarse)[None]), view, tiling.kept(i), when).array()[0])
+                made.append(self.submit(HostInputs.of(window.take(coarse)[None]), view, tiling.kept(i), when).array()[0])
         return self.joined(tiling, made)
 
     def joined(self, tiling: Tiling, made: Sequence[FloatArray]) -> FloatArray:
@@ -393,7 +393,7 @@ def loaded(kind: type[Kind], path: str | Path, device: str | torch.device | None
     model, normaliser, about = folder.load(path, chosen)
     if precision not in PRECISIONS:
         raise OrbitError("unknown precision", where="precision", got=precision, allowed=", ".join(PRECISIONS), hint="fp32 works everywhere")
-    settle(dtype := autocast_dtype(precision, chosen), chosen)
+    disallow_tf32(dtype := autocast_dtype(precision, chosen), chosen)
     if dtype is not None:
         rounded(model, dtype)
     return kind(model, normaliser, about, chosen, dtype, Path(path), since)

@@ -34,7 +34,7 @@ class Samples(Protocol):
         """Times `start : start + count` on the window, [T, V, h, w], canonical units, NaN where missing; into `out` where it is given."""
         ...
 
-    def foreseen(self, times: Sequence[int]) -> AbstractContextManager[None]:
+    def prefetching(self, times: Sequence[int]) -> AbstractContextManager[None]:
         """Within it these times are read in this order, each for all that is wanted of it: the next ones may be read beside."""
         ...
 
@@ -59,7 +59,7 @@ class Kept:
         self._coming = dict[int, Future[FloatArray]]()
 
     @contextmanager
-    def foreseen(self, order: Sequence[int]) -> Iterator[None]:
+    def prefetching(self, order: Sequence[int]) -> Iterator[None]:
         """Within it samples are asked for in this order: the next `together` are read beside, by one thread, where that many more fit."""
         self._order, self._place = list(order), {index: place for place, index in enumerate(order)}
         with ThreadPoolExecutor(1, "ahead") as self._beside:
@@ -116,8 +116,8 @@ class StoreSamples:
         self._whole = Kept(lambda i: np.ascontiguousarray(pairs.read(side, int(indices[i]))[positions]), kept_bytes(time_block),
                            time_block)  # fmt: skip
 
-    def foreseen(self, times: Sequence[int]) -> AbstractContextManager[None]:
-        return self._whole.foreseen(times)
+    def prefetching(self, times: Sequence[int]) -> AbstractContextManager[None]:
+        return self._whole.prefetching(times)
 
     def read(self, start: int, count: int, window: Window, out: FloatArray | None = None) -> FloatArray:
         return self._whole.cut(start, count, window, out)
@@ -151,8 +151,8 @@ class FileSamples:
         out[...] = found
         return out
 
-    def foreseen(self, times: Sequence[int]) -> AbstractContextManager[None]:
-        return nullcontext() if self._whole is None else self._whole.foreseen(times)
+    def prefetching(self, times: Sequence[int]) -> AbstractContextManager[None]:
+        return nullcontext() if self._whole is None else self._whole.prefetching(times)
 
     def took(self) -> Mapping[str, float]:
         return {}

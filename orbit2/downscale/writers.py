@@ -136,12 +136,12 @@ def _begun(parent: int, path: Any, layout: Layout, grain: int | None, shared: mm
     heed_parent()
     threading.Thread(target=_lives, args=(parent,), daemon=True).start()
     allowance.allow(threads=1)
-    _without_python()
+    _use_zarrs()
     store = PredictionStore(path, layout)
     _own = store if grain is None else Blender(store, grain)
 
 
-def _without_python() -> None:
+def _use_zarrs() -> None:
     """Shards are compressed and written by `zarrs` where it is there: the same bytes, in two thirds of the time. A process that was forked
     from one which uses it would wait for ever for threads that only that one has."""
     if str(zarr.config.get("codec_pipeline.path")).startswith("zarrs"):

@@ -14,8 +14,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from orbit2.areas import relative_areas
 from orbit2.grid import AnyGrid, Grid
-from orbit2.model.fetched import fetched
 from orbit2.model.tiles import Window
+from orbit2.model.to_device import to_device
 
 Array = npt.NDArray[np.float64]
 
@@ -67,8 +67,8 @@ class Geometry:
         return replace(self, lat=self.lat[k : k + 1], lon=self.lon[k : k + 1], areas=areas)
 
     def to(self, device: torch.device | str) -> Geometry:
-        areas = None if self.areas is None else fetched(self.areas, device)
-        return replace(self, lat=fetched(self.lat, device), lon=fetched(self.lon, device), areas=areas)
+        areas = None if self.areas is None else to_device(self.areas, device)
+        return replace(self, lat=to_device(self.lat, device), lon=to_device(self.lon, device), areas=areas)
 
 
 def centres(grid: AnyGrid) -> tuple[Array, Array]:

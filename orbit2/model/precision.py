@@ -27,11 +27,12 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 def fast_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bf16 faster than float32: CUDA compute capability 8+, ROCm; of processors see `gains_by_bf16`."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return gains_by_bf16(_flag("_is_amx_tile_supported"), _flag("_is_avx512_bf16_supported"), told("vendor_id"))
 
 
-def settle(dtype: torch.dtype | None, device: torch.device) -> None:
+def disallow_tf32(dtype: torch.dtype | None, device: torch.device) -> None:
     """float32 (`dtype` None) is float32, in this process: PyTorch lets a GPU's convolutions round to TF32."""
     if device.type == "cuda" and dtype is None:
         torch.backends.cudnn.allow_tf32 = False

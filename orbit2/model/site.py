@@ -27,9 +27,9 @@ from orbit2.data.transforms import curved, transformed_
 from orbit2.files import sha256
 from orbit2.grid import AnyGrid, from_attributes
 from orbit2.model.constraints import conserve_blocks
-from orbit2.model.fetched import fetched
 from orbit2.model.geometry import Geometry
 from orbit2.model.tiles import Window
+from orbit2.model.to_device import to_device
 from orbit2.variables import variable
 
 FOLDER = "site_memory"  # in the model folder, a NetCDF file per dataset
@@ -61,7 +61,7 @@ class Maps:
     cycles: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> Maps:
-        return Maps(fetched(self.offset, device), fetched(self.slope, device), fetched(self.cycle, device), self.cycles)
+        return Maps(to_device(self.offset, device), to_device(self.slope, device), to_device(self.cycle, device), self.cycles)
 
     def added(self, prediction: Tensor, clock: Tensor) -> Tensor:
         """`prediction` [B, C, h, w] at `clock` [B, 4], corrected; before conservation."""

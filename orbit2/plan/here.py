@@ -50,7 +50,7 @@ def _measured(name: str, threads: int) -> Device:
         called = CALLS * timed["call"]
         return Device(rates, host, bandwidth, 1, link, ETHERNET, None, cores, host, f"measured here: {cores} cores", 1.0, True,
                       threads, called)  # fmt: skip
-    title, count = torch.cuda.get_device_name(), torch.cuda.device_count()
+    title, count = torch.cuda.get_device_name(device), torch.cuda.device_count()
     memory = float(torch.cuda.get_device_properties(device).total_memory)
     sheet = next((sheet for key, sheet in DEVICES.items() if key.replace("-", " ") in title.lower()), None)
     fallback = Device({}, 0, 0, count, Link(32 * GIGA, INSIDE), ETHERNET, None, cores, host, "")
@@ -109,6 +109,6 @@ def _fastest(call: Callable[[], object], device: torch.device, turns: int = 3) -
         began = time.perf_counter()
         call()
         if device.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(device)
         taken.append(time.perf_counter() - began)
     return min(taken[1:])

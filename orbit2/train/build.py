@@ -31,7 +31,7 @@ from orbit2.model.build import build as build_model
 from orbit2.model.carried import lent
 from orbit2.model.compiled import wants_compilation
 from orbit2.model.heap import keep_heap
-from orbit2.model.precision import autocast_dtype, settle
+from orbit2.model.precision import autocast_dtype, disallow_tf32
 from orbit2.model.reslim import Reslim
 from orbit2.model.transfer import transfer
 from orbit2.parallel.apply import apply, fill
@@ -106,7 +106,7 @@ class Setup:
         if architecture.conserve:  # of the input as it is, drizzle too
             self.normaliser = Normaliser(self.normaliser.moments)
         self.dtype = autocast_dtype(self.config.precision, here.device)
-        settle(self.dtype, here.device)
+        disallow_tf32(self.dtype, here.device)
         attention.require(architecture, here.device, self.dtype)  # said before any data is read
         known = {name: store.grid("coarse") for name, store in opened.items()}
         known = {name: g.crop(*g.window(model_config.region)) if model_config.region else g for name, g in known.items()}

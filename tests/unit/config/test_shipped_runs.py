@@ -14,7 +14,7 @@ from orbit2.config.load import CONFIG_ROOT, load, read_yaml
 from orbit2.config.network import ArchitectureConfig
 from orbit2.config.schema import DownscaleConfig, RunConfig
 from orbit2.data.transforms import Normaliser
-from orbit2.downscale.cut import Read
+from orbit2.downscale.cut import HostInputs
 from orbit2.downscale.predictor import Downscaler
 from orbit2.grid import Grid, named
 from orbit2.model.build import Downscaling, build
@@ -108,7 +108,7 @@ def test_every_task_of_a_shipped_run_predicts(path: Path) -> None:
             window, part = tiling[index], tiling.kept(index)
             shape = len(window.rows), len(window.columns)
             view = on.view(names, fields(2, statics, s * shape[0], s * shape[1]), grid, window)
-            found = on.submit(Read.of(fields(1, 1, len(names), *shape)), view, part, time).array()
+            found = on.submit(HostInputs.of(fields(1, 1, len(names), *shape)), view, part, time).array()
             rows, columns = (s * (cells.stop - cells.start) for cells in part)
             assert found.shape == (1, len(on.outputs), rows, columns) and np.isfinite(found).all(), label
             assert found.std(axis=(2, 3)).min() > 0, label

@@ -15,7 +15,7 @@ import xarray as xr
 
 from orbit2.data.pairs import PairStore
 from orbit2.downscale import Settings, downscale_file, load_model, members, run
-from orbit2.downscale.cut import Read
+from orbit2.downscale.cut import HostInputs
 from orbit2.downscale.derived import derived_from, event_from, quantiles_from
 from orbit2.downscale.items import Items
 from orbit2.errors import OrbitError
@@ -157,7 +157,7 @@ def test_windows_get_the_noise_of_the_globes_cells(tiny: Tiny, noisy: Path, monk
     fields, statics, names = store.read("coarse", 3), store.static_values("fine"), store.variables("coarse")
     wrapped = 0
     for i, window in enumerate(tiling):
-        read = Read.of(window.take(fields)[None])
+        read = HostInputs.of(window.take(fields)[None])
         begun = ensemble.begin(read, names, window.take(statics, 4), grid, window, tiling.kept(i), store.times[3:4])
         ensemble.member(begun, 3)
         torch.testing.assert_close(seen[-1][0, 0], window.take(globe, 4), rtol=0, atol=0)

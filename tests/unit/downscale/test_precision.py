@@ -11,7 +11,7 @@ import xarray as xr
 
 from orbit2 import processor
 from orbit2.downscale import run
-from orbit2.model.precision import settle
+from orbit2.model.precision import disallow_tf32
 from orbit2.processor import gains_by_bf16, told
 from tests.data.small_downscaling import random_model, task
 from tests.data.tiny_training import Tiny
@@ -59,7 +59,7 @@ def test_what_a_processor_says_of_itself(tmp_path: Path, monkeypatch: pytest.Mon
 def test_float32_on_a_gpu_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     for dtype, device in ((torch.bfloat16, "cuda"), (None, "cpu")):
-        settle(dtype, torch.device(device))
+        disallow_tf32(dtype, torch.device(device))
         assert torch.backends.cudnn.allow_tf32
-    settle(None, torch.device("cuda"))
+    disallow_tf32(None, torch.device("cuda"))
     assert not torch.backends.cudnn.allow_tf32

@@ -41,7 +41,7 @@ class Source:
 def test_what_comes_next_is_read_while_the_last_is_of_use(together: int) -> None:
     source = Source()
     kept = Kept(source, 2 * together * BYTES, together)
-    with kept.foreseen(range(7)):
+    with kept.prefetching(range(7)):
         for start in range(0, 6, together):
             for _ in range(3):  # tiles
                 for index in range(start, start + together):
@@ -55,24 +55,24 @@ def test_what_comes_next_is_read_while_the_last_is_of_use(together: int) -> None
 def test_nothing_is_read_ahead_where_it_would_drive_out_what_is_of_use() -> None:
     source = Source()
     kept = Kept(source, 3 * BYTES, 2)
-    with kept.foreseen(range(6)):
+    with kept.prefetching(range(6)):
         for start in (0, 2, 4):
             for _ in range(2):
                 assert [kept(index).max() for index in (start, start + 1)] == [start, start + 1]
             assert len(source.read) == start + 2 and not kept._coming
     nothing = Kept(source, BYTES - 1)
-    with nothing.foreseen([3, 4]):
+    with nothing.prefetching([3, 4]):
         assert [nothing(3).max(), nothing(3).max()] == [3, 3] and not nothing._kept
 
 
 def test_what_fails_is_said_when_it_is_asked_for_and_only_then() -> None:
     kept = Kept(Source(), 4 * BYTES)
-    with kept.foreseen([5, 6, 7, 8]):
+    with kept.prefetching([5, 6, 7, 8]):
         assert [kept(5).max(), kept(6).max()] == [5, 6]
         with pytest.raises(OrbitError, match="damaged"):
             kept(7)
     kept = Kept(source := Source(), 4 * BYTES)
-    with kept.foreseen([6, 7]):
+    with kept.prefetching([6, 7]):
         kept(6)
         assert source.done[7].wait(10)  # and nobody ever wants it
     assert kept(6).max() == 6 and kept(2).max() == 2, "outside of it as ever"

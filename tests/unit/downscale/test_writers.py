@@ -205,7 +205,7 @@ def test_what_cannot_begin_is_done_without(
             os.kill(os.getpid(), signal.SIGKILL)
         raise ImportError("libfast.so.3: version FAST_3 not found")
 
-    monkeypatch.setattr(writers_module, "get_pipeline_class" if fault == "zarrs" else "_without_python", broken)
+    monkeypatch.setattr(writers_module, "get_pipeline_class" if fault == "zarrs" else "_use_zarrs", broken)
     alone = predicted(tiny, model, tmp_path / "alone" / "p.zarr", **BLENDED)
     with caplog.at_level(logging.WARNING):
         several = predicted(tiny, model, tmp_path / "several" / "p.zarr", **BLENDED, writers=2)
@@ -218,13 +218,13 @@ def test_a_system_that_refuses_to_write_is_told_by_its_own_word(
     tiny: Tiny, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A quota that the writers' processes have alone, real: shards of at most 1000 bytes."""
-    plain = writers_module._without_python
+    plain = writers_module._use_zarrs
 
     def limited() -> None:
         plain()
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 
-    monkeypatch.setattr(writers_module, "_without_python", limited)
+    monkeypatch.setattr(writers_module, "_use_zarrs", limited)
     for cut in ("blended", "halos thrown away"):
         with pytest.raises(OrbitError, match=r"could not be written \(File too large\).*finished items are kept"):
             predicted(tiny, model, tmp_path / cut / "p.zarr", **CUTS[cut], writers=2)

@@ -126,7 +126,7 @@ def test_a_step_waits_for_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("graphs", [False, True])
 def test_a_prediction_waits_for_nothing(tmp_path: Path, graphs: bool) -> None:
     """Of the reader's arrays, on tiles that were not seen before; who writes waits."""
-    from orbit2.downscale.cut import Read
+    from orbit2.downscale.cut import HostInputs
     from orbit2.downscale.predictor import Downscaler, loaded
     from tests.data.small_downscaling import random_model
 
@@ -141,7 +141,7 @@ def test_a_prediction_waits_for_nothing(tmp_path: Path, graphs: bool) -> None:
 
     def submit(tile: int) -> None:
         view = made.view(names, statics, grid, tiling[tile])
-        found.append(made.submit(Read.of(torch.from_numpy(fields).pin_memory()), view, tiling.kept(tile), time, 2))
+        found.append(made.submit(HostInputs.of(torch.from_numpy(fields).pin_memory()), view, tiling.kept(tile), time, 2))
 
     for _ in range(2):
         submit(0)  # kernels are chosen, graphs are made

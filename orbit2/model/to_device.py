@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def fetched(here: Tensor, device: torch.device | str) -> Tensor:
+def to_device(here: Tensor, device: torch.device | str) -> Tensor:
     """`here` on `device`; nobody waits for a GPU."""
     if torch.device(device).type != "cuda" or here.device.type != "cpu":
         return here.to(device)
